@@ -1,0 +1,231 @@
+//! An ONNX graph as the EP sees it during one call from ONNX Runtime: nodes, values, shapes and constants.
+//!
+//! Everything is owned except the bytes of constants, which borrow from ONNX Runtime for the length of the call (`'a`): the
+//! compiler sees to it that none of them outlives it. Nothing here calls ONNX Runtime; tests build graphs by hand.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+/// Index of a node in [`Graph::nodes`].
+pub type NodeId = usize;
+/// Index of a value in [`Graph::values`].
+pub type ValueId = usize;
+
+/// Element type of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names are ONNX's")]
+pub enum DataType {
+    F32,
+    F16,
+    Bf16,
+    F64,
+    I8,
+    U8,
+    I16,
+    U16,
+    I32,
+    U32,
+    I64,
+    U64,
+    Bool,
+}
+
+impl DataType {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            DataType::I8 | DataType::U8 | DataType::Bool => 1,
+            DataType::F16 | DataType::Bf16 | DataType::I16 | DataType::U16 => 2,
+            DataType::F32 | DataType::I32 | DataType::U32 => 4,
+            DataType::F64 | DataType::I64 | DataType::U64 => 8,
+        }
+    }
+
+    /// From `ONNXTensorElementDataType` (the same numbers as ONNX's `TensorProto.DataType`); `None` for strings, complex
+    /// numbers and the 8- and 4-bit types.
+    pub fn from_onnx(code: i32) -> Option<Self> {
+        Some(match code {
+            1 => DataType::F32,
+            2 => DataType::U8,
+            3 => DataType::I8,
+            4 => DataType::U16,
+            5 => DataType::I16,
+            6 => DataType::I32,
+            7 => DataType::I64,
+            9 => DataType::Bool,
+            10 => DataType::F16,
+            11 => DataType::F64,
+            12 => DataType::U32,
+            13 => DataType::U64,
+            16 => DataType::Bf16,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DataType::F32 => "float",
+            DataType::F16 => "float16",
+            DataType::Bf16 => "bfloat16",
+            DataType::F64 => "double",
+            DataType::I8 => "int8",
+            DataType::U8 => "uint8",
+            DataType::I16 => "int16",
+            DataType::U16 => "uint16",
+            DataType::I32 => "int32",
+            DataType::U32 => "uint32",
+            DataType::I64 => "int64",
+            DataType::U64 => "uint64",
+            DataType::Bool => "bool",
+        })
+    }
+}
+
+/// One axis of a value's declared shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dim {
+    /// Known.
+    Fixed(usize),
+    /// Known by a name, such as `past_decoder_sequence_length`.
+    Named(String),
+    /// Unknown.
+    Unknown,
+}
+
+/// A tensor whose contents are known.
+#[derive(Clone, Debug)]
+pub struct Constant<'a> {
+    /// Element type.
+    pub dtype: DataType,
+    /// Sizes of its axes; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Its elements, row-major, in this machine's byte order. Not necessarily aligned.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+impl Constant<'_> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a node's attribute holds.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names are ONNX's")]
+pub enum Attribute<'a> {
+    Int(i64),
+    Float(f32),
+    String(String),
+    Ints(Vec<i64>),
+    Floats(Vec<f32>),
+    Strings(Vec<String>),
+    Tensor(Constant<'a>),
+    /// A subgraph, or a kind that this EP does not read.
+    Other,
+}
+
+/// An edge of the graph: what a node makes, an input of the graph, or a constant.
+#[derive(Clone, Debug, Default)]
+pub struct Value<'a> {
+    /// Its name in the model.
+    pub name: String,
+    /// Element type, if it is a tensor of a type that this EP knows.
+    pub dtype: Option<DataType>,
+    /// Declared or inferred shape; `None` if the rank is unknown.
+    pub shape: Option<Vec<Dim>>,
+    /// Its contents, if they are fixed (an initializer that no input overrides, also of an outer graph).
+    pub constant: Option<Constant<'a>>,
+}
+
+/// One operator.
+#[derive(Clone, Debug, Default)]
+pub struct Node<'a> {
+    /// Its name in the model; often empty.
+    pub name: String,
+    /// ONNX operator, such as `MatMul`.
+    pub op_type: String,
+    /// Operator set's domain; empty for ONNX's own.
+    pub domain: String,
+    /// First version of the operator set that has this definition of the operator.
+    pub since_version: i32,
+    /// Operands; `None` where an optional one is left out.
+    pub inputs: Vec<Option<ValueId>>,
+    /// Results; `None` where an optional one is left out.
+    pub outputs: Vec<Option<ValueId>>,
+    /// Attributes by name.
+    pub attributes: BTreeMap<String, Attribute<'a>>,
+}
+
+/// A graph, or a group of its nodes that ONNX Runtime hands back to be compiled.
+#[derive(Clone, Debug, Default)]
+pub struct Graph<'a> {
+    /// Its name in the model.
+    pub name: String,
+    /// Names of the node and attribute that it is a body of (`If.then_branch`); empty for the model's main graph.
+    pub within: String,
+    /// Nodes, in an order in which every value is made before it is used.
+    pub nodes: Vec<Node<'a>>,
+    /// Values.
+    pub values: Vec<Value<'a>>,
+    /// The graph's inputs, in order; constants are not among them.
+    pub inputs: Vec<ValueId>,
+    /// The graph's outputs, in order.
+    pub outputs: Vec<ValueId>,
+}
+
+impl<'a> Graph<'a> {
+    /// For each value the node that makes it.
+    pub fn producers(&self) -> Vec<Option<NodeId>> {
+        let mut producers = vec![None; self.values.len()];
+        for (id, node) in self.nodes.iter().enumerate() {
+            for value in node.outputs.iter().flatten() {
+                producers[*value] = Some(id);
+            }
+        }
+        producers
+    }
+
+    /// For each value the nodes that read it, in order, a node once for each operand.
+    pub fn consumers(&self) -> Vec<Vec<NodeId>> {
+        let mut consumers = vec![Vec::new(); self.values.len()];
+        for (id, node) in self.nodes.iter().enumerate() {
+            for value in node.inputs.iter().flatten() {
+                consumers[*value].push(id);
+            }
+        }
+        consumers
+    }
+}
+
+impl<'a> Node<'a> {
+    /// An integer attribute, or ONNX's default for it.
+    pub fn int(&self, name: &str, default: i64) -> i64 {
+        match self.attributes.get(name) {
+            Some(Attribute::Int(value)) => *value,
+            _ => default,
+        }
+    }
+
+    /// A float attribute, or ONNX's default for it.
+    pub fn float(&self, name: &str, default: f32) -> f32 {
+        match self.attributes.get(name) {
+            Some(Attribute::Float(value)) => *value,
+            _ => default,
+        }
+    }
+
+    /// A list of integers, if the attribute is there.
+    pub fn ints(&self, name: &str) -> Option<&[i64]> {
+        match self.attributes.get(name) {
+            Some(Attribute::Ints(values)) => Some(values),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Scaled-dot-product attention over many heads: `softmax(scale · q · kᵀ + mask) · v`, per batch and head.
+//!
+//! Scores are fp32 (or int32 scaled to fp32), never clamped to int8, and are never stored whole for all heads.
+
+use crate::{Context, DeviceKind, Precision};
+
+/// Attention's shape and arithmetic, as far as it is known before a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttentionSpec {
+    /// Width of a head; 64 in every Whisper.
+    pub head_width: usize,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// Operands' number format: of q and k in the first product, of the soft-maxed scores and v in the second.
+    pub precision: Precision,
+}
+
+/// A read-only `[batch, heads, length, width]` tensor whose rows of `width` values are contiguous and may lie in any order,
+/// so that `[batch, length, heads · width]` is read in place, without a transpose.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads<'a> {
+    /// The values.
+    pub data: &'a [f32],
+    /// Distance in values between two batch items.
+    pub batch_stride: usize,
+    /// Distance in values between two heads of an item.
+    pub head_stride: usize,
+    /// Distance in values between two rows of a head.
+    pub row_stride: usize,
+}
+
+/// As [`Heads`], to be written.
+#[derive(Debug)]
+pub struct HeadsMut<'a> {
+    /// The values.
+    pub data: &'a mut [f32],
+    /// Distance in values between two batch items.
+    pub batch_stride: usize,
+    /// Distance in values between two heads of an item.
+    pub head_stride: usize,
+    /// Distance in values between two rows of a head.
+    pub row_stride: usize,
+}
+
+/// What is hidden from which query.
+#[derive(Clone, Copy, Debug)]
+pub enum Mask<'a> {
+    /// Every query sees every key.
+    None,
+    /// Query `i` (of this call) sees keys `0 ..= first + i`: `first` is the number of positions in the cache before the call.
+    Causal {
+        /// Position of the call's first query.
+        first: usize,
+    },
+    /// Added to the scores: `[batch or 1, heads or 1, queries or 1, keys]`, a stride of 0 where an axis has one entry.
+    Additive {
+        /// The values; `-inf` hides a key.
+        data: &'a [f32],
+        /// Distance in values between two batch items.
+        batch_stride: usize,
+        /// Distance in values between two heads.
+        head_stride: usize,
+        /// Distance in values between two queries.
+        row_stride: usize,
+    },
+}
+
+/// Operands of one attention call.
+#[derive(Debug)]
+pub struct AttentionArgs<'a> {
+    /// Batch items.
+    pub batch: usize,
+    /// Heads of each item.
+    pub heads: usize,
+    /// Rows of `q` and of the output.
+    pub queries: usize,
+    /// Rows of `k` and `v`.
+    pub keys: usize,
+    /// Queries.
+    pub q: Heads<'a>,
+    /// Keys.
+    pub k: Heads<'a>,
+    /// Values.
+    pub v: Heads<'a>,
+    /// What is hidden.
+    pub mask: Mask<'a>,
+    /// Result.
+    pub out: HeadsMut<'a>,
+}
+
+/// Prepared attention.
+pub trait Attention: Send + Sync {
+    /// The device that will execute it.
+    fn device(&self) -> DeviceKind;
+
+    /// The precision that its products really use.
+    fn precision(&self) -> Precision;
+
+    /// Computes every batch item and head. A query that sees no key gets zeros (exported graphs replace its NaN by 0).
+    ///
+    /// # Panics
+    /// If a view's strides reach outside its slice.
+    fn run(&self, context: &mut Context<'_>, args: AttentionArgs<'_>);
+}

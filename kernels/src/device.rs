@@ -1,0 +1,117 @@
+//! What a device is: something that prepares kernels and runs them, and counts what it ran.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::{
+    Attention, AttentionSpec, Conv1d, Conv1dSpec, Linear, LinearSpec, Parallel, Scratch, WeightLayout,
+};
+
+/// Which device a kernel runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeviceKind {
+    /// This machine's CPU, with the NPU's arithmetic.
+    Host,
+    /// A simulated NPU.
+    Sim,
+    /// An AMD NPU.
+    Npu,
+}
+
+impl DeviceKind {
+    /// All of them.
+    pub const ALL: [DeviceKind; 3] = [DeviceKind::Host, DeviceKind::Sim, DeviceKind::Npu];
+}
+
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceKind::Host => "host",
+            DeviceKind::Sim => "sim",
+            DeviceKind::Npu => "npu",
+        })
+    }
+}
+
+/// Kernel calls, counted by the code that executed them.
+#[derive(Debug, Default)]
+pub struct Counters {
+    calls: [AtomicU64; DeviceKind::ALL.len()],
+}
+
+impl Counters {
+    /// Counters at zero.
+    pub const fn new() -> Self {
+        Self { calls: [const { AtomicU64::new(0) }; DeviceKind::ALL.len()] }
+    }
+
+    /// One kernel was executed on `device`. Called at the end of a kernel's run, by the kernel.
+    pub fn executed(&self, device: DeviceKind) {
+        self.calls[device as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Kernels executed on `device` so far.
+    pub fn calls(&self, device: DeviceKind) -> u64 {
+        self.calls[device as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// What a kernel needs beside its operands.
+pub struct Context<'a> {
+    /// Where its tasks run.
+    pub pool: &'a dyn Parallel,
+    /// Where it says that it ran.
+    pub counters: &'a Counters,
+    /// Its working memory.
+    pub scratch: &'a mut Scratch,
+}
+
+/// A device does not carry out a spec; the caller gives it to the host device.
+#[derive(Debug, thiserror::Error)]
+#[error("the {device} device does not take this {operator}: {reason}")]
+pub struct Unsupported {
+    /// The device that was asked.
+    pub device: DeviceKind,
+    /// `linear`, `attention`, `convolution`.
+    pub operator: &'static str,
+    /// What it lacks.
+    pub reason: String,
+}
+
+/// Prepares kernels. Preparing may be slow (quantising and packing weights); running a prepared kernel is not.
+pub trait Device: Send + Sync {
+    /// Which device this is.
+    fn kind(&self) -> DeviceKind;
+
+    /// Prepares `y = activation(x · w + bias) [+ residual]`. `weights` holds `spec.inputs * spec.outputs` values in the given
+    /// layout, `bias` holds `spec.outputs` or is absent.
+    ///
+    /// # Errors
+    /// [`Unsupported`] if this device does not take the shape or precision.
+    fn linear(
+        &self,
+        spec: &LinearSpec,
+        weights: &[f32],
+        layout: WeightLayout,
+        bias: Option<&[f32]>,
+    ) -> Result<Box<dyn Linear>, Unsupported>;
+
+    /// Prepares scaled-dot-product attention.
+    ///
+    /// # Errors
+    /// [`Unsupported`] if this device does not take the head width or precision.
+    fn attention(&self, spec: &AttentionSpec) -> Result<Box<dyn Attention>, Unsupported>;
+
+    /// Prepares a 1-D convolution. `weights` is `[out_channels, in_channels, width]`, `bias` `[out_channels]` or absent.
+    ///
+    /// # Errors
+    /// [`Unsupported`] if this device does not take the shape or precision.
+    fn conv1d(
+        &self,
+        spec: &Conv1dSpec,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<Box<dyn Conv1d>, Unsupported>;
+}

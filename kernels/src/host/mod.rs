@@ -1,0 +1,75 @@
+//! The host device: the NPU's arithmetic on this machine's CPU.
+//!
+//! Each kernel stands in a folder with one file per instruction set; [`isa`] says which one is used.
+
+pub mod conv;
+pub mod elementwise;
+pub mod isa;
+pub mod linear;
+pub mod attention;
+pub mod movement;
+pub mod norm;
+
+pub use isa::Isa;
+
+use crate::{
+    Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, DeviceKind, Linear, LinearSpec, Unsupported, WeightLayout,
+};
+
+/// The CPU as a device. It takes every spec.
+#[derive(Clone, Copy, Debug)]
+pub struct HostDevice {
+    isa: Isa,
+}
+
+impl HostDevice {
+    /// With the most capable instruction set of this CPU.
+    pub fn new() -> Self {
+        Self { isa: Isa::best() }
+    }
+
+    /// With a given instruction set, or `None` if this CPU does not have it.
+    pub fn with_isa(isa: Isa) -> Option<Self> {
+        isa.is_available().then_some(Self { isa })
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+}
+
+impl Default for HostDevice {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Device for HostDevice {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Host
+    }
+
+    fn linear(
+        &self,
+        spec: &LinearSpec,
+        weights: &[f32],
+        layout: WeightLayout,
+        bias: Option<&[f32]>,
+    ) -> Result<Box<dyn Linear>, Unsupported> {
+        Ok(linear::prepare(self.isa, spec, weights, layout, bias))
+    }
+
+    fn attention(&self, spec: &AttentionSpec) -> Result<Box<dyn Attention>, Unsupported> {
+        Ok(attention::prepare(self.isa, spec))
+    }
+
+    fn conv1d(
+        &self,
+        spec: &Conv1dSpec,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<Box<dyn Conv1d>, Unsupported> {
+        Ok(conv::prepare(self.isa, spec, weights, bias))
+    }
+}

@@ -1,0 +1,27 @@
+//! The arithmetic that Undertone claims from Whisper graphs, and the devices that carry it out.
+//!
+//! An operator is described by a *spec* ([`LinearSpec`], [`AttentionSpec`], [`Conv1dSpec`]). A [`Device`] turns a spec and
+//! its weights into a prepared kernel, once; the kernel then runs any number of times, from any number of threads, without
+//! allocating beyond its [`Scratch`]. Work that is never given to an NPU (layer norm, soft-max, element-wise, moving data)
+//! is plain functions in [`host`].
+//!
+//! This crate knows nothing of ONNX: shapes and slices in, slices out. Every fast path is held against the slow obvious one in
+//! [`reference`].
+
+pub mod attention;
+pub mod conv;
+pub mod device;
+pub mod host;
+pub mod linear;
+pub mod parallel;
+pub mod precision;
+pub mod reference;
+pub mod scratch;
+
+pub use attention::{Attention, AttentionArgs, AttentionSpec, Heads, HeadsMut, Mask};
+pub use conv::{Conv1d, Conv1dSpec};
+pub use device::{Context, Counters, Device, DeviceKind, Unsupported};
+pub use linear::{Activation, Linear, LinearSpec, WeightLayout};
+pub use parallel::{Parallel, Serial};
+pub use precision::Precision;
+pub use scratch::Scratch;

@@ -1,0 +1,5 @@
+//! The `undertone` command.
+
+fn main() -> anyhow::Result<()> {
+    Ok(())
+}
