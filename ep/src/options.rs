@@ -1,0 +1,227 @@
+//! What a person can choose for one session of the EP: the EP options, read from words and checked.
+//!
+//! This is the one place that turns the word `device` into a device. How the words travel from ONNX Runtime to here is not
+//! its business.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use undertone_kernels::{DeviceKind, Precision};
+
+/// The options' names, in the order in which documents list them.
+pub const KEYS: [&str; 6] = ["device", "precision", "claim", "threads", "bundle_dir", "report"];
+
+/// Most threads that a session may ask for: far above any machine, far below what overflows.
+const MOST_THREADS: usize = 4096;
+
+/// The choices for one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The device that was asked for.
+    pub asked: DeviceChoice,
+    /// The device that runs the claimed nodes.
+    pub device: DeviceKind,
+    /// Number format of the products' operands.
+    pub precision: Precision,
+    /// Which nodes to claim.
+    pub claim: Claim,
+    /// Tasks that may run at the same moment; `None` leaves it to ONNX Runtime's intra-op pool.
+    pub threads: Option<usize>,
+    /// Where compiled NPU kernels lie. Only the NPU reads it.
+    pub bundle_dir: Option<PathBuf>,
+    /// File that gets the partition as JSON.
+    pub report: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            asked: DeviceChoice::Auto,
+            device: DeviceKind::Host,
+            precision: Precision::Int8,
+            claim: Claim::All,
+            threads: None,
+            bundle_dir: None,
+            report: None,
+        }
+    }
+}
+
+impl Options {
+    /// Reads options from pairs of key and value; what is not named keeps its default.
+    ///
+    /// # Errors
+    /// A key or a value that is not known, or a device that this build does not have.
+    pub fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, OptionsError> {
+        let mut options = Self::default();
+        for (key, value) in pairs {
+            options.set(key, value)?;
+        }
+        options.device = options.asked.resolve()?;
+        Ok(options)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), OptionsError> {
+        match key {
+            "device" => self.asked = word(key, value, &DeviceChoice::ALL)?,
+            "precision" => self.precision = word(key, value, &[Precision::Int8, Precision::Bf16, Precision::F32])?,
+            "claim" => self.claim = word(key, value, &Claim::ALL)?,
+            "threads" => self.threads = Some(threads(value)?),
+            "bundle_dir" => self.bundle_dir = Some(path(key, value)?),
+            "report" => self.report = Some(path(key, value)?),
+            _ => return Err(OptionsError::UnknownKey { key: key.to_owned() }),
+        }
+        Ok(())
+    }
+}
+
+/// The word given for `device`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeviceChoice {
+    /// The best device that this build and this machine have; today that is the host device.
+    Auto,
+    /// This machine's CPU, with the NPU's arithmetic.
+    Host,
+    /// A simulated NPU.
+    Sim,
+    /// An AMD NPU, or an error: never anything else in its place.
+    Npu,
+}
+
+impl DeviceChoice {
+    /// All of them.
+    pub const ALL: [DeviceChoice; 4] =
+        [DeviceChoice::Auto, DeviceChoice::Host, DeviceChoice::Sim, DeviceChoice::Npu];
+
+    /// The device that this word means here.
+    ///
+    /// # Errors
+    /// The device is not part of this build.
+    pub fn resolve(self) -> Result<DeviceKind, OptionsError> {
+        match self {
+            DeviceChoice::Auto | DeviceChoice::Host => Ok(DeviceKind::Host),
+            DeviceChoice::Sim => Err(OptionsError::NoSim),
+            DeviceChoice::Npu => Err(OptionsError::NoNpu { driver: driver_state() }),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceChoice::Auto => "auto",
+            DeviceChoice::Host => "host",
+            DeviceChoice::Sim => "sim",
+            DeviceChoice::Npu => "npu",
+        })
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = OptionsError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        word("device", text, &Self::ALL)
+    }
+}
+
+/// Which nodes of a graph the EP claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// Every node that it can execute, in as few groups as possible.
+    All,
+    /// Scaled-dot-product attention only.
+    Attention,
+    /// Matrix products with constant weights only, with the bias and activation that follow them.
+    MatMul,
+}
+
+impl Claim {
+    /// All of them.
+    pub const ALL: [Claim; 3] = [Claim::All, Claim::Attention, Claim::MatMul];
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Claim::All => "all",
+            Claim::Attention => "attention",
+            Claim::MatMul => "matmul",
+        })
+    }
+}
+
+impl FromStr for Claim {
+    type Err = OptionsError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        word("claim", text, &Self::ALL)
+    }
+}
+
+/// Options that cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    /// No option has this name.
+    #[error("unknown EP option \"{key}\": the options are {}", KEYS.join(", "))]
+    UnknownKey {
+        /// The name.
+        key: String,
+    },
+    /// The option does not take this word.
+    #[error("EP option {key}=\"{value}\": use {accepted}")]
+    UnknownValue {
+        /// The option.
+        key: String,
+        /// What it was given.
+        value: String,
+        /// What it takes.
+        accepted: String,
+    },
+    /// `device=npu` in a build without NPU support.
+    #[error(
+        "EP option device=\"npu\": this build has no NPU device ({driver}); use \"host\", or \"auto\" to take what there is"
+    )]
+    NoNpu {
+        /// Whether the kernel driver's device node is there.
+        driver: String,
+    },
+    /// `device=sim` in a build without the simulator.
+    #[error("EP option device=\"sim\": this build has no simulated NPU; use \"host\"")]
+    NoSim,
+}
+
+/// The one of `choices` that displays as `value`.
+fn word<T: Copy + fmt::Display>(key: &str, value: &str, choices: &[T]) -> Result<T, OptionsError> {
+    choices.iter().copied().find(|choice| choice.to_string() == value).ok_or_else(|| {
+        let accepted: Vec<String> = choices.iter().map(T::to_string).collect();
+        unknown(key, value, &accepted.join(", "))
+    })
+}
+
+fn threads(value: &str) -> Result<usize, OptionsError> {
+    match value.parse() {
+        Ok(count) if (1..=MOST_THREADS).contains(&count) => Ok(count),
+        _ => Err(unknown("threads", value, &format!("a whole number from 1 to {MOST_THREADS}"))),
+    }
+}
+
+fn path(key: &str, value: &str) -> Result<PathBuf, OptionsError> {
+    if value.is_empty() {
+        return Err(unknown(key, value, "a path, or leave the option out"));
+    }
+    Ok(PathBuf::from(value))
+}
+
+fn unknown(key: &str, value: &str, accepted: &str) -> OptionsError {
+    OptionsError::UnknownValue { key: key.to_owned(), value: value.to_owned(), accepted: accepted.to_owned() }
+}
+
+/// Whether Linux's `amdxdna` driver shows an NPU, in words for an error message.
+fn driver_state() -> String {
+    const NODE: &str = "/dev/accel/accel0";
+    if std::path::Path::new(NODE).exists() {
+        format!("{NODE} exists, so a driver is there")
+    } else {
+        format!("and {NODE} does not exist, so no NPU driver is loaded")
+    }
+}
