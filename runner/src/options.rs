@@ -1,0 +1,162 @@
+//! What a person chooses before anything is loaded: the device, the arithmetic, the libraries, the threads.
+//! No resolving happens here; `engine` does that.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// A word that names no member of a small set, with the words that do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown {what} '{word}': use one of {accepted}")]
+pub struct UnknownWord {
+    what: &'static str,
+    word: String,
+    accepted: &'static str,
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $all:literal, { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// The word that people write for it.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.word())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(UnknownWord { what: $what, word: word.to_owned(), accepted: $all }),
+                }
+            }
+        }
+    };
+}
+
+words!(
+    /// What carries out the model.
+    Device, "device", "auto, cpu, host, sim, npu", {
+        /// The best device that the execution provider finds; if it cannot be loaded or fails at run time, ONNX
+        /// Runtime's CPU provider, and the report says so.
+        Auto = "auto",
+        /// ONNX Runtime's own CPU provider without the execution provider: the reference.
+        Cpu = "cpu",
+        /// The execution provider's host device: the NPU kernels' arithmetic on the CPU.
+        Host = "host",
+        /// The execution provider's simulator.
+        Sim = "sim",
+        /// The NPU; an error where there is none.
+        Npu = "npu",
+    }
+);
+
+words!(
+    /// The arithmetic of the execution provider. The CPU provider computes in the model's own types.
+    Precision, "precision", "int8, bf16, f32", {
+        /// 8-bit integer products, 32-bit accumulation.
+        Int8 = "int8",
+        /// bfloat16 products, fp32 accumulation.
+        Bf16 = "bf16",
+        /// 32-bit floating point.
+        F32 = "f32",
+    }
+);
+
+words!(
+    /// What to write.
+    Task, "task", "transcribe, translate", {
+        /// The words in the language they were spoken in.
+        Transcribe = "transcribe",
+        /// The words in English.
+        Translate = "translate",
+    }
+);
+
+words!(
+    /// Which nodes the execution provider asks for.
+    Claim, "claim", "all, attention, matmul", {
+        /// All that it knows.
+        All = "all",
+        /// Attention only.
+        Attention = "attention",
+        /// Matrix products only.
+        MatMul = "matmul",
+    }
+);
+
+/// How to set up ONNX Runtime and the execution provider.
+///
+/// ```
+/// use undertone_runner::{Device, EngineOptions, Precision};
+///
+/// let mut options = EngineOptions::new("/usr/lib/libonnxruntime.so");
+/// options.device = Device::Host;
+/// options.ep_library = Some("/usr/lib/libonnxruntime_ep_xdna.so".into());
+/// options.precision = Precision::Bf16;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Path of ONNX Runtime's shared library (1.24 or newer). One library serves a process: the first one wins.
+    pub ort_library: PathBuf,
+    /// Path of the execution provider's shared library; needed for every device but `cpu`.
+    pub ep_library: Option<PathBuf>,
+    /// What carries out the model.
+    pub device: Device,
+    /// The execution provider's arithmetic.
+    pub precision: Precision,
+    /// Which nodes the execution provider asks for.
+    pub claim: Claim,
+    /// Threads for one operator; `None` leaves the choice to ONNX Runtime (one per physical core).
+    pub threads: Option<usize>,
+    /// Folder of NPU kernel bundles.
+    pub bundle_dir: Option<PathBuf>,
+    /// Where the execution provider writes its partition report (JSON).
+    pub report: Option<PathBuf>,
+}
+
+impl EngineOptions {
+    /// ONNX Runtime at `ort_library`, device `cpu`, and the defaults for the rest (int8, all nodes).
+    pub fn new(ort_library: impl Into<PathBuf>) -> Self {
+        Self {
+            ort_library: ort_library.into(),
+            ep_library: None,
+            device: Device::Cpu,
+            precision: Precision::Int8,
+            claim: Claim::All,
+            threads: None,
+            bundle_dir: None,
+            report: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_come_back_and_unknown_ones_name_the_choices() {
+        for device in [Device::Auto, Device::Cpu, Device::Host, Device::Sim, Device::Npu] {
+            assert_eq!(device.to_string().parse(), Ok(device));
+        }
+        for precision in [Precision::Int8, Precision::Bf16, Precision::F32] {
+            assert_eq!(precision.word().parse(), Ok(precision));
+        }
+        let error = "gpu".parse::<Device>().unwrap_err();
+        assert_eq!(error.to_string(), "unknown device 'gpu': use one of auto, cpu, host, sim, npu");
+        assert!("Int8".parse::<Precision>().is_err());
+        assert!("".parse::<Task>().is_err());
+    }
+}

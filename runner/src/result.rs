@@ -1,0 +1,81 @@
+//! What a transcription is made of: the segments in the shape of OpenAI's `verbose_json`, and a report on the run that made them.
+//!
+//! Plain data with serde's traits: the transcriber fills it, the writers of [`crate::format`] print it. The report holds measured
+//! values and counts only; nothing here is planned or predicted.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A piece of audio as text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Transcription {
+    /// `transcribe` or `translate`.
+    pub task: String,
+    /// The spoken language as Whisper's code (`en`, `de`, …).
+    pub language: String,
+    /// Length of the audio in seconds.
+    pub duration: f64,
+    /// The text of all segments, joined.
+    pub text: String,
+    /// In order of time, not overlapping, inside the audio.
+    pub segments: Vec<Segment>,
+    /// Which device carried out what, and how long it took.
+    pub run: RunReport,
+}
+
+/// A stretch of speech between two timestamps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Position among the segments, from 0.
+    pub id: usize,
+    /// First mel frame (10 ms each) of the window that the segment was decoded in.
+    pub seek: usize,
+    /// Seconds from the start of the audio.
+    pub start: f64,
+    /// Seconds from the start of the audio; never before `start`.
+    pub end: f64,
+    /// The text, with the blank that Whisper puts in front of a word.
+    pub text: String,
+    /// The tokens of the segment with its two timestamps.
+    pub tokens: Vec<u32>,
+    /// The sampling temperature; 0 is greedy.
+    pub temperature: f32,
+    /// Mean log-probability of the window's tokens: their sum / (their count + 1).
+    pub avg_logprob: f32,
+    /// Bytes of the window's text / bytes of it under zlib; above 2.4 it repeats itself.
+    pub compression_ratio: f32,
+    /// Probability of the no-speech token at the window's start-of-transcript position.
+    pub no_speech_prob: f32,
+}
+
+/// What a transcription ran on and what it cost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// The device that did the work (`cpu`, `host`, `sim`, `npu`), not the one that was asked for.
+    pub device: String,
+    /// `f32`, `bf16` or `int8`.
+    pub precision: String,
+    /// The version of ONNX Runtime that was loaded.
+    pub ort_version: String,
+    /// Calls of fused nodes, counted by the EP as it executed them; 0 without an EP.
+    pub fused_nodes_executed: u64,
+    /// Kernel calls by device, counted by the EP as it executed them.
+    pub kernel_calls: BTreeMap<String, u64>,
+    /// Nodes that ONNX Runtime gave to its CPU provider; `None` where that ONNX Runtime cannot tell.
+    pub cpu_nodes: Option<u64>,
+    /// Decoding and resampling the audio, in milliseconds.
+    pub audio_ms: f64,
+    /// Log-mel features, in milliseconds.
+    pub mel_ms: f64,
+    /// Encoder, all windows, in milliseconds.
+    pub encoder_ms: f64,
+    /// Decoder, all steps, in milliseconds.
+    pub decoder_ms: f64,
+    /// Tokens that the decoder produced.
+    pub tokens: u64,
+    /// Seconds of audio per second of wall clock.
+    pub realtime_factor: f64,
+    /// Why windows were run again on the CPU provider; `None` if none was.
+    pub fallback: Option<String>,
+}
