@@ -20,6 +20,7 @@
 //! `device = auto` goes on with the CPU provider if the execution provider cannot be loaded or fails, and
 //! `run.fallback` says why: print it as a warning. Every other device is an error then.
 
+pub mod audio;
 pub mod options;
 pub mod result;
 

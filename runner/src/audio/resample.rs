@@ -1,0 +1,103 @@
+//! From any sampling rate to 16 kHz, piece by piece, without a shift in time.
+//!
+//! The band-limiting is rubato's (FFT, synchronous). What is here is the bookkeeping around it: the resampler's delay is
+//! dropped at the front and made up for at the end, so that `n` samples in give `round(n · 16000 / rate)` samples out and a
+//! click at time t comes out at time t.
+
+use rubato::audioadapter_buffers::direct::SequentialSlice;
+use rubato::{Fft, FixedSync, Resampler as _};
+
+use super::SAMPLE_RATE;
+
+/// Frames in a piece that goes through the FFT, at the source rate.
+const CHUNK: usize = 4096;
+/// Of those pieces, about this many frames to one FFT: the longer, the steeper the filter at 8 kHz.
+const FFT_FRAMES: usize = 1024;
+
+/// A stream of mono samples on its way to 16 kHz.
+pub(super) struct Resampler {
+    rate: u32,
+    /// `None` where the source has 16 kHz already.
+    fft: Option<Fft<f32>>,
+    /// Source samples that do not fill a piece yet.
+    pending: Vec<f32>,
+    /// What one piece gives.
+    piece: Vec<f32>,
+    /// Samples of the delay that are still to be dropped.
+    delay: usize,
+    taken: u64,
+    /// Samples given since this resampler was made, without the delay.
+    given: u64,
+}
+
+impl Resampler {
+    /// A resampler from `rate` Hz. The caller has checked that `rate` is between `MIN_RATE` and `MAX_RATE`.
+    pub(super) fn new(rate: u32) -> Result<Self, String> {
+        let fft = if rate == SAMPLE_RATE {
+            None
+        } else {
+            let sub_chunks = CHUNK / FFT_FRAMES;
+            let window = rubato::WindowFunction::BlackmanHarris2;
+            let (from, to) = (rate as usize, SAMPLE_RATE as usize);
+            Some(
+                Fft::new_custom(from, to, CHUNK, sub_chunks, 1, window, FixedSync::Both)
+                    .map_err(|error| error.to_string())?,
+            )
+        };
+        let delay = fft.as_ref().map_or(0, |fft| fft.output_delay());
+        let piece = vec![0.0; fft.as_ref().map_or(0, |fft| fft.output_frames_max())];
+        Ok(Self { rate, fft, pending: Vec::new(), piece, delay, taken: 0, given: 0 })
+    }
+
+    /// Takes source samples; what is ready goes to the end of `out`.
+    pub(super) fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) -> Result<(), String> {
+        self.taken += samples.len() as u64;
+        let Some(fft) = &self.fft else {
+            out.extend_from_slice(samples);
+            return Ok(());
+        };
+        let chunk = fft.input_frames_next();
+        self.pending.extend_from_slice(samples);
+        let mut done = 0;
+        while self.pending.len() - done >= chunk {
+            self.process(done, chunk, u64::MAX, out)?;
+            done += chunk;
+        }
+        self.pending.drain(..done);
+        Ok(())
+    }
+
+    /// Ends the stream: the rest goes to the end of `out`, filled up with silence where the filter needs it.
+    pub(super) fn finish(mut self, out: &mut Vec<f32>) -> Result<(), String> {
+        let Some(fft) = &self.fft else { return Ok(()) };
+        let chunk = fft.input_frames_next();
+        // Rounded to the nearest; no overflow below 2^63 / 16000 samples, which is a hundred years.
+        let total = (self.taken * u64::from(SAMPLE_RATE) + u64::from(self.rate) / 2) / u64::from(self.rate);
+        while self.given < total {
+            self.pending.resize(self.pending.len().max(chunk), 0.0);
+            self.process(0, chunk, total, out)?;
+            self.pending.clear();
+        }
+        // The last whole piece may have given a sample more than the rounded length.
+        let excess = usize::try_from(self.given - total).unwrap_or(0);
+        out.truncate(out.len() - excess);
+        Ok(())
+    }
+
+    /// Sends `pending[start..start + chunk]` through the FFT and keeps what lies after the delay and before `total`.
+    fn process(&mut self, start: usize, chunk: usize, total: u64, out: &mut Vec<f32>) -> Result<(), String> {
+        let Some(fft) = &mut self.fft else { return Ok(()) };
+        let frames = self.piece.len();
+        let input = SequentialSlice::new(&self.pending[start..start + chunk], 1, chunk).map_err(|e| e.to_string())?;
+        let mut output = SequentialSlice::new_mut(&mut self.piece, 1, frames).map_err(|e| e.to_string())?;
+        let (_, written) = fft.process_into_buffer(&input, &mut output, None).map_err(|e| e.to_string())?;
+        let dropped = self.delay.min(written);
+        self.delay -= dropped;
+        let room = usize::try_from(total.saturating_sub(self.given)).unwrap_or(usize::MAX);
+        let kept = &self.piece[dropped..written];
+        let kept = &kept[..kept.len().min(room)];
+        out.extend_from_slice(kept);
+        self.given += kept.len() as u64;
+        Ok(())
+    }
+}
