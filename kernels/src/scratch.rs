@@ -11,19 +11,25 @@ struct Line([u8; 64]);
 #[derive(Default)]
 pub struct Scratch {
     lines: Vec<Line>,
+    /// Working memory of a kernel within the kernel.
+    rest: Option<Box<Scratch>>,
 }
 
 impl Scratch {
     /// `len` bytes, aligned to 64. What was there before is garbage.
     pub fn bytes(&mut self, len: usize) -> &mut [u8] {
+        self.bytes_and_rest(len).0
+    }
+
+    /// As [`Scratch::bytes`], and other working memory beside it for a kernel that this kernel calls.
+    pub fn bytes_and_rest(&mut self, len: usize) -> (&mut [u8], &mut Scratch) {
         let lines = len.div_ceil(size_of::<Line>());
         if self.lines.len() < lines {
             self.lines.resize(lines, Line([0; 64]));
         }
         // SAFETY: `Line` is 64 plain bytes without padding, and the vector holds at least `len` of them.
         #[allow(unsafe_code)]
-        unsafe {
-            std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len)
-        }
+        let bytes = unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len) };
+        (bytes, self.rest.get_or_insert_default())
     }
 }

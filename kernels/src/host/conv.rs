@@ -1,0 +1,120 @@
+//! The 1-D convolution as a product: a window of the input is a row, and the prepared linear layer does the rest (packing,
+//! number formats, bias, activation). The rows of one tile of output positions exist at a time.
+
+use super::{isa::Isa, linear};
+use crate::{
+    Context, Conv1d, Conv1dSpec, Counters, DeviceKind, Linear, LinearSpec, Precision, WeightLayout,
+    host::movement::transpose,
+};
+
+/// Output positions whose windows are gathered at a time: enough rows to keep a product's inner loops and both of two
+/// threads busy, few enough for the second-level cache.
+const TILE: usize = 256;
+
+struct HostConv {
+    spec: Conv1dSpec,
+    product: Box<dyn Linear>,
+    /// The product's calls are part of this kernel's, and not counted as the caller's.
+    inner_calls: Counters,
+}
+
+/// Packs the weights `[out_channels, in_channels, width]` for windows that lie `[width, in_channels]`.
+pub(super) fn prepare(isa: Isa, spec: &Conv1dSpec, weights: &[f32], bias: Option<&[f32]>) -> Box<dyn Conv1d> {
+    let shape = [spec.out_channels, spec.in_channels, spec.width];
+    let mut windows = vec![0.0; weights.len()];
+    transpose(weights, &shape, &[0, 2, 1], &mut windows);
+    let product = LinearSpec {
+        inputs: spec.width * spec.in_channels,
+        outputs: spec.out_channels,
+        precision: spec.precision,
+        activation: spec.activation,
+        scale: 1.0,
+    };
+    let product = linear::prepare(isa, &product, &windows, WeightLayout::OutputsByInputs, bias);
+    Box::new(HostConv { spec: spec.clone(), product, inner_calls: Counters::new() })
+}
+
+impl Conv1d for HostConv {
+    fn device(&self) -> DeviceKind {
+        DeviceKind::Host
+    }
+
+    fn precision(&self) -> Precision {
+        self.product.precision()
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.product.weight_bytes()
+    }
+
+    fn run(&self, context: &mut Context<'_>, batch: usize, length: usize, x: &[f32], out: &mut [f32]) {
+        let spec = &self.spec;
+        let (channels, out_channels, out_length) = (spec.in_channels, spec.out_channels, spec.out_length(length));
+        assert!(x.len() == batch * length * channels, "convolution: {} inputs", x.len());
+        assert!(out.len() == batch * out_length * out_channels, "convolution: {} outputs", out.len());
+        let window = spec.width * channels;
+        let tile = TILE.min(out_length);
+        // One item's input, channels last and padded; one tile's windows; one tile's outputs where they need turning.
+        let padded = (length + spec.padding[0] + spec.padding[1]) * channels;
+        let turned = if spec.output_channels_last { 0 } else { tile * out_channels };
+        let (bytes, rest) = context.scratch.bytes_and_rest((padded + tile * window + turned) * size_of::<f32>());
+        let (input, buffer) = floats(bytes).split_at_mut(padded);
+        let (rows, turned) = buffer.split_at_mut(tile * window);
+        let mut inner = Context { pool: context.pool, counters: &self.inner_calls, scratch: rest };
+        if out_length > 0 && out_channels > 0 {
+            let items = out.chunks_exact_mut(out_length * out_channels).enumerate();
+            for (item, out) in items {
+                let x = &x[item * length * channels..][..length * channels];
+                self.pad(x, length, input);
+                for first in (0..out_length).step_by(tile) {
+                    let count = tile.min(out_length - first);
+                    let rows = &mut rows[..count * window];
+                    if window > 0 {
+                        for (at, row) in rows.chunks_exact_mut(window).enumerate() {
+                            let from = (first + at) * spec.stride * channels;
+                            row.copy_from_slice(&input[from..from + window]);
+                        }
+                    }
+                    if spec.output_channels_last {
+                        let out = &mut out[first * out_channels..][..count * out_channels];
+                        self.product.run(&mut inner, count, rows, None, out);
+                    } else {
+                        let turned = &mut turned[..count * out_channels];
+                        self.product.run(&mut inner, count, rows, None, turned);
+                        for (channel, out) in out.chunks_exact_mut(out_length).enumerate() {
+                            for (value, row) in out[first..first + count].iter_mut().zip(turned.chunks(out_channels)) {
+                                *value = row[channel];
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        context.counters.executed(DeviceKind::Host);
+    }
+}
+
+impl HostConv {
+    /// Copies one item to `[padding + length + padding, channels]`.
+    fn pad(&self, x: &[f32], length: usize, input: &mut [f32]) {
+        let channels = self.spec.in_channels;
+        let (before, rest) = input.split_at_mut(self.spec.padding[0] * channels);
+        let (middle, after) = rest.split_at_mut(length * channels);
+        before.fill(0.0);
+        after.fill(0.0);
+        if self.spec.input_channels_last {
+            middle.copy_from_slice(x);
+        } else {
+            transpose(x, &[channels, length], &[1, 0], middle);
+        }
+    }
+}
+
+/// Scratch bytes as fp32.
+fn floats(bytes: &mut [u8]) -> &mut [f32] {
+    // SAFETY: every bit pattern is a float, and only whole aligned ones are taken.
+    #[allow(unsafe_code)]
+    let (before, floats, after) = unsafe { bytes.align_to_mut() };
+    debug_assert!(before.is_empty() && after.is_empty());
+    floats
+}
