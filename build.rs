@@ -13,8 +13,8 @@ use std::{env, fs};
 
 /// The wheel that is fetched where no library is found.
 const PINNED: &str = "1.32.0";
-/// The oldest release (minor version of 1.x) with the plugin interface that the execution provider speaks.
-const OLDEST_MINOR: u32 = 23;
+/// The oldest release (minor version of 1.x) that the command works with; the execution provider alone takes 1.23 too.
+const OLDEST_MINOR: u32 = 24;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

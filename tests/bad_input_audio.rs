@@ -1,0 +1,155 @@
+//! Audio that cannot be what it claims to be, and audio that is odd but valid, through the built command: a one-line error that
+//! names the file, or a result; never a panic, never part of an output.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+mod common;
+use common::bad::{self, wav};
+
+/// Runs `transcribe` on the file and returns the error line after the checks that all bad input shares.
+fn error_of(input: &Path) -> String {
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("out");
+    let mut command = common::undertone();
+    command.args(["transcribe", "--device", "cpu", "--output-format", "all", "--output-dir"]).arg(&out).arg(input);
+    let line = bad::error_line(&mut command);
+    assert!(line.contains(&*input.to_string_lossy()), "the file is not named: {line}");
+    assert_eq!(bad::files_in(&out), 0, "something was left behind");
+    line
+}
+
+fn file(home: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = home.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn no_such_file() {
+    let line = error_of(Path::new("no/such/file.wav"));
+    assert!(line.contains("no such file") || line.contains("No such file") || line.contains("does not exist"), "{line}");
+}
+
+#[test]
+fn a_directory() {
+    let home = tempfile::tempdir().unwrap();
+    assert!(error_of(home.path()).contains("directory"));
+}
+
+#[test]
+fn an_empty_file() {
+    let home = tempfile::tempdir().unwrap();
+    assert!(error_of(&file(&home, "empty.wav", b"")).contains("empty"));
+}
+
+#[test]
+fn a_wav_without_samples() {
+    let home = tempfile::tempdir().unwrap();
+    assert!(error_of(&file(&home, "none.wav", &wav(16_000, 1, &[]))).contains("no audio"));
+}
+
+#[test]
+fn text_that_is_called_wav() {
+    let home = tempfile::tempdir().unwrap();
+    error_of(&file(&home, "text.wav", b"This is no audio.\nNot at all, whatever its name says.\n"));
+}
+
+#[test]
+fn a_truncated_flac() {
+    let home = tempfile::tempdir().unwrap();
+    let whole = fs::read(common::root().join("speech/short/000-en.flac")).unwrap();
+    error_of(&file(&home, "half.flac", &whole[..whole.len() / 2]));
+    error_of(&file(&home, "head.flac", &whole[..20]));
+}
+
+#[test]
+fn noise_under_every_name() {
+    let home = tempfile::tempdir().unwrap();
+    let mut state = 1u32;
+    let noise: Vec<u8> = (0..4096)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect();
+    for name in ["x.wav", "x.flac", "x.mp3", "x.ogg", "x.m4a", "x"] {
+        error_of(&file(&home, name, &noise));
+    }
+}
+
+#[test]
+fn very_short_audio_is_valid() {
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("out");
+    let mut command = common::undertone();
+    command.args(["transcribe", "--device", "cpu", "--output-format", "json", "--output-dir"]).arg(&out);
+    let lengths = [1usize, 199, 200, 399, 401];
+    for length in lengths {
+        let samples: Vec<i16> = (0..length).map(|i| ((i * 37) % 200) as i16 - 100).collect();
+        command.arg(file(&home, &format!("{length}.wav"), &wav(16_000, 1, &samples)));
+    }
+    common::stdout_of(&mut command);
+    for length in lengths {
+        let result = common::json(&out.join(format!("{length}.json")));
+        let duration = length as f64 / 16_000.0;
+        assert!((result["duration"].as_f64().unwrap() - duration).abs() < 1e-6, "{length}: {}", result["duration"]);
+        for segment in result["segments"].as_array().unwrap() {
+            assert!(segment["end"].as_f64().unwrap() <= duration + 1e-6, "{length}: {segment}");
+        }
+    }
+}
+
+#[test]
+fn eight_channels_of_192_khz() {
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("out");
+    let speech = common::root().join("speech/short/000-en.flac");
+    // The command's own mono signal is not at hand here: a tone, through both paths, must give the same words, be they none.
+    let seconds = 2;
+    let tone = |rate: usize, channels: usize| -> Vec<i16> {
+        (0..rate * seconds)
+            .flat_map(|i| {
+                let phase = i as f64 / rate as f64 * 440.0 * std::f64::consts::TAU;
+                std::iter::repeat_n((phase.sin() * 8000.0) as i16, channels)
+            })
+            .collect()
+    };
+    let wide = file(&home, "wide.wav", &wav(192_000, 8, &tone(192_000, 8)));
+    let narrow = file(&home, "narrow.wav", &wav(16_000, 1, &tone(16_000, 1)));
+    let mut command = common::undertone();
+    command.args(["transcribe", "--device", "cpu", "--output-format", "json", "--output-dir"]).arg(&out);
+    common::stdout_of(command.arg(&wide).arg(&narrow).arg(&speech));
+    let (wide, narrow) = (common::json(&out.join("wide.json")), common::json(&out.join("narrow.json")));
+    assert!((wide["duration"].as_f64().unwrap() - seconds as f64).abs() < 1e-3, "{}", wide["duration"]);
+    assert_eq!(wide["text"], narrow["text"]);
+    assert!(common::json(&out.join("000-en.json"))["text"].as_str().unwrap().contains("green lion"));
+}
+
+#[test]
+fn a_bad_file_does_not_cost_the_others() {
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("out");
+    let bad = file(&home, "bad.wav", b"no");
+    let good = common::root().join("speech/short/000-en.flac");
+    let mut command = common::undertone();
+    command.args(["transcribe", "--device", "cpu", "--output-dir"]).arg(&out).arg(&bad).arg(&good);
+    let output = common::run(&mut command);
+    assert_eq!(output.status.code(), Some(1));
+    let errors: Vec<String> =
+        common::text(&output.stderr).lines().filter(|l| l.starts_with("error:")).map(str::to_string).collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("bad.wav"), "{errors:?}");
+    assert!(fs::read_to_string(out.join("000-en.txt")).unwrap().contains("green lion"));
+    assert_eq!(bad::files_in(&out), 1);
+}
+
+#[test]
+fn bad_audio_on_standard_input() {
+    let home = tempfile::tempdir().unwrap();
+    let input = file(&home, "text", b"no audio either");
+    let mut command = common::undertone();
+    command.args(["transcribe", "--device", "cpu", "-"]).stdin(fs::File::open(input).unwrap());
+    let line = bad::error_line(&mut command);
+    assert!(line.contains("standard input") || line.contains("stdin"), "{line}");
+}

@@ -1,0 +1,246 @@
+//! Models, libraries, devices and directories that cannot work, through the built command: a one-line error that names what is
+//! wrong and the way out; no panic, no abort, nothing left behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+mod common;
+use common::bad;
+
+fn clip() -> PathBuf {
+    common::root().join("speech/short/000-en.flac")
+}
+
+/// `transcribe` of a good clip into a directory that must stay empty.
+fn error_of(home: &Path, arguments: &[&str], environment: &[(&str, &Path)]) -> String {
+    let out = home.join("out");
+    let mut command = common::undertone();
+    command.args(["transcribe", "--output-dir"]).arg(&out).args(arguments).arg(clip());
+    command.envs(environment.iter().copied());
+    let line = bad::error_line(&mut command);
+    assert_eq!(bad::files_in(&out), 0, "something was left behind: {line}");
+    line
+}
+
+/// The reference model with links to its files, to be damaged.
+fn model_in(home: &Path) -> PathBuf {
+    let copy = home.join("model");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(common::root().join("models/reference")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn a_model_that_is_not_there() {
+    let home = tempfile::tempdir().unwrap();
+    let line = error_of(home.path(), &["--device", "cpu", "--model", "no/such/model"], &[]);
+    assert!(line.contains("no/such/model"), "{line}");
+}
+
+#[test]
+fn a_model_directory_that_lacks_a_file() {
+    for missing in ["encoder_model.onnx", "config.json", "tokenizer.json", "generation_config.json"] {
+        let home = tempfile::tempdir().unwrap();
+        let model = model_in(home.path());
+        fs::remove_file(model.join(missing)).unwrap();
+        let line = error_of(home.path(), &["--device", "cpu", "--model", model.to_str().unwrap()], &[]);
+        let stem = missing.trim_end_matches(".onnx");
+        assert!(line.contains(stem) && line.contains(model.to_str().unwrap()), "{missing}: {line}");
+    }
+}
+
+#[test]
+fn a_model_without_any_decoder() {
+    let home = tempfile::tempdir().unwrap();
+    let model = model_in(home.path());
+    for name in ["decoder_model.onnx", "decoder_with_past_model.onnx", "decoder_model_merged.onnx"] {
+        fs::remove_file(model.join(name)).unwrap();
+    }
+    let line = error_of(home.path(), &["--device", "cpu", "--model", model.to_str().unwrap()], &[]);
+    assert!(line.contains("decoder_model"), "{line}");
+}
+
+#[test]
+fn a_variant_that_is_not_there() {
+    let home = tempfile::tempdir().unwrap();
+    let line = error_of(home.path(), &["--device", "cpu", "--variant", "q4"], &[]);
+    assert!(line.contains("q4"), "{line}");
+}
+
+#[test]
+fn a_truncated_protobuf() {
+    for device in ["cpu", "host"] {
+        for graph in ["encoder_model.onnx", "decoder_with_past_model.onnx"] {
+            let home = tempfile::tempdir().unwrap();
+            let model = model_in(home.path());
+            let whole = fs::read(model.join(graph)).unwrap();
+            fs::write(model.join(graph), &whole[..whole.len() / 3]).unwrap();
+            let line = error_of(home.path(), &["--device", device, "--model", model.to_str().unwrap()], &[]);
+            assert!(line.contains(graph), "{device} {graph}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_decoder_of_another_number_of_layers() {
+    let home = tempfile::tempdir().unwrap();
+    let model = model_in(home.path());
+    let mut config = common::json(&model.join("config.json"));
+    let layers = config["decoder_layers"].as_u64().unwrap();
+    config["decoder_layers"] = (layers + 1).into();
+    fs::write(model.join("config.json"), config.to_string()).unwrap();
+    let line = error_of(home.path(), &["--device", "cpu", "--model", model.to_str().unwrap()], &[]);
+    assert!(line.contains("decoder") && line.contains("layers"), "{line}");
+}
+
+#[test]
+fn a_configuration_that_is_not_json() {
+    let home = tempfile::tempdir().unwrap();
+    let model = model_in(home.path());
+    fs::write(model.join("config.json"), "{").unwrap();
+    let line = error_of(home.path(), &["--device", "cpu", "--model", model.to_str().unwrap()], &[]);
+    assert!(line.contains("config.json"), "{line}");
+}
+
+#[test]
+fn an_onnx_runtime_that_is_too_old() {
+    let old = old_onnx_runtime("1.20.1");
+    for device in ["cpu", "host"] {
+        let home = tempfile::tempdir().unwrap();
+        let line = error_of(home.path(), &["--device", device], &[("ORT_DYLIB_PATH", &old)]);
+        assert!(line.contains("1.20.1") && line.contains("ORT_DYLIB_PATH"), "{line}");
+    }
+}
+
+#[test]
+fn an_onnx_runtime_that_is_none() {
+    let home = tempfile::tempdir().unwrap();
+    let text = home.path().join("libonnxruntime.so");
+    fs::write(&text, "not a library").unwrap();
+    let line = error_of(home.path(), &["--device", "cpu"], &[("ORT_DYLIB_PATH", &text)]);
+    assert!(line.contains("libonnxruntime.so"), "{line}");
+    let line = error_of(home.path(), &["--device", "cpu"], &[("ORT_DYLIB_PATH", Path::new("no/such/library.so"))]);
+    assert!(line.contains("no/such/library.so"), "{line}");
+}
+
+#[test]
+fn an_execution_provider_that_is_missing() {
+    let home = tempfile::tempdir().unwrap();
+    let line = error_of(home.path(), &["--device", "host"], &[("UNDERTONE_EP_LIBRARY", Path::new("no/such/ep.so"))]);
+    assert!(line.contains("no/such/ep.so") && line.contains("UNDERTONE_EP_LIBRARY"), "{line}");
+}
+
+#[test]
+fn an_execution_provider_that_is_none() {
+    let home = tempfile::tempdir().unwrap();
+    let text = home.path().join("libep.so");
+    fs::write(&text, "not a library").unwrap();
+    let line = error_of(home.path(), &["--device", "host"], &[("UNDERTONE_EP_LIBRARY", &text)]);
+    assert!(line.contains("libep.so"), "{line}");
+}
+
+#[test]
+fn auto_goes_on_without_an_execution_provider_and_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let text = home.path().join("libep.so");
+    fs::write(&text, "not a library").unwrap();
+    let out = home.path().join("out");
+    let mut command = common::undertone();
+    command.args(["transcribe", "--device", "auto", "-f", "json", "-o"]).arg(&out).arg(clip());
+    let output = common::run(command.env("UNDERTONE_EP_LIBRARY", &text));
+    let said = common::text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("warning:") && line.contains("libep.so")), "{said}");
+    let run = &common::json(&out.join("000-en.json"))["run"];
+    assert_eq!(run["device"], "cpu");
+    assert_eq!(run["fused_nodes_executed"], 0);
+    assert!(run["fallback"].as_str().is_some_and(|reason| reason.contains("libep.so")), "{run}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_npu_that_is_not_there() {
+    if Path::new("/dev/accel/accel0").exists() {
+        // This machine's answer is another test's business.
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let line = error_of(home.path(), &["--device", "npu"], &[]);
+    assert!(line.contains("NPU") || line.contains("npu"), "{line}");
+}
+
+#[test]
+fn words_that_are_no_choice() {
+    for arguments in [["--device", "gpu"], ["--precision", "int4"], ["--threads", "0"], ["--task", "sing"]] {
+        let output = common::run(common::undertone().arg("transcribe").args(arguments).arg(clip()));
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        assert!(common::text(&output.stderr).contains(arguments[1]), "{arguments:?}");
+    }
+    let home = tempfile::tempdir().unwrap();
+    let line = error_of(home.path(), &["--device", "cpu", "--language", "klingon"], &[]);
+    assert!(line.contains("klingon"), "{line}");
+}
+
+#[test]
+fn an_output_directory_that_cannot_be_written() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("file");
+    fs::write(&file, "kept").unwrap();
+    let mut places = vec![file.clone(), file.join("below")];
+    // Not even the superuser can make files there.
+    if cfg!(target_os = "linux") {
+        places.push("/proc".into());
+        places.push("/proc/undertone".into());
+    }
+    for place in places {
+        let mut command = common::undertone();
+        command.args(["transcribe", "--device", "cpu", "--output-dir"]).arg(&place).arg(clip());
+        let line = bad::error_line(&mut command);
+        assert!(line.contains(place.to_str().unwrap()) && line.contains("--output-dir"), "{line}");
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+}
+
+#[test]
+fn two_inputs_of_one_name() {
+    let home = tempfile::tempdir().unwrap();
+    let twin = home.path().join("000-en.wav");
+    fs::write(&twin, "").unwrap();
+    let line = error_of(home.path(), &["--device", "cpu", twin.to_str().unwrap()], &[]);
+    assert!(line.contains("000-en.wav") && line.contains("000-en.flac"), "{line}");
+}
+
+/// The library of an old wheel, fetched once.
+fn old_onnx_runtime(version: &str) -> PathBuf {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("onnxruntime-{version}"));
+    let library = |home: &Path| {
+        let entries = fs::read_dir(home.join("onnxruntime/capi")).ok()?;
+        let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+        let is_it = |path: &PathBuf| {
+            let name = name(path);
+            name.starts_with("libonnxruntime.") || name == "onnxruntime.dll"
+        };
+        entries.map(|entry| entry.unwrap().path()).find(is_it)
+    };
+    if library(&home).is_none() {
+        let python = if Command::new("python3").arg("--version").output().is_ok() { "python3" } else { "python" };
+        let partial = home.with_extension(format!("partial-{}", std::process::id()));
+        common::stdout_of(
+            Command::new(python)
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
+                // The library is the same in the wheel of every Python, and new ones have no such old wheel.
+                .args(["--only-binary=:all:", "--python-version", "3.12", "--target"])
+                .arg(&partial)
+                .arg(format!("onnxruntime=={version}")),
+        );
+        if fs::rename(&partial, &home).is_err() {
+            let _ = fs::remove_dir_all(&partial);
+        }
+    }
+    library(&home).unwrap_or_else(|| panic!("no library in the wheel of onnxruntime {version}"))
+}

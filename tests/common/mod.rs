@@ -1,0 +1,52 @@
+//! What the tests from outside share: where things are, running the built command, reading what it wrote. No checks of
+//! its own.
+#![allow(dead_code, reason = "each test binary uses its share")]
+
+pub mod bad;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The built execution provider: cargo leaves it beside the test binaries, being a dev-dependency.
+pub fn ep_library() -> PathBuf {
+    let name = format!("{}onnxruntime_ep_xdna{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let directory = Path::new(env!("CARGO_BIN_EXE_undertone")).parent().expect("the command stands in a directory");
+    directory.join("deps").join(name)
+}
+
+/// The built command in an environment that names no library and no model.
+pub fn undertone() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_undertone"));
+    for variable in ["ORT_DYLIB_PATH", "UNDERTONE_EP_LIBRARY", "UNDERTONE_MODEL"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Runs to the end and insists on success.
+pub fn stdout_of(command: &mut Command) -> String {
+    let output = run(command);
+    assert!(output.status.success(), "{command:?} failed:\n{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Runs to the end.
+pub fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"))
+}
+
+/// Output as text.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A JSON file's content.
+pub fn json(path: &Path) -> serde_json::Value {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

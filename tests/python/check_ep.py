@@ -1,0 +1,78 @@
+"""What a Python user of the execution provider does, with nothing but `onnxruntime` and `numpy`, and a check of each step.
+
+    python3 check_ep.py EP_LIBRARY MODEL_DIRECTORY MEL.npy EXPECTED_ORT_VERSION
+
+Prints one line for each precision and exits with 0 only if all is as promised: the encoder's output agrees with the CPU
+provider's, no node of it is left to the CPU provider, and the library itself counted the work.
+"""
+
+import ctypes
+import pathlib
+import sys
+
+import numpy
+import onnxruntime
+
+LEAST_COSINE = {"f32": 0.9999, "bf16": 0.999, "int8": 0.99}
+EP_NAME = "XdnaExecutionProvider"
+
+
+def check(condition, what):
+    if not condition:
+        sys.exit(f"ONNX Runtime {onnxruntime.__version__}: {what}")
+
+
+def cosine(a, b):
+    a, b = a.astype(numpy.float64).ravel(), b.astype(numpy.float64).ravel()
+    return float(a @ b / (numpy.linalg.norm(a) * numpy.linalg.norm(b)))
+
+
+def main(library, model, mel, version):
+    check(onnxruntime.__version__ == version, f"this is not {version} but comes from {onnxruntime.__file__}")
+    encoder = str(pathlib.Path(model) / "encoder_model.onnx")
+    features = numpy.load(mel).astype(numpy.float32).reshape(1, -1, 3000)
+    reference = onnxruntime.InferenceSession(encoder, providers=["CPUExecutionProvider"])
+    expected = reference.run(None, {"input_features": features})[0]
+
+    # The same name as a library that the process has open gives the same library, with its counters.
+    counter = ctypes.CDLL(library).onnxruntime_ep_xdna_counter
+    counter.argtypes, counter.restype = [ctypes.c_char_p], ctypes.c_uint64
+
+    # A name of the caller's own: the provider keeps its name whatever its library is registered as.
+    onnxruntime.register_execution_provider_library("undertone", library)
+    devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == EP_NAME]
+    check(len(devices) == 1, f"{len(devices)} devices of {EP_NAME} instead of one")
+
+    for precision, least in LEAST_COSINE.items():
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 2
+        # From here on a node that is left to the CPU provider is an error.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        options.add_provider_for_devices(devices, {"device": "host", "precision": precision})
+        session = onnxruntime.InferenceSession(encoder, sess_options=options)
+        check(session.get_providers()[0] == EP_NAME, f"the session's providers are {session.get_providers()}")
+        if hasattr(session, "get_provider_graph_assignment_info"):
+            owners = [part.ep_name for part in session.get_provider_graph_assignment_info()]
+            check(owners == [EP_NAME], f"{precision}: the encoder's parts belong to {owners} instead of one to {EP_NAME}")
+
+        nodes, calls = counter(b"fused_nodes_executed"), counter(b"kernel_calls.host")
+        got = session.run(None, {"input_features": features})[0]
+        nodes, calls = counter(b"fused_nodes_executed") - nodes, counter(b"kernel_calls.host") - calls
+        check(nodes == 1, f"{precision}: {nodes} fused nodes executed instead of 1")
+        check(calls > 0, f"{precision}: the host device counted no kernel call")
+        check(counter(b"kernel_calls.npu") == 0, f"{precision}: NPU calls counted on a run of the host device")
+
+        check(got.shape == expected.shape and got.dtype == expected.dtype, f"{precision}: {got.dtype}{got.shape}")
+        similar = cosine(got, expected)
+        check(similar > least, f"{precision}: cosine {similar:.6f} to the CPU provider, wanted more than {least}")
+        print(f"ONNX Runtime {version} {precision}: cosine {similar:.7f}, {nodes} fused node, {calls} kernel calls")
+        del session
+    check(counter(b"no such counter") == 2**64 - 1, "an unknown counter has a value")
+    onnxruntime.unregister_execution_provider_library("undertone")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

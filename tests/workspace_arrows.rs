@@ -1,0 +1,64 @@
+//! Who may depend on whom among the workspace's crates. The whole list stands here: a new arrow is a decision about the
+//! architecture, not a line in a manifest.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+mod common;
+
+/// (from, to, kind); `""` is an ordinary dependency.
+const ARROWS: &[(&str, &str, &str)] = &[
+    ("undertone", "undertone-runner", ""),
+    // Only so that `cargo test` builds the library that the tests load through ONNX Runtime.
+    ("undertone", "onnxruntime-ep-xdna", "dev"),
+    ("onnxruntime-ep-xdna", "undertone-kernels", ""),
+];
+
+#[test]
+fn dependencies_point_one_way() {
+    let text = common::stdout_of(
+        Command::new(env!("CARGO")).args(["metadata", "--no-deps", "--offline", "--format-version=1"]).current_dir(common::root()),
+    );
+    let metadata: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let members: BTreeSet<&str> = packages.iter().map(|package| package["name"].as_str().unwrap()).collect();
+    let mut found = BTreeSet::new();
+    for package in packages {
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let to = dependency["name"].as_str().unwrap();
+            if members.contains(to) {
+                let kind = dependency["kind"].as_str().unwrap_or("");
+                found.insert((package["name"].as_str().unwrap(), to, kind));
+            }
+        }
+    }
+    let allowed: BTreeSet<_> = ARROWS.iter().copied().collect();
+    assert_eq!(found, allowed, "left: what the manifests say; right: what is allowed");
+}
+
+#[test]
+fn nothing_outside_the_execution_provider_speaks_of_its_code() {
+    // The runner and the command load the provider's library through ONNX Runtime, like any other program.
+    let mut files = Vec::new();
+    for directory in ["src", "runner/src"] {
+        rust_files(&common::root().join(directory), &mut files);
+    }
+    assert!(files.len() > 5, "the sources have moved: {files:?}");
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for name in ["onnxruntime_ep_xdna::", "undertone_kernels::"] {
+            assert!(!text.contains(name), "{} uses {name}", file.display());
+        }
+    }
+}
+
+fn rust_files(directory: &std::path::Path, files: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
