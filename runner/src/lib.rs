@@ -21,6 +21,7 @@
 //! `run.fallback` says why: print it as a warning. Every other device is an error then.
 
 pub mod audio;
+pub mod mel;
 pub mod options;
 pub mod result;
 
