@@ -24,6 +24,7 @@ pub mod audio;
 pub mod mel;
 pub mod options;
 pub mod result;
+pub mod tokenizer;
 
 pub use options::{Claim, Device, EngineOptions, Precision, Task};
 pub use result::{RunReport, Segment, Transcription};
