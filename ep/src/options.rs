@@ -89,8 +89,7 @@ pub enum DeviceChoice {
 
 impl DeviceChoice {
     /// All of them.
-    pub const ALL: [DeviceChoice; 4] =
-        [DeviceChoice::Auto, DeviceChoice::Host, DeviceChoice::Sim, DeviceChoice::Npu];
+    pub const ALL: [DeviceChoice; 4] = [DeviceChoice::Auto, DeviceChoice::Host, DeviceChoice::Sim, DeviceChoice::Npu];
 
     /// The device that this word means here.
     ///
@@ -184,6 +183,16 @@ pub enum OptionsError {
     NoNpu {
         /// Whether the kernel driver's device node is there.
         driver: String,
+    },
+    /// A file that the session is to write cannot be written.
+    #[error("EP option {key}: cannot write {}: {reason}", path.display())]
+    Unwritable {
+        /// The option.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// `device=sim` in a build without the simulator.
     #[error("EP option device=\"sim\": this build has no simulated NPU; use \"host\"")]

@@ -1,0 +1,88 @@
+//! What the library exports: ONNX Runtime's two entry points, and two of its own for programs that want to know what was executed.
+
+#![allow(unsafe_code, reason = "exports C functions")]
+
+use std::{
+    ffi::{CStr, c_char},
+    ptr,
+};
+
+use ort_sys::{OrtApiBase, OrtLogger, OrtStatusPtr};
+
+use crate::{
+    abi::OrtEpFactory,
+    factory::Factory,
+    guard::guard,
+    runtime::Runtime,
+    statistics,
+    status::{Failure, OK},
+};
+
+/// Called by ONNX Runtime when the library is registered. The EP's name is its own, whatever it is registered as.
+///
+/// # Safety
+/// Called by ONNX Runtime with what its interface prescribes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn CreateEpFactories(
+    _registered_name: *const c_char,
+    base: *const OrtApiBase,
+    _logger: *const OrtLogger,
+    factories: *mut *mut OrtEpFactory,
+    factories_max: usize,
+    factory_count: *mut usize,
+) -> OrtStatusPtr {
+    if !factory_count.is_null() {
+        // SAFETY: room for one number.
+        unsafe { *factory_count = 0 };
+    }
+    // SAFETY: as the caller promises.
+    let Some(statuses) = (unsafe { Runtime::statuses(base) }) else {
+        // Nothing to report with, so report no factory.
+        return OK;
+    };
+    guard(statuses, "CreateEpFactories", || {
+        if factories.is_null() || factory_count.is_null() || factories_max == 0 {
+            return Err(Failure::Protocol { callback: "CreateEpFactories", what: "no room for a factory" });
+        }
+        // SAFETY: `base` is not NULL, or there were no statuses; there is room for one factory and one number.
+        unsafe {
+            let runtime = Runtime::negotiate(base)?;
+            *factories = Factory::into_raw(runtime);
+            *factory_count = 1;
+        }
+        Ok(())
+    })
+}
+
+/// Called by ONNX Runtime when the library is unregistered.
+///
+/// # Safety
+/// `factory` is what `CreateEpFactories` wrote, and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ReleaseEpFactory(factory: *mut OrtEpFactory) -> OrtStatusPtr {
+    // SAFETY: as the caller promises.
+    unsafe { Factory::release(factory) };
+    OK
+}
+
+/// A counter of what this process has executed with this library, `UINT64_MAX` for an unknown name: `fused_nodes_executed`,
+/// `kernel_calls.host`, `kernel_calls.sim`, `kernel_calls.npu`.
+///
+/// # Safety
+/// `name` is NULL or a NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onnxruntime_ep_xdna_counter(name: *const c_char) -> u64 {
+    if name.is_null() {
+        return u64::MAX;
+    }
+    // SAFETY: as the caller promises.
+    let name = unsafe { CStr::from_ptr(name) };
+    name.to_str().ok().and_then(statistics::counter).unwrap_or(u64::MAX)
+}
+
+/// What this library is, as JSON: its name and version, devices, instruction sets, options, and the ONNX Runtimes it works with.
+/// The string is static: never free it.
+#[unsafe(no_mangle)]
+pub extern "C" fn onnxruntime_ep_xdna_describe() -> *const c_char {
+    std::panic::catch_unwind(|| statistics::description().as_ptr()).unwrap_or(ptr::null())
+}

@@ -1,0 +1,165 @@
+//! The EP of one session: what it claims of a graph, and what it makes of the claimed groups.
+
+#![allow(unsafe_code, reason = "implements ONNX Runtime's EP callbacks")]
+
+use std::{ffi::c_char, ptr, slice, sync::Arc};
+
+use ort_sys::{OrtGraph, OrtNode, OrtStatusPtr};
+
+use crate::{
+    abi::{NO_LATER_MEMBERS, OrtEp, OrtEpGraphSupportInfo, OrtNodeComputeInfo, OrtNodeFusionOptions},
+    compute::FusedNode,
+    guard::{guard, guard_release},
+    options::Options,
+    partition::partition,
+    plan::{Plan, Shared},
+    report::Reporter,
+    runtime::Runtime,
+    snapshot,
+    status::{Failure, StatusMaker, check},
+};
+
+/// The EP of one session. ONNX Runtime holds it by its first member.
+#[repr(C)]
+pub struct Provider {
+    table: OrtEp,
+    runtime: Runtime,
+    options: Options,
+    shared: Arc<Shared>,
+    reporter: Reporter,
+}
+
+impl Provider {
+    /// An EP for ONNX Runtime to own until [`Provider::release`].
+    pub fn into_raw(runtime: Runtime, options: Options, shared: Arc<Shared>) -> *mut OrtEp {
+        let table = OrtEp {
+            ort_version_supported: runtime.version,
+            GetName: get_name,
+            GetCapability: get_capability,
+            Compile: compile,
+            ReleaseNodeComputeInfos: release_node_compute_infos,
+            GetPreferredDataLayout: None,
+            ShouldConvertDataLayoutForOp: None,
+            SetDynamicOptions: None,
+            OnRunStart: None,
+            OnRunEnd: None,
+            CreateAllocator: None,
+            CreateSyncStreamForDevice: None,
+            GetCompiledModelCompatibilityInfo: None,
+            later: NO_LATER_MEMBERS,
+        };
+        let reporter = Reporter::new(&options);
+        Box::into_raw(Box::new(Self { table, runtime, options, shared, reporter })).cast()
+    }
+
+    /// Takes back what [`Provider::into_raw`] gave away.
+    ///
+    /// # Safety
+    /// `ep` is NULL or came from `into_raw` and is not used again.
+    pub unsafe fn release(ep: *mut OrtEp) {
+        if !ep.is_null() {
+            // SAFETY: as the caller promises.
+            guard_release(|| drop(unsafe { Box::from_raw(ep.cast::<Self>()) }));
+        }
+    }
+
+    /// # Safety
+    /// `graph` and `support` are those of a call of `GetCapability`.
+    unsafe fn claim(&self, graph: *const OrtGraph, support: *mut OrtEpGraphSupportInfo) -> Result<(), Failure> {
+        // SAFETY: as the caller promises.
+        let captured = unsafe { snapshot::capture(self.runtime, graph)? };
+        let partition = partition(&captured.graph, &self.options);
+        let fusion = OrtNodeFusionOptions {
+            ort_version_supported: self.runtime.version,
+            // Weights are packed in Compile, so ONNX Runtime may free its own.
+            drop_constant_initializers: true,
+            later: NO_LATER_MEMBERS,
+        };
+        for group in &partition.groups {
+            let nodes: Vec<*const OrtNode> = group.iter().map(|id| captured.handles[*id]).collect();
+            // SAFETY: the handles belong to `graph`; ONNX Runtime copies the list and the options.
+            unsafe {
+                check(
+                    self.runtime.api,
+                    "EpGraphSupportInfo_AddNodesToFuse",
+                    (self.runtime.ep_api.EpGraphSupportInfo_AddNodesToFuse)(
+                        support,
+                        nodes.as_ptr(),
+                        nodes.len(),
+                        &fusion,
+                    ),
+                )?;
+            }
+        }
+        self.reporter.record(partition.report)?;
+        Ok(())
+    }
+
+    /// # Safety
+    /// `graph` and `node` are a pair that `Compile` was called with.
+    unsafe fn compile(&self, graph: *const OrtGraph, node: *const OrtNode) -> Result<*mut OrtNodeComputeInfo, Failure> {
+        // SAFETY: as the caller promises.
+        let fused = unsafe { snapshot::capture_fused(self.runtime, graph, node)? };
+        let plan = Plan::build(&fused.graph, &self.options, &self.shared)
+            .map_err(|source| Failure::Plan { node: fused.name.clone(), source })?;
+        Ok(FusedNode::into_raw(self.runtime, fused, plan, self.options.threads))
+    }
+}
+
+/// # Safety
+/// `ep` came from [`Provider::into_raw`] and is not yet released.
+unsafe fn provider<'a>(ep: *const OrtEp) -> &'a Provider {
+    // SAFETY: the table is the first member.
+    unsafe { &*ep.cast::<Provider>() }
+}
+
+unsafe extern "system" fn get_name(_this: *const OrtEp) -> *const c_char {
+    crate::NAME_C.as_ptr()
+}
+
+unsafe extern "system" fn get_capability(
+    this: *mut OrtEp,
+    graph: *const OrtGraph,
+    support: *mut OrtEpGraphSupportInfo,
+) -> OrtStatusPtr {
+    // SAFETY: ONNX Runtime passes the EP that it was given, and a graph that is valid during the call.
+    let provider = unsafe { provider(this) };
+    guard(StatusMaker::new(provider.runtime.api), "GetCapability", || {
+        // SAFETY: as above.
+        unsafe { provider.claim(graph, support) }
+    })
+}
+
+unsafe extern "system" fn compile(
+    this: *mut OrtEp,
+    graphs: *mut *const OrtGraph,
+    fused_nodes: *mut *const OrtNode,
+    count: usize,
+    infos: *mut *mut OrtNodeComputeInfo,
+    _ep_context_nodes: *mut *mut OrtNode,
+) -> OrtStatusPtr {
+    // SAFETY: ONNX Runtime passes the EP that it was given.
+    let provider = unsafe { provider(this) };
+    guard(StatusMaker::new(provider.runtime.api), "Compile", || {
+        for index in 0..count {
+            // SAFETY: the three arrays have `count` entries. After an error ONNX Runtime releases the infos written so far.
+            unsafe { *infos.add(index) = provider.compile(*graphs.add(index), *fused_nodes.add(index))? };
+        }
+        Ok(())
+    })
+}
+
+unsafe extern "system" fn release_node_compute_infos(
+    _this: *mut OrtEp,
+    infos: *mut *mut OrtNodeComputeInfo,
+    count: usize,
+) {
+    if infos.is_null() {
+        return;
+    }
+    // SAFETY: the array has `count` entries, each NULL or from `FusedNode::into_raw`, and is not read again.
+    for info in unsafe { slice::from_raw_parts_mut(infos, count) } {
+        // SAFETY: as above.
+        unsafe { FusedNode::release(std::mem::replace(info, ptr::null_mut())) };
+    }
+}

@@ -1,0 +1,84 @@
+//! What this process's EP has executed, counted by the code that executed it, and what it is; both for programs that loaded it.
+
+use std::{
+    ffi::{CStr, CString},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use undertone_kernels::{Counters, DeviceKind, host::Isa};
+
+use crate::{
+    abi::{NEWEST_VERSION, OLDEST_VERSION},
+    options::KEYS,
+};
+
+/// Kernel calls of all sessions.
+pub static KERNEL_CALLS: Counters = Counters::new();
+
+static FUSED_NODES: AtomicU64 = AtomicU64::new(0);
+
+/// A fused node was executed to its end. Called by the code that executed it.
+pub fn fused_node_executed() {
+    FUSED_NODES.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A counter by name: `fused_nodes_executed`, `kernel_calls.host`, `kernel_calls.sim`, `kernel_calls.npu`.
+pub fn counter(name: &str) -> Option<u64> {
+    if name == "fused_nodes_executed" {
+        return Some(FUSED_NODES.load(Ordering::Relaxed));
+    }
+    let device = name.strip_prefix("kernel_calls.")?;
+    let kind = DeviceKind::ALL.into_iter().find(|kind| kind.to_string() == device)?;
+    Some(KERNEL_CALLS.calls(kind))
+}
+
+/// The EP described as JSON.
+pub fn description() -> &'static CStr {
+    static DESCRIPTION: LazyLock<CString> = LazyLock::new(|| {
+        let text = serde_json::json!({
+            "name": crate::NAME,
+            "version": env!("CARGO_PKG_VERSION"),
+            "devices": [DeviceKind::Host.to_string()],
+            "instruction_set": Isa::best().to_string(),
+            "instruction_sets": Isa::available().map(|isa| isa.to_string()).collect::<Vec<_>>(),
+            "options": KEYS,
+            "onnxruntime": { "oldest": format!("1.{OLDEST_VERSION}"), "newest_tested": format!("1.{NEWEST_VERSION}") },
+        });
+        // JSON escapes NUL, so the conversion cannot fail.
+        CString::new(text.to_string()).unwrap_or_default()
+    });
+    &DESCRIPTION
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_count_and_unknown_names_have_none() {
+        let before = counter("fused_nodes_executed").unwrap();
+        fused_node_executed();
+        assert_eq!(counter("fused_nodes_executed"), Some(before + 1));
+
+        let before = counter("kernel_calls.host").unwrap();
+        KERNEL_CALLS.executed(DeviceKind::Host);
+        assert_eq!(counter("kernel_calls.host"), Some(before + 1));
+        for name in ["kernel_calls.sim", "kernel_calls.npu"] {
+            assert!(counter(name).is_some(), "{name}");
+        }
+        for name in ["", "kernel_calls", "kernel_calls.", "kernel_calls.gpu", "FUSED_NODES_EXECUTED"] {
+            assert_eq!(counter(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_description_is_json_that_names_the_instruction_set() {
+        let parsed: serde_json::Value = serde_json::from_slice(description().to_bytes()).unwrap();
+        assert_eq!(parsed["name"], "XdnaExecutionProvider");
+        assert_eq!(parsed["instruction_set"], Isa::best().to_string());
+        assert_eq!(parsed["devices"][0], "host");
+    }
+}
