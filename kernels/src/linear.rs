@@ -53,3 +53,34 @@ pub trait Linear: Send + Sync {
     /// If a slice's length is not what `rows` asks.
     fn run(&self, context: &mut Context<'_>, rows: usize, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]);
 }
+
+/// The largest magnitude of a quantised value: symmetric, so −128 is not used.
+pub const INT8_LIMIT: f32 = 127.0;
+
+/// Inputs up to which an int32 holds every sum of int8 products: `(2³¹ − 1) / 127²`.
+pub const INT8_MAX_INPUTS: usize = 133_143;
+
+/// How the values of one row (or one output channel) become int8.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Int8Scale {
+    /// What an integer is worth: the largest magnitude / 127.
+    pub scale: f32,
+    /// What a value is multiplied by before it is rounded to the nearest integer, ties to even.
+    pub inverse: f32,
+}
+
+/// The scale of a row whose largest magnitude is `largest`.
+///
+/// A row below 2⁻¹⁰⁰ counts as zero (its inverse would leave fp32). A row that holds an infinity or a NaN has no scale: it
+/// gets NaN, and so do all its results.
+#[inline(always)]
+pub fn int8_scale(largest: f32) -> Int8Scale {
+    const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
+    if !largest.is_finite() {
+        Int8Scale { scale: f32::NAN, inverse: 0.0 }
+    } else if largest < SMALLEST {
+        Int8Scale { scale: 0.0, inverse: 0.0 }
+    } else {
+        Int8Scale { scale: largest / INT8_LIMIT, inverse: INT8_LIMIT / largest }
+    }
+}

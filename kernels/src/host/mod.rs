@@ -6,6 +6,7 @@ pub mod conv;
 pub mod elementwise;
 pub mod isa;
 pub mod linear;
+pub mod matmul;
 pub mod attention;
 pub mod movement;
 pub mod norm;

@@ -1,0 +1,201 @@
+//! The linear layer on the host: `y = activation((x · w + bias) · scale) [+ residual]`.
+//!
+//! [`prepare`] quantises and packs weights for one instruction set. A run converts its activations to the operand format
+//! (rows in scratch memory), and then computes tiles of the result, in parallel. Products of two run-time operands are in
+//! [`super::matmul`], on the same kernels.
+#![allow(unsafe_code)]
+
+mod aligned;
+mod convert;
+mod gelu;
+pub(crate) mod kernel;
+mod pack;
+mod portable;
+pub(crate) mod schedule;
+pub(crate) mod simd;
+pub(crate) mod tile;
+
+use kernel::Kernel;
+use pack::Packed;
+use schedule::Work;
+use tile::Block;
+
+use super::Isa;
+use crate::{
+    Context, DeviceKind, Linear, LinearSpec, Parallel, Precision, WeightLayout, linear::INT8_MAX_INPUTS,
+};
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Prepares a linear layer.
+///
+/// More inputs than [`INT8_MAX_INPUTS`] are computed in f32 where int8 was asked; [`Linear::precision`] says so.
+///
+/// # Panics
+/// If `weights` or `bias` have not the length that the spec asks, or if this CPU lacks `isa`.
+pub fn prepare(
+    isa: Isa,
+    spec: &LinearSpec,
+    weights: &[f32],
+    layout: WeightLayout,
+    bias: Option<&[f32]>,
+) -> Box<dyn Linear> {
+    assert_eq!(weights.len(), spec.inputs * spec.outputs, "weights are [{}, {}]", spec.inputs, spec.outputs);
+    assert!(bias.is_none_or(|bias| bias.len() == spec.outputs), "a bias for each of {} outputs", spec.outputs);
+    let mut spec = spec.clone();
+    if spec.precision == Precision::Int8 && spec.inputs > INT8_MAX_INPUTS {
+        spec.precision = Precision::F32;
+    }
+    let kernel = kernel::select(isa, spec.precision);
+    let packed = pack::pack(&kernel, spec.precision, &spec, weights, layout, bias);
+    Box::new(HostLinear { spec, kernel, packed })
+}
+
+/// A linear layer, packed for one instruction set.
+struct HostLinear {
+    spec: LinearSpec,
+    kernel: Kernel,
+    packed: Packed,
+}
+
+impl Linear for HostLinear {
+    fn device(&self) -> DeviceKind {
+        DeviceKind::Host
+    }
+
+    fn precision(&self) -> Precision {
+        self.spec.precision
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.packed.bytes()
+    }
+
+    fn run(&self, context: &mut Context<'_>, rows: usize, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]) {
+        let (inputs, outputs) = (self.spec.inputs, self.spec.outputs);
+        assert_eq!(x.len(), rows * inputs, "x is [{rows}, {inputs}]");
+        assert_eq!(out.len(), rows * outputs, "out is [{rows}, {outputs}]");
+        assert!(residual.is_none_or(|residual| residual.len() == out.len()), "residual is [{rows}, {outputs}]");
+
+        let kernel = &self.kernel;
+        let work = Work {
+            rows,
+            panels: self.packed.panels,
+            tile_rows: kernel.rows,
+            panel_bytes: self.packed.panel_bytes(kernel),
+            panel_products: inputs * kernel.columns,
+            width: context.pool.width(),
+        };
+        let grid = work.cut();
+        let spread = grid.tasks() > 1;
+        let rows_in = rows_of(kernel, context, x, rows, inputs, spread);
+        let block = Block {
+            rows: 0..0,
+            panels: 0..0,
+            steps: self.packed.steps,
+            activations: rows_in.values,
+            row_bytes: rows_in.row_bytes,
+            row_scales: rows_in.scales,
+            weights: self.packed.weights.as_ptr(),
+            panel_bytes: self.packed.panel_bytes(kernel),
+            step_bytes: pack::step_bytes(kernel),
+            corrections: self.packed.corrections.as_ptr(),
+            column_scales: self.packed.column_scales.as_ptr(),
+            bias: if self.packed.bias.is_empty() { std::ptr::null() } else { self.packed.bias.as_ptr() },
+            scale: self.spec.scale,
+            activation: self.spec.activation,
+            residual: residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            out: out.as_mut_ptr(),
+            outputs,
+        };
+        tasks(context.pool, grid.tasks(), &|index| {
+            let (rows, panels) = grid.task(index);
+            // SAFETY: `prepare` chose the kernel for this CPU; the operands' lengths were checked above; scales, corrections
+            // and bias are padded to whole panels; the tasks of a grid write disjoint parts of `out`.
+            unsafe { (kernel.block)(&Block { rows, panels, ..block.clone() }) };
+        });
+        context.counters.executed(DeviceKind::Host);
+    }
+}
+
+/// Runs tasks in the pool, or a single one here: waking a pool costs more than it does.
+pub(crate) fn tasks(pool: &dyn Parallel, count: usize, task: &(dyn Fn(usize) + Sync)) {
+    match count {
+        0 => {}
+        1 => task(0),
+        _ => pool.run(count, task),
+    }
+}
+
+/// Activations as the kernel reads them.
+pub(crate) struct Rows {
+    /// Row 0.
+    pub values: *const u8,
+    /// From row to row.
+    pub row_bytes: usize,
+    /// A scale for each row.
+    pub scales: *const f32,
+}
+
+/// Converts activations into scratch memory, or leaves them where they are if the kernel can read them there.
+fn rows_of(kernel: &Kernel, context: &mut Context<'_>, x: &[f32], rows: usize, inputs: usize, spread: bool) -> Rows {
+    if kernel.direct && (rows < kernel.rows || !collides(inputs * size_of::<f32>())) {
+        return Rows { values: x.as_ptr().cast(), row_bytes: inputs * size_of::<f32>(), scales: std::ptr::null() };
+    }
+    let used = inputs.next_multiple_of(kernel.group) * kernel.activation_bytes;
+    let row_bytes = padded(used);
+    let scratch = context.scratch.bytes(rows * row_bytes + rows * size_of::<f32>());
+    let values = Target(scratch.as_mut_ptr());
+    // Rows are whole lines, so the scales behind them are aligned.
+    let scales = Target(scratch[rows * row_bytes..].as_mut_ptr());
+    let convert = |range: std::ops::Range<usize>| {
+        for row in range {
+            // SAFETY: each row has `row_bytes` and one scale in `scratch`, and is converted by one task only; the kernel was
+            // chosen for this CPU.
+            unsafe {
+                let scale = (kernel.convert)(&x[row * inputs..][..inputs], values.at(row * row_bytes));
+                scales.at(row * size_of::<f32>()).cast::<f32>().write(scale);
+            }
+        }
+    };
+    // A value takes a fraction of a nanosecond.
+    let parts = if spread && rows * inputs > 1 << 16 { 4 * context.pool.width() } else { 1 };
+    let each = rows.div_ceil(parts).max(1);
+    tasks(context.pool, rows.div_ceil(each), &|part| convert(part * each..((part + 1) * each).min(rows)));
+    Rows { values: values.0, row_bytes, scales: scales.0.cast() }
+}
+
+/// Memory that several tasks write, each its own part.
+#[derive(Clone, Copy)]
+pub(crate) struct Target(pub *mut u8);
+
+// SAFETY: only an address; whoever writes through it answers for the parts being disjoint.
+unsafe impl Sync for Target {}
+
+impl Target {
+    /// Where it begins.
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.0
+    }
+
+    /// The address `offset` bytes on.
+    ///
+    /// # Safety
+    /// It must lie inside the memory.
+    pub(crate) unsafe fn at(&self, offset: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(offset) }
+    }
+}
+
+/// Whether rows this far apart fall into so few sets of a first-level cache (64 sets of lines) that a tile's rows push each
+/// other out.
+fn collides(row_bytes: usize) -> bool {
+    row_bytes.is_multiple_of(1024)
+}
+
+/// A distance between rows of `used` bytes at which they do not collide: an odd number of lines.
+fn padded(used: usize) -> usize {
+    (used.div_ceil(LINE) | 1) * LINE
+}

@@ -1,0 +1,142 @@
+//! Weights as the tile kernel reads them: quantised or rounded once, and laid out in panels.
+//!
+//! A panel holds a few columns ([`Kernel::columns`]) over all inputs, step after step: `[steps, columns, group]`. Panels follow one
+//! another, so that a tile reads its weights in one ascending run. What reaches beyond the last input or column is zero.
+
+use super::{aligned::Aligned, kernel::Kernel};
+use crate::{LinearSpec, Precision, WeightLayout, linear::int8_scale};
+
+/// Packed weights and what the epilogue needs of each column.
+pub(crate) struct Packed {
+    /// Panels.
+    pub weights: Aligned,
+    /// Number of panels.
+    pub panels: usize,
+    /// Steps over the inputs.
+    pub steps: usize,
+    /// `scale` of each column's integers times the spec's scale; empty unless int8. Padded to whole panels, as the next two.
+    pub column_scales: Vec<f32>,
+    /// `−128 · Σ weights` of each column, if the kernel's activations are offset; else empty.
+    pub corrections: Vec<i32>,
+    /// Bias times the spec's scale, or empty.
+    pub bias: Vec<f32>,
+}
+
+impl Packed {
+    /// Bytes of all of it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.weights.len()
+            + 4 * (self.column_scales.len() + self.corrections.len() + self.bias.len())
+    }
+
+    /// Bytes from one panel to the next.
+    pub(crate) fn panel_bytes(&self, kernel: &Kernel) -> usize {
+        self.steps * step_bytes(kernel)
+    }
+}
+
+/// Bytes of one step of a panel.
+pub(crate) fn step_bytes(kernel: &Kernel) -> usize {
+    kernel.columns * kernel.group * kernel.weight_bytes
+}
+
+/// Where element (input, column) of a weight matrix lies.
+#[derive(Clone, Copy)]
+struct Strides {
+    input: usize,
+    column: usize,
+}
+
+/// Packs `weights` for `kernel`, at `precision`.
+pub(crate) fn pack(
+    kernel: &Kernel,
+    precision: Precision,
+    spec: &LinearSpec,
+    weights: &[f32],
+    layout: WeightLayout,
+    bias: Option<&[f32]>,
+) -> Packed {
+    let strides = match layout {
+        WeightLayout::InputsByOutputs => Strides { input: spec.outputs, column: 1 },
+        WeightLayout::OutputsByInputs => Strides { input: 1, column: spec.inputs },
+    };
+    let panels = spec.outputs.div_ceil(kernel.columns);
+    let padded = panels * kernel.columns;
+    let steps = spec.inputs.div_ceil(kernel.group);
+    let mut packed = Packed {
+        weights: Aligned::zeroed(panels * steps * step_bytes(kernel)),
+        panels,
+        steps,
+        column_scales: Vec::new(),
+        corrections: Vec::new(),
+        bias: Vec::new(),
+    };
+    if let Some(bias) = bias {
+        packed.bias = bias.iter().map(|bias| bias * spec.scale).collect();
+        packed.bias.resize(padded, 0.0);
+    }
+    let out = packed.weights.bytes_mut();
+    match precision {
+        Precision::F32 => place(kernel, spec, strides, out, |_, value| weights[value].to_ne_bytes()),
+        Precision::Bf16 => {
+            place(kernel, spec, strides, out, |_, value| half::bf16::from_f32(weights[value]).to_ne_bytes());
+        }
+        Precision::Int8 => {
+            let scales: Vec<_> =
+                largest(spec, strides, weights).into_iter().map(int8_scale).collect();
+            let mut sums = vec![0i32; padded];
+            place(kernel, spec, strides, out, |column, value| {
+                let quantised = (weights[value] * scales[column].inverse).round_ties_even() as i8;
+                sums[column] += i32::from(quantised);
+                quantised.to_ne_bytes()
+            });
+            packed.column_scales = scales.iter().map(|scale| scale.scale * spec.scale).collect();
+            packed.column_scales.resize(padded, 0.0);
+            if kernel.offset {
+                packed.corrections = sums.into_iter().map(|sum| -128 * sum).collect();
+            }
+        }
+    }
+    packed
+}
+
+/// The largest magnitude of each column; NaN if the column holds one.
+fn largest(spec: &LinearSpec, strides: Strides, weights: &[f32]) -> Vec<f32> {
+    let mut largest = vec![0u32; spec.outputs];
+    let (outer, inner) = if strides.column == 1 { (spec.inputs, spec.outputs) } else { (spec.outputs, spec.inputs) };
+    for (at, run) in (0..outer).zip(weights.chunks_exact(inner.max(1))) {
+        for (index, value) in run.iter().enumerate() {
+            let column = if strides.column == 1 { index } else { at };
+            // Magnitudes order as their bits do, with infinity and NaN above every number.
+            largest[column] = largest[column].max(value.to_bits() & 0x7fff_ffff);
+        }
+    }
+    largest.into_iter().map(f32::from_bits).collect()
+}
+
+/// Writes each element's bytes, `encode(column, index into the matrix)`, to its place in the panels.
+fn place<const BYTES: usize>(
+    kernel: &Kernel,
+    spec: &LinearSpec,
+    strides: Strides,
+    out: &mut [u8],
+    mut encode: impl FnMut(usize, usize) -> [u8; BYTES],
+) {
+    debug_assert_eq!(BYTES, kernel.weight_bytes);
+    let panel_bytes = spec.inputs.div_ceil(kernel.group) * step_bytes(kernel);
+    if panel_bytes == 0 {
+        return;
+    }
+    for (panel, out) in out.chunks_exact_mut(panel_bytes).enumerate() {
+        let first = panel * kernel.columns;
+        let columns = kernel.columns.min(spec.outputs - first);
+        for input in 0..spec.inputs {
+            let (step, lane) = (input / kernel.group, input % kernel.group);
+            for column in 0..columns {
+                let at = ((step * kernel.columns + column) * kernel.group + lane) * BYTES;
+                let bytes = encode(first + column, input * strides.input + (first + column) * strides.column);
+                out[at..at + BYTES].copy_from_slice(&bytes);
+            }
+        }
+    }
+}

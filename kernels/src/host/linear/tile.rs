@@ -1,0 +1,182 @@
+//! The inner loops, once for all instruction sets and precisions: register tiles over packed panels, and the epilogue.
+//!
+//! A tile is up to [`Dot::ROWS`] rows by one panel (two vectors of columns). Its sums stay in registers over all inputs; then
+//! scale, bias, activation and residual are applied and the result is stored. Everything here is inlined into the entry points
+//! of the instruction sets' files, which enable the instructions.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+
+use super::{
+    gelu::gelu,
+    simd::{Dot, Simd},
+};
+use crate::Activation;
+
+/// The most rows of any tile.
+pub(crate) const MAX_ROWS: usize = 12;
+/// The most columns of any panel.
+pub(crate) const MAX_COLUMNS: usize = 32;
+
+/// A part of a product: some rows of it by some panels, and where its operands lie.
+///
+/// Pointers, because the parts of one product write to disjoint parts of the same output from several threads.
+#[derive(Clone)]
+pub(crate) struct Block {
+    /// Rows to compute.
+    pub rows: Range<usize>,
+    /// Panels to compute.
+    pub panels: Range<usize>,
+    /// Steps over the inputs.
+    pub steps: usize,
+    /// Converted activations, row 0.
+    pub activations: *const u8,
+    /// From one row of activations to the next, in bytes.
+    pub row_bytes: usize,
+    /// A scale for each row; read only if the sums are of quantised operands.
+    pub row_scales: *const f32,
+    /// Packed weights, panel 0.
+    pub weights: *const u8,
+    /// From one panel to the next, in bytes.
+    pub panel_bytes: usize,
+    /// From one step of a panel to the next, in bytes.
+    pub step_bytes: usize,
+    /// A correction for each column; read only if activations are offset.
+    pub corrections: *const i32,
+    /// A scale for each column; read only if the sums are of quantised operands.
+    pub column_scales: *const f32,
+    /// A bias for each column (already times `scale`), or null.
+    pub bias: *const f32,
+    /// What unquantised sums are multiplied by.
+    pub scale: f32,
+    /// Applied after the bias.
+    pub activation: Activation,
+    /// `[rows, outputs]`, or null.
+    pub residual: *const f32,
+    /// `[rows, outputs]`.
+    pub out: *mut f32,
+    /// Columns of the result; the last panel may reach beyond.
+    pub outputs: usize,
+}
+
+// SAFETY: a block is only a description; whoever runs it answers for its pointers, and blocks that run at the same moment
+// write disjoint parts of `out`.
+unsafe impl Send for Block {}
+// SAFETY: as above.
+unsafe impl Sync for Block {}
+
+/// The fp32 sums of one tile, row after row.
+type Sums = [f32; MAX_ROWS * MAX_COLUMNS];
+
+/// Computes a block.
+///
+/// # Safety
+/// The CPU must have `D`'s instructions, and the block's pointers must be valid for its rows and panels.
+#[inline(always)]
+pub(crate) unsafe fn block<D: Dot>(b: &Block) {
+    let mut sums: Sums = [0.0; MAX_ROWS * MAX_COLUMNS];
+    let mut row = b.rows.start;
+    while row < b.rows.end {
+        let rows = (b.rows.end - row).min(D::ROWS);
+        for panel in b.panels.clone() {
+            // SAFETY: rows and panels are inside the block's; the rest is the caller's promise.
+            unsafe {
+                match rows {
+                    1 => tile::<D, 1>(b, row, panel, &mut sums),
+                    2 => tile::<D, 2>(b, row, panel, &mut sums),
+                    3 => tile::<D, 3>(b, row, panel, &mut sums),
+                    4 => tile::<D, 4>(b, row, panel, &mut sums),
+                    5 => tile::<D, 5>(b, row, panel, &mut sums),
+                    6 => tile::<D, 6>(b, row, panel, &mut sums),
+                    7 => tile::<D, 7>(b, row, panel, &mut sums),
+                    8 => tile::<D, 8>(b, row, panel, &mut sums),
+                    9 => tile::<D, 9>(b, row, panel, &mut sums),
+                    10 => tile::<D, 10>(b, row, panel, &mut sums),
+                    11 => tile::<D, 11>(b, row, panel, &mut sums),
+                    _ => tile::<D, 12>(b, row, panel, &mut sums),
+                }
+                epilogue::<D>(b, row, rows, panel, &sums);
+            }
+        }
+        row += rows;
+    }
+}
+
+/// The sums of `R` rows from `row` by one panel.
+#[inline(always)]
+unsafe fn tile<D: Dot, const R: usize>(b: &Block, row: usize, panel: usize, out: &mut Sums) {
+    // A tile that the instruction set never asks for is not compiled.
+    if R > D::ROWS {
+        return;
+    }
+    let lanes = D::Simd::LANES;
+    // SAFETY: the block's pointers are valid for this row and panel, and `out` holds `R` rows of `2 · LANES`.
+    unsafe {
+        let corrections = b.corrections.wrapping_add(panel * 2 * lanes);
+        let start = [D::start(corrections), D::start(corrections.wrapping_add(lanes))];
+        let mut sums = [start; R];
+        let mut activations = b.activations.add(row * b.row_bytes);
+        let mut weights = b.weights.add(panel * b.panel_bytes);
+        for _ in 0..b.steps {
+            let first = D::columns(weights.cast());
+            let second = D::columns(weights.cast::<D::Weight>().add(lanes * D::GROUP));
+            for (index, sum) in sums.iter_mut().enumerate() {
+                let row = D::row(activations.add(index * b.row_bytes).cast());
+                sum[0] = D::dot(sum[0], row, first);
+                sum[1] = D::dot(sum[1], row, second);
+            }
+            activations = activations.add(D::GROUP * size_of::<D::Activation>());
+            weights = weights.add(b.step_bytes);
+        }
+        for (sum, out) in sums.into_iter().zip(out.chunks_exact_mut(2 * lanes)) {
+            D::Simd::store(out.as_mut_ptr(), D::finish(sum[0]));
+            D::Simd::store(out.as_mut_ptr().add(lanes), D::finish(sum[1]));
+        }
+    }
+}
+
+/// Scale, bias, activation, residual and store of one tile.
+#[inline(always)]
+unsafe fn epilogue<D: Dot>(b: &Block, row: usize, rows: usize, panel: usize, sums: &Sums) {
+    let lanes = D::Simd::LANES;
+    for half in 0..2 {
+        let column = panel * 2 * lanes + half * lanes;
+        let valid = b.outputs.saturating_sub(column).min(lanes);
+        if valid == 0 {
+            return;
+        }
+        // SAFETY: scales and bias are padded to whole panels; rows and `valid` columns lie inside `out` and `residual`, and a
+        // vector that reaches beyond the last column goes through `edge`.
+        unsafe {
+            let bias = if b.bias.is_null() { D::Simd::splat(0.0) } else { D::Simd::load(b.bias.add(column)) };
+            let column_scale =
+                if D::QUANTISED { D::Simd::load(b.column_scales.add(column)) } else { D::Simd::splat(b.scale) };
+            for index in 0..rows {
+                let sum = D::Simd::load(sums.as_ptr().add(index * 2 * lanes + half * lanes));
+                let scale = if D::QUANTISED {
+                    D::Simd::mul(column_scale, D::Simd::splat(*b.row_scales.add(row + index)))
+                } else {
+                    column_scale
+                };
+                let mut y = D::Simd::mul_add(sum, scale, bias);
+                if b.activation == Activation::Gelu {
+                    y = gelu::<D::Simd>(y);
+                }
+                let at = (row + index) * b.outputs + column;
+                if valid == lanes {
+                    if !b.residual.is_null() {
+                        y = D::Simd::add(y, D::Simd::load(b.residual.add(at)));
+                    }
+                    D::Simd::store(b.out.add(at), y);
+                } else {
+                    let mut edge = [0.0f32; MAX_COLUMNS];
+                    D::Simd::store(edge.as_mut_ptr(), y);
+                    for (lane, value) in edge[..valid].iter().enumerate() {
+                        let residual = if b.residual.is_null() { 0.0 } else { *b.residual.add(at + lane) };
+                        *b.out.add(at + lane) = value + residual;
+                    }
+                }
+            }
+        }
+    }
+}

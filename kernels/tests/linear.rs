@@ -1,0 +1,351 @@
+//! The linear layer and run-time products of every instruction set that this CPU has, against the slow obvious ones.
+
+use proptest::prelude::*;
+use undertone_kernels::{
+    Activation, Context, Counters, Device, DeviceKind, Linear, LinearSpec, Parallel, Precision, Scratch, Serial,
+    WeightLayout,
+    host::{HostDevice, Isa, matmul::matmul},
+    parallel::ScopedThreads,
+    reference,
+};
+
+/// Deterministic values in (-1, 1), roughly bell-shaped.
+fn values(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u32 << 24) as f32
+    };
+    (0..len).map(|_| (next() + next() + next()) / 1.5 - 1.0).collect()
+}
+
+struct Case {
+    spec: LinearSpec,
+    layout: WeightLayout,
+    rows: usize,
+    weights: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    x: Vec<f32>,
+    residual: Option<Vec<f32>>,
+}
+
+impl Case {
+    fn plain(precision: Precision, rows: usize, inputs: usize, outputs: usize) -> Self {
+        Self {
+            spec: LinearSpec { inputs, outputs, precision, activation: Activation::None, scale: 1.0 },
+            layout: WeightLayout::InputsByOutputs,
+            rows,
+            weights: values(1, inputs * outputs),
+            bias: None,
+            x: values(2, rows * inputs),
+            residual: None,
+        }
+    }
+
+    fn full(precision: Precision, rows: usize, inputs: usize, outputs: usize) -> Self {
+        let mut case = Self::plain(precision, rows, inputs, outputs);
+        case.spec.activation = Activation::Gelu;
+        case.spec.scale = 0.375;
+        case.layout = WeightLayout::OutputsByInputs;
+        case.bias = Some(values(3, outputs));
+        case.residual = Some(values(4, rows * outputs));
+        case
+    }
+
+    fn prepare(&self, isa: Isa) -> Box<dyn Linear> {
+        let device = HostDevice::with_isa(isa).expect("an available instruction set");
+        device.linear(&self.spec, &self.weights, self.layout, self.bias.as_deref()).expect("the host takes every spec")
+    }
+
+    fn run(&self, isa: Isa, pool: &dyn Parallel) -> Vec<f32> {
+        let linear = self.prepare(isa);
+        let (counters, mut scratch) = (Counters::new(), Scratch::default());
+        let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
+        // Not zero: an element that is left out must show.
+        let mut out = vec![f32::MAX; self.rows * self.spec.outputs];
+        linear.run(&mut context, self.rows, &self.x, self.residual.as_deref(), &mut out);
+        assert_eq!(counters.calls(DeviceKind::Host), 1);
+        out
+    }
+
+    fn expected(&self) -> Vec<f32> {
+        let (bias, residual) = (self.bias.as_deref(), self.residual.as_deref());
+        reference::linear::linear(&self.spec, &self.weights, self.layout, bias, self.rows, &self.x, residual)
+    }
+
+    /// What rounding of fp32 sums may cost: a few units in the last place of the largest partial sums, which grow as √K here.
+    /// Integer sums are exact, so int8 has only the epilogue's roundings.
+    fn tolerance(&self) -> f32 {
+        let largest = |v: &[f32]| v.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
+        let term = largest(&self.x) * largest(&self.weights);
+        let terms = (self.spec.inputs.max(1) as f32).sqrt();
+        match self.spec.precision {
+            Precision::Int8 => 1e-6 + 4e-7 * terms * term,
+            Precision::F32 | Precision::Bf16 => 1e-6 + 1e-6 * terms * term,
+        }
+    }
+
+    fn check(&self, isa: Isa, pool: &dyn Parallel) {
+        let (expected, got) = (self.expected(), self.run(isa, pool));
+        assert_eq!(expected.len(), got.len());
+        for (index, (expected, got)) in expected.iter().zip(&got).enumerate() {
+            assert!(
+                (expected - got).abs() <= self.tolerance() + 4e-7 * expected.abs(),
+                "{isa} {:?} x {} rows, element {index}: {got} for {expected}",
+                self.spec,
+                self.rows
+            );
+        }
+    }
+}
+
+fn each(mut f: impl FnMut(Isa, Precision)) {
+    for isa in Isa::available() {
+        for precision in Precision::ALL {
+            f(isa, precision);
+        }
+    }
+}
+
+#[test]
+fn sizes_that_divide_by_nothing() {
+    each(|isa, precision| {
+        for (rows, inputs, outputs) in
+            [(1, 1, 1), (1, 3, 2), (2, 5, 33), (3, 7, 31), (13, 65, 17), (12, 64, 32), (25, 131, 97), (1, 384, 129)]
+        {
+            Case::plain(precision, rows, inputs, outputs).check(isa, &Serial);
+            Case::full(precision, rows, inputs, outputs).check(isa, &Serial);
+        }
+    });
+}
+
+#[test]
+fn every_number_of_rows_up_to_two_tiles() {
+    each(|isa, precision| {
+        for rows in 0..=25 {
+            Case::full(precision, rows, 37, 45).check(isa, &Serial);
+        }
+    });
+}
+
+#[test]
+fn empty_products() {
+    each(|isa, precision| {
+        assert!(Case::plain(precision, 0, 16, 16).run(isa, &ScopedThreads(2)).is_empty());
+        assert!(Case::plain(precision, 4, 16, 0).run(isa, &ScopedThreads(2)).is_empty());
+        // No inputs: the bias alone.
+        Case::full(precision, 3, 0, 19).check(isa, &ScopedThreads(2));
+    });
+}
+
+#[test]
+fn large_products_on_two_threads() {
+    each(|isa, precision| {
+        // Rows that collide in the cache (1024 inputs) take another way to the kernel in f32.
+        for (rows, inputs, outputs) in [(150, 1024, 200), (300, 384, 300), (5, 768, 3001)] {
+            Case::full(precision, rows, inputs, outputs).check(isa, &ScopedThreads(2));
+        }
+    });
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    each(|isa, precision| {
+        let case = Case::full(precision, 131, 200, 333);
+        let bits = |out: Vec<f32>| out.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(case.run(isa, &Serial)), bits(case.run(isa, &ScopedThreads(5))), "{isa} {precision}");
+    });
+}
+
+/// Sums of ±127 · ±127 over many inputs: 8- and 16-bit intermediates would saturate.
+#[test]
+fn int8_sums_are_exact_at_the_extremes() {
+    for isa in Isa::available() {
+        for inputs in [1, 4, 257, 5120] {
+            for (x_sign, w_sign) in [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)] {
+                let mut case = Case::plain(Precision::Int8, 2, inputs, 35);
+                case.x.fill(127.0 * x_sign);
+                case.weights.fill(127.0 * w_sign);
+                let sum = x_sign * w_sign * 127.0 * 127.0 * inputs as f32;
+                // Scales are 1; the sum is an integer, converted to fp32 once.
+                assert!(case.run(isa, &Serial).iter().all(|y| *y == sum), "{isa} {inputs} {sum}");
+            }
+        }
+    }
+}
+
+/// With scales of one and sums below 2²⁴, every instruction set must give the very integers.
+#[test]
+fn int8_sums_of_all_integers_are_exact() {
+    let (rows, inputs, outputs) = (14, 517, 70);
+    let integers = |seed, len| -> Vec<f32> { values(seed, len).iter().map(|v| (v * 150.0).clamp(-127.0, 127.0).round()).collect() };
+    let mut case = Case::plain(Precision::Int8, rows, inputs, outputs);
+    (case.x, case.weights) = (integers(8, rows * inputs), integers(9, inputs * outputs));
+    for row in 0..rows {
+        case.x[row * inputs + row] = 127.0;
+    }
+    case.weights[..outputs].fill(-127.0);
+    for isa in Isa::available() {
+        let out = case.run(isa, &Serial);
+        for row in 0..rows {
+            for column in 0..outputs {
+                let sum: i64 = (0..inputs)
+                    .map(|k| case.x[row * inputs + k] as i64 * case.weights[k * outputs + column] as i64)
+                    .sum();
+                assert_eq!(out[row * outputs + column], sum as f32, "{isa} [{row}, {column}]");
+            }
+        }
+    }
+}
+
+#[test]
+fn int8_rounds_ties_to_even_and_scales_each_row_alone() {
+    // The largest magnitude is 127, so values are their own integers: 0.5 → 0, 1.5 → 2, 2.5 → 2, −0.5 → 0, −1.5 → −2.
+    let x = [127.0, 0.5, 1.5, 2.5, -0.5, -1.5, 63.5, -126.5];
+    let rounded = [127.0, 0.0, 2.0, 2.0, 0.0, -2.0, 64.0, -126.0];
+    for isa in Isa::available() {
+        let mut case = Case::plain(Precision::Int8, 2, 8, 8);
+        case.x = x.iter().copied().chain(x.iter().map(|v| v * 1024.0)).collect();
+        case.weights = (0..64).map(|i| if i % 9 == 0 { 127.0 } else { 0.0 }).collect();
+        let out = case.run(isa, &Serial);
+        for (index, expected) in rounded.iter().enumerate() {
+            assert_eq!(out[index], expected * 127.0, "{isa}");
+            assert_eq!(out[8 + index], expected * 127.0 * 1024.0, "{isa}");
+        }
+    }
+}
+
+#[test]
+fn bf16_rounds_ties_to_even() {
+    // One unit of bf16 at 1 is 2⁻⁷: halves of it are ties.
+    let unit = 1.0 / 128.0;
+    let ties = [(1.0 + unit / 2.0, 1.0), (1.0 + 1.5 * unit, 1.0 + 2.0 * unit), (-1.0 - unit / 2.0, -1.0)];
+    let above = f32::from_bits((1.0f32 + unit / 2.0).to_bits() + 1);
+    for isa in Isa::available() {
+        for (value, rounded) in ties.into_iter().chain([(above, 1.0 + unit)]) {
+            for (x, weight) in [(value, 1.0), (1.0, value)] {
+                let mut case = Case::plain(Precision::Bf16, 1, 1, 1);
+                (case.x, case.weights) = (vec![x], vec![weight]);
+                assert_eq!(case.run(isa, &Serial), [rounded], "{isa} {x} · {weight}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_of_zeros_or_near_zeros_gives_the_bias_and_a_row_with_nan_gives_nan() {
+    each(|isa, precision| {
+        let mut case = Case::plain(precision, 4, 20, 9);
+        case.bias = Some(values(5, 9));
+        case.x[..20].fill(0.0);
+        case.x[20..40].fill(1e-42);
+        case.x[47] = f32::NAN;
+        let out = case.run(isa, &Serial);
+        for column in 0..9 {
+            let bias = case.bias.as_ref().unwrap()[column];
+            assert_eq!(out[column], bias, "{isa} {precision}");
+            assert_eq!(out[9 + column], bias, "{isa} {precision}");
+            assert!(out[18 + column].is_nan(), "{isa} {precision}");
+            assert!(out[27 + column].is_finite(), "{isa} {precision}");
+        }
+    });
+}
+
+#[test]
+fn infinity_is_never_turned_into_a_number() {
+    each(|isa, precision| {
+        let mut case = Case::plain(precision, 1, 20, 5);
+        case.x[3] = f32::INFINITY;
+        assert!(case.run(isa, &Serial).iter().all(|y| !y.is_finite()), "{isa} {precision}");
+    });
+}
+
+#[test]
+fn gelu_over_its_whole_range() {
+    let x: Vec<f32> = (-12_000..=12_000).map(|i| i as f32 / 1000.0).collect();
+    for isa in Isa::available() {
+        let mut case = Case::plain(Precision::F32, x.len(), 1, 1);
+        case.spec.activation = Activation::Gelu;
+        (case.x, case.weights) = (x.clone(), vec![1.0]);
+        for (x, y) in x.iter().zip(case.run(isa, &Serial)) {
+            let exact = reference::norm::gelu(f64::from(*x));
+            let rounding = exact.abs() * f64::from(f32::EPSILON);
+            assert!((f64::from(y) - exact).abs() <= 4e-7 + rounding, "{isa}: gelu({x}) = {y}, not {exact}");
+        }
+    }
+}
+
+#[test]
+fn packed_weights_are_all_that_is_kept() {
+    for isa in Isa::available() {
+        // 64 columns and 64 inputs: whole panels everywhere.
+        let int8 = Case::plain(Precision::Int8, 1, 64, 64).prepare(isa).weight_bytes();
+        assert!((64 * 64 + 64 * 4..=64 * 64 + 64 * 8).contains(&int8), "{isa} {int8}");
+        assert_eq!(Case::plain(Precision::Bf16, 1, 64, 64).prepare(isa).weight_bytes(), 2 * 64 * 64);
+        assert_eq!(Case::plain(Precision::F32, 1, 64, 64).prepare(isa).weight_bytes(), 4 * 64 * 64);
+    }
+}
+
+#[test]
+fn more_inputs_than_int32_can_sum_are_computed_in_f32_and_reported() {
+    let inputs = undertone_kernels::linear::INT8_MAX_INPUTS;
+    for isa in Isa::available() {
+        let mut case = Case::plain(Precision::Int8, 1, inputs, 1);
+        assert_eq!(case.prepare(isa).precision(), Precision::Int8);
+        case.x.fill(127.0);
+        case.weights.fill(-127.0);
+        assert_eq!(case.run(isa, &Serial), [-(127.0 * 127.0) * inputs as f32], "{isa}");
+        let case = Case::plain(Precision::Int8, 1, inputs + 1, 1);
+        assert_eq!(case.prepare(isa).precision(), Precision::F32, "{isa}");
+    }
+}
+
+fn check_matmul(isa: Isa, pool: &dyn Parallel, [batch, m, k, n]: [usize; 4]) {
+    let (a, b) = (values(6, batch * m * k), values(7, batch * k * n));
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    let mut out = vec![f32::MAX; batch * m * n];
+    let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
+    matmul(isa, &mut context, batch, m, k, n, &a, &b, &mut out);
+    assert_eq!(counters.calls(DeviceKind::Host), 1);
+    let tolerance = 1e-6 + 1e-6 * (k as f32).sqrt();
+    for (index, (got, expected)) in out.iter().zip(reference::linear::matmul(batch, m, k, n, &a, &b)).enumerate() {
+        assert!((got - expected).abs() <= tolerance, "{isa} [{batch}, {m}, {k}, {n}] {index}: {got} for {expected}");
+    }
+}
+
+#[test]
+fn products_of_two_run_time_operands() {
+    for isa in Isa::available() {
+        for shape in [
+            [1, 1, 1, 1], [0, 3, 4, 5], [2, 0, 4, 5], [2, 3, 0, 5], [2, 3, 4, 0], [3, 1, 64, 100], [3, 7, 33, 65],
+            [2, 15, 64, 64], [2, 16, 64, 64], [3, 70, 65, 131], [6, 150, 64, 150], [1, 8, 500, 64],
+        ] {
+            check_matmul(isa, &Serial, shape);
+            check_matmul(isa, &ScopedThreads(2), shape);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_shape(
+        rows in 0usize..40, inputs in 0usize..90, outputs in 0usize..90, threads in 1usize..4, full: bool,
+        precision in prop::sample::select(Precision::ALL.to_vec()),
+    ) {
+        for isa in Isa::available() {
+            let case = if full { Case::full } else { Case::plain }(precision, rows, inputs, outputs);
+            case.check(isa, &ScopedThreads(threads));
+        }
+    }
+
+    #[test]
+    fn any_matmul(batch in 0usize..4, m in 0usize..40, k in 0usize..70, n in 0usize..80, threads in 1usize..4) {
+        for isa in Isa::available() {
+            check_matmul(isa, &ScopedThreads(threads), [batch, m, k, n]);
+        }
+    }
+}
