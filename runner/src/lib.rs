@@ -3,28 +3,38 @@
 //! The crate does not depend on the execution provider's code: it loads its library through ONNX Runtime, as any other
 //! program would.
 //!
-//! The front, in the order of use (being built; these signatures stand):
+//! The front, in the order of use: [`Model::open`], [`Transcriber::load`], [`Transcriber::transcribe`]. Behind it, and
+//! usable alone: [`audio`] and [`mel`] (sound to features), [`engine`] (ONNX Runtime and the execution provider),
+//! [`decoder`] (the exported graphs), [`decode`] with [`rules`] (one window), [`seek`] (many), [`mod@format`] (subtitles).
 //!
-//! ```text
-//! Model::open(source: &str, variant: Option<&str>) -> Result<Model, ModelError>      // a directory, or a Hugging Face repository name
-//! Model::from_directory(directory: &Path, variant: Option<&str>) -> Result<Model, ModelError>
-//! Model::graphs(&self) -> Vec<(&'static str, &Path)>                                  // ("encoder_model", path) … every graph that stands there
-//! Transcriber::load(model: &Model, options: &EngineOptions) -> Result<Transcriber, TranscribeError>
-//! Transcriber::transcribe(&mut self, audio: &Audio, options: &TranscribeOptions, progress: &mut dyn FnMut(Progress)) -> Result<Transcription, TranscribeError>
-//! Engine::new(options: &EngineOptions) -> Result<Engine, EngineError>                 // ORT, and the EP library if device is not cpu
-//! Engine::session(&self, graph: &Path) -> Result<ort::session::Session, EngineError>   // for `partition`: opens, so the EP writes options.report
-//! Engine::ort_version(&self) -> &str;  Engine::devices(&self) -> Vec<EpDevice { ep, vendor, hardware, hardware_vendor }>
-//! bench::run(model: &Model, configurations: &[EngineOptions], &BenchOptions { tokens, runs }) -> Result<Vec<BenchResult { device, precision, encoder_ms, decoder_ms_per_token, realtime_factor }>, TranscribeError>
-//! ```
-//!
-//! `device = auto` goes on with the CPU provider if the execution provider cannot be loaded or fails, and
-//! `run.fallback` says why: print it as a warning. Every other device is an error then.
+//! With device `auto`, an execution provider that cannot be loaded or fails is replaced by ONNX Runtime's CPU provider,
+//! and `run.fallback` of the result says why: show it as a warning. With every other device it is an error.
 
 pub mod audio;
+pub mod decode;
+pub mod decoder;
+pub mod engine;
+pub mod format;
+pub mod language;
 pub mod mel;
+pub mod model;
+pub mod normalise;
 pub mod options;
 pub mod result;
+pub mod rules;
+pub mod seek;
+pub mod speech_model;
+pub mod text;
+pub mod time;
 pub mod tokenizer;
+pub mod transcribe;
 
+mod hub;
+mod native;
+
+pub use audio::Audio;
+pub use engine::{Engine, EngineError, EpDevice, OpenGraph};
+pub use model::{Layout, Model, ModelError};
 pub use options::{Claim, Device, EngineOptions, Precision, Task};
 pub use result::{RunReport, Segment, Transcription};
+pub use transcribe::{Padding, Progress, TranscribeError, TranscribeOptions, Transcriber};

@@ -1,0 +1,388 @@
+//! ONNX Runtime and the execution provider: loaded once for the process, and sessions made for the device asked for.
+//! Knows nothing of Whisper; `decoder` runs the sessions.
+
+use crate::native::{Counters, assigned_nodes, ort_version};
+use crate::options::{Device, EngineOptions};
+use ort::environment::Environment;
+use ort::memory::DeviceType;
+use ort::session::Session;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The name under which the execution provider reports itself, whatever name it is registered under.
+pub const EP_NAME: &str = "XdnaExecutionProvider";
+const CPU_EP_NAME: &str = "CPUExecutionProvider";
+const REGISTRATION: &str = "undertone";
+/// The oldest ONNX Runtime whose interface the runner speaks.
+const OLDEST_MINOR: u32 = 24;
+const KERNEL_DEVICES: [&str; 3] = ["host", "sim", "npu"];
+
+/// What is wrong with ONNX Runtime, the execution provider, or a graph.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No file where ONNX Runtime should be.
+    #[error("no ONNX Runtime library at '{0}'; set ORT_DYLIB_PATH to libonnxruntime.so of version 1.24 or newer")]
+    NoOrt(PathBuf),
+    /// The file cannot be loaded as ONNX Runtime.
+    #[error("cannot load ONNX Runtime from '{path}': {reason}; set ORT_DYLIB_PATH to a library for this machine")]
+    BadOrt {
+        /// The library.
+        path: PathBuf,
+        /// The loader's words.
+        reason: String,
+    },
+    /// An ONNX Runtime that the runner does not speak.
+    #[error("ONNX Runtime {found} at '{path}' is too old; set ORT_DYLIB_PATH to version 1.24 or newer")]
+    OldOrt {
+        /// The library.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+    },
+    /// A library was loaded before from another path.
+    #[error("this process has loaded {what} from '{loaded}' and cannot also load '{wanted}'; use one per process")]
+    Another {
+        /// ONNX Runtime or the execution provider.
+        what: &'static str,
+        /// The path in use.
+        loaded: PathBuf,
+        /// The path asked for.
+        wanted: PathBuf,
+    },
+    /// A device was asked for that needs the execution provider, and no library was named.
+    #[error("device '{0}' needs the execution provider's library, and none was found; build it, or use --device cpu")]
+    NoEpPath(Device),
+    /// No file where the execution provider should be.
+    #[error("no execution provider library at '{0}'; build it with 'cargo build --release', or use --device cpu")]
+    NoEp(PathBuf),
+    /// ONNX Runtime or the loader refuses the execution provider.
+    #[error("cannot load the execution provider '{path}': {reason}; rebuild it for this machine, or use --device cpu")]
+    BadEp {
+        /// The library.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The execution provider found no device to run on.
+    #[error("the execution provider '{path}' offers no device for '{device}'; 'undertone devices' lists what there is")]
+    NoDevice {
+        /// The library.
+        path: PathBuf,
+        /// The device asked for.
+        device: Device,
+    },
+    /// The execution provider took nothing.
+    #[error("device '{device}' was asked for, but the execution provider took no node of '{graph}'; 'undertone partition' says why")]
+    NothingClaimed {
+        /// The device asked for.
+        device: Device,
+        /// The graph.
+        graph: PathBuf,
+    },
+    /// ONNX Runtime or the execution provider refuses a graph.
+    #[error("cannot open '{graph}' on device '{device}': {reason}")]
+    Graph {
+        /// The graph.
+        graph: PathBuf,
+        /// The device.
+        device: Device,
+        /// ONNX Runtime's words, which hold the execution provider's.
+        reason: String,
+    },
+    /// ONNX Runtime refuses something else.
+    #[error("ONNX Runtime cannot {what}: {reason}")]
+    Ort {
+        /// What it was to do.
+        what: &'static str,
+        /// Its words.
+        reason: String,
+    },
+}
+
+/// A device that a registered execution provider offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpDevice {
+    /// The provider's name.
+    pub ep: String,
+    /// The provider's maker.
+    pub ep_vendor: String,
+    /// `CPU`, `GPU` or `NPU`.
+    pub hardware: String,
+    /// The hardware's maker.
+    pub hardware_vendor: String,
+}
+
+/// A graph that ONNX Runtime has opened.
+#[derive(Debug)]
+pub struct OpenGraph {
+    /// The session.
+    pub session: Session,
+    /// The file.
+    pub path: PathBuf,
+    /// Nodes assigned to ONNX Runtime's CPU provider.
+    pub cpu_nodes: usize,
+    /// Nodes assigned to the execution provider.
+    pub ep_nodes: usize,
+}
+
+/// Counts that the execution provider made in the executing code, since the process began.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EpCounts {
+    /// Fused nodes executed.
+    pub fused_nodes_executed: u64,
+    /// Kernel calls by device; only devices with calls.
+    pub kernel_calls: BTreeMap<String, u64>,
+}
+
+impl EpCounts {
+    /// What came since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let kernel_calls = self.kernel_calls.iter().filter_map(|(device, &calls)| {
+            let new = calls - earlier.kernel_calls.get(device).copied().unwrap_or(0).min(calls);
+            (new > 0).then(|| (device.clone(), new))
+        });
+        Self {
+            fused_nodes_executed: self.fused_nodes_executed.saturating_sub(earlier.fused_nodes_executed),
+            kernel_calls: kernel_calls.collect(),
+        }
+    }
+}
+
+struct Loaded {
+    environment: Environment,
+    library: PathBuf,
+    version: String,
+    ep: Option<(PathBuf, Arc<Counters>)>,
+}
+
+/// ONNX Runtime allows one environment in a process and an execution provider to be registered once.
+static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
+
+/// ONNX Runtime with the execution provider, ready to open graphs for one device.
+///
+/// ```no_run
+/// use undertone_runner::{Device, Engine, EngineOptions};
+///
+/// let mut options = EngineOptions::new("/usr/lib/libonnxruntime.so");
+/// options.ep_library = Some("/usr/lib/libonnxruntime_ep_xdna.so".into());
+/// options.device = Device::Host;
+/// let engine = Engine::new(&options)?;
+/// let encoder = engine.open("models/reference/encoder_model.onnx".as_ref())?;
+/// println!("ONNX Runtime {}: {} nodes on the CPU provider", engine.ort_version(), encoder.cpu_nodes);
+/// # Ok::<(), undertone_runner::EngineError>(())
+/// ```
+pub struct Engine {
+    environment: Environment,
+    version: String,
+    options: EngineOptions,
+    ep: Option<(PathBuf, Arc<Counters>)>,
+}
+
+impl Engine {
+    /// Loads ONNX Runtime and, unless the device is `cpu`, the execution provider. A process keeps the libraries that it
+    /// loaded first.
+    ///
+    /// # Errors
+    /// [`EngineError`]: which library is missing, too old, or not for this machine.
+    pub fn new(options: &EngineOptions) -> Result<Self, EngineError> {
+        let library = absolute(&options.ort_library);
+        let mut slot = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_none() {
+            *slot = Some(load_ort(&library)?);
+        }
+        let Some(loaded) = slot.as_mut() else {
+            return Err(EngineError::NoOrt(library)); // not reached: it was filled above
+        };
+        if loaded.library != library {
+            return Err(EngineError::Another { what: "ONNX Runtime", loaded: loaded.library.clone(), wanted: library });
+        }
+        let ep = if options.device == Device::Cpu {
+            None
+        } else {
+            let path = absolute(options.ep_library.as_ref().ok_or(EngineError::NoEpPath(options.device))?);
+            if loaded.ep.is_none() {
+                loaded.ep = Some((path.clone(), Arc::new(register(&loaded.environment, &path)?)));
+            }
+            match &loaded.ep {
+                Some((first, _)) if *first != path => {
+                    let what = "the execution provider";
+                    return Err(EngineError::Another { what, loaded: first.clone(), wanted: path });
+                }
+                other => other.clone(),
+            }
+        };
+        let (environment, version) = (loaded.environment.clone(), loaded.version.clone());
+        Ok(Self { environment, version, options: options.clone(), ep })
+    }
+
+    /// ONNX Runtime's version, for example `1.32.0`.
+    pub fn ort_version(&self) -> &str {
+        &self.version
+    }
+
+    /// The options that this engine was made with.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// The devices that the registered execution providers offer, ONNX Runtime's own CPU provider among them.
+    pub fn devices(&self) -> Vec<EpDevice> {
+        let text = |r: Result<&str, ort::Error>| r.unwrap_or_default().to_owned();
+        self.environment
+            .devices()
+            .map(|device| EpDevice {
+                ep: text(device.ep()),
+                ep_vendor: text(device.ep_vendor()),
+                hardware: format!("{:?}", device.hardware_device().ty()),
+                hardware_vendor: text(device.hardware_device().vendor()),
+            })
+            .collect()
+    }
+
+    /// The execution provider's counts until now; nothing on device `cpu`.
+    pub fn counts(&self) -> EpCounts {
+        let Some((_, counters)) = &self.ep else { return EpCounts::default() };
+        let calls = KERNEL_DEVICES
+            .iter()
+            .filter_map(|&d| Some((d.to_owned(), counters.get(&format!("kernel_calls.{d}"))?)))
+            .filter(|&(_, calls)| calls > 0);
+        EpCounts {
+            fused_nodes_executed: counters.get("fused_nodes_executed").unwrap_or(0),
+            kernel_calls: calls.collect(),
+        }
+    }
+
+    /// Opens a graph for this engine's device and asks ONNX Runtime which provider got how many of its nodes.
+    ///
+    /// # Errors
+    /// [`EngineError::Graph`] with ONNX Runtime's and the execution provider's words; [`EngineError::NoDevice`].
+    pub fn open(&self, graph: &Path) -> Result<OpenGraph, EngineError> {
+        let device = self.options.device;
+        let refused = |e: &str| EngineError::Graph { graph: graph.to_owned(), device, reason: one_line(e) };
+        let session = self.session(graph)?;
+        let assigned = assigned_nodes(&session).map_err(|e| refused(e.message()))?;
+        let nodes = |name: &str| assigned.iter().filter(|(ep, _)| ep == name).map(|(_, n)| n).sum();
+        Ok(OpenGraph { session, path: graph.to_owned(), cpu_nodes: nodes(CPU_EP_NAME), ep_nodes: nodes(EP_NAME) })
+    }
+
+    fn session(&self, graph: &Path) -> Result<Session, EngineError> {
+        let device = self.options.device;
+        let refused = |e: ort::Error| EngineError::Graph { graph: graph.to_owned(), device, reason: one_line(e.message()) };
+        // Providers are always named: `ort` sets an automatic policy, which could give `cpu` to a registered provider.
+        let name = if self.ep.is_some() { EP_NAME } else { CPU_EP_NAME };
+        let all: Vec<_> = self.environment.devices().filter(|d| d.ep().is_ok_and(|ep| ep == name)).collect();
+        let of = |kind: DeviceType| all.iter().position(|d| d.hardware_device().ty() == kind);
+        let chosen = match device {
+            Device::Cpu | Device::Host | Device::Sim => of(DeviceType::CPU),
+            Device::Auto | Device::Npu => of(DeviceType::NPU).or_else(|| of(DeviceType::CPU)),
+        };
+        let Some(index) = chosen else {
+            let path = self.ep.as_ref().map_or_else(|| self.options.ort_library.clone(), |(path, _)| path.clone());
+            return Err(EngineError::NoDevice { path, device });
+        };
+        let ep_options = if self.ep.is_some() { self.ep_options() } else { Vec::new() };
+        let mut builder = Session::builder(&self.environment)
+            .and_then(|b| Ok(b.with_devices(all.into_iter().skip(index).take(1), Some(&ep_options))?))
+            .and_then(|b| Ok(b.with_inter_threads(1)?))
+            .and_then(|b| Ok(b.with_intra_op_spinning(false)?))
+            .and_then(|b| Ok(b.with_config_entry("session.record_ep_graph_assignment_info", "1")?))
+            .map_err(refused)?;
+        if let Some(threads) = self.options.threads {
+            builder = builder.with_intra_threads(threads).map_err(|e| refused(e.into()))?;
+        }
+        builder.commit_from_file(graph).map_err(refused)
+    }
+
+    /// `ort` wants each key with the provider's name in front, and drops keys without it.
+    fn ep_options(&self) -> Vec<(String, String)> {
+        let o = &self.options;
+        let path = |p: &PathBuf| p.display().to_string();
+        [
+            ("device", Some(o.device.to_string())),
+            ("precision", Some(o.precision.to_string())),
+            ("claim", Some(o.claim.to_string())),
+            ("threads", o.threads.map(|n| n.to_string())),
+            ("bundle_dir", o.bundle_dir.as_ref().map(path)),
+            ("report", o.report.as_ref().map(path)),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((format!("{EP_NAME}.{key}"), value?)))
+        .collect()
+    }
+}
+
+/// Absolute, because `ort` looks for relative paths beside the executable.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn load_ort(library: &Path) -> Result<Loaded, EngineError> {
+    if !library.is_file() {
+        return Err(EngineError::NoOrt(library.to_owned()));
+    }
+    let bad = |reason: String| EngineError::BadOrt { path: library.to_owned(), reason: one_line(&reason) };
+    let version = ort_version(library).map_err(bad)?;
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    if (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < (1, OLDEST_MINOR) {
+        return Err(EngineError::OldOrt { path: library.to_owned(), found: version });
+    }
+    let environment = ort::init_from(library)
+        .map_err(|e| bad(e.to_string()))?
+        .with_name("undertone")
+        .with_telemetry(false)
+        // Errors come back as values; the log would only say them a second time.
+        .with_logger(Arc::new(|_level, category: &str, _id: &str, place: &str, message: &str| {
+            tracing::debug!(target: "onnxruntime", category, place, "{message}");
+        }))
+        .build()
+        .map_err(|e| bad(e.to_string()))?;
+    environment.set_log_level(ort::logging::LogLevel::Warning);
+    Ok(Loaded { environment, library: library.to_owned(), version, ep: None })
+}
+
+fn register(environment: &Environment, path: &Path) -> Result<Counters, EngineError> {
+    if !path.is_file() {
+        return Err(EngineError::NoEp(path.to_owned()));
+    }
+    let bad = |reason: String| EngineError::BadEp { path: path.to_owned(), reason: one_line(&reason) };
+    environment.register_ep_library(REGISTRATION, path).map_err(|e| bad(e.to_string()))?;
+    Counters::open(path).map_err(bad)
+}
+
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_differences_and_hold_only_devices_that_worked() {
+        let counts = |fused, calls: &[(&str, u64)]| EpCounts {
+            fused_nodes_executed: fused,
+            kernel_calls: calls.iter().map(|&(d, n)| (d.to_owned(), n)).collect(),
+        };
+        let before = counts(3, &[("host", 10), ("sim", 4)]);
+        let after = counts(8, &[("host", 25), ("sim", 4), ("npu", 2)]);
+        assert_eq!(after.since(&before), counts(5, &[("host", 15), ("npu", 2)]));
+        assert_eq!(after.since(&after), EpCounts::default());
+    }
+
+    #[test]
+    fn missing_libraries_are_named() {
+        let error = Engine::new(&EngineOptions::new("no/such/libonnxruntime.so")).err().unwrap().to_string();
+        assert!(error.contains("no/such/libonnxruntime.so") && error.contains("ORT_DYLIB_PATH"), "{error}");
+        assert_eq!(error.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_no_library_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "not a library").unwrap();
+        let error = Engine::new(&EngineOptions::new(file.path())).err().unwrap();
+        assert!(matches!(error, EngineError::BadOrt { .. }), "{error}");
+        assert_eq!(error.to_string().lines().count(), 1);
+    }
+}

@@ -1,0 +1,108 @@
+//! The runner's calls into C that `ort` has no safe function for: the version of an ONNX Runtime library, the
+//! execution provider's counters, and which provider ONNX Runtime assigned a session's nodes to.
+#![allow(unsafe_code)]
+
+use libloading::Library;
+use ort::AsPointer;
+use ort::session::Session;
+use std::ffi::{CStr, CString, c_char};
+use std::path::Path;
+
+/// The version that the ONNX Runtime library at `path` names, for example `1.32.0`.
+///
+/// # Errors
+/// The loader's words, or that the library is not ONNX Runtime.
+pub(crate) fn ort_version(path: &Path) -> Result<String, String> {
+    // SAFETY: loading runs the library's initialisers; the caller chose this file to be loaded as ONNX Runtime anyway.
+    let library = unsafe { Library::new(path) }.map_err(|e| e.to_string())?;
+    // SAFETY: `OrtGetApiBase` has had this signature in all releases; the symbol does not outlive `library`.
+    let get_base = unsafe { library.get::<unsafe extern "C" fn() -> *const ort_sys::OrtApiBase>(b"OrtGetApiBase") }
+        .map_err(|_| "it does not export OrtGetApiBase".to_owned())?;
+    // SAFETY: the function takes nothing and returns a static table or null.
+    let base = unsafe { get_base().as_ref() }.ok_or("OrtGetApiBase returned nothing")?;
+    // SAFETY: the table is static and its second field returns a static, zero-terminated string.
+    let version = unsafe { CStr::from_ptr((base.GetVersionString)()) };
+    let version = version.to_string_lossy().into_owned();
+    // Unloading would run ONNX Runtime's static destructors; it is about to be loaded for good.
+    std::mem::forget(library);
+    Ok(version)
+}
+
+/// The counters that the execution provider's library exports. They are of this process and only grow.
+pub(crate) struct Counters {
+    library: Library,
+}
+
+impl Counters {
+    const SYMBOL: &'static [u8] = b"onnxruntime_ep_xdna_counter";
+
+    /// Opens the library at `path`, which ONNX Runtime has registered before (it is the same copy in memory).
+    ///
+    /// # Errors
+    /// The loader's words, or that the library has no counters.
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        // SAFETY: ONNX Runtime has loaded this file already; this only adds a reference to it.
+        let library = unsafe { Library::new(path) }.map_err(|e| e.to_string())?;
+        // SAFETY: only the presence of the symbol is asked for; it is not used.
+        unsafe { library.get::<unsafe extern "C" fn()>(Self::SYMBOL) }
+            .map_err(|_| "it does not export onnxruntime_ep_xdna_counter".to_owned())?;
+        Ok(Self { library })
+    }
+
+    /// The counter `name`, or `None` where the library knows none of that name.
+    pub(crate) fn get(&self, name: &str) -> Option<u64> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: the signature is the one that the execution provider documents; `open` saw the symbol.
+        let counter =
+            unsafe { self.library.get::<unsafe extern "C" fn(*const c_char) -> u64>(Self::SYMBOL) }.ok()?;
+        // SAFETY: `name` is zero-terminated and lives until the call returns; the function only reads it.
+        let value = unsafe { counter(name.as_ptr()) };
+        (value != u64::MAX).then_some(value)
+    }
+}
+
+/// How many of `session`'s nodes ONNX Runtime assigned to each provider, by the provider's name.
+/// The session must have been made with `session.record_ep_graph_assignment_info` = `1`.
+///
+/// # Errors
+/// ONNX Runtime's words.
+pub(crate) fn assigned_nodes(session: &Session) -> Result<Vec<(String, usize)>, ort::Error> {
+    let api = ort::api();
+    let inner = session.inner();
+    let mut subgraphs = std::ptr::null();
+    let mut count = 0;
+    // SAFETY: the session lives through this function; the out-pointers are valid.
+    check(unsafe { (api.Session_GetEpGraphAssignmentInfo)(inner.ptr(), &mut subgraphs, &mut count) })?;
+    let mut assigned: Vec<(String, usize)> = Vec::new();
+    // SAFETY: ONNX Runtime returned `count` subgraphs, owned by the session.
+    for &subgraph in unsafe { slice(subgraphs, count) } {
+        let mut name = std::ptr::null();
+        // SAFETY: `subgraph` comes from the call above; the out-pointer is valid.
+        check(unsafe { (api.EpAssignedSubgraph_GetEpName)(subgraph, &mut name) })?;
+        // SAFETY: on success the name is a zero-terminated string owned by the session.
+        let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
+        let (mut nodes, mut nodes_count) = (std::ptr::null(), 0);
+        // SAFETY: as above.
+        check(unsafe { (api.EpAssignedSubgraph_GetNodes)(subgraph, &mut nodes, &mut nodes_count) })?;
+        match assigned.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, total)) => *total += nodes_count,
+            None => assigned.push((name, nodes_count)),
+        }
+    }
+    Ok(assigned)
+}
+
+fn check(status: ort_sys::OrtStatusPtr) -> Result<(), ort::Error> {
+    // SAFETY: `status` was returned by the call just made and is given away here, once.
+    unsafe { ort::Error::result_from_status(status) }
+}
+
+/// # Safety
+/// `pointer` is null or points to `length` values that outlive the result.
+unsafe fn slice<'a, T>(pointer: *const T, length: usize) -> &'a [T] {
+    if pointer.is_null() || length == 0 {
+        return &[];
+    }
+    // SAFETY: as the caller promises.
+    unsafe { std::slice::from_raw_parts(pointer, length) }
+}
