@@ -40,6 +40,11 @@ impl DataType {
         }
     }
 
+    /// Whether it is a floating-point type that the plan computes in fp32.
+    pub fn is_float(self) -> bool {
+        matches!(self, DataType::F32 | DataType::F16)
+    }
+
     /// From `ONNXTensorElementDataType` (the same numbers as ONNX's `TensorProto.DataType`); `None` for strings, complex
     /// numbers and the 8- and 4-bit types.
     pub fn from_onnx(code: i32) -> Option<Self> {

@@ -1,0 +1,152 @@
+//! Scaled-dot-product attention as PyTorch's exporter writes it:
+//! `MatMul(q, kᵀ) [· scale] [+ mask] → Softmax [→ Where(IsNaN, 0)] → MatMul(·, v) [→ Transpose]`.
+//!
+//! Transpositions between `[batch, length, heads, 64]` and `[batch, heads, length, 64]` are taken in as strides.
+
+use undertone_kernels::host::elementwise::Binary;
+
+use super::{Fusion, StepId, other, two};
+use crate::{
+    graph::{Dim, ValueId},
+    program::{HeadLayout, Op},
+};
+
+/// From projections' order to heads first, and back: the same permutation.
+const SWAP_LENGTH_AND_HEADS: [usize; 4] = [0, 2, 1, 3];
+
+struct Operand {
+    value: ValueId,
+    layout: HeadLayout,
+    absorbed: Option<StepId>,
+}
+
+/// Root: the `Softmax`.
+pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
+    let softmax = fusion.step(root).filter(|step| step.op == Op::Softmax)?;
+    let mut absorbed = vec![root];
+
+    // Before the soft-max: the mask, a scale, the product.
+    let (mut above, mut scores) = fusion.sole_maker(softmax.inputs[0]?)?;
+    let (mut mask, mut scale) = (None, 1.0);
+    if scores.op == Op::Binary(Binary::Add) {
+        let (a, b) = two(scores)?;
+        let is_product = |value| {
+            fusion.sole_maker(value).is_some_and(|(_, step)| {
+                step.op == Op::MatMul || matches!(step.op, Op::Binary(Binary::Mul | Binary::Div))
+            })
+        };
+        let product = [a, b].into_iter().find(|value| is_product(*value))?;
+        mask = Some(other(scores, product)?);
+        absorbed.push(above);
+        (above, scores) = fusion.sole_maker(product)?;
+    }
+    if matches!(scores.op, Op::Binary(Binary::Mul | Binary::Div)) {
+        let (factor, product) = fusion.scalar_and_other(scores)?;
+        scale = match scores.op {
+            Op::Binary(Binary::Div) if scores.inputs[0] == Some(product) => factor.recip(),
+            Op::Binary(Binary::Mul) => factor,
+            _ => return None,
+        };
+        absorbed.push(above);
+        (above, scores) = fusion.sole_maker(product)?;
+    }
+    if scores.op != Op::MatMul {
+        return None;
+    }
+    absorbed.push(above);
+    let (q, transposed_k) = two(scores)?;
+
+    // After it: NaN (a query that sees nothing) replaced by zero, which the kernel does by itself, and the second product.
+    let mut weights = softmax.outputs[0];
+    let mut last = root;
+    if let Some((guards, selected)) = nan_guard(fusion, weights) {
+        absorbed.extend(guards);
+        last = selected;
+        weights = fusion.step(selected)?.outputs[0];
+    }
+    let (second, product) = fusion.sole_reader(weights).filter(|(_, step)| step.op == Op::MatMul)?;
+    if product.inputs[0] != Some(weights) {
+        return None;
+    }
+    let v = product.inputs[1]?;
+    let mut result = product.outputs[0];
+    absorbed.push(last);
+    last = second;
+
+    let q = heads(fusion, q);
+    let v = heads(fusion, v);
+    let k = transposed_heads(fusion, transposed_k)?;
+    let head_width = [q.value, k.value, v.value, result].into_iter().find_map(|value| last_axis(fusion, value))?;
+    if fusion.rank(result).is_some_and(|rank| rank != 4) {
+        return None;
+    }
+    let mut out = HeadLayout::HeadsFirst;
+    if let Some((transpose, step)) = fusion.sole_reader(result)
+        && step.op == (Op::Transpose { perm: SWAP_LENGTH_AND_HEADS.to_vec() })
+    {
+        absorbed.push(last);
+        last = transpose;
+        result = step.outputs[0];
+        out = HeadLayout::LengthFirst;
+    }
+    let _ = result;
+    absorbed.extend([&q, &k, &v].into_iter().filter_map(|operand| operand.absorbed));
+    absorbed.sort_unstable();
+    absorbed.dedup();
+    absorbed.retain(|id| *id != last);
+    let op = Op::Attention { head_width, scale, q: q.layout, k: k.layout, v: v.layout, out };
+    let mut inputs = vec![Some(q.value), Some(k.value), Some(v.value)];
+    inputs.extend(mask.map(Some));
+    fusion.replace(last, &absorbed, op, inputs);
+    Some(())
+}
+
+/// `Where(IsNaN(p), 0, p)`: the steps before the `Where`, and the `Where`.
+fn nan_guard(fusion: &Fusion<'_, '_>, p: ValueId) -> Option<([StepId; 1], StepId)> {
+    if fusion.uses[p] != 2 || fusion.graph.outputs.contains(&p) {
+        return None;
+    }
+    let reader = |op: &Op| {
+        (0..fusion.steps.len())
+            .find(|id| fusion.step(*id).is_some_and(|step| step.op == *op && step.inputs.contains(&Some(p))))
+    };
+    let (is_nan, select) = (reader(&Op::IsNaN)?, reader(&Op::Select)?);
+    let condition = fusion.step(is_nan)?.outputs[0];
+    let [Some(c), Some(zero), Some(kept)] = fusion.step(select)?.inputs[..] else { return None };
+    (c == condition && fusion.uses[condition] == 1 && kept == p && fusion.scalar(zero) == Some(0.0))
+        .then_some(([is_nan], select))
+}
+
+/// An operand `[batch, heads, length, width]`, read through its transposition if nobody else reads that.
+fn heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Operand {
+    match fusion.sole_maker(value) {
+        Some((id, step)) if step.op == (Op::Transpose { perm: SWAP_LENGTH_AND_HEADS.to_vec() }) => match step.inputs[0]
+        {
+            Some(source) => Operand { value: source, layout: HeadLayout::LengthFirst, absorbed: Some(id) },
+            None => Operand { value, layout: HeadLayout::HeadsFirst, absorbed: None },
+        },
+        _ => Operand { value, layout: HeadLayout::HeadsFirst, absorbed: None },
+    }
+}
+
+/// The operand behind `kᵀ`, `[batch, heads, width, length]`.
+fn transposed_heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<Operand> {
+    let (id, step) = fusion.sole_maker(value)?;
+    let source = step.inputs[0]?;
+    match &step.op {
+        Op::Transpose { perm } if *perm == [0, 1, 3, 2] => {
+            Some(Operand { value: source, layout: HeadLayout::HeadsFirst, absorbed: Some(id) })
+        }
+        Op::Transpose { perm } if *perm == [0, 2, 3, 1] => {
+            Some(Operand { value: source, layout: HeadLayout::LengthFirst, absorbed: Some(id) })
+        }
+        _ => None,
+    }
+}
+
+fn last_axis(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<usize> {
+    match fusion.graph.values[value].shape.as_ref()?.last()? {
+        Dim::Fixed(width) => Some(*width),
+        _ => None,
+    }
+}

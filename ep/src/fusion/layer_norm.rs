@@ -1,0 +1,53 @@
+//! Layer norm as exporters wrote it before opset 17 had an operator:
+//! `d = x − mean(x)`, then `d / √(mean(d²) + ε) · gain + bias`.
+
+use undertone_kernels::host::elementwise::{Binary, Unary};
+
+use super::{Fusion, StepId, other, two};
+use crate::program::Op;
+
+/// Root: the `Div`.
+pub(super) fn layer_norm(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
+    let quotient = fusion.step(root).filter(|step| step.op == Op::Binary(Binary::Div))?;
+    let (deviation, denominator) = two(quotient)?;
+    let (difference, d) = fusion.maker(deviation).filter(|(_, step)| step.op == Op::Binary(Binary::Sub))?;
+    let (x, mean) = two(d)?;
+    let (first_mean, mean_step) = fusion.sole_maker(mean)?;
+    let (root_step, sqrt) = fusion.sole_maker(denominator).filter(|(_, s)| s.op == Op::Unary(Unary::Sqrt))?;
+    let (add, sum) = fusion.sole_maker(sqrt.inputs[0]?).filter(|(_, s)| s.op == Op::Binary(Binary::Add))?;
+    let (epsilon, variance) = fusion.scalar_and_other(sum)?;
+    let (second_mean, variance_step) = fusion.sole_maker(variance)?;
+    let (square, squared) = fusion.sole_maker(variance_step.inputs[0]?)?;
+    let is_square = match squared.op {
+        Op::Binary(Binary::Pow) => fusion.scalar_and_other(squared) == Some((2.0, deviation)),
+        Op::Binary(Binary::Mul) => two(squared) == Some((deviation, deviation)),
+        _ => false,
+    };
+    let squares_read_twice = squared.op == Op::Binary(Binary::Mul);
+    if !is_square
+        || mean_step.inputs[0] != Some(x)
+        || !over_last_axis(fusion, &mean_step.op, x)
+        || !over_last_axis(fusion, &variance_step.op, x)
+        || fusion.uses[deviation] != if squares_read_twice { 3 } else { 2 }
+    {
+        return None;
+    }
+
+    let (scale, scaled) = fusion.sole_reader(quotient.outputs[0]).filter(|(_, s)| s.op == Op::Binary(Binary::Mul))?;
+    let gain = other(scaled, quotient.outputs[0])?;
+    let width = fusion.graph.values[gain].constant.as_ref()?.len();
+    let (shift, shifted) = fusion.sole_reader(scaled.outputs[0]).filter(|(_, s)| s.op == Op::Binary(Binary::Add))?;
+    let bias = other(shifted, scaled.outputs[0])?;
+    if !fusion.is_constant_row(gain, width) || !fusion.is_constant_row(bias, width) {
+        return None;
+    }
+    let absorbed = [first_mean, difference, square, second_mean, add, root_step, root, scale];
+    fusion.replace(shift, &absorbed, Op::LayerNorm { epsilon }, vec![Some(x), Some(gain), Some(bias)]);
+    Some(())
+}
+
+fn over_last_axis(fusion: &Fusion<'_, '_>, op: &Op, x: usize) -> bool {
+    let Op::ReduceMean { axes: Some(axes), keep_dims: true } = op else { return false };
+    let last = fusion.rank(x).map(|rank| rank as i64 - 1);
+    matches!(axes.as_slice(), [axis] if *axis == -1 || Some(*axis) == last)
+}

@@ -1,0 +1,76 @@
+//! What follows a linear layer and is done in its epilogue: a bias, a scalar factor (attention's `1/√64` on q), GELU, a residual.
+
+use undertone_kernels::{
+    Activation,
+    host::elementwise::{Binary, Unary},
+};
+
+use super::{Fusion, StepId, other};
+use crate::{
+    graph::ValueId,
+    program::{Op, Weights},
+};
+
+/// Root: a linear layer; takes in one reader.
+pub(super) fn epilogue(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
+    let step = fusion.step(root)?;
+    let Op::Linear { weights, bias, scale, activation: Activation::None } = step.op.clone() else { return None };
+    let [x] = step.inputs[..] else { return None };
+    let product = step.outputs[0];
+    let (reader, next) = fusion.sole_reader(product)?;
+    let op = match next.op {
+        Op::Binary(Binary::Add) if bias.is_none() && scale == 1.0 => {
+            let addend = other(next, product)?;
+            if !fusion.is_constant_row(addend, columns(fusion, &weights)?) {
+                return None;
+            }
+            Op::Linear { weights, bias: Some(addend), scale, activation: Activation::None }
+        }
+        Op::Binary(Binary::Mul) => {
+            let (factor, _) = fusion.scalar_and_other(next)?;
+            Op::Linear { weights, bias, scale: scale * factor, activation: Activation::None }
+        }
+        Op::Binary(Binary::Div) if next.inputs[0] == Some(product) => {
+            let (divisor, _) = fusion.scalar_and_other(next)?;
+            Op::Linear { weights, bias, scale: scale / divisor, activation: Activation::None }
+        }
+        Op::Unary(Unary::Gelu) => Op::Linear { weights, bias, scale, activation: Activation::Gelu },
+        _ => return None,
+    };
+    // The fused step stands where the reader stood; the root moves on with it.
+    fusion.replace(reader, &[root], op, vec![x]);
+    epilogue(fusion, reader);
+    Some(())
+}
+
+/// Root: an addition of a linear layer's result and another activation of the same rank. If their shapes turn out to differ at
+/// run time, the plan adds with broadcasting.
+pub(super) fn residual(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
+    let sum = fusion.step(root).filter(|step| step.op == Op::Binary(Binary::Add))?;
+    for product in sum.inputs.iter().flatten().copied() {
+        let Some((linear, step)) = fusion.sole_maker(product) else { continue };
+        let Op::Linear { .. } = step.op else { continue };
+        let [x] = step.inputs[..] else { continue };
+        let addend = other(sum, product)?;
+        let same_rank = fusion.rank(addend).is_some() && fusion.rank(addend) == fusion.rank(product);
+        if fusion.graph.values[addend].constant.is_some() || !same_rank {
+            continue;
+        }
+        let op = step.op.clone();
+        fusion.replace(root, &[linear], op, vec![x, Some(addend)]);
+        return Some(());
+    }
+    None
+}
+
+fn columns(fusion: &Fusion<'_, '_>, weights: &Weights) -> Option<usize> {
+    let shape = constant_shape(fusion, weights.value)?;
+    match (shape, weights.transposed) {
+        ([_, columns], false) | ([columns, _], true) => Some(*columns),
+        _ => None,
+    }
+}
+
+fn constant_shape<'f>(fusion: &'f Fusion<'_, '_>, value: ValueId) -> Option<&'f [usize]> {
+    fusion.graph.values[value].constant.as_ref().map(|constant| constant.shape.as_slice())
+}

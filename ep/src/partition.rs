@@ -1,0 +1,171 @@
+//! Which nodes to claim, in which groups, and for the others why not. Pure: a graph and options in, a partition out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    fusion,
+    graph::{Dim, Graph, NodeId, ValueId},
+    lower,
+    options::{Claim, Options},
+    plan::attention_precision,
+    program::{Op, Program, Step},
+    report::{Fused, GraphReport, Unclaimed},
+    work::{ASSUMED, Work},
+};
+
+/// What the EP takes of a graph.
+#[derive(Clone, Debug)]
+pub struct Partition {
+    /// Nodes of each group, ascending. Groups are disjoint and convex: no path leaves a group and comes back.
+    pub groups: Vec<Vec<NodeId>>,
+    /// The same for a reader.
+    pub report: GraphReport,
+}
+
+/// Partitions `graph` as `options.claim` says.
+pub fn partition(graph: &Graph<'_>, options: &Options) -> Partition {
+    let program = fusion::fuse(graph, lower::lower(graph));
+    let reasons = reasons(graph, &program, options.claim);
+    let claimed: Vec<bool> = reasons.iter().map(Option::is_none).collect();
+    let steps = match options.claim {
+        Claim::All => by_level(graph, &program, &claimed),
+        // A fused step is closed, so it is a group by itself.
+        Claim::Attention | Claim::MatMul => (0..claimed.len()).filter(|step| claimed[*step]).map(|s| vec![s]).collect(),
+    };
+    let report = report(graph, &program, options, &steps, &reasons);
+    let groups = steps.iter().map(|steps| nodes(&program, steps)).collect();
+    Partition { groups, report }
+}
+
+/// For each step why it is not claimed, or `None`.
+fn reasons(graph: &Graph<'_>, program: &Program, claim: Claim) -> Vec<Option<String>> {
+    let live = live(graph, program);
+    let steps = program.steps.iter().zip(live);
+    let reason = |(step, live): (&Step, bool)| match (&step.op, claim) {
+        (Op::Unsupported(reason), _) => Some(reason.clone()),
+        // What a fused product has taken in is left without readers, and is claimed so that nobody computes it.
+        (Op::QuantisedPart(part), Claim::All) if live => {
+            Some(format!("{part:?} outside a quantised product that the EP knows"))
+        }
+        (Op::QuantisedPart(_), Claim::All) => None,
+        (Op::Attention { .. }, Claim::Attention) | (Op::Linear { .. } | Op::MatMul, Claim::MatMul) => None,
+        (_, Claim::Attention) => Some("not attention (claim=attention)".into()),
+        (_, Claim::MatMul) => Some("no matrix product (claim=matmul)".into()),
+        (_, Claim::All) => None,
+    };
+    steps.map(reason).collect()
+}
+
+/// Whether each step's result is read, directly or not, by an output of the graph.
+fn live(graph: &Graph<'_>, program: &Program) -> Vec<bool> {
+    let kept = program.clone().without_dead_steps(graph);
+    let results: BTreeSet<ValueId> = kept.steps.iter().flat_map(|step| step.outputs.iter().copied()).collect();
+    program.steps.iter().map(|step| step.outputs.iter().any(|output| results.contains(output))).collect()
+}
+
+/// Groups claimed steps by how often a path to them from the graph's inputs has changed sides. A path that leaves a group
+/// through a step that is not claimed comes back at a higher level, so every group is convex; and there are as few as changes
+/// of sides allow.
+fn by_level(graph: &Graph<'_>, program: &Program, claimed: &[bool]) -> Vec<Vec<usize>> {
+    let mut made_at: Vec<Option<(bool, usize)>> = vec![None; graph.values.len()];
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (id, step) in program.steps.iter().enumerate() {
+        let side = claimed[id];
+        let above = step.operands().filter_map(|value| made_at[value]);
+        let level = above.map(|(other, level)| level + usize::from(other != side)).max().unwrap_or(0);
+        step.outputs.iter().for_each(|output| made_at[*output] = Some((side, level)));
+        if side {
+            groups.entry(level).or_default().push(id);
+        }
+    }
+    groups.into_values().collect()
+}
+
+fn nodes(program: &Program, steps: &[usize]) -> Vec<NodeId> {
+    let mut nodes: Vec<NodeId> = steps.iter().flat_map(|step| program.steps[*step].nodes.iter().copied()).collect();
+    nodes.sort_unstable();
+    nodes
+}
+
+fn report(
+    graph: &Graph<'_>,
+    program: &Program,
+    options: &Options,
+    groups: &[Vec<usize>],
+    reasons: &[Option<String>],
+) -> GraphReport {
+    let work = Work::estimate(graph, program);
+    let gflop = |step: usize| work.flops[step] / 1e9;
+    let fused: Vec<Fused> = groups.iter().map(|steps| fused(graph, program, options, &work, steps)).collect();
+    let unclaimed: Vec<Unclaimed> = program
+        .steps
+        .iter()
+        .zip(reasons)
+        .filter_map(|(step, reason)| reason.as_ref().map(|reason| (step, reason)))
+        .flat_map(|(step, reason)| step.nodes.iter().map(move |node| (&graph.nodes[*node], reason)))
+        .map(|(node, reason)| Unclaimed {
+            name: node.name.clone(),
+            op_type: node.op_type.clone(),
+            reason: reason.clone(),
+        })
+        .collect();
+    GraphReport {
+        name: graph.name.clone(),
+        within: graph.within.clone(),
+        nodes: graph.nodes.len(),
+        claimed: graph.nodes.len() - unclaimed.len(),
+        gflop_claimed: fused.iter().map(|group| group.gflop).sum(),
+        gflop_unclaimed: (0..reasons.len()).filter(|step| reasons[*step].is_some()).map(gflop).sum(),
+        unclaimed,
+        fused,
+        assumed: assumed(graph),
+    }
+}
+
+fn fused(graph: &Graph<'_>, program: &Program, options: &Options, work: &Work, steps: &[usize]) -> Fused {
+    let mut kinds = BTreeMap::new();
+    let mut precision: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    let (mut read, mut made) = (BTreeSet::new(), BTreeSet::new());
+    for step in steps.iter().map(|step| &program.steps[*step]) {
+        *kinds.entry(step.op.kind().to_owned()).or_insert(0) += 1;
+        let used = match &step.op {
+            Op::Linear { .. } | Op::Conv1d(_) => Some(options.precision),
+            Op::Attention { k, .. } => Some(attention_precision(options.precision, *k)),
+            Op::MatMul => Some(undertone_kernels::Precision::F32),
+            _ => None,
+        };
+        if let Some(used) = used {
+            *precision.entry(step.op.kind().to_owned()).or_default().entry(used.to_string()).or_insert(0) += 1;
+        }
+        read.extend(step.operands().filter(|value| graph.values[*value].constant.is_none()));
+        made.extend(step.outputs.iter().copied());
+    }
+    let inside: BTreeSet<usize> = steps.iter().copied().collect();
+    let read_outside: BTreeSet<ValueId> = (0..program.steps.len())
+        .filter(|step| !inside.contains(step))
+        .flat_map(|step| program.steps[step].operands().collect::<Vec<_>>())
+        .chain(graph.outputs.iter().copied())
+        .collect();
+    let bytes = |values: &mut dyn Iterator<Item = &ValueId>| values.map(|value| work.bytes(graph, *value)).sum();
+    Fused {
+        nodes: steps.iter().map(|step| program.steps[*step].nodes.len()).sum(),
+        steps: kinds,
+        precision,
+        gflop: steps.iter().map(|step| work.flops[*step] / 1e9).sum(),
+        bytes_in: bytes(&mut read.difference(&made)),
+        bytes_out: bytes(&mut made.intersection(&read_outside)),
+    }
+}
+
+/// The assumptions that bear on this graph: those whose axes its inputs have.
+fn assumed(graph: &Graph<'_>) -> BTreeMap<String, usize> {
+    let names = graph.inputs.iter().filter_map(|value| graph.values[*value].shape.as_ref()).flatten();
+    names
+        .filter_map(|dim| match dim {
+            Dim::Named(name) => {
+                ASSUMED.iter().find(|(part, _)| name.contains(part)).map(|(_, size)| (name.clone(), *size))
+            }
+            _ => None,
+        })
+        .collect()
+}

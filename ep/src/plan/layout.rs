@@ -1,0 +1,217 @@
+//! Where each value of a program lives during a run: constants, inputs, outputs, and buffers that values share one after another.
+
+use std::sync::Arc;
+
+use super::{
+    PlanError, Shared, step_name,
+    tensor::{Buffer, Place, Shape, Tensor},
+};
+use crate::{
+    graph::{Constant, DataType, Graph, ValueId},
+    program::{Op, Program},
+};
+
+/// A step of a plan.
+pub struct PlanStep {
+    /// What is computed.
+    pub op: Op,
+    /// Operands.
+    pub inputs: Vec<Option<ValueId>>,
+    /// Result.
+    pub output: ValueId,
+    /// What an error message calls it.
+    pub name: String,
+}
+
+/// A constant as the plan holds it: fp16 became fp32.
+pub struct Stored {
+    /// Element type.
+    pub dtype: DataType,
+    /// Its shape.
+    pub shape: Shape,
+    /// Its elements.
+    pub bytes: Buffer,
+}
+
+/// Steps and the places of their values.
+pub struct Layout {
+    /// In order.
+    pub steps: Vec<PlanStep>,
+    /// For each value of the graph its state before the first step: constants are in place, others have a type only.
+    pub tensors: Vec<Tensor>,
+    /// For each value where its bytes will be; [`Place::Unknown`] for values that share another's.
+    pub homes: Vec<Place>,
+    /// Constants that steps read as operands.
+    pub constants: Vec<Arc<Stored>>,
+    /// Number of buffers.
+    pub slots: usize,
+    /// The graph's inputs: value, and the slot that an fp16 input is converted into.
+    pub inputs: Vec<(ValueId, Option<u32>)>,
+    /// fp16 outputs: value and output number.
+    pub exports: Vec<(ValueId, usize)>,
+    /// Number of outputs.
+    pub outputs: usize,
+}
+
+/// The type in which values of a declared type are computed.
+pub fn computed(dtype: DataType) -> DataType {
+    if dtype == DataType::F16 { DataType::F32 } else { dtype }
+}
+
+/// Whether an operation only gives another shape to its first operand's bytes.
+pub fn is_view(op: &Op, from: DataType, to: DataType) -> bool {
+    match op {
+        Op::Reshape { .. } | Op::Unsqueeze | Op::Squeeze | Op::Identity => true,
+        Op::Cast { .. } => from == to,
+        _ => false,
+    }
+}
+
+impl Layout {
+    /// Lays out a program for execution.
+    ///
+    /// # Errors
+    /// If a constant is damaged or of a type that steps cannot read.
+    pub fn new(graph: &Graph<'_>, program: Program, shared: &Shared) -> Result<Self, PlanError> {
+        let mut layout = Self::empty(graph);
+        layout.place_constants(graph, &program, |constant| shared.constant(constant))?;
+        layout.place_values(graph, program);
+        Ok(layout)
+    }
+
+    /// Lays out a program of which only shapes, and the small integers that shapes are made of, are wanted: large constants are
+    /// not copied, and steps may be unsupported.
+    pub fn for_shapes(graph: &Graph<'_>, program: Program) -> Result<Self, PlanError> {
+        const LARGEST: usize = 4096;
+        let mut layout = Self::empty(graph);
+        layout.place_constants(graph, &program, |constant| {
+            if constant.len() <= LARGEST { super::shared::store(constant).map(|c| Some(Arc::new(c))) } else { Ok(None) }
+        })?;
+        layout.place_values(graph, program);
+        Ok(layout)
+    }
+
+    /// Bytes of the constants.
+    pub fn constant_bytes(&self) -> usize {
+        self.constants.iter().map(|constant| constant.shape.elements() * constant.dtype.size()).sum()
+    }
+
+    fn empty(graph: &Graph<'_>) -> Self {
+        let tensors = graph
+            .values
+            .iter()
+            .map(|value| Tensor {
+                dtype: computed(value.dtype.unwrap_or(DataType::F32)),
+                shape: super::tensor::scalar(),
+                place: Place::Unknown,
+            })
+            .collect();
+        Self {
+            steps: Vec::new(),
+            tensors,
+            homes: vec![Place::Unknown; graph.values.len()],
+            constants: Vec::new(),
+            slots: 0,
+            inputs: graph.inputs.iter().map(|value| (*value, None)).collect(),
+            exports: Vec::new(),
+            outputs: graph.outputs.len(),
+        }
+    }
+
+    fn place_constants(
+        &mut self,
+        graph: &Graph<'_>,
+        program: &Program,
+        store: impl Fn(&Constant<'_>) -> Result<Option<Arc<Stored>>, String>,
+    ) -> Result<(), PlanError> {
+        for value in program.steps.iter().flat_map(|step| step.inputs.iter().flatten().copied()) {
+            let Some(constant) = &graph.values[value].constant else { continue };
+            if self.homes[value] != Place::Unknown {
+                continue;
+            }
+            let error = |reason: String| PlanError::Constant { name: graph.values[value].name.clone(), reason };
+            let shape = Shape::new(&constant.shape).ok_or_else(|| error("too many axes".into()))?;
+            self.tensors[value].shape = shape;
+            if let Some(stored) = store(constant).map_err(error)? {
+                let place = Place::Constant(self.constants.len() as u32);
+                self.tensors[value] = Tensor { dtype: stored.dtype, shape, place };
+                self.homes[value] = place;
+                self.constants.push(stored);
+            }
+        }
+        Ok(())
+    }
+
+    fn place_values(&mut self, graph: &Graph<'_>, program: Program) {
+        for (index, value) in graph.inputs.iter().enumerate() {
+            self.homes[*value] = Place::Input(index as u32);
+        }
+        for (index, value) in graph.outputs.iter().enumerate() {
+            if graph.values[*value].dtype == Some(DataType::F16) {
+                self.exports.push((*value, index));
+            } else if self.homes[*value] == Place::Unknown {
+                self.homes[*value] = Place::Output(index as u32);
+            }
+        }
+
+        // A view's bytes are its root's: the root must live as long as any of its views.
+        let mut root: Vec<ValueId> = (0..graph.values.len()).collect();
+        let mut last_use = vec![0; graph.values.len()];
+        for (at, step) in program.steps.iter().enumerate() {
+            for value in step.inputs.iter().flatten() {
+                last_use[root[*value]] = at;
+            }
+            let (Some(Some(source)), Some(output)) = (step.inputs.first(), step.outputs.first()) else { continue };
+            let view = is_view(&step.op, self.tensors[*source].dtype, self.tensors[*output].dtype);
+            if view && self.homes[*output] == Place::Unknown {
+                root[*output] = root[*source];
+            }
+        }
+        for (value, _) in &self.exports {
+            last_use[root[*value]] = usize::MAX;
+        }
+
+        let mut free: Vec<u32> = Vec::new();
+        let mut take = |free: &mut Vec<u32>| {
+            free.pop().unwrap_or_else(|| {
+                self.slots += 1;
+                self.slots as u32 - 1
+            })
+        };
+        let mut ends: Vec<(usize, u32)> = Vec::new();
+        for (value, slot) in &mut self.inputs {
+            if graph.values[*value].dtype == Some(DataType::F16) {
+                let taken = take(&mut free);
+                *slot = Some(taken);
+                ends.push((last_use[*value], taken));
+            }
+        }
+        for (at, step) in program.steps.iter().enumerate() {
+            // Buffers whose last reader has run are free; this step's own operands are not yet.
+            ends.retain(|(end, slot)| {
+                let over = *end < at;
+                if over {
+                    free.push(*slot);
+                }
+                !over
+            });
+            let Some(output) = step.outputs.first().copied() else { continue };
+            if root[output] == output && self.homes[output] == Place::Unknown {
+                let slot = take(&mut free);
+                self.homes[output] = Place::Slot(slot);
+                ends.push((last_use[output].max(at), slot));
+            }
+        }
+        self.steps = program
+            .steps
+            .into_iter()
+            .filter(|step| !step.outputs.is_empty())
+            .map(|step| PlanStep {
+                name: step_name(graph, &step),
+                output: step.outputs[0],
+                op: step.op,
+                inputs: step.inputs,
+            })
+            .collect();
+    }
+}

@@ -1,0 +1,224 @@
+//! The state of one run: where each value is, and its bytes. Steps read and write through it.
+
+use bytemuck::Pod;
+use smallvec::SmallVec;
+use undertone_kernels::Scratch;
+
+use super::{
+    Input, Outputs, RunError,
+    layout::{Layout, computed},
+    tensor::{Buffer, Place, Shape, Tensor},
+};
+use crate::graph::{DataType, ValueId};
+
+/// Outputs that are remembered without allocation; the decoders of tiny, base and small have at most 49.
+const INLINE_OUTPUTS: usize = 64;
+
+/// The memory of one run, kept for the next.
+pub struct Workspace {
+    tensors: Vec<Tensor>,
+    slots: Vec<Buffer>,
+    /// What kernels use within one call.
+    pub scratch: Scratch,
+}
+
+impl Workspace {
+    /// Empty buffers for a layout.
+    pub fn new(layout: &Layout) -> Self {
+        let slots = (0..layout.slots).map(|_| Buffer::default()).collect();
+        Self { tensors: layout.tensors.clone(), slots, scratch: Scratch::default() }
+    }
+}
+
+/// One run.
+pub struct Machine<'m, 'io> {
+    layout: &'m Layout,
+    workspace: &'m mut Workspace,
+    inputs: &'m [Input<'io>],
+    outputs: Option<&'m mut dyn Outputs<'io>>,
+    taken: SmallVec<[Option<&'io mut [u8]>; INLINE_OUTPUTS]>,
+}
+
+/// Memory of a result while it is being written, outside the machine so that operands can be read.
+pub enum Target<'io> {
+    /// A buffer of the workspace.
+    Slot(u32, Buffer),
+    /// An output of the fused node.
+    Output(u32, &'io mut [u8]),
+}
+
+type Stepped<T> = Result<T, String>;
+
+impl<'m, 'io> Machine<'m, 'io> {
+    /// Checks the inputs and puts them in their places.
+    ///
+    /// # Errors
+    /// If an input's type is not the declared one, or its shape has too many axes.
+    pub fn new(
+        layout: &'m Layout,
+        workspace: &'m mut Workspace,
+        inputs: &'m [Input<'io>],
+        outputs: &'m mut dyn Outputs<'io>,
+    ) -> Result<Self, RunError> {
+        let mut taken = SmallVec::new();
+        taken.resize_with(layout.outputs, || None);
+        let mut machine = Self { layout, workspace, inputs, outputs: Some(outputs), taken };
+        if inputs.len() != layout.inputs.len() {
+            let reason = format!("{} inputs were given, {} are declared", inputs.len(), layout.inputs.len());
+            return Err(RunError::Input { index: inputs.len(), reason });
+        }
+        for (index, input) in inputs.iter().enumerate() {
+            machine.import(index, input).map_err(|reason| RunError::Input { index, reason })?;
+        }
+        Ok(machine)
+    }
+
+    /// A run of which only shapes and small integers are wanted: inputs have a shape and no data.
+    pub fn for_shapes(layout: &'m Layout, workspace: &'m mut Workspace, shapes: &[Shape]) -> Self {
+        for ((value, _), shape) in layout.inputs.iter().zip(shapes) {
+            workspace.tensors[*value].shape = *shape;
+        }
+        Self { layout, workspace, inputs: &[], outputs: None, taken: SmallVec::new() }
+    }
+
+    fn import(&mut self, index: usize, input: &Input<'io>) -> Stepped<()> {
+        let (value, slot) = self.layout.inputs[index];
+        let shape = Shape::new(input.shape).ok_or_else(|| format!("{} axes", input.shape.len()))?;
+        let declared = self.layout.tensors[value].dtype;
+        if computed(input.dtype) != declared {
+            return Err(format!("it is {}, declared as {declared}", input.dtype));
+        }
+        if input.bytes.len() != shape.elements() * input.dtype.size() {
+            return Err(format!("{} bytes for {shape:?} of {}", input.bytes.len(), input.dtype));
+        }
+        let mut place = Place::Input(index as u32);
+        if let Some(slot) = slot.filter(|_| input.dtype == DataType::F16) {
+            let buffer = &mut self.workspace.slots[slot as usize];
+            buffer.reserve(shape.elements() * size_of::<f32>());
+            let halves: &[u16] = bytemuck::try_cast_slice(input.bytes).map_err(|error| error.to_string())?;
+            let floats: &mut [f32] = bytemuck::cast_slice_mut(buffer.bytes_mut(shape.elements() * size_of::<f32>()));
+            for (float, half) in floats.iter_mut().zip(halves) {
+                *float = half::f16::from_bits(*half).to_f32();
+            }
+            place = Place::Slot(slot);
+        }
+        self.workspace.tensors[value] = Tensor { dtype: declared, shape, place };
+        Ok(())
+    }
+
+    /// Type, shape and place of a value.
+    pub fn tensor(&self, value: ValueId) -> &Tensor {
+        &self.workspace.tensors[value]
+    }
+
+    /// Shape of a value.
+    pub fn shape(&self, value: ValueId) -> &Shape {
+        &self.workspace.tensors[value].shape
+    }
+
+    /// Elements of a value.
+    ///
+    /// # Errors
+    /// If the value is of another element size or not aligned.
+    pub fn data<T: Pod>(&self, value: ValueId) -> Stepped<&[T]> {
+        let tensor = &self.workspace.tensors[value];
+        let len = tensor.shape.elements() * tensor.dtype.size();
+        let bytes = match tensor.place {
+            Place::Unknown => return Err("an operand has no data".into()),
+            Place::Constant(index) => self.layout.constants[index as usize].bytes.bytes(len),
+            Place::Input(index) => self.inputs[index as usize].bytes,
+            Place::Output(index) => {
+                self.taken[index as usize].as_deref().ok_or("an output is read before it is made")?
+            }
+            Place::Slot(index) => self.workspace.slots[index as usize].bytes(len),
+        };
+        if tensor.dtype.size() != size_of::<T>() {
+            return Err(format!("an operand of {} is read as elements of {} bytes", tensor.dtype, size_of::<T>()));
+        }
+        bytemuck::try_cast_slice(bytes).map_err(|error| format!("an operand cannot be read: {error}"))
+    }
+
+    /// Gives `output` another shape of `source`'s bytes.
+    pub fn view(&mut self, output: ValueId, source: ValueId, shape: Shape) {
+        let Tensor { dtype, place, .. } = self.workspace.tensors[source];
+        self.workspace.tensors[output] = Tensor { dtype, shape, place };
+    }
+
+    /// Notes a result's shape without making it.
+    pub fn note(&mut self, output: ValueId, shape: Shape) {
+        self.workspace.tensors[output].shape = shape;
+        self.workspace.tensors[output].place = Place::Unknown;
+    }
+
+    /// Whether a value shares its bytes with another, and so has no place of its own.
+    pub fn has_no_home(&self, value: ValueId) -> bool {
+        self.layout.homes[value] == Place::Unknown
+    }
+
+    /// Memory for a result. It must be given back with [`Machine::finish`].
+    ///
+    /// # Errors
+    /// If the memory cannot be had.
+    pub fn begin(&mut self, output: ValueId, shape: Shape) -> Stepped<Target<'io>> {
+        let tensor = &mut self.workspace.tensors[output];
+        tensor.shape = shape;
+        tensor.place = self.layout.homes[output];
+        let len = shape.elements() * tensor.dtype.size();
+        match (tensor.place, &mut self.outputs) {
+            (Place::Slot(index), _) => {
+                let mut buffer = std::mem::take(&mut self.workspace.slots[index as usize]);
+                buffer.reserve(len);
+                Ok(Target::Slot(index, buffer))
+            }
+            (Place::Output(index), Some(outputs)) => {
+                let memory = outputs.output(index as usize, &shape).map_err(|error| error.to_string())?;
+                if memory.len() != len {
+                    return Err(format!("output {index} has {} bytes for {shape:?}", memory.len()));
+                }
+                Ok(Target::Output(index, memory))
+            }
+            _ => Err("a result has no place".into()),
+        }
+    }
+
+    /// Gives back the memory of a result that was written.
+    pub fn finish(&mut self, target: Target<'io>) {
+        match target {
+            Target::Slot(index, buffer) => self.workspace.slots[index as usize] = buffer,
+            Target::Output(index, memory) => self.taken[index as usize] = Some(memory),
+        }
+    }
+
+    /// Writes the fp16 outputs, which were computed in fp32.
+    ///
+    /// # Errors
+    /// If the memory cannot be had.
+    pub fn export(&mut self) -> Result<(), RunError> {
+        for (value, index) in &self.layout.exports {
+            let shape = *self.shape(*value);
+            let Some(outputs) = &mut self.outputs else { return Ok(()) };
+            let memory = outputs.output(*index, &shape)?;
+            let halves: &mut [u16] =
+                bytemuck::try_cast_slice_mut(memory).map_err(|error| RunError::Runtime(error.to_string()))?;
+            let floats = self.data::<f32>(*value).map_err(RunError::Runtime)?;
+            for (half, float) in halves.iter_mut().zip(floats) {
+                *half = half::f16::from_f32(*float).to_bits();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Target<'_> {
+    /// The result's elements.
+    ///
+    /// # Errors
+    /// If they are not aligned.
+    pub fn elements<T: Pod>(&mut self, len: usize) -> Stepped<&mut [T]> {
+        let bytes = match self {
+            Target::Slot(_, buffer) => buffer.bytes_mut(len * size_of::<T>()),
+            Target::Output(_, memory) => memory,
+        };
+        bytemuck::try_cast_slice_mut(bytes).map_err(|error| format!("a result cannot be written: {error}"))
+    }
+}

@@ -1,0 +1,172 @@
+//! A fused node's plan: a flat list of steps over numbered buffers, with weights quantised and packed once.
+//!
+//! A run gives inputs, and the steps are carried out one after another. A warm run allocates nothing and takes no lock: its
+//! memory is a [`machine::Workspace`] from a lock-free pool, so that runs may be concurrent.
+
+mod compute;
+mod infer;
+mod layout;
+pub(crate) mod machine;
+mod prepare;
+pub(crate) mod shapes;
+mod shared;
+pub(crate) mod tensor;
+
+use crossbeam_queue::ArrayQueue;
+use undertone_kernels::{Context, Counters, Parallel};
+
+use self::{
+    layout::Layout,
+    machine::{Machine, Workspace},
+    prepare::Kernel,
+};
+pub use self::{prepare::attention_precision, shared::Shared};
+use crate::{
+    fusion,
+    graph::{DataType, Graph},
+    lower,
+    options::Options,
+    program::Op,
+};
+
+/// Workspaces kept for later runs; more than this many runs at one moment make their own and drop it.
+const KEPT_WORKSPACES: usize = 32;
+
+/// A compiled group of nodes.
+pub struct Plan {
+    layout: Layout,
+    kernels: Vec<Option<Kernel>>,
+    workspaces: ArrayQueue<Workspace>,
+}
+
+/// An operand as ONNX Runtime hands it over.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Element type.
+    pub dtype: DataType,
+    /// Sizes of its axes.
+    pub shape: &'a [usize],
+    /// Its elements, row-major.
+    pub bytes: &'a [u8],
+}
+
+/// Where results are written: memory that ONNX Runtime allocates once a shape is known.
+pub trait Outputs<'io> {
+    /// The memory of output `index` (its place in [`Graph::outputs`]), made for `shape`. Asked for once in a run.
+    ///
+    /// # Errors
+    /// If the memory cannot be had.
+    fn output(&mut self, index: usize, shape: &[usize]) -> Result<&'io mut [u8], RunError>;
+}
+
+/// Why a group cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A node of the group was not claimed: the group is not one that the partition made.
+    #[error("node {node}: {reason}; the group given to compile is not the one that was claimed")]
+    NotClaimed {
+        /// Its name, or operator where it has none.
+        node: String,
+        /// Why.
+        reason: String,
+    },
+    /// A constant that a kernel needs is missing or of another type or shape than its node asks.
+    #[error("constant {name}: {reason}")]
+    Constant {
+        /// The value's name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No device takes the kernel.
+    #[error(transparent)]
+    Unsupported(#[from] undertone_kernels::Unsupported),
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A step found operands that its operation is not defined for.
+    #[error("{step}: {reason}")]
+    Step {
+        /// The operator and the name of the step's last node.
+        step: String,
+        /// What is wrong, with the shapes.
+        reason: String,
+    },
+    /// An input differs from what the graph declares.
+    #[error("input {index}: {reason}")]
+    Input {
+        /// Its place among the fused node's inputs.
+        index: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// ONNX Runtime refused memory or data.
+    #[error("{0}")]
+    Runtime(String),
+}
+
+impl Plan {
+    /// Compiles `graph`, which is a group's own graph: all of its nodes must be supported.
+    ///
+    /// # Errors
+    /// [`PlanError`] says which node or constant, and why.
+    pub fn build(graph: &Graph<'_>, options: &Options, shared: &Shared) -> Result<Self, PlanError> {
+        let program = fusion::fuse(graph, lower::lower(graph)).without_dead_steps(graph);
+        for step in &program.steps {
+            let reason = match &step.op {
+                Op::Unsupported(reason) => reason.clone(),
+                Op::QuantisedPart(part) => format!("{part:?} outside a quantised product that the EP knows"),
+                _ => continue,
+            };
+            return Err(PlanError::NotClaimed { node: step_name(graph, step), reason });
+        }
+        let kernels =
+            program.steps.iter().map(|step| prepare::kernel(graph, step, options, shared)).collect::<Result<_, _>>()?;
+        let layout = Layout::new(graph, program, shared)?;
+        Ok(Self { layout, kernels, workspaces: ArrayQueue::new(KEPT_WORKSPACES) })
+    }
+
+    /// Carries out the plan. `inputs` are in the order of [`Graph::inputs`].
+    ///
+    /// # Errors
+    /// [`RunError`]; outputs are then unspecified.
+    pub fn run<'io>(
+        &self,
+        inputs: &[Input<'io>],
+        outputs: &mut dyn Outputs<'io>,
+        pool: &dyn Parallel,
+        counters: &Counters,
+    ) -> Result<(), RunError> {
+        let mut workspace = self.workspaces.pop().unwrap_or_else(|| Workspace::new(&self.layout));
+        let mut scratch = std::mem::take(&mut workspace.scratch);
+        let mut machine = Machine::new(&self.layout, &mut workspace, inputs, outputs)?;
+        let mut context = Context { pool, counters, scratch: &mut scratch };
+        for (step, kernel) in self.layout.steps.iter().zip(&self.kernels) {
+            compute::step(&mut machine, step, kernel.as_ref(), &mut context)
+                .map_err(|reason| RunError::Step { step: step.name.clone(), reason })?;
+        }
+        machine.export()?;
+        workspace.scratch = scratch;
+        // A full pool drops the workspace: that is what it is for.
+        let _ = self.workspaces.push(workspace);
+        Ok(())
+    }
+
+    /// Bytes of packed weights and constants that this plan holds, some perhaps together with other plans.
+    pub fn constant_bytes(&self) -> usize {
+        let packed: usize = self.kernels.iter().flatten().map(Kernel::weight_bytes).sum();
+        packed + self.layout.constant_bytes()
+    }
+}
+
+/// What an error message calls a step.
+fn step_name(graph: &Graph<'_>, step: &crate::program::Step) -> String {
+    let node = step.nodes.last().map(|id| &graph.nodes[*id]);
+    match node {
+        Some(node) if node.name.is_empty() => node.op_type.clone(),
+        Some(node) => format!("{} {}", node.op_type, node.name),
+        None => step.op.kind().to_owned(),
+    }
+}

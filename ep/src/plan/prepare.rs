@@ -1,0 +1,216 @@
+//! Prepares the kernels of a plan: real weights out of constants, quantised and packed by the device, shared where equal.
+
+use undertone_kernels::{
+    Attention, AttentionSpec, Conv1d, Conv1dSpec, Linear, LinearSpec, Precision, Unsupported, WeightLayout,
+};
+
+use super::{
+    PlanError, Shared,
+    shared::{Key, Packed, floats},
+};
+use crate::{
+    graph::{Constant, DataType, Graph, ValueId},
+    options::Options,
+    program::{Conv, HeadLayout, Op, Step, Weights},
+};
+
+/// A prepared kernel, with what its step must know of its shape.
+pub enum Kernel {
+    /// Rows and columns of the matrix, and the layer.
+    Linear { inputs: usize, outputs: usize, kernel: Packed<dyn Linear> },
+    /// Attention.
+    Attention(Box<dyn Attention>),
+    /// `[out_channels, in_channels, width]`, and the convolution.
+    Conv1d { shape: [usize; 3], kernel: Packed<dyn Conv1d> },
+    /// Host work that needs the instruction set but no weights.
+    Host(undertone_kernels::host::Isa),
+}
+
+impl Kernel {
+    /// Bytes of packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        match self {
+            Kernel::Linear { kernel, .. } => kernel.weight_bytes(),
+            Kernel::Conv1d { kernel, .. } => kernel.weight_bytes(),
+            Kernel::Attention(_) | Kernel::Host(_) => 0,
+        }
+    }
+}
+
+/// The precision of attention whose keys and values come out of a cache (or of a whole encoder's output, once per token).
+///
+/// They are read once for each query; rounding them first would cost more than the products do.
+pub fn attention_precision(asked: Precision, k: HeadLayout) -> Precision {
+    match k {
+        HeadLayout::LengthFirst => asked,
+        HeadLayout::HeadsFirst => Precision::F32,
+    }
+}
+
+/// The kernel of a step, if it needs one.
+///
+/// # Errors
+/// If a constant is missing or of the wrong type or shape.
+pub fn kernel(graph: &Graph<'_>, step: &Step, options: &Options, shared: &Shared) -> Result<Option<Kernel>, PlanError> {
+    match &step.op {
+        Op::Linear { weights, bias, scale, activation } => {
+            let constant = constant(graph, weights.value)?;
+            let [a, b] = constant.shape[..] else { return Err(wrong_shape(graph, weights.value)) };
+            let (inputs, outputs) = if weights.transposed { (b, a) } else { (a, b) };
+            let layout = if weights.transposed { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
+            let spec =
+                LinearSpec { inputs, outputs, precision: options.precision, activation: *activation, scale: *scale };
+            let bias_bytes = bias.map(|value| self::constant(graph, value)).transpose()?;
+            let mut parts = quantisation_parts(graph, weights)?;
+            parts.extend(bias_bytes.map(|bias| bias.bytes.as_ref()));
+            let key = Key::new(&parts, format!("{spec:?} {layout:?} {}", constant.dtype));
+            let kernel = shared.linear(key, || {
+                let values = real(graph, weights, outputs, Axis::Last)?;
+                let bias = bias.map(|value| row(graph, value, outputs)).transpose()?;
+                let asked = shared.device().linear(&spec, &values, layout, bias.as_deref());
+                or_host(asked, |host| host.linear(&spec, &values, layout, bias.as_deref()), shared)
+            })?;
+            Ok(Some(Kernel::Linear { inputs, outputs, kernel }))
+        }
+        Op::Attention { head_width, scale, k, .. } => {
+            let precision = attention_precision(options.precision, *k);
+            let spec = AttentionSpec { head_width: *head_width, scale: *scale, precision };
+            let kernel = or_host(shared.device().attention(&spec), |host| host.attention(&spec), shared)?;
+            Ok(Some(Kernel::Attention(kernel)))
+        }
+        Op::Conv1d(conv) => convolution(graph, conv, options, shared).map(Some),
+        Op::MatMul | Op::LayerNorm { .. } | Op::Softmax | Op::Unary(_) | Op::Binary(_) => {
+            Ok(Some(Kernel::Host(shared.host().isa())))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn convolution(graph: &Graph<'_>, conv: &Conv, options: &Options, shared: &Shared) -> Result<Kernel, PlanError> {
+    let constant = constant(graph, conv.weights.value)?;
+    let [out_channels, in_channels, width] = constant.shape[..] else {
+        return Err(wrong_shape(graph, conv.weights.value));
+    };
+    let spec = Conv1dSpec {
+        in_channels,
+        out_channels,
+        width,
+        stride: conv.stride,
+        padding: conv.padding,
+        precision: options.precision,
+        activation: conv.activation,
+        input_channels_last: conv.input_channels_last,
+        output_channels_last: conv.output_channels_last,
+    };
+    let bias_bytes = conv.bias.map(|value| self::constant(graph, value)).transpose()?;
+    let mut parts = quantisation_parts(graph, &conv.weights)?;
+    parts.extend(bias_bytes.map(|bias| bias.bytes.as_ref()));
+    let key = Key::new(&parts, format!("{spec:?} {}", constant.dtype));
+    let kernel = shared.convolution(key, || {
+        let values = real(graph, &conv.weights, out_channels, Axis::First)?;
+        let bias = conv.bias.map(|value| row(graph, value, out_channels)).transpose()?;
+        let asked = shared.device().conv1d(&spec, &values, bias.as_deref());
+        or_host(asked, |host| host.conv1d(&spec, &values, bias.as_deref()), shared)
+    })?;
+    Ok(Kernel::Conv1d { shape: [out_channels, in_channels, width], kernel })
+}
+
+/// What the device does not take, the host device does.
+fn or_host<T>(
+    asked: Result<T, Unsupported>,
+    host: impl FnOnce(&dyn undertone_kernels::Device) -> Result<T, Unsupported>,
+    shared: &Shared,
+) -> Result<T, PlanError> {
+    asked.or_else(|_| host(shared.host())).map_err(PlanError::from)
+}
+
+/// Where a per-output scale runs along a constant.
+#[derive(Clone, Copy)]
+enum Axis {
+    First,
+    Last,
+}
+
+fn constant<'g, 'a>(graph: &'g Graph<'a>, value: ValueId) -> Result<&'g Constant<'a>, PlanError> {
+    graph.values[value].constant.as_ref().ok_or_else(|| PlanError::Constant {
+        name: graph.values[value].name.clone(),
+        reason: "its value is not known when the session is made".into(),
+    })
+}
+
+fn wrong_shape(graph: &Graph<'_>, value: ValueId) -> PlanError {
+    let value = &graph.values[value];
+    let reason = format!("its shape {:?} is not one of weights", value.constant.as_ref().map(|c| &c.shape));
+    PlanError::Constant { name: value.name.clone(), reason }
+}
+
+fn invalid(graph: &Graph<'_>, value: ValueId) -> impl Fn(String) -> PlanError {
+    let name = graph.values[value].name.clone();
+    move |reason| PlanError::Constant { name: name.clone(), reason }
+}
+
+/// A constant of `width` values, whatever axes of one it has.
+fn row(graph: &Graph<'_>, value: ValueId, width: usize) -> Result<Vec<f32>, PlanError> {
+    let values = floats(constant(graph, value)?).map_err(invalid(graph, value))?;
+    if values.len() == width { Ok(values) } else { Err(wrong_shape(graph, value)) }
+}
+
+fn quantisation_parts<'g>(graph: &'g Graph<'_>, weights: &Weights) -> Result<Vec<&'g [u8]>, PlanError> {
+    let mut parts = vec![constant(graph, weights.value)?.bytes.as_ref()];
+    if let Some((scale, zero_point)) = weights.quantised {
+        parts.push(constant(graph, scale)?.bytes.as_ref());
+        if let Some(zero_point) = zero_point {
+            parts.push(constant(graph, zero_point)?.bytes.as_ref());
+        }
+    }
+    Ok(parts)
+}
+
+/// The real values of weights: as stored, or `(stored − zero_point) · scale`.
+fn real(graph: &Graph<'_>, weights: &Weights, outputs: usize, axis: Axis) -> Result<Vec<f32>, PlanError> {
+    let stored = constant(graph, weights.value)?;
+    if stored.bytes.len() != stored.len() * stored.dtype.size() {
+        return Err(invalid(graph, weights.value)(format!("{} bytes for {:?}", stored.bytes.len(), stored.shape)));
+    }
+    let Some((scale, zero_point)) = weights.quantised else {
+        return floats(stored).map_err(invalid(graph, weights.value));
+    };
+    let scale = per_output(graph, scale, outputs, |constant| floats(constant))?;
+    let zero = match zero_point {
+        Some(value) => per_output(graph, value, outputs, integers)?,
+        None => vec![0.0; outputs],
+    };
+    let mut values = integers(stored).map_err(invalid(graph, weights.value))?;
+    let each = match axis {
+        Axis::First => values.len() / outputs.max(1),
+        Axis::Last => 1,
+    };
+    for (at, value) in values.iter_mut().enumerate() {
+        let output = at / each.max(1) % outputs.max(1);
+        *value = (*value - zero[output]) * scale[output];
+    }
+    Ok(values)
+}
+
+/// One entry for each output, from a constant with one entry in all or one for each.
+fn per_output(
+    graph: &Graph<'_>,
+    value: ValueId,
+    outputs: usize,
+    read: impl Fn(&Constant<'_>) -> Result<Vec<f32>, String>,
+) -> Result<Vec<f32>, PlanError> {
+    let values = read(constant(graph, value)?).map_err(invalid(graph, value))?;
+    match values.len() {
+        1 => Ok(vec![values[0]; outputs]),
+        len if len == outputs => Ok(values),
+        _ => Err(wrong_shape(graph, value)),
+    }
+}
+
+fn integers(constant: &Constant<'_>) -> Result<Vec<f32>, String> {
+    match constant.dtype {
+        DataType::I8 => Ok(constant.bytes.iter().map(|byte| f32::from(*byte as i8)).collect()),
+        DataType::U8 => Ok(constant.bytes.iter().map(|byte| f32::from(*byte)).collect()),
+        other => Err(format!("it is {other}, int8 or uint8 was expected")),
+    }
+}
