@@ -276,7 +276,7 @@ impl<'a> Reader<'a> {
             if let Some(id) = self.by_name.get(&name) {
                 return Ok(Some(*id));
             }
-            let (dtype, shape) = declared_type(self.runtime, info)?;
+            let (dtype, mut shape) = declared_type(self.runtime, info)?;
             let id = self.graph.values.len();
             let mut is_constant = false;
             ort_call!(api, ValueInfo_IsConstantInitializer(info, &mut is_constant))?;
@@ -287,6 +287,9 @@ impl<'a> Reader<'a> {
                 ort_call!(api, ValueInfo_GetInitializerValue(info, &mut value))?;
                 if !value.is_null() {
                     constant = borrow_constant(self.runtime, &name, value)?;
+                }
+                if let Some(constant) = &constant {
+                    shape = Some(constant.shape.iter().copied().map(Dim::Fixed).collect());
                 }
             }
             self.by_name.insert(name.clone(), id);
