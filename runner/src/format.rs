@@ -1,0 +1,130 @@
+//! A transcription as text, subtitles or JSON, line for line as openai/whisper's writers do.
+//!
+//! Differences from those, where theirs would break a player: line breaks inside a segment become blanks, and `<` and `&` are
+//! escaped in VTT, whose cues are markup.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, Write};
+use std::str::FromStr;
+
+use crate::result::Transcription;
+use crate::time::{TimeStyle, format_time};
+
+/// An output format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    /// A line of text to a segment.
+    Txt,
+    /// SubRip subtitles.
+    Srt,
+    /// WebVTT subtitles.
+    Vtt,
+    /// All there is: OpenAI's `verbose_json` with `run` added.
+    Json,
+}
+
+/// A word that names no output format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown format '{0}': use one of txt, srt, vtt, json")]
+pub struct UnknownFormat(String);
+
+impl Format {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::Txt, Self::Srt, Self::Vtt, Self::Json];
+
+    /// The word for it, which is also the file extension.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Txt => "txt",
+            Self::Srt => "srt",
+            Self::Vtt => "vtt",
+            Self::Json => "json",
+        }
+    }
+
+    /// Writes the transcription in UTF-8, lines ended by `\n`.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(self, transcription: &Transcription, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::Txt => txt(transcription, out),
+            Self::Srt => srt(transcription, out),
+            Self::Vtt => vtt(transcription, out),
+            Self::Json => json(transcription, out),
+        }
+    }
+
+    /// The same as a string.
+    #[must_use]
+    pub fn render(self, transcription: &Transcription) -> String {
+        let mut bytes = Vec::new();
+        // A vector takes everything, and the writers write UTF-8 only.
+        let written = self.write(transcription, &mut bytes);
+        debug_assert!(written.is_ok());
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.extension())
+    }
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(word: &str) -> Result<Self, UnknownFormat> {
+        Self::ALL.into_iter().find(|format| format.extension() == word).ok_or_else(|| UnknownFormat(word.to_owned()))
+    }
+}
+
+fn txt(transcription: &Transcription, out: &mut impl Write) -> io::Result<()> {
+    for segment in &transcription.segments {
+        writeln!(out, "{}", one_line(&segment.text))?;
+    }
+    Ok(())
+}
+
+fn srt(transcription: &Transcription, out: &mut impl Write) -> io::Result<()> {
+    for (number, segment) in (1..).zip(&transcription.segments) {
+        let start = format_time(segment.start, TimeStyle::Srt);
+        let end = format_time(segment.end, TimeStyle::Srt);
+        writeln!(out, "{number}\n{start} --> {end}\n{}\n", without_arrow(&one_line(&segment.text)))?;
+    }
+    Ok(())
+}
+
+fn vtt(transcription: &Transcription, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "WEBVTT\n")?;
+    for segment in &transcription.segments {
+        let start = format_time(segment.start, TimeStyle::Vtt);
+        let end = format_time(segment.end, TimeStyle::Vtt);
+        let text = without_arrow(&one_line(&segment.text)).replace('&', "&amp;").replace('<', "&lt;");
+        writeln!(out, "{start} --> {end}\n{text}\n")?;
+    }
+    Ok(())
+}
+
+fn json(transcription: &Transcription, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, transcription)?;
+    writeln!(out)
+}
+
+/// The text without blanks around it, line breaks as blanks: an empty line would end a subtitle.
+fn one_line(text: &str) -> Cow<'_, str> {
+    let text = text.trim();
+    if text.contains(['\n', '\r']) { Cow::Owned(text.replace(['\n', '\r'], " ")) } else { Cow::Borrowed(text) }
+}
+
+/// `-->` separates the times of a subtitle and may not stand in its text. Repeated, because `--->` holds it once more.
+fn without_arrow(text: &str) -> String {
+    let mut text = text.to_owned();
+    while text.contains("-->") {
+        text = text.replace("-->", "->");
+    }
+    text
+}

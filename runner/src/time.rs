@@ -1,0 +1,24 @@
+//! How a time is written: the one place for SRT, VTT and what people see.
+
+/// Which hours are written, and what stands before the milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeStyle {
+    /// `00:01:02,345`.
+    Srt,
+    /// `01:02.345`, with hours from the first hour on.
+    Vtt,
+}
+
+/// Seconds from the start of the audio as a time. Negative times and what is no number are written as 0.
+#[must_use]
+pub fn format_time(seconds: f64, style: TimeStyle) -> String {
+    // A float that is too large, negative or NaN saturates.
+    let total = (seconds * 1000.0).round() as u64;
+    let (milliseconds, total) = (total % 1000, total / 1000);
+    let (second, minute, hour) = (total % 60, total / 60 % 60, total / 3600);
+    match style {
+        TimeStyle::Srt => format!("{hour:02}:{minute:02}:{second:02},{milliseconds:03}"),
+        TimeStyle::Vtt if hour == 0 => format!("{minute:02}:{second:02}.{milliseconds:03}"),
+        TimeStyle::Vtt => format!("{hour:02}:{minute:02}:{second:02}.{milliseconds:03}"),
+    }
+}

@@ -1,0 +1,197 @@
+//! The output formats, times, compression ratio, normalisation and word errors.
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use serde_json::Value;
+use undertone_runner::format::Format;
+use undertone_runner::normalise::{basic, word_errors};
+use undertone_runner::text::compression_ratio;
+use undertone_runner::time::{TimeStyle, format_time};
+use undertone_runner::{RunReport, Segment, Transcription};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn transcription(texts: &[&str]) -> Transcription {
+    let segment = |(id, text): (usize, &&str)| Segment {
+        id,
+        seek: 0,
+        start: id as f64 * 2.5,
+        end: id as f64 * 2.5 + 2.0,
+        text: (*text).to_owned(),
+        tokens: vec![50364, 264, 50464],
+        temperature: 0.0,
+        avg_logprob: -0.25,
+        compression_ratio: 0.9,
+        no_speech_prob: 0.01,
+    };
+    Transcription {
+        task: "transcribe".to_owned(),
+        language: "en".to_owned(),
+        duration: 6.0,
+        text: texts.concat(),
+        segments: texts.iter().enumerate().map(segment).collect(),
+        run: RunReport::default(),
+    }
+}
+
+#[test]
+fn times() {
+    let cases = [
+        (0.0, "00:00:00,000", "00:00.000"),
+        (0.0004, "00:00:00,000", "00:00.000"),
+        (0.0006, "00:00:00,001", "00:00.001"),
+        (59.9996, "00:01:00,000", "01:00.000"),
+        (3599.9996, "01:00:00,000", "01:00:00.000"),
+        (3661.5, "01:01:01,500", "01:01:01.500"),
+        (360_000.0, "100:00:00,000", "100:00:00.000"),
+        (-1.0, "00:00:00,000", "00:00.000"),
+        (f64::NAN, "00:00:00,000", "00:00.000"),
+    ];
+    for (seconds, srt, vtt) in cases {
+        assert_eq!(format_time(seconds, TimeStyle::Srt), srt);
+        assert_eq!(format_time(seconds, TimeStyle::Vtt), vtt);
+    }
+}
+
+#[test]
+fn lines_as_whisper_writes_them() {
+    let two = transcription(&[" The first.", " The second."]);
+    assert_eq!(Format::Txt.render(&two), "The first.\nThe second.\n");
+    assert_eq!(
+        Format::Srt.render(&two),
+        "1\n00:00:00,000 --> 00:00:02,000\nThe first.\n\n2\n00:00:02,500 --> 00:00:04,500\nThe second.\n\n"
+    );
+    assert_eq!(
+        Format::Vtt.render(&two),
+        "WEBVTT\n\n00:00.000 --> 00:02.000\nThe first.\n\n00:02.500 --> 00:04.500\nThe second.\n\n"
+    );
+}
+
+#[test]
+fn nothing_said() {
+    let empty = transcription(&[]);
+    assert_eq!(Format::Txt.render(&empty), "");
+    assert_eq!(Format::Srt.render(&empty), "");
+    assert_eq!(Format::Vtt.render(&empty), "WEBVTT\n\n");
+}
+
+#[test]
+fn json_reads_back_and_has_the_fields_of_verbose_json() {
+    let two = transcription(&[" Grüße, 你好 \"quoted\"\n", " \u{1F600}"]);
+    let text = Format::Json.render(&two);
+    assert_eq!(serde_json::from_str::<Transcription>(&text).unwrap(), two);
+    let value: Value = serde_json::from_str(&text).unwrap();
+    for field in ["task", "language", "duration", "text", "segments", "run"] {
+        assert!(value.get(field).is_some(), "{field}");
+    }
+    let mut fields: Vec<&str> = value["segments"][0].as_object().unwrap().keys().map(String::as_str).collect();
+    fields.sort_unstable();
+    let expected = "avg_logprob compression_ratio end id no_speech_prob seek start temperature text tokens";
+    assert_eq!(fields.join(" "), expected);
+}
+
+#[test]
+fn words_of_formats() {
+    for format in Format::ALL {
+        assert_eq!(format.extension().parse::<Format>().unwrap(), format);
+    }
+    let error = "docx".parse::<Format>().unwrap_err().to_string();
+    assert!(error.contains("docx") && error.contains("txt, srt, vtt, json"), "{error}");
+}
+
+#[test]
+fn vtt_escapes_markup() {
+    let text = Format::Vtt.render(&transcription(&[" R&D <b>now</b> &lt;"]));
+    assert!(text.contains("R&amp;D &lt;b>now&lt;/b> &amp;lt;"), "{text}");
+}
+
+proptest! {
+    /// Whatever is said, a subtitle file has as many cues as segments, and each cue is one line of times and one of text.
+    #[test]
+    fn subtitles_keep_their_shape(texts in prop::collection::vec("(-->|--|>|\n|\r|\\PC){0,12}", 0..4)) {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let transcription = transcription(&texts);
+        for (format, head, lines) in [(Format::Srt, 0, 4), (Format::Vtt, 2, 3)] {
+            let text = format.render(&transcription);
+            let text: Vec<&str> = text.split('\n').collect();
+            prop_assert_eq!(text.len(), head + texts.len() * lines + 1);
+            for cue in text[head..].chunks_exact(lines) {
+                let times = cue[lines - 3];
+                prop_assert!(times.contains(" --> "));
+                prop_assert!(!cue[lines - 2].contains("-->"));
+                prop_assert!(!cue[lines - 2].contains('\r'));
+                prop_assert_eq!(cue[lines - 1], "");
+            }
+        }
+    }
+
+    /// The distance against the definition, written out.
+    #[test]
+    fn word_errors_are_the_levenshtein_distance(a in "[ab]( [abc]){0,5}", b in "([ab]( [abc]){0,5})?") {
+        fn distance(a: &[&str], b: &[&str]) -> usize {
+            match (a, b) {
+                ([], rest) | (rest, []) => rest.len(),
+                ([x, a @ ..], [y, b @ ..]) if x == y => distance(a, b),
+                ([_, a_rest @ ..], [_, b_rest @ ..]) => {
+                    1 + distance(a_rest, b).min(distance(a, b_rest)).min(distance(a_rest, b_rest))
+                }
+            }
+        }
+        let (x, y): (Vec<&str>, Vec<&str>) = (a.split_whitespace().collect(), b.split_whitespace().collect());
+        prop_assert_eq!(word_errors(&a, &b), (distance(&x, &y), x.len()));
+        prop_assert_eq!(word_errors(&b, &a).0, distance(&x, &y));
+    }
+
+    #[test]
+    fn ratio_is_finite(text in "\\PC{0,200}") {
+        prop_assert!(compression_ratio(&text).is_finite());
+    }
+}
+
+#[test]
+fn compression_ratio_as_python_computes_it() {
+    // len(s.encode()) / len(zlib.compress(s.encode()))
+    assert_eq!(compression_ratio(""), 0.0);
+    let mut compared = 0;
+    for name in ["greedy-short.json", "greedy-short-without-timestamps.json", "translate-short.json"] {
+        let transcripts = json(&root().join("tests/vectors/transcripts").join(name));
+        for result in transcripts["results"].as_array().unwrap() {
+            // The ratio is that of the window: here all segments are of one.
+            let text = result["text"].as_str().unwrap().trim();
+            for segment in result["segments"].as_array().unwrap() {
+                let expected = segment["compression_ratio"].as_f64().unwrap() as f32;
+                let ratio = compression_ratio(text);
+                if (ratio - expected).abs() >= 1e-6 {
+                    println!("{text}: {ratio} {expected}");
+                }
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared >= 80);
+    assert!(compression_ratio(&" The same again.".repeat(20)) > 2.4);
+}
+
+#[test]
+fn the_reference_implementations_word_error_rate() {
+    // The model's README gives 7.2 % for these transcripts.
+    let manifest = std::fs::read_to_string(root().join("speech/short/manifest.jsonl")).unwrap();
+    let spoken: Vec<Value> = manifest.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let transcripts = json(&root().join("tests/vectors/transcripts/greedy-short.json"));
+    let (mut errors, mut words) = (0, 0);
+    for (spoken, heard) in spoken.iter().zip(transcripts["results"].as_array().unwrap()) {
+        assert!(heard["file"].as_str().unwrap().ends_with(spoken["file"].as_str().unwrap()));
+        let counts = word_errors(&basic(spoken["text"].as_str().unwrap()), &basic(heard["text"].as_str().unwrap()));
+        errors += counts.0;
+        words += counts.1;
+    }
+    let rate = 100.0 * errors as f64 / words as f64;
+    assert_eq!(format!("{rate:.1}"), "7.2", "{errors} of {words}");
+}
