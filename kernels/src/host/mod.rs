@@ -10,6 +10,8 @@ pub mod matmul;
 pub mod attention;
 pub mod movement;
 pub mod norm;
+pub(crate) mod simd;
+pub(crate) mod vecmath;
 
 pub use isa::Isa;
 

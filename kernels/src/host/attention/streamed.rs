@@ -1,0 +1,230 @@
+//! Attention of few queries, as in decoding: keys and values are read once, where they lie, in fp32.
+//!
+//! Converting a key or value costs more than the few products it takes part in, so all precisions use fp32 here, which is more
+//! exact than was asked; what limits the speed is memory. Few heads are cut into parts by keys, so that no thread is idle.
+#![allow(unsafe_code)]
+
+use super::{
+    operand::load_part,
+    view::Call,
+    workers::{self, Shared},
+};
+use crate::{
+    Context, Mask,
+    host::{
+        isa::Isa,
+        simd::{MAX_LANES, Simd, Task, dispatch},
+        vecmath::exp2,
+    },
+};
+
+/// The most queries that come this way.
+pub(super) const MAX_QUERIES: usize = 8;
+
+/// Keys whose scores exist at a time; their values stay in the first-level cache for all queries.
+const BLOCK: usize = 64;
+
+/// Keys that a part has at least.
+const SMALLEST_PART: usize = 128;
+
+/// Values before a partial result's sums: its maximum and its sum of exponentials, and room up to a whole vector.
+const HEADER: usize = MAX_LANES;
+
+/// Vectors of sums that are held in registers.
+const VECTORS: usize = 4;
+
+/// Runs a whole call of at most [`MAX_QUERIES`] queries.
+pub(super) fn run(isa: Isa, call: &Call<'_>, context: &mut Context<'_>) {
+    let heads = call.batch * call.heads;
+    let multiply_adds = 2 * heads * call.queries * call.keys * call.width;
+    let workers = workers::workers(context.pool, usize::MAX, multiply_adds);
+    let parts =
+        if workers == 1 { 1 } else { (4 * workers).div_ceil(heads).min(call.keys.div_ceil(SMALLEST_PART)).max(1) };
+    let part = call.keys.div_ceil(parts).next_multiple_of(BLOCK);
+    let units = heads * parts;
+    let partial = HEADER + call.width.next_multiple_of(MAX_LANES);
+    let bytes = context.scratch.bytes(units * call.queries * partial * size_of::<f32>());
+    // SAFETY: every bit pattern is a float, and the lines of scratch are aligned for them.
+    let (_, partials, _) = unsafe { bytes.align_to_mut::<f32>() };
+    let shared = Shared::new(partials);
+    workers::run(context.pool, workers.min(units), units, &mut [], &|unit, _| {
+        let (item, head) = (unit / parts / call.heads, unit / parts % call.heads);
+        let first = (unit % parts * part).min(call.keys);
+        let keys = first..call.keys.min(first + part);
+        // SAFETY: this unit's partial results are no other unit's.
+        let results =
+            unsafe { std::slice::from_raw_parts_mut(shared.at(unit * call.queries * partial), call.queries * partial) };
+        dispatch(isa, Stream { call, item, head, keys, results, partial });
+    });
+    dispatch(isa, Merge { call, parts, partials, partial });
+}
+
+/// One part of one head's keys and values against all queries.
+struct Stream<'c, 'a> {
+    call: &'c Call<'a>,
+    item: usize,
+    head: usize,
+    keys: std::ops::Range<usize>,
+    results: &'c mut [f32],
+    partial: usize,
+}
+
+impl Task for Stream<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { call, item, head, keys, results, partial } = self;
+        for result in results.chunks_exact_mut(partial) {
+            result.fill(0.0);
+            result[0] = f32::NEG_INFINITY;
+        }
+        let masked = !matches!(call.mask, Mask::None);
+        let mut scores = [[0.0f32; BLOCK]; MAX_QUERIES];
+        for first in keys.clone().step_by(BLOCK) {
+            let count = BLOCK.min(keys.end - first);
+            for key in 0..count {
+                let row = call.k.row(item, head, first + key);
+                for (query, scores) in scores.iter_mut().enumerate().take(call.queries) {
+                    // SAFETY: rows of the call's views, which are checked.
+                    scores[key] = unsafe { dot(s, call.q.row(item, head, query), row, call.width) } * call.scale;
+                }
+            }
+            for (query, (scores, result)) in scores.iter_mut().zip(results.chunks_exact_mut(partial)).enumerate() {
+                scores[count..].fill(f32::NEG_INFINITY);
+                if masked {
+                    call.mask_scores(item, head, query, first, &mut scores[..count]);
+                }
+                let (header, sums) = result.split_at_mut(HEADER);
+                let Some(old) = soft_max(s, scores, header) else { continue };
+                // SAFETY: rows of the call's views, which are checked; `sums` is a row's width in whole vectors.
+                unsafe { add_values(s, call, (item, head), first, &scores[..count], old, sums) };
+            }
+        }
+    }
+}
+
+/// The product of two rows.
+#[inline(always)]
+unsafe fn dot<S: Simd>(s: S, a: *const f32, b: *const f32, width: usize) -> f32 {
+    let mut sum = s.splat(0.0);
+    for at in (0..width).step_by(S::LANES) {
+        // SAFETY: the caller's promise that both rows have `width` values.
+        unsafe { sum = s.mul_add(load_part(s, a.add(at), width - at), load_part(s, b.add(at), width - at), sum) };
+    }
+    s.sum(sum)
+}
+
+/// Turns scores (to base 2) into exponentials relative to the new running maximum, and updates `[maximum, sum]`. Returns what the
+/// sums so far are to be multiplied by; `None` if no key was seen.
+#[inline(always)]
+fn soft_max<S: Simd>(s: S, scores: &mut [f32; BLOCK], header: &mut [f32]) -> Option<f32> {
+    let mut largest = s.splat(header[0]);
+    for scores in scores.chunks_exact(S::LANES) {
+        largest = s.max(s.load_slice(scores, 0.0), largest);
+    }
+    let max = s.largest(largest);
+    if max == f32::NEG_INFINITY {
+        // NaN is never the largest, yet has to reach the result.
+        let nan = scores.iter().any(|score| score.is_nan());
+        if !nan {
+            return None;
+        }
+    }
+    let mut sum = s.splat(0.0);
+    for scores in scores.chunks_exact_mut(S::LANES) {
+        let p = exp2::<S, false>(s, s.sub(s.load_slice(scores, 0.0), s.splat(max)));
+        sum = s.add(sum, p);
+        s.store_slice(scores, p);
+    }
+    let old = (header[0] - max).exp2();
+    header[0] = max;
+    header[1] = header[1] * old + s.sum(sum);
+    Some(old)
+}
+
+/// `sums · old + Σ weight · value` over the keys from `first` on.
+#[inline(always)]
+unsafe fn add_values<S: Simd>(
+    s: S,
+    call: &Call<'_>,
+    (item, head): (usize, usize),
+    first: usize,
+    weights: &[f32],
+    old: f32,
+    sums: &mut [f32],
+) {
+    let step = VECTORS * S::LANES;
+    for at in (0..call.width).step_by(step) {
+        let mut vectors = [s.splat(0.0); VECTORS];
+        for (vector, sums) in vectors.iter_mut().zip(sums[at..].chunks_exact(S::LANES)) {
+            *vector = s.mul(s.load_slice(sums, 0.0), s.splat(old));
+        }
+        let whole = call.width - at >= step;
+        for (key, &weight) in weights.iter().enumerate() {
+            let row = call.v.row(item, head, first + key).wrapping_add(at);
+            let weight = s.splat(weight);
+            for (i, vector) in vectors.iter_mut().enumerate() {
+                let offset = i * S::LANES;
+                // SAFETY: only values that the row has are read.
+                let value = unsafe {
+                    if whole {
+                        s.load(row.add(offset))
+                    } else {
+                        load_part(s, row.wrapping_add(offset), (call.width - at).saturating_sub(offset))
+                    }
+                };
+                *vector = s.mul_add(weight, value, *vector);
+            }
+        }
+        for (vector, sums) in vectors.iter().zip(sums[at..].chunks_exact_mut(S::LANES)) {
+            s.store_slice(sums, *vector);
+        }
+    }
+}
+
+/// Puts the parts of each head together and writes the output.
+struct Merge<'c, 'a> {
+    call: &'c Call<'a>,
+    parts: usize,
+    partials: &'c mut [f32],
+    partial: usize,
+}
+
+impl Task for Merge<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { call, parts, partials, partial } = self;
+        let head_size = parts * call.queries * partial;
+        for (head_index, parts) in partials.chunks_exact_mut(head_size).enumerate() {
+            let (item, head) = (head_index / call.heads, head_index % call.heads);
+            for query in 0..call.queries {
+                let of_query = |part: usize| (part * call.queries + query) * partial;
+                let starts = (0..self.parts).map(of_query);
+                let max = starts.clone().map(|at| parts[at]).fold(f32::NEG_INFINITY, f32::max);
+                let sum: f32 = starts.clone().map(|at| parts[at + 1] * factor(parts[at], max)).sum();
+                // SAFETY: a row of the call's output, which is checked, and of which no other borrow exists.
+                let out = unsafe { std::slice::from_raw_parts_mut(call.out.row(item, head, query), call.width) };
+                if sum == 0.0 {
+                    out.fill(0.0);
+                    continue;
+                }
+                for (i, out) in out.chunks_mut(S::LANES).enumerate() {
+                    let mut total = s.splat(0.0);
+                    for at in starts.clone() {
+                        let part = s.load_slice(&parts[at + HEADER + i * S::LANES..], 0.0);
+                        total = s.mul_add(part, s.splat(factor(parts[at], max) / sum), total);
+                    }
+                    s.store_slice(out, total);
+                }
+            }
+        }
+    }
+}
+
+/// What a part's sums are multiplied by; a part that saw no key has none.
+fn factor(max: f32, overall: f32) -> f32 {
+    if max == overall { 1.0 } else { (max - overall).exp2() }
+}

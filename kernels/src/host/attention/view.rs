@@ -1,0 +1,149 @@
+//! Strided operands as raw pointers, checked once, so that tasks on several threads can read and write their own rows.
+#![allow(unsafe_code)]
+
+use crate::{AttentionArgs, AttentionSpec, Heads, HeadsMut, Mask};
+
+/// Rows of `[batch, heads, length, width]` somewhere in memory.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<P> {
+    data: P,
+    batch_stride: usize,
+    head_stride: usize,
+    row_stride: usize,
+}
+
+impl<P> Rows<P> {
+    #[inline(always)]
+    fn offset(&self, item: usize, head: usize, row: usize) -> usize {
+        item * self.batch_stride + head * self.head_stride + row * self.row_stride
+    }
+}
+
+impl Rows<*const f32> {
+    /// A row's first value; valid for the row's width if the row is one of the call's.
+    #[inline(always)]
+    pub fn row(&self, item: usize, head: usize, row: usize) -> *const f32 {
+        self.data.wrapping_add(self.offset(item, head, row))
+    }
+}
+
+impl Rows<*mut f32> {
+    /// A row's first value; valid for the row's width if the row is one of the call's.
+    #[inline(always)]
+    pub fn row(&self, item: usize, head: usize, row: usize) -> *mut f32 {
+        self.data.wrapping_add(self.offset(item, head, row))
+    }
+}
+
+/// One call's operands, checked: every row of every view is inside its slice, and no two output rows overlap.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub batch: usize,
+    pub heads: usize,
+    pub queries: usize,
+    pub keys: usize,
+    pub width: usize,
+    /// Multiplies scores: the spec's scale and `log₂ e`, as exponentials are taken to base 2.
+    pub scale: f32,
+    pub q: Rows<*const f32>,
+    pub k: Rows<*const f32>,
+    pub v: Rows<*const f32>,
+    pub out: Rows<*mut f32>,
+    pub mask: Mask<'a>,
+}
+
+// SAFETY: the pointers come from slices that are borrowed for 'a, the inputs shared and the output exclusively; whoever writes
+// through `out` writes rows that no other task has.
+unsafe impl Sync for Call<'_> {}
+
+impl<'a> Call<'a> {
+    /// # Panics
+    /// If a view reaches outside its slice, output rows overlap, or the mask is too small.
+    pub fn new(spec: &AttentionSpec, args: AttentionArgs<'a>) -> Self {
+        let AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out } = args;
+        let width = spec.head_width;
+        let HeadsMut { data, batch_stride, head_stride, row_stride } = out;
+        let axes = [(batch, batch_stride), (heads, head_stride), (queries, row_stride), (width, 1)];
+        assert!(reach(axes) <= data.len(), "attention: the output's strides reach outside its slice");
+        assert!(reach(axes) == 0 || distinct(axes), "attention: rows of the output overlap");
+        if let Mask::Additive { data, batch_stride, head_stride, row_stride } = mask {
+            let axes = [(batch, batch_stride), (heads, head_stride), (queries, row_stride), (keys, 1)];
+            assert!(reach(axes) <= data.len(), "attention: the mask's strides reach outside its slice");
+        }
+        let view = |name: &str, heads_view: Heads<'a>, length: usize| {
+            let Heads { data, batch_stride, head_stride, row_stride } = heads_view;
+            let axes = [(batch, batch_stride), (heads, head_stride), (length, row_stride), (width, 1)];
+            assert!(reach(axes) <= data.len(), "attention: the strides of {name} reach outside its slice");
+            Rows { data: data.as_ptr(), batch_stride, head_stride, row_stride }
+        };
+        Self {
+            batch,
+            heads,
+            queries,
+            keys,
+            width,
+            scale: spec.scale * std::f32::consts::LOG2_E,
+            q: view("q", q, queries),
+            k: view("k", k, keys),
+            v: view("v", v, keys),
+            out: Rows { data: data.as_mut_ptr(), batch_stride, head_stride, row_stride },
+            mask,
+        }
+    }
+
+    /// Keys that query `query` can see at most, from the first on.
+    #[inline(always)]
+    pub fn visible(&self, query: usize) -> usize {
+        match self.mask {
+            Mask::Causal { first } => self.keys.min(first.saturating_add(query).saturating_add(1)),
+            _ => self.keys,
+        }
+    }
+
+    /// Adds the mask to one query's scores (to base 2) of the keys from `first_key` on.
+    #[inline(always)]
+    pub fn mask_scores(&self, item: usize, head: usize, query: usize, first_key: usize, scores: &mut [f32]) {
+        match self.mask {
+            Mask::None => {}
+            Mask::Causal { .. } => {
+                let seen = self.visible(query).saturating_sub(first_key).min(scores.len());
+                scores[seen..].fill(f32::NEG_INFINITY);
+            }
+            Mask::Additive { data, batch_stride, head_stride, row_stride } => {
+                let at = item * batch_stride + head * head_stride + query * row_stride + first_key;
+                for (score, &mask) in scores.iter_mut().zip(&data[at..self.keys - first_key + at]) {
+                    let mask_base_2 = mask * std::f32::consts::LOG2_E;
+                    // fp32's lowest value, which some exporters hide keys with, must not turn into -inf: a row of it is
+                    // uniform, a row of -inf sees nothing.
+                    let bound = if mask == f32::NEG_INFINITY { mask } else { f32::MIN };
+                    *score = bound.max(*score + bound.max(mask_base_2));
+                }
+            }
+        }
+    }
+}
+
+/// One more than the largest offset of a view; 0 if it has no elements.
+fn reach(axes: [(usize, usize); 4]) -> usize {
+    if axes.iter().any(|&(length, _)| length == 0) {
+        return 0;
+    }
+    axes.iter()
+        .try_fold(1, |reach: usize, &(length, stride)| reach.checked_add((length - 1).checked_mul(stride)?))
+        .unwrap_or(usize::MAX)
+}
+
+/// Whether no two elements of a view share an offset (sufficient: each axis steps over all that smaller axes span).
+fn distinct(mut axes: [(usize, usize); 4]) -> bool {
+    axes.sort_unstable_by_key(|&(_, stride)| stride);
+    let mut span = 1;
+    for (length, stride) in axes {
+        if length > 1 {
+            if stride < span {
+                return false;
+            }
+            span += (length - 1).saturating_mul(stride);
+        }
+    }
+    true
+}

@@ -1,0 +1,216 @@
+//! AVX-512: sixteen lanes; with VNNI and BF16 (`DOT`) the dot products are one instruction.
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+use super::{Simd, Task};
+
+/// A value exists only on a CPU with AVX-512 F, BW, DQ, VL and FMA, and with `DOT` also VNNI and BF16.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512<const DOT: bool>(());
+
+/// Runs `task` compiled for AVX-512.
+///
+/// # Safety
+/// The CPU has AVX-512 F, BW, DQ, VL, and AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+pub(super) unsafe fn run<T: Task>(task: T) -> T::Output {
+    task.run(Avx512::<false>(()))
+}
+
+/// Runs `task` compiled for AVX-512 with VNNI and BF16.
+///
+/// # Safety
+/// As [`run`], and the CPU has AVX-512 VNNI and BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma")]
+pub(super) unsafe fn run_dot<T: Task>(task: T) -> T::Output {
+    task.run(Avx512::<true>(()))
+}
+
+/// Wraps intrinsics that touch registers only.
+macro_rules! register_only {
+    ($($call:tt)*) => {
+        // SAFETY: `self` proves that the CPU has the instructions, and no memory is touched.
+        unsafe { $($call)* }
+    };
+}
+
+impl<const DOT: bool> Simd for Avx512<DOT> {
+    type F = __m512;
+    type I = __m512i;
+    const LANES: usize = 16;
+    const TILE: (usize, usize) = (6, 4);
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> __m512 {
+        register_only!(_mm512_set1_ps(v))
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: __m512) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        register_only!(_mm512_add_ps(a, b))
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        register_only!(_mm512_sub_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        register_only!(_mm512_mul_ps(a, b))
+    }
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        register_only!(_mm512_div_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        register_only!(_mm512_fmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        register_only!(_mm512_max_ps(a, b))
+    }
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        register_only!(_mm512_min_ps(a, b))
+    }
+    #[inline(always)]
+    fn abs(self, v: __m512) -> __m512 {
+        register_only!(_mm512_abs_ps(v))
+    }
+    #[inline(always)]
+    fn with_sign(self, v: __m512, sign: __m512) -> __m512 {
+        register_only!(_mm512_or_ps(v, _mm512_and_ps(sign, _mm512_set1_ps(-0.0))))
+    }
+    #[inline(always)]
+    fn sqrt(self, v: __m512) -> __m512 {
+        register_only!(_mm512_sqrt_ps(v))
+    }
+    #[inline(always)]
+    fn round(self, v: __m512) -> __m512 {
+        register_only!(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v))
+    }
+    #[inline(always)]
+    fn scale(self, v: __m512, n: __m512) -> __m512 {
+        register_only!(_mm512_scalef_ps(v, n))
+    }
+    #[inline(always)]
+    fn sum(self, v: __m512) -> f32 {
+        register_only!(_mm512_reduce_add_ps(v))
+    }
+    #[inline(always)]
+    fn largest(self, v: __m512) -> f32 {
+        register_only!(_mm512_reduce_max_ps(v))
+    }
+
+    #[inline(always)]
+    fn splat_i(self, v: i32) -> __m512i {
+        register_only!(_mm512_set1_epi32(v))
+    }
+    #[inline(always)]
+    unsafe fn load_i(self, p: *const i32) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store_i(self, p: *mut i32, v: __m512i) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_si512(p.cast(), v) }
+    }
+    #[inline(always)]
+    fn add_i(self, a: __m512i, b: __m512i) -> __m512i {
+        register_only!(_mm512_add_epi32(a, b))
+    }
+    #[inline(always)]
+    fn and_i(self, a: __m512i, b: __m512i) -> __m512i {
+        register_only!(_mm512_and_si512(a, b))
+    }
+    #[inline(always)]
+    fn or_i(self, a: __m512i, b: __m512i) -> __m512i {
+        register_only!(_mm512_or_si512(a, b))
+    }
+    #[inline(always)]
+    fn shl<const N: u32>(self, v: __m512i) -> __m512i {
+        register_only!(_mm512_slli_epi32::<N>(v))
+    }
+    #[inline(always)]
+    fn shr<const N: u32>(self, v: __m512i) -> __m512i {
+        register_only!(_mm512_srli_epi32::<N>(v))
+    }
+    #[inline(always)]
+    fn bits(self, v: __m512) -> __m512i {
+        register_only!(_mm512_castps_si512(v))
+    }
+    #[inline(always)]
+    fn from_bits(self, v: __m512i) -> __m512 {
+        register_only!(_mm512_castsi512_ps(v))
+    }
+    #[inline(always)]
+    fn to_f(self, v: __m512i) -> __m512 {
+        register_only!(_mm512_cvtepi32_ps(v))
+    }
+    #[inline(always)]
+    fn to_i(self, v: __m512) -> __m512i {
+        register_only!(_mm512_cvtps_epi32(v))
+    }
+    #[inline(always)]
+    unsafe fn store_u8(self, p: *mut u8, v: __m512i) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(v)) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut u16, v: __m512) {
+        // SAFETY: the caller's promise; the type is sixteen 16-bit values.
+        unsafe {
+            let narrow = if DOT {
+                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))
+            } else {
+                let bits = _mm512_castps_si512(v);
+                let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+                let rounded = _mm512_mask_mov_epi32(rounded, nan, _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000)));
+                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded))
+            };
+            _mm256_storeu_si256(p.cast(), narrow);
+        }
+    }
+
+    #[inline(always)]
+    fn dot_u8i8(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        register_only!(if DOT {
+            _mm512_dpbusd_epi32(sum, a, b)
+        } else {
+            // vpmaddubsw would saturate: widen even and odd bytes to 16 bits instead.
+            let a_even = _mm512_and_si512(a, _mm512_set1_epi16(0xff));
+            let a_odd = _mm512_srli_epi16::<8>(a);
+            let b_even = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(b));
+            let b_odd = _mm512_srai_epi16::<8>(b);
+            let even = _mm512_madd_epi16(a_even, b_even);
+            let odd = _mm512_madd_epi16(a_odd, b_odd);
+            _mm512_add_epi32(_mm512_add_epi32(sum, even), odd)
+        })
+    }
+    #[inline(always)]
+    fn dot_bf16(self, sum: __m512, a: __m512i, b: __m512i) -> __m512 {
+        register_only!(if DOT {
+            let (a, b) = std::mem::transmute::<(__m512i, __m512i), (__m512bh, __m512bh)>((a, b));
+            _mm512_dpbf16_ps(sum, a, b)
+        } else {
+            let high = _mm512_set1_epi32(-0x1_0000);
+            let low = |v| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(v));
+            let sum = _mm512_fmadd_ps(low(a), low(b), sum);
+            let high = |v| _mm512_castsi512_ps(_mm512_and_si512(v, high));
+            _mm512_fmadd_ps(high(a), high(b), sum)
+        })
+    }
+}

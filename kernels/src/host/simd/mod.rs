@@ -1,0 +1,180 @@
+//! Vectors of one instruction set, and the step from a run-time [`Isa`] into code that is compiled for it.
+//!
+//! An algorithm is written once, generic over [`Simd`], as a [`Task`]; [`dispatch`] compiles it once for each instruction set
+//! and calls the one that is asked for. A value of a `Simd` type is the proof that the CPU has its instructions: only
+//! `dispatch` makes one, so its arithmetic is safe to call. Everything generic must be `#[inline(always)]`, or it is compiled
+//! without the instructions that it is about. A closure that is given to a thread pool is such a function: dispatch inside it.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+use super::isa::Isa;
+
+/// The most lanes that any instruction set has.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// Vectors of [`Simd::LANES`] fp32 or int32 values.
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
+    /// fp32 lanes.
+    type F: Copy;
+    /// int32 lanes, also used as 32-bit words of narrower operands.
+    type I: Copy;
+    /// Lanes of a vector.
+    const LANES: usize;
+    /// Rows and vectors of the largest tile of sums that fits in the registers beside its operands.
+    const TILE: (usize, usize);
+
+    /// All lanes `v`.
+    fn splat(self, v: f32) -> Self::F;
+    /// The vector at `p`.
+    ///
+    /// # Safety
+    /// `p` is valid for reading `LANES` values; no alignment is asked.
+    unsafe fn load(self, p: *const f32) -> Self::F;
+    /// Stores at `p`.
+    ///
+    /// # Safety
+    /// `p` is valid for writing `LANES` values; no alignment is asked.
+    unsafe fn store(self, p: *mut f32, v: Self::F);
+    /// `a + b`.
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a − b`.
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a · b`.
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`.
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a · b + c`; rounded once where the instruction set has it.
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The larger; `b` where `b` is NaN.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller; `b` where `b` is NaN.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Magnitude.
+    fn abs(self, v: Self::F) -> Self::F;
+    /// Magnitude of `v` with the sign of `sign`; `v` is not negative.
+    fn with_sign(self, v: Self::F, sign: Self::F) -> Self::F;
+    /// Square root.
+    fn sqrt(self, v: Self::F) -> Self::F;
+    /// To the nearest integer, ties to even; `|v| < 2²²`.
+    fn round(self, v: Self::F) -> Self::F;
+    /// `v · 2ⁿ` for whole `n` in −252 ..= 254, right also where the result is subnormal or infinite.
+    fn scale(self, v: Self::F, n: Self::F) -> Self::F;
+    /// Sum of the lanes.
+    fn sum(self, v: Self::F) -> f32;
+    /// Largest lane; no lane is NaN.
+    fn largest(self, v: Self::F) -> f32;
+
+    /// All lanes `v`.
+    fn splat_i(self, v: i32) -> Self::I;
+    /// The vector at `p`.
+    ///
+    /// # Safety
+    /// `p` is valid for reading `LANES` values; no alignment is asked.
+    unsafe fn load_i(self, p: *const i32) -> Self::I;
+    /// Stores at `p`.
+    ///
+    /// # Safety
+    /// `p` is valid for writing `LANES` values; no alignment is asked.
+    unsafe fn store_i(self, p: *mut i32, v: Self::I);
+    /// `a + b`, wrapping.
+    fn add_i(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Bitwise and.
+    fn and_i(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Bitwise or.
+    fn or_i(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Shifted left by `N` bits.
+    fn shl<const N: u32>(self, v: Self::I) -> Self::I;
+    /// Shifted right by `N` bits, zeros moving in.
+    fn shr<const N: u32>(self, v: Self::I) -> Self::I;
+    /// The bits of fp32 lanes.
+    fn bits(self, v: Self::F) -> Self::I;
+    /// Bits as fp32 lanes.
+    fn from_bits(self, v: Self::I) -> Self::F;
+    /// int32 to fp32.
+    fn to_f(self, v: Self::I) -> Self::F;
+    /// fp32 to the nearest int32, ties to even.
+    fn to_i(self, v: Self::F) -> Self::I;
+    /// Stores the lanes, each in 0 ..= 255, as bytes at `p`.
+    ///
+    /// # Safety
+    /// `p` is valid for writing `LANES` bytes.
+    unsafe fn store_u8(self, p: *mut u8, v: Self::I);
+    /// Stores the lanes as bf16 at `p`, rounded to nearest even.
+    ///
+    /// # Safety
+    /// `p` is valid for writing `LANES` values; no alignment is asked.
+    unsafe fn store_bf16(self, p: *mut u16, v: Self::F);
+
+    /// `sum + Σ a[i] · b[i]` over each lane's four bytes, `a`'s unsigned, `b`'s signed; exact.
+    fn dot_u8i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
+    /// `sum + Σ a[i] · b[i]` over each lane's two bf16 values.
+    fn dot_bf16(self, sum: Self::F, a: Self::I, b: Self::I) -> Self::F;
+
+    /// The first values of `x`, at most `LANES`, the other lanes `fill`.
+    #[inline(always)]
+    fn load_slice(self, x: &[f32], fill: f32) -> Self::F {
+        if x.len() >= Self::LANES {
+            // SAFETY: the slice holds a whole vector.
+            return unsafe { self.load(x.as_ptr()) };
+        }
+        let mut lanes = [fill; MAX_LANES];
+        lanes[..x.len()].copy_from_slice(x);
+        // SAFETY: no instruction set has more than `MAX_LANES` lanes.
+        unsafe { self.load(lanes.as_ptr()) }
+    }
+
+    /// Stores the first lanes to `out`, as many as it holds and at most `LANES`.
+    #[inline(always)]
+    fn store_slice(self, out: &mut [f32], v: Self::F) {
+        if out.len() >= Self::LANES {
+            // SAFETY: the slice holds a whole vector.
+            return unsafe { self.store(out.as_mut_ptr(), v) };
+        }
+        let mut lanes = [0.0; MAX_LANES];
+        // SAFETY: no instruction set has more than `MAX_LANES` lanes.
+        unsafe { self.store(lanes.as_mut_ptr(), v) };
+        out.copy_from_slice(&lanes[..out.len()]);
+    }
+}
+
+/// Work that is written once for every instruction set.
+pub(crate) trait Task {
+    /// What it gives.
+    type Output;
+    /// Does it; `#[inline(always)]`, so that it is compiled for `S`.
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+/// Runs `task` with `isa`'s instructions; in plain Rust if this CPU does not have them.
+#[inline]
+pub(crate) fn dispatch<T: Task>(isa: Isa, task: T) -> T::Output {
+    if isa.is_available() {
+        match isa {
+            // SAFETY (all arms): `is_available` has just found the instructions that the function is compiled for.
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Isa::Avx512VnniBf16 => return unsafe { avx512::run_dot(task) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Isa::Avx512 => return unsafe { avx512::run(task) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Isa::Avx2Vnni => return unsafe { avx2::run_dot(task) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Isa::Avx2 => return unsafe { avx2::run(task) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Isa::Neon => return unsafe { neon::run(task) },
+            _ => {}
+        }
+    }
+    task.run(portable::Portable)
+}

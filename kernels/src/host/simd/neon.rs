@@ -1,0 +1,213 @@
+//! AArch64 Advanced SIMD: four lanes; dot products by widening multiplication, which every such CPU has.
+#![allow(unsafe_code)]
+
+use std::arch::aarch64::*;
+
+use super::{Simd, Task};
+
+/// A value exists only on a CPU with Advanced SIMD.
+#[derive(Clone, Copy)]
+pub(super) struct Neon(());
+
+/// Runs `task` compiled for Advanced SIMD.
+///
+/// # Safety
+/// The CPU has Advanced SIMD.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn run<T: Task>(task: T) -> T::Output {
+    task.run(Neon(()))
+}
+
+/// Wraps intrinsics that touch registers only.
+macro_rules! register_only {
+    ($($call:tt)*) => {
+        // SAFETY: `self` proves that the CPU has the instructions, and no memory is touched.
+        #[allow(unused_unsafe, reason = "safe where the target always has the instructions")]
+        unsafe { $($call)* }
+    };
+}
+
+impl Simd for Neon {
+    type F = float32x4_t;
+    type I = int32x4_t;
+    const LANES: usize = 4;
+    const TILE: (usize, usize) = (6, 4);
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> Self::F {
+        register_only!(vdupq_n_f32(v))
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { vld1q_f32(p) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: Self::F) {
+        // SAFETY: the caller's promise.
+        unsafe { vst1q_f32(p, v) }
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        register_only!(vaddq_f32(a, b))
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        register_only!(vsubq_f32(a, b))
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        register_only!(vmulq_f32(a, b))
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        register_only!(vdivq_f32(a, b))
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        register_only!(vfmaq_f32(c, a, b))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        register_only!(vmaxq_f32(a, b))
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        register_only!(vminq_f32(a, b))
+    }
+    #[inline(always)]
+    fn abs(self, v: Self::F) -> Self::F {
+        register_only!(vabsq_f32(v))
+    }
+    #[inline(always)]
+    fn with_sign(self, v: Self::F, sign: Self::F) -> Self::F {
+        register_only!(vbslq_f32(vdupq_n_u32(0x8000_0000), sign, v))
+    }
+    #[inline(always)]
+    fn sqrt(self, v: Self::F) -> Self::F {
+        register_only!(vsqrtq_f32(v))
+    }
+    #[inline(always)]
+    fn round(self, v: Self::F) -> Self::F {
+        register_only!(vrndnq_f32(v))
+    }
+    #[inline(always)]
+    fn scale(self, v: Self::F, n: Self::F) -> Self::F {
+        // 2ⁿ in two factors, as neither alone leaves the normal range; only the second product can round.
+        register_only!({
+            let n = vcvtnq_s32_f32(n);
+            let half = vshrq_n_s32::<1>(n);
+            let rest = vsubq_s32(n, half);
+            let half = vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(half, vdupq_n_s32(127))));
+            let rest = vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(rest, vdupq_n_s32(127))));
+            vmulq_f32(vmulq_f32(v, half), rest)
+        })
+    }
+    #[inline(always)]
+    fn sum(self, v: Self::F) -> f32 {
+        register_only!(vaddvq_f32(v))
+    }
+    #[inline(always)]
+    fn largest(self, v: Self::F) -> f32 {
+        register_only!(vmaxvq_f32(v))
+    }
+
+    #[inline(always)]
+    fn splat_i(self, v: i32) -> Self::I {
+        register_only!(vdupq_n_s32(v))
+    }
+    #[inline(always)]
+    unsafe fn load_i(self, p: *const i32) -> Self::I {
+        // SAFETY: the caller's promise.
+        unsafe { vld1q_s32(p) }
+    }
+    #[inline(always)]
+    unsafe fn store_i(self, p: *mut i32, v: Self::I) {
+        // SAFETY: the caller's promise.
+        unsafe { vst1q_s32(p, v) }
+    }
+    #[inline(always)]
+    fn add_i(self, a: Self::I, b: Self::I) -> Self::I {
+        register_only!(vaddq_s32(a, b))
+    }
+    #[inline(always)]
+    fn and_i(self, a: Self::I, b: Self::I) -> Self::I {
+        register_only!(vandq_s32(a, b))
+    }
+    #[inline(always)]
+    fn or_i(self, a: Self::I, b: Self::I) -> Self::I {
+        register_only!(vorrq_s32(a, b))
+    }
+    #[inline(always)]
+    fn shl<const N: u32>(self, v: Self::I) -> Self::I {
+        register_only!(vshlq_s32(v, vdupq_n_s32(N as i32)))
+    }
+    #[inline(always)]
+    fn shr<const N: u32>(self, v: Self::I) -> Self::I {
+        // A negative shift to the left is a shift to the right.
+        register_only!(vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(v), vdupq_n_s32(-(N as i32)))))
+    }
+    #[inline(always)]
+    fn bits(self, v: Self::F) -> Self::I {
+        register_only!(vreinterpretq_s32_f32(v))
+    }
+    #[inline(always)]
+    fn from_bits(self, v: Self::I) -> Self::F {
+        register_only!(vreinterpretq_f32_s32(v))
+    }
+    #[inline(always)]
+    fn to_f(self, v: Self::I) -> Self::F {
+        register_only!(vcvtq_f32_s32(v))
+    }
+    #[inline(always)]
+    fn to_i(self, v: Self::F) -> Self::I {
+        register_only!(vcvtnq_s32_f32(v))
+    }
+    #[inline(always)]
+    unsafe fn store_u8(self, p: *mut u8, v: Self::I) {
+        let mut lanes = [0i32; 4];
+        // SAFETY: four values into four; four bytes by the caller's promise.
+        unsafe {
+            vst1q_s32(lanes.as_mut_ptr(), v);
+            p.cast::<[u8; 4]>().write(lanes.map(|lane| lane as u8));
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut u16, v: Self::F) {
+        let mut lanes = [0f32; 4];
+        // SAFETY: four values into four; four 16-bit values by the caller's promise.
+        unsafe {
+            vst1q_f32(lanes.as_mut_ptr(), v);
+            p.cast::<[u16; 4]>().write_unaligned(lanes.map(|lane| half::bf16::from_f32(lane).to_bits()));
+        }
+    }
+
+    #[inline(always)]
+    fn dot_u8i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        register_only!({
+            let a = vreinterpretq_u8_s32(a);
+            let b = vreinterpretq_s8_s32(b);
+            let a_low = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(a)));
+            let a_high = vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(a)));
+            let b_low = vmovl_s8(vget_low_s8(b));
+            let b_high = vmovl_s8(vget_high_s8(b));
+            // Eight exact products of 16 bits as int32 each, added in neighbours to four bytes' sums.
+            let low = vpaddq_s32(
+                vmull_s16(vget_low_s16(a_low), vget_low_s16(b_low)),
+                vmull_s16(vget_high_s16(a_low), vget_high_s16(b_low)),
+            );
+            let high = vpaddq_s32(
+                vmull_s16(vget_low_s16(a_high), vget_low_s16(b_high)),
+                vmull_s16(vget_high_s16(a_high), vget_high_s16(b_high)),
+            );
+            vaddq_s32(sum, vpaddq_s32(low, high))
+        })
+    }
+    #[inline(always)]
+    fn dot_bf16(self, sum: Self::F, a: Self::I, b: Self::I) -> Self::F {
+        let low = self.mul_add(self.from_bits(self.shl::<16>(a)), self.from_bits(self.shl::<16>(b)), sum);
+        let mask = self.splat_i(-0x1_0000);
+        let high = |v| self.from_bits(self.and_i(v, mask));
+        self.mul_add(high(a), high(b), low)
+    }
+}

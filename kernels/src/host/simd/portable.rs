@@ -1,0 +1,187 @@
+//! Plain Rust: eight lanes in arrays, which the compiler maps to whatever vectors the target has.
+
+use super::Simd;
+
+const LANES: usize = 8;
+
+/// Always available.
+#[derive(Clone, Copy)]
+pub(super) struct Portable;
+
+#[inline(always)]
+fn map<A: Copy, B>(a: [A; LANES], f: impl Fn(A) -> B) -> [B; LANES] {
+    std::array::from_fn(|lane| f(a[lane]))
+}
+
+#[inline(always)]
+fn zip<A: Copy, B>(a: [A; LANES], b: [A; LANES], f: impl Fn(A, A) -> B) -> [B; LANES] {
+    std::array::from_fn(|lane| f(a[lane], b[lane]))
+}
+
+#[inline(always)]
+fn to_bf16(v: f32) -> u16 {
+    half::bf16::from_f32(v).to_bits()
+}
+
+#[allow(unsafe_code)]
+impl Simd for Portable {
+    type F = [f32; LANES];
+    type I = [i32; LANES];
+    const LANES: usize = LANES;
+    const TILE: (usize, usize) = (2, 2);
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> Self::F {
+        [v; LANES]
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<Self::F>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: Self::F) {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<Self::F>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        zip(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        zip(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        zip(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        zip(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        // Not `f32::mul_add`: without the instruction that is a slow library call.
+        std::array::from_fn(|lane| a[lane] * b[lane] + c[lane])
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        zip(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn abs(self, v: Self::F) -> Self::F {
+        map(v, f32::abs)
+    }
+    #[inline(always)]
+    fn with_sign(self, v: Self::F, sign: Self::F) -> Self::F {
+        zip(v, sign, f32::copysign)
+    }
+    #[inline(always)]
+    fn sqrt(self, v: Self::F) -> Self::F {
+        map(v, f32::sqrt)
+    }
+    #[inline(always)]
+    fn round(self, v: Self::F) -> Self::F {
+        // Adding 1.5 · 2²³ leaves no bits for a fraction; `f32::round_ties_even` is a library call on older targets.
+        const SHIFT: f32 = 12_582_912.0;
+        map(v, |v| (v + SHIFT) - SHIFT)
+    }
+    #[inline(always)]
+    fn scale(self, v: Self::F, n: Self::F) -> Self::F {
+        // 2ⁿ in two factors, as neither alone leaves the normal range; only the second product can round.
+        zip(v, n, |v, n| {
+            let n = n as i32;
+            let half = n >> 1;
+            let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
+            v * power(half) * power(n - half)
+        })
+    }
+    #[inline(always)]
+    fn sum(self, v: Self::F) -> f32 {
+        v.iter().sum()
+    }
+    #[inline(always)]
+    fn largest(self, v: Self::F) -> f32 {
+        v.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    #[inline(always)]
+    fn splat_i(self, v: i32) -> Self::I {
+        [v; LANES]
+    }
+    #[inline(always)]
+    unsafe fn load_i(self, p: *const i32) -> Self::I {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<Self::I>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store_i(self, p: *mut i32, v: Self::I) {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<Self::I>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    fn add_i(self, a: Self::I, b: Self::I) -> Self::I {
+        zip(a, b, i32::wrapping_add)
+    }
+    #[inline(always)]
+    fn and_i(self, a: Self::I, b: Self::I) -> Self::I {
+        zip(a, b, |a, b| a & b)
+    }
+    #[inline(always)]
+    fn or_i(self, a: Self::I, b: Self::I) -> Self::I {
+        zip(a, b, |a, b| a | b)
+    }
+    #[inline(always)]
+    fn shl<const N: u32>(self, v: Self::I) -> Self::I {
+        map(v, |v| v << N)
+    }
+    #[inline(always)]
+    fn shr<const N: u32>(self, v: Self::I) -> Self::I {
+        map(v, |v| (v as u32 >> N) as i32)
+    }
+    #[inline(always)]
+    fn bits(self, v: Self::F) -> Self::I {
+        map(v, |v| v.to_bits() as i32)
+    }
+    #[inline(always)]
+    fn from_bits(self, v: Self::I) -> Self::F {
+        map(v, |v| f32::from_bits(v as u32))
+    }
+    #[inline(always)]
+    fn to_f(self, v: Self::I) -> Self::F {
+        map(v, |v| v as f32)
+    }
+    #[inline(always)]
+    fn to_i(self, v: Self::F) -> Self::I {
+        map(self.round(v), |v| v as i32)
+    }
+    #[inline(always)]
+    unsafe fn store_u8(self, p: *mut u8, v: Self::I) {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<[u8; LANES]>().write(map(v, |v| v as u8)) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut u16, v: Self::F) {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<[u16; LANES]>().write_unaligned(map(v, to_bf16)) }
+    }
+
+    #[inline(always)]
+    fn dot_u8i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|lane| {
+            let (a, b) = (a[lane].to_ne_bytes(), b[lane].to_ne_bytes());
+            (0..4).fold(sum[lane], |sum, i| sum + i32::from(a[i]) * i32::from(b[i] as i8))
+        })
+    }
+    #[inline(always)]
+    fn dot_bf16(self, sum: Self::F, a: Self::I, b: Self::I) -> Self::F {
+        let low = self.mul_add(self.from_bits(self.shl::<16>(a)), self.from_bits(self.shl::<16>(b)), sum);
+        let high = |v| self.from_bits(self.and_i(v, [-0x1_0000; LANES]));
+        self.mul_add(high(a), high(b), low)
+    }
+}
