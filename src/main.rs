@@ -1,5 +1,111 @@
-//! The `undertone` command.
+//! The `undertone` command: reads the command line, hands it to one file per subcommand, and turns an error into one line
+//! on stderr and an exit code. The work itself is in the crate `undertone-runner`.
 
-fn main() -> anyhow::Result<()> {
-    Ok(())
+// mod bench;
+mod choices;
+mod describe;
+mod devices;
+mod locate;
+mod machine;
+mod output;
+mod partition;
+mod transcribe;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+/// Speech to text with Whisper, on the CPU or an AMD NPU, through ONNX Runtime.
+///
+/// Results go to standard output or into files, everything else to standard error.
+#[derive(Parser)]
+#[command(name = "undertone", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Arguments {
+    /// Say more about what happens (-v: steps, -vv: details)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  undertone transcribe speech.flac                          the text of a recording
+  undertone transcribe -f srt -o subtitles a.mp3 b.m4a      one subtitle file for each
+  ffmpeg -i film.mkv -f wav - | undertone transcribe -      any source, through a pipe
+  undertone transcribe --device cpu speech.flac             the reference: ONNX Runtime's own CPU provider
+  undertone devices                                         what this machine offers
+  undertone partition models/reference                      which part of a model runs where
+
+Exit codes:
+  0  all is done
+  1  something failed; the lines that begin with `error:` say what and what to do. With several files, the others are done
+  2  the command line was not understood";
+
+#[derive(Subcommand)]
+enum Command {
+    Transcribe(transcribe::Arguments),
+    Partition(partition::Arguments),
+    Devices(devices::Arguments),
+    // Bench(bench::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let level = match arguments.verbose {
+        0 => LevelFilter::ERROR,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time().init();
+    let result = match arguments.command {
+        Command::Transcribe(arguments) => transcribe::run(&arguments),
+        Command::Partition(arguments) => partition::run(&arguments),
+        Command::Devices(arguments) => devices::run(&arguments),
+        // Command::Bench(arguments) => bench::run(&arguments),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            report_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line on stderr: the error and what caused it.
+fn report_error(error: &anyhow::Error) {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = one_line(&cause.to_string());
+        // Wrapping errors often repeat what they wrap.
+        if !line.contains(&text) {
+            line = if line.is_empty() { text } else { format!("{line}: {text}") };
+        }
+    }
+    // Nothing is left to be told if stderr is closed.
+    let _ = writeln!(std::io::stderr(), "error: {line}");
+}
+
+/// Lines joined: messages of libraries below (ONNX Runtime, the system) may have several.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_s_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn an_error_is_one_line() {
+        assert_eq!(one_line("first\n  second\r\n\n"), "first; second");
+    }
 }

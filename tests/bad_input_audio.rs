@@ -28,7 +28,10 @@ fn file(home: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
 #[test]
 fn no_such_file() {
     let line = error_of(Path::new("no/such/file.wav"));
-    assert!(line.contains("no such file") || line.contains("No such file") || line.contains("does not exist"), "{line}");
+    assert!(
+        line.contains("no such file") || line.contains("No such file") || line.contains("does not exist"),
+        "{line}"
+    );
 }
 
 #[test]

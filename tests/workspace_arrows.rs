@@ -17,7 +17,9 @@ const ARROWS: &[(&str, &str, &str)] = &[
 #[test]
 fn dependencies_point_one_way() {
     let text = common::stdout_of(
-        Command::new(env!("CARGO")).args(["metadata", "--no-deps", "--offline", "--format-version=1"]).current_dir(common::root()),
+        Command::new(env!("CARGO"))
+            .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
+            .current_dir(common::root()),
     );
     let metadata: serde_json::Value = serde_json::from_str(&text).unwrap();
     let packages = metadata["packages"].as_array().unwrap();

@@ -1,0 +1,155 @@
+//! The options that several subcommands share, and what they come to: the model, the device, the libraries. Decides nothing that the
+//! runner decides.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use undertone_runner::{Claim, Device, EngineOptions, Model, Precision};
+
+use crate::locate;
+
+/// Where the shared libraries are; both have defaults that need no help.
+#[derive(Args, Clone)]
+pub struct Libraries {
+    /// ONNX Runtime's shared library, 1.24 or newer [default: lib/ beside the command, else the one that the build found]
+    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH", hide_env_values = true, help_heading = "Libraries")]
+    pub ort_library: Option<PathBuf>,
+    /// The execution provider's shared library [default: beside the command or in ../lib]
+    #[arg(long, value_name = "FILE", env = "UNDERTONE_EP_LIBRARY", hide_env_values = true, help_heading = "Libraries")]
+    pub ep_library: Option<PathBuf>,
+}
+
+impl Libraries {
+    /// Options for `device` with the libraries found; the execution provider's only if the device needs it.
+    ///
+    /// # Errors
+    ///
+    /// If a library that the device needs is not there.
+    pub fn options(&self, device: Device) -> Result<EngineOptions> {
+        let mut options = EngineOptions::new(locate::ort_library(named(self.ort_library.as_ref()))?);
+        options.device = device;
+        options.ep_library = match locate::ep_library(named(self.ep_library.as_ref())) {
+            Ok(path) => Some(path),
+            // With `auto` the runner goes on without it, and says so in its result.
+            Err(_) if matches!(device, Device::Cpu | Device::Auto) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(options)
+    }
+}
+
+/// An environment variable that is set to nothing counts as not set.
+fn named(path: Option<&PathBuf>) -> Option<&std::path::Path> {
+    path.map(PathBuf::as_path).filter(|path| !path.as_os_str().is_empty())
+}
+
+/// Which model.
+#[derive(Args, Clone)]
+pub struct ModelChoice {
+    /// A model's directory, or a Hugging Face repository such as onnx-community/whisper-base, which is fetched once [default: the
+    /// small reference model, trained on synthesised speech only]
+    #[arg(short, long, value_name = "DIR|REPOSITORY", env = "UNDERTONE_MODEL", hide_env_values = true)]
+    pub model: Option<String>,
+    /// Which set of files, by the end of their names: fp16 takes encoder_model_fp16.onnx [default: full precision, else what is there]
+    #[arg(long, value_name = "SUFFIX")]
+    pub variant: Option<String>,
+}
+
+impl ModelChoice {
+    /// Opens the model, or the reference model if none is named.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be found, fetched or understood.
+    pub fn open(&self) -> Result<Model> {
+        let default;
+        let source = match self.model.as_deref().filter(|name| !name.is_empty()) {
+            Some(name) => name,
+            None => {
+                default = locate::default_model()?;
+                default.to_str().with_context(|| format!("the path {} is not Unicode", default.display()))?
+            }
+        };
+        Ok(Model::open(source, self.variant.as_deref())?)
+    }
+}
+
+/// `--threads`, checked: zero threads would mean something else to each layer below.
+pub fn threads(text: &str) -> Result<usize> {
+    match text.parse() {
+        Ok(0) => bail!("0 threads cannot work: leave the option out to use all cores"),
+        Ok(count) if count <= 1024 => Ok(count),
+        _ => bail!("use a number from 1 to 1024"),
+    }
+}
+
+/// The arithmetic, as an option's value.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum PrecisionWord {
+    /// 8-bit integer products: fastest
+    Int8,
+    /// bfloat16 products
+    Bf16,
+    /// 32-bit floating point: for comparison
+    F32,
+}
+
+impl From<PrecisionWord> for Precision {
+    fn from(word: PrecisionWord) -> Self {
+        match word {
+            PrecisionWord::Int8 => Self::Int8,
+            PrecisionWord::Bf16 => Self::Bf16,
+            PrecisionWord::F32 => Self::F32,
+        }
+    }
+}
+
+/// The device, as an option's value.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum DeviceWord {
+    /// The best device there is; if it fails, the CPU provider, and that is said
+    Auto,
+    /// ONNX Runtime's own CPU provider, without Undertone's execution provider: the reference
+    Cpu,
+    /// The NPU kernels' arithmetic on the CPU
+    Host,
+    /// The NPU's simulator
+    Sim,
+    /// The NPU; an error where there is none
+    Npu,
+}
+
+impl From<DeviceWord> for Device {
+    fn from(word: DeviceWord) -> Self {
+        match word {
+            DeviceWord::Auto => Self::Auto,
+            DeviceWord::Cpu => Self::Cpu,
+            DeviceWord::Host => Self::Host,
+            DeviceWord::Sim => Self::Sim,
+            DeviceWord::Npu => Self::Npu,
+        }
+    }
+}
+
+/// Which nodes the execution provider takes, as an option's value.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum ClaimWord {
+    /// All that it knows
+    All,
+    /// Attention only
+    Attention,
+    /// Matrix products only
+    #[value(name = "matmul")]
+    MatMul,
+}
+
+impl From<ClaimWord> for Claim {
+    fn from(word: ClaimWord) -> Self {
+        match word {
+            ClaimWord::All => Self::All,
+            ClaimWord::Attention => Self::Attention,
+            ClaimWord::MatMul => Self::MatMul,
+        }
+    }
+}

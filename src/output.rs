@@ -1,0 +1,138 @@
+//! Result files: each is written under a temporary name and renamed when it is whole, so that a run that fails or is stopped
+//! leaves no part of one. What is in a file is the formats' business (`undertone_runner::format`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+/// A directory that files can be written to.
+pub struct OutputDirectory(PathBuf);
+
+impl OutputDirectory {
+    /// Creates the directory if it is missing, and tries it.
+    ///
+    /// # Errors
+    ///
+    /// If no file can be written there: better known before the work than after it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let way_out = "name another with --output-dir";
+        fs::create_dir_all(path)
+            .with_context(|| format!("cannot create the output directory {} ({way_out})", path.display()))?;
+        temporary(path)
+            .with_context(|| format!("cannot write to the output directory {} ({way_out})", path.display()))?;
+        Ok(Self(path.to_path_buf()))
+    }
+
+    /// Writes the files, by name, all whole or none.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be written; those before it in the same call may then stand.
+    pub fn write(&self, files: &BTreeMap<String, String>) -> Result<()> {
+        let mut whole = Vec::new();
+        for (name, text) in files {
+            let path = self.0.join(name);
+            let mut file = temporary(&self.0).with_context(|| format!("cannot write {}", path.display()))?;
+            file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+            whole.push((file, path));
+        }
+        for (file, path) in whole {
+            file.persist(&path)
+                .map_err(|error| error.error)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// A file that removes itself unless it is renamed, with the permissions that any new file has.
+fn temporary(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".undertone-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(directory)
+}
+
+/// The names, without extension, of the results of `inputs`: the file's own name as whisper's command gives it.
+///
+/// # Errors
+///
+/// If two inputs would write the same file, or one has no name.
+pub fn stems(inputs: &[PathBuf]) -> Result<Vec<String>> {
+    let mut taken: BTreeMap<String, &Path> = BTreeMap::new();
+    let mut stems = Vec::new();
+    for input in inputs {
+        let stem = if input.as_os_str() == "-" {
+            "stdin".to_string()
+        } else {
+            let name = input.file_stem().with_context(|| format!("{} names no file", input.display()))?;
+            name.to_string_lossy().into_owned()
+        };
+        if let Some(other) = taken.insert(stem.clone(), input) {
+            bail!(
+                "{} and {} would both write {stem}.*: transcribe them in two calls with different --output-dir",
+                other.display(),
+                input.display()
+            );
+        }
+        stems.push(stem);
+    }
+    Ok(stems)
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) is no error.
+///
+/// # Errors
+///
+/// If standard output cannot be written to for another reason.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to standard output"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_appear_whole_and_nothing_else_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = OutputDirectory::open(&home.path().join("new/deep")).unwrap();
+        let files =
+            BTreeMap::from([("a.txt".to_string(), "one".to_string()), ("a.srt".to_string(), "two".to_string())]);
+        directory.write(&files).unwrap();
+        directory.write(&files).unwrap();
+        let mut names: Vec<_> = fs::read_dir(&directory.0)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["a.srt", "a.txt"]);
+        assert_eq!(fs::read_to_string(directory.0.join("a.txt")).unwrap(), "one");
+    }
+
+    #[test]
+    fn a_file_in_the_directory_s_place_is_an_error_that_names_it() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("file");
+        fs::write(&path, "kept").unwrap();
+        let error = OutputDirectory::open(&path).err().unwrap().to_string();
+        assert!(error.contains("file") && error.contains("--output-dir"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "kept");
+    }
+
+    #[test]
+    fn two_inputs_never_share_a_result() {
+        let stems_of = |names: &[&str]| stems(&names.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!(stems_of(&["a/x.wav", "b/y.tar.flac", "-"]).unwrap(), ["x", "y.tar", "stdin"]);
+        assert!(stems_of(&["a/x.wav", "b/x.mp3"]).unwrap_err().to_string().contains("b/x.mp3"));
+        assert!(stems_of(&[".."]).is_err());
+    }
+}

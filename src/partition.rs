@@ -1,0 +1,248 @@
+//! `undertone partition`: which nodes of a model's graphs the execution provider takes, and why it leaves the others. The plan is the
+//! provider's own (its option `report`), made by opening each graph through ONNX Runtime; what ONNX Runtime then gave to whom
+//! is asked of it. Nothing is run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use undertone_runner::{Claim, Device, Engine, EngineOptions};
+
+use crate::choices::{ClaimWord, Libraries, ModelChoice, PrecisionWord};
+use crate::output;
+
+/// Show which nodes of a model the execution provider takes, and why not the others
+#[derive(Args)]
+pub struct Arguments {
+    /// A model's directory, one ONNX file, or a Hugging Face repository [default: the reference model]
+    #[arg(value_name = "MODEL")]
+    model: Option<String>,
+    /// Which set of files, by the end of their names
+    #[arg(long, value_name = "SUFFIX")]
+    variant: Option<String>,
+    /// Which nodes the provider is to take
+    #[arg(long, value_enum, default_value_t = ClaimWord::All)]
+    claim: ClaimWord,
+    /// The arithmetic
+    #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
+    precision: PrecisionWord,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    libraries: Libraries,
+}
+
+/// What is printed.
+#[derive(Serialize)]
+struct Answer {
+    ort: String,
+    device: String,
+    precision: String,
+    claim: String,
+    graphs: Vec<GraphAnswer>,
+}
+
+/// One ONNX file: the graph and, in `parts`, the bodies of its control flow.
+#[derive(Serialize)]
+struct GraphAnswer {
+    name: String,
+    path: PathBuf,
+    /// As ONNX Runtime assigned them after its optimisations.
+    nodes_on_cpu_provider: usize,
+    /// Nodes of the graph that ONNX Runtime gave to the execution provider.
+    nodes_on_execution_provider: usize,
+    parts: Vec<Part>,
+}
+
+/// What the execution provider reports of one graph or body; its words, passed on.
+#[derive(Serialize, Deserialize)]
+struct Part {
+    name: String,
+    /// Empty, or the node and attribute that this is the body of.
+    within: String,
+    nodes: usize,
+    claimed: usize,
+    unclaimed: Vec<Unclaimed>,
+    fused: Vec<Fused>,
+    gflop_claimed: f64,
+    gflop_unclaimed: f64,
+    /// Sizes assumed for open axes in the estimates.
+    assumed: BTreeMap<String, usize>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Unclaimed {
+    name: String,
+    op_type: String,
+    reason: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Fused {
+    nodes: usize,
+    steps: BTreeMap<String, usize>,
+    precision: BTreeMap<String, BTreeMap<String, usize>>,
+    gflop: f64,
+    bytes_in: usize,
+    bytes_out: usize,
+}
+
+#[derive(Deserialize)]
+struct Report {
+    device: String,
+    graphs: Vec<Part>,
+}
+
+/// Opens every graph of the model and prints the partitions.
+///
+/// # Errors
+///
+/// If the model, a library or a graph cannot be opened.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mut options = arguments.libraries.options(Device::Host)?;
+    options.precision = arguments.precision.into();
+    options.claim = arguments.claim.into();
+    let mut answer = Answer {
+        ort: Engine::new(&options)?.ort_version().to_string(),
+        device: options.device.to_string(),
+        precision: options.precision.to_string(),
+        claim: Claim::to_string(&options.claim),
+        graphs: Vec::new(),
+    };
+    let home = tempfile::tempdir().context("cannot create a temporary directory")?;
+    for (name, path) in graphs(arguments)? {
+        let report = home.path().join(format!("{name}.json"));
+        let (graph, device) = partition(&options, name, path, report)?;
+        answer.device = device;
+        answer.graphs.push(graph);
+    }
+    let text = if arguments.json { format!("{}\n", serde_json::to_string_pretty(&answer)?) } else { as_text(&answer) };
+    output::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Names and files.
+fn graphs(arguments: &Arguments) -> Result<Vec<(String, PathBuf)>> {
+    if let Some(file) = arguments.model.as_deref().map(Path::new).filter(|path| path.is_file()) {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        return Ok(vec![(name, file.to_path_buf())]);
+    }
+    let model = ModelChoice { model: arguments.model.clone(), variant: arguments.variant.clone() }.open()?;
+    Ok(model.graphs().into_iter().map(|(name, path)| (name.to_string(), path)).collect())
+}
+
+fn partition(options: &EngineOptions, name: String, path: PathBuf, report: PathBuf) -> Result<(GraphAnswer, String)> {
+    let options = EngineOptions { report: Some(report.clone()), ..options.clone() };
+    let open = Engine::new(&options)?.open(&path)?;
+    let text = std::fs::read_to_string(&report)
+        .with_context(|| format!("the execution provider wrote no report on {}", path.display()))?;
+    let report: Report = serde_json::from_str(&text).with_context(|| {
+        format!("the report on {} is of another version of the execution provider: rebuild both", path.display())
+    })?;
+    let graph = GraphAnswer {
+        name,
+        path,
+        nodes_on_cpu_provider: open.cpu_nodes,
+        nodes_on_execution_provider: open.ep_nodes,
+        parts: report.graphs,
+    };
+    Ok((graph, report.device))
+}
+
+fn as_text(answer: &Answer) -> String {
+    let mut text = format!(
+        "device {}, {}, claim {}, ONNX Runtime {}; work and bytes are estimates\n",
+        answer.device, answer.precision, answer.claim, answer.ort
+    );
+    for graph in &answer.graphs {
+        text += &format!("\n{}  {}\n", graph.name, graph.path.display());
+        for part in &graph.parts {
+            text += &part_as_text(part);
+        }
+        text += &format!("  left to ONNX Runtime's CPU provider: {} nodes\n", graph.nodes_on_cpu_provider);
+    }
+    text
+}
+
+fn part_as_text(part: &Part) -> String {
+    let within = if part.within.is_empty() { String::new() } else { format!("{}: ", part.within) };
+    let mut text =
+        format!("  {within}{} of {} nodes claimed, in {} fused\n", part.claimed, part.nodes, part.fused.len());
+    let work = part.gflop_claimed + part.gflop_unclaimed;
+    if work > 0.0 {
+        text += &format!("    work: {:.3} GFLOP claimed, {:.3} not", part.gflop_claimed, part.gflop_unclaimed);
+        let assumed: Vec<String> = part.assumed.iter().map(|(axis, size)| format!("{axis} = {size}")).collect();
+        text += &if assumed.is_empty() { "\n".to_string() } else { format!(" (for {})\n", assumed.join(", ")) };
+    }
+    for fused in part.fused.iter().take(SHOWN) {
+        let steps: Vec<String> = fused.steps.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        text += &format!(
+            "    fused from {} nodes: {:.3} GFLOP, {} in, {} out; {}\n",
+            fused.nodes,
+            fused.gflop,
+            bytes(fused.bytes_in),
+            bytes(fused.bytes_out),
+            steps.join(", ")
+        );
+    }
+    if part.fused.len() > SHOWN {
+        let rest = &part.fused[SHOWN..];
+        let crossing: usize = rest.iter().map(|fused| fused.bytes_in + fused.bytes_out).sum();
+        text += &format!("    and {} more, {} across the border (--json lists them)\n", rest.len(), bytes(crossing));
+    }
+    // The same reason for the same operator is one line.
+    let mut reasons: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for node in &part.unclaimed {
+        reasons.entry((&node.reason, &node.op_type)).or_default().push(&node.name);
+    }
+    for ((reason, op_type), names) in reasons {
+        let first = names.iter().find(|name| !name.is_empty()).map_or(String::new(), |name| format!(" ({name} …)"));
+        text += &format!("    not claimed: {} {op_type}{first}: {reason}\n", names.len());
+    }
+    text
+}
+
+/// Fused nodes that the text shows one by one; with `claim=matmul` there are dozens alike.
+const SHOWN: usize = 8;
+
+fn bytes(count: usize) -> String {
+    match count {
+        0..10_000 => format!("{count} B"),
+        10_000..10_000_000 => format!("{:.0} kB", count as f64 / 1e3),
+        _ => format!("{:.1} MB", count as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!([bytes(0), bytes(9_999), bytes(960_000), bytes(12_345_678)], ["0 B", "9999 B", "960 kB", "12.3 MB"]);
+    }
+
+    #[test]
+    fn equal_reasons_are_one_line() {
+        let node =
+            |name: &str, reason: &str| Unclaimed { name: name.into(), op_type: "If".into(), reason: reason.into() };
+        let part = Part {
+            name: "main".into(),
+            within: String::new(),
+            nodes: 5,
+            claimed: 2,
+            unclaimed: vec![node("a", "control flow"), node("b", "control flow"), node("c", "other")],
+            fused: Vec::new(),
+            gflop_claimed: 0.0,
+            gflop_unclaimed: 0.0,
+            assumed: BTreeMap::new(),
+        };
+        let text = part_as_text(&part);
+        assert_eq!(text.lines().filter(|line| line.contains("not claimed")).count(), 2, "{text}");
+        assert!(text.contains("2 If (a …): control flow"), "{text}");
+    }
+}

@@ -1,0 +1,243 @@
+//! `undertone transcribe`: audio files to text, subtitles or JSON. Reads the files, writes the results, reports; what is heard is
+//! the runner's business.
+
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use undertone_runner::audio::{self, Audio};
+use undertone_runner::format::Format;
+use undertone_runner::{Task, TranscribeOptions, Transcriber, Transcription};
+
+use crate::choices::{self, DeviceWord, Libraries, ModelChoice, PrecisionWord};
+use crate::output::{self, OutputDirectory};
+
+/// Seconds of audio from which on a progress bar is worth its line.
+const LONG_AUDIO: f64 = 30.0;
+
+/// Turn recordings into text, subtitles or JSON
+#[derive(Args)]
+pub struct Arguments {
+    /// Audio files: WAV, FLAC, MP3, OGG, M4A, any rate and channels; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Write one file for each recording here, named after it [default: results go to standard output]
+    #[arg(short, long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// What to write; `all` needs --output-dir
+    #[arg(short = 'f', long, value_enum, default_value_t = FormatWord::Txt)]
+    output_format: FormatWord,
+    /// The spoken language, such as en or de [default: detected in each file]
+    #[arg(short, long, value_name = "CODE")]
+    language: Option<String>,
+    /// Write the words as spoken, or in English
+    #[arg(long, value_enum, default_value_t = TaskWord::Transcribe)]
+    task: TaskWord,
+    /// What computes
+    #[arg(short, long, value_enum, default_value_t = DeviceWord::Auto)]
+    device: DeviceWord,
+    /// The arithmetic of every device but cpu, which computes in the model's own types
+    #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
+    precision: PrecisionWord,
+    /// Threads that compute [default: one for each core]
+    #[arg(short, long, value_name = "N", value_parser = choices::threads)]
+    threads: Option<usize>,
+    #[command(flatten)]
+    model: ModelChoice,
+    /// Decode each window of long audio without the text before it
+    #[arg(long)]
+    no_previous_text: bool,
+    /// Print no line on what ran where
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    libraries: Libraries,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum FormatWord {
+    /// A line for each segment
+    Txt,
+    /// SubRip subtitles
+    Srt,
+    /// WebVTT subtitles
+    Vtt,
+    /// Everything: segments, tokens, scores, and what ran where
+    Json,
+    /// One file of each
+    All,
+}
+
+impl FormatWord {
+    /// The formats that this choice stands for.
+    fn formats(self) -> &'static [Format] {
+        match self {
+            Self::Txt => &[Format::Txt],
+            Self::Srt => &[Format::Srt],
+            Self::Vtt => &[Format::Vtt],
+            Self::Json => &[Format::Json],
+            Self::All => &Format::ALL,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TaskWord {
+    Transcribe,
+    Translate,
+}
+
+impl From<TaskWord> for Task {
+    fn from(word: TaskWord) -> Self {
+        match word {
+            TaskWord::Transcribe => Self::Transcribe,
+            TaskWord::Translate => Self::Translate,
+        }
+    }
+}
+
+/// Transcribes every file; one that fails costs the exit code, not the others.
+///
+/// # Errors
+///
+/// If nothing can be done at all: the output directory, the model or the device does not work.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let directory = arguments.output_dir.as_deref().map(OutputDirectory::open).transpose()?;
+    if directory.is_none() && arguments.output_format == FormatWord::All {
+        bail!("four formats at once do not go to standard output: name a directory with --output-dir");
+    }
+    let stems = match directory {
+        Some(_) => output::stems(&arguments.files)?,
+        None => vec![String::new(); arguments.files.len()],
+    };
+    let mut code = ExitCode::SUCCESS;
+    // Loaded for the first file that can be read: a wrong file name is answered at once.
+    let mut transcriber = None;
+    for (file, stem) in arguments.files.iter().zip(&stems) {
+        let started = Instant::now();
+        let audio = match read(file) {
+            Ok(audio) => audio,
+            Err(error) => {
+                crate::report_error(&error);
+                code = ExitCode::FAILURE;
+                continue;
+            }
+        };
+        let audio_time = started.elapsed();
+        let transcriber = match &mut transcriber {
+            Some(transcriber) => transcriber,
+            empty => empty.insert(load(arguments)?),
+        };
+        let done = transcribe(arguments, transcriber, file, &audio, audio_time)
+            .and_then(|result| deliver(arguments, directory.as_ref(), stem, &result).map(|()| result));
+        match done {
+            Ok(result) => report(arguments, file, &result),
+            Err(error) => {
+                crate::report_error(&error);
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn read(file: &Path) -> Result<Audio> {
+    if file.as_os_str() == "-" {
+        return Ok(audio::read(io::stdin().lock(), None)?);
+    }
+    Ok(audio::read_file(file)?)
+}
+
+fn load(arguments: &Arguments) -> Result<Transcriber> {
+    let model = arguments.model.open()?;
+    let mut options = arguments.libraries.options(arguments.device.into())?;
+    options.precision = arguments.precision.into();
+    options.threads = arguments.threads;
+    Ok(Transcriber::load(&model, &options)?)
+}
+
+fn transcribe(
+    arguments: &Arguments,
+    transcriber: &mut Transcriber,
+    file: &Path,
+    audio: &Audio,
+    audio_time: Duration,
+) -> Result<Transcription> {
+    let options = TranscribeOptions {
+        language: arguments.language.clone(),
+        task: arguments.task.into(),
+        condition_on_previous_text: !arguments.no_previous_text,
+        ..TranscribeOptions::default()
+    };
+    let bar = progress_bar(file, audio);
+    let begun = Instant::now();
+    let result =
+        transcriber.transcribe(audio, &options, &mut |progress| bar.set_position(progress.done_seconds as u64));
+    bar.finish_and_clear();
+    let mut result = result.with_context(|| format!("{}", file.display()))?;
+    // The runner got decoded audio; here the work began with a file.
+    let run = &mut result.run;
+    run.audio_ms = audio_time.as_secs_f64() * 1000.0;
+    run.realtime_factor = result.duration / (audio_time + begun.elapsed()).as_secs_f64();
+    Ok(result)
+}
+
+/// A bar over the audio's seconds; hidden where nobody looks or nothing lasts.
+fn progress_bar(file: &Path, audio: &Audio) -> ProgressBar {
+    if audio.duration() <= LONG_AUDIO || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(audio.duration() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} s, {eta} left") {
+        bar.set_style(style);
+    }
+    bar.set_prefix(file.display().to_string());
+    bar
+}
+
+fn deliver(
+    arguments: &Arguments,
+    directory: Option<&OutputDirectory>,
+    stem: &str,
+    result: &Transcription,
+) -> Result<()> {
+    let formats = arguments.output_format.formats();
+    match directory {
+        Some(directory) => {
+            let file = |format: &Format| (format!("{stem}.{format}"), format.render(result));
+            directory.write(&formats.iter().map(file).collect())
+        }
+        None => formats.iter().try_for_each(|format| output::print(&format.render(result))),
+    }
+}
+
+/// What ran where, as counted by the code that ran it.
+fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
+    let run = &result.run;
+    if let Some(reason) = &run.fallback {
+        eprintln!("warning: {}: not on the device asked for: {reason}", file.display());
+    }
+    if arguments.quiet {
+        return;
+    }
+    let calls: Vec<String> = run
+        .kernel_calls
+        .iter()
+        .filter(|(_, n)| **n > 0)
+        .map(|(device, n)| format!("{n} kernel calls on {device}"))
+        .collect();
+    let calls = if calls.is_empty() { "ONNX Runtime's CPU provider alone".to_string() } else { calls.join(", ") };
+    eprintln!(
+        "{}: {:.1} s of audio at {:.1}x real time, language {}, device {}, {}: {calls}",
+        file.display(),
+        result.duration,
+        run.realtime_factor,
+        result.language,
+        run.device,
+        run.precision,
+    );
+}

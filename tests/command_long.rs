@@ -1,0 +1,134 @@
+//! Audio of more than one window through the command: every window decoded, segments in order and inside the audio, and not more
+//! errors than the reference implementation makes on the same file. Silence and noise: Whisper's no-speech rule.
+
+use std::path::Path;
+
+use serde_json::Value;
+use undertone_runner::normalise::{basic, word_errors};
+
+mod common;
+
+/// Mel frames in a window, and in a second.
+const WINDOW_FRAMES: u64 = 3000;
+const FRAMES_PER_SECOND: f64 = 100.0;
+
+struct Long {
+    stem: &'static str,
+    language: &'static str,
+    /// The reference implementation's result: the file in `vectors/transcripts`.
+    reference: Option<&'static str>,
+}
+
+const FILES: &[Long] = &[
+    Long { stem: "meeting-3min", language: "en", reference: Some("long-unconditioned") },
+    Long { stem: "noisy-90s", language: "en", reference: Some("long-unconditioned") },
+    Long { stem: "pauses-4min", language: "en", reference: Some("long-pauses-thresholds") },
+    Long { stem: "spanish-60s", language: "es", reference: Some("long-spanish-words") },
+    Long { stem: "german-60s", language: "de", reference: None },
+];
+
+fn transcribe(device: &str, extra: &[&str], files: &[&str], into: &Path) {
+    let mut command = common::undertone();
+    command.args(["transcribe", "--device", device, "-f", "json", "-o"]).arg(into).args(extra);
+    common::stdout_of(command.args(files.iter().map(|file| common::root().join("speech").join(file))));
+}
+
+/// Errors in percent of the true words.
+fn error_rate(stem: &str, heard: &str) -> f64 {
+    let truth = common::json(&common::root().join(format!("speech/long/{stem}.json")));
+    let segments = truth["segments"].as_array().unwrap();
+    let text: Vec<&str> = segments.iter().map(|segment| segment["text"].as_str().unwrap()).collect();
+    let (errors, words) = word_errors(&basic(&text.join(" ")), &basic(heard));
+    100.0 * errors as f64 / words as f64
+}
+
+fn reference_text(file: &str, vectors: &str) -> String {
+    let all = common::json(&common::root().join(format!("tests/vectors/transcripts/{vectors}.json")));
+    let results = all["results"].as_array().unwrap();
+    let result = results.iter().find(|result| result["file"] == file).unwrap();
+    result["text"].as_str().unwrap().to_string()
+}
+
+/// Order, bounds, and no window left out.
+fn check_segments(name: &str, result: &Value) {
+    let duration = result["duration"].as_f64().unwrap();
+    let segments = result["segments"].as_array().unwrap();
+    assert!(!segments.is_empty(), "{name}: nothing heard");
+    let (mut last_end, mut last_seek) = (0.0, 0);
+    for (index, segment) in segments.iter().enumerate() {
+        let (start, end) = (segment["start"].as_f64().unwrap(), segment["end"].as_f64().unwrap());
+        let seek = segment["seek"].as_u64().unwrap();
+        assert_eq!(segment["id"].as_u64(), Some(index as u64), "{name}");
+        assert!(start <= end && end <= duration + 1e-6, "{name}: {segment} in {duration} s");
+        assert!(start + 1e-6 >= last_end, "{name}: {segment} begins before {last_end}");
+        // A window begins inside the one before it or at its end.
+        assert!(seek >= last_seek && seek <= last_seek + WINDOW_FRAMES, "{name}: from {last_seek} to {seek}");
+        (last_end, last_seek) = (end, seek);
+    }
+    assert!(
+        last_seek as f64 + WINDOW_FRAMES as f64 >= duration * FRAMES_PER_SECOND - 1.0,
+        "{name}: ends at {last_seek}"
+    );
+}
+
+#[test]
+fn long_recordings() {
+    for device in ["cpu", "host"] {
+        for language in ["en", "es", "de"] {
+            let home = tempfile::tempdir().unwrap();
+            let files: Vec<&Long> = FILES.iter().filter(|file| file.language == language).collect();
+            let paths: Vec<String> = files.iter().map(|file| format!("long/{}.flac", file.stem)).collect();
+            let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+            transcribe(device, &["--language", language, "--no-previous-text"], &paths, home.path());
+            for file in files {
+                let result = common::json(&home.path().join(format!("{}.json", file.stem)));
+                check_segments(file.stem, &result);
+                let rate = error_rate(file.stem, result["text"].as_str().unwrap());
+                let Some(vectors) = file.reference else { continue };
+                let reference = error_rate(file.stem, &reference_text(&format!("long/{}.flac", file.stem), vectors));
+                println!(
+                    "{} on {device}: word error rate {rate:.1} %, reference implementation {reference:.1} %",
+                    file.stem
+                );
+                assert!(rate <= reference + 5.0, "{} on {device}: {rate:.1} %, reference {reference:.1} %", file.stem);
+            }
+        }
+    }
+}
+
+#[test]
+fn with_the_text_before_as_whisper_does_by_default() {
+    let home = tempfile::tempdir().unwrap();
+    transcribe("cpu", &["--language", "en"], &["long/meeting-3min.flac"], home.path());
+    let result = common::json(&home.path().join("meeting-3min.json"));
+    check_segments("meeting-3min", &result);
+    let rate = error_rate("meeting-3min", result["text"].as_str().unwrap());
+    let reference = error_rate("meeting-3min", &reference_text("long/meeting-3min.flac", "long-conditioned"));
+    println!("meeting-3min, conditioned: word error rate {rate:.1} %, reference implementation {reference:.1} %");
+    assert!(rate <= reference + 5.0);
+}
+
+#[test]
+fn silence_and_noise_follow_the_no_speech_rule() {
+    let home = tempfile::tempdir().unwrap();
+    transcribe("cpu", &[], &["silence-20s.flac", "noise-20s.flac"], home.path());
+    let reference = common::json(&common::root().join("tests/vectors/transcripts/silence.json"));
+    for expected in reference["results"].as_array().unwrap() {
+        let file = expected["file"].as_str().unwrap();
+        let result = common::json(&home.path().join(file.replace(".flac", ".json")));
+        let probability = |result: &Value| result["segments"][0]["no_speech_prob"].as_f64();
+        // The rule drops a window only above 0.6, so what the reference implementation kept has to be here too.
+        let (ours, theirs) = (probability(&result), probability(expected));
+        assert!(ours.is_some() && theirs.is_some(), "{file}: {result}");
+        assert!(
+            (ours.unwrap() - theirs.unwrap()).abs() < 0.02,
+            "{file}: no_speech_prob {ours:?}, reference {theirs:?}"
+        );
+        for segment in result["segments"].as_array().unwrap() {
+            let (silence, score) =
+                (segment["no_speech_prob"].as_f64().unwrap(), segment["avg_logprob"].as_f64().unwrap());
+            assert!(silence <= 0.6 || score >= -1.0, "{file}: {segment}");
+        }
+        assert_eq!(basic(result["text"].as_str().unwrap()), basic(expected["text"].as_str().unwrap()), "{file}");
+    }
+}

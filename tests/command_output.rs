@@ -1,0 +1,161 @@
+//! What the command writes where: results on standard output or in files, the rest on standard error, in each format; and the
+//! answers of `devices`, `partition` and `bench`.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+mod common;
+
+const SAID: &str = "The green lion is above the red table.";
+
+fn clip(name: &str) -> std::path::PathBuf {
+    common::root().join("speech/short").join(name)
+}
+
+fn transcribe(arguments: &[&str]) -> Command {
+    let mut command = common::undertone();
+    command.args(["transcribe", "--device", "cpu"]).args(arguments);
+    command
+}
+
+fn json_of(command: &mut Command) -> Value {
+    let text = common::stdout_of(command);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn the_text_is_all_that_standard_output_gets() {
+    let output = common::run(transcribe(&[]).arg(clip("000-en.flac")));
+    assert!(output.status.success());
+    assert_eq!(common::text(&output.stdout).trim_end(), SAID);
+    let said = common::text(&output.stderr);
+    assert!(said.contains("000-en.flac") && said.contains("CPU provider") && said.contains("language en"), "{said}");
+    let output = common::run(transcribe(&["--quiet"]).arg(clip("000-en.flac")));
+    assert_eq!(common::text(&output.stderr), "");
+}
+
+#[test]
+fn standard_input() {
+    let file = fs::File::open(clip("000-en.flac")).unwrap();
+    assert_eq!(common::stdout_of(transcribe(&["-"]).stdin(file)).trim_end(), SAID);
+}
+
+#[test]
+fn every_format_into_a_directory() {
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("a/b");
+    let mut command = transcribe(&["-f", "all", "-o"]);
+    assert_eq!(common::stdout_of(command.arg(&out).arg(clip("000-en.flac")).arg(clip("006-de.flac"))), "");
+    assert_eq!(common::bad::files_in(&out), 8);
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    assert_eq!(read("000-en.txt").trim_end(), SAID);
+    assert!(read("000-en.srt").starts_with("1\n00:00:00,") && read("000-en.srt").contains(SAID));
+    assert!(read("000-en.vtt").starts_with("WEBVTT\n") && read("000-en.vtt").contains(SAID));
+    assert_eq!(common::json(&out.join("006-de.json"))["language"], "de");
+    // And the same bytes on standard output.
+    assert_eq!(common::stdout_of(transcribe(&["-f", "srt"]).arg(clip("000-en.flac"))), read("000-en.srt"));
+}
+
+#[test]
+fn json_follows_verbose_json_and_tells_what_ran() {
+    let result = json_of(transcribe(&["-f", "json", "--threads", "1"]).arg(clip("000-en.flac")));
+    assert_eq!(result["task"], "transcribe");
+    assert_eq!(result["language"], "en");
+    assert_eq!(result["text"].as_str().unwrap().trim(), SAID);
+    assert!((result["duration"].as_f64().unwrap() - 2.596).abs() < 0.01);
+    let segment = &result["segments"][0];
+    for key in ["id", "seek", "start", "end", "temperature", "avg_logprob", "compression_ratio", "no_speech_prob"] {
+        assert!(segment[key].is_number(), "{key}: {segment}");
+    }
+    assert!(segment["tokens"].as_array().unwrap().iter().all(Value::is_u64));
+    let run = &result["run"];
+    for key in ["audio_ms", "mel_ms", "encoder_ms", "decoder_ms", "tokens", "realtime_factor"] {
+        assert!(run[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {run}");
+    }
+    assert_eq!(run["device"], "cpu");
+    assert!(run["cpu_nodes"].as_u64().is_some_and(|nodes| nodes > 0), "{run}");
+}
+
+#[test]
+fn translation_is_english() {
+    let result = json_of(transcribe(&["-f", "json", "--task", "translate"]).arg(clip("006-de.flac")));
+    assert_eq!((&result["task"], &result["language"]), (&"translate".into(), &"de".into()));
+    assert_eq!(result["text"].as_str().unwrap().trim(), "The meeting is on Tuesday.");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut child = transcribe(&["-f", "json"])
+        .arg(clip("000-en.flac"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let said = common::text(&output.stderr);
+    assert!(output.status.success() && !said.contains("error") && !said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn all_formats_do_not_mix_on_standard_output() {
+    let line = common::bad::error_line(transcribe(&["-f", "all"]).arg(clip("000-en.flac")));
+    assert!(line.contains("--output-dir"), "{line}");
+}
+
+#[test]
+fn help_names_every_command_and_the_exit_codes() {
+    let text = common::stdout_of(common::undertone().arg("--help"));
+    for word in ["transcribe", "partition", "devices", "bench", "Exit codes", "Examples"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let text = common::stdout_of(common::undertone().args(["transcribe", "--help"]));
+    for word in ["--device", "--precision", "--language", "UNDERTONE_MODEL", "ORT_DYLIB_PATH", "UNDERTONE_EP_LIBRARY"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
+fn devices_tells_what_there_is() {
+    let answer = json_of(common::undertone().args(["devices", "--json"]));
+    let device = |name: &str| answer["devices"].as_array().unwrap().iter().find(|d| d["name"] == name).unwrap().clone();
+    assert_eq!(device("cpu")["available"], true);
+    assert_eq!(device("host")["available"], true);
+    assert!(answer["onnxruntime"]["version"].as_str().unwrap().starts_with("1."));
+    assert_eq!(answer["onnxruntime"]["path"], env!("UNDERTONE_ORT_DYLIB"));
+    let library = common::ep_library().canonicalize().unwrap();
+    assert_eq!(answer["execution_provider"]["path"].as_str().unwrap(), library.to_str().unwrap());
+    let offered = answer["onnxruntime_devices"].as_array().unwrap();
+    assert!(offered.iter().any(|device| device["provider"] == "XdnaExecutionProvider"), "{offered:?}");
+    let text = common::stdout_of(common::undertone().arg("devices"));
+    assert!(["cpu", "host", "npu"].iter().all(|name| text.lines().any(|line| line.starts_with(name))), "{text}");
+
+    let missing = json_of(common::undertone().args(["devices", "--json"]).env("UNDERTONE_EP_LIBRARY", "/no/such.so"));
+    assert!(missing["execution_provider"]["error"].is_string(), "{missing}");
+}
+
+#[test]
+fn bench_prints_the_agreed_json() {
+    let answer = json_of(common::undertone().args([
+        "bench",
+        "--devices",
+        "cpu,host",
+        "--tokens",
+        "20",
+        "--runs",
+        "1",
+        "--json",
+    ]));
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results.iter().map(|result| result["device"].as_str().unwrap()).collect::<Vec<_>>(), ["cpu", "host"]);
+    assert_eq!(results[1]["precision"], "int8");
+    for result in results {
+        for key in ["encoder_ms", "decoder_ms_per_token", "realtime_factor"] {
+            assert!(result[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {result}");
+        }
+    }
+    assert!(answer["threads"].as_u64().is_some_and(|threads| threads > 0));
+    assert!(answer["cpu"].is_string() && answer["ort"].as_str().unwrap().starts_with("1."));
+}
