@@ -50,6 +50,9 @@ impl Lowering<'_, '_> {
         {
             return Err(format!("operator {}.{} is not one that the EP knows", node.domain, node.op_type));
         }
+        if matches!(node.op_type.as_str(), "If" | "Loop" | "Scan") {
+            return Err(format!("{}: ONNX Runtime runs it; its bodies are partitioned by themselves", node.op_type));
+        }
         let quantised = matches!(node.op_type.as_str(), "DynamicQuantizeLinear" | "MatMulInteger" | "ConvInteger");
         if !quantised && node.outputs.iter().flatten().count() != 1 {
             return Err(format!("{} with more than one result", node.op_type));

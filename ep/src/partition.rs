@@ -114,8 +114,8 @@ fn report(
         within: graph.within.clone(),
         nodes: graph.nodes.len(),
         claimed: graph.nodes.len() - unclaimed.len(),
-        gflop_claimed: fused.iter().map(|group| group.gflop).sum(),
-        gflop_unclaimed: (0..reasons.len()).filter(|step| reasons[*step].is_some()).map(gflop).sum(),
+        gflop_claimed: total(fused.iter().map(|group| group.gflop)),
+        gflop_unclaimed: total((0..reasons.len()).filter(|step| reasons[*step].is_some()).map(gflop)),
         unclaimed,
         fused,
         assumed: assumed(graph),
@@ -151,10 +151,15 @@ fn fused(graph: &Graph<'_>, program: &Program, options: &Options, work: &Work, s
         nodes: steps.iter().map(|step| program.steps[*step].nodes.len()).sum(),
         steps: kinds,
         precision,
-        gflop: steps.iter().map(|step| work.flops[*step] / 1e9).sum(),
+        gflop: total(steps.iter().map(|step| work.flops[*step] / 1e9)),
         bytes_in: bytes(&mut read.difference(&made)),
         bytes_out: bytes(&mut made.intersection(&read_outside)),
     }
+}
+
+/// A sum that is 0 for nothing, not the −0 of an empty floating-point sum.
+fn total(terms: impl Iterator<Item = f64>) -> f64 {
+    terms.fold(0.0, |sum, term| sum + term)
 }
 
 /// The assumptions that bear on this graph: those whose axes its inputs have.

@@ -7,7 +7,7 @@ use undertone_kernels::host::elementwise::Binary;
 
 use super::{Fusion, StepId, other, two};
 use crate::{
-    graph::{Dim, ValueId},
+    graph::{DataType, Dim, ValueId},
     program::{HeadLayout, Op},
 };
 
@@ -69,7 +69,7 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
         return None;
     }
     let v = product.inputs[1]?;
-    let mut result = product.outputs[0];
+    let result = product.outputs[0];
     absorbed.push(last);
     last = second;
 
@@ -86,10 +86,8 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     {
         absorbed.push(last);
         last = transpose;
-        result = step.outputs[0];
         out = HeadLayout::LengthFirst;
     }
-    let _ = result;
     absorbed.extend([&q, &k, &v].into_iter().filter_map(|operand| operand.absorbed));
     absorbed.sort_unstable();
     absorbed.dedup();
@@ -144,9 +142,27 @@ fn transposed_heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<Operand> 
     }
 }
 
+/// Size of a value's last axis: declared, or read off the reshape that made it, where inference gave up on the others.
 fn last_axis(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<usize> {
-    match fusion.graph.values[value].shape.as_ref()?.last()? {
-        Dim::Fixed(width) => Some(*width),
+    if let Some(Dim::Fixed(width)) = fusion.graph.values[value].shape.as_ref().and_then(|shape| shape.last()) {
+        return Some(*width);
+    }
+    let (_, step) = fusion.maker(value)?;
+    let operand = |index: usize| step.inputs.get(index).copied().flatten();
+    match &step.op {
+        Op::Transpose { perm } if perm.last() == Some(&(perm.len() - 1)) => last_axis(fusion, operand(0)?),
+        Op::Reshape { .. } => usize::try_from(last_entry(fusion, operand(1)?)?).ok().filter(|width| *width > 0),
+        Op::Concat { .. } => last_axis(fusion, operand(0)?),
         _ => None,
     }
+}
+
+/// The last entry of a shape that is constant, or joined from parts of which the last is.
+fn last_entry(fusion: &Fusion<'_, '_>, shape: ValueId) -> Option<i64> {
+    if let Some(constant) = &fusion.graph.values[shape].constant {
+        let bytes = constant.bytes.last_chunk::<8>().filter(|_| constant.dtype == DataType::I64)?;
+        return Some(i64::from_ne_bytes(*bytes));
+    }
+    let (_, step) = fusion.maker(shape).filter(|(_, step)| matches!(step.op, Op::Concat { .. }))?;
+    last_entry(fusion, step.inputs.last().copied().flatten()?)
 }
