@@ -2,20 +2,28 @@
 
 #![allow(unsafe_code, reason = "implements ONNX Runtime's EP callbacks")]
 
-use std::{ffi::c_char, ptr, slice, sync::Arc};
+use std::{
+    ffi::c_char,
+    ptr, slice,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use ort_sys::{OrtGraph, OrtNode, OrtStatusPtr};
 
 use crate::{
     abi::{NO_LATER_MEMBERS, OrtEp, OrtEpGraphSupportInfo, OrtNodeComputeInfo, OrtNodeFusionOptions},
     compute::FusedNode,
+    graph::{Dim, Graph},
     guard::{guard, guard_release},
     options::Options,
-    partition::partition,
+    partition::{Partition, partition},
     plan::{Plan, Shared},
-    report::Reporter,
+    report::{Reporter, Unclaimed},
     runtime::Runtime,
-    snapshot,
+    snapshot::{self, Captured},
     status::{Failure, StatusMaker, check},
 };
 
@@ -27,7 +35,13 @@ pub struct Provider {
     options: Options,
     shared: Arc<Shared>,
     reporter: Reporter,
+    /// Whether any group was claimed yet.
+    has_claimed: AtomicBool,
 }
+
+/// First ONNX Runtime (1.*N*) that names the fused nodes of one model's graphs apart. Earlier ones start counting anew in each
+/// graph, and a session with fused nodes in two of them, such as both branches of an `If`, cannot be created.
+const NAMES_APART_VERSION: u32 = 25;
 
 impl Provider {
     /// An EP for ONNX Runtime to own until [`Provider::release`].
@@ -49,7 +63,8 @@ impl Provider {
             later: NO_LATER_MEMBERS,
         };
         let reporter = Reporter::new(&options);
-        Box::into_raw(Box::new(Self { table, runtime, options, shared, reporter })).cast()
+        Box::into_raw(Box::new(Self { table, runtime, options, shared, reporter, has_claimed: AtomicBool::new(false) }))
+            .cast()
     }
 
     /// Takes back what [`Provider::into_raw`] gave away.
@@ -68,7 +83,13 @@ impl Provider {
     unsafe fn claim(&self, graph: *const OrtGraph, support: *mut OrtEpGraphSupportInfo) -> Result<(), Failure> {
         // SAFETY: as the caller promises.
         let captured = unsafe { snapshot::capture(self.runtime, graph)? };
-        let partition = partition(&captured.graph, &self.options);
+        let mut partition = partition(&captured.graph, &self.options);
+        if !partition.groups.is_empty() {
+            match self.obstacle(&captured) {
+                Some(reason) => withhold(&mut partition, &captured.graph, reason),
+                None => self.has_claimed.store(true, Ordering::Relaxed),
+            }
+        }
         let fusion = OrtNodeFusionOptions {
             ort_version_supported: self.runtime.version,
             // Weights are packed in Compile, so ONNX Runtime may free its own.
@@ -95,6 +116,22 @@ impl Provider {
         Ok(())
     }
 
+    /// Why nothing may be claimed in this graph, if so. Of a decoder's two branches the one with a key-value cache is preferred:
+    /// it is run for every token but the first.
+    fn obstacle(&self, captured: &Captured<'_>) -> Option<&'static str> {
+        if self.runtime.version >= NAMES_APART_VERSION {
+            return None;
+        }
+        if self.has_claimed.load(Ordering::Relaxed) {
+            return Some(
+                "ONNX Runtime before 1.25 takes fused nodes in one graph of a model only, and another has them",
+            );
+        }
+        (captured.is_body && !reads_cache(&captured.graph)).then_some(
+            "ONNX Runtime before 1.25 takes fused nodes in one graph of a model only; a branch with a key-value cache goes first",
+        )
+    }
+
     /// # Safety
     /// `graph` and `node` are a pair that `Compile` was called with.
     unsafe fn compile(&self, graph: *const OrtGraph, node: *const OrtNode) -> Result<*mut OrtNodeComputeInfo, Failure> {
@@ -104,6 +141,28 @@ impl Provider {
             .map_err(|source| Failure::Plan { node: fused.name.clone(), source })?;
         Ok(FusedNode::into_raw(self.runtime, fused, plan, self.options.threads))
     }
+}
+
+/// Whether a graph has an input that looks like cached keys or values: floating-point `[batch, heads, length, width]`.
+fn reads_cache(graph: &Graph<'_>) -> bool {
+    graph.inputs.iter().map(|id| &graph.values[*id]).any(|value| {
+        let axes = value.shape.as_deref().map_or(0, <[Dim]>::len);
+        axes == 4 && value.dtype.is_some_and(|dtype| dtype.is_float())
+    })
+}
+
+/// Takes back all claims of a partition.
+fn withhold(partition: &mut Partition, graph: &Graph<'_>, reason: &str) {
+    partition.groups.clear();
+    let report = &mut partition.report;
+    report.unclaimed = graph
+        .nodes
+        .iter()
+        .map(|node| Unclaimed { name: node.name.clone(), op_type: node.op_type.clone(), reason: reason.to_owned() })
+        .collect();
+    report.fused.clear();
+    report.claimed = 0;
+    report.gflop_unclaimed += std::mem::take(&mut report.gflop_claimed);
 }
 
 /// # Safety

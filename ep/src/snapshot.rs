@@ -58,6 +58,8 @@ pub struct Captured<'a> {
     pub graph: Graph<'a>,
     /// For each node ONNX Runtime's handle, valid during the callback.
     pub handles: Vec<*const OrtNode>,
+    /// Whether it is a body of a control-flow node, and reads values of the graphs around it.
+    pub is_body: bool,
 }
 
 /// A fused node's graph, and where its inputs and outputs are in a run.
@@ -99,7 +101,7 @@ pub unsafe fn capture<'a>(runtime: Runtime, graph: *const OrtGraph) -> Result<Ca
             }
         }
         reader.graph.within = within(runtime.api, graph)?;
-        Ok(Captured { graph: reader.graph, handles })
+        Ok(Captured { graph: reader.graph, handles, is_body: reader.reads_outside })
     }
 }
 
@@ -146,11 +148,13 @@ struct Reader<'a> {
     by_name: HashMap<String, ValueId>,
     /// Initializers, also those whose type this EP does not know.
     fixed: HashSet<ValueId>,
+    /// Whether some value is of an outer graph.
+    reads_outside: bool,
 }
 
 impl<'a> Reader<'a> {
     fn new(runtime: Runtime) -> Self {
-        Self { runtime, graph: Graph::default(), by_name: HashMap::new(), fixed: HashSet::new() }
+        Self { runtime, graph: Graph::default(), by_name: HashMap::new(), fixed: HashSet::new(), reads_outside: false }
     }
 
     /// Reads the graph's name and nodes.
@@ -278,7 +282,9 @@ impl<'a> Reader<'a> {
             }
             let (dtype, mut shape) = declared_type(self.runtime, info)?;
             let id = self.graph.values.len();
-            let mut is_constant = false;
+            let (mut is_constant, mut is_outer) = (false, false);
+            ort_call!(api, ValueInfo_IsFromOuterScope(info, &mut is_outer))?;
+            self.reads_outside |= is_outer;
             ort_call!(api, ValueInfo_IsConstantInitializer(info, &mut is_constant))?;
             let mut constant = None;
             if is_constant {
@@ -389,7 +395,7 @@ unsafe fn declared_shape(
     }
 }
 
-/// `parent.attribute` of the node that a graph is a body of; empty for the main graph.
+/// `parent.attribute` of the node that a graph is a body of; empty for the main graph, and where ONNX Runtime 1.23 does not tell.
 ///
 /// # Safety
 /// `graph` is valid.
