@@ -81,6 +81,14 @@ pub(crate) fn select(isa: Isa, precision: Precision) -> Kernel {
     // An instruction set that this CPU lacks must not be entered, whoever asks for it.
     assert!(isa.is_available(), "this CPU has no {isa}");
     match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512VnniBf16 => super::avx512::kernel_vnni_bf16(precision),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => super::avx512::kernel(precision),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2Vnni => super::avx2::kernel_vnni(precision),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => super::avx2::kernel(precision),
         _ => super::portable::kernel(precision),
     }
 }

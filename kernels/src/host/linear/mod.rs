@@ -6,6 +6,10 @@
 #![allow(unsafe_code)]
 
 mod aligned;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod convert;
 mod gelu;
 pub(crate) mod kernel;
