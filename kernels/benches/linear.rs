@@ -1,0 +1,148 @@
+//! How fast the linear layer is, and what share that is of what the instructions can do.
+//!
+//! `cargo bench -p undertone-kernels --bench linear [-- THREADS [ISA…]]` prints a table: medians over interleaved rounds, in
+//! billions of operations a second (a multiply-add is two), beside the peak of the instruction that does the products,
+//! measured in the same rounds on as many threads. For one row (decoding) the limit is memory: GB/s of packed weights.
+
+mod peak;
+
+use std::time::Instant;
+
+use undertone_kernels::{
+    Activation, Context, Counters, Device, Linear, LinearSpec, Precision, Scratch, WeightLayout,
+    host::{HostDevice, Isa, matmul::matmul},
+    parallel::ScopedThreads,
+};
+
+/// Rows, inputs, outputs, and whether the layer ends in GELU.
+const SHAPES: [(usize, usize, usize, bool); 8] = [
+    (1500, 384, 384, false),
+    (1500, 384, 1536, true),
+    (1500, 1536, 384, false),
+    (1500, 512, 2048, true),
+    (1500, 2048, 512, false),
+    (1, 384, 1536, true),
+    (1, 384, 51865, false),
+    (8, 512, 51865, false),
+];
+
+const ROUNDS: usize = 15;
+
+struct Layer {
+    label: String,
+    linear: Box<dyn Linear>,
+    isa: Isa,
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    x: Vec<f32>,
+    out: Vec<f32>,
+    seconds: Vec<f64>,
+}
+
+fn main() {
+    let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
+    let threads = words.next().and_then(|word| word.parse().ok()).unwrap_or(2);
+    let mut isas: Vec<Isa> = words.filter_map(|word| word.parse().ok()).collect();
+    if isas.is_empty() {
+        isas.push(Isa::best());
+    }
+    let mut layers: Vec<Layer> = Vec::new();
+    for isa in isas {
+        let device = HostDevice::with_isa(isa).expect("this CPU has the instruction set that was named");
+        for precision in [Precision::Int8, Precision::Bf16, Precision::F32] {
+            for (rows, inputs, outputs, gelu) in SHAPES {
+                layers.push(layer(&device, precision, rows, inputs, outputs, gelu));
+            }
+        }
+    }
+    let pool = ScopedThreads(threads);
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    let mut peaks = peak::Peaks::default();
+    for _ in 0..ROUNDS {
+        peaks.measure(threads);
+        for layer in &mut layers {
+            let mut context = Context { pool: &pool, counters: &counters, scratch: &mut scratch };
+            let start = Instant::now();
+            layer.linear.run(&mut context, layer.rows, &layer.x, None, &mut layer.out);
+            layer.seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    println!("{threads} threads; peaks in Gop/s: {peaks}");
+    println!("{:<42} {:>9} {:>8} {:>6} {:>7}", "layer", "us", "Gop/s", "peak", "GB/s");
+    for layer in &mut layers {
+        let seconds = median(&mut layer.seconds);
+        let operations = 2.0 * (layer.rows * layer.inputs * layer.outputs) as f64 / seconds / 1e9;
+        let peak = peaks.of(layer.isa, layer.linear.precision()).map(|peak| operations / peak * 100.0);
+        println!(
+            "{:<42} {:>9.1} {:>8.1} {:>6} {:>7.1}",
+            layer.label,
+            seconds * 1e6,
+            operations,
+            peak.map_or_else(|| "-".to_owned(), |share| format!("{share:.0}%")),
+            layer.linear.weight_bytes() as f64 / seconds / 1e9,
+        );
+    }
+    products(threads);
+}
+
+fn layer(device: &HostDevice, precision: Precision, rows: usize, inputs: usize, outputs: usize, gelu: bool) -> Layer {
+    let spec = LinearSpec {
+        inputs,
+        outputs,
+        precision,
+        activation: if gelu { Activation::Gelu } else { Activation::None },
+        scale: 1.0,
+    };
+    let (weights, bias) = (values(inputs * outputs), values(outputs));
+    let linear =
+        device.linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)).expect("the host takes every spec");
+    let gelu = if gelu { " gelu" } else { "" };
+    Layer {
+        label: format!("{} {precision} {rows}x{inputs}x{outputs}{gelu}", device.isa()),
+        linear,
+        isa: device.isa(),
+        rows,
+        inputs,
+        outputs,
+        x: values(rows * inputs),
+        out: vec![0.0; rows * outputs],
+        seconds: Vec::new(),
+    }
+}
+
+/// Attention's two products as a graph without fusion has them.
+fn products(threads: usize) {
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    let pool = ScopedThreads(threads);
+    for (batch, m, k, n) in [(6, 1500, 64, 1500), (6, 1500, 1500, 64), (6, 1, 64, 448)] {
+        let (a, b, mut out) = (values(batch * m * k), values(batch * k * n), vec![0.0; batch * m * n]);
+        let mut seconds = Vec::new();
+        for _ in 0..ROUNDS {
+            let mut context = Context { pool: &pool, counters: &counters, scratch: &mut scratch };
+            let start = Instant::now();
+            matmul(Isa::best(), &mut context, batch, m, k, n, &a, &b, &mut out);
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        let seconds = median(&mut seconds);
+        let operations = 2.0 * (batch * m * k * n) as f64 / seconds / 1e9;
+        println!("{:<42} {:>9.1} {:>8.1}", format!("matmul f32 {batch}x{m}x{k}x{n}"), seconds * 1e6, operations);
+    }
+}
+
+fn median(seconds: &mut [f64]) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
+
+fn values(len: usize) -> Vec<f32> {
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+        })
+        .collect()
+}
