@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p undertone-kernels --bench linear [-- THREADS [ISA…]]` prints a table: medians over interleaved rounds, in
 //! billions of operations a second (a multiply-add is two), beside the peak of the instruction that does the products,
-//! measured in the same rounds on as many threads. For one row (decoding) the limit is memory: GB/s of packed weights.
+//! measured in the same rounds on as many threads. The best round and its share of the best peak stand last: on a
+//! machine that others use too, they say more about the kernel. For one row (decoding) the limit is memory: GB/s of packed weights.
 
 mod peak;
 
@@ -69,18 +70,24 @@ fn main() {
         }
     }
     println!("{threads} threads; peaks in Gop/s: {peaks}");
-    println!("{:<42} {:>9} {:>8} {:>6} {:>7}", "layer", "us", "Gop/s", "peak", "GB/s");
+    println!("{:<42} {:>9} {:>8} {:>6} {:>7}   {:>9} {:>6}", "layer", "us", "Gop/s", "peak", "GB/s", "best us", "peak");
     for layer in &mut layers {
         let seconds = median(&mut layer.seconds);
-        let operations = 2.0 * (layer.rows * layer.inputs * layer.outputs) as f64 / seconds / 1e9;
-        let peak = peaks.of(layer.isa, layer.linear.precision()).map(|peak| operations / peak * 100.0);
+        let best = layer.seconds[0];
+        let operations = 2.0 * (layer.rows * layer.inputs * layer.outputs) as f64 / 1e9;
+        let precision = layer.linear.precision();
+        let share = |seconds: f64, peak: Option<f64>| {
+            peak.map_or_else(|| "-".to_owned(), |peak| format!("{:.0}%", operations / seconds / peak * 100.0))
+        };
         println!(
-            "{:<42} {:>9.1} {:>8.1} {:>6} {:>7.1}",
+            "{:<42} {:>9.1} {:>8.1} {:>6} {:>7.1}   {:>9.1} {:>6}",
             layer.label,
             seconds * 1e6,
-            operations,
-            peak.map_or_else(|| "-".to_owned(), |share| format!("{share:.0}%")),
+            operations / seconds,
+            share(seconds, peaks.median(layer.isa, precision)),
             layer.linear.weight_bytes() as f64 / seconds / 1e9,
+            best * 1e6,
+            share(best, peaks.best(layer.isa, precision)),
         );
     }
     products(threads);

@@ -26,30 +26,42 @@ impl Peaks {
         }
     }
 
-    /// The median for an instruction.
-    fn median(&self, name: &str) -> Option<f64> {
-        let mut samples = self.samples.get(name)?.clone();
-        samples.sort_by(f64::total_cmp);
+    /// The median peak of the instruction that carries an instruction set's products; `None` where none is measured.
+    pub fn median(&self, isa: Isa, precision: Precision) -> Option<f64> {
+        let samples = self.sorted(instruction(isa, precision)?)?;
         Some(samples[samples.len() / 2])
     }
 
-    /// The peak of the instruction that carries an instruction set's products; `None` where none is measured.
-    pub fn of(&self, isa: Isa, precision: Precision) -> Option<f64> {
-        self.median(match (isa, precision) {
-            (Isa::Avx512VnniBf16, Precision::Int8) => "vpdpbusd zmm",
-            (Isa::Avx512VnniBf16, Precision::Bf16) => "vdpbf16ps zmm",
-            (Isa::Avx512VnniBf16, Precision::F32) | (Isa::Avx512, Precision::F32 | Precision::Bf16) => "vfmadd zmm",
-            (Isa::Avx2Vnni, Precision::Int8) => "vpdpbusd ymm",
-            (Isa::Avx2 | Isa::Avx2Vnni, Precision::F32 | Precision::Bf16) => "vfmadd ymm",
-            _ => return None,
-        })
+    /// As [`Peaks::median`], the best of the samples.
+    pub fn best(&self, isa: Isa, precision: Precision) -> Option<f64> {
+        self.sorted(instruction(isa, precision)?)?.last().copied()
     }
+
+    fn sorted(&self, name: &str) -> Option<Vec<f64>> {
+        let mut samples = self.samples.get(name)?.clone();
+        samples.sort_by(f64::total_cmp);
+        Some(samples)
+    }
+}
+
+/// The instruction that carries an instruction set's products.
+fn instruction(isa: Isa, precision: Precision) -> Option<&'static str> {
+    Some(match (isa, precision) {
+        (Isa::Avx512VnniBf16, Precision::Int8) => "vpdpbusd zmm",
+        (Isa::Avx512VnniBf16, Precision::Bf16) => "vdpbf16ps zmm",
+        (Isa::Avx512VnniBf16, Precision::F32) | (Isa::Avx512, Precision::F32 | Precision::Bf16) => "vfmadd zmm",
+        (Isa::Avx2Vnni, Precision::Int8) => "vpdpbusd ymm",
+        (Isa::Avx2 | Isa::Avx2Vnni, Precision::F32 | Precision::Bf16) => "vfmadd ymm",
+        _ => return None,
+    })
 }
 
 impl fmt::Display for Peaks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for name in self.samples.keys() {
-            write!(f, "{name} {:.0}  ", self.median(name).unwrap_or_default())?;
+        for (index, name) in self.samples.keys().enumerate() {
+            let samples = self.sorted(name).unwrap_or_default();
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{name} {:.0} (best {:.0})", samples[samples.len() / 2], samples[samples.len() - 1])?;
         }
         Ok(())
     }
