@@ -90,9 +90,10 @@ impl Case {
     fn check(&self, isa: Isa, pool: &dyn Parallel) {
         let (expected, got) = (self.expected(), self.run(isa, pool));
         assert_eq!(expected.len(), got.len());
+        let tolerance = self.tolerance();
         for (index, (expected, got)) in expected.iter().zip(&got).enumerate() {
             assert!(
-                (expected - got).abs() <= self.tolerance() + 4e-7 * expected.abs(),
+                (expected - got).abs() <= tolerance + 4e-7 * expected.abs(),
                 "{isa} {:?} x {} rows, element {index}: {got} for {expected}",
                 self.spec,
                 self.rows
@@ -180,7 +181,9 @@ fn int8_sums_are_exact_at_the_extremes() {
 #[test]
 fn int8_sums_of_all_integers_are_exact() {
     let (rows, inputs, outputs) = (14, 517, 70);
-    let integers = |seed, len| -> Vec<f32> { values(seed, len).iter().map(|v| (v * 150.0).clamp(-127.0, 127.0).round()).collect() };
+    let integers = |seed, len| -> Vec<f32> {
+        values(seed, len).iter().map(|v| (v * 150.0).clamp(-127.0, 127.0).round()).collect()
+    };
     let mut case = Case::plain(Precision::Int8, rows, inputs, outputs);
     (case.x, case.weights) = (integers(8, rows * inputs), integers(9, inputs * outputs));
     for row in 0..rows {
@@ -319,8 +322,18 @@ fn check_matmul(isa: Isa, pool: &dyn Parallel, [batch, m, k, n]: [usize; 4]) {
 fn products_of_two_run_time_operands() {
     for isa in Isa::available() {
         for shape in [
-            [1, 1, 1, 1], [0, 3, 4, 5], [2, 0, 4, 5], [2, 3, 0, 5], [2, 3, 4, 0], [3, 1, 64, 100], [3, 7, 33, 65],
-            [2, 15, 64, 64], [2, 16, 64, 64], [3, 70, 65, 131], [6, 150, 64, 150], [1, 8, 500, 64],
+            [1, 1, 1, 1],
+            [0, 3, 4, 5],
+            [2, 0, 4, 5],
+            [2, 3, 0, 5],
+            [2, 3, 4, 0],
+            [3, 1, 64, 100],
+            [3, 7, 33, 65],
+            [2, 15, 64, 64],
+            [2, 16, 64, 64],
+            [3, 70, 65, 131],
+            [6, 150, 64, 150],
+            [1, 8, 500, 64],
         ] {
             check_matmul(isa, &Serial, shape);
             check_matmul(isa, &ScopedThreads(2), shape);

@@ -71,10 +71,9 @@ impl Operand {
     fn new(precision: Precision, values: &[f32]) -> Self {
         match precision {
             Precision::F32 => Self { values: values.iter().map(|value| f64::from(*value)).collect(), scale: 1.0 },
-            Precision::Bf16 => Self {
-                values: values.iter().map(|value| half::bf16::from_f32(*value).to_f64()).collect(),
-                scale: 1.0,
-            },
+            Precision::Bf16 => {
+                Self { values: values.iter().map(|value| half::bf16::from_f32(*value).to_f64()).collect(), scale: 1.0 }
+            }
             Precision::Int8 => {
                 let (integers, scale) = quantise(values);
                 Self { values: integers.into_iter().map(f64::from).collect(), scale }

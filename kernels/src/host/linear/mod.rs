@@ -25,9 +25,7 @@ use schedule::Work;
 use tile::Block;
 
 use super::Isa;
-use crate::{
-    Context, DeviceKind, Linear, LinearSpec, Parallel, Precision, WeightLayout, linear::INT8_MAX_INPUTS,
-};
+use crate::{Context, DeviceKind, Linear, LinearSpec, Parallel, Precision, WeightLayout, linear::INT8_MAX_INPUTS};
 
 /// Bytes of a cache line.
 const LINE: usize = 64;

@@ -25,8 +25,7 @@ pub(crate) struct Packed {
 impl Packed {
     /// Bytes of all of it.
     pub(crate) fn bytes(&self) -> usize {
-        self.weights.len()
-            + 4 * (self.column_scales.len() + self.corrections.len() + self.bias.len())
+        self.weights.len() + 4 * (self.column_scales.len() + self.corrections.len() + self.bias.len())
     }
 
     /// Bytes from one panel to the next.
@@ -82,8 +81,7 @@ pub(crate) fn pack(
             place(kernel, spec, strides, out, |_, value| half::bf16::from_f32(weights[value]).to_ne_bytes());
         }
         Precision::Int8 => {
-            let scales: Vec<_> =
-                largest(spec, strides, weights).into_iter().map(int8_scale).collect();
+            let scales: Vec<_> = largest(spec, strides, weights).into_iter().map(int8_scale).collect();
             let mut sums = vec![0i32; padded];
             place(kernel, spec, strides, out, |column, value| {
                 let quantised = (weights[value] * scales[column].inverse).round_ties_even() as i8;

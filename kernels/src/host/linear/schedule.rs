@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn small_work_stays_on_one_thread_and_large_work_spreads() {
-        let one_token = Work { rows: 1, panels: 12, tile_rows: 12, panel_bytes: 12 << 10, panel_products: 12 << 10, width: 2 };
+        let one_token =
+            Work { rows: 1, panels: 12, tile_rows: 12, panel_bytes: 12 << 10, panel_products: 12 << 10, width: 2 };
         assert_eq!(one_token.cut().tasks(), 1);
         let logits = Work { panels: 1621, ..one_token };
         assert!(logits.cut().tasks() >= 8);
