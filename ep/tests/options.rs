@@ -1,0 +1,107 @@
+//! The EP's options: every accepted word, and what a person reads who gives another.
+
+use std::path::PathBuf;
+
+use onnxruntime_ep_xdna::{Claim, DeviceChoice, Options, OptionsError, options::KEYS};
+use proptest::prelude::*;
+use undertone_kernels::{DeviceKind, Precision};
+
+fn parse(pairs: &[(&str, &str)]) -> Result<Options, OptionsError> {
+    Options::parse(pairs.iter().copied())
+}
+
+fn error(key: &str, value: &str) -> String {
+    let message = parse(&[(key, value)]).unwrap_err().to_string();
+    assert!(!message.contains('\n'), "{message}");
+    message
+}
+
+#[test]
+fn nothing_given_is_the_default() {
+    let options = parse(&[]).unwrap();
+    assert_eq!(options, Options::default());
+    assert_eq!((options.device, options.precision, options.claim), (DeviceKind::Host, Precision::Int8, Claim::All));
+    assert_eq!((options.threads, options.bundle_dir, options.report), (None, None, None));
+}
+
+#[test]
+fn every_word_is_understood() {
+    for (word, asked) in [("auto", DeviceChoice::Auto), ("host", DeviceChoice::Host)] {
+        let options = parse(&[("device", word)]).unwrap();
+        assert_eq!((options.asked, options.device), (asked, DeviceKind::Host));
+    }
+    for (word, precision) in [("int8", Precision::Int8), ("bf16", Precision::Bf16), ("f32", Precision::F32)] {
+        assert_eq!(parse(&[("precision", word)]).unwrap().precision, precision);
+    }
+    for (word, claim) in [("all", Claim::All), ("attention", Claim::Attention), ("matmul", Claim::MatMul)] {
+        assert_eq!(parse(&[("claim", word)]).unwrap().claim, claim);
+        assert_eq!((word.parse(), claim.to_string()), (Ok(claim), word.to_owned()));
+    }
+    for threads in [1, 2, 4096] {
+        assert_eq!(parse(&[("threads", &threads.to_string())]).unwrap().threads, Some(threads));
+    }
+    let options = parse(&[("bundle_dir", "some/where"), ("report", "a b.json")]).unwrap();
+    assert_eq!(options.bundle_dir, Some(PathBuf::from("some/where")));
+    assert_eq!(options.report, Some(PathBuf::from("a b.json")));
+}
+
+#[test]
+fn a_later_pair_overrides_an_earlier_one() {
+    assert_eq!(parse(&[("claim", "matmul"), ("claim", "attention")]).unwrap().claim, Claim::Attention);
+    // Only the device that is asked for in the end has to exist.
+    assert_eq!(parse(&[("device", "npu"), ("device", "host")]).unwrap().device, DeviceKind::Host);
+}
+
+#[test]
+fn an_npu_that_is_not_there_is_an_error_that_says_what_is_missing() {
+    let message = error("device", "npu");
+    assert!(message.contains("no NPU device") && message.contains("/dev/accel/accel0"), "{message}");
+    assert!(message.contains("host") && message.contains("auto"), "{message}");
+    let message = error("device", "sim");
+    assert!(message.contains("simulated NPU") && message.contains("host"), "{message}");
+}
+
+#[test]
+fn other_values_are_errors_that_name_the_accepted_ones() {
+    for (key, value, accepted) in [
+        ("device", "gpu", "auto, host, sim, npu"),
+        ("device", "HOST", "auto, host, sim, npu"),
+        ("device", "", "auto, host, sim, npu"),
+        ("precision", "fp16", "int8, bf16, f32"),
+        ("claim", "everything", "all, attention, matmul"),
+        ("threads", "0", "from 1 to 4096"),
+        ("threads", "4097", "from 1 to 4096"),
+        ("threads", "-1", "from 1 to 4096"),
+        ("threads", "two", "from 1 to 4096"),
+        ("threads", "99999999999999999999999", "from 1 to 4096"),
+        ("report", "", "a path"),
+        ("bundle_dir", "", "a path"),
+    ] {
+        let message = error(key, value);
+        assert!(message.contains(&format!("{key}=\"{value}\"")) && message.contains(accepted), "{message}");
+    }
+}
+
+#[test]
+fn other_keys_are_errors_that_name_the_options() {
+    for key in ["devices", "Device", "", "device "] {
+        let message = error(key, "host");
+        assert!(message.contains(&format!("\"{key}\"")), "{message}");
+        assert!(KEYS.iter().all(|known| message.contains(known)), "{message}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_pair_of_strings_panics_or_is_ignored(key in ".{0,12}", value in ".{0,12}") {
+        match parse(&[(&key, &value)]) {
+            Ok(_) => prop_assert!(KEYS.contains(&key.as_str())),
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn every_number_of_threads_in_range_is_taken(threads in 1_usize..=4096) {
+        prop_assert_eq!(parse(&[("threads", &threads.to_string())]).unwrap().threads, Some(threads));
+    }
+}
