@@ -28,6 +28,8 @@ pub mod runtime;
 pub mod snapshot;
 pub mod statistics;
 pub mod status;
+#[cfg(test)]
+mod testing;
 
 pub use options::{Claim, DeviceChoice, Options, OptionsError};
 

@@ -10,6 +10,8 @@ mod gelu;
 mod layer_norm;
 mod linear;
 mod quantised;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     graph::{DataType, Graph, ValueId},

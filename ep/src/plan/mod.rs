@@ -26,7 +26,7 @@ use crate::{
     graph::{DataType, Graph},
     lower,
     options::Options,
-    program::Op,
+    program::{Op, Program},
 };
 
 /// Workspaces kept for later runs; more than this many runs at one moment make their own and drop it.
@@ -113,7 +113,17 @@ impl Plan {
     /// # Errors
     /// [`PlanError`] says which node or constant, and why.
     pub fn build(graph: &Graph<'_>, options: &Options, shared: &Shared) -> Result<Self, PlanError> {
-        let program = fusion::fuse(graph, lower::lower(graph)).without_dead_steps(graph);
+        Self::from_program(graph, fusion::fuse(graph, lower::lower(graph)), options, shared)
+    }
+
+    /// Plans a program, fused or not.
+    pub(crate) fn from_program(
+        graph: &Graph<'_>,
+        program: Program,
+        options: &Options,
+        shared: &Shared,
+    ) -> Result<Self, PlanError> {
+        let program = program.without_dead_steps(graph);
         for step in &program.steps {
             let reason = match &step.op {
                 Op::Unsupported(reason) => reason.clone(),

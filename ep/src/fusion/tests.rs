@@ -1,0 +1,294 @@
+//! Each pattern: that it is recognised, and that the fused step gives what its nodes give one by one.
+
+use proptest::prelude::*;
+use undertone_kernels::Precision;
+
+use super::fuse;
+use crate::{
+    graph::{Attribute, DataType, Graph},
+    lower::lower,
+    options::Options,
+    plan::Input,
+    testing::{Builder, assert_close, exact, floats, fused, noise, run, unfused},
+};
+
+/// Kinds of the live steps after fusion, in order.
+fn kinds(graph: &Graph<'_>) -> Vec<&'static str> {
+    let program = fuse(graph, lower(graph)).without_dead_steps(graph);
+    program.steps.iter().map(|step| step.op.kind()).collect()
+}
+
+/// Fused and unfused plans give the same.
+fn assert_same(graph: &Graph<'_>, inputs: &[Input<'_>]) {
+    let want = run(&unfused(graph, &exact()), graph, inputs, 1 << 20).expect("the unfused run");
+    let got = run(&fused(graph, &exact()), graph, inputs, 1 << 20).expect("the fused run");
+    for (got, want) in got.iter().zip(&want) {
+        assert_eq!(got.shape, want.shape);
+        assert_close(&got.floats(), &want.floats());
+    }
+}
+
+fn ints(values: &[i64]) -> Attribute<'static> {
+    Attribute::Ints(values.to_vec())
+}
+
+const F: DataType = DataType::F32;
+
+fn with_gelu(graph: Builder, x: &str, out: &str) -> Builder {
+    graph
+        .constant("root2", &[], &[std::f32::consts::SQRT_2])
+        .constant("one", &[], &[1.0])
+        .constant("half", &[], &[0.5])
+        .node("Div", &[x, "root2"], "divided")
+        .node("Erf", &["divided"], "erf")
+        .node("Add", &["erf", "one"], "plus")
+        .node("Mul", &[x, "plus"], "product")
+        .node("Mul", &["product", "half"], out)
+}
+
+#[test]
+fn gelu_in_the_order_of_pytorch() {
+    let graph = with_gelu(Builder::default().input("x", F, &[2, 7]), "x", "y").build(&["y"]);
+    assert_eq!(kinds(&graph), ["gelu"]);
+    assert_same(&graph, &[floats(&[2, 7], &noise(14, 1))]);
+}
+
+#[test]
+fn gelu_with_x_halved_first() {
+    let graph = Builder::default()
+        .input("x", F, &[9])
+        .constant("root", &[1], &[std::f32::consts::FRAC_1_SQRT_2])
+        .constant("one", &[1], &[1.0])
+        .constant("half", &[1], &[0.5])
+        .node("Mul", &["x", "root"], "divided")
+        .node("Erf", &["divided"], "erf")
+        .node("Add", &["one", "erf"], "plus")
+        .node("Mul", &["x", "half"], "halved")
+        .node("Mul", &["halved", "plus"], "y")
+        .build(&["y"]);
+    assert_eq!(kinds(&graph), ["gelu"]);
+    assert_same(&graph, &[floats(&[9], &noise(9, 2))]);
+}
+
+#[test]
+fn what_only_looks_like_gelu_is_left_alone() {
+    let graph = with_gelu(Builder::default().input("x", F, &[4]), "x", "y").build(&["y", "erf"]);
+    assert!(!kinds(&graph).contains(&"gelu"), "erf is an output of the graph");
+    let graph = Builder::default()
+        .input("x", F, &[4])
+        .constant("three", &[], &[3.0])
+        .constant("one", &[], &[1.0])
+        .constant("half", &[], &[0.5])
+        .node("Div", &["x", "three"], "divided")
+        .node("Erf", &["divided"], "erf")
+        .node("Add", &["erf", "one"], "plus")
+        .node("Mul", &["x", "plus"], "product")
+        .node("Mul", &["product", "half"], "y")
+        .build(&["y"]);
+    assert!(!kinds(&graph).contains(&"gelu"), "divided by 3, not by the root of 2");
+}
+
+fn linear_graph(rows: usize) -> Builder {
+    Builder::default()
+        .input("x", F, &[1, rows, 5])
+        .input("r", F, &[1, rows, 3])
+        .constant("w", &[5, 3], &noise(15, 3))
+        .constant("b", &[3], &noise(3, 4))
+        .constant("eighth", &[], &[0.125])
+        .node("MatMul", &["x", "w"], "xw")
+        .node("Add", &["b", "xw"], "biased")
+}
+
+#[test]
+fn linear_with_bias_gelu_and_residual() {
+    let graph = with_gelu(linear_graph(4), "biased", "activated")
+        .shape("activated", &[1, 4, 3])
+        .node("Add", &["r", "activated"], "y")
+        .build(&["y"]);
+    assert_eq!(kinds(&graph), ["linear"]);
+    assert_same(&graph, &[floats(&[1, 4, 5], &noise(20, 5)), floats(&[1, 4, 3], &noise(12, 6))]);
+}
+
+#[test]
+fn linear_with_a_scale_after_the_bias() {
+    let graph = linear_graph(4).node("Mul", &["biased", "eighth"], "y").build(&["y"]);
+    assert_eq!(kinds(&graph), ["linear"]);
+    assert_same(&graph, &[floats(&[1, 4, 5], &noise(20, 5)), floats(&[1, 4, 3], &noise(12, 6))]);
+}
+
+#[test]
+fn a_residual_of_one_row_is_broadcast() {
+    let graph = linear_graph(4).shape("biased", &[1, 4, 3]).node("Add", &["biased", "r"], "y").build(&["y"]);
+    assert_eq!(kinds(&graph), ["linear"]);
+    assert_same(&graph, &[floats(&[1, 4, 5], &noise(20, 5)), floats(&[1, 1, 3], &noise(3, 6))]);
+    assert_same(&graph, &[floats(&[1, 1, 5], &noise(5, 5)), floats(&[1, 4, 3], &noise(12, 6))]);
+}
+
+#[test]
+fn a_product_that_others_read_keeps_its_own_step() {
+    let graph = linear_graph(2).node("Mul", &["biased", "eighth"], "y").build(&["y", "xw"]);
+    assert_eq!(kinds(&graph), ["linear", "element-wise", "element-wise"]);
+    assert_same(&graph, &[floats(&[1, 2, 5], &noise(10, 5)), floats(&[1, 2, 3], &noise(6, 6))]);
+}
+
+#[test]
+fn layer_norm_in_single_operations() {
+    let mean = |graph: Builder, x: &str, out: &str| {
+        graph.node_of("ReduceMean", &[x], &[(out, F)], &[("axes", ints(&[-1])), ("keepdims", Attribute::Int(1))])
+    };
+    let graph = Builder::default()
+        .input("x", F, &[3, 8])
+        .constant("two", &[], &[2.0])
+        .constant("epsilon", &[], &[1e-5])
+        .constant("gain", &[8], &noise(8, 1))
+        .constant("bias", &[8], &noise(8, 2));
+    let graph = mean(graph, "x", "mean").node("Sub", &["x", "mean"], "d").node("Pow", &["d", "two"], "squares");
+    let graph = mean(graph, "squares", "variance")
+        .node("Add", &["variance", "epsilon"], "sum")
+        .node("Sqrt", &["sum"], "deviation")
+        .node("Div", &["d", "deviation"], "normal")
+        .node("Mul", &["normal", "gain"], "scaled")
+        .node("Add", &["scaled", "bias"], "y")
+        .build(&["y"]);
+    assert_eq!(kinds(&graph), ["layer norm"]);
+    assert_same(&graph, &[floats(&[3, 8], &noise(24, 3))]);
+}
+
+#[test]
+fn two_convolutions_keep_channels_last_between_them() {
+    let conv = |graph: Builder, x: &str, w: &str, b: &str, stride: i64, out: &str| {
+        let attributes = [
+            ("strides", ints(&[stride])),
+            ("pads", ints(&[1, 1])),
+            ("dilations", ints(&[1])),
+            ("group", Attribute::Int(1)),
+        ];
+        graph.node_of("Conv", &[x, w, b], &[(out, F)], &attributes)
+    };
+    let graph = Builder::default()
+        .input("x", F, &[2, 4, 11])
+        .constant("w1", &[6, 4, 3], &noise(72, 1))
+        .constant("b1", &[6], &noise(6, 2))
+        .constant("w2", &[5, 6, 3], &noise(90, 3))
+        .constant("b2", &[5], &noise(5, 4));
+    let graph = with_gelu(conv(graph, "x", "w1", "b1", 1, "c1"), "c1", "g1");
+    let graph = conv(graph, "g1", "w2", "b2", 2, "c2")
+        .node_of("Transpose", &["c2"], &[("y", F)], &[("perm", ints(&[0, 2, 1]))])
+        .build(&["y"]);
+    assert_eq!(kinds(&graph), ["convolution", "convolution"]);
+    assert_same(&graph, &[floats(&[2, 4, 11], &noise(88, 5))]);
+}
+
+/// Attention as a decoder with a cache has it: a mask, the guard against NaN, keys that are also an output.
+fn attention_graph(queries: usize, keys: usize, guard: bool) -> Graph<'static> {
+    let swap = || ("perm", ints(&[0, 2, 1, 3]));
+    let graph = Builder::default()
+        .input("q", F, &[1, queries, 2, 8])
+        .input("k", F, &[1, 2, keys, 8])
+        .input("v", F, &[1, keys, 2, 8])
+        .input("mask", F, &[1, 1, queries, keys])
+        .constant("zero", &[1], &[0.0])
+        .constant("scale", &[], &[0.3])
+        .node_of("Transpose", &["q"], &[("qt", F)], &[swap()])
+        .node_of("Transpose", &["k"], &[("kt", F)], &[("perm", ints(&[0, 1, 3, 2]))])
+        .node_of("Transpose", &["v"], &[("vt", F)], &[swap()])
+        .node("MatMul", &["qt", "kt"], "raw")
+        .node("Mul", &["raw", "scale"], "scores")
+        .node("Add", &["scores", "mask"], "masked")
+        .node("Softmax", &["masked"], "p");
+    let graph = if guard {
+        graph
+            .node_of("IsNaN", &["p"], &[("nan", DataType::Bool)], &[])
+            .node("Where", &["nan", "zero", "p"], "guarded")
+            .node("MatMul", &["guarded", "vt"], "mixed")
+    } else {
+        graph.node("MatMul", &["p", "vt"], "mixed")
+    };
+    graph.node_of("Transpose", &["mixed"], &[("y", F)], &[swap()]).build(&["y"])
+}
+
+proptest! {
+    #[test]
+    fn attention_with_mask_and_guard(queries in 1usize..6, keys in 1usize..9, hidden: u32) {
+        let graph = attention_graph(queries, keys, true);
+        prop_assert_eq!(kinds(&graph), ["attention"]);
+        let count = queries * keys;
+        let mask: Vec<f32> =
+            (0..count).map(|at| if hidden >> (at % 32) & 1 == 1 { f32::NEG_INFINITY } else { 0.0 }).collect();
+        let (q, k, v) = (noise(queries * 16, 1), noise(keys * 16, 2), noise(keys * 16, 3));
+        assert_same(&graph, &[
+            floats(&[1, queries, 2, 8], &q),
+            floats(&[1, 2, keys, 8], &k),
+            floats(&[1, keys, 2, 8], &v),
+            floats(&[1, 1, queries, keys], &mask),
+        ]);
+    }
+}
+
+#[test]
+fn attention_without_a_guard() {
+    let graph = attention_graph(3, 5, false);
+    assert_eq!(kinds(&graph), ["attention"]);
+    let (q, k, v, mask) = (noise(48, 1), noise(80, 2), noise(80, 3), vec![0.0; 15]);
+    assert_same(
+        &graph,
+        &[
+            floats(&[1, 3, 2, 8], &q),
+            floats(&[1, 2, 5, 8], &k),
+            floats(&[1, 5, 2, 8], &v),
+            floats(&[1, 1, 3, 5], &mask),
+        ],
+    );
+}
+
+/// A product as `quantize_dynamic` writes it, with the real weights that it stands for.
+fn quantised_graph() -> (Graph<'static>, Vec<f32>) {
+    let stored: Vec<i8> = (0..12).map(|at| (at * 37 % 251) as i8).collect();
+    let (scales, zeros) = ([0.01f32, 0.02, 0.005], [3i8, -2, 0]);
+    let real = stored.iter().enumerate().map(|(at, w)| f32::from(*w - zeros[at % 3]) * scales[at % 3]).collect();
+    let graph = Builder::default()
+        .input("x", F, &[2, 4])
+        .bytes("w", DataType::I8, &[4, 3], bytemuck::cast_slice(&stored))
+        .bytes("wz", DataType::I8, &[3], bytemuck::cast_slice(&zeros))
+        .constant("ws", &[3], &scales)
+        .constant("b", &[3], &noise(3, 4))
+        .node_of("DynamicQuantizeLinear", &["x"], &[("xq", DataType::U8), ("xs", F), ("xz", DataType::U8)], &[])
+        .node_of("MatMulInteger", &["xq", "w", "xz", "wz"], &[("sums", DataType::I32)], &[])
+        .node_of("Cast", &["sums"], &[("real", F)], &[("to", Attribute::Int(1))])
+        .node("Mul", &["xs", "ws"], "scales")
+        .node("Mul", &["real", "scales"], "product")
+        .node("Add", &["product", "b"], "y")
+        .build(&["y"]);
+    (graph, real)
+}
+
+#[test]
+fn a_quantised_product_is_a_linear_layer_of_its_real_weights() {
+    let (graph, real) = quantised_graph();
+    assert_eq!(kinds(&graph), ["linear"]);
+    let plain = Builder::default()
+        .input("x", F, &[2, 4])
+        .constant("w", &[4, 3], &real)
+        .constant("b", &[3], &noise(3, 4))
+        .node("MatMul", &["x", "w"], "xw")
+        .node("Add", &["xw", "b"], "y")
+        .build(&["y"]);
+    let x = noise(8, 9);
+    let got = run(&fused(&graph, &exact()), &graph, &[floats(&[2, 4], &x)], 1 << 10).expect("a run");
+    let want = run(&unfused(&plain, &exact()), &plain, &[floats(&[2, 4], &x)], 1 << 10).expect("a run");
+    assert_close(&got[0].floats(), &want[0].floats());
+}
+
+#[test]
+fn int8_and_bf16_stay_near_f32() {
+    let graph = linear_graph(6).build(&["biased"]);
+    let (x, r) = (noise(30, 5), noise(18, 6));
+    let inputs = [floats(&[1, 6, 5], &x), floats(&[1, 6, 3], &r)];
+    let want = run(&fused(&graph, &exact()), &graph, &inputs, 1 << 10).expect("a run")[0].floats();
+    for (precision, bound) in [(Precision::Bf16, 0.02), (Precision::Int8, 0.05)] {
+        let options = Options { precision, ..Options::default() };
+        let got = run(&fused(&graph, &options), &graph, &inputs, 1 << 10).expect("a run")[0].floats();
+        let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst > 0.0 && worst < bound, "{precision}: {worst}");
+    }
+}

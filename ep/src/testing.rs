@@ -1,0 +1,189 @@
+//! For tests: graphs built by hand, and plans run on them outside ONNX Runtime.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use undertone_kernels::{Counters, Precision, Serial};
+
+use crate::{
+    graph::{Attribute, Constant, DataType, Dim, Graph, Node, Value, ValueId},
+    options::Options,
+    plan::{Input, Outputs, Plan, RunError, Shared},
+};
+
+/// Builds a graph node by node; values are named.
+#[derive(Default)]
+pub struct Builder {
+    graph: Graph<'static>,
+    names: HashMap<String, ValueId>,
+}
+
+impl Builder {
+    pub fn value(&mut self, name: &str) -> ValueId {
+        *self.names.entry(name.to_owned()).or_insert_with(|| {
+            self.graph.values.push(Value { name: name.to_owned(), ..Value::default() });
+            self.graph.values.len() - 1
+        })
+    }
+
+    fn typed(&mut self, name: &str, dtype: DataType, shape: Option<&[usize]>) -> ValueId {
+        let id = self.value(name);
+        self.graph.values[id].dtype = Some(dtype);
+        self.graph.values[id].shape = shape.map(|shape| shape.iter().map(|dim| Dim::Fixed(*dim)).collect());
+        id
+    }
+
+    pub fn input(mut self, name: &str, dtype: DataType, shape: &[usize]) -> Self {
+        let id = self.typed(name, dtype, Some(shape));
+        self.graph.inputs.push(id);
+        self
+    }
+
+    pub fn constant(mut self, name: &str, shape: &[usize], values: &[f32]) -> Self {
+        let id = self.typed(name, DataType::F32, Some(shape));
+        let bytes = Cow::Owned(bytemuck::cast_slice(values).to_vec());
+        self.graph.values[id].constant = Some(Constant { dtype: DataType::F32, shape: shape.to_vec(), bytes });
+        self
+    }
+
+    pub fn bytes(mut self, name: &str, dtype: DataType, shape: &[usize], bytes: &[u8]) -> Self {
+        let id = self.typed(name, dtype, Some(shape));
+        let bytes = Cow::Owned(bytes.to_vec());
+        self.graph.values[id].constant = Some(Constant { dtype, shape: shape.to_vec(), bytes });
+        self
+    }
+
+    pub fn integers(self, name: &str, values: &[i64]) -> Self {
+        self.bytes(name, DataType::I64, &[values.len()], bytemuck::cast_slice(values))
+    }
+
+    /// A node with one fp32 result of unknown shape.
+    pub fn node(self, op_type: &str, inputs: &[&str], output: &str) -> Self {
+        self.node_of(op_type, inputs, &[(output, DataType::F32)], &[])
+    }
+
+    pub fn node_of(
+        mut self,
+        op_type: &str,
+        inputs: &[&str],
+        outputs: &[(&str, DataType)],
+        attributes: &[(&str, Attribute<'static>)],
+    ) -> Self {
+        let inputs = inputs.iter().map(|name| (!name.is_empty()).then(|| self.value(name))).collect();
+        let outputs = outputs.iter().map(|(name, dtype)| Some(self.typed(name, *dtype, None))).collect();
+        self.graph.nodes.push(Node {
+            name: format!("{op_type}_{}", self.graph.nodes.len()),
+            op_type: op_type.to_owned(),
+            domain: String::new(),
+            since_version: 17,
+            inputs,
+            outputs,
+            attributes: attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        });
+        self
+    }
+
+    /// Declares a value's shape, as inference would.
+    pub fn shape(mut self, name: &str, shape: &[usize]) -> Self {
+        let id = self.value(name);
+        self.graph.values[id].shape = Some(shape.iter().map(|dim| Dim::Fixed(*dim)).collect());
+        self
+    }
+
+    pub fn build(mut self, outputs: &[&str]) -> Graph<'static> {
+        self.graph.outputs = outputs.iter().map(|name| self.names[*name]).collect();
+        self.graph
+    }
+}
+
+/// Values that look like activations: reproducible, of both signs, never all alike.
+pub fn noise(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state as f32 / u32::MAX as f32 - 0.5) * 2.0
+        })
+        .collect()
+}
+
+/// A result: its shape and its bytes.
+pub struct Made {
+    pub shape: Vec<usize>,
+    pub bytes: Vec<u8>,
+}
+
+impl Made {
+    pub fn floats(&self) -> Vec<f32> {
+        bytemuck::pod_collect_to_vec(&self.bytes)
+    }
+}
+
+/// Room that outputs are cut from, as ONNX Runtime's allocator would give it.
+struct Room<'io> {
+    free: Vec<Option<&'io mut [u8]>>,
+    shapes: Vec<(Vec<usize>, usize)>,
+    sizes: Vec<usize>,
+}
+
+impl<'io> Outputs<'io> for Room<'io> {
+    fn output(&mut self, index: usize, shape: &[usize]) -> Result<&'io mut [u8], RunError> {
+        let len = shape.iter().product::<usize>() * self.sizes[index];
+        self.shapes[index] = (shape.to_vec(), len);
+        let room = self.free[index].take().ok_or_else(|| RunError::Runtime("asked for twice".into()))?;
+        room.get_mut(..len).ok_or_else(|| RunError::Runtime("more than the test has room for".into()))
+    }
+}
+
+/// Runs a plan on the calling thread; `room` is the most bytes of an output.
+pub fn run(plan: &Plan, graph: &Graph<'_>, inputs: &[Input<'_>], room: usize) -> Result<Vec<Made>, RunError> {
+    // As words, so that the bytes are aligned as ONNX Runtime's are.
+    let mut buffers = vec![vec![0u64; room.div_ceil(8)]; graph.outputs.len()];
+    let mut outputs = Room {
+        free: buffers.iter_mut().map(|buffer| Some(bytemuck::cast_slice_mut(buffer))).collect(),
+        shapes: vec![(Vec::new(), 0); graph.outputs.len()],
+        sizes: graph.outputs.iter().map(|id| graph.values[*id].dtype.map_or(0, DataType::size)).collect(),
+    };
+    plan.run(inputs, &mut outputs, &Serial, &Counters::new())?;
+    let shapes = std::mem::take(&mut outputs.shapes);
+    drop(outputs);
+    Ok(shapes
+        .into_iter()
+        .zip(&buffers)
+        .map(|((shape, len), buffer)| Made { shape, bytes: bytemuck::cast_slice(buffer)[..len].to_vec() })
+        .collect())
+}
+
+/// An fp32 operand.
+pub fn floats<'a>(shape: &'a [usize], values: &'a [f32]) -> Input<'a> {
+    Input { dtype: DataType::F32, shape, bytes: bytemuck::cast_slice(values) }
+}
+
+/// An int64 operand.
+pub fn integers<'a>(shape: &'a [usize], values: &'a [i64]) -> Input<'a> {
+    Input { dtype: DataType::I64, shape, bytes: bytemuck::cast_slice(values) }
+}
+
+/// The plan of a graph without fusion: each node by itself, the obvious version.
+pub fn unfused(graph: &Graph<'_>, options: &Options) -> Plan {
+    Plan::from_program(graph, crate::lower::lower(graph), options, &Shared::default()).expect("a plan of single nodes")
+}
+
+/// The plan of a graph as the EP makes it.
+pub fn fused(graph: &Graph<'_>, options: &Options) -> Plan {
+    Plan::build(graph, options, &Shared::default()).expect("a plan")
+}
+
+/// fp32, so that fused and unfused agree up to rounding.
+pub fn exact() -> Options {
+    Options { precision: Precision::F32, ..Options::default() }
+}
+
+/// Fails unless both are equal up to fp32 rounding.
+pub fn assert_close(got: &[f32], want: &[f32]) {
+    assert_eq!(got.len(), want.len());
+    for (at, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= 2e-5 * want.abs().max(1.0), "at {at}: {got} instead of {want}");
+    }
+}
