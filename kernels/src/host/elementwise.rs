@@ -7,18 +7,20 @@ use std::cmp::Ordering;
 
 use super::{
     isa::Isa,
-    movement::{broadcast_strides, walk},
+    movement::{Strides, broadcast_strides, walk},
+    simd::{Simd, Task, dispatch},
+    split, vecmath,
 };
-use crate::{Context, DeviceKind, reference};
+use crate::{Context, DeviceKind};
 
 /// An fp32 function of one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unary {
     /// The error function; at most 1e-6 from the exact value.
     Erf,
-    /// Exact GELU, `x/2 · (1 + erf(x/√2))`.
+    /// Exact GELU, `x/2 · (1 + erf(x/√2))`; at most `1e-6 · max(1, |x|)` from the exact value.
     Gelu,
-    /// `eˣ`.
+    /// `eˣ`; at most 2 units in the last place from the exact value.
     Exp,
     /// Square root; NaN below 0.
     Sqrt,
@@ -85,23 +87,48 @@ pub enum Logic {
 ///
 /// # Panics
 /// If `x` and `out` differ in length.
-pub fn unary(_isa: Isa, context: &mut Context<'_>, op: Unary, x: &[f32], out: &mut [f32]) {
+pub fn unary(isa: Isa, context: &mut Context<'_>, op: Unary, x: &[f32], out: &mut [f32]) {
     assert!(x.len() == out.len(), "{op:?}: {} values into {}", x.len(), out.len());
-    let map = |f: fn(f32) -> f32, out: &mut [f32]| out.iter_mut().zip(x).for_each(|(o, &v)| *o = f(v));
-    match op {
-        Unary::Erf => map(|v| reference::norm::erf(f64::from(v)) as f32, out),
-        Unary::Gelu => map(|v| reference::norm::gelu(f64::from(v)) as f32, out),
-        Unary::Exp => map(f32::exp, out),
-        Unary::Sqrt => map(f32::sqrt, out),
-        Unary::Neg => map(|v| -v, out),
-        Unary::Abs => map(f32::abs, out),
-        Unary::Tanh => map(f32::tanh, out),
-        Unary::Sigmoid => map(|v| 1.0 / (1.0 + (-v).exp()), out),
-        Unary::Relu => map(|v| if v < 0.0 { 0.0 } else { v }, out),
-        Unary::Reciprocal => map(f32::recip, out),
-        Unary::Log => map(f32::ln, out),
-    }
+    split::rows(context.pool, 1, out, &|range, out| dispatch(isa, Map { op, x: &x[range], out }));
     context.counters.executed(DeviceKind::Host);
+}
+
+struct Map<'a> {
+    op: Unary,
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Task for Map<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { op, x, out } = self;
+        let one = s.splat(1.0);
+        let minus = |v| s.mul(v, s.splat(-1.0));
+        match op {
+            Unary::Erf => map(s, x, out, |v| vecmath::erf(s, v)),
+            Unary::Gelu => map(s, x, out, |v| vecmath::gelu(s, v)),
+            Unary::Exp => map(s, x, out, |v| vecmath::exp(s, v)),
+            Unary::Sqrt => map(s, x, out, |v| s.sqrt(v)),
+            Unary::Neg => map(s, x, out, minus),
+            Unary::Abs => map(s, x, out, |v| s.abs(v)),
+            Unary::Sigmoid => map(s, x, out, |v| s.div(one, s.add(one, vecmath::exp(s, minus(v))))),
+            Unary::Relu => map(s, x, out, |v| s.max(s.splat(0.0), v)),
+            Unary::Reciprocal => map(s, x, out, |v| s.div(one, v)),
+            // Whisper has neither: the standard library's are exact enough, and fast enough.
+            Unary::Tanh => out.iter_mut().zip(x).for_each(|(o, v)| *o = v.tanh()),
+            Unary::Log => out.iter_mut().zip(x).for_each(|(o, v)| *o = v.ln()),
+        }
+    }
+}
+
+#[inline(always)]
+fn map<S: Simd>(s: S, x: &[f32], out: &mut [f32], f: impl Fn(S::F) -> S::F) {
+    for (v, out) in x.chunks(S::LANES).zip(out.chunks_mut(S::LANES)) {
+        s.store_slice(out, f(s.load_slice(v, 1.0)));
+    }
 }
 
 /// `out = f(a, b)` with `a` and `b` broadcast to `out_shape`.
@@ -150,7 +177,7 @@ fn check_lengths(operands: &[(usize, &[usize])]) {
 /// If a shape does not broadcast to `out_shape`, or a slice's length is not its shape's.
 #[allow(clippy::too_many_arguments, reason = "three tensors, each with its shape")]
 pub fn binary_f32(
-    _isa: Isa,
+    isa: Isa,
     context: &mut Context<'_>,
     op: Binary,
     a: &[f32],
@@ -160,16 +187,113 @@ pub fn binary_f32(
     out_shape: &[usize],
     out: &mut [f32],
 ) {
-    match op {
-        Binary::Add => zip(a, a_shape, b, b_shape, out_shape, out, |a, b| a + b),
-        Binary::Sub => zip(a, a_shape, b, b_shape, out_shape, out, |a, b| a - b),
-        Binary::Mul => zip(a, a_shape, b, b_shape, out_shape, out, |a, b| a * b),
-        Binary::Div => zip(a, a_shape, b, b_shape, out_shape, out, |a, b| a / b),
-        Binary::Min => zip(a, a_shape, b, b_shape, out_shape, out, |a, b| if a < b || a.is_nan() { a } else { b }),
-        Binary::Max => zip(a, a_shape, b, b_shape, out_shape, out, |a, b| if a > b || a.is_nan() { a } else { b }),
-        Binary::Pow => zip(a, a_shape, b, b_shape, out_shape, out, f32::powf),
+    check_lengths(&[(a.len(), a_shape), (b.len(), b_shape), (out.len(), out_shape)]);
+    if a_shape == out_shape && (b_shape == out_shape || b.len() == 1) {
+        // Element by element: any cut will do.
+        split::rows(context.pool, 1, out, &|range, out| {
+            let b = if b.len() == 1 { b } else { &b[range.clone()] };
+            dispatch(isa, Zip { op, runs: Runs { a: &a[range], b }, out });
+        });
+    } else {
+        let strides = [broadcast_strides(a_shape, out_shape), broadcast_strides(b_shape, out_shape)];
+        dispatch(isa, Zip { op, runs: Walk { a, b, out_shape, strides: &strides }, out });
     }
     context.counters.executed(DeviceKind::Host);
+}
+
+/// How a binary operator's operands lie beside its output.
+trait Pairs {
+    /// Applies a function to each pair: to vectors of pairs where both lie dense, or one does not move.
+    fn zip<S: Simd>(&self, s: S, out: &mut [f32], f: impl Fn(S::F, S::F) -> S::F);
+}
+
+/// `a` dense, `b` dense or a single value.
+struct Runs<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl Pairs for Runs<'_> {
+    #[inline(always)]
+    fn zip<S: Simd>(&self, s: S, out: &mut [f32], f: impl Fn(S::F, S::F) -> S::F) {
+        let steps = [1, isize::from(self.b.len() > 1 || out.len() == 1)];
+        zip_vectors(s, self.a, self.b, steps, out, f);
+    }
+}
+
+/// Both broadcast.
+struct Walk<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    out_shape: &'a [usize],
+    strides: &'a [Strides; 2],
+}
+
+impl Pairs for Walk<'_> {
+    #[inline(always)]
+    fn zip<S: Simd>(&self, s: S, out: &mut [f32], f: impl Fn(S::F, S::F) -> S::F) {
+        walk(self.out_shape, self.strides, [0, 0], |[a, b], range, steps| {
+            zip_vectors(s, &self.a[a as usize..], &self.b[b as usize..], steps, &mut out[range], &f);
+        });
+    }
+}
+
+/// One run: an operand whose step is 0 stays at its first value.
+#[inline(always)]
+fn zip_vectors<S: Simd>(
+    s: S,
+    a: &[f32],
+    b: &[f32],
+    steps: [isize; 2],
+    out: &mut [f32],
+    f: impl Fn(S::F, S::F) -> S::F,
+) {
+    let n = out.len();
+    let out = out.chunks_mut(S::LANES);
+    let load = |v: &[f32]| s.load_slice(v, 1.0);
+    match steps {
+        [1, 1] => {
+            let pairs = a[..n].chunks(S::LANES).zip(b[..n].chunks(S::LANES));
+            out.zip(pairs).for_each(|(out, (a, b))| s.store_slice(out, f(load(a), load(b))));
+        }
+        [1, _] => {
+            let b = s.splat(b[0]);
+            out.zip(a[..n].chunks(S::LANES)).for_each(|(out, a)| s.store_slice(out, f(load(a), b)));
+        }
+        [_, 1] => {
+            let a = s.splat(a[0]);
+            out.zip(b[..n].chunks(S::LANES)).for_each(|(out, b)| s.store_slice(out, f(a, load(b))));
+        }
+        _ => {
+            let value = f(s.splat(a[0]), s.splat(b[0]));
+            out.for_each(|out| s.store_slice(out, value));
+        }
+    }
+}
+
+struct Zip<'a, P> {
+    op: Binary,
+    runs: P,
+    out: &'a mut [f32],
+}
+
+impl<P: Pairs> Task for Zip<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { op, runs, out } = self;
+        match op {
+            Binary::Add => runs.zip(s, out, |a, b| s.add(a, b)),
+            Binary::Sub => runs.zip(s, out, |a, b| s.sub(a, b)),
+            Binary::Mul => runs.zip(s, out, |a, b| s.mul(a, b)),
+            Binary::Div => runs.zip(s, out, |a, b| s.div(a, b)),
+            // The vectors' minimum and maximum give `b` where either is NaN.
+            Binary::Min => runs.zip(s, out, |a, b| s.keep_nan(a, s.min(a, b))),
+            Binary::Max => runs.zip(s, out, |a, b| s.keep_nan(a, s.max(a, b))),
+            Binary::Pow => runs.zip(s, out, |a, b| s.each(a, b, f32::powf)),
+        }
+    }
 }
 
 /// Applies `op` to int64 tensors, broadcast to `out_shape`. Overflow wraps; division truncates toward zero, and **division by

@@ -11,6 +11,7 @@ pub mod attention;
 pub mod movement;
 pub mod norm;
 pub(crate) mod simd;
+pub(crate) mod split;
 pub(crate) mod vecmath;
 
 pub use isa::Isa;

@@ -156,6 +156,7 @@ impl<const N: usize> Nest<N> {
     }
 
     /// Calls `visit` with the operands' offsets for each combination of the axes' indices, last axis fastest.
+    #[inline(always)]
     fn each(&self, start: [isize; N], mut visit: impl FnMut([isize; N])) {
         if self.dims[..self.rank].contains(&0) {
             return;
@@ -187,7 +188,8 @@ impl<const N: usize> Nest<N> {
 }
 
 /// Walks a dense output of `shape` by its longest uniform runs. `visit` gets the operands' offsets at a run's start, the
-/// output's range, and the operands' strides inside the run.
+/// output's range, and the operands' strides inside the run. Inlined, so that `visit` is compiled for its caller's instructions.
+#[inline(always)]
 pub(crate) fn walk<const N: usize>(
     shape: &[usize],
     strides: &[Strides; N],

@@ -1,6 +1,10 @@
 //! Layer norm and soft-max over the last axis, in fp32.
 
-use super::isa::Isa;
+use super::{
+    isa::Isa,
+    simd::{Simd, Task, dispatch},
+    split, vecmath,
+};
 use crate::{Context, DeviceKind};
 
 /// `(x − mean) / √(variance + epsilon) · gain + bias` for each of `rows` rows of `width` values; mean and variance in two
@@ -10,7 +14,7 @@ use crate::{Context, DeviceKind};
 /// If a slice's length is not what `rows` and `width` ask.
 #[allow(clippy::too_many_arguments, reason = "an operator's operands")]
 pub fn layer_norm(
-    _isa: Isa,
+    isa: Isa,
     context: &mut Context<'_>,
     rows: usize,
     width: usize,
@@ -22,35 +26,119 @@ pub fn layer_norm(
 ) {
     assert!(x.len() == rows * width && out.len() == x.len(), "layer norm: lengths differ from {rows} x {width}");
     assert!(gain.len() == width && bias.is_none_or(|bias| bias.len() == width), "layer norm: gain or bias");
-    if width > 0 {
+    if !x.is_empty() {
+        split::rows(context.pool, width, out, &|rows, out| {
+            let x = &x[rows.start * width..rows.end * width];
+            dispatch(isa, LayerNorm { width, x, gain, bias, epsilon, out });
+        });
+    }
+    context.counters.executed(DeviceKind::Host);
+}
+
+struct LayerNorm<'a> {
+    width: usize,
+    x: &'a [f32],
+    gain: &'a [f32],
+    bias: Option<&'a [f32]>,
+    epsilon: f32,
+    out: &'a mut [f32],
+}
+
+impl Task for LayerNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { width, x, gain, bias, epsilon, out } = self;
         for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-            let mean = row.iter().sum::<f32>() / width as f32;
-            let variance = row.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / width as f32;
-            let factor = 1.0 / (variance + epsilon).sqrt();
-            for (i, (o, v)) in out.iter_mut().zip(row).enumerate() {
-                *o = (v - mean) * factor * gain[i] + bias.map_or(0.0, |bias| bias[i]);
+            let mean = total(s, row, 0.0, |v| v) / width as f32;
+            let means = s.splat(mean);
+            // Past the row's end lie means, which differ from the mean by nothing.
+            let squares = total(s, row, mean, |v| {
+                let difference = s.sub(v, means);
+                s.mul(difference, difference)
+            });
+            let variance = squares / width as f32;
+            let factor = s.splat(1.0 / (variance + epsilon).sqrt());
+            let normal = |v, gain| s.mul(s.mul(s.sub(v, means), factor), gain);
+            let values = row.chunks(S::LANES).zip(gain.chunks(S::LANES)).zip(out.chunks_mut(S::LANES));
+            match bias {
+                None => {
+                    for ((v, gain), out) in values {
+                        s.store_slice(out, normal(s.load_slice(v, 0.0), s.load_slice(gain, 0.0)));
+                    }
+                }
+                Some(bias) => {
+                    for (((v, gain), out), bias) in values.zip(bias.chunks(S::LANES)) {
+                        let scaled = normal(s.load_slice(v, 0.0), s.load_slice(gain, 0.0));
+                        s.store_slice(out, s.add(scaled, s.load_slice(bias, 0.0)));
+                    }
+                }
             }
         }
     }
-    context.counters.executed(DeviceKind::Host);
+}
+
+/// Sum of `f` over a row, lanes past its end being `fill`, in four independent sums.
+#[inline(always)]
+fn total<S: Simd>(s: S, row: &[f32], fill: f32, f: impl Fn(S::F) -> S::F) -> f32 {
+    let mut sums = [s.splat(0.0); 4];
+    let blocks = row.chunks_exact(4 * S::LANES);
+    let rest = blocks.remainder();
+    for block in blocks {
+        for (sum, v) in sums.iter_mut().zip(block.chunks_exact(S::LANES)) {
+            *sum = s.add(*sum, f(s.load_slice(v, 0.0)));
+        }
+    }
+    for (sum, v) in sums.iter_mut().zip(rest.chunks(S::LANES)) {
+        *sum = s.add(*sum, f(s.load_slice(v, fill)));
+    }
+    s.sum(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])))
 }
 
 /// `exp(x − max) / Σ exp(x − max)` for each of `rows` rows of `width` values. A row that is all `-inf` gives NaN, as in ONNX.
 ///
 /// # Panics
 /// If a slice's length is not `rows · width`.
-pub fn softmax(_isa: Isa, context: &mut Context<'_>, rows: usize, width: usize, x: &[f32], out: &mut [f32]) {
+pub fn softmax(isa: Isa, context: &mut Context<'_>, rows: usize, width: usize, x: &[f32], out: &mut [f32]) {
     assert!(x.len() == rows * width && out.len() == x.len(), "softmax: lengths differ from {rows} x {width}");
-    if width > 0 {
-        for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let mut sum = 0.0;
-            for (o, v) in out.iter_mut().zip(row) {
-                *o = (v - max).exp();
-                sum += *o;
-            }
-            out.iter_mut().for_each(|o| *o /= sum);
-        }
+    if !x.is_empty() {
+        split::rows(context.pool, width, out, &|rows, out| {
+            dispatch(isa, SoftMax { width, x: &x[rows.start * width..rows.end * width], out });
+        });
     }
     context.counters.executed(DeviceKind::Host);
+}
+
+struct SoftMax<'a> {
+    width: usize,
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Task for SoftMax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { width, x, out } = self;
+        for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            let mut largest = s.splat(f32::NEG_INFINITY);
+            for v in row.chunks(S::LANES) {
+                largest = s.max(s.load_slice(v, f32::NEG_INFINITY), largest);
+            }
+            let max = s.splat(s.largest(largest));
+            let mut sum = s.splat(0.0);
+            for (v, out) in row.chunks(S::LANES).zip(out.chunks_mut(S::LANES)) {
+                // In a row of nothing but -inf this is the exponential of NaN.
+                let p = vecmath::exp(s, s.sub(s.load_slice(v, f32::NEG_INFINITY), max));
+                s.store_slice(out, p);
+                sum = s.add(sum, p);
+            }
+            let factor = s.splat(1.0 / s.sum(sum));
+            for out in out.chunks_mut(S::LANES) {
+                s.store_slice(out, s.mul(s.load_slice(out, 0.0), factor));
+            }
+        }
+    }
 }

@@ -90,7 +90,7 @@ impl Operand for F32 {
     }
     #[inline(always)]
     fn dot<S: Simd>(s: S, sum: S::F, row: S::I, panel: S::I) -> S::F {
-        s.mul_add(s.from_bits(row), s.from_bits(panel), sum)
+        s.mul_add(s.bits_to_f(row), s.bits_to_f(panel), sum)
     }
     #[inline(always)]
     fn finish<S: Simd>(_: S, sum: S::F) -> S::F {

@@ -166,7 +166,7 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
         register_only!(_mm256_castps_si256(v))
     }
     #[inline(always)]
-    fn from_bits(self, v: __m256i) -> __m256 {
+    fn bits_to_f(self, v: __m256i) -> __m256 {
         register_only!(_mm256_castsi256_ps(v))
     }
     #[inline(always)]

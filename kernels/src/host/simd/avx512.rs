@@ -151,7 +151,7 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
         register_only!(_mm512_castps_si512(v))
     }
     #[inline(always)]
-    fn from_bits(self, v: __m512i) -> __m512 {
+    fn bits_to_f(self, v: __m512i) -> __m512 {
         register_only!(_mm512_castsi512_ps(v))
     }
     #[inline(always)]

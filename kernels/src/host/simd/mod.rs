@@ -96,7 +96,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The bits of fp32 lanes.
     fn bits(self, v: Self::F) -> Self::I;
     /// Bits as fp32 lanes.
-    fn from_bits(self, v: Self::I) -> Self::F;
+    fn bits_to_f(self, v: Self::I) -> Self::F;
     /// int32 to fp32.
     fn to_f(self, v: Self::I) -> Self::F;
     /// fp32 to the nearest int32, ties to even.
@@ -116,6 +116,25 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn dot_u8i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
     /// `sum + Σ a[i] · b[i]` over each lane's two bf16 values.
     fn dot_bf16(self, sum: Self::F, a: Self::I, b: Self::I) -> Self::F;
+
+    /// `a` where it is NaN, else `v`.
+    #[inline(always)]
+    fn keep_nan(self, a: Self::F, v: Self::F) -> Self::F {
+        self.each(a, v, |a, v| if a.is_nan() { a } else { v })
+    }
+
+    /// A function of two values, lane by lane, in plain Rust.
+    #[inline(always)]
+    fn each(self, a: Self::F, b: Self::F, f: impl Fn(f32, f32) -> f32) -> Self::F {
+        let (mut left, mut right) = ([0.0; MAX_LANES], [0.0; MAX_LANES]);
+        // SAFETY: no instruction set has more than `MAX_LANES` lanes.
+        unsafe {
+            self.store(left.as_mut_ptr(), a);
+            self.store(right.as_mut_ptr(), b);
+            left.iter_mut().zip(right).take(Self::LANES).for_each(|(a, b)| *a = f(*a, b));
+            self.load(left.as_ptr())
+        }
+    }
 
     /// The first values of `x`, at most `LANES`, the other lanes `fill`.
     #[inline(always)]

@@ -152,7 +152,7 @@ impl Simd for Neon {
         register_only!(vreinterpretq_s32_f32(v))
     }
     #[inline(always)]
-    fn from_bits(self, v: Self::I) -> Self::F {
+    fn bits_to_f(self, v: Self::I) -> Self::F {
         register_only!(vreinterpretq_f32_s32(v))
     }
     #[inline(always)]
@@ -205,9 +205,9 @@ impl Simd for Neon {
     }
     #[inline(always)]
     fn dot_bf16(self, sum: Self::F, a: Self::I, b: Self::I) -> Self::F {
-        let low = self.mul_add(self.from_bits(self.shl::<16>(a)), self.from_bits(self.shl::<16>(b)), sum);
+        let low = self.mul_add(self.bits_to_f(self.shl::<16>(a)), self.bits_to_f(self.shl::<16>(b)), sum);
         let mask = self.splat_i(-0x1_0000);
-        let high = |v| self.from_bits(self.and_i(v, mask));
+        let high = |v| self.bits_to_f(self.and_i(v, mask));
         self.mul_add(high(a), high(b), low)
     }
 }

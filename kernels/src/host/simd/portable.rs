@@ -149,7 +149,7 @@ impl Simd for Portable {
         map(v, |v| v.to_bits() as i32)
     }
     #[inline(always)]
-    fn from_bits(self, v: Self::I) -> Self::F {
+    fn bits_to_f(self, v: Self::I) -> Self::F {
         map(v, |v| f32::from_bits(v as u32))
     }
     #[inline(always)]
@@ -180,8 +180,8 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn dot_bf16(self, sum: Self::F, a: Self::I, b: Self::I) -> Self::F {
-        let low = self.mul_add(self.from_bits(self.shl::<16>(a)), self.from_bits(self.shl::<16>(b)), sum);
-        let high = |v| self.from_bits(self.and_i(v, [-0x1_0000; LANES]));
+        let low = self.mul_add(self.bits_to_f(self.shl::<16>(a)), self.bits_to_f(self.shl::<16>(b)), sum);
+        let high = |v| self.bits_to_f(self.and_i(v, [-0x1_0000; LANES]));
         self.mul_add(high(a), high(b), low)
     }
 }
