@@ -159,23 +159,26 @@ proptest! {
 fn compression_ratio_as_python_computes_it() {
     // len(s.encode()) / len(zlib.compress(s.encode()))
     assert_eq!(compression_ratio(""), 0.0);
-    let mut compared = 0;
+    let (mut compared, mut equal) = (0, 0);
     for name in ["greedy-short.json", "greedy-short-without-timestamps.json", "translate-short.json"] {
         let transcripts = json(&root().join("tests/vectors/transcripts").join(name));
         for result in transcripts["results"].as_array().unwrap() {
-            // The ratio is that of the window: here all segments are of one.
-            let text = result["text"].as_str().unwrap().trim();
-            for segment in result["segments"].as_array().unwrap() {
+            let segments = result["segments"].as_array().unwrap();
+            // The ratio is that of a window: only where there was one is its text the whole text.
+            if segments.iter().any(|segment| segment["seek"] != 0) {
+                continue;
+            }
+            let ratio = compression_ratio(result["text"].as_str().unwrap().trim());
+            for segment in segments {
                 let expected = segment["compression_ratio"].as_f64().unwrap() as f32;
-                let ratio = compression_ratio(text);
-                if (ratio - expected).abs() >= 1e-6 {
-                    println!("{text}: {ratio} {expected}");
-                }
+                assert!((ratio / expected - 1.0).abs() < 0.05, "{segment}: {ratio}");
+                equal += usize::from((ratio - expected).abs() < 1e-5);
                 compared += 1;
             }
         }
     }
-    assert!(compared >= 80);
+    println!("{equal} of {compared} equal");
+    assert!(compared >= 80 && equal * 20 >= compared * 19, "{equal} of {compared}");
     assert!(compression_ratio(&" The same again.".repeat(20)) > 2.4);
 }
 

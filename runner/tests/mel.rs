@@ -1,10 +1,12 @@
 //! Log-mel features against the reference implementations' (transformers, openai/whisper), against the definition written out
 //! slowly, and at the odd sizes.
 
+use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use undertone_runner::audio;
-use undertone_runner::mel::LogMel;
+use undertone_runner::mel::{FRAME, HOP, LogMel, WINDOW_FRAMES, WINDOW_SAMPLES};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -57,4 +59,163 @@ fn as_openai_computes_it() {
     let difference = largest_difference(&without_end(&features.data), &without_end(&expected));
     println!("{difference:e}");
     assert!(difference < 1e-4, "{difference}");
+}
+
+/// The definition, written out: samples followed by zeros up to `length`, reflected at both ends, the discrete Fourier
+/// transform as a sum, triangles over hertz. `[bins, count]` before the floor at the maximum, in f64.
+fn slow_log_power(samples: &[f32], length: usize, bins: usize, count: usize) -> Vec<f64> {
+    let at = |i: i64| -> f64 {
+        let last = length as i64 - 1;
+        let i = if i < 0 {
+            -i
+        } else if i > last {
+            2 * last - i
+        } else {
+            i
+        };
+        samples.get(i as usize).map_or(0.0, |sample| f64::from(*sample))
+    };
+    let mel = |hz: f64| if hz < 1000.0 { hz * 3.0 / 200.0 } else { 15.0 + (hz / 1000.0).ln() / (6.4f64.ln() / 27.0) };
+    let hertz =
+        |mel: f64| if mel < 15.0 { mel * 200.0 / 3.0 } else { 1000.0 * (6.4f64.ln() / 27.0 * (mel - 15.0)).exp() };
+    let edges: Vec<f64> = (0..bins + 2).map(|i| hertz(mel(8000.0) * i as f64 / (bins + 1) as f64)).collect();
+    let mut values = vec![0.0; bins * count];
+    for frame in 0..count {
+        let windowed: Vec<f64> = (0..FRAME)
+            .map(|n| (0.5 - 0.5 * (TAU * n as f64 / 400.0).cos()) * at((frame * HOP + n) as i64 - 200))
+            .collect();
+        let power: Vec<f64> = (0..=200)
+            .map(|k| {
+                let angle = |n: usize| TAU * (k * n % 400) as f64 / 400.0;
+                let real: f64 = windowed.iter().enumerate().map(|(n, x)| x * angle(n).cos()).sum();
+                let imaginary: f64 = windowed.iter().enumerate().map(|(n, x)| x * angle(n).sin()).sum();
+                real * real + imaginary * imaginary
+            })
+            .collect();
+        for bin in 0..bins {
+            let (low, centre, high) = (edges[bin], edges[bin + 1], edges[bin + 2]);
+            let energy: f64 = power
+                .iter()
+                .enumerate()
+                .map(|(k, power)| {
+                    let hz = 40.0 * k as f64;
+                    let up = (hz - low) / (centre - low);
+                    let down = (high - hz) / (high - centre);
+                    up.min(down).max(0.0) * 2.0 / (high - low) * power
+                })
+                .sum();
+            values[bin * count + frame] = energy.max(1e-10).log10();
+        }
+    }
+    values
+}
+
+fn slow_normalise(values: &[f64]) -> Vec<f32> {
+    let maximum = values.iter().copied().fold(-10.0, f64::max);
+    values.iter().map(|value| ((value.max(maximum - 8.0) + 4.0) / 4.0) as f32).collect()
+}
+
+/// Something with a pitch and something without.
+fn sound(count: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    (0..count)
+        .map(|i| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let noise = state as f32 / u32::MAX as f32 - 0.5;
+            0.4 * (i as f32 * 0.07).sin() + 0.05 * noise
+        })
+        .collect()
+}
+
+#[test]
+fn as_the_definition_says_at_every_odd_length() {
+    for count in [0usize, 1, 2, 159, 160, 161, 199, 200, 201, 399, 400, 401, 1_599, 3_333] {
+        let samples = sound(count);
+        for bins in [80, 128] {
+            let mel = LogMel::new(bins);
+            // Four frames after the end: the first of them still hear it.
+            let frames = count / HOP + 4;
+            let slow = slow_normalise(&slow_log_power(&samples, WINDOW_SAMPLES, bins, frames));
+            let features = mel.openai(&samples);
+            assert_eq!(
+                (features.bins, features.frames, features.data.len()),
+                (bins, count / HOP, bins * (count / HOP))
+            );
+            let heard = features.window_with_silence(0);
+            let first = |data: &[f32], stride: usize| -> Vec<f32> {
+                data.chunks(stride).flat_map(|line| line[..frames].to_vec()).collect()
+            };
+            let difference = largest_difference(&first(&heard, WINDOW_FRAMES), &slow);
+            assert!(difference < 1e-4, "{count} samples, {bins} bins: {difference}");
+            // And after those, silence: the same value to the end of the window.
+            let silence = heard[frames - 1];
+            assert!(heard[frames - 1..WINDOW_FRAMES].iter().all(|value| *value == silence));
+            // The other way of padding is the same here.
+            assert_eq!(mel.hugging_face(&samples).data, heard, "{count} samples, {bins} bins");
+        }
+    }
+}
+
+#[test]
+fn a_full_window_is_reflected_at_its_end() {
+    for count in [WINDOW_SAMPLES - 1, WINDOW_SAMPLES, WINDOW_SAMPLES + 12_345] {
+        let samples = sound(count);
+        let features = LogMel::new(80).hugging_face(&samples);
+        assert_eq!((features.frames, features.data.len()), (WINDOW_FRAMES, 80 * WINDOW_FRAMES));
+        // The last two frames, from the last samples only: a multiple of the hop keeps the frames in place.
+        let used = &samples[..count.min(WINDOW_SAMPLES)];
+        let from = WINDOW_SAMPLES - 10 * HOP;
+        let slow = slow_log_power(&used[from..], 10 * HOP, 80, 10);
+        let maximum = features.data.iter().copied().fold(f32::MIN, f32::max) * 4.0 - 4.0;
+        for bin in 0..80 {
+            for frame in 8..10 {
+                let expected = (slow[bin * 10 + frame].max(f64::from(maximum) - 8.0) + 4.0) / 4.0;
+                let value = features.data[bin * WINDOW_FRAMES + WINDOW_FRAMES - 10 + frame];
+                assert!((f64::from(value) - expected).abs() < 1e-4, "{count}: bin {bin}, frame {frame}");
+            }
+        }
+    }
+}
+
+#[test]
+fn windows_of_long_audio() {
+    let samples = sound(16_000 * 70 + 77);
+    let features = LogMel::new(80).openai(&samples);
+    assert_eq!(features.frames, 7_000);
+    for start in [0, 1, 2_999, 4_000, 4_001, 6_999, 7_000, 100_000] {
+        let window = features.window(start);
+        assert_eq!(window.len(), 80 * WINDOW_FRAMES);
+        for (bin, line) in window.chunks(WINDOW_FRAMES).enumerate() {
+            for (offset, value) in line.iter().enumerate() {
+                let at = start + offset;
+                let expected = if at < 7_000 { features.data[bin * 7_000 + at] } else { 0.0 };
+                assert_eq!(*value, expected, "window from {start}, bin {bin}, frame {at}");
+            }
+        }
+        // The two differ only after the audio's end.
+        let heard = features.window_with_silence(start);
+        let own = 7_000usize.saturating_sub(start).min(WINDOW_FRAMES);
+        for (a, b) in window.chunks(WINDOW_FRAMES).zip(heard.chunks(WINDOW_FRAMES)) {
+            assert_eq!(a[..own], b[..own]);
+        }
+    }
+    // A window that begins inside the audio's last echo continues as the one that begins before it.
+    let (early, late) = (features.window_with_silence(6_999), features.window_with_silence(7_001));
+    for (a, b) in early.chunks(WINDOW_FRAMES).zip(late.chunks(WINDOW_FRAMES)) {
+        assert_eq!(a[2..], b[..WINDOW_FRAMES - 2]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the samples are, the features are finite, no lower than the floor, and of the right size.
+    #[test]
+    fn any_samples_give_finite_features(samples in prop::collection::vec(any::<f32>(), 0..2_000), bins in 1usize..130) {
+        let features = LogMel::new(bins).openai(&samples);
+        prop_assert_eq!(features.data.len(), bins * (samples.len() / HOP));
+        let window = features.window_with_silence(0);
+        let maximum = window.iter().copied().fold(f32::MIN, f32::max);
+        prop_assert!(window.iter().all(|value| value.is_finite() && *value >= maximum - 2.0001 && *value >= -1.5));
+    }
 }

@@ -39,3 +39,154 @@ fn tokens_of_every_expected_segment_become_its_text() {
     }
     assert!(segments > 100, "{segments}");
 }
+
+#[test]
+fn ids_of_words_and_special_tokens() {
+    let tokenizer = Tokenizer::load(&model()).unwrap();
+    assert_eq!(tokenizer.encode(" the").unwrap(), [264]);
+    assert_eq!(tokenizer.encode(" The green lion").unwrap(), [440, 3092, 17226]);
+    assert_eq!(tokenizer.encode("").unwrap(), []);
+    let special = &tokenizer.special;
+    assert_eq!((special.eot, special.sot, special.translate, special.transcribe), (50257, 50258, 50358, 50359));
+    assert_eq!((special.startoflm, special.startofprev, special.nospeech), (Some(50360), 50361, 50362));
+    assert_eq!((special.notimestamps, special.first_timestamp, special.multilingual), (50363, 50364, true));
+    assert_eq!(special.languages.len(), 99);
+    assert_eq!(
+        (special.language("en"), special.language("de"), special.language("xx")),
+        (Some(50259), Some(50261), None)
+    );
+    assert_eq!((special.language_code(50265), special.language_code(50258)), (Some("fr"), None));
+    assert_eq!((special.timestamp(50364), special.timestamp(51864)), (Some(0.0), Some(30.0)));
+    assert_eq!((special.timestamp(50363), special.timestamp(51865)), (None, None));
+    assert!(special.is_text(50256) && !special.is_text(50257));
+}
+
+#[test]
+fn only_text_is_decoded_and_bytes_join_across_tokens() {
+    let tokenizer = Tokenizer::load(&model()).unwrap();
+    assert_eq!(tokenizer.decode(&[50258, 50259, 50359, 50364, 440, 50414, 3092, 50257]).unwrap(), " The green");
+    assert_eq!(tokenizer.decode(&[]).unwrap(), "");
+    // Beyond the vocabulary.
+    assert_eq!(tokenizer.decode(&[u32::MAX, 264]).unwrap(), " the");
+    let emoji = tokenizer.encode("\u{1F9A5}").unwrap();
+    assert!(emoji.len() > 1, "{emoji:?}");
+    assert_eq!(tokenizer.decode(&emoji).unwrap(), "\u{1F9A5}");
+    assert_eq!(tokenizer.decode(&emoji[..1]).unwrap(), "\u{FFFD}");
+}
+
+#[test]
+fn text_that_looks_like_a_special_token_is_text() {
+    let tokenizer = Tokenizer::load(&model()).unwrap();
+    for text in ["<|endoftext|>", "a <|startoftranscript|><|en|> b", "<|0.00|>"] {
+        let tokens = tokenizer.encode(text).unwrap();
+        assert!(tokens.iter().all(|token| tokenizer.special.is_text(*token)), "{tokens:?}");
+        assert_eq!(tokenizer.decode(&tokens).unwrap(), text);
+    }
+}
+
+/// A copy of the model's small files, changed.
+fn changed(change: impl FnOnce(&mut Value, &mut Value, &mut Value)) -> Result<Tokenizer, TokenizerError> {
+    let directory = tempfile::tempdir().unwrap();
+    let [mut tokenizer, mut config, mut generation] =
+        ["tokenizer.json", "config.json", "generation_config.json"].map(|name| json(&model().join(name)));
+    change(&mut tokenizer, &mut config, &mut generation);
+    for (name, value) in
+        [("tokenizer.json", tokenizer), ("config.json", config), ("generation_config.json", generation)]
+    {
+        if !value.is_null() {
+            std::fs::write(directory.path().join(name), value.to_string()).unwrap();
+        }
+    }
+    Tokenizer::load(directory.path())
+}
+
+fn error_of(change: impl FnOnce(&mut Value, &mut Value, &mut Value), named: &str) -> TokenizerError {
+    let error = changed(change).unwrap_err();
+    let line = error.to_string();
+    assert!(line.contains(named) && !line.contains('\n'), "{line}");
+    error
+}
+
+fn added(tokenizer: &mut Value) -> &mut Vec<Value> {
+    tokenizer["added_tokens"].as_array_mut().unwrap()
+}
+
+#[test]
+fn a_file_that_lost_its_first_merge() {
+    let error = error_of(
+        |tokenizer, _, _| drop(tokenizer["model"]["merges"].as_array_mut().unwrap().remove(0)),
+        "tokenizer.json",
+    );
+    assert!(error.to_string().contains("first merge"), "{error}");
+}
+
+#[test]
+fn missing_tokens_and_files() {
+    for name in ["<|startoftranscript|>", "<|transcribe|>", "<|startofprev|>", "<|notimestamps|>", "<|nospeech|>"] {
+        let error = error_of(|tokenizer, _, _| added(tokenizer).retain(|token| token["content"] != name), name);
+        assert!(matches!(error, TokenizerError::MissingToken { .. }), "{error:?}");
+    }
+    error_of(|tokenizer, _, _| *tokenizer = Value::Null, "tokenizer.json");
+    error_of(|_, config, _| *config = Value::Null, "config.json");
+    error_of(|tokenizer, _, _| *tokenizer = Value::from("text"), "tokenizer.json");
+    error_of(|tokenizer, _, _| tokenizer["model"]["vocab"] = serde_json::json!({"a": 0}), "tokenizer.json");
+}
+
+#[test]
+fn files_of_different_models() {
+    let error = error_of(|_, config, _| config["vocab_size"] = 51_864.into(), "config.json");
+    assert!(matches!(error, TokenizerError::Disagreement { .. }), "{error:?}");
+    error_of(|_, _, generation| generation["no_timestamps_token_id"] = 50_364.into(), "generation_config.json");
+    error_of(|_, _, generation| generation["lang_to_id"]["<|de|>"] = 50_262.into(), "<|de|>");
+}
+
+#[test]
+fn older_files() {
+    // Timestamps by number only, another name for no speech, no generation_config.json.
+    let expected = Tokenizer::load(&model()).unwrap().special;
+    let special = changed(|tokenizer, _, generation| {
+        added(tokenizer).retain(|token| token["id"].as_u64().unwrap() < 50_364);
+        let nospeech = added(tokenizer).iter_mut().find(|token| token["content"] == "<|nospeech|>").unwrap();
+        nospeech["content"] = "<|nocaptions|>".into();
+        *generation = Value::Null;
+    });
+    assert_eq!(special.unwrap().special, expected);
+}
+
+#[test]
+fn an_english_only_model() {
+    // All special tokens one lower, as in vocabularies without the 50257th text token; no languages are used.
+    let tokenizer = changed(|tokenizer, config, generation| {
+        let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+        let last = vocabulary.iter().find(|(_, id)| **id == 50_256).unwrap().0.clone();
+        vocabulary.remove(&last);
+        vocabulary.remove("<|endoftext|>");
+        let made =
+            |merge: &Value| merge.as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect::<String>();
+        tokenizer["model"]["merges"].as_array_mut().unwrap().retain(|merge| made(merge) != last);
+        for token in added(tokenizer) {
+            token["id"] = (token["id"].as_u64().unwrap() - 1).into();
+        }
+        config["vocab_size"] = 51_864.into();
+        *generation = serde_json::json!({"is_multilingual": false, "no_timestamps_token_id": 50_362});
+    })
+    .unwrap();
+    let special = &tokenizer.special;
+    assert_eq!((special.eot, special.sot, special.nospeech, special.first_timestamp), (50256, 50257, 50361, 50363));
+    assert!(!special.multilingual && special.languages.is_empty());
+    assert_eq!(tokenizer.encode(" the").unwrap(), [264]);
+}
+
+#[test]
+fn any_text_survives() {
+    let tokenizer = Tokenizer::load(&model()).unwrap();
+    let runner = &mut proptest::test_runner::TestRunner::default();
+    let texts = "(\\PC|[ \\n\\t']|[a-zäéñ你あ]| the| don't){0,40}";
+    runner
+        .run(&proptest::string::string_regex(texts).unwrap(), |text| {
+            let tokens = tokenizer.encode(&text).unwrap();
+            proptest::prop_assert_eq!(tokenizer.decode(&tokens).unwrap(), text);
+            Ok(())
+        })
+        .unwrap();
+}

@@ -3,6 +3,9 @@
 //! WAV, FLAC, MP3, OGG/Vorbis, M4A/AAC and ALAC through symphonia, any sampling rate and channel count; the channels are
 //! averaged, the rate is changed by a band-limited filter without a shift in time. Damaged input is an error that says at which
 //! second it broke: nothing is lost in silence. This is not a player: no volume, no channel choice, no partial reads.
+//!
+//! Times are those of the samples. One exception: the silence that an AAC encoder puts in front (1024 to 2112 samples of the
+//! source, 20 to 60 ms) stays, because symphonia does not read what M4A says about it.
 
 mod decode;
 mod error;

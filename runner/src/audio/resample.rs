@@ -9,10 +9,8 @@ use rubato::{Fft, FixedSync, Resampler as _};
 
 use super::SAMPLE_RATE;
 
-/// Frames in a piece that goes through the FFT, at the source rate.
-const CHUNK: usize = 4096;
-/// Of those pieces, about this many frames to one FFT: the longer, the steeper the filter at 8 kHz.
-const FFT_FRAMES: usize = 1024;
+/// About this many source frames go through one FFT: the longer, the steeper the filter at 8 kHz.
+const FFT_FRAMES: usize = 4096;
 
 /// A stream of mono samples on its way to 16 kHz.
 pub(super) struct Resampler {
@@ -36,13 +34,12 @@ impl Resampler {
         let fft = if rate == SAMPLE_RATE {
             None
         } else {
-            let sub_chunks = CHUNK / FFT_FRAMES;
-            let window = rubato::WindowFunction::BlackmanHarris2;
             let (from, to) = (rate as usize, SAMPLE_RATE as usize);
-            Some(
-                Fft::new_custom(from, to, CHUNK, sub_chunks, 1, window, FixedSync::Both)
-                    .map_err(|error| error.to_string())?,
-            )
+            let step = from / gcd(from, to);
+            // An even number of steps: the filter's middle then falls on a sample on both sides, and nothing shifts.
+            let steps = FFT_FRAMES.div_ceil(step).next_multiple_of(2);
+            let fft = Fft::new(from, to, steps * step, 1, FixedSync::Both).map_err(|error| error.to_string())?;
+            Some(fft)
         };
         let delay = fft.as_ref().map_or(0, |fft| fft.output_delay());
         let piece = vec![0.0; fft.as_ref().map_or(0, |fft| fft.output_frames_max())];
@@ -73,6 +70,8 @@ impl Resampler {
         let chunk = fft.input_frames_next();
         // Rounded to the nearest; no overflow below 2^63 / 16000 samples, which is a hundred years.
         let total = (self.taken * u64::from(SAMPLE_RATE) + u64::from(self.rate) / 2) / u64::from(self.rate);
+        // A single sample of a high rate is less than half a sample here, and still audio.
+        let total = total.max(u64::from(self.taken > 0));
         while self.given < total {
             self.pending.resize(self.pending.len().max(chunk), 0.0);
             self.process(0, chunk, total, out)?;
@@ -100,4 +99,8 @@ impl Resampler {
         self.given += kept.len() as u64;
         Ok(())
     }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
