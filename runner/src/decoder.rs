@@ -121,7 +121,13 @@ impl OrtModel {
 
     /// Runs the decoder on `tokens`; with [`Step::WithPast`] they follow the cached ones.
     /// Writes the logits after each position of `rows` (or of the only one that the graph returns) into `out`.
-    fn decode(&mut self, step: Step, tokens: &[u32], rows: &[usize], out: &mut [&mut Vec<f32>]) -> Result<(), RunError> {
+    fn decode(
+        &mut self,
+        step: Step,
+        tokens: &[u32],
+        rows: &[usize],
+        out: &mut [&mut Vec<f32>],
+    ) -> Result<(), RunError> {
         let (graph, merged) = match &mut self.graphs {
             Graphs::Split { first, .. } if step == Step::First => (first, false),
             Graphs::Split { with_past, .. } => (with_past, false),
@@ -282,7 +288,8 @@ fn read_logits(
             let range = row * vocabulary..(row + 1) * vocabulary;
             if length == returned * vocabulary && range.end <= length { Ok(range) } else { Err(length) }
         };
-        let wrong = |length| format!("its logits have {length} values, not a multiple of the vocabulary's {vocabulary}");
+        let wrong =
+            |length| format!("its logits have {length} values, not a multiple of the vocabulary's {vocabulary}");
         if half {
             let (_, data) = logits.try_extract_tensor::<f16>().map_err(words)?;
             out.extend(data[range(data.len()).map_err(wrong)?].iter().map(|x| x.to_f32()));

@@ -73,7 +73,9 @@ pub enum EngineError {
         device: Device,
     },
     /// The execution provider took nothing.
-    #[error("device '{device}' was asked for, but the execution provider took no node of '{graph}'; 'undertone partition' says why")]
+    #[error(
+        "device '{device}' was asked for, but the execution provider took no node of '{graph}'; 'undertone partition' says why"
+    )]
     NothingClaimed {
         /// The device asked for.
         device: Device,
@@ -268,7 +270,8 @@ impl Engine {
 
     fn session(&self, graph: &Path) -> Result<Session, EngineError> {
         let device = self.options.device;
-        let refused = |e: ort::Error| EngineError::Graph { graph: graph.to_owned(), device, reason: one_line(e.message()) };
+        let refused =
+            |e: ort::Error| EngineError::Graph { graph: graph.to_owned(), device, reason: one_line(e.message()) };
         // Providers are always named: `ort` sets an automatic policy, which could give `cpu` to a registered provider.
         let name = if self.ep.is_some() { EP_NAME } else { CPU_EP_NAME };
         let all: Vec<_> = self.environment.devices().filter(|d| d.ep().is_ok_and(|ep| ep == name)).collect();

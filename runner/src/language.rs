@@ -19,9 +19,8 @@ pub struct Detected {
 pub fn detect(logits: &[f32], languages: &BTreeMap<String, u32>) -> Option<Detected> {
     let of = |token: u32| logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
     let values: Vec<f32> = languages.values().map(|&token| of(token)).collect();
-    let (index, (code, &token)) = languages.iter().enumerate().reduce(|best, next| {
-        if values[next.0] > values[best.0] { next } else { best }
-    })?;
+    let (index, (code, &token)) =
+        languages.iter().enumerate().reduce(|best, next| if values[next.0] > values[best.0] { next } else { best })?;
     let probability = probability(&values, u32::try_from(index).ok()?);
     Some(Detected { code: code.clone(), token, probability })
 }

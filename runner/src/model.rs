@@ -13,8 +13,7 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
 /// Suffixes of stored precisions, in the order in which they are preferred; `""` is the export without suffix.
-pub const VARIANTS: [&str; 9] =
-    ["", "_fp16", "_quantized", "_int8", "_uint8", "_q4", "_q4f16", "_bnb4", "_q8"];
+pub const VARIANTS: [&str; 9] = ["", "_fp16", "_quantized", "_int8", "_uint8", "_q4", "_q4f16", "_bnb4", "_q8"];
 
 /// How the decoder is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +93,9 @@ pub enum ModelError {
         expected: String,
     },
     /// A Hugging Face repository cannot be fetched.
-    #[error("cannot fetch {missing} of the Hugging Face repository '{repository}': {reason}; give a directory with these files, or try again online")]
+    #[error(
+        "cannot fetch {missing} of the Hugging Face repository '{repository}': {reason}; give a directory with these files, or try again online"
+    )]
     Hub {
         /// The repository.
         repository: String,
@@ -336,7 +337,9 @@ fn read_config(directory: &Path) -> Result<ModelConfig, ModelError> {
         return Err(not_whisper(format!("model_type is '{}', not 'whisper'", raw.model_type.unwrap_or_default())));
     }
     let need = |value: Option<usize>, name: &str| match value {
-        Some(0) | None => Err(not_whisper(format!("{name} is missing or 0; this is not a whole Whisper configuration"))),
+        Some(0) | None => {
+            Err(not_whisper(format!("{name} is missing or 0; this is not a whole Whisper configuration")))
+        }
         Some(value) => Ok(value),
     };
     let generation_path = directory.join("generation_config.json");

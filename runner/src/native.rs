@@ -53,8 +53,7 @@ impl Counters {
     pub(crate) fn get(&self, name: &str) -> Option<u64> {
         let name = CString::new(name).ok()?;
         // SAFETY: the signature is the one that the execution provider documents; `open` saw the symbol.
-        let counter =
-            unsafe { self.library.get::<unsafe extern "C" fn(*const c_char) -> u64>(Self::SYMBOL) }.ok()?;
+        let counter = unsafe { self.library.get::<unsafe extern "C" fn(*const c_char) -> u64>(Self::SYMBOL) }.ok()?;
         // SAFETY: `name` is zero-terminated and lives until the call returns; the function only reads it.
         let value = unsafe { counter(name.as_ptr()) };
         (value != u64::MAX).then_some(value)

@@ -12,7 +12,7 @@ pub struct RunError {
 }
 
 /// An encoder and a decoder with a cache.
-pub trait SpeechModel {
+pub trait SpeechModel: Send {
     /// Encodes one window of log-mel features, `[bins, 3000]` row by row. Sequences started later attend to it.
     ///
     /// # Errors
