@@ -89,6 +89,8 @@ pub(crate) fn select(isa: Isa, precision: Precision) -> Kernel {
         Isa::Avx2Vnni => super::avx2::kernel_vnni(precision),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => super::avx2::kernel(precision),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => super::neon::kernel(precision),
         _ => super::portable::kernel(precision),
     }
 }

@@ -13,6 +13,8 @@ mod avx512;
 mod convert;
 mod gelu;
 pub(crate) mod kernel;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod portable;
 pub(crate) mod schedule;
