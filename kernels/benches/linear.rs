@@ -1,6 +1,6 @@
 //! How fast the linear layer is, and what share that is of what the instructions can do.
 //!
-//! `cargo bench -p undertone-kernels --bench linear [-- THREADS [ISA…]]` prints a table: medians over interleaved rounds, in
+//! `cargo bench -p undertone-kernels --bench linear [-- THREADS [ISA…] [PRECISION…]]` prints a table: medians over interleaved rounds, in
 //! billions of operations a second (a multiply-add is two), beside the peak of the instruction that does the products,
 //! measured in the same rounds on as many threads. The best round and its share of the best peak stand last: on a
 //! machine that others use too, they say more about the kernel. For one row (decoding) the limit is memory: GB/s of packed weights.
@@ -44,16 +44,21 @@ struct Layer {
 fn main() {
     let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
     let threads = words.next().and_then(|word| word.parse().ok()).unwrap_or(2);
-    let mut isas: Vec<Isa> = words.filter_map(|word| word.parse().ok()).collect();
+    let words: Vec<String> = words.collect();
+    let mut isas: Vec<Isa> = words.iter().filter_map(|word| word.parse().ok()).collect();
+    let mut precisions: Vec<Precision> = words.iter().filter_map(|word| word.parse().ok()).collect();
     if isas.is_empty() {
         isas.push(Isa::best());
+    }
+    if precisions.is_empty() {
+        precisions.extend([Precision::Int8, Precision::Bf16, Precision::F32]);
     }
     let mut layers: Vec<Layer> = Vec::new();
     for isa in isas {
         let device = HostDevice::with_isa(isa).expect("this CPU has the instruction set that was named");
-        for precision in [Precision::Int8, Precision::Bf16, Precision::F32] {
+        for precision in &precisions {
             for (rows, inputs, outputs, gelu) in SHAPES {
-                layers.push(layer(&device, precision, rows, inputs, outputs, gelu));
+                layers.push(layer(&device, *precision, rows, inputs, outputs, gelu));
             }
         }
     }
