@@ -4,7 +4,7 @@
 //! of the next, never through a vector of the runner's. Those of the cross-attention are made once for a window's
 //! sequence, by the first step, and kept. Rules, search and text are not here.
 
-use crate::engine::{Engine, EngineError, OpenGraph, one_line};
+use crate::engine::{Engine, EngineError, OpenGraph, words};
 use crate::model::{DecoderFiles, Model, ModelConfig, ModelError};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 use half::f16;
@@ -134,7 +134,7 @@ impl OrtModel {
             Graphs::Merged(graph) => (graph, true),
         };
         let stage = || format!("decoder '{}'", graph.path.display());
-        let failed = |e: ort::Error| RunError { stage: stage(), reason: one_line(e.message()) };
+        let failed = |e: ort::Error| RunError { stage: stage(), reason: words(&e) };
         let wrong = |reason: String| RunError { stage: stage(), reason };
         let hidden = self.hidden.as_ref().ok_or_else(|| wrong("no window was encoded before".to_owned()))?;
         let ids: Vec<i64> = tokens.iter().map(|&t| i64::from(t)).collect();
@@ -176,7 +176,7 @@ impl OrtModel {
 impl SpeechModel for OrtModel {
     fn encode(&mut self, features: &[f32]) -> Result<(), RunError> {
         let path = self.encoder.path.display().to_string();
-        let failed = |e: ort::Error| RunError { stage: format!("encoder '{path}'"), reason: one_line(e.message()) };
+        let failed = |e: ort::Error| RunError { stage: format!("encoder '{path}'"), reason: words(&e) };
         self.hidden = None;
         for cached in &mut self.cache {
             cached.value = None;
@@ -221,7 +221,7 @@ impl OrtModel {
         };
         let logits = graph.session.outputs().iter().find(|o| o.name() == "logits");
         let positions = logits.and_then(|o| o.dtype().tensor_shape()).and_then(|s| s.get(1).copied());
-        positions != Some(1) && !logits.is_some_and(|o| symbol(o.dtype(), 1) == Some("1"))
+        positions != Some(1) && logits.is_none_or(|o| symbol(o.dtype(), 1) != Some("1"))
     }
 }
 
@@ -279,7 +279,7 @@ fn read_logits(
 ) -> Result<(), String> {
     let logits = outputs.get("logits").ok_or("it has no output logits")?;
     let half = logits.dtype().tensor_type() == Some(TensorElementType::Float16);
-    let words = |e: ort::Error| one_line(e.message());
+    let words = |e: ort::Error| words(&e);
     for (&row, out) in rows.iter().zip(out) {
         out.clear();
         let range = |length: usize| {

@@ -261,17 +261,16 @@ impl Engine {
     /// [`EngineError::Graph`] with ONNX Runtime's and the execution provider's words; [`EngineError::NoDevice`].
     pub fn open(&self, graph: &Path) -> Result<OpenGraph, EngineError> {
         let device = self.options.device;
-        let refused = |e: &str| EngineError::Graph { graph: graph.to_owned(), device, reason: one_line(e) };
+        let refused = |e: &ort::Error| EngineError::Graph { graph: graph.to_owned(), device, reason: words(e) };
         let session = self.session(graph)?;
-        let assigned = assigned_nodes(&session).map_err(|e| refused(e.message()))?;
+        let assigned = assigned_nodes(&session).map_err(|e| refused(&e))?;
         let nodes = |name: &str| assigned.iter().filter(|(ep, _)| ep == name).map(|(_, n)| n).sum();
         Ok(OpenGraph { session, path: graph.to_owned(), cpu_nodes: nodes(CPU_EP_NAME), ep_nodes: nodes(EP_NAME) })
     }
 
     fn session(&self, graph: &Path) -> Result<Session, EngineError> {
         let device = self.options.device;
-        let refused =
-            |e: ort::Error| EngineError::Graph { graph: graph.to_owned(), device, reason: one_line(e.message()) };
+        let refused = |e: ort::Error| EngineError::Graph { graph: graph.to_owned(), device, reason: words(&e) };
         // Providers are always named: `ort` sets an automatic policy, which could give `cpu` to a registered provider.
         let name = if self.ep.is_some() { EP_NAME } else { CPU_EP_NAME };
         let all: Vec<_> = self.environment.devices().filter(|d| d.ep().is_ok_and(|ep| ep == name)).collect();
@@ -349,12 +348,21 @@ fn register(environment: &Environment, path: &Path) -> Result<Counters, EngineEr
         return Err(EngineError::NoEp(path.to_owned()));
     }
     let bad = |reason: String| EngineError::BadEp { path: path.to_owned(), reason: one_line(&reason) };
-    environment.register_ep_library(REGISTRATION, path).map_err(|e| bad(e.to_string()))?;
+    environment.register_ep_library(REGISTRATION, path).map_err(|e| bad(words(&e)))?;
     Counters::open(path).map_err(bad)
 }
 
 pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// ONNX Runtime's words on one line, without the source lines and error codes that it puts before them.
+pub(crate) fn words(error: &ort::Error) -> String {
+    let text = one_line(error.message());
+    match text.rsplit_once("[ONNXRuntimeError] : ") {
+        Some((_, rest)) => rest.splitn(3, " : ").nth(2).unwrap_or(rest).to_owned(),
+        None => text,
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Models from Hugging Face: the files that the runner needs, fetched into Hugging Face's usual cache.
 //! What is in the cache is used without asking the network. Says nothing about what the files mean; `model` does.
 
+use crate::engine::one_line;
 use crate::model::{FOLDERS, Model, ModelError, VARIANTS, suffix};
 use hf_hub::Cache;
 use hf_hub::api::sync::{ApiBuilder, ApiError};
@@ -91,10 +92,6 @@ fn choose(listing: &[String], variant: Option<&str>) -> Option<Vec<String>> {
         }
     }
     None
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! and `run.fallback` of the result says why: show it as a warning. With every other device it is an error.
 
 pub mod audio;
+pub mod bench;
 pub mod decode;
 pub mod decoder;
 pub mod engine;
@@ -31,6 +32,7 @@ pub mod transcribe;
 
 mod hub;
 mod native;
+mod writer;
 
 pub use audio::Audio;
 pub use engine::{Engine, EngineError, EpDevice, OpenGraph};

@@ -41,7 +41,7 @@ pub fn cut(tokens: &[u32], first_timestamp: u32, seek: usize, frames: usize) -> 
     let mut cuts: Vec<usize> =
         (1..tokens.len()).filter(|&i| is_timestamp(&tokens[i - 1]) && is_timestamp(&tokens[i])).collect();
     if cuts.is_empty() {
-        let last = tokens.iter().copied().filter(is_timestamp).next_back().filter(|&t| t != first_timestamp);
+        let last = tokens.iter().copied().rfind(is_timestamp).filter(|&t| t != first_timestamp);
         let end = seek + last.map_or(frames, offset);
         return Cut { pieces: vec![Piece { start: seek, end, tokens: tokens.to_vec() }], advance: frames };
     }

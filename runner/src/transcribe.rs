@@ -12,12 +12,10 @@ use crate::language::detect;
 use crate::mel::{Features, LogMel, WINDOW_FRAMES};
 use crate::model::{Model, ModelConfig};
 use crate::options::{Device, EngineOptions, Task};
-use crate::result::{RunReport, Segment, Transcription};
-use crate::rules::{Rule, SuppressBlank, SuppressTokens, TimestampRules};
-use crate::seek::cut;
+use crate::result::{RunReport, Transcription};
 use crate::speech_model::{RunError, SpeechModel};
-use crate::text::compression_ratio;
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
+use crate::writer::Writer;
 use std::time::Instant;
 
 /// What follows the audio in its last window.
@@ -226,7 +224,7 @@ impl Transcriber {
         let features = self.mel.openai(&audio.samples);
         run.mel_ms = milliseconds(begun);
 
-        let mut writer = Writer::new(self, options, asked, audio.duration())?;
+        let mut writer = Writer::new(&self.tokenizer, &self.config, options, asked, audio.duration())?;
         let mut seek = 0;
         // The language of audio that is too short for a window is still asked for.
         if features.frames == 0 && writer.language.is_none() {
@@ -250,7 +248,7 @@ impl Transcriber {
             progress(Progress { done_seconds, total_seconds: audio.duration() });
         }
 
-        let text = self.tokenizer.decode(&writer.text_tokens())?;
+        let text = self.tokenizer.decode(writer.text_tokens())?;
         let counts = self.counts().since(&before);
         run.device = self.executed_by(&counts, run.fallback.is_some());
         run.precision = self.precision.clone();
@@ -384,147 +382,6 @@ impl Job<'_> {
     }
 }
 
-/// What has been written so far, and how it goes on.
-struct Writer {
-    options: TranscribeOptions,
-    rules: Vec<Box<dyn Rule>>,
-    language: Option<(String, u32)>,
-    /// Positions of the decoder.
-    positions: usize,
-    duration: f64,
-    first_timestamp: u32,
-    /// All tokens, the initial prompt's first.
-    tokens: Vec<u32>,
-    /// How many of `tokens` are the initial prompt.
-    initial: usize,
-    /// From where on `tokens` are the next window's prompt.
-    prompt_from: usize,
-    segments: Vec<Segment>,
-}
-
-impl Writer {
-    fn new(
-        transcriber: &Transcriber,
-        options: &TranscribeOptions,
-        language: Option<(String, u32)>,
-        duration: f64,
-    ) -> Result<Self, TranscribeError> {
-        let tokens = match options.initial_prompt.as_deref().map(str::trim).filter(|p| !p.is_empty()) {
-            Some(prompt) => transcriber.tokenizer.encode(&format!(" {prompt}"))?,
-            None => Vec::new(),
-        };
-        let special = &transcriber.tokenizer.special;
-        Ok(Self {
-            options: options.clone(),
-            rules: rules(special, &transcriber.config, options.without_timestamps),
-            language,
-            positions: transcriber.config.decoder_positions,
-            duration,
-            first_timestamp: special.first_timestamp,
-            initial: tokens.len(),
-            tokens,
-            prompt_from: 0,
-            segments: Vec::new(),
-        })
-    }
-
-    /// The next window's prompt and where start-of-transcript stands in it.
-    fn prompt(&self, special: &SpecialTokens, language: Option<u32>) -> (Vec<u32>, usize) {
-        let previous = &self.tokens[self.prompt_from..];
-        let most = (self.positions / 2).saturating_sub(1);
-        let previous = &previous[previous.len().saturating_sub(most)..];
-        let mut prompt = Vec::with_capacity(previous.len() + 5);
-        if !previous.is_empty() {
-            prompt.push(special.startofprev);
-            prompt.extend_from_slice(previous);
-        }
-        let sot = prompt.len();
-        prompt.push(special.sot);
-        if special.multilingual {
-            prompt.extend(language);
-            prompt.push(match self.options.task {
-                Task::Transcribe => special.transcribe,
-                Task::Translate => special.translate,
-            });
-        }
-        if self.options.without_timestamps {
-            prompt.push(special.notimestamps);
-        }
-        (prompt, sot)
-    }
-
-    /// Takes a window's tokens in; returns how many frames further the next window begins.
-    fn write(
-        &mut self,
-        tokenizer: &Tokenizer,
-        decoded: &Decoded,
-        seek: usize,
-        frames: usize,
-    ) -> Result<usize, TranscribeError> {
-        if self.is_silence(decoded) {
-            return Ok(frames);
-        }
-        let text = tokenizer.decode(&decoded.tokens)?;
-        let compression_ratio = compression_ratio(text.trim());
-        let cut = cut(&decoded.tokens, self.first_timestamp, seek, frames);
-        for piece in cut.pieces {
-            let (start, end) = (piece.start as f64 / 100.0, piece.end as f64 / 100.0);
-            let text = tokenizer.decode(&piece.tokens)?;
-            // Segments without length, without text, or after the audio's end are not kept.
-            if piece.start == piece.end || text.trim().is_empty() || start >= self.duration {
-                continue;
-            }
-            self.tokens.extend_from_slice(&piece.tokens);
-            self.segments.push(Segment {
-                id: self.segments.len(),
-                seek,
-                start,
-                end: end.min(self.duration),
-                text,
-                tokens: piece.tokens,
-                temperature: 0.0,
-                avg_logprob: decoded.avg_logprob as f32,
-                compression_ratio,
-                no_speech_prob: decoded.no_speech_prob as f32,
-            });
-        }
-        if !self.options.condition_on_previous_text {
-            self.prompt_from = self.tokens.len();
-        }
-        Ok(cut.advance)
-    }
-
-    fn is_silence(&self, decoded: &Decoded) -> bool {
-        let Some(threshold) = self.options.no_speech_threshold else { return false };
-        let sure = self.options.logprob_threshold.is_some_and(|least| decoded.avg_logprob > least);
-        decoded.no_speech_prob > threshold && !sure
-    }
-
-    fn text_tokens(&self) -> Vec<u32> {
-        self.tokens[self.initial..].to_vec()
-    }
-}
-
-/// The model's rules in Whisper's order.
-fn rules(special: &SpecialTokens, config: &ModelConfig, without_timestamps: bool) -> Vec<Box<dyn Rule>> {
-    let mut suppressed = config.suppress_tokens.clone();
-    let control = [special.transcribe, special.translate, special.sot, special.startofprev, special.nospeech];
-    suppressed.extend(control.into_iter().chain(special.startoflm));
-    let mut rules: Vec<Box<dyn Rule>> = vec![
-        Box::new(SuppressBlank { tokens: config.begin_suppress_tokens.clone() }),
-        Box::new(SuppressTokens { tokens: suppressed }),
-    ];
-    if !without_timestamps {
-        rules.push(Box::new(TimestampRules {
-            eot: special.eot,
-            notimestamps: special.notimestamps,
-            first: special.first_timestamp,
-            max_initial: config.max_initial_timestamp,
-        }));
-    }
-    rules
-}
-
 fn window(features: &Features, seek: usize, padding: Padding) -> Vec<f32> {
     match padding {
         Padding::Zero => features.window(seek),
@@ -535,3 +392,7 @@ fn window(features: &Features, seek: usize, padding: Padding) -> Vec<f32> {
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
+
+#[cfg(test)]
+#[path = "transcribe_tests.rs"]
+mod tests;

@@ -1,0 +1,240 @@
+//! The loop over windows, prompts, the no-speech rule and falling back, with a model that plays a script. No ONNX Runtime.
+
+use super::*;
+use crate::speech_model::StartLogits;
+use proptest::prelude::*;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+const T0: u32 = 50364;
+const EOT: u32 = 50257;
+/// " Hello" and " world".
+const HELLO: u32 = 2425;
+const WORLD: u32 = 1002;
+
+/// What a scripted model was asked.
+#[derive(Default)]
+struct Log {
+    windows: usize,
+    prompts: Vec<Vec<u32>>,
+}
+
+/// Writes the next of its texts for every window; German; fails where it is told to.
+struct Script {
+    texts: Vec<Vec<u32>>,
+    no_speech: f32,
+    fails_at_window: Option<usize>,
+    window: usize,
+    at: usize,
+    log: Arc<Mutex<Log>>,
+}
+
+impl Script {
+    fn new(texts: &[&[u32]]) -> Self {
+        let texts = texts.iter().map(|t| t.to_vec()).collect();
+        Self { texts, no_speech: 0.0, fails_at_window: None, window: 0, at: 0, log: Arc::default() }
+    }
+
+    fn next(&mut self) -> Vec<f32> {
+        let text = self.texts.get(self.window - 1).map_or(&[][..], |t| t);
+        let mut logits = vec![0.0; 51865];
+        logits[*text.get(self.at).unwrap_or(&EOT) as usize] = 30.0;
+        self.at += 1;
+        logits
+    }
+}
+
+impl SpeechModel for Script {
+    fn encode(&mut self, features: &[f32]) -> Result<(), RunError> {
+        assert_eq!(features.len(), 80 * WINDOW_FRAMES);
+        if self.fails_at_window == Some(self.window) {
+            return Err(RunError { stage: "encoder".to_owned(), reason: "the device is gone".to_owned() });
+        }
+        self.window += 1;
+        self.log.lock().unwrap().windows += 1;
+        Ok(())
+    }
+
+    fn start(&mut self, tokens: &[u32], sot: usize) -> Result<StartLogits, RunError> {
+        assert_eq!(tokens[sot], 50258);
+        self.log.lock().unwrap().prompts.push(tokens.to_vec());
+        self.at = 0;
+        let mut logits = vec![0.0; 51865];
+        logits[50261] = 20.0; // German
+        if self.no_speech > 0.5 {
+            logits[50362] = 40.0;
+        }
+        Ok(StartLogits { sot: logits, last: self.next() })
+    }
+
+    fn step(&mut self, _token: u32, logits: &mut Vec<f32>) -> Result<(), RunError> {
+        *logits = self.next();
+        Ok(())
+    }
+}
+
+fn reference() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/reference")
+}
+
+fn transcriber(script: Script) -> (Transcriber, Arc<Mutex<Log>>) {
+    static TOKENIZER: std::sync::OnceLock<Tokenizer> = std::sync::OnceLock::new();
+    let tokenizer = TOKENIZER.get_or_init(|| Tokenizer::load(&reference()).unwrap());
+    let model = Model::from_directory(&reference(), None).unwrap();
+    let log = script.log.clone();
+    (Transcriber::with_model(Box::new(script), tokenizer.clone(), model.config().clone()), log)
+}
+
+fn seconds(seconds: f64) -> Audio {
+    Audio::from_samples(vec![0.01; (seconds * 16_000.0) as usize])
+}
+
+fn german() -> TranscribeOptions {
+    TranscribeOptions { language: Some("de".to_owned()), ..TranscribeOptions::default() }
+}
+
+fn times(result: &Transcription) -> Vec<(f64, f64, &str)> {
+    result.segments.iter().map(|s| (s.start, s.end, s.text.as_str())).collect()
+}
+
+#[test]
+fn the_language_is_detected_once_and_then_prompted() {
+    let (mut transcriber, log) = transcriber(Script::new(&[&[T0, HELLO, T0 + 100], &[T0, WORLD, T0 + 50]]));
+    let result = transcriber.transcribe(&seconds(45.0), &TranscribeOptions::default(), &mut |_| {}).unwrap();
+    assert_eq!(result.language, "de");
+    assert_eq!(times(&result), [(0.0, 2.0, " Hello"), (30.0, 31.0, " world")]);
+    assert_eq!(result.text, " Hello world");
+    let prompts = &log.lock().unwrap().prompts;
+    assert_eq!(prompts[0], [50258]);
+    assert_eq!(prompts[1], [50258, 50261, 50359]);
+    assert_eq!(prompts[2], [50361, T0, HELLO, T0 + 100, 50258, 50261, 50359]);
+    assert_eq!(prompts.len(), 3);
+}
+
+#[test]
+fn unconditioned_windows_and_other_tasks_have_short_prompts() {
+    let (mut transcriber, log) = transcriber(Script::new(&[&[HELLO], &[WORLD]]));
+    let options = TranscribeOptions {
+        condition_on_previous_text: false,
+        without_timestamps: true,
+        task: Task::Translate,
+        initial_prompt: Some(" Hello ".to_owned()),
+        ..german()
+    };
+    let result = transcriber.transcribe(&seconds(31.0), &options, &mut |_| {}).unwrap();
+    assert_eq!((result.task.as_str(), result.text.as_str()), ("translate", " Hello world"));
+    assert_eq!(times(&result), [(0.0, 30.0, " Hello"), (30.0, 31.0, " world")]);
+    let prompts = &log.lock().unwrap().prompts;
+    assert_eq!(prompts[0], [50361, HELLO, 50258, 50261, 50358, 50363]);
+    assert_eq!(prompts[1], [50258, 50261, 50358, 50363]);
+}
+
+#[test]
+fn long_prompts_keep_their_end() {
+    let many: Vec<u32> = [T0].into_iter().chain(std::iter::repeat_n(HELLO, 222)).chain([T0 + 1400]).collect();
+    let (mut transcriber, log) = transcriber(Script::new(&[&many, &many, &many]));
+    transcriber.transcribe(&seconds(90.0), &german(), &mut |_| {}).unwrap();
+    let prompts = &log.lock().unwrap().prompts;
+    assert_eq!(prompts[2].len(), 1 + 223 + 3);
+    assert_eq!(prompts[2][..2], [50361, HELLO], "the oldest token is left out");
+}
+
+#[test]
+fn silence_is_skipped_only_when_the_text_is_doubtful_too() {
+    let run = |no_speech, options: &TranscribeOptions| {
+        let script = Script { no_speech, ..Script::new(&[&[T0, HELLO, T0 + 100]]) };
+        transcriber(script).0.transcribe(&seconds(10.0), options, &mut |_| {}).unwrap().segments.len()
+    };
+    let never_sure = TranscribeOptions { logprob_threshold: None, ..german() };
+    let never_silent = TranscribeOptions { no_speech_threshold: None, ..never_sure.clone() };
+    assert_eq!(run(0.9, &german()), 1, "the script is sure of its text");
+    assert_eq!(run(0.9, &never_sure), 0);
+    assert_eq!(run(0.0, &never_sure), 1);
+    assert_eq!(run(0.9, &never_silent), 1);
+}
+
+#[test]
+fn nothing_is_said_after_the_end_of_the_audio() {
+    // The first segment reaches beyond the audio's 2.505 s, the second begins after it.
+    let text = [T0, HELLO, T0 + 200, T0 + 200, WORLD, T0 + 300];
+    let result = transcriber(Script::new(&[&text])).0.transcribe(&seconds(2.505), &german(), &mut |_| {}).unwrap();
+    assert_eq!(times(&result), [(0.0, 2.505, " Hello")]);
+    assert_eq!(result.text, " Hello");
+}
+
+#[test]
+fn audio_shorter_than_a_frame_has_no_text() {
+    for samples in [0, 1, 159] {
+        let (mut transcriber, log) = transcriber(Script::new(&[&[T0, HELLO, T0 + 1]]));
+        let audio = Audio::from_samples(vec![0.1; samples]);
+        let result = transcriber.transcribe(&audio, &TranscribeOptions::default(), &mut |_| {}).unwrap();
+        assert_eq!((result.text.as_str(), result.segments.len(), result.language.as_str()), ("", 0, "de"));
+        assert_eq!(log.lock().unwrap().windows, 1);
+    }
+}
+
+#[test]
+fn progress_reaches_the_end() {
+    let mut seen = Vec::new();
+    let (mut transcriber, _) =
+        transcriber(Script::new(&[&[T0, HELLO, T0 + 100, T0 + 100, WORLD], &[T0, WORLD, T0 + 9]]));
+    transcriber.transcribe(&seconds(20.0), &german(), &mut |p| seen.push((p.done_seconds, p.total_seconds))).unwrap();
+    assert_eq!(seen, [(2.0, 20.0), (20.0, 20.0)]);
+}
+
+#[test]
+fn a_failed_window_is_run_again_by_the_spare_and_so_are_those_after_it() {
+    let texts: [&[u32]; 3] = [&[T0, HELLO, T0 + 50], &[T0, HELLO, T0 + 60], &[T0, HELLO, T0 + 70]];
+    let (mut transcriber, broken) = transcriber(Script { fails_at_window: Some(1), ..Script::new(&texts) });
+    let spare = Script::new(&[&[T0, WORLD, T0 + 80], &[T0, WORLD, T0 + 90]]);
+    let replacement = spare.log.clone();
+    let mut spare = Some(spare);
+    transcriber.device = Device::Auto;
+    transcriber.spare = Some(Box::new(move || Ok((Box::new(spare.take().unwrap()) as Box<dyn SpeechModel>, 7))));
+    transcriber.cpu_nodes = Some(3);
+    let result = transcriber.transcribe(&seconds(90.0), &german(), &mut |_| {}).unwrap();
+    assert_eq!(times(&result), [(0.0, 1.0, " Hello"), (30.0, 31.6, " world"), (60.0, 61.8, " world")]);
+    assert_eq!(result.run.fallback.as_deref(), Some("the encoder failed: the device is gone"));
+    assert_eq!(result.run.cpu_nodes, Some(10));
+    assert!(result.run.device.ends_with("then cpu"), "{}", result.run.device);
+    assert_eq!((broken.lock().unwrap().windows, replacement.lock().unwrap().windows), (1, 2));
+    // The window that was run again was prompted with the text before it.
+    assert!(replacement.lock().unwrap().prompts[0].contains(&HELLO));
+}
+
+#[test]
+fn without_a_spare_a_failure_is_an_error() {
+    let (mut transcriber, _) = transcriber(Script { fails_at_window: Some(0), ..Script::new(&[]) });
+    let error = transcriber.transcribe(&seconds(1.0), &german(), &mut |_| {}).unwrap_err();
+    assert_eq!(error.to_string(), "the encoder failed: the device is gone");
+}
+
+#[test]
+fn unknown_languages_are_errors_that_name_the_known() {
+    let (mut transcriber, _) = transcriber(Script::new(&[]));
+    let mut ask = |language: &str| {
+        let options = TranscribeOptions { language: Some(language.to_owned()), ..TranscribeOptions::default() };
+        transcriber.transcribe(&seconds(1.0), &options, &mut |_| {}).map_err(|e| e.to_string())
+    };
+    let error = ask("xx").unwrap_err();
+    assert!(error.starts_with("the model knows no language 'xx'") && error.contains(" de "), "{error}");
+    assert_eq!(ask("EN").unwrap().language, "en");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Whatever is written, the loop ends, and the segments are in the audio; their starts are in order.
+    #[test]
+    fn any_text_ends(
+        texts in proptest::collection::vec(proptest::collection::vec(prop_oneof![0u32..EOT, T0..T0 + 1501], 0..12), 0..6),
+        length in 0.0f64..75.0,
+    ) {
+        let texts: Vec<&[u32]> = texts.iter().map(|t| &t[..]).collect();
+        let audio = seconds(length);
+        let result = transcriber(Script::new(&texts)).0.transcribe(&audio, &german(), &mut |_| {}).unwrap();
+        prop_assert!(result.segments.iter().all(|s| s.start <= s.end && s.end <= audio.duration()));
+        prop_assert!(result.segments.iter().map(|s| s.start).is_sorted());
+        prop_assert!(result.segments.iter().enumerate().all(|(i, s)| s.id == i));
+    }
+}

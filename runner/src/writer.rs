@@ -1,0 +1,154 @@
+//! What has been written of an audio file so far: its segments, and the prompt that the next window gets.
+//! Decoding a window is `decode`'s, where it is cut is `seek`'s.
+
+use crate::decode::Decoded;
+use crate::model::ModelConfig;
+use crate::options::Task;
+use crate::result::Segment;
+use crate::rules::{Rule, SuppressBlank, SuppressTokens, TimestampRules};
+use crate::seek::cut;
+use crate::text::compression_ratio;
+use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
+use crate::transcribe::TranscribeOptions;
+
+/// What has been written so far, and how it goes on.
+pub(crate) struct Writer {
+    options: TranscribeOptions,
+    pub(crate) rules: Vec<Box<dyn Rule>>,
+    pub(crate) language: Option<(String, u32)>,
+    /// Positions of the decoder.
+    pub(crate) positions: usize,
+    duration: f64,
+    first_timestamp: u32,
+    /// All tokens, the initial prompt's first.
+    tokens: Vec<u32>,
+    /// How many of `tokens` are the initial prompt.
+    initial: usize,
+    /// From where on `tokens` are the next window's prompt.
+    prompt_from: usize,
+    pub(crate) segments: Vec<Segment>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        tokenizer: &Tokenizer,
+        config: &ModelConfig,
+        options: &TranscribeOptions,
+        language: Option<(String, u32)>,
+        duration: f64,
+    ) -> Result<Self, TokenizerError> {
+        let tokens = match options.initial_prompt.as_deref().map(str::trim).filter(|p| !p.is_empty()) {
+            Some(prompt) => tokenizer.encode(&format!(" {prompt}"))?,
+            None => Vec::new(),
+        };
+        let special = &tokenizer.special;
+        Ok(Self {
+            options: options.clone(),
+            rules: rules(special, config, options.without_timestamps),
+            language,
+            positions: config.decoder_positions,
+            duration,
+            first_timestamp: special.first_timestamp,
+            initial: tokens.len(),
+            tokens,
+            prompt_from: 0,
+            segments: Vec::new(),
+        })
+    }
+
+    /// The next window's prompt and where start-of-transcript stands in it.
+    pub(crate) fn prompt(&self, special: &SpecialTokens, language: Option<u32>) -> (Vec<u32>, usize) {
+        let previous = &self.tokens[self.prompt_from..];
+        let most = (self.positions / 2).saturating_sub(1);
+        let previous = &previous[previous.len().saturating_sub(most)..];
+        let mut prompt = Vec::with_capacity(previous.len() + 5);
+        if !previous.is_empty() {
+            prompt.push(special.startofprev);
+            prompt.extend_from_slice(previous);
+        }
+        let sot = prompt.len();
+        prompt.push(special.sot);
+        if special.multilingual {
+            prompt.extend(language);
+            prompt.push(match self.options.task {
+                Task::Transcribe => special.transcribe,
+                Task::Translate => special.translate,
+            });
+        }
+        if self.options.without_timestamps {
+            prompt.push(special.notimestamps);
+        }
+        (prompt, sot)
+    }
+
+    /// Takes a window's tokens in; returns how many frames further the next window begins.
+    pub(crate) fn write(
+        &mut self,
+        tokenizer: &Tokenizer,
+        decoded: &Decoded,
+        seek: usize,
+        frames: usize,
+    ) -> Result<usize, TokenizerError> {
+        if self.is_silence(decoded) {
+            return Ok(frames);
+        }
+        let text = tokenizer.decode(&decoded.tokens)?;
+        let compression_ratio = compression_ratio(text.trim());
+        let cut = cut(&decoded.tokens, self.first_timestamp, seek, frames);
+        for piece in cut.pieces {
+            let (start, end) = (piece.start as f64 / 100.0, piece.end as f64 / 100.0);
+            let text = tokenizer.decode(&piece.tokens)?;
+            // Segments without length, without text, or after the audio's end are not kept.
+            if piece.start == piece.end || text.trim().is_empty() || start >= self.duration {
+                continue;
+            }
+            self.tokens.extend_from_slice(&piece.tokens);
+            self.segments.push(Segment {
+                id: self.segments.len(),
+                seek,
+                start,
+                end: end.min(self.duration),
+                text,
+                tokens: piece.tokens,
+                temperature: 0.0,
+                avg_logprob: decoded.avg_logprob as f32,
+                compression_ratio,
+                no_speech_prob: decoded.no_speech_prob as f32,
+            });
+        }
+        if !self.options.condition_on_previous_text {
+            self.prompt_from = self.tokens.len();
+        }
+        Ok(cut.advance)
+    }
+
+    fn is_silence(&self, decoded: &Decoded) -> bool {
+        let Some(threshold) = self.options.no_speech_threshold else { return false };
+        let sure = self.options.logprob_threshold.is_some_and(|least| decoded.avg_logprob > least);
+        decoded.no_speech_prob > threshold && !sure
+    }
+
+    pub(crate) fn text_tokens(&self) -> &[u32] {
+        &self.tokens[self.initial..]
+    }
+}
+
+/// The model's rules in Whisper's order.
+fn rules(special: &SpecialTokens, config: &ModelConfig, without_timestamps: bool) -> Vec<Box<dyn Rule>> {
+    let mut suppressed = config.suppress_tokens.clone();
+    let control = [special.transcribe, special.translate, special.sot, special.startofprev, special.nospeech];
+    suppressed.extend(control.into_iter().chain(special.startoflm));
+    let mut rules: Vec<Box<dyn Rule>> = vec![
+        Box::new(SuppressBlank { tokens: config.begin_suppress_tokens.clone() }),
+        Box::new(SuppressTokens { tokens: suppressed }),
+    ];
+    if !without_timestamps {
+        rules.push(Box::new(TimestampRules {
+            eot: special.eot,
+            notimestamps: special.notimestamps,
+            first: special.first_timestamp,
+            max_initial: config.max_initial_timestamp,
+        }));
+    }
+    rules
+}
