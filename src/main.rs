@@ -1,7 +1,7 @@
 //! The `undertone` command: reads the command line, hands it to one file per subcommand, and turns an error into one line
 //! on stderr and an exit code. The work itself is in the crate `undertone-runner`.
 
-// mod bench;
+mod bench;
 mod choices;
 mod describe;
 mod devices;
@@ -35,13 +35,14 @@ Examples:
   undertone transcribe speech.flac                          the text of a recording
   undertone transcribe -f srt -o subtitles a.mp3 b.m4a      one subtitle file for each
   ffmpeg -i film.mkv -f wav - | undertone transcribe -      any source, through a pipe
-  undertone transcribe --device cpu speech.flac             the reference: ONNX Runtime's own CPU provider
+  undertone transcribe --device cpu speech.flac             ONNX Runtime's own CPU provider alone
   undertone devices                                         what this machine offers
   undertone partition models/reference                      which part of a model runs where
 
 Exit codes:
   0  all is done
-  1  something failed; the lines that begin with `error:` say what and what to do. With several files, the others are done
+  1  something failed: lines that begin with `error:` say what, and what to do;
+     with several files, the others are done
   2  the command line was not understood";
 
 #[derive(Subcommand)]
@@ -49,7 +50,7 @@ enum Command {
     Transcribe(transcribe::Arguments),
     Partition(partition::Arguments),
     Devices(devices::Arguments),
-    // Bench(bench::Arguments),
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
         Command::Transcribe(arguments) => transcribe::run(&arguments),
         Command::Partition(arguments) => partition::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
-        // Command::Bench(arguments) => bench::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {
         Ok(code) => code,

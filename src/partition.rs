@@ -140,9 +140,11 @@ fn partition(options: &EngineOptions, name: String, path: PathBuf, report: PathB
     let open = Engine::new(&options)?.open(&path)?;
     let text = std::fs::read_to_string(&report)
         .with_context(|| format!("the execution provider wrote no report on {}", path.display()))?;
-    let report: Report = serde_json::from_str(&text).with_context(|| {
+    let mut report: Report = serde_json::from_str(&text).with_context(|| {
         format!("the report on {} is of another version of the execution provider: rebuild both", path.display())
     })?;
+    // ONNX Runtime shows the bodies of control flow first; a reader wants the graph around them first.
+    report.graphs.sort_by(|a, b| a.within.cmp(&b.within));
     let graph = GraphAnswer {
         name,
         path,
