@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Timestamps from 0.00 to 30.00 s.
 pub const TIMESTAMPS: u32 = 1501;
@@ -149,12 +149,14 @@ impl Tokenizer {
     pub fn load(directory: &Path) -> Result<Self, TokenizerError> {
         let path = directory.join("tokenizer.json");
         let invalid = |reason: String| TokenizerError::Invalid { path: path.clone(), what: "tokenizer", reason };
-        let mut json: Value = parse(&path, "tokenizer")?;
-        let added = json.get_mut("added_tokens").map(Value::take).unwrap_or(Value::Null);
+        let bytes = read(&path)?;
+        let mut parts: BTreeMap<&str, &RawValue> =
+            serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
+        let added = parts.remove("added_tokens").ok_or_else(|| invalid("it has no added_tokens".to_owned()))?;
         let added: Vec<AddedToken> =
-            serde_json::from_value(added).map_err(|error| invalid(format!("added_tokens: {error}")))?;
-        json["added_tokens"] = Value::Array(Vec::new());
-        let text: tokenizers::Tokenizer = serde_json::from_value(json).map_err(|error| invalid(error.to_string()))?;
+            serde_json::from_str(added.get()).map_err(|error| invalid(format!("added_tokens: {error}")))?;
+        let text = serde_json::to_vec(&parts).map_err(|error| invalid(error.to_string()))?;
+        let text = tokenizers::Tokenizer::from_bytes(text).map_err(|error| invalid(error.to_string()))?;
 
         let generation_path = directory.join("generation_config.json");
         let generation: GenerationConfig =
@@ -279,9 +281,12 @@ fn bare(token: &str) -> &str {
     token.strip_prefix("<|").and_then(|rest| rest.strip_suffix("|>")).unwrap_or(token)
 }
 
+fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
+    std::fs::read(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })
+}
+
 fn parse<T: serde::de::DeserializeOwned>(path: &Path, what: &'static str) -> Result<T, TokenizerError> {
-    let bytes = std::fs::read(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
-    serde_json::from_slice(&bytes).map_err(|error| TokenizerError::Invalid {
+    serde_json::from_slice(&read(path)?).map_err(|error| TokenizerError::Invalid {
         path: path.to_owned(),
         what,
         reason: error.to_string(),

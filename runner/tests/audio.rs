@@ -167,7 +167,7 @@ fn compressed_formats_give_the_same_sound_at_the_same_time() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// n samples in give round(n · 16000 / rate) out, with nothing before or after.
     #[test]

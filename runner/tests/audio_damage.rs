@@ -162,6 +162,18 @@ fn m4a_files_cut_short() {
 }
 
 #[test]
+fn ogg_and_mp3_files_cut_short() {
+    for file in ["tests/audio/000-en.ogg", "tests/audio/000-en.mp3"] {
+        let whole = bytes_of(file);
+        for percent in [40, 60, 80] {
+            let error = decode(&whole[..whole.len() * percent / 100]).unwrap_err();
+            assert!(matches!(error, AudioError::Truncated { .. }), "{file}, {percent} %: {error:?}");
+            check(&error, "some file");
+        }
+    }
+}
+
+#[test]
 fn an_mp3_file_cut_at_both_ends_plays() {
     // The packets at the start refer to those that were cut off: silence, no error.
     let whole = bytes_of("tests/audio/000-en-44100-stereo.mp3");
@@ -170,7 +182,7 @@ fn an_mp3_file_cut_at_both_ends_plays() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Anything may come, behind any format's first bytes.
     #[test]

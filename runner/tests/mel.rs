@@ -207,7 +207,7 @@ fn windows_of_long_audio() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever the samples are, the features are finite, no lower than the floor, and of the right size.
     #[test]

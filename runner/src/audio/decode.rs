@@ -21,8 +21,14 @@ use super::{Audio, AudioError, MAX_RATE, MAX_SECONDS, MIN_RATE, SAMPLE_RATE};
 /// different encoders.
 const LOSSY_TOLERANCE: u64 = 4608;
 
-/// Decodes all of `source`; `name` is what errors call it, `hint` a file extension.
-pub(super) fn decode(source: Box<dyn MediaSource>, name: &str, hint: Option<&str>) -> Result<Audio, AudioError> {
+/// Decodes all of `source`; `name` is what errors call it, `hint` a file extension. `cut` says that its end is known to be
+/// missing: what can be decoded then only tells where.
+pub(super) fn decode(
+    source: Box<dyn MediaSource>,
+    name: &str,
+    hint: Option<&str>,
+    cut: bool,
+) -> Result<Audio, AudioError> {
     let stream = MediaSourceStream::new(source, Default::default());
     let mut wanted = Hint::new();
     if let Some(extension) = hint {
@@ -30,7 +36,7 @@ pub(super) fn decode(source: Box<dyn MediaSource>, name: &str, hint: Option<&str
     }
     let mut reader = symphonia::default::get_probe()
         .probe(&wanted, stream, FormatOptions::default(), MetadataOptions::default())
-        .map_err(|error| at_opening(error, name))?;
+        .map_err(|error| at_opening(error, name, cut))?;
     let mut progress = Progress { name, ..Progress::default() };
     let mut track = Track::open(reader.as_ref(), name)?;
     loop {
@@ -45,6 +51,9 @@ pub(super) fn decode(source: Box<dyn MediaSource>, name: &str, hint: Option<&str
             }
             Err(error) => return Err(progress.broken(&track, error)),
         }
+    }
+    if cut {
+        return Err(progress.truncated(&track));
     }
     progress.end_of_track(&track)?;
     progress.finish()
@@ -242,11 +251,12 @@ fn resampling(name: &str, what: String) -> AudioError {
 }
 
 /// What an error before the first packet means.
-fn at_opening(error: Error, name: &str) -> AudioError {
+fn at_opening(error: Error, name: &str, cut: bool) -> AudioError {
     match error {
         Error::IoError(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
             AudioError::Read { name: name.to_owned(), source }
         }
+        _ if cut => AudioError::Truncated { name: name.to_owned(), at: 0.0, expected: None },
         _ => AudioError::NotAudio(name.to_owned()),
     }
 }

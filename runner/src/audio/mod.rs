@@ -9,6 +9,7 @@
 
 mod decode;
 mod error;
+mod ogg;
 mod resample;
 mod wav;
 
@@ -122,7 +123,9 @@ fn read_named(reader: impl Read, name: &str, hint: Option<&str>) -> Result<Audio
     decode_bytes(bytes, name, hint)
 }
 
-fn decode_source(source: impl MediaSource + 'static, name: &str, hint: Option<&str>) -> Result<Audio, AudioError> {
-    let source = wav::with_real_length(source).map_err(|source| AudioError::Read { name: name.to_owned(), source })?;
-    decode::decode(Box::new(source), name, hint)
+fn decode_source(mut source: impl MediaSource + 'static, name: &str, hint: Option<&str>) -> Result<Audio, AudioError> {
+    let unreadable = |source| AudioError::Read { name: name.to_owned(), source };
+    let cut = ogg::ends_within_page(&mut source).map_err(unreadable)?;
+    let source = wav::with_real_length(source).map_err(unreadable)?;
+    decode::decode(Box::new(source), name, hint, cut)
 }
