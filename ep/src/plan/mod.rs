@@ -11,6 +11,8 @@ mod prepare;
 pub(crate) mod shapes;
 mod shared;
 pub(crate) mod tensor;
+#[cfg(test)]
+mod tests;
 
 use crossbeam_queue::ArrayQueue;
 use undertone_kernels::{Context, Counters, Parallel};

@@ -77,6 +77,13 @@ impl Shared {
         get_or_make(&self.linears, key, make)
     }
 
+    /// Linear layers that some plan holds.
+    #[cfg(test)]
+    pub(super) fn packed_linears(&self) -> usize {
+        let linears = self.linears.lock().unwrap_or_else(PoisonError::into_inner);
+        linears.values().filter(|held| held.strong_count() > 0).count()
+    }
+
     /// The packed convolution of this key, or a new one.
     pub(super) fn convolution<E>(
         &self,

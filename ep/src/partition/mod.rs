@@ -1,5 +1,8 @@
 //! Which nodes to claim, in which groups, and for the others why not. Pure: a graph and options in, a partition out.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{

@@ -1,0 +1,113 @@
+//! Groups are disjoint, convex and whole, whatever the graph; and what is left out says why.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::partition;
+use crate::{
+    graph::{DataType, Graph, NodeId},
+    options::{Claim, Options},
+    testing::{Builder, noise},
+};
+
+/// A random graph: each node reads one or two earlier values; some nodes are of an operator that the EP does not know.
+fn random_graph(choices: &[(u8, u8, bool)]) -> Graph<'static> {
+    let mut graph = Builder::default().input("v0", DataType::F32, &[2, 2]);
+    for (at, (a, b, known)) in choices.iter().enumerate() {
+        let pick = |byte: u8| format!("v{}", usize::from(byte) % (at + 1));
+        let operator = if *known { "Add" } else { "FromAnotherWorld" };
+        graph = graph.node(operator, &[&pick(*a), &pick(*b)], &format!("v{}", at + 1));
+    }
+    graph.build(&[&format!("v{}", choices.len())])
+}
+
+/// Nodes that can be reached from `from`, itself left out.
+fn reachable(graph: &Graph<'_>, from: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+    let consumers = graph.consumers();
+    let mut seen = BTreeSet::new();
+    let mut open: Vec<NodeId> = from.iter().copied().collect();
+    while let Some(node) = open.pop() {
+        for output in graph.nodes[node].outputs.iter().flatten() {
+            open.extend(consumers[*output].iter().filter(|next| seen.insert(**next)));
+        }
+    }
+    seen
+}
+
+fn assert_convex(graph: &Graph<'_>, group: &[NodeId]) {
+    let group: BTreeSet<NodeId> = group.iter().copied().collect();
+    let left: BTreeSet<NodeId> = reachable(graph, &group).difference(&group).copied().collect();
+    let back: Vec<NodeId> = reachable(graph, &left).intersection(&group).copied().collect();
+    assert!(back.is_empty(), "a path leaves {group:?} and comes back to {back:?}");
+}
+
+proptest! {
+    #[test]
+    fn groups_are_disjoint_convex_and_whole(
+        choices in prop::collection::vec((any::<u8>(), any::<u8>(), prop::bool::weighted(0.8)), 1..40)
+    ) {
+        let graph = random_graph(&choices);
+        let partition = partition(&graph, &Options::default());
+        let mut claimed = BTreeSet::new();
+        for group in &partition.groups {
+            prop_assert!(!group.is_empty());
+            assert_convex(&graph, group);
+            for node in group {
+                prop_assert!(claimed.insert(*node), "node {node} is in two groups");
+            }
+        }
+        for (node, (_, _, known)) in choices.iter().enumerate() {
+            prop_assert_eq!(claimed.contains(&node), *known);
+        }
+        prop_assert_eq!(partition.report.claimed, claimed.len());
+        prop_assert_eq!(partition.report.unclaimed.len(), choices.len() - claimed.len());
+    }
+}
+
+#[test]
+fn a_graph_that_is_known_whole_is_one_group() {
+    let choices = [(0, 0, true), (1, 0, true), (0, 2, true), (9, 3, true)];
+    assert_eq!(partition(&random_graph(&choices), &Options::default()).groups, [[0, 1, 2, 3]]);
+}
+
+#[test]
+fn an_empty_graph_has_no_group() {
+    let graph = Builder::default().input("x", DataType::F32, &[1]).build(&["x"]);
+    let partition = partition(&graph, &Options::default());
+    assert!(partition.groups.is_empty());
+    assert_eq!((partition.report.nodes, partition.report.gflop_claimed), (0, 0.0));
+}
+
+#[test]
+fn an_unknown_operator_is_named() {
+    let partition = partition(&random_graph(&[(0, 0, false)]), &Options::default());
+    assert_eq!(partition.report.unclaimed[0].op_type, "FromAnotherWorld");
+    assert!(partition.report.unclaimed[0].reason.contains("FromAnotherWorld"), "{:?}", partition.report.unclaimed);
+}
+
+#[test]
+fn claim_matmul_takes_linear_layers_and_products_only() {
+    let graph = Builder::default()
+        .input("x", DataType::F32, &[3, 4])
+        .constant("w", &[4, 4], &noise(16, 1))
+        .node("MatMul", &["x", "w"], "a")
+        .node("Softmax", &["a"], "p")
+        .node("MatMul", &["p", "x"], "b")
+        .build(&["b"]);
+    let partition = partition(&graph, &Options { claim: Claim::MatMul, ..Options::default() });
+    assert_eq!(partition.groups, [[0], [2]]);
+    assert_eq!(partition.report.unclaimed.len(), 1);
+}
+
+#[test]
+fn the_work_of_a_product_is_two_operations_per_multiplication() {
+    let graph = Builder::default()
+        .input("x", DataType::F32, &[3, 4])
+        .constant("w", &[4, 5], &noise(20, 1))
+        .node("MatMul", &["x", "w"], "y")
+        .build(&["y"]);
+    let report = partition(&graph, &Options::default()).report;
+    assert_eq!(report.gflop_claimed, 2.0 * 3.0 * 4.0 * 5.0 / 1e9);
+    assert_eq!((report.fused[0].bytes_in, report.fused[0].bytes_out), (3 * 4 * 4, 3 * 5 * 4));
+}

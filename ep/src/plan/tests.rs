@@ -1,0 +1,174 @@
+//! Plans as a whole: shapes that change from run to run, runs at the same moment, bad operands, fp16 at the border, weights
+//! shared between plans.
+
+use undertone_kernels::{Counters, DeviceKind, Serial};
+
+use super::{Input, Outputs, Plan, RunError, Shared};
+use crate::{
+    graph::{Attribute, DataType, Graph},
+    options::Options,
+    testing::{Builder, assert_close, exact, floats, fused, integers, noise, run},
+};
+
+const F: DataType = DataType::F32;
+
+/// `Concat(past, x · w) → Reshape(…, [-1, 2]) → Slice(from 1)`: a cache in small.
+fn cache_graph() -> Graph<'static> {
+    Builder::default()
+        .input("past", F, &[1, 0, 4])
+        .input("x", F, &[1, 1, 4])
+        .constant("w", &[4, 4], &noise(16, 1))
+        .integers("flat", &[-1, 2])
+        .integers("from", &[1])
+        .integers("to", &[i64::MAX])
+        .integers("axes", &[0])
+        .node("MatMul", &["x", "w"], "new")
+        .node_of("Concat", &["past", "new"], &[("present", F)], &[("axis", Attribute::Int(-2))])
+        .node("Reshape", &["present", "flat"], "pairs")
+        .node("Slice", &["pairs", "from", "to", "axes"], "tail")
+        .build(&["present", "tail"])
+}
+
+#[test]
+fn a_cache_grows_from_run_to_run() {
+    let graph = cache_graph();
+    let plan = fused(&graph, &exact());
+    let mut past: Vec<f32> = Vec::new();
+    for length in 0..5 {
+        let x = noise(4, length as u32 + 10);
+        let made =
+            run(&plan, &graph, &[floats(&[1, length, 4], &past), floats(&[1, 1, 4], &x)], 1 << 10).expect("a run");
+        assert_eq!((made[0].shape.clone(), made[1].shape.clone()), (vec![1, length + 1, 4], vec![2 * length + 1, 2]));
+        let present = made[0].floats();
+        assert_eq!(present[..length * 4], past[..]);
+        assert_eq!(made[1].floats(), present[2..]);
+        past = present;
+    }
+}
+
+#[test]
+fn runs_at_the_same_moment_do_not_disturb_each_other() {
+    let graph = cache_graph();
+    let plan = fused(&graph, &exact());
+    std::thread::scope(|scope| {
+        for thread in 0..8u32 {
+            let (plan, graph) = (&plan, &graph);
+            scope.spawn(move || {
+                let length = thread as usize * 3;
+                let (past, x) = (noise(length * 4, thread + 1), noise(4, thread + 20));
+                let shape = [1, length, 4];
+                let inputs = [floats(&shape, &past), floats(&[1, 1, 4], &x)];
+                let first = run(plan, graph, &inputs, 1 << 12).expect("a run")[0].floats();
+                for _ in 0..200 {
+                    assert_eq!(run(plan, graph, &inputs, 1 << 12).expect("a run")[0].floats(), first);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn operands_that_do_not_fit_are_errors_that_name_the_step() {
+    let graph = cache_graph();
+    let plan = fused(&graph, &exact());
+    let (past, x) = (noise(8, 1), noise(6, 2));
+    let fails = |inputs: &[Input<'_>]| match run(&plan, &graph, inputs, 1 << 10) {
+        Ok(_) => panic!("it ran"),
+        Err(error) => error.to_string(),
+    };
+    assert!(fails(&[floats(&[1, 2, 4], &past), floats(&[1, 1, 6], &x)]).contains("MatMul_0"));
+    assert!(fails(&[floats(&[1, 4, 2], &past), floats(&[1, 1, 4], &x[..4])]).contains("Concat_1"));
+    assert!(fails(&[floats(&[1, 2, 4], &past)]).starts_with("input 1"));
+    let wrong = Input { dtype: DataType::I64, shape: &[1, 1, 4], bytes: bytemuck::cast_slice(&past) };
+    assert!(fails(&[floats(&[1, 2, 4], &past), wrong]).starts_with("input 1"));
+    // A failed run leaves the plan fit for the next.
+    assert!(run(&plan, &graph, &[floats(&[1, 2, 4], &past), floats(&[1, 1, 4], &x[..4])], 1 << 10).is_ok());
+}
+
+#[test]
+fn fp16_is_computed_in_fp32_and_converted_at_the_border() {
+    let graph = Builder::default()
+        .input("x", DataType::F16, &[2, 2])
+        .bytes("half", DataType::F16, &[], &half::f16::from_f32(0.5).to_bits().to_ne_bytes())
+        .node_of("Mul", &["x", "half"], &[("y", DataType::F16)], &[])
+        .build(&["y"]);
+    let x: Vec<u16> = [1.0f32, -3.0, 65504.0, 1e-7].iter().map(|v| half::f16::from_f32(*v).to_bits()).collect();
+    let input = Input { dtype: DataType::F16, shape: &[2, 2], bytes: bytemuck::cast_slice(&x) };
+    let made = run(&fused(&graph, &exact()), &graph, &[input], 64).expect("a run");
+    let y: Vec<f32> = made[0].bytes.chunks(2).map(|b| half::f16::from_ne_bytes([b[0], b[1]]).to_f32()).collect();
+    assert_eq!(y, [0.5, -1.5, 32752.0, half::f16::from_f32(half::f16::from_f32(1e-7).to_f32() * 0.5).to_f32()]);
+}
+
+/// The arithmetic of shapes that exporters write around a cache.
+#[test]
+fn shape_arithmetic() {
+    let graph = Builder::default()
+        .input("ids", DataType::I64, &[1, 3])
+        .bytes("i1", DataType::I64, &[], &1i64.to_ne_bytes())
+        .bytes("i0", DataType::I64, &[], &0i64.to_ne_bytes())
+        .integers("axis0", &[0])
+        .node_of("Shape", &["ids"], &[("shape", DataType::I64)], &[])
+        .node_of("Gather", &["shape", "i1"], &[("length", DataType::I64)], &[])
+        .node_of("Range", &["i0", "length", "i1"], &[("positions", DataType::I64)], &[])
+        .node_of("Unsqueeze", &["positions", "axis0"], &[("row", DataType::I64)], &[])
+        .node_of("Tile", &["row", "shape"], &[("tiled", DataType::I64)], &[])
+        .node_of("LessOrEqual", &["row", "ids"], &[("mask", DataType::Bool)], &[])
+        .build(&["tiled", "mask"]);
+    let made = run(&fused(&graph, &exact()), &graph, &[integers(&[1, 3], &[2, 0, 5])], 256).expect("a run");
+    assert_eq!(made[0].shape, [1, 9]);
+    assert_eq!(bytemuck::pod_collect_to_vec::<u8, i64>(&made[0].bytes), [0, 1, 2, 0, 1, 2, 0, 1, 2]);
+    assert_eq!((made[1].shape.as_slice(), made[1].bytes.as_slice()), (&[1, 3][..], &[1, 0, 1][..]));
+}
+
+#[test]
+fn equal_weights_are_packed_once() {
+    let graph = |name: &str| {
+        Builder::default()
+            .input("x", F, &[1, 64])
+            .constant(name, &[64, 300], &noise(64 * 300, 7))
+            .node("MatMul", &["x", name], "y")
+            .build(&["y"])
+    };
+    let shared = Shared::default();
+    let (a, b) = (graph("first"), graph("second"));
+    let options = Options::default();
+    let plans = [&a, &b].map(|graph| Plan::build(graph, &options, &shared).expect("a plan"));
+    assert_eq!(shared.packed_linears(), 1);
+    drop(plans);
+    let _other = Plan::build(&a, &exact(), &shared).expect("a plan");
+    assert_eq!(shared.packed_linears(), 1, "the int8 form went with its plans; the f32 form is another");
+}
+
+#[test]
+fn kernels_are_counted_where_they_ran() {
+    struct Nowhere;
+    impl<'io> Outputs<'io> for Nowhere {
+        fn output(&mut self, _: usize, _: &[usize]) -> Result<&'io mut [u8], RunError> {
+            Err(RunError::Runtime("no memory".into()))
+        }
+    }
+    let graph = cache_graph();
+    let plan = fused(&graph, &exact());
+    let counters = Counters::new();
+    let (past, x) = (noise(4, 1), noise(4, 2));
+    let inputs = [floats(&[1, 1, 4], &past), floats(&[1, 1, 4], &x)];
+    assert!(plan.run(&inputs, &mut Nowhere, &Serial, &counters).is_err());
+    assert_eq!(counters.calls(DeviceKind::Host), 1, "the product ran, then there was no memory for an output");
+}
+
+#[test]
+fn reduce_mean_over_any_axes() {
+    let graph = Builder::default()
+        .input("x", F, &[2, 3, 4])
+        .node_of(
+            "ReduceMean",
+            &["x"],
+            &[("y", F)],
+            &[("axes", Attribute::Ints(vec![0, 2])), ("keepdims", Attribute::Int(0))],
+        )
+        .build(&["y"]);
+    let x: Vec<f32> = (0..24).map(|v| v as f32).collect();
+    let made = run(&fused(&graph, &exact()), &graph, &[floats(&[2, 3, 4], &x)], 256).expect("a run");
+    assert_eq!(made[0].shape, [3]);
+    assert_close(&made[0].floats(), &[7.5, 11.5, 15.5]);
+}
