@@ -17,9 +17,11 @@ const MOST_CHUNKS: usize = 64;
 pub(super) struct Patched<S> {
     inner: S,
     position: u64,
-    /// Where, and what stands there instead.
-    patches: Vec<(u64, [u8; 4])>,
+    patches: Vec<Patch>,
 }
+
+/// A place in the file, and what stands there instead.
+type Patch = (u64, [u8; 4]);
 
 /// Wraps a source at its start; unless it is a WAV file without a length, it reads as it is.
 pub(super) fn with_real_length<S: MediaSource>(mut source: S) -> io::Result<Patched<S>> {
@@ -35,7 +37,7 @@ pub(super) fn with_real_length<S: MediaSource>(mut source: S) -> io::Result<Patc
 }
 
 /// The lengths to replace, or `None` if this is no WAV file or has a length.
-fn find(source: &mut impl MediaSource, length: u64) -> io::Result<Option<Vec<(u64, [u8; 4])>>> {
+fn find(source: &mut impl MediaSource, length: u64) -> io::Result<Option<Vec<Patch>>> {
     let Some(header) = read_array::<12>(source)? else { return Ok(None) };
     if &header[..4] != b"RIFF" || &header[8..] != b"WAVE" {
         return Ok(None);
@@ -46,12 +48,14 @@ fn find(source: &mut impl MediaSource, length: u64) -> io::Result<Option<Vec<(u6
         let Some(chunk) = read_array::<8>(source)? else { return Ok(None) };
         let [.., a, b, c, d] = chunk;
         let stated = u32::from_le_bytes([a, b, c, d]);
-        let real = length - (at + 8);
+        let real = length.saturating_sub(at + 8);
         if &chunk[..4] == b"data" {
             let placeholder = stated >= PLACEHOLDER && u64::from(stated) > real;
             let unwritten = stated == 0 && real > 0 && !chunk_follows(source, real)?;
             // A file of 4 GiB has no length that could be put there: it stays open-ended.
-            let (Ok(real), Ok(riff)) = (u32::try_from(real), u32::try_from(length - 8)) else { return Ok(None) };
+            let (Ok(real), Ok(riff)) = (u32::try_from(real), u32::try_from(length.saturating_sub(8))) else {
+                return Ok(None);
+            };
             return Ok((placeholder || unwritten).then(|| vec![(4, riff.to_le_bytes()), (at + 4, real.to_le_bytes())]));
         }
         at += 8 + u64::from(stated) + u64::from(stated % 2);
