@@ -42,6 +42,16 @@ fn a_model_that_is_not_there() {
 }
 
 #[test]
+fn a_repository_that_cannot_be_fetched() {
+    // Offline, or because there is none of that name: the cache is empty, so the files are missing either way.
+    let home = tempfile::tempdir().unwrap();
+    let cache = home.path().join("cache");
+    let name = "undertone-tests/there-is-no-such-repository";
+    let line = error_of(home.path(), &["--device", "cpu", "--model", name], &[("HF_HOME", &cache)]);
+    assert!(line.contains(name) && line.contains("config.json") && line.contains("encoder_model.onnx"), "{line}");
+}
+
+#[test]
 fn a_model_directory_that_lacks_a_file() {
     for missing in ["encoder_model.onnx", "config.json", "tokenizer.json"] {
         let home = tempfile::tempdir().unwrap();

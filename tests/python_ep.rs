@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
 mod common;
@@ -11,6 +12,9 @@ mod common;
 ///
 /// A folder and not a virtual environment: Debian's Python comes without the latter.
 fn site_packages(python: &str, version: &str) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    // A test that failed while it installed has left nothing in place.
+    let _lock = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let tag = common::stdout_of(Command::new(python).args(["-c", "import sys; print(sys.implementation.cache_tag)"]));
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("onnxruntime-{version}-{}", tag.trim()));
     // Renamed into place when it is whole, so that its being there is the stamp.
@@ -31,15 +35,18 @@ fn site_packages(python: &str, version: &str) -> PathBuf {
     home
 }
 
-fn check(version: &str) {
+/// Python with that version of ONNX Runtime, in the repository.
+fn python(version: &str) -> Command {
     let python = if Command::new("python3").arg("--version").output().is_ok() { "python3" } else { "python" };
-    let packages = site_packages(python, version);
+    let mut command = Command::new(python);
+    command.env("PYTHONPATH", site_packages(python, version)).env("PYTHONNOUSERSITE", "1").current_dir(common::root());
+    command
+}
+
+fn check(version: &str) {
     let root = common::root();
     let printed = common::stdout_of(
-        Command::new(python)
-            .env("PYTHONPATH", &packages)
-            .env("PYTHONNOUSERSITE", "1")
-            .env_remove("ORT_DYLIB_PATH")
+        python(version)
             .arg(root.join("tests/python/check_ep.py"))
             .arg(common::ep_library())
             .arg(root.join("models/reference"))
@@ -63,4 +70,16 @@ fn onnxruntime_1_26() {
 #[test]
 fn onnxruntime_1_32() {
     check("1.32.0");
+}
+
+#[test]
+fn the_readme_s_example_runs() {
+    let readme = fs::read_to_string(common::root().join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```python\n").expect("the README has a Python example");
+    let (example, _) = rest.split_once("```").unwrap();
+    let placeholder = "/absolute/path/libonnxruntime_ep_xdna.so";
+    assert!(example.contains(placeholder), "{example}");
+    let example = example.replace(placeholder, common::ep_library().to_str().unwrap());
+    let printed = common::stdout_of(python("1.32.0").arg("-c").arg(example + "print(hidden.shape)"));
+    assert_eq!(printed.trim(), "(1, 1500, 192)");
 }
