@@ -108,26 +108,19 @@ impl Task for Map<'_> {
         let one = s.splat(1.0);
         let minus = |v| s.mul(v, s.splat(-1.0));
         match op {
-            Unary::Erf => map(s, x, out, |v| vecmath::erf(s, v)),
-            Unary::Gelu => map(s, x, out, |v| vecmath::gelu(s, v)),
-            Unary::Exp => map(s, x, out, |v| vecmath::exp(s, v)),
-            Unary::Sqrt => map(s, x, out, |v| s.sqrt(v)),
-            Unary::Neg => map(s, x, out, minus),
-            Unary::Abs => map(s, x, out, |v| s.abs(v)),
-            Unary::Sigmoid => map(s, x, out, |v| s.div(one, s.add(one, vecmath::exp(s, minus(v))))),
-            Unary::Relu => map(s, x, out, |v| s.max(s.splat(0.0), v)),
-            Unary::Reciprocal => map(s, x, out, |v| s.div(one, v)),
+            Unary::Erf => s.map(x, out, |v| vecmath::erf(s, v)),
+            Unary::Gelu => s.map(x, out, |v| vecmath::gelu(s, v)),
+            Unary::Exp => s.map(x, out, |v| vecmath::exp(s, v)),
+            Unary::Sqrt => s.map(x, out, |v| s.sqrt(v)),
+            Unary::Neg => s.map(x, out, minus),
+            Unary::Abs => s.map(x, out, |v| s.abs(v)),
+            Unary::Sigmoid => s.map(x, out, |v| s.div(one, s.add(one, vecmath::exp(s, minus(v))))),
+            Unary::Relu => s.map(x, out, |v| s.max(s.splat(0.0), v)),
+            Unary::Reciprocal => s.map(x, out, |v| s.div(one, v)),
             // Whisper has neither: the standard library's are exact enough, and fast enough.
             Unary::Tanh => out.iter_mut().zip(x).for_each(|(o, v)| *o = v.tanh()),
             Unary::Log => out.iter_mut().zip(x).for_each(|(o, v)| *o = v.ln()),
         }
-    }
-}
-
-#[inline(always)]
-fn map<S: Simd>(s: S, x: &[f32], out: &mut [f32], f: impl Fn(S::F) -> S::F) {
-    for (v, out) in x.chunks(S::LANES).zip(out.chunks_mut(S::LANES)) {
-        s.store_slice(out, f(s.load_slice(v, 1.0)));
     }
 }
 
@@ -249,24 +242,20 @@ fn zip_vectors<S: Simd>(
     f: impl Fn(S::F, S::F) -> S::F,
 ) {
     let n = out.len();
-    let out = out.chunks_mut(S::LANES);
-    let load = |v: &[f32]| s.load_slice(v, 1.0);
     match steps {
-        [1, 1] => {
-            let pairs = a[..n].chunks(S::LANES).zip(b[..n].chunks(S::LANES));
-            out.zip(pairs).for_each(|(out, (a, b))| s.store_slice(out, f(load(a), load(b))));
-        }
+        [1, 1] => s.zip(&a[..n], &b[..n], out, f),
         [1, _] => {
             let b = s.splat(b[0]);
-            out.zip(a[..n].chunks(S::LANES)).for_each(|(out, a)| s.store_slice(out, f(load(a), b)));
+            s.map(&a[..n], out, |a| f(a, b));
         }
         [_, 1] => {
             let a = s.splat(a[0]);
-            out.zip(b[..n].chunks(S::LANES)).for_each(|(out, b)| s.store_slice(out, f(a, load(b))));
+            s.map(&b[..n], out, |b| f(a, b));
         }
         _ => {
-            let value = f(s.splat(a[0]), s.splat(b[0]));
-            out.for_each(|out| s.store_slice(out, value));
+            let mut value = [0.0];
+            s.store_slice(&mut value, f(s.splat(a[0]), s.splat(b[0])));
+            out.fill(value[0]);
         }
     }
 }

@@ -60,22 +60,19 @@ impl Task for LayerNorm<'_> {
             });
             let variance = squares / width as f32;
             let factor = s.splat(1.0 / (variance + epsilon).sqrt());
-            let normal = |v, gain| s.mul(s.mul(s.sub(v, means), factor), gain);
-            let values = row.chunks(S::LANES).zip(gain.chunks(S::LANES)).zip(out.chunks_mut(S::LANES));
-            match bias {
-                None => {
-                    for ((v, gain), out) in values {
-                        s.store_slice(out, normal(s.load_slice(v, 0.0), s.load_slice(gain, 0.0)));
-                    }
-                }
-                Some(bias) => {
-                    for (((v, gain), out), bias) in values.zip(bias.chunks(S::LANES)) {
-                        let scaled = normal(s.load_slice(v, 0.0), s.load_slice(gain, 0.0));
-                        s.store_slice(out, s.add(scaled, s.load_slice(bias, 0.0)));
-                    }
-                }
+            s.zip(row, gain, out, |v, gain| s.mul(s.mul(s.sub(v, means), factor), gain));
+            if let Some(bias) = bias {
+                add_in_place(s, out, bias);
             }
         }
+    }
+}
+
+/// Adds the bias to a row that is still in the first-level cache.
+#[inline(always)]
+fn add_in_place<S: Simd>(s: S, out: &mut [f32], bias: &[f32]) {
+    for (out, bias) in out.chunks_mut(S::LANES).zip(bias.chunks(S::LANES)) {
+        s.store_slice(out, s.add(s.load_slice(out, 0.0), s.load_slice(bias, 0.0)));
     }
 }
 
@@ -124,18 +121,15 @@ impl Task for SoftMax<'_> {
         let Self { width, x, out } = self;
         for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
             let mut largest = s.splat(f32::NEG_INFINITY);
-            for v in row.chunks(S::LANES) {
-                largest = s.max(s.load_slice(v, f32::NEG_INFINITY), largest);
+            let vectors = row.chunks_exact(S::LANES);
+            let rest = s.load_slice(vectors.remainder(), f32::NEG_INFINITY);
+            for v in vectors {
+                largest = s.max(s.load_slice(v, 0.0), largest);
             }
-            let max = s.splat(s.largest(largest));
-            let mut sum = s.splat(0.0);
-            for (v, out) in row.chunks(S::LANES).zip(out.chunks_mut(S::LANES)) {
-                // In a row of nothing but -inf this is the exponential of NaN.
-                let p = vecmath::exp(s, s.sub(s.load_slice(v, f32::NEG_INFINITY), max));
-                s.store_slice(out, p);
-                sum = s.add(sum, p);
-            }
-            let factor = s.splat(1.0 / s.sum(sum));
+            let max = s.splat(s.largest(s.max(rest, largest)));
+            // In a row of nothing but -inf this is the exponential of NaN.
+            s.map(row, out, |v| vecmath::exp(s, s.sub(v, max)));
+            let factor = s.splat(1.0 / total(s, out, 0.0, |v| v));
             for out in out.chunks_mut(S::LANES) {
                 s.store_slice(out, s.mul(s.load_slice(out, 0.0), factor));
             }

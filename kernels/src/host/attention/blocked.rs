@@ -16,7 +16,7 @@ use crate::{
     Context, Mask,
     host::{
         isa::Isa,
-        simd::{Simd, Task, dispatch},
+        simd::{MAX_LANES, Simd, Task, dispatch},
         vecmath::exp2,
     },
 };
@@ -31,8 +31,7 @@ const BLOCK: usize = 256;
 const ROW_ROOM: usize = 32;
 
 /// Where everything lies, in 32-bit words. A head's packed operands are, for each block of keys, its key panels, then its
-/// value panels. A key panel: scales, biases (0, or `-inf` past the last key), corrections, one of each to a lane, then words. A
-/// value panel: scales, then words.
+/// value panels. A key panel: scales and corrections, one of each to a lane, then words. A value panel: scales, then words.
 #[derive(Clone, Copy)]
 struct Layout {
     panel: usize,
@@ -50,7 +49,7 @@ impl Layout {
     fn new<S: Simd, P: Operand>(call: &Call<'_>) -> Self {
         let panel = S::TILE.1 * S::LANES;
         let key_words = call.width.div_ceil(P::GROUP);
-        let key_panel = (3 + key_words) * panel;
+        let key_panel = (2 + key_words) * panel;
         let keys_block = BLOCK / panel * key_panel;
         let value_panels = call.width.div_ceil(panel);
         let value_panel = (1 + BLOCK / P::GROUP) * panel;
@@ -73,7 +72,8 @@ impl Layout {
 
     /// A worker's own memory.
     fn worker(&self) -> usize {
-        ROWS * self.converted_row + 6 * ROW_ROOM + 2 * ROWS * BLOCK + ROWS * self.value_panels * self.panel
+        let row = self.converted_row + MAX_LANES + 2 * BLOCK + self.value_panels * self.panel;
+        5 * ROW_ROOM + ROWS * row
     }
 }
 
@@ -156,18 +156,17 @@ impl<P: Operand> Pack<'_, '_, P> {
             // SAFETY: lanes of the block's own panels; a row's words fit in this worker's memory.
             unsafe {
                 let to = self.to.add(at / panel * key_panel + lane);
-                let (scale, bias, correction) = if at < count {
+                let (scale, correction) = if at < count {
                     let row = self.call.k.row(self.item, self.head, first + at);
-                    let (scale, sum) = P::convert::<S, false>(s, row, self.call.width, converted);
-                    (scale, 0.0, -128 * sum as i32)
+                    let (scale, sum) = P::convert::<S, false>(s, row, self.call.width, 1.0, converted);
+                    (scale, -128 * sum as i32)
                 } else {
                     std::ptr::write_bytes(converted, 0, converted_row);
-                    (0.0, f32::NEG_INFINITY, 0)
+                    (0.0, 0)
                 };
                 *to = scale;
-                *to.add(panel) = bias;
-                *to.add(2 * panel).cast::<i32>() = correction;
-                let words = to.add(3 * panel).cast::<u32>();
+                *to.add(panel).cast::<i32>() = correction;
+                let words = to.add(2 * panel).cast::<u32>();
                 for word in 0..key_words {
                     *words.add(word * panel) = *converted.add(word);
                 }
@@ -228,18 +227,18 @@ struct Attend<'c, 'a, P> {
 /// A worker's memory in parts; one value to a row in the arrays of [`ROW_ROOM`].
 struct Memory {
     queries: *mut u32,
-    /// What a row's scores are multiplied by.
+    /// What a row's scores are multiplied by, if quantised.
     scale: *mut f32,
     /// Running maximum of a row's scores.
     max: *mut f32,
-    /// Running sum of a row's exponentials.
-    sum: *mut f32,
     /// Maximum of a row's scores in this block.
     block_max: *mut f32,
     /// What the sums so far are multiplied by, as the maximum has grown.
     old: *mut f32,
     /// What this block's sums are multiplied by.
     new: *mut f32,
+    /// Running sums of a row's exponentials, `MAX_LANES` to a row.
+    sum: *mut f32,
     scores: *mut f32,
     weights: *mut u32,
     sums: *mut f32,
@@ -258,10 +257,10 @@ impl Memory {
             queries: take(ROWS * layout.converted_row).cast(),
             scale: take(ROW_ROOM),
             max: take(ROW_ROOM),
-            sum: take(ROW_ROOM),
             block_max: take(ROW_ROOM),
             old: take(ROW_ROOM),
             new: take(ROW_ROOM),
+            sum: take(ROWS * MAX_LANES),
             scores: take(ROWS * BLOCK),
             weights: take(ROWS * BLOCK).cast(),
             sums: take(ROWS * layout.value_panels * layout.panel),
@@ -299,7 +298,7 @@ impl<P: Operand> Attend<'_, '_, P> {
         unsafe {
             self.convert_queries(s, &memory, rows, groups * R);
             std::slice::from_raw_parts_mut(memory.max, ROW_ROOM).fill(f32::NEG_INFINITY);
-            std::slice::from_raw_parts_mut(memory.sum, ROW_ROOM).fill(0.0);
+            std::slice::from_raw_parts_mut(memory.sum, ROWS * MAX_LANES).fill(0.0);
             std::slice::from_raw_parts_mut(memory.sums, ROWS * sums_stride).fill(0.0);
             let visible = call.visible(first + rows - 1);
             for block in 0..visible.div_ceil(BLOCK) {
@@ -312,20 +311,26 @@ impl<P: Operand> Attend<'_, '_, P> {
                         let queries = memory.queries.add(group * R * layout.converted_row);
                         let out = memory.scores.add(group * R * BLOCK + panel * layout.panel);
                         let keys = packed.add(panel * layout.key_panel);
-                        score_tile::<S, P, R, V>(s, &layout, queries, keys, memory.scale.add(group * R), out);
+                        score_tile::<S, P, R, V>(s, &layout, queries, keys, out);
                     }
                 }
                 let columns = panels * layout.panel;
                 for row in 0..rows {
                     let scores = std::slice::from_raw_parts_mut(memory.scores.add(row * BLOCK), columns);
+                    scores[keys..].fill(f32::NEG_INFINITY);
+                    let mut scale = if P::QUANTISED { *memory.scale.add(row) } else { 1.0 };
                     if masked {
+                        if P::QUANTISED {
+                            scores.iter_mut().for_each(|score| *score *= scale);
+                            scale = 1.0;
+                        }
                         call.mask_scores(item, head, first + row, first_key, &mut scores[..keys]);
                     }
-                    *memory.block_max.add(row) = largest(s, scores);
+                    *memory.block_max.add(row) = largest(s, scores) * scale;
                 }
                 update_factors::<S, P>(s, &memory, rows);
                 for row in 0..rows {
-                    exponentials::<S, P>(s, &memory, row, columns);
+                    exponentials::<S, P>(s, &memory, row, columns, masked);
                 }
                 let words = keys.div_ceil(P::GROUP);
                 for panel in 0..layout.value_panels {
@@ -346,7 +351,7 @@ impl<P: Operand> Attend<'_, '_, P> {
                     out.fill(0.0);
                     continue;
                 }
-                let factor = 1.0 / *memory.sum.add(row);
+                let factor = 1.0 / s.sum(s.load(memory.sum.add(row * MAX_LANES)));
                 for (out, sums) in out.chunks_mut(S::LANES).zip(sums.chunks(S::LANES)) {
                     s.store_slice(out, s.mul(s.load_slice(sums, 0.0), s.splat(factor)));
                 }
@@ -363,12 +368,12 @@ impl<P: Operand> Attend<'_, '_, P> {
                 let to = memory.queries.add(row * self.layout.converted_row);
                 let scale = if row < rows {
                     let from = self.call.q.row(self.item, self.head, self.first + row);
-                    P::convert::<S, true>(s, from, self.call.width, to).0
+                    P::convert::<S, true>(s, from, self.call.width, self.call.scale, to).0
                 } else {
                     std::ptr::write_bytes(to, 0, self.layout.converted_row);
                     0.0
                 };
-                *memory.scale.add(row) = scale * self.call.scale;
+                *memory.scale.add(row) = scale;
                 // Rows of padding have neither scores nor factors of their own.
                 *memory.old.add(row) = 0.0;
                 *memory.new.add(row) = 0.0;
@@ -377,31 +382,29 @@ impl<P: Operand> Attend<'_, '_, P> {
     }
 }
 
-/// Scores of `R` queries and one panel of keys.
+/// Scores of `R` queries and one panel of keys; in int8 a row's scale is still to be applied.
 #[inline(always)]
 unsafe fn score_tile<S: Simd, P: Operand, const R: usize, const V: usize>(
     s: S,
     layout: &Layout,
     queries: *const u32,
     keys: *const f32,
-    scale: *const f32,
     out: *mut f32,
 ) {
-    // SAFETY: a panel of keys, `R` rows of queries, scales and scores.
+    // SAFETY: a panel of keys, `R` rows of queries and scores.
     unsafe {
-        let corrections = keys.add(2 * layout.panel);
+        let corrections = keys.add(layout.panel);
         let start = std::array::from_fn(|v| P::start(s, corrections.add(v * S::LANES)));
-        let words = keys.add(3 * layout.panel).cast();
+        let words = keys.add(2 * layout.panel).cast();
         let sums = tile::<S, P, R, V>(s, layout.key_words, queries, layout.converted_row, words, start);
         for v in 0..V {
             let key_scale = s.load(keys.add(v * S::LANES));
-            let bias = s.load(keys.add(layout.panel + v * S::LANES));
             for (r, sums) in sums.iter().enumerate() {
                 let mut score = P::finish(s, sums[v]);
                 if P::QUANTISED {
                     score = s.mul(score, key_scale);
                 }
-                s.store(out.add(r * BLOCK + v * S::LANES), s.mul_add(score, s.splat(*scale.add(r)), bias));
+                s.store(out.add(r * BLOCK + v * S::LANES), score);
             }
         }
     }
@@ -440,26 +443,30 @@ unsafe fn update_factors<S: Simd, P: Operand>(s: S, memory: &Memory, rows: usize
     }
 }
 
-/// Exponentials of one row's scores, relative to the block's largest, stored as an operand, and the row's sum.
+/// Exponentials of one row's scores, relative to the block's largest, stored as an operand, and the row's sums.
 #[inline(always)]
-unsafe fn exponentials<S: Simd, P: Operand>(s: S, memory: &Memory, row: usize, columns: usize) {
+unsafe fn exponentials<S: Simd, P: Operand>(s: S, memory: &Memory, row: usize, columns: usize, masked: bool) {
     // SAFETY: one row of the worker's memory.
     unsafe {
         let scores = memory.scores.add(row * BLOCK);
         let weights = memory.weights.add(row * (BLOCK / P::GROUP));
         let max = *memory.block_max.add(row);
-        let shift = s.splat(if max == f32::NEG_INFINITY { 0.0 } else { max - P::PEAK });
+        let shift = s.splat(if max == f32::NEG_INFINITY { 0.0 } else { P::PEAK - max });
+        // Masked scores already have their row's scale.
+        let scale = s.splat(if masked { 1.0 } else { *memory.scale.add(row) });
         let mut sums = [s.splat(0.0); 2];
         for at in (0..columns).step_by(2 * S::LANES) {
             for (half, sum) in sums.iter_mut().enumerate() {
                 let at = at + half * S::LANES;
-                let x = s.sub(s.load(scores.add(at)), shift);
+                let score = s.load(scores.add(at));
+                let x = if P::QUANTISED { s.mul_add(score, scale, shift) } else { s.add(score, shift) };
                 let p = if P::COARSE { exp2::<S, true>(s, x) } else { exp2::<S, false>(s, x) };
                 *sum = s.add(*sum, P::store(s, weights, at, p));
             }
         }
-        let sum = memory.sum.add(row);
-        *sum = *sum * *memory.old.add(row) + s.sum(s.add(sums[0], sums[1])) * *memory.new.add(row);
+        let sum = memory.sum.add(row * MAX_LANES);
+        let old = s.mul(s.load(sum), s.splat(*memory.old.add(row)));
+        s.store(sum, s.mul_add(s.add(sums[0], sums[1]), s.splat(*memory.new.add(row)), old));
     }
 }
 

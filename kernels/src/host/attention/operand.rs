@@ -32,13 +32,19 @@ pub(super) trait Operand: Copy + Send + Sync + 'static {
     /// The sums as fp32.
     fn finish<S: Simd>(s: S, sum: Self::Sum<S>) -> S::F;
 
-    /// Converts `width` values at `x` to words at `out`, zeros after them to a whole number of vectors' values. `ROW` says as
-    /// which operand. Returns the scale (1 if not quantised) and the sum of the quantised values.
+    /// Converts `width` values at `x`, multiplied by `factor`, to words at `out`, zeros after them to a whole number of vectors'
+    /// values. `ROW` says as which operand. Returns the scale (1 if not quantised) and the sum of the quantised values.
     ///
     /// # Safety
     /// `x` is valid for reading `width` values, `out` for writing `width` values rounded up to `MAX_LANES`, each of
     /// `4 / GROUP` bytes.
-    unsafe fn convert<S: Simd, const ROW: bool>(s: S, x: *const f32, width: usize, out: *mut u32) -> (f32, f32);
+    unsafe fn convert<S: Simd, const ROW: bool>(
+        s: S,
+        x: *const f32,
+        width: usize,
+        factor: f32,
+        out: *mut u32,
+    ) -> (f32, f32);
 
     /// The word of each lane from `GROUP` vectors of values.
     fn words<S: Simd>(s: S, values: [S::F; 4]) -> S::I;
@@ -97,10 +103,18 @@ impl Operand for F32 {
         sum
     }
     #[inline(always)]
-    unsafe fn convert<S: Simd, const ROW: bool>(s: S, x: *const f32, width: usize, out: *mut u32) -> (f32, f32) {
+    unsafe fn convert<S: Simd, const ROW: bool>(
+        s: S,
+        x: *const f32,
+        width: usize,
+        factor: f32,
+        out: *mut u32,
+    ) -> (f32, f32) {
         for at in (0..width).step_by(S::LANES) {
             // SAFETY: the caller's promise.
-            unsafe { s.store(out.add(at).cast(), load_part(s, x.add(at), width - at)) };
+            let v = s.mul(unsafe { load_part(s, x.add(at), width - at) }, s.splat(factor));
+            // SAFETY: the caller's promise.
+            unsafe { s.store(out.add(at).cast(), v) };
         }
         (1.0, 0.0)
     }
@@ -144,11 +158,19 @@ impl Operand for Bf16 {
         sum
     }
     #[inline(always)]
-    unsafe fn convert<S: Simd, const ROW: bool>(s: S, x: *const f32, width: usize, out: *mut u32) -> (f32, f32) {
+    unsafe fn convert<S: Simd, const ROW: bool>(
+        s: S,
+        x: *const f32,
+        width: usize,
+        factor: f32,
+        out: *mut u32,
+    ) -> (f32, f32) {
         let out = out.cast::<u16>();
         for at in (0..width).step_by(S::LANES) {
             // SAFETY: the caller's promise.
-            unsafe { s.store_bf16(out.add(at), load_part(s, x.add(at), width - at)) };
+            let v = s.mul(unsafe { load_part(s, x.add(at), width - at) }, s.splat(factor));
+            // SAFETY: the caller's promise.
+            unsafe { s.store_bf16(out.add(at), v) };
         }
         (1.0, 0.0)
     }
@@ -202,26 +224,33 @@ impl Operand for Int8 {
         s.to_f(sum)
     }
     #[inline(always)]
-    unsafe fn convert<S: Simd, const ROW: bool>(s: S, x: *const f32, width: usize, out: *mut u32) -> (f32, f32) {
+    unsafe fn convert<S: Simd, const ROW: bool>(
+        s: S,
+        x: *const f32,
+        width: usize,
+        factor: f32,
+        out: *mut u32,
+    ) -> (f32, f32) {
         let mut largest = s.splat(0.0);
         for at in (0..width).step_by(S::LANES) {
             // SAFETY: the caller's promise.
             largest = s.max(s.abs(unsafe { load_part(s, x.add(at), width - at) }), largest);
         }
         let largest = s.largest(largest);
-        let factor = if largest > SMALLEST { 127.0 / largest } else { 0.0 };
+        // A scale is positive: the sign of `factor` goes to the values.
+        let inverse = if largest > SMALLEST { 127.0 / largest * factor.signum() } else { 0.0 };
         let out = out.cast::<u8>();
         let mut sum = s.splat_i(0);
         for at in (0..width).step_by(S::LANES) {
             // SAFETY: the caller's promise.
             let values = unsafe { load_part(s, x.add(at), width - at) };
-            let whole = s.to_i(s.mul(values, s.splat(factor)));
+            let whole = s.to_i(s.mul(values, s.splat(inverse)));
             sum = s.add_i(sum, whole);
             let byte = if ROW { s.add_i(whole, s.splat_i(128)) } else { s.and_i(whole, s.splat_i(0xff)) };
             // SAFETY: the caller's promise.
             unsafe { s.store_u8(out.add(at), byte) };
         }
-        (largest / 127.0, s.sum(s.to_f(sum)))
+        (largest / 127.0 * factor.abs(), s.sum(s.to_f(sum)))
     }
     #[inline(always)]
     fn words<S: Simd>(s: S, values: [S::F; 4]) -> S::I {

@@ -161,6 +161,26 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         unsafe { self.store(lanes.as_mut_ptr(), v) };
         out.copy_from_slice(&lanes[..out.len()]);
     }
+
+    /// `out[i] = f(x[i])`. Like [`Simd::zip`], it calls `f` in one place: a large closure that is called in two is not inlined,
+    /// and so not compiled for the instruction set.
+    #[inline(always)]
+    fn map(self, x: &[f32], out: &mut [f32], f: impl Fn(Self::F) -> Self::F) {
+        assert!(x.len() == out.len(), "{} values into {}", x.len(), out.len());
+        for (x, out) in x.chunks(Self::LANES).zip(out.chunks_mut(Self::LANES)) {
+            self.store_slice(out, f(self.load_slice(x, 1.0)));
+        }
+    }
+
+    /// `out[i] = f(a[i], b[i])`.
+    #[inline(always)]
+    fn zip(self, a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(Self::F, Self::F) -> Self::F) {
+        assert!(a.len() == out.len() && b.len() == out.len(), "{} and {} values", a.len(), b.len());
+        let pairs = a.chunks(Self::LANES).zip(b.chunks(Self::LANES));
+        for (out, (a, b)) in out.chunks_mut(Self::LANES).zip(pairs) {
+            self.store_slice(out, f(self.load_slice(a, 1.0), self.load_slice(b, 1.0)));
+        }
+    }
 }
 
 /// Work that is written once for every instruction set.
