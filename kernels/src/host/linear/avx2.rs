@@ -65,6 +65,11 @@ impl Simd for Lanes {
         // SAFETY: see the top of this file.
         unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), v) }
     }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
 }
 
 /// fp32 products.

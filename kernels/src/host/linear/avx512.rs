@@ -65,6 +65,11 @@ impl Simd for Lanes {
         // SAFETY: see the top of this file.
         unsafe { _mm512_abs_ps(v) }
     }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
 }
 
 /// fp32 products.

@@ -11,6 +11,12 @@ use crate::linear::int8_scale;
 /// integer in the low bits of the sum.
 const ROUND: f32 = 12_582_912.0;
 
+/// The low byte (two's complement) of `value · inverse` rounded to the nearest integer, ties to even.
+#[inline(always)]
+pub(crate) fn int8_bits(value: f32, inverse: f32) -> u8 {
+    (value * inverse + ROUND).to_bits() as u8
+}
+
 /// Quantises to int8, giving each value's low byte (two's complement) to `encode`. Returns the scale.
 ///
 /// # Safety
@@ -22,9 +28,8 @@ pub(crate) unsafe fn int8<T>(x: &[f32], group: usize, out: *mut T, encode: impl 
     let scale = int8_scale(f32::from_bits(largest));
     let inverse = scale.inverse;
     for (index, value) in x.iter().enumerate() {
-        let rounded = value * inverse + ROUND;
         // SAFETY: `out` holds `x.len()` values.
-        unsafe { out.add(index).write(encode(rounded.to_bits() as u8)) };
+        unsafe { out.add(index).write(encode(int8_bits(*value, inverse))) };
     }
     for index in x.len()..x.len().next_multiple_of(group) {
         // SAFETY: the caller's promise for the last group.

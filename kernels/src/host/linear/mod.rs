@@ -24,13 +24,10 @@ pub(crate) mod tile;
 use kernel::Kernel;
 use pack::Packed;
 use schedule::Work;
-use tile::Block;
+use tile::{Block, LINE};
 
 use super::Isa;
 use crate::{Context, DeviceKind, Linear, LinearSpec, Parallel, Precision, WeightLayout, linear::INT8_MAX_INPUTS};
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// Prepares a linear layer.
 ///

@@ -3,7 +3,11 @@
 //! A panel holds a few columns ([`Kernel::columns`]) over all inputs, step after step: `[steps, columns, group]`. Panels follow one
 //! another, so that a tile reads its weights in one ascending run. What reaches beyond the last input or column is zero.
 
-use super::{aligned::Aligned, kernel::Kernel};
+use super::{
+    aligned::Aligned,
+    convert::{bf16_bits, int8_bits},
+    kernel::Kernel,
+};
 use crate::{LinearSpec, Precision, WeightLayout, linear::int8_scale};
 
 /// Packed weights and what the epilogue needs of each column.
@@ -78,13 +82,13 @@ pub(crate) fn pack(
     match precision {
         Precision::F32 => place(kernel, spec, strides, out, |_, value| weights[value].to_ne_bytes()),
         Precision::Bf16 => {
-            place(kernel, spec, strides, out, |_, value| half::bf16::from_f32(weights[value]).to_ne_bytes());
+            place(kernel, spec, strides, out, |_, value| bf16_bits(weights[value]).to_ne_bytes());
         }
         Precision::Int8 => {
             let scales: Vec<_> = largest(spec, strides, weights).into_iter().map(int8_scale).collect();
             let mut sums = vec![0i32; padded];
             place(kernel, spec, strides, out, |column, value| {
-                let quantised = (weights[value] * scales[column].inverse).round_ties_even() as i8;
+                let quantised = int8_bits(weights[value], scales[column].inverse) as i8;
                 sums[column] += i32::from(quantised);
                 quantised.to_ne_bytes()
             });
@@ -125,16 +129,25 @@ fn place<const BYTES: usize>(
     if panel_bytes == 0 {
         return;
     }
-    for (panel, out) in out.chunks_exact_mut(panel_bytes).enumerate() {
-        let first = panel * kernel.columns;
-        let columns = kernel.columns.min(spec.outputs - first);
-        for input in 0..spec.inputs {
-            let (step, lane) = (input / kernel.group, input % kernel.group);
-            for column in 0..columns {
-                let at = ((step * kernel.columns + column) * kernel.group + lane) * BYTES;
-                let bytes = encode(first + column, input * strides.input + (first + column) * strides.column);
-                out[at..at + BYTES].copy_from_slice(&bytes);
+    let step_elements = kernel.columns * kernel.group;
+    let panel_elements = panel_bytes / BYTES;
+    let (elements, _) = out.as_chunks_mut::<BYTES>();
+    for (block, out) in elements.chunks_mut(PANELS_AT_ONCE * panel_elements).enumerate() {
+        for (step, input) in (0..spec.inputs).step_by(kernel.group).enumerate() {
+            for (panel, out) in out.chunks_exact_mut(panel_elements).enumerate() {
+                let first = (block * PANELS_AT_ONCE + panel) * kernel.columns;
+                let columns = kernel.columns.min(spec.outputs - first);
+                let out = &mut out[step * step_elements..][..step_elements];
+                for lane in 0..kernel.group.min(spec.inputs - input) {
+                    let from = (input + lane) * strides.input + first * strides.column;
+                    for (column, out) in out[lane..].iter_mut().step_by(kernel.group).take(columns).enumerate() {
+                        *out = encode(first + column, from + column * strides.column);
+                    }
+                }
             }
         }
     }
 }
+
+/// Panels that are filled side by side, so that a row of `[inputs, outputs]` is read in runs worth a page's look-up.
+const PANELS_AT_ONCE: usize = 16;

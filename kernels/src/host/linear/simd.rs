@@ -32,6 +32,11 @@ pub(crate) trait Simd: 'static {
     unsafe fn at_most(bound: Self::F, v: Self::F) -> Self::F;
     /// Magnitudes.
     unsafe fn abs(v: Self::F) -> Self::F;
+    /// Asks for the cache line at `p`, which need not be valid. Does nothing where there is no such instruction.
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        let _ = p;
+    }
 }
 
 /// Products at one precision on one instruction set. A *step* multiplies `GROUP` inputs of one row with the same inputs of

@@ -18,6 +18,12 @@ pub(crate) const MAX_ROWS: usize = 12;
 /// The most columns of any panel.
 pub(crate) const MAX_COLUMNS: usize = 32;
 
+/// How far ahead weights are asked for. Panels follow one another, so what lies beyond the end of one is the next. It matters
+/// most with few rows, where each weight is used too few times for the loads in flight to hide memory.
+const PREFETCH_BYTES: usize = 8192;
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
+
 /// A part of a product: some rows of it by some panels, and where its operands lie.
 ///
 /// Pointers, because the parts of one product write to disjoint parts of the same output from several threads.
@@ -117,7 +123,13 @@ unsafe fn tile<D: Dot, const R: usize>(b: &Block, row: usize, panel: usize, out:
         let mut sums = [start; R];
         let mut activations = b.activations.add(row * b.row_bytes);
         let mut weights = b.weights.add(panel * b.panel_bytes);
+        let step_bytes = 2 * lanes * D::GROUP * size_of::<D::Weight>();
         for _ in 0..b.steps {
+            let ahead = weights.wrapping_add(PREFETCH_BYTES);
+            D::Simd::prefetch(ahead);
+            if step_bytes > LINE {
+                D::Simd::prefetch(ahead.wrapping_add(LINE));
+            }
             let first = D::columns(weights.cast());
             let second = D::columns(weights.cast::<D::Weight>().add(lanes * D::GROUP));
             for (index, sum) in sums.iter_mut().enumerate() {
