@@ -185,6 +185,23 @@ fn compression_ratio_as_python_computes_it() {
 }
 
 #[test]
+fn normalised_as_whisper_normalises() {
+    // The right-hand sides are those of the Python definition, run with re and unicodedata.
+    let cases = [
+        ("[noise] Hello, (um) WORLD!", " hello world "),
+        ("It's ½ \u{2014} Ünï<b>x</b> ok", "it s 1 2 ünïx ok"),
+        ("()", " "),
+        ("你好，世界。", "你好 世界 "),
+        ("A\u{301} e\u{20dd}\u{9}B\u{a}", "á e b "),
+        ("$5.00 & 10%", " 5 00 10 "),
+        ("İstanbul STRAẞE", "i stanbul straße"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(basic(text), expected, "{text:?}");
+    }
+}
+
+#[test]
 fn the_reference_implementations_word_error_rate() {
     // The model's README gives 7.2 % for these transcripts.
     let manifest = std::fs::read_to_string(root().join("speech/short/manifest.jsonl")).unwrap();
