@@ -107,7 +107,8 @@ fn the_oracles_error_function() {
 #[test]
 fn other_functions_of_one_value() {
     let x: Vec<f32> = noise(1003, 5).iter().map(|v| v * 20.0).chain([0.0, -0.0, 1.0, f32::INFINITY]).collect();
-    let cases: [(Unary, fn(f64) -> f64); 7] = [
+    type Exact = fn(f64) -> f64;
+    let cases: [(Unary, Exact); 7] = [
         (Unary::Neg, |x| -x),
         (Unary::Abs, f64::abs),
         (Unary::Tanh, f64::tanh),

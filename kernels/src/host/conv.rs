@@ -1,7 +1,7 @@
 //! The 1-D convolution as a product: a window of the input is a row, and the prepared linear layer does the rest (packing,
 //! number formats, bias, activation). The rows of one tile of output positions exist at a time.
 
-use super::{isa::Isa, linear};
+use super::{isa::Isa, linear, split};
 use crate::{
     Context, Conv1d, Conv1dSpec, Counters, DeviceKind, Linear, LinearSpec, Precision, WeightLayout,
     host::movement::transpose,
@@ -70,10 +70,13 @@ impl Conv1d for HostConv {
                     let count = tile.min(out_length - first);
                     let rows = &mut rows[..count * window];
                     if window > 0 {
-                        for (at, row) in rows.chunks_exact_mut(window).enumerate() {
-                            let from = (first + at) * spec.stride * channels;
-                            row.copy_from_slice(&input[from..from + window]);
-                        }
+                        let input = &*input;
+                        split::rows(inner.pool, window, rows, &|positions, rows| {
+                            for (position, row) in positions.zip(rows.chunks_exact_mut(window)) {
+                                let from = (first + position) * spec.stride * channels;
+                                row.copy_from_slice(&input[from..from + window]);
+                            }
+                        });
                     }
                     if spec.output_channels_last {
                         let out = &mut out[first * out_channels..][..count * out_channels];

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use super::{
     isa::Isa,
-    movement::{Strides, broadcast_strides, walk},
+    movement::{broadcast_strides, walk},
     simd::{Simd, Task, dispatch},
     split, vecmath,
 };
@@ -183,104 +183,68 @@ pub fn binary_f32(
     check_lengths(&[(a.len(), a_shape), (b.len(), b_shape), (out.len(), out_shape)]);
     if a_shape == out_shape && (b_shape == out_shape || b.len() == 1) {
         // Element by element: any cut will do.
+        let b_step = isize::from(b_shape == out_shape);
         split::rows(context.pool, 1, out, &|range, out| {
-            let b = if b.len() == 1 { b } else { &b[range.clone()] };
-            dispatch(isa, Zip { op, runs: Runs { a: &a[range], b }, out });
+            let b = if b_step == 0 { b } else { &b[range.clone()] };
+            dispatch(isa, Zip { op, a: &a[range], b, steps: [1, b_step], out });
         });
     } else {
         let strides = [broadcast_strides(a_shape, out_shape), broadcast_strides(b_shape, out_shape)];
-        dispatch(isa, Zip { op, runs: Walk { a, b, out_shape, strides: &strides }, out });
+        walk(out_shape, &strides, [0, 0], |[a_at, b_at], range, steps| {
+            let (a, b) = (&a[a_at as usize..], &b[b_at as usize..]);
+            dispatch(isa, Zip { op, a, b, steps, out: &mut out[range] });
+        });
     }
     context.counters.executed(DeviceKind::Host);
 }
 
-/// How a binary operator's operands lie beside its output.
-trait Pairs {
-    /// Applies a function to each pair: to vectors of pairs where both lie dense, or one does not move.
-    fn zip<S: Simd>(&self, s: S, out: &mut [f32], f: impl Fn(S::F, S::F) -> S::F);
-}
-
-/// `a` dense, `b` dense or a single value.
-struct Runs<'a> {
-    a: &'a [f32],
-    b: &'a [f32],
-}
-
-impl Pairs for Runs<'_> {
-    #[inline(always)]
-    fn zip<S: Simd>(&self, s: S, out: &mut [f32], f: impl Fn(S::F, S::F) -> S::F) {
-        let steps = [1, isize::from(self.b.len() > 1 || out.len() == 1)];
-        zip_vectors(s, self.a, self.b, steps, out, f);
-    }
-}
-
-/// Both broadcast.
-struct Walk<'a> {
-    a: &'a [f32],
-    b: &'a [f32],
-    out_shape: &'a [usize],
-    strides: &'a [Strides; 2],
-}
-
-impl Pairs for Walk<'_> {
-    #[inline(always)]
-    fn zip<S: Simd>(&self, s: S, out: &mut [f32], f: impl Fn(S::F, S::F) -> S::F) {
-        walk(self.out_shape, self.strides, [0, 0], |[a, b], range, steps| {
-            zip_vectors(s, &self.a[a as usize..], &self.b[b as usize..], steps, &mut out[range], &f);
-        });
-    }
-}
-
-/// One run: an operand whose step is 0 stays at its first value.
-#[inline(always)]
-fn zip_vectors<S: Simd>(
-    s: S,
-    a: &[f32],
-    b: &[f32],
-    steps: [isize; 2],
-    out: &mut [f32],
-    f: impl Fn(S::F, S::F) -> S::F,
-) {
-    let n = out.len();
-    match steps {
-        [1, 1] => s.zip(&a[..n], &b[..n], out, f),
-        [1, _] => {
-            let b = s.splat(b[0]);
-            s.map(&a[..n], out, |a| f(a, b));
-        }
-        [_, 1] => {
-            let a = s.splat(a[0]);
-            s.map(&b[..n], out, |b| f(a, b));
-        }
-        _ => {
-            let mut value = [0.0];
-            s.store_slice(&mut value, f(s.splat(a[0]), s.splat(b[0])));
-            out.fill(value[0]);
-        }
-    }
-}
-
-struct Zip<'a, P> {
+/// One run of a binary operator: an operand whose step is 0 stays at its first value.
+struct Zip<'a> {
     op: Binary,
-    runs: P,
+    a: &'a [f32],
+    b: &'a [f32],
+    steps: [isize; 2],
     out: &'a mut [f32],
 }
 
-impl<P: Pairs> Task for Zip<'_, P> {
+impl Zip<'_> {
+    #[inline(always)]
+    fn apply<S: Simd>(self, s: S, f: impl Fn(S::F, S::F) -> S::F) {
+        let Self { a, b, steps, out, .. } = self;
+        let n = out.len();
+        match steps {
+            [1, 1] => s.zip(&a[..n], &b[..n], out, f),
+            [1, _] => {
+                let b = s.splat(b[0]);
+                s.map(&a[..n], out, |a| f(a, b));
+            }
+            [_, 1] => {
+                let a = s.splat(a[0]);
+                s.map(&b[..n], out, |b| f(a, b));
+            }
+            _ => {
+                let mut value = [0.0];
+                s.store_slice(&mut value, f(s.splat(a[0]), s.splat(b[0])));
+                out.fill(value[0]);
+            }
+        }
+    }
+}
+
+impl Task for Zip<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { op, runs, out } = self;
-        match op {
-            Binary::Add => runs.zip(s, out, |a, b| s.add(a, b)),
-            Binary::Sub => runs.zip(s, out, |a, b| s.sub(a, b)),
-            Binary::Mul => runs.zip(s, out, |a, b| s.mul(a, b)),
-            Binary::Div => runs.zip(s, out, |a, b| s.div(a, b)),
+        match self.op {
+            Binary::Add => self.apply(s, |a, b| s.add(a, b)),
+            Binary::Sub => self.apply(s, |a, b| s.sub(a, b)),
+            Binary::Mul => self.apply(s, |a, b| s.mul(a, b)),
+            Binary::Div => self.apply(s, |a, b| s.div(a, b)),
             // The vectors' minimum and maximum give `b` where either is NaN.
-            Binary::Min => runs.zip(s, out, |a, b| s.keep_nan(a, s.min(a, b))),
-            Binary::Max => runs.zip(s, out, |a, b| s.keep_nan(a, s.max(a, b))),
-            Binary::Pow => runs.zip(s, out, |a, b| s.each(a, b, f32::powf)),
+            Binary::Min => self.apply(s, |a, b| s.keep_nan(a, s.min(a, b))),
+            Binary::Max => self.apply(s, |a, b| s.keep_nan(a, s.max(a, b))),
+            Binary::Pow => self.apply(s, |a, b| s.each(a, b, f32::powf)),
         }
     }
 }

@@ -188,7 +188,7 @@ impl<const N: usize> Nest<N> {
 }
 
 /// Walks a dense output of `shape` by its longest uniform runs. `visit` gets the operands' offsets at a run's start, the
-/// output's range, and the operands' strides inside the run. Inlined, so that `visit` is compiled for its caller's instructions.
+/// output's range, and the operands' strides inside the run.
 #[inline(always)]
 pub(crate) fn walk<const N: usize>(
     shape: &[usize],

@@ -217,3 +217,6 @@ pub(crate) fn dispatch<T: Task>(isa: Isa, task: T) -> T::Output {
     }
     task.run(portable::Portable)
 }
+
+#[cfg(test)]
+mod tests;

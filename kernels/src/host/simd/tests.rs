@@ -1,0 +1,102 @@
+//! What the instruction sets differ in most, against plain Rust: exact int8 sums, bf16 rounding, scaling by powers of two.
+
+use super::*;
+
+/// Values that a test gets for one instruction set.
+struct Probe<'a> {
+    words: &'a [(i32, i32)],
+    values: &'a [f32],
+    powers: &'a [(f32, f32)],
+}
+
+struct Results {
+    dots: Vec<i32>,
+    bf16: Vec<u16>,
+    bytes: Vec<u8>,
+    scaled: Vec<f32>,
+}
+
+impl Task for Probe<'_> {
+    type Output = Results;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Results {
+        let mut results = Results { dots: Vec::new(), bf16: Vec::new(), bytes: Vec::new(), scaled: Vec::new() };
+        for &(a, b) in self.words {
+            let mut lanes = [0; MAX_LANES];
+            // SAFETY: no instruction set has more than `MAX_LANES` lanes.
+            unsafe { s.store_i(lanes.as_mut_ptr(), s.dot_u8i8(s.splat_i(7), s.splat_i(a), s.splat_i(b))) };
+            assert!(lanes[..S::LANES].iter().all(|&lane| lane == lanes[0]));
+            results.dots.push(lanes[0]);
+        }
+        for &value in self.values {
+            let mut lanes = [0; MAX_LANES];
+            // SAFETY: as above.
+            unsafe { s.store_bf16(lanes.as_mut_ptr(), s.splat(value)) };
+            results.bf16.push(lanes[S::LANES - 1]);
+        }
+        for byte in 0..=255 {
+            let mut lanes = [0; MAX_LANES];
+            // SAFETY: as above.
+            unsafe { s.store_u8(lanes.as_mut_ptr(), s.splat_i(byte)) };
+            results.bytes.push(lanes[S::LANES - 1]);
+        }
+        for &(value, power) in self.powers {
+            let mut lane = [0.0];
+            s.store_slice(&mut lane, s.scale(s.splat(value), s.splat(power)));
+            results.scaled.push(lane[0]);
+        }
+        results
+    }
+}
+
+#[test]
+fn every_instruction_set_agrees_with_plain_rust() {
+    // Extremes of both operands, where a 16-bit sum of two products would saturate, and a walk through other bytes.
+    let mut words = Vec::new();
+    for a in [[255u8; 4], [255, 0, 255, 0], [0, 255, 255, 255], [128, 1, 127, 254]] {
+        for b in [[127i8; 4], [-128; 4], [-128, 127, -127, 1], [0, -1, 1, 0]] {
+            words.push((i32::from_ne_bytes(a), i32::from_ne_bytes(b.map(|b| b as u8))));
+        }
+    }
+    words.extend((0..2000u32).map(|i| (i.wrapping_mul(2_654_435_761) as i32, i.wrapping_mul(2_246_822_519) as i32)));
+    let dots: Vec<i32> = words
+        .iter()
+        .map(|(a, b)| {
+            let pairs = a.to_ne_bytes().into_iter().zip(b.to_ne_bytes());
+            7 + pairs.map(|(a, b)| i32::from(a) * i32::from(b as i8)).sum::<i32>()
+        })
+        .collect();
+    // Halves between two bf16 values, to both sides of an even one, and their neighbours.
+    let mut values: Vec<f32> =
+        [0x3f80_8000u32, 0x3f81_8000, 0x3f80_7fff, 0x3f80_8001, 0x3f81_7fff, 0xbf81_8000, 0x7f7f_ffff]
+            .map(f32::from_bits)
+            .to_vec();
+    values.extend([0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, 1e-3, -3.75e20]);
+    let bf16: Vec<u16> = values.iter().map(|&v| half::bf16::from_f32(v).to_bits()).collect();
+    let powers: Vec<(f32, f32)> = [
+        (1.5, 0.0),
+        (1.25, 127.0),
+        (1.0, 128.0),
+        (1.0, -126.0),
+        (1.75, -130.0),
+        (1.0, -149.0),
+        (1.9, -151.0),
+        (0.7, 128.0),
+    ]
+    .into();
+    for isa in Isa::available() {
+        let got = dispatch(isa, Probe { words: &words, values: &values, powers: &powers });
+        assert_eq!(got.dots, dots, "{isa}");
+        assert_eq!(got.bf16, bf16, "{isa}");
+        assert!(got.bytes.iter().copied().eq(0..=255), "{isa}");
+        for (&(value, power), &got) in powers.iter().zip(&got.scaled) {
+            let expected = (f64::from(value) * 2f64.powi(power as i32)) as f32;
+            // Two factors may round twice below the normal range.
+            let close = got == expected || (got - expected).abs() <= f32::from_bits(1);
+            assert!(close, "{isa}: {value} * 2^{power} = {got:e}, not {expected:e}");
+        }
+        let nan = dispatch(isa, Probe { words: &[], values: &[f32::NAN], powers: &[(f32::NAN, 3.0)] });
+        assert!(half::bf16::from_bits(nan.bf16[0]).is_nan() && nan.scaled[0].is_nan(), "{isa}");
+    }
+}
