@@ -281,6 +281,20 @@ fn gelu_over_its_whole_range() {
 }
 
 #[test]
+fn gelu_of_what_is_no_ordinary_number() {
+    for isa in Isa::available() {
+        let mut case = Case::plain(Precision::F32, 5, 1, 1);
+        case.spec.activation = Activation::Gelu;
+        case.weights = vec![1.0];
+        case.x = vec![f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e30, -1e30];
+        let out = case.run(isa, &Serial);
+        assert_eq!((out[0], out[3]), (f32::INFINITY, 1e30), "{isa}");
+        assert!(out[2].is_nan(), "{isa}");
+        assert!(out[1].abs() < 4e-7 && out[4].abs() < 4e-7, "{isa} {out:?}");
+    }
+}
+
+#[test]
 fn packed_weights_are_all_that_is_kept() {
     for isa in Isa::available() {
         // 64 columns and 64 inputs: whole panels everywhere.

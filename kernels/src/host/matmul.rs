@@ -43,8 +43,8 @@ pub fn matmul(
         tile_rows: kernel.rows,
         panel_bytes: k * kernel.columns * size_of::<f32>(),
         panel_products: k * kernel.columns,
-        // The matrices of a batch are tasks already.
-        width: context.pool.width().div_ceil(batch.max(1)),
+        width: context.pool.width(),
+        alike: batch,
     };
     let grid = work.cut();
     let spread = batch > 1 && batch * m * n * k > 1 << 19 || grid.tasks() > 1;

@@ -87,6 +87,7 @@ impl Linear for HostLinear {
             panel_bytes: self.packed.panel_bytes(kernel),
             panel_products: inputs * kernel.columns,
             width: context.pool.width(),
+            alike: 1,
         };
         let grid = work.cut();
         let spread = grid.tasks() > 1;

@@ -17,6 +17,8 @@ pub(crate) struct Work {
     pub panel_products: usize,
     /// Threads that there are.
     pub width: usize,
+    /// Such products that run beside one another.
+    pub alike: usize,
 }
 
 /// A grid of tasks: each takes some rows by some panels.
@@ -38,7 +40,7 @@ const SMALLEST_TASK_NS: usize = 8_000;
 /// Multiply-adds in a nanosecond, roughly, of the slowest kernels of a CPU that has vectors.
 const PRODUCTS_PER_NS: usize = 100;
 /// Bytes in a nanosecond that one thread reads from memory, roughly.
-const BYTES_PER_NS: usize = 16;
+const BYTES_PER_NS: usize = 24;
 
 impl Work {
     /// An estimate of one thread's time, in nanoseconds; good for telling small work from large.
@@ -47,13 +49,20 @@ impl Work {
         products.max(self.panels.saturating_mul(self.panel_bytes) / BYTES_PER_NS)
     }
 
+    /// How many tasks it should become.
+    fn wanted(&self) -> usize {
+        if self.width <= 1 {
+            return 1;
+        }
+        let affordable = self.nanoseconds() / SMALLEST_TASK_NS;
+        let wanted = (self.width * TASKS_PER_THREAD).div_ceil(self.alike.max(1)).min(affordable).max(1);
+        // Alone, as many for each thread: three tasks on two threads take as long as four.
+        if self.alike <= 1 && wanted > self.width { wanted - wanted % self.width } else { wanted }
+    }
+
     /// Cuts it.
     pub(crate) fn cut(&self) -> Grid {
-        let affordable = self.nanoseconds() / SMALLEST_TASK_NS;
-        let wanted = match self.width {
-            0 | 1 => 1,
-            width => (width * TASKS_PER_THREAD).min(affordable).max(1),
-        };
+        let wanted = self.wanted();
         // One tile of rows does not use a panel twice: cut columns only. More rows: panels that fit in the cache.
         let row_tiles = self.rows.div_ceil(self.tile_rows).max(1);
         let panels_per_task = if row_tiles == 1 {
@@ -100,9 +109,10 @@ mod tests {
         #[test]
         fn tasks_cover_each_tile_once(
             rows in 0usize..200, panels in 0usize..60, tile_rows in 1usize..13, panel_bytes in 0usize..1_000_000,
-            panel_products in 0usize..10_000_000, width in 0usize..9,
+            panel_products in 0usize..10_000_000, width in 0usize..9, alike in 0usize..9,
         ) {
-            let grid = Work { rows, panels, tile_rows, panel_bytes, panel_products, width }.cut();
+            let work = Work { rows, panels, tile_rows, panel_bytes, panel_products, width, alike };
+            let grid = work.cut();
             let mut seen = vec![0; rows * panels];
             for index in 0..grid.tasks() {
                 let (task_rows, task_panels) = grid.task(index);
@@ -119,12 +129,23 @@ mod tests {
 
     #[test]
     fn small_work_stays_on_one_thread_and_large_work_spreads() {
-        let one_token =
-            Work { rows: 1, panels: 12, tile_rows: 12, panel_bytes: 12 << 10, panel_products: 12 << 10, width: 2 };
+        let one_token = Work {
+            rows: 1,
+            panels: 12,
+            tile_rows: 12,
+            panel_bytes: 12 << 10,
+            panel_products: 12 << 10,
+            width: 2,
+            alike: 1,
+        };
         assert_eq!(one_token.cut().tasks(), 1);
         let logits = Work { panels: 1621, ..one_token };
         assert!(logits.cut().tasks() >= 8);
         let encoder = Work { rows: 1500, ..one_token };
         assert!((8..=64).contains(&encoder.cut().tasks()));
+        // Three heads on two threads: more than three tasks.
+        let head =
+            Work { rows: 1500, panels: 47, panel_bytes: 8 << 10, panel_products: 2 << 10, alike: 3, ..one_token };
+        assert!(head.cut().tasks() >= 4);
     }
 }
