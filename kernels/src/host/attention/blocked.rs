@@ -132,7 +132,7 @@ impl<P: Operand> Task for Pack<'_, '_, P> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(mut self, s: S) {
         let first = self.block * BLOCK;
         let count = BLOCK.min(self.call.keys - first);
         // SAFETY: `to` is this block's room, as `Layout` has it; the call's views are checked.
@@ -147,10 +147,10 @@ impl<P: Operand> Task for Pack<'_, '_, P> {
 
 impl<P: Operand> Pack<'_, '_, P> {
     #[inline(always)]
-    unsafe fn keys<S: Simd>(&self, s: S, first: usize, count: usize) {
+    unsafe fn keys<S: Simd>(&mut self, s: S, first: usize, count: usize) {
         let Layout { panel, key_words, key_panel, converted_row, .. } = self.layout;
         assert!(self.memory.len() >= converted_row, "a worker's memory holds a converted row");
-        let converted = self.memory.as_ptr().cast_mut().cast::<u32>();
+        let converted = self.memory.as_mut_ptr().cast::<u32>();
         for at in 0..count.next_multiple_of(panel) {
             let lane = at % panel;
             // SAFETY: lanes of the block's own panels; a row's words fit in this worker's memory.
