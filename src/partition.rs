@@ -181,7 +181,7 @@ fn part_as_text(part: &Part) -> String {
         text += &if assumed.is_empty() { "\n".to_string() } else { format!(" (for {})\n", assumed.join(", ")) };
     }
     for fused in part.fused.iter().take(SHOWN) {
-        let steps: Vec<String> = fused.steps.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let steps: Vec<String> = fused.steps.iter().map(|(kind, count)| step_as_text(fused, kind, *count)).collect();
         text += &format!(
             "    fused from {} nodes: {:.3} GFLOP, {} in, {} out; {}\n",
             fused.nodes,
@@ -206,6 +206,16 @@ fn part_as_text(part: &Part) -> String {
         text += &format!("    not claimed: {} {op_type}{first}: {reason}\n", names.len());
     }
     text
+}
+
+/// `18 linear (int8)`; where the products of a kind differ, how many of each: `31 linear (30 int8, 1 f32)`.
+fn step_as_text(fused: &Fused, kind: &str, count: usize) -> String {
+    let precisions: Vec<String> = match fused.precision.get(kind) {
+        None => return format!("{count} {kind}"),
+        Some(one) if one.len() == 1 => one.keys().cloned().collect(),
+        Some(several) => several.iter().map(|(precision, count)| format!("{count} {precision}")).collect(),
+    };
+    format!("{count} {kind} ({})", precisions.join(", "))
 }
 
 /// Fused nodes that the text shows one by one; with `claim=matmul` there are dozens alike.

@@ -159,3 +159,48 @@ fn bench_prints_the_agreed_json() {
     assert!(answer["threads"].as_u64().is_some_and(|threads| threads > 0));
     assert!(answer["cpu"].is_string() && answer["ort"].as_str().unwrap().starts_with("1."));
 }
+
+#[test]
+fn partition_shows_every_graph() {
+    let answer = json_of(common::undertone().args(["partition", "--json"]));
+    let graphs = answer["graphs"].as_array().unwrap();
+    let names: Vec<_> = graphs.iter().map(|graph| graph["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["encoder_model", "decoder_model", "decoder_with_past_model", "decoder_model_merged"]);
+    for graph in graphs {
+        let parts = graph["parts"].as_array().unwrap();
+        assert_eq!(parts.len(), if graph["name"] == "decoder_model_merged" { 3 } else { 1 }, "{graph}");
+        for part in parts {
+            let (nodes, claimed) = (part["nodes"].as_u64().unwrap(), part["claimed"].as_u64().unwrap());
+            let unclaimed = part["unclaimed"].as_array().unwrap();
+            assert_eq!(nodes, claimed + unclaimed.len() as u64, "a node is neither claimed nor explained: {part}");
+            assert!(unclaimed.iter().all(|node| !node["reason"].as_str().unwrap().is_empty()), "{part}");
+            assert!(part["fused"].as_array().unwrap().len() <= 3, "{part}");
+            assert!(part["fused"].as_array().unwrap().iter().all(|fused| fused["bytes_in"].as_u64().unwrap() > 0));
+        }
+    }
+    let encoder = &graphs[0];
+    assert_eq!(encoder["nodes_on_cpu_provider"], 0);
+    assert_eq!(encoder["parts"][0]["fused"].as_array().unwrap().len(), 1);
+    assert!(encoder["parts"][0]["gflop_claimed"].as_f64().unwrap() > 1.0);
+}
+
+#[test]
+fn partition_of_a_part() {
+    let encoder = common::root().join("models/reference/encoder_model.onnx");
+    let claim = |word: &str| json_of(common::undertone().args(["partition", "--json", "--claim", word]).arg(&encoder));
+    for (word, attention) in [("attention", true), ("matmul", false)] {
+        let answer = claim(word);
+        let graph = &answer["graphs"][0];
+        assert!(graph["nodes_on_cpu_provider"].as_u64().unwrap() > 0, "{word}: {graph}");
+        let part = &graph["parts"][0];
+        assert!(part["gflop_unclaimed"].as_f64().unwrap() > 0.0, "{word}: {part}");
+        let fused = part["fused"].as_array().unwrap();
+        assert!(!fused.is_empty(), "{word}: {part}");
+        for fused in fused {
+            let steps = fused["steps"].as_object().unwrap();
+            assert!(steps.len() == 1 && steps.contains_key("attention") == attention, "{word}: {fused}");
+        }
+    }
+    let text = common::stdout_of(common::undertone().args(["partition", "--claim", "attention"]).arg(&encoder));
+    assert!(text.contains("not claimed: ") && text.contains("GFLOP") && text.contains("attention (int8)"), "{text}");
+}
