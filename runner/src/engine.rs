@@ -287,7 +287,7 @@ impl Engine {
         let mut builder = Session::builder(&self.environment)
             .and_then(|b| Ok(b.with_devices(all.into_iter().skip(index).take(1), Some(&ep_options))?))
             .and_then(|b| Ok(b.with_inter_threads(1)?))
-            .and_then(|b| Ok(b.with_intra_op_spinning(false)?))
+            .and_then(|b| Ok(b.with_intra_op_spinning(self.options.spinning)?))
             .and_then(|b| Ok(b.with_config_entry("session.record_ep_graph_assignment_info", "1")?))
             .map_err(refused)?;
         if let Some(threads) = self.options.threads {
