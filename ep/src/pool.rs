@@ -151,4 +151,35 @@ mod tests {
         let payload = catch_unwind(AssertUnwindSafe(|| section.finish())).unwrap_err();
         assert_eq!(crate::guard::panic_message(payload), "task 2 fails");
     }
+
+    /// A table whose `KernelContext_ParallelFor` fails, so that nothing can be done through it unnoticed.
+    fn failing_pool(threads: usize) -> SessionPool<'static> {
+        static API: LazyLock<OrtApi> = LazyLock::new(ort_sys::stub::api);
+        // SAFETY: the context is never read.
+        unsafe { SessionPool::new(&API, std::ptr::null(), Some(threads)) }
+    }
+
+    #[test]
+    fn one_thread_is_the_calling_thread() {
+        let caller = std::thread::current().id();
+        let ran = AtomicUsize::new(0);
+        let pool = failing_pool(1);
+        assert_eq!(pool.width(), 1);
+        pool.run(5, &|_| {
+            assert_eq!(std::thread::current().id(), caller);
+            ran.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(ran.into_inner(), 5);
+    }
+
+    #[test]
+    fn tasks_that_onnx_runtime_does_not_run_are_no_success() {
+        let pool = failing_pool(4);
+        let payload = catch_unwind(AssertUnwindSafe(|| pool.run(5, &|_| ()))).unwrap_err();
+        let message = crate::guard::panic_message(payload);
+        assert!(message.contains("KernelContext_ParallelFor failed"), "{message}");
+        // One task needs no pool.
+        pool.run(1, &|_| ());
+        pool.run(0, &|_| unreachable!());
+    }
 }
