@@ -28,7 +28,16 @@ pub(crate) fn is_repository_name(source: &str) -> bool {
 
 /// Makes sure that the needed files of `repository` are in the cache, and returns the directory that holds them.
 pub(crate) fn provide(repository: &str, variant: Option<&str>) -> Result<PathBuf, ModelError> {
-    let cache = Cache::from_env();
+    provide_from(Cache::from_env(), std::env::var("HF_ENDPOINT").ok(), repository, variant)
+}
+
+/// [`provide`] with the cache's place and the hub's address (`None`: the usual one).
+fn provide_from(
+    cache: Cache,
+    endpoint: Option<String>,
+    repository: &str,
+    variant: Option<&str>,
+) -> Result<PathBuf, ModelError> {
     let cached = cache.model(repository.to_owned()).get("config.json").and_then(|p| Some(p.parent()?.to_owned()));
     let lacking = match &cached {
         Some(directory) => match Model::from_directory(directory, variant) {
@@ -44,16 +53,21 @@ pub(crate) fn provide(repository: &str, variant: Option<&str>) -> Result<PathBuf
             variant.map(suffix).unwrap_or_default()
         ),
     };
-    fetch(repository, variant, cache).map_err(|reason| ModelError::Hub {
+    fetch(repository, variant, cache, endpoint).map_err(|reason| ModelError::Hub {
         repository: repository.to_owned(),
         missing: lacking,
         reason: one_line(&reason),
     })
 }
 
-fn fetch(repository: &str, variant: Option<&str>, cache: Cache) -> Result<PathBuf, String> {
+fn fetch(repository: &str, variant: Option<&str>, cache: Cache, endpoint: Option<String>) -> Result<PathBuf, String> {
     let words = |e: ApiError| e.to_string();
-    let api = ApiBuilder::from_cache(cache).with_progress(false).build().map_err(words)?.model(repository.to_owned());
+    let builder = ApiBuilder::from_cache(cache).with_progress(false);
+    let builder = match endpoint {
+        Some(endpoint) => builder.with_endpoint(endpoint),
+        None => builder,
+    };
+    let api = builder.build().map_err(words)?.model(repository.to_owned());
     let listing: Vec<String> = api.info().map_err(words)?.siblings.into_iter().map(|s| s.rfilename).collect();
     let graphs = choose(&listing, variant)
         .ok_or_else(|| format!("it holds no ONNX export of Whisper ({} files)", listing.len()))?;
@@ -97,6 +111,50 @@ fn choose(listing: &[String], variant: Option<&str>) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A cache that holds `files` of `owner/name` (its config is the reference model's), and an address where nobody is.
+    fn offline(files: &[&str]) -> (tempfile::TempDir, impl Fn(Option<&str>) -> Result<PathBuf, ModelError>) {
+        let directory = tempfile::tempdir().unwrap();
+        let repository = directory.path().join("models--owner--name");
+        let snapshot = repository.join("snapshots/abc");
+        std::fs::create_dir_all(repository.join("refs")).unwrap();
+        std::fs::write(repository.join("refs/main"), "abc").unwrap();
+        for file in files {
+            let path = snapshot.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        if files.contains(&"config.json") {
+            let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/reference/config.json");
+            std::fs::copy(config, snapshot.join("config.json")).unwrap();
+        }
+        let path = directory.path().to_owned();
+        let nobody = "http://127.0.0.1:9".to_owned();
+        (directory, move |variant| provide_from(Cache::new(path.clone()), Some(nobody.clone()), "owner/name", variant))
+    }
+
+    #[test]
+    fn what_is_in_the_cache_needs_no_network() {
+        let (directory, provide) =
+            offline(&["config.json", "tokenizer.json", "onnx/encoder_model.onnx", "onnx/decoder_model_merged.onnx"]);
+        let expected = directory.path().join("models--owner--name/snapshots/abc");
+        assert_eq!(provide(None).unwrap(), expected);
+        let error = provide(Some("fp16")).unwrap_err().to_string();
+        assert!(error.contains("cannot fetch the variant 'fp16'") && error.contains("'owner/name'"), "{error}");
+    }
+
+    #[test]
+    fn offline_the_missing_files_are_named() {
+        let (_directory, provide) = offline(&[]);
+        let error = provide(None).unwrap_err();
+        assert!(matches!(error, ModelError::Hub { .. }));
+        let error = error.to_string();
+        assert!(error.contains("tokenizer.json, encoder_model.onnx") && error.lines().count() == 1, "{error}");
+        let (_directory, provide) =
+            offline(&["config.json", "tokenizer.json", "encoder_model.onnx", "decoder_model.onnx"]);
+        let error = provide(None).unwrap_err().to_string();
+        assert!(error.contains("cannot fetch decoder_with_past_model.onnx"), "{error}");
+    }
 
     #[test]
     fn names_of_repositories() {

@@ -211,6 +211,18 @@ fn without_a_spare_a_failure_is_an_error() {
 }
 
 #[test]
+fn english_only_models_are_prompted_without_language_and_task() {
+    let (mut transcriber, log) = transcriber(Script::new(&[&[T0, HELLO, T0 + 100]]));
+    transcriber.tokenizer.special.multilingual = false;
+    let mut ask = |options: &TranscribeOptions| transcriber.transcribe(&seconds(1.0), options, &mut |_| {});
+    assert_eq!(ask(&TranscribeOptions::default()).unwrap().language, "en");
+    assert_eq!(log.lock().unwrap().prompts, [[50258]]);
+    assert!(ask(&german()).unwrap_err().to_string().contains("English-only and cannot hear 'de'"));
+    let translate = TranscribeOptions { task: Task::Translate, ..TranscribeOptions::default() };
+    assert!(ask(&translate).unwrap_err().to_string().contains("cannot translate"));
+}
+
+#[test]
 fn unknown_languages_are_errors_that_name_the_known() {
     let (mut transcriber, _) = transcriber(Script::new(&[]));
     let mut ask = |language: &str| {
