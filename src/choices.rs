@@ -29,12 +29,16 @@ impl Libraries {
     pub fn options(&self, device: Device) -> Result<EngineOptions> {
         let mut options = EngineOptions::new(locate::ort_library(named(self.ort_library.as_ref()))?);
         options.device = device;
+        tracing::info!("ONNX Runtime: {}", options.ort_library.display());
         options.ep_library = match locate::ep_library(named(self.ep_library.as_ref())) {
             Ok(path) => Some(path),
             // With `auto` the runner goes on without it, and says so in its result.
             Err(_) if matches!(device, Device::Cpu | Device::Auto) => None,
             Err(error) => return Err(error),
         };
+        if let Some(path) = &options.ep_library {
+            tracing::info!("execution provider: {}", path.display());
+        }
         Ok(options)
     }
 }
@@ -71,7 +75,9 @@ impl ModelChoice {
                 default.to_str().with_context(|| format!("the path {} is not Unicode", default.display()))?
             }
         };
-        Ok(Model::open(source, self.variant.as_deref())?)
+        let model = Model::open(source, self.variant.as_deref())?;
+        tracing::info!("model: {}, {}", model.directory().display(), model.variant());
+        Ok(model)
     }
 }
 
@@ -114,9 +120,9 @@ pub enum DeviceWord {
     Cpu,
     /// The NPU kernels' arithmetic on the CPU
     Host,
-    /// The NPU's simulator
+    /// The NPU's simulator; `undertone devices` says whether this build has it
     Sim,
-    /// The NPU; an error where there is none
+    /// The NPU; an error where there is none, or where the build has no code for it
     Npu,
 }
 

@@ -152,6 +152,11 @@ fn read(file: &Path) -> Result<Audio> {
     Ok(audio::read_file(file)?)
 }
 
+/// What messages call an input.
+fn name(file: &Path) -> String {
+    if file.as_os_str() == "-" { "standard input".into() } else { file.display().to_string() }
+}
+
 fn load(arguments: &Arguments) -> Result<Transcriber> {
     let model = arguments.model.open()?;
     let mut options = arguments.libraries.options(arguments.device.into())?;
@@ -178,7 +183,7 @@ fn transcribe(
     let result =
         transcriber.transcribe(audio, &options, &mut |progress| bar.set_position(progress.done_seconds as u64));
     bar.finish_and_clear();
-    let mut result = result.with_context(|| format!("{}", file.display()))?;
+    let mut result = result.with_context(|| name(file))?;
     // The runner got decoded audio; here the work began with a file.
     let run = &mut result.run;
     run.audio_ms = audio_time.as_secs_f64() * 1000.0;
@@ -195,7 +200,7 @@ fn progress_bar(file: &Path, audio: &Audio) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} s, {eta} left") {
         bar.set_style(style);
     }
-    bar.set_prefix(file.display().to_string());
+    bar.set_prefix(name(file));
     bar
 }
 
@@ -219,7 +224,7 @@ fn deliver(
 fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
     let run = &result.run;
     if let Some(reason) = &run.fallback {
-        eprintln!("warning: {}: not on the device asked for: {reason}", file.display());
+        eprintln!("warning: {}: not on the device asked for: {reason}", name(file));
     }
     if arguments.quiet {
         return;
@@ -233,7 +238,7 @@ fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
     let calls = if calls.is_empty() { "ONNX Runtime's CPU provider alone".to_string() } else { calls.join(", ") };
     eprintln!(
         "{}: {:.1} s of audio at {:.1}x real time, language {}, device {}, {}: {calls}",
-        file.display(),
+        name(file),
         result.duration,
         run.realtime_factor,
         result.language,

@@ -43,6 +43,24 @@ fn standard_input() {
 }
 
 #[test]
+fn every_kind_of_audio_file() {
+    // Lossy copies of one clip, by name and through a pipe, where no name tells the kind.
+    for name in ["000-en.mp3", "000-en.ogg", "000-en.m4a", "000-en-alac.m4a", "000-en-44100-stereo.mp3"] {
+        let path = common::root().join("tests/audio").join(name);
+        assert_eq!(common::stdout_of(transcribe(&[]).arg(&path)).trim_end(), SAID, "{name}");
+        let piped = common::stdout_of(transcribe(&["-"]).stdin(fs::File::open(&path).unwrap()));
+        assert_eq!(piped.trim_end(), SAID, "{name} through standard input");
+    }
+}
+
+#[test]
+fn verbose_names_the_model_and_the_libraries() {
+    let output = common::run(transcribe(&["-v"]).arg(clip("000-en.flac")));
+    let said = common::text(&output.stderr);
+    assert!(said.contains("models/reference") && said.contains("onnxruntime"), "{said}");
+}
+
+#[test]
 fn every_format_into_a_directory() {
     let home = tempfile::tempdir().unwrap();
     let out = home.path().join("a/b");
