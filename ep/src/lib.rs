@@ -13,7 +13,6 @@ pub mod constant;
 pub mod exports;
 pub mod factory;
 pub mod fusion;
-pub mod work;
 pub mod graph;
 pub mod guard;
 pub mod lower;
@@ -30,6 +29,7 @@ pub mod statistics;
 pub mod status;
 #[cfg(test)]
 mod testing;
+pub mod work;
 
 pub use options::{Claim, DeviceChoice, Options, OptionsError};
 
