@@ -2,7 +2,7 @@
 //! Which tokens are allowed is said by `rules`; what the tokens mean for time and text by `seek` and `transcribe`.
 
 use crate::rules::Rule;
-use crate::speech_model::{RunError, SpeechModel};
+use crate::speech_model::{RunError, SpeechModel, StartLogits};
 
 /// Most tokens that are written for one window, half of the decoder's positions, as openai/whisper has it.
 pub const MAX_NEW_TOKENS: usize = 224;
@@ -45,6 +45,14 @@ impl Decoding<'_> {
     /// [`RunError`] where the model fails.
     pub fn greedy(&self, model: &mut dyn SpeechModel) -> Result<Decoded, RunError> {
         let start = model.start(self.prompt, self.sot)?;
+        self.greedy_from(model, start)
+    }
+
+    /// [`Self::greedy`] where `model` has the prompt behind it already and `start` are its logits.
+    ///
+    /// # Errors
+    /// [`RunError`] where the model fails.
+    pub fn greedy_from(&self, model: &mut dyn SpeechModel, start: StartLogits) -> Result<Decoded, RunError> {
         let no_speech_prob = self.no_speech.map_or(0.0, |token| probability(&start.sot, token));
         let mut logits = start.last;
         let mut tokens = Vec::new();
@@ -114,7 +122,6 @@ fn log_denominator(logits: &[f32], largest: f32) -> f64 {
 mod tests {
     use super::*;
     use crate::rules::SuppressTokens;
-    use crate::speech_model::StartLogits;
 
     /// Writes a fixed sequence and then the end of text, whatever it is given.
     struct Script {

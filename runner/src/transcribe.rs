@@ -360,12 +360,13 @@ impl Job<'_> {
 
     fn decode(&self, model: &mut dyn SpeechModel, special: &SpecialTokens) -> Result<WindowResult, RunError> {
         let known = self.decoding.and_then(|w| w.language.clone());
-        let detected = if known.is_none() && special.multilingual {
-            let logits = model.start(&[special.sot], 0)?.sot;
-            detect(&logits, &special.languages).map(|d| (d.code, d.token))
-        } else {
-            None
-        };
+        let mut started = None;
+        let mut detected = None;
+        if known.is_none() && special.multilingual {
+            let start = model.start(&[special.sot], 0)?;
+            detected = detect(&start.sot, &special.languages).map(|d| (d.code, d.token));
+            started = Some(start);
+        }
         let Some(writer) = self.decoding else { return Ok((detected, None)) };
         let language = known.or_else(|| detected.clone());
         let (prompt, sot) = writer.prompt(special, language.map(|(_, token)| token));
@@ -378,7 +379,17 @@ impl Job<'_> {
             max_new_tokens: MAX_NEW_TOKENS.min(writer.positions / 2),
             positions: writer.positions,
         };
-        Ok((detected, Some(decoding.greedy(model)?)))
+        let decoded = match started {
+            // The detection's cache goes on: making the window's cross-attention keys again costs more than these steps.
+            Some(mut start) if sot == 0 => {
+                for &token in &prompt[1..] {
+                    model.step(token, &mut start.last)?;
+                }
+                decoding.greedy_from(model, start)?
+            }
+            _ => decoding.greedy(model)?,
+        };
+        Ok((detected, Some(decoded)))
     }
 }
 
