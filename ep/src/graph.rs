@@ -147,6 +147,8 @@ pub struct Value<'a> {
     pub shape: Option<Vec<Dim>>,
     /// Its contents, if they are fixed (an initializer that no input overrides, also of an outer graph).
     pub constant: Option<Constant<'a>>,
+    /// Why the contents are not here though they are fixed: nodes that read it cannot be claimed.
+    pub unreadable: Option<String>,
 }
 
 /// One operator.

@@ -45,13 +45,17 @@ type Lowered<T> = Result<T, String>;
 impl Lowering<'_, '_> {
     fn op(&self) -> Lowered<Op> {
         let node = self.node;
-        if !matches!(node.domain.as_str(), "" | "ai.onnx")
-            && !(node.domain == "com.microsoft" && node.op_type == "Gelu")
-        {
+        let known =
+            matches!((node.domain.as_str(), node.op_type.as_str()), ("" | "ai.onnx", _) | ("com.microsoft", "Gelu"));
+        if !known {
             return Err(format!("operator {}.{} is not one that the EP knows", node.domain, node.op_type));
         }
         if matches!(node.op_type.as_str(), "If" | "Loop" | "Scan") {
             return Err(format!("{}: ONNX Runtime runs it; its bodies are partitioned by themselves", node.op_type));
+        }
+        let operands = node.inputs.iter().flatten().map(|value| &self.graph.values[*value]);
+        if let Some((value, reason)) = operands.filter_map(|value| Some((value, value.unreadable.as_ref()?))).next() {
+            return Err(format!("constant {} cannot be read: {reason}", value.name));
         }
         let quantised = matches!(node.op_type.as_str(), "DynamicQuantizeLinear" | "MatMulInteger" | "ConvInteger");
         if !quantised && node.outputs.iter().flatten().count() != 1 {

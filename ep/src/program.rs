@@ -66,8 +66,9 @@ pub enum Op {
     Linear { weights: Weights, bias: Option<ValueId>, scale: f32, activation: Activation },
     /// `a, b`, both known only at run time.
     MatMul,
-    /// `q, k, v` and, if there is a fourth operand, a mask that is added to the scores.
-    Attention { head_width: usize, scale: f32, q: HeadLayout, k: HeadLayout, v: HeadLayout, out: HeadLayout },
+    /// `q, k, v` and, if there is a fourth operand, a mask that is added to the scores. The heads' width may be known only at
+    /// run time.
+    Attention { head_width: Option<usize>, scale: f32, q: HeadLayout, k: HeadLayout, v: HeadLayout, out: HeadLayout },
     /// `x`.
     Conv1d(Conv),
     /// `x, gain` and perhaps `bias`.

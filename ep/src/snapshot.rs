@@ -286,11 +286,15 @@ impl<'a> Reader<'a> {
             ort_call!(api, ValueInfo_IsFromOuterScope(info, &mut is_outer))?;
             self.reads_outside |= is_outer;
             ort_call!(api, ValueInfo_IsConstantInitializer(info, &mut is_constant))?;
-            let mut constant = None;
+            let (mut constant, mut unreadable) = (None, None);
             if is_constant {
                 self.fixed.insert(id);
                 let mut value = ptr::null();
-                ort_call!(api, ValueInfo_GetInitializerValue(info, &mut value))?;
+                match ort_call!(api, ValueInfo_GetInitializerValue(info, &mut value)) {
+                    // ONNX Runtime (1.32) does not find tensors of an outer graph that lie in a file of their own.
+                    Err(error) if is_outer => unreadable = Some(error.to_string()),
+                    other => other?,
+                }
                 if !value.is_null() {
                     constant = borrow_constant(self.runtime, &name, value)?;
                 }
@@ -299,7 +303,7 @@ impl<'a> Reader<'a> {
                 }
             }
             self.by_name.insert(name.clone(), id);
-            self.graph.values.push(Value { name, dtype, shape, constant });
+            self.graph.values.push(Value { name, dtype, shape, constant, unreadable });
             Ok(Some(id))
         }
     }

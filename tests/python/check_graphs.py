@@ -6,9 +6,9 @@ Runtime's CPU provider computes.
 The graphs come without weights. For the partition their tensors are zeros, most of them read from one sparse file; for the numbers whisper-tiny gets the seeded weights of `materialize.py`. Needs onnxruntime, onnx, numpy.
 """
 
+import ctypes
 import importlib.util
 import json
-import os
 import pathlib
 import sys
 
@@ -104,7 +104,7 @@ def feed(model, past, length, cached, seed=1):
     return operands
 
 
-def check_numbers(model, devices, scratch):
+def check_numbers(model, devices, scratch, kernels):
     for path in sorted(model.glob("*.onnx")):
         cpu = session(path, devices)
         steps = {"decoder_model_merged": [(1, 4, False), (9, 1, True)], "decoder_model": [(0, 4, None)],
@@ -116,6 +116,11 @@ def check_numbers(model, devices, scratch):
                 allowed = {"attention"} if claim == "attention" else {"linear", "matmul"}
                 check(operators and operators <= allowed, f"{path.stem}: claim={claim} claimed {operators}")
             ours = session(path, devices, claim=claim, precision="f32")
+            if claim == "attention" and len(steps) == 1:
+                before = kernels(b"kernel_calls.host")
+                ours.run(None, feed(cpu, *steps[0]))
+                ran, planned = kernels(b"kernel_calls.host") - before, sum(len(graph["fused"]) for graph in report)
+                check(ran == planned, f"{path.stem}: {planned} attentions were claimed, {ran} kernels ran")
             for past, length, cached in steps:
                 operands = feed(cpu, past, length, cached)
                 for expected, got, output in zip(cpu.run(None, operands), ours.run(None, operands), cpu.get_outputs()):
@@ -143,7 +148,9 @@ def main(library, graphs, scratch):
         model = onnx.load(source, load_external_data=False)
         materialize.fill(model.graph, 1)
         onnx.save(model, tiny / source.name)
-    check_numbers(tiny, devices, scratch)
+    kernels = ctypes.CDLL(library).onnxruntime_ep_xdna_counter
+    kernels.argtypes, kernels.restype = [ctypes.c_char_p], ctypes.c_uint64
+    check_numbers(tiny, devices, scratch, kernels)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     let q = heads(fusion, q);
     let v = heads(fusion, v);
     let k = transposed_heads(fusion, transposed_k)?;
-    let head_width = [q.value, k.value, v.value, result].into_iter().find_map(|value| last_axis(fusion, value))?;
+    let head_width = [q.value, k.value, v.value, result].into_iter().find_map(|value| last_axis(fusion, value));
     if fusion.rank(result).is_some_and(|rank| rank != 4) {
         return None;
     }

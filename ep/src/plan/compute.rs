@@ -109,8 +109,8 @@ fn compute(
             Ok(())
         }
         (Op::Attention { .. }, Some(Kernel::Attention(kernel))) => {
-            let args = attention(machine, step, target)?;
-            kernel.run(context, args);
+            let (width, args) = attention(machine, step, target)?;
+            kernel.for_width(width)?.run(context, args);
             Ok(())
         }
         (Op::Conv1d(_), Some(Kernel::Conv1d { shape: weights, kernel })) => {
@@ -141,7 +141,7 @@ fn floating(
     let mut run = || -> Computed<()> {
         let out: &mut [f32] = target.elements(shape.elements())?;
         let width = shape.last().copied().unwrap_or(1);
-        let rows = if width == 0 { 0 } else { shape.elements() / width };
+        let rows = shape.elements().checked_div(width).unwrap_or(0);
         match op {
             Op::MatMul => return product(machine, step, isa, context, shape, out),
             Op::LayerNorm { epsilon } => {
@@ -249,34 +249,33 @@ fn attention<'a>(
     machine: &'a Machine<'_, '_>,
     step: &PlanStep,
     target: &'a mut Target<'_>,
-) -> Computed<AttentionArgs<'a>> {
-    let Op::Attention { head_width, q, k, v, out, .. } = &step.op else { return Err("it is no attention".into()) };
-    let width = *head_width;
-    let operand_heads = |index: usize, layout: HeadLayout| -> Computed<(Heads<'a>, [usize; 3])> {
+) -> Computed<(usize, AttentionArgs<'a>)> {
+    let Op::Attention { q, k, v, out, .. } = &step.op else { return Err("it is no attention".into()) };
+    let operand_heads = |index: usize, layout: HeadLayout| -> Computed<(Heads<'a>, [usize; 4])> {
         let value = operand(step, index)?;
-        let sizes = infer::heads(machine.shape(value), layout, width)?;
-        let [batch_stride, head_stride, row_stride] = strides(sizes, layout, width);
+        let sizes = infer::heads(machine.shape(value), layout)?;
+        let [batch_stride, head_stride, row_stride] = strides(sizes, layout);
         Ok((Heads { data: machine.data(value)?, batch_stride, head_stride, row_stride }, sizes))
     };
-    let (q, [batch, heads, queries]) = operand_heads(0, *q)?;
+    let (q, [batch, heads, queries, width]) = operand_heads(0, *q)?;
     let (k, k_sizes) = operand_heads(1, *k)?;
     let (v, v_sizes) = operand_heads(2, *v)?;
     let keys = k_sizes[2];
-    if k_sizes != v_sizes || k_sizes[..2] != [batch, heads] {
-        return Err(format!("queries [{batch}, {heads}, {queries}], keys {k_sizes:?}, values {v_sizes:?}"));
+    if k_sizes != v_sizes || k_sizes != [batch, heads, keys, width] {
+        return Err(format!("queries [{batch}, {heads}, {queries}, {width}], keys {k_sizes:?}, values {v_sizes:?}"));
     }
     let mask = match step.inputs.get(3).copied().flatten() {
         None => Mask::None,
         Some(value) => additive_mask(machine, value, [batch, heads, queries, keys])?,
     };
-    let [batch_stride, head_stride, row_stride] = strides([batch, heads, queries], *out, width);
+    let [batch_stride, head_stride, row_stride] = strides([batch, heads, queries, width], *out);
     let out =
         HeadsMut { data: target.elements(batch * heads * queries * width)?, batch_stride, head_stride, row_stride };
-    Ok(AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out })
+    Ok((width, AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out }))
 }
 
 /// Strides of batch, head and row.
-fn strides([_, heads, length]: [usize; 3], layout: HeadLayout, width: usize) -> [usize; 3] {
+fn strides([_, heads, length, width]: [usize; 4], layout: HeadLayout) -> [usize; 3] {
     match layout {
         HeadLayout::HeadsFirst => [heads * length * width, length * width, width],
         HeadLayout::LengthFirst => [heads * length * width, width, heads * width],

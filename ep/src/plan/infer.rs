@@ -26,12 +26,11 @@ pub fn shape(machine: &Machine<'_, '_>, step: &PlanStep) -> Inferred<Shape> {
     match &step.op {
         Op::Linear { .. } => Err("a linear layer's width comes from its kernel".into()),
         Op::MatMul => matmul(at(0)?, at(1)?),
-        Op::Attention { head_width, q, out, .. } => {
-            let sizes = heads(at(0)?, *q, *head_width)?;
-            let [batch, heads, length] = sizes;
+        Op::Attention { q, out, .. } => {
+            let [batch, heads, length, width] = heads(at(0)?, *q)?;
             known(Shape::new(&match out {
-                HeadLayout::HeadsFirst => [batch, heads, length, *head_width],
-                HeadLayout::LengthFirst => [batch, length, heads, *head_width],
+                HeadLayout::HeadsFirst => [batch, heads, length, width],
+                HeadLayout::LengthFirst => [batch, length, heads, width],
             }))
         }
         Op::Conv1d(_) => Err("a convolution's width comes from its kernel".into()),
@@ -128,16 +127,12 @@ pub fn convolution(x: &Shape, conv: &Conv, weights: [usize; 3]) -> Inferred<([us
     Ok(([batch, length], Shape::new(&out).ok_or(TOO_MANY)?))
 }
 
-/// Batch, heads and length of an operand of attention.
-pub fn heads(shape: &Shape, layout: HeadLayout, head_width: usize) -> Inferred<[usize; 3]> {
+/// Batch, heads, length and width of an operand of attention.
+pub fn heads(shape: &Shape, layout: HeadLayout) -> Inferred<[usize; 4]> {
     match (&shape[..], layout) {
         ([batch, heads, length, width], HeadLayout::HeadsFirst)
-        | ([batch, length, heads, width], HeadLayout::LengthFirst)
-            if *width == head_width =>
-        {
-            Ok([*batch, *heads, *length])
-        }
-        _ => Err(format!("{shape:?} is no operand of attention with heads of {head_width}")),
+        | ([batch, length, heads, width], HeadLayout::LengthFirst) => Ok([*batch, *heads, *length, *width]),
+        _ => Err(format!("{shape:?} is no operand of attention")),
     }
 }
 

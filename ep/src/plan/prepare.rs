@@ -1,7 +1,10 @@
 //! Prepares the kernels of a plan: real weights out of constants, quantised and packed by the device, shared where equal.
 
+use std::sync::OnceLock;
+
 use undertone_kernels::{
-    Attention, AttentionSpec, Conv1d, Conv1dSpec, Linear, LinearSpec, Precision, Unsupported, WeightLayout,
+    Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, Linear, LinearSpec, Precision, Unsupported, WeightLayout,
+    host::HostDevice,
 };
 
 use super::{
@@ -19,7 +22,7 @@ pub enum Kernel {
     /// Rows and columns of the matrix, and the layer.
     Linear { inputs: usize, outputs: usize, kernel: Packed<dyn Linear> },
     /// Attention.
-    Attention(Box<dyn Attention>),
+    Attention(AttentionKernel),
     /// `[out_channels, in_channels, width]`, and the convolution.
     Conv1d { shape: [usize; 3], kernel: Packed<dyn Conv1d> },
     /// Host work that needs the instruction set but no weights.
@@ -33,6 +36,37 @@ impl Kernel {
             Kernel::Linear { kernel, .. } => kernel.weight_bytes(),
             Kernel::Conv1d { kernel, .. } => kernel.weight_bytes(),
             Kernel::Attention(_) | Kernel::Host(_) => 0,
+        }
+    }
+}
+
+/// Attention, prepared when the session is made, or, where a graph does not tell the width of its heads, for the host device in
+/// the first run.
+pub struct AttentionKernel {
+    scale: f32,
+    precision: Precision,
+    host: HostDevice,
+    prepared: OnceLock<(usize, Box<dyn Attention>)>,
+}
+
+impl AttentionKernel {
+    fn spec(&self, head_width: usize) -> AttentionSpec {
+        AttentionSpec { head_width, scale: self.scale, precision: self.precision }
+    }
+
+    /// The kernel for heads of this width.
+    ///
+    /// # Errors
+    /// If it was prepared for another width, or cannot be.
+    pub fn for_width(&self, head_width: usize) -> Result<&dyn Attention, String> {
+        if self.prepared.get().is_none() {
+            let made = self.host.attention(&self.spec(head_width)).map_err(|error| error.to_string())?;
+            // Another run may have been first with the same.
+            let _ = self.prepared.set((head_width, made));
+        }
+        match self.prepared.get() {
+            Some((width, kernel)) if *width == head_width => Ok(kernel.as_ref()),
+            _ => Err(format!("heads of {head_width}, which is not the width that this attention was prepared for")),
         }
     }
 }
@@ -74,8 +108,13 @@ pub fn kernel(graph: &Graph<'_>, step: &Step, options: &Options, shared: &Shared
         }
         Op::Attention { head_width, scale, k, .. } => {
             let precision = attention_precision(options.precision, *k);
-            let spec = AttentionSpec { head_width: *head_width, scale: *scale, precision };
-            let kernel = or_host(shared.device().attention(&spec), |host| host.attention(&spec), shared)?;
+            let kernel = AttentionKernel { scale: *scale, precision, host: *shared.host(), prepared: OnceLock::new() };
+            if let Some(head_width) = *head_width {
+                let spec = kernel.spec(head_width);
+                let made = or_host(shared.device().attention(&spec), |host| host.attention(&spec), shared)?;
+                // The cell is new, so it takes what it is given.
+                let _ = kernel.prepared.set((head_width, made));
+            }
             Ok(Some(Kernel::Attention(kernel)))
         }
         Op::Conv1d(conv) => convolution(graph, conv, options, shared).map(Some),
@@ -175,7 +214,7 @@ fn real(graph: &Graph<'_>, weights: &Weights, outputs: usize, axis: Axis) -> Res
     let Some((scale, zero_point)) = weights.quantised else {
         return floats(stored).map_err(invalid(graph, weights.value));
     };
-    let scale = per_output(graph, scale, outputs, |constant| floats(constant))?;
+    let scale = per_output(graph, scale, outputs, floats)?;
     let zero = match zero_point {
         Some(value) => per_output(graph, value, outputs, integers)?,
         None => vec![0.0; outputs],
