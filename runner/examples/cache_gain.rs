@@ -1,13 +1,14 @@
-//! What the KV cache saves: one window's decoding with it and without it, on the CPU provider, medians of turns.
+//! What the KV cache saves: one window's decoding with it and without it, medians of turns. On the CPU provider, or with
+//! the execution provider's library as third argument on its host device (int8).
 //!
-//! `ORT_DYLIB_PATH=… cargo run --release -p undertone-runner --example cache_gain -- models/reference 200`
+//! `ORT_DYLIB_PATH=… cargo run --release -p undertone-runner --example cache_gain -- models/reference 200 [LIBRARY]`
 
 use std::error::Error;
 use std::time::Instant;
 use undertone_runner::decoder::{OrtModel, WINDOW_FRAMES, WithoutCache};
 use undertone_runner::speech_model::{RunError, SpeechModel};
 use undertone_runner::tokenizer::{SpecialTokens, Tokenizer};
-use undertone_runner::{Engine, EngineOptions, Model};
+use undertone_runner::{Device, Engine, EngineOptions, Model};
 
 const TURNS: usize = 3;
 
@@ -25,7 +26,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let model = Model::open(&arguments.next().ok_or("give a model")?, None)?;
     let tokens: usize = arguments.next().map_or(Ok(200), |n| n.parse())?;
-    let engine = Engine::new(&EngineOptions::new(std::env::var("ORT_DYLIB_PATH")?))?;
+    let mut options = EngineOptions::new(std::env::var("ORT_DYLIB_PATH")?);
+    options.ep_library = arguments.next().map(Into::into);
+    if options.ep_library.is_some() {
+        options.device = Device::Host;
+    }
+    let engine = Engine::new(&options)?;
     let special = Tokenizer::load(model.directory())?.special;
     let window = vec![0.1; model.config().mel_bins * WINDOW_FRAMES];
     let mut cached = OrtModel::load(&model, &engine)?;
