@@ -1,53 +1,15 @@
 //! The execution provider from Python with stock ONNX Runtime, oldest, middle and newest supported, as a user has it: `pip install
 //! onnxruntime numpy` and the built library. What is checked is in `python/check_ep.py`; here is only the installing.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Mutex, PoisonError};
-use std::{env, fs};
-
 mod common;
 
-/// Installs the packages into a folder of their own under the target directory, once.
-///
-/// A folder and not a virtual environment: Debian's Python comes without the latter.
-fn site_packages(python: &str, version: &str) -> PathBuf {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    // A test that failed while it installed has left nothing in place.
-    let _lock = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let tag = common::stdout_of(Command::new(python).args(["-c", "import sys; print(sys.implementation.cache_tag)"]));
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("onnxruntime-{version}-{}", tag.trim()));
-    // Renamed into place when it is whole, so that its being there is the stamp.
-    if !home.is_dir() {
-        let partial = home.with_extension(format!("partial-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&partial);
-        common::stdout_of(
-            Command::new(python)
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"])
-                .arg("--target")
-                .arg(&partial)
-                .args([format!("onnxruntime=={version}"), "numpy".to_string()]),
-        );
-        if fs::rename(&partial, &home).is_err() {
-            let _ = fs::remove_dir_all(&partial);
-        }
-    }
-    home
-}
-
-/// Python with that version of ONNX Runtime, in the repository.
-fn python(version: &str) -> Command {
-    let python = if Command::new("python3").arg("--version").output().is_ok() { "python3" } else { "python" };
-    let mut command = Command::new(python);
-    command.env("PYTHONPATH", site_packages(python, version)).env("PYTHONNOUSERSITE", "1").current_dir(common::root());
-    command
-}
+use common::python;
 
 fn check(version: &str) {
+    let packages = python::packages(&[&format!("onnxruntime=={version}"), "numpy"]);
     let root = common::root();
     let printed = common::stdout_of(
-        python(version)
-            .arg(root.join("tests/python/check_ep.py"))
+        python::script("check_ep.py", &packages)
             .arg(common::ep_library())
             .arg(root.join("models/reference"))
             .arg(root.join("tests/vectors/mel-short-000-en.npy"))

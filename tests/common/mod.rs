@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its share")]
 
 pub mod bad;
+pub mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

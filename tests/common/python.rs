@@ -1,0 +1,48 @@
+//! Python as a user has it: packages from PyPI in a folder of the test's own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use super::stdout_of;
+
+/// The interpreter's name on this machine.
+pub fn interpreter() -> &'static str {
+    if Command::new("python3").arg("--version").output().is_ok() { "python3" } else { "python" }
+}
+
+/// Installs packages into a folder under the target directory, once.
+///
+/// A folder and not a virtual environment: Debian's Python comes without the latter.
+pub fn packages(wanted: &[&str]) -> PathBuf {
+    let tag = stdout_of(Command::new(interpreter()).args(["-c", "import sys; print(sys.implementation.cache_tag)"]));
+    let name = format!("{}-{}", wanted.join("-").replace('=', ""), tag.trim());
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // Renamed into place when it is whole, so that its being there is the stamp.
+    if !home.is_dir() {
+        let partial = home.with_extension(format!("partial-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&partial);
+        stdout_of(
+            Command::new(interpreter())
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"])
+                .arg("--target")
+                .arg(&partial)
+                .args(wanted),
+        );
+        if fs::rename(&partial, &home).is_err() {
+            let _ = fs::remove_dir_all(&partial);
+        }
+    }
+    home
+}
+
+/// A script of `tests/python` with these packages and nothing else, and no ONNX Runtime but theirs.
+pub fn script(name: &str, packages: &Path) -> Command {
+    let mut command = Command::new(interpreter());
+    command
+        .env("PYTHONPATH", packages)
+        .env("PYTHONNOUSERSITE", "1")
+        .env_remove("ORT_DYLIB_PATH")
+        .arg(super::root().join("tests/python").join(name));
+    command
+}
