@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use undertone_runner::Engine;
 use undertone_runner::bench::{self, BenchOptions};
+use undertone_runner::{Device, Engine};
 
 use crate::choices::{self, DeviceWord, Libraries, ModelChoice, PrecisionWord};
 use crate::{machine, output};
@@ -46,18 +46,19 @@ pub struct Arguments {
 /// If a device does not work or the model cannot be opened.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let model = arguments.model.open()?;
+    // Said to every layer, so that the number printed is the number used: left alone, each would choose for itself.
+    let threads = arguments.threads.unwrap_or_else(machine::cores);
     let mut configurations = Vec::new();
     for &device in &arguments.devices {
         let mut options = arguments.libraries.options(device.into())?;
         options.precision = arguments.precision.into();
-        options.threads = arguments.threads;
+        options.threads = Some(threads);
         configurations.push(options);
     }
     let options = BenchOptions { tokens: arguments.tokens.into(), runs: arguments.runs.into() };
     let results = bench::run(&model, &configurations, &options)?;
-    let threads = arguments.threads.unwrap_or_else(machine::cores);
     let cpu = machine::processor();
-    let ort = Engine::new(&configurations[0])?.ort_version().to_string();
+    let ort = Engine::new(&arguments.libraries.options(Device::Cpu)?)?.ort_version().to_string();
     let text = if arguments.json {
         format!("{:#}\n", json!({ "results": results, "threads": threads, "cpu": cpu, "ort": ort }))
     } else {
