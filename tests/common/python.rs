@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
 use super::stdout_of;
@@ -15,6 +16,9 @@ pub fn interpreter() -> &'static str {
 ///
 /// A folder and not a virtual environment: Debian's Python comes without the latter.
 pub fn packages(wanted: &[&str]) -> PathBuf {
+    // Two tests of one binary may want the same folder; a third that failed while it installed has left nothing in place.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _lock = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let tag = stdout_of(Command::new(interpreter()).args(["-c", "import sys; print(sys.implementation.cache_tag)"]));
     let name = format!("{}-{}", wanted.join("-").replace('=', ""), tag.trim());
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -36,13 +40,20 @@ pub fn packages(wanted: &[&str]) -> PathBuf {
     home
 }
 
-/// A script of `tests/python` with these packages and nothing else, and no ONNX Runtime but theirs.
-pub fn script(name: &str, packages: &Path) -> Command {
+/// The interpreter with these packages and nothing else, and no ONNX Runtime but theirs, in the repository.
+pub fn with(packages: &Path) -> Command {
     let mut command = Command::new(interpreter());
     command
         .env("PYTHONPATH", packages)
         .env("PYTHONNOUSERSITE", "1")
         .env_remove("ORT_DYLIB_PATH")
-        .arg(super::root().join("tests/python").join(name));
+        .current_dir(super::root());
+    command
+}
+
+/// A script of `tests/python` with these packages.
+pub fn script(name: &str, packages: &Path) -> Command {
+    let mut command = with(packages);
+    command.arg(super::root().join("tests/python").join(name));
     command
 }
