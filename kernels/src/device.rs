@@ -5,9 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::{
-    Attention, AttentionSpec, Conv1d, Conv1dSpec, Linear, LinearSpec, Parallel, Scratch, WeightLayout,
-};
+use crate::{Attention, AttentionSpec, Conv1d, Conv1dSpec, Linear, LinearSpec, Parallel, Scratch, WeightLayout};
 
 /// Which device a kernel runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,10 +106,5 @@ pub trait Device: Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`] if this device does not take the shape or precision.
-    fn conv1d(
-        &self,
-        spec: &Conv1dSpec,
-        weights: &[f32],
-        bias: Option<&[f32]>,
-    ) -> Result<Box<dyn Conv1d>, Unsupported>;
+    fn conv1d(&self, spec: &Conv1dSpec, weights: &[f32], bias: Option<&[f32]>) -> Result<Box<dyn Conv1d>, Unsupported>;
 }

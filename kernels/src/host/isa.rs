@@ -22,8 +22,7 @@ pub enum Isa {
 
 impl Isa {
     /// All of them.
-    pub const ALL: [Isa; 6] =
-        [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx2Vnni, Isa::Avx512, Isa::Avx512VnniBf16];
+    pub const ALL: [Isa; 6] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx2Vnni, Isa::Avx512, Isa::Avx512VnniBf16];
 
     /// Whether this CPU can execute it.
     pub fn is_available(self) -> bool {

@@ -5,13 +5,9 @@
 
 use super::{
     Isa,
-    linear::{
-        Target,
-        kernel::{self, Kernel},
-        schedule::Work,
-        tasks,
-        tile::Block,
-    },
+    linear::{kernel::Kernel, schedule::Work, tile::Block},
+    shared::Shared,
+    split::tasks,
 };
 use crate::{Activation, Context, DeviceKind, Precision};
 
@@ -35,7 +31,7 @@ pub fn matmul(
     assert_eq!(a.len(), batch * m * k, "a is [{batch}, {m}, {k}]");
     assert_eq!(b.len(), batch * k * n, "b is [{batch}, {k}, {n}]");
     assert_eq!(out.len(), batch * m * n, "out is [{batch}, {m}, {n}]");
-    let kernel = kernel::select(isa, Precision::F32);
+    let kernel = Kernel::new(isa, Precision::F32);
     let panels = n.div_ceil(kernel.columns);
     let work = Work {
         rows: m,
@@ -53,11 +49,11 @@ pub fn matmul(
     let whole_in_place = if m < PACK_ROWS { n / kernel.columns } else { 0 };
     let packed_panels = panels - whole_in_place;
     let packed_bytes = packed_panels * work.panel_bytes;
-    let packed = Target(context.scratch.bytes(batch * packed_bytes).as_mut_ptr());
+    let packed = Shared::new(context.scratch.bytes(batch * packed_bytes));
     let pack = |index: usize| {
         let (matrix, panel) = (index / packed_panels, index % packed_panels);
-        // SAFETY: each panel of each matrix has its own `panel_bytes` in the scratch memory.
-        let target = unsafe { packed.at(matrix * packed_bytes + panel * work.panel_bytes) };
+        // Each panel of each matrix has its own `panel_bytes` in the scratch memory.
+        let target = packed.at(matrix * packed_bytes + panel * work.panel_bytes);
         pack_panel(&kernel, &b[matrix * k * n..][..k * n], k, n, whole_in_place + panel, target.cast());
     };
     let in_parts = |count: usize, task: &(dyn Fn(usize) + Sync)| match spread {
@@ -66,7 +62,7 @@ pub fn matmul(
     };
     in_parts(batch * packed_panels, &pack);
 
-    let target = Target(out.as_mut_ptr().cast());
+    let target = Shared::new(out);
     in_parts(batch * grid.tasks(), &|index| {
         let (matrix, task) = (index / grid.tasks(), index % grid.tasks());
         let (rows, panels) = grid.task(task);
@@ -86,23 +82,22 @@ pub fn matmul(
             scale: 1.0,
             activation: Activation::None,
             residual: std::ptr::null(),
-            // SAFETY: the matrix lies inside `out`.
-            out: unsafe { target.at(matrix * m * n * size_of::<f32>()) }.cast(),
+            out: target.at(matrix * m * n),
             outputs: n,
         };
         let packed = Block {
             panels: panels.start.max(whole_in_place)..panels.end,
             // The packed panels begin at `whole_in_place`. Not followed below it.
-            weights: packed.start().wrapping_add(matrix * packed_bytes).wrapping_sub(whole_in_place * work.panel_bytes),
+            weights: packed.at(matrix * packed_bytes).wrapping_sub(whole_in_place * work.panel_bytes),
             panel_bytes: work.panel_bytes,
             step_bytes: kernel.columns * size_of::<f32>(),
             ..block.clone()
         };
-        // SAFETY: the kernel was chosen for this CPU; lengths were checked above; panels in place are whole, so their vectors
+        // SAFETY: lengths were checked above; panels in place are whole, so their vectors
         // stay inside a row of `b`; tasks write disjoint parts of `out`.
         unsafe {
-            (kernel.block)(&block);
-            (kernel.block)(&packed);
+            kernel.block(&block);
+            kernel.block(&packed);
         }
     });
     context.counters.executed(DeviceKind::Host);

@@ -1,15 +1,25 @@
 //! The host device: the NPU's arithmetic on this machine's CPU.
 //!
-//! Each kernel stands in a folder with one file per instruction set; [`isa`] says which one is used.
+//! | where | what |
+//! |---|---|
+//! | [`linear`], [`matmul`], [`conv`] | products with weights, of two run-time operands, and of windows: one tile kernel |
+//! | `attention` | soft-max of products, block by block |
+//! | [`norm`], [`elementwise`], [`movement`] | everything else of a graph |
+//! | `simd`, `vecmath` | vectors of each instruction set, one file to each, and functions on them |
+//! | [`isa`] | which instruction set is used |
+//! | `split`, `shared` | cutting work into tasks, and the memory that those write |
+//!
+//! Every kernel is written once, generic over `simd::Simd`; nothing outside `simd` names an instruction set's instructions.
 
+pub mod attention;
 pub mod conv;
 pub mod elementwise;
 pub mod isa;
 pub mod linear;
 pub mod matmul;
-pub mod attention;
 pub mod movement;
 pub mod norm;
+pub(crate) mod shared;
 pub(crate) mod simd;
 pub(crate) mod split;
 pub(crate) mod vecmath;
@@ -68,12 +78,7 @@ impl Device for HostDevice {
         Ok(attention::prepare(self.isa, spec))
     }
 
-    fn conv1d(
-        &self,
-        spec: &Conv1dSpec,
-        weights: &[f32],
-        bias: Option<&[f32]>,
-    ) -> Result<Box<dyn Conv1d>, Unsupported> {
+    fn conv1d(&self, spec: &Conv1dSpec, weights: &[f32], bias: Option<&[f32]>) -> Result<Box<dyn Conv1d>, Unsupported> {
         Ok(conv::prepare(self.isa, spec, weights, bias))
     }
 }

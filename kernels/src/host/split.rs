@@ -1,8 +1,12 @@
-//! Cutting an output into parts for the tasks of a pool.
+//! Cutting work that is one sequence into parts for the tasks of a pool.
+//!
+//! A product's two dimensions are cut by `linear::schedule`, and attention's units, which differ in length, are taken by
+//! whichever worker is free (`attention::workers`).
 #![allow(unsafe_code)]
 
 use std::ops::Range;
 
+use super::shared::Shared;
 use crate::Parallel;
 
 /// Values below which waking a second thread costs more than it saves.
@@ -11,13 +15,29 @@ const SMALL: usize = 1 << 16;
 /// Tasks to a thread: a few, so that threads that start late or are interrupted do not keep the others waiting.
 const TASKS_PER_THREAD: usize = 4;
 
-struct Output(*mut f32);
+/// Runs tasks in the pool, or a single one here: waking a pool costs more than it does.
+pub(crate) fn tasks(pool: &dyn Parallel, count: usize, task: &(dyn Fn(usize) + Sync)) {
+    match count {
+        0 => {}
+        1 => task(0),
+        _ => pool.run(count, task),
+    }
+}
 
-// SAFETY: `rows` gives each task another part of it.
-unsafe impl Sync for Output {}
+/// Calls `work` for ranges that cover `0 .. count`; on the calling thread alone, in one piece, if the `values` that are touched
+/// are few.
+pub(crate) fn ranges(pool: &dyn Parallel, count: usize, values: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
+    let threads = pool.width();
+    let parts = if threads == 1 || values < SMALL { 1 } else { threads * TASKS_PER_THREAD };
+    let part = count.div_ceil(parts).max(1);
+    tasks(pool, count.div_ceil(part), &|task| {
+        let range = task * part..count.min((task + 1) * part);
+        assert!(range.start < range.end, "a pool ran a task that it was not given");
+        work(range);
+    });
+}
 
-/// Calls `work(rows, part)` for ranges that cover `0 .. out.len() / width`, each with its own part of `out`; on the calling thread
-/// alone, in one piece, if that is little.
+/// As [`ranges`] over the rows of `out`, of `width` values each; each call gets its own part of `out`.
 ///
 /// # Panics
 /// If `out` is no whole number of rows, or `width` is 0.
@@ -28,19 +48,11 @@ pub(crate) fn rows(
     work: &(dyn Fn(Range<usize>, &mut [f32]) + Sync),
 ) {
     assert!(out.len().is_multiple_of(width), "{} values are no rows of {width}", out.len());
-    let count = out.len() / width;
-    let threads = pool.width();
-    if threads == 1 || out.len() < SMALL || count == 1 {
-        return work(0..count, out);
-    }
-    let part = count.div_ceil(threads * TASKS_PER_THREAD);
-    let output = Output(out.as_mut_ptr());
-    let output = &output;
-    pool.run(count.div_ceil(part), &|task| {
-        let rows = task * part..count.min((task + 1) * part);
-        assert!(rows.start < rows.end, "a pool ran a task that it was not given");
-        // SAFETY: a pool runs each task once, and the rows of tasks lie apart, inside the slice.
-        let out = unsafe { std::slice::from_raw_parts_mut(output.0.add(rows.start * width), rows.len() * width) };
+    let (count, values) = (out.len() / width, out.len());
+    let shared = Shared::new(out);
+    ranges(pool, count, values, &|rows| {
+        // SAFETY: a pool runs each task once, and the rows of ranges lie apart, inside the slice.
+        let out = unsafe { std::slice::from_raw_parts_mut(shared.at(rows.start * width), rows.len() * width) };
         work(rows, out);
     });
 }

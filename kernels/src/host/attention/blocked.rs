@@ -10,12 +10,13 @@ use super::{
     operand::{Operand, SMALLEST, load_part},
     tile::tile,
     view::Call,
-    workers::{self, Shared},
+    workers,
 };
 use crate::{
     Context, Mask,
     host::{
         isa::Isa,
+        shared::Shared,
         simd::{MAX_LANES, Simd, Task, dispatch},
         vecmath::exp2,
     },

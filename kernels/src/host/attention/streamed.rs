@@ -4,15 +4,12 @@
 //! exact than was asked; what limits the speed is memory. Few heads are cut into parts by keys, so that no thread is idle.
 #![allow(unsafe_code)]
 
-use super::{
-    operand::load_part,
-    view::Call,
-    workers::{self, Shared},
-};
+use super::{operand::load_part, view::Call, workers};
 use crate::{
     Context, Mask,
     host::{
         isa::Isa,
+        shared::Shared,
         simd::{MAX_LANES, Simd, Task, dispatch},
         vecmath::exp2,
     },

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::Parallel;
+use crate::{Parallel, host::shared::Shared};
 
 /// Multiply-adds below which waking a second thread costs more than it saves.
 const SMALL: usize = 300_000;
@@ -27,7 +27,7 @@ pub(super) fn run(
         return;
     }
     let part = memory.len() / workers / 16 * 16;
-    let memory = Shared(memory.as_mut_ptr());
+    let memory = Shared::new(memory);
     let next = AtomicUsize::new(0);
     pool.run(workers, &|worker| {
         assert!(worker < workers, "a pool ran a task that it was not given");
@@ -41,26 +41,4 @@ pub(super) fn run(
             work(unit, memory);
         }
     });
-}
-
-/// Memory of which each task uses another part.
-#[derive(Clone, Copy)]
-pub(super) struct Shared(*mut f32);
-
-// SAFETY: whoever dereferences says why no other task has that part.
-unsafe impl Sync for Shared {}
-// SAFETY: as above.
-unsafe impl Send for Shared {}
-
-impl Shared {
-    /// The memory of a slice, which the tasks share out among themselves.
-    pub fn new(memory: &mut [f32]) -> Self {
-        Self(memory.as_mut_ptr())
-    }
-
-    /// The value at `offset`.
-    #[inline(always)]
-    pub fn at(self, offset: usize) -> *mut f32 {
-        self.0.wrapping_add(offset)
-    }
 }

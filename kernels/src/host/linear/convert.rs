@@ -1,7 +1,6 @@
 //! Activations to the operand formats, one row at a time.
 //!
-//! Plain loops without branches, inlined into the instruction sets' entry points, where the compiler vectorises them for the
-//! instructions at hand; so there is one definition of the rounding for all. The definition in words is in
+//! Plain loops without branches, inlined into what `dispatch` compiles for an instruction set, where the compiler vectorises them; so there is one definition of the rounding for all. The definition in words is in
 //! [`crate::reference::linear`].
 #![allow(unsafe_code)]
 

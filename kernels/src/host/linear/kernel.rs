@@ -1,96 +1,136 @@
-//! One kernel: entry points compiled for an instruction set, and what packing and scheduling must know of them.
+//! One kernel: a number format on an instruction set, and what packing and scheduling must know of it.
 #![allow(unsafe_code)]
 
-use super::{
-    simd::{Dot, Simd},
-    tile::Block,
-};
-use crate::{Precision, host::Isa};
+use std::marker::PhantomData;
 
-/// Entry points of one instruction set at one precision.
+use super::{
+    format::{Bf16, F32, Format, Int8},
+    tile::{self, Block},
+};
+use crate::{
+    Precision,
+    host::{
+        Isa,
+        simd::{Simd, Task, dispatch},
+    },
+};
+
+/// A number format on an instruction set.
 #[derive(Clone, Copy)]
 pub(crate) struct Kernel {
-    /// Computes a block.
-    ///
-    /// Safety: the CPU must have the instruction set, and the block's pointers must be valid.
-    pub block: unsafe fn(&Block),
-    /// Converts one row of activations and returns its scale.
-    ///
-    /// Safety: the CPU must have the instruction set, and the pointer must be valid for the row, rounded up to a group.
-    pub convert: unsafe fn(&[f32], *mut u8) -> f32,
+    isa: Isa,
+    block: unsafe fn(Isa, &Block),
+    convert: unsafe fn(Isa, &Conversion<'_>),
     /// Rows of a full tile.
     pub rows: usize,
     /// Columns of a panel.
     pub columns: usize,
-    /// Inputs to a step.
+    /// Inputs to a word of activations.
     pub group: usize,
-    /// Bytes of one converted activation.
-    pub activation_bytes: usize,
     /// Bytes of one packed weight.
     pub weight_bytes: usize,
-    /// Activations are stored with 128 added.
-    pub offset: bool,
+    /// What int8 activations have added.
+    pub offset: u8,
     /// Activations can be read as they come.
     pub direct: bool,
 }
 
+/// Some rows of activations, and where they go.
+pub(crate) struct Conversion<'a> {
+    /// How many rows.
+    pub rows: usize,
+    /// Row after row.
+    pub x: &'a [f32],
+    /// Values of a row.
+    pub inputs: usize,
+    /// The first row's words.
+    pub out: *mut u8,
+    /// From row to row of `out`.
+    pub row_bytes: usize,
+    /// A scale for each row.
+    pub scales: *mut f32,
+}
+
 impl Kernel {
-    /// A kernel from entry points that were compiled for `D`.
-    pub(crate) fn new<D: Dot>(block: unsafe fn(&Block), convert: unsafe fn(&[f32], *mut u8) -> f32) -> Self {
-        Self {
-            block,
-            convert,
-            rows: D::ROWS,
-            columns: 2 * D::Simd::LANES,
-            group: D::GROUP,
-            activation_bytes: size_of::<D::Activation>(),
-            weight_bytes: size_of::<D::Weight>(),
-            offset: D::OFFSET,
-            direct: D::DIRECT,
+    /// The kernel of an instruction set at a precision.
+    ///
+    /// # Panics
+    /// If this CPU lacks `isa`.
+    pub(crate) fn new(isa: Isa, precision: Precision) -> Self {
+        // `dispatch` would fall back to plain Rust, which nobody asked for.
+        assert!(isa.is_available(), "this CPU has no {isa}");
+        match precision {
+            Precision::F32 => dispatch(isa, Describe::<F32>(isa, PhantomData)),
+            Precision::Bf16 => dispatch(isa, Describe::<Bf16>(isa, PhantomData)),
+            Precision::Int8 => dispatch(isa, Describe::<Int8>(isa, PhantomData)),
+        }
+    }
+
+    /// Computes a block.
+    ///
+    /// # Safety
+    /// The block's pointers are valid for its rows and panels, packed for this kernel.
+    pub(crate) unsafe fn block(&self, block: &Block) {
+        // SAFETY: the caller's promise.
+        unsafe { (self.block)(self.isa, block) }
+    }
+
+    /// Converts rows of activations.
+    ///
+    /// # Safety
+    /// Each row of `out` is valid for writing `inputs` values in whole words, `scales` for one value to a row.
+    pub(crate) unsafe fn convert(&self, conversion: &Conversion<'_>) {
+        // SAFETY: the caller's promise.
+        unsafe { (self.convert)(self.isa, conversion) }
+    }
+}
+
+/// Makes the kernel: its sizes are the instruction set's.
+struct Describe<P>(Isa, PhantomData<P>);
+
+impl<P: Format> Task for Describe<P> {
+    type Output = Kernel;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Kernel {
+        Kernel {
+            isa: self.0,
+            block: |isa, block| dispatch(isa, Compute::<P>(block, PhantomData)),
+            convert: |isa, conversion| dispatch(isa, Convert::<P>(conversion, PhantomData)),
+            rows: tile::rows::<S>(),
+            columns: 2 * S::LANES,
+            group: P::group::<S>(),
+            weight_bytes: P::WEIGHT_BYTES,
+            offset: if P::QUANTISED { S::INT8_OFFSET } else { 0 },
+            direct: P::DIRECT,
         }
     }
 }
 
-/// Entry points for the three precisions, compiled with the given target features (none: as the crate is).
-macro_rules! entry {
-    ($precision:expr, $f32:ty, $bf16:ty, $int8:ty $(, $feature:literal)*) => {
-        match $precision {
-            crate::Precision::F32 => $crate::host::linear::kernel::entry!(@ $f32 $(, $feature)*),
-            crate::Precision::Bf16 => $crate::host::linear::kernel::entry!(@ $bf16 $(, $feature)*),
-            crate::Precision::Int8 => $crate::host::linear::kernel::entry!(@ $int8 $(, $feature)*),
-        }
-    };
-    (@ $dot:ty $(, $feature:literal)*) => {{
-        $(#[target_feature(enable = $feature)])*
-        unsafe fn block(block: &$crate::host::linear::tile::Block) {
-            // SAFETY: the caller promises the CPU's instructions and the block's pointers.
-            unsafe { $crate::host::linear::tile::block::<$dot>(block) }
-        }
-        $(#[target_feature(enable = $feature)])*
-        unsafe fn convert(x: &[f32], out: *mut u8) -> f32 {
-            // SAFETY: the caller promises the CPU's instructions and `out`.
-            unsafe { <$dot as $crate::host::linear::simd::Dot>::convert(x, out.cast()) }
-        }
-        $crate::host::linear::kernel::Kernel::new::<$dot>(block, convert)
-    }};
-}
-pub(crate) use entry;
+struct Compute<'a, P>(&'a Block, PhantomData<P>);
 
-/// The kernel of an instruction set at a precision.
-pub(crate) fn select(isa: Isa, precision: Precision) -> Kernel {
-    // An instruction set that this CPU lacks must not be entered, whoever asks for it.
-    assert!(isa.is_available(), "this CPU has no {isa}");
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512VnniBf16 => super::avx512::kernel_vnni_bf16(precision),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => super::avx512::kernel(precision),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2Vnni => super::avx2::kernel_vnni(precision),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => super::avx2::kernel(precision),
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon => super::neon::kernel(precision),
-        _ => super::portable::kernel(precision),
+impl<P: Format> Task for Compute<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // SAFETY: whoever called the kernel promised that the block's pointers are valid.
+        unsafe { tile::block::<S, P>(s, self.0) }
+    }
+}
+
+struct Convert<'a, P>(&'a Conversion<'a>, PhantomData<P>);
+
+impl<P: Format> Task for Convert<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Conversion { rows, x, inputs, out, row_bytes, scales } = *self.0;
+        for row in 0..rows {
+            let x = &x[row * inputs..][..inputs];
+            // SAFETY: whoever called the kernel promised room for each row and its scale.
+            unsafe { scales.add(row).write(P::convert::<S>(x, out.add(row * row_bytes))) };
+        }
     }
 }

@@ -6,28 +6,25 @@
 #![allow(unsafe_code)]
 
 mod aligned;
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 mod convert;
-mod gelu;
+mod format;
 pub(crate) mod kernel;
-#[cfg(target_arch = "aarch64")]
-mod neon;
 mod pack;
-mod portable;
 pub(crate) mod schedule;
-pub(crate) mod simd;
 pub(crate) mod tile;
 
-use kernel::Kernel;
+use format::WORD;
+use kernel::{Conversion, Kernel};
 use pack::Packed;
 use schedule::Work;
 use tile::{Block, LINE};
 
-use super::Isa;
-use crate::{Context, DeviceKind, Linear, LinearSpec, Parallel, Precision, WeightLayout, linear::INT8_MAX_INPUTS};
+use super::{
+    Isa,
+    shared::Shared,
+    split::{self, tasks},
+};
+use crate::{Context, DeviceKind, Linear, LinearSpec, Precision, WeightLayout, linear::INT8_MAX_INPUTS};
 
 /// Prepares a linear layer.
 ///
@@ -48,7 +45,7 @@ pub fn prepare(
     if spec.precision == Precision::Int8 && spec.inputs > INT8_MAX_INPUTS {
         spec.precision = Precision::F32;
     }
-    let kernel = kernel::select(isa, spec.precision);
+    let kernel = Kernel::new(isa, spec.precision);
     let packed = pack::pack(&kernel, spec.precision, &spec, weights, layout, bias);
     Box::new(HostLinear { spec, kernel, packed })
 }
@@ -113,20 +110,11 @@ impl Linear for HostLinear {
         };
         tasks(context.pool, grid.tasks(), &|index| {
             let (rows, panels) = grid.task(index);
-            // SAFETY: `prepare` chose the kernel for this CPU; the operands' lengths were checked above; scales, corrections
+            // SAFETY: the operands' lengths were checked above; scales, corrections
             // and bias are padded to whole panels; the tasks of a grid write disjoint parts of `out`.
-            unsafe { (kernel.block)(&Block { rows, panels, ..block.clone() }) };
+            unsafe { kernel.block(&Block { rows, panels, ..block.clone() }) };
         });
         context.counters.executed(DeviceKind::Host);
-    }
-}
-
-/// Runs tasks in the pool, or a single one here: waking a pool costs more than it does.
-pub(crate) fn tasks(pool: &dyn Parallel, count: usize, task: &(dyn Fn(usize) + Sync)) {
-    match count {
-        0 => {}
-        1 => task(0),
-        _ => pool.run(count, task),
     }
 }
 
@@ -145,50 +133,24 @@ fn rows_of(kernel: &Kernel, context: &mut Context<'_>, x: &[f32], rows: usize, i
     if kernel.direct && (rows < kernel.rows || !collides(inputs * size_of::<f32>())) {
         return Rows { values: x.as_ptr().cast(), row_bytes: inputs * size_of::<f32>(), scales: std::ptr::null() };
     }
-    let used = inputs.next_multiple_of(kernel.group) * kernel.activation_bytes;
-    let row_bytes = padded(used);
+    let row_bytes = padded(inputs.div_ceil(kernel.group) * WORD);
     let scratch = context.scratch.bytes(rows * row_bytes + rows * size_of::<f32>());
-    let values = Target(scratch.as_mut_ptr());
-    // Rows are whole lines, so the scales behind them are aligned.
-    let scales = Target(scratch[rows * row_bytes..].as_mut_ptr());
+    let (values, scales) = scratch.split_at_mut(rows * row_bytes);
+    let (values, scales) = (Shared::new(values), Shared::new(scales));
+    let converted = Rows { values: values.at(0), row_bytes, scales: scales.at(0).cast() };
     let convert = |range: std::ops::Range<usize>| {
-        for row in range {
-            // SAFETY: each row has `row_bytes` and one scale in `scratch`, and is converted by one task only; the kernel was
-            // chosen for this CPU.
-            unsafe {
-                let scale = (kernel.convert)(&x[row * inputs..][..inputs], values.at(row * row_bytes));
-                scales.at(row * size_of::<f32>()).cast::<f32>().write(scale);
-            }
-        }
+        let x = &x[range.start * inputs..range.end * inputs];
+        // Rows are whole lines, so the scales behind them are aligned.
+        let (out, scales) = (values.at(range.start * row_bytes), scales.at(range.start * size_of::<f32>()).cast());
+        // SAFETY: each row has `row_bytes` and one scale in the scratch memory, and is converted by one task only.
+        unsafe { kernel.convert(&Conversion { rows: range.len(), x, inputs, out, row_bytes, scales }) };
     };
-    // A value takes a fraction of a nanosecond.
-    let parts = if spread && rows * inputs > 1 << 16 { 4 * context.pool.width() } else { 1 };
-    let each = rows.div_ceil(parts).max(1);
-    tasks(context.pool, rows.div_ceil(each), &|part| convert(part * each..((part + 1) * each).min(rows)));
-    Rows { values: values.0, row_bytes, scales: scales.0.cast() }
-}
-
-/// Memory that several tasks write, each its own part.
-#[derive(Clone, Copy)]
-pub(crate) struct Target(pub *mut u8);
-
-// SAFETY: only an address; whoever writes through it answers for the parts being disjoint.
-unsafe impl Sync for Target {}
-
-impl Target {
-    /// Where it begins.
-    pub(crate) fn start(&self) -> *mut u8 {
-        self.0
+    if spread {
+        split::ranges(context.pool, rows, rows * inputs, &convert);
+    } else {
+        convert(0..rows);
     }
-
-    /// The address `offset` bytes on.
-    ///
-    /// # Safety
-    /// It must lie inside the memory.
-    pub(crate) unsafe fn at(&self, offset: usize) -> *mut u8 {
-        // SAFETY: the caller's promise.
-        unsafe { self.0.add(offset) }
-    }
+    converted
 }
 
 /// Whether rows this far apart fall into so few sets of a first-level cache (64 sets of lines) that a tile's rows push each

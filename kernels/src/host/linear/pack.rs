@@ -16,11 +16,11 @@ pub(crate) struct Packed {
     pub weights: Aligned,
     /// Number of panels.
     pub panels: usize,
-    /// Steps over the inputs.
+    /// Steps over the inputs, one for each word of a row of activations.
     pub steps: usize,
     /// `scale` of each column's integers times the spec's scale; empty unless int8. Padded to whole panels, as the next two.
     pub column_scales: Vec<f32>,
-    /// `−128 · Σ weights` of each column, if the kernel's activations are offset; else empty.
+    /// `−offset · Σ weights` of each column, if the kernel's activations are offset; else empty.
     pub corrections: Vec<i32>,
     /// Bias times the spec's scale, or empty.
     pub bias: Vec<f32>,
@@ -94,8 +94,8 @@ pub(crate) fn pack(
             });
             packed.column_scales = scales.iter().map(|scale| scale.scale * spec.scale).collect();
             packed.column_scales.resize(padded, 0.0);
-            if kernel.offset {
-                packed.corrections = sums.into_iter().map(|sum| -128 * sum).collect();
+            if kernel.offset != 0 {
+                packed.corrections = sums.into_iter().map(|sum| -i32::from(kernel.offset) * sum).collect();
             }
         }
     }

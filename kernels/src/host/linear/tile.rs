@@ -1,22 +1,30 @@
 //! The inner loops, once for all instruction sets and precisions: register tiles over packed panels, and the epilogue.
 //!
-//! A tile is up to [`Dot::ROWS`] rows by one panel (two vectors of columns). Its sums stay in registers over all inputs; then
-//! scale, bias, activation and residual are applied and the result is stored. Everything here is inlined into the entry points
-//! of the instruction sets' files, which enable the instructions.
+//! A tile is up to [`rows`] rows by one panel (two vectors of columns). Its sums stay in registers over all inputs; then
+//! scale, bias, activation and residual are applied and the result is stored.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
 
-use super::{
-    gelu::gelu,
-    simd::{Dot, Simd},
+use super::format::{Format, WORD};
+use crate::{
+    Activation,
+    host::{
+        simd::{MAX_LANES, Simd},
+        vecmath::gelu,
+    },
 };
-use crate::Activation;
 
 /// The most rows of any tile.
-pub(crate) const MAX_ROWS: usize = 12;
+const MAX_ROWS: usize = 12;
 /// The most columns of any panel.
-pub(crate) const MAX_COLUMNS: usize = 32;
+const MAX_COLUMNS: usize = 2 * MAX_LANES;
+
+/// Rows of a full tile: as many as the registers hold sums for, two vectors to a row.
+pub(crate) const fn rows<S: Simd>() -> usize {
+    const { assert!(S::TILE.0 * S::TILE.1 <= 2 * MAX_ROWS) };
+    S::TILE.0 * S::TILE.1 / 2
+}
 
 /// How far ahead weights are asked for. Panels follow one another, so what lies beyond the end of one is the next. It matters
 /// most with few rows, where each weight is used too few times for the loads in flight to hide memory.
@@ -33,7 +41,7 @@ pub(crate) struct Block {
     pub rows: Range<usize>,
     /// Panels to compute.
     pub panels: Range<usize>,
-    /// Steps over the inputs.
+    /// Steps over the inputs, one for each word of a row of activations.
     pub steps: usize,
     /// Converted activations, row 0.
     pub activations: *const u8,
@@ -77,31 +85,31 @@ type Sums = [f32; MAX_ROWS * MAX_COLUMNS];
 /// Computes a block.
 ///
 /// # Safety
-/// The CPU must have `D`'s instructions, and the block's pointers must be valid for its rows and panels.
+/// The block's pointers must be valid for its rows and panels.
 #[inline(always)]
-pub(crate) unsafe fn block<D: Dot>(b: &Block) {
+pub(crate) unsafe fn block<S: Simd, P: Format>(s: S, b: &Block) {
     let mut sums: Sums = [0.0; MAX_ROWS * MAX_COLUMNS];
     let mut row = b.rows.start;
     while row < b.rows.end {
-        let rows = (b.rows.end - row).min(D::ROWS);
+        let rows = (b.rows.end - row).min(self::rows::<S>());
         for panel in b.panels.clone() {
             // SAFETY: rows and panels are inside the block's; the rest is the caller's promise.
             unsafe {
                 match rows {
-                    1 => tile::<D, 1>(b, row, panel, &mut sums),
-                    2 => tile::<D, 2>(b, row, panel, &mut sums),
-                    3 => tile::<D, 3>(b, row, panel, &mut sums),
-                    4 => tile::<D, 4>(b, row, panel, &mut sums),
-                    5 => tile::<D, 5>(b, row, panel, &mut sums),
-                    6 => tile::<D, 6>(b, row, panel, &mut sums),
-                    7 => tile::<D, 7>(b, row, panel, &mut sums),
-                    8 => tile::<D, 8>(b, row, panel, &mut sums),
-                    9 => tile::<D, 9>(b, row, panel, &mut sums),
-                    10 => tile::<D, 10>(b, row, panel, &mut sums),
-                    11 => tile::<D, 11>(b, row, panel, &mut sums),
-                    _ => tile::<D, 12>(b, row, panel, &mut sums),
+                    1 => tile::<S, P, 1>(s, b, row, panel, &mut sums),
+                    2 => tile::<S, P, 2>(s, b, row, panel, &mut sums),
+                    3 => tile::<S, P, 3>(s, b, row, panel, &mut sums),
+                    4 => tile::<S, P, 4>(s, b, row, panel, &mut sums),
+                    5 => tile::<S, P, 5>(s, b, row, panel, &mut sums),
+                    6 => tile::<S, P, 6>(s, b, row, panel, &mut sums),
+                    7 => tile::<S, P, 7>(s, b, row, panel, &mut sums),
+                    8 => tile::<S, P, 8>(s, b, row, panel, &mut sums),
+                    9 => tile::<S, P, 9>(s, b, row, panel, &mut sums),
+                    10 => tile::<S, P, 10>(s, b, row, panel, &mut sums),
+                    11 => tile::<S, P, 11>(s, b, row, panel, &mut sums),
+                    _ => tile::<S, P, 12>(s, b, row, panel, &mut sums),
                 }
-                epilogue::<D>(b, row, rows, panel, &sums);
+                epilogue::<S, P>(s, b, row, rows, panel, &sums);
             }
         }
         row += rows;
@@ -110,47 +118,46 @@ pub(crate) unsafe fn block<D: Dot>(b: &Block) {
 
 /// The sums of `R` rows from `row` by one panel.
 #[inline(always)]
-unsafe fn tile<D: Dot, const R: usize>(b: &Block, row: usize, panel: usize, out: &mut Sums) {
+unsafe fn tile<S: Simd, P: Format, const R: usize>(s: S, b: &Block, row: usize, panel: usize, out: &mut Sums) {
     // A tile that the instruction set never asks for is not compiled.
-    if R > D::ROWS {
+    if R > rows::<S>() {
         return;
     }
-    let lanes = D::Simd::LANES;
     // SAFETY: the block's pointers are valid for this row and panel, and `out` holds `R` rows of `2 · LANES`.
     unsafe {
-        let corrections = b.corrections.wrapping_add(panel * 2 * lanes);
-        let start = [D::start(corrections), D::start(corrections.wrapping_add(lanes))];
+        let corrections = b.corrections.wrapping_add(panel * 2 * S::LANES);
+        let start = [P::start(s, corrections), P::start(s, corrections.wrapping_add(S::LANES))];
         let mut sums = [start; R];
         let mut activations = b.activations.add(row * b.row_bytes);
         let mut weights = b.weights.add(panel * b.panel_bytes);
-        let step_bytes = 2 * lanes * D::GROUP * size_of::<D::Weight>();
+        let vector_bytes = S::LANES * P::group::<S>() * P::WEIGHT_BYTES;
         for _ in 0..b.steps {
             let ahead = weights.wrapping_add(PREFETCH_BYTES);
-            D::Simd::prefetch(ahead);
-            if step_bytes > LINE {
-                D::Simd::prefetch(ahead.wrapping_add(LINE));
+            s.prefetch(ahead);
+            if 2 * vector_bytes > LINE {
+                s.prefetch(ahead.wrapping_add(LINE));
             }
-            let first = D::columns(weights.cast());
-            let second = D::columns(weights.cast::<D::Weight>().add(lanes * D::GROUP));
+            let first = P::columns(s, weights);
+            let second = P::columns(s, weights.add(vector_bytes));
             for (index, sum) in sums.iter_mut().enumerate() {
-                let row = D::row(activations.add(index * b.row_bytes).cast());
-                sum[0] = D::dot(sum[0], row, first);
-                sum[1] = D::dot(sum[1], row, second);
+                let row = s.splat_i(activations.add(index * b.row_bytes).cast::<i32>().read_unaligned());
+                sum[0] = P::dot(s, sum[0], row, first);
+                sum[1] = P::dot(s, sum[1], row, second);
             }
-            activations = activations.add(D::GROUP * size_of::<D::Activation>());
+            activations = activations.add(WORD);
             weights = weights.add(b.step_bytes);
         }
-        for (sum, out) in sums.into_iter().zip(out.chunks_exact_mut(2 * lanes)) {
-            D::Simd::store(out.as_mut_ptr(), D::finish(sum[0]));
-            D::Simd::store(out.as_mut_ptr().add(lanes), D::finish(sum[1]));
+        for (sum, out) in sums.into_iter().zip(out.chunks_exact_mut(2 * S::LANES)) {
+            s.store(out.as_mut_ptr(), P::finish(s, sum[0]));
+            s.store(out.as_mut_ptr().add(S::LANES), P::finish(s, sum[1]));
         }
     }
 }
 
 /// Scale, bias, activation, residual and store of one tile.
 #[inline(always)]
-unsafe fn epilogue<D: Dot>(b: &Block, row: usize, rows: usize, panel: usize, sums: &Sums) {
-    let lanes = D::Simd::LANES;
+unsafe fn epilogue<S: Simd, P: Format>(s: S, b: &Block, row: usize, rows: usize, panel: usize, sums: &Sums) {
+    let lanes = S::LANES;
     for half in 0..2 {
         let column = panel * 2 * lanes + half * lanes;
         let valid = b.outputs.saturating_sub(column).min(lanes);
@@ -160,29 +167,28 @@ unsafe fn epilogue<D: Dot>(b: &Block, row: usize, rows: usize, panel: usize, sum
         // SAFETY: scales and bias are padded to whole panels; rows and `valid` columns lie inside `out` and `residual`, and a
         // vector that reaches beyond the last column goes through `edge`.
         unsafe {
-            let bias = if b.bias.is_null() { D::Simd::splat(0.0) } else { D::Simd::load(b.bias.add(column)) };
-            let column_scale =
-                if D::QUANTISED { D::Simd::load(b.column_scales.add(column)) } else { D::Simd::splat(b.scale) };
+            let bias = if b.bias.is_null() { s.splat(0.0) } else { s.load(b.bias.add(column)) };
+            let column_scale = if P::QUANTISED { s.load(b.column_scales.add(column)) } else { s.splat(b.scale) };
             for index in 0..rows {
-                let sum = D::Simd::load(sums.as_ptr().add(index * 2 * lanes + half * lanes));
-                let scale = if D::QUANTISED {
-                    D::Simd::mul(column_scale, D::Simd::splat(*b.row_scales.add(row + index)))
+                let sum = s.load(sums.as_ptr().add(index * 2 * lanes + half * lanes));
+                let scale = if P::QUANTISED {
+                    s.mul(column_scale, s.splat(*b.row_scales.add(row + index)))
                 } else {
                     column_scale
                 };
-                let mut y = D::Simd::mul_add(sum, scale, bias);
+                let mut y = s.mul_add(sum, scale, bias);
                 if b.activation == Activation::Gelu {
-                    y = gelu::<D::Simd>(y);
+                    y = gelu(s, y);
                 }
                 let at = (row + index) * b.outputs + column;
                 if valid == lanes {
                     if !b.residual.is_null() {
-                        y = D::Simd::add(y, D::Simd::load(b.residual.add(at)));
+                        y = s.add(y, s.load(b.residual.add(at)));
                     }
-                    D::Simd::store(b.out.add(at), y);
+                    s.store(b.out.add(at), y);
                 } else {
-                    let mut edge = [0.0f32; MAX_COLUMNS];
-                    D::Simd::store(edge.as_mut_ptr(), y);
+                    let mut edge = [0.0f32; MAX_LANES];
+                    s.store(edge.as_mut_ptr(), y);
                     for (lane, value) in edge[..valid].iter().enumerate() {
                         let residual = if b.residual.is_null() { 0.0 } else { *b.residual.add(at + lane) };
                         *b.out.add(at + lane) = value + residual;

@@ -40,6 +40,9 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
     type I = __m256i;
     const LANES: usize = 8;
     const TILE: (usize, usize) = (6, 2);
+    const INT8_GROUP: usize = if DOT { 4 } else { 2 };
+    const INT8_OFFSET: u8 = if DOT { 128 } else { 0 };
+    const BF16_PAIRS: bool = false;
 
     #[inline(always)]
     fn splat(self, v: f32) -> __m256 {
@@ -186,6 +189,14 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
         }
     }
     #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+        }
+    }
+    #[inline(always)]
     unsafe fn store_bf16(self, p: *mut u16, v: __m256) {
         // SAFETY: the caller's promise: eight 16-bit values.
         unsafe {
@@ -216,6 +227,19 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
         })
     }
     #[inline(always)]
+    unsafe fn load_i8(self, p: *const i8) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { if DOT { _mm256_loadu_si256(p.cast()) } else { _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast())) } }
+    }
+    #[inline(always)]
+    fn dot_i8(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        register_only!(if DOT {
+            _mm256_dpbusd_avx_epi32(sum, a, b)
+        } else {
+            _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
+        })
+    }
+    #[inline(always)]
     fn dot_bf16(self, sum: __m256, a: __m256i, b: __m256i) -> __m256 {
         register_only!({
             let high = _mm256_set1_epi32(-0x1_0000);
@@ -224,5 +248,10 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
             let high = |v| _mm256_castsi256_ps(_mm256_and_si256(v, high));
             _mm256_fmadd_ps(high(a), high(b), sum)
         })
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // A prefetch never faults.
+        register_only!(_mm_prefetch::<_MM_HINT_T0>(p.cast()));
     }
 }

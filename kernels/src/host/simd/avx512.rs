@@ -40,6 +40,9 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
     type I = __m512i;
     const LANES: usize = 16;
     const TILE: (usize, usize) = (6, 4);
+    const INT8_GROUP: usize = if DOT { 4 } else { 2 };
+    const INT8_OFFSET: u8 = if DOT { 128 } else { 0 };
+    const BF16_PAIRS: bool = DOT;
 
     #[inline(always)]
     fn splat(self, v: f32) -> __m512 {
@@ -168,6 +171,14 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
         unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(v)) }
     }
     #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        }
+    }
+    #[inline(always)]
     unsafe fn store_bf16(self, p: *mut u16, v: __m512) {
         // SAFETY: the caller's promise; the type is sixteen 16-bit values.
         unsafe {
@@ -201,6 +212,19 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
         })
     }
     #[inline(always)]
+    unsafe fn load_i8(self, p: *const i8) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { if DOT { _mm512_loadu_si512(p.cast()) } else { _mm512_cvtepi8_epi16(_mm256_loadu_si256(p.cast())) } }
+    }
+    #[inline(always)]
+    fn dot_i8(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        register_only!(if DOT {
+            _mm512_dpbusd_epi32(sum, a, b)
+        } else {
+            _mm512_add_epi32(sum, _mm512_madd_epi16(a, b))
+        })
+    }
+    #[inline(always)]
     fn dot_bf16(self, sum: __m512, a: __m512i, b: __m512i) -> __m512 {
         register_only!(if DOT {
             let (a, b) = std::mem::transmute::<(__m512i, __m512i), (__m512bh, __m512bh)>((a, b));
@@ -212,5 +236,10 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
             let high = |v| _mm512_castsi512_ps(_mm512_and_si512(v, high));
             _mm512_fmadd_ps(high(a), high(b), sum)
         })
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // A prefetch never faults.
+        register_only!(_mm_prefetch::<_MM_HINT_T0>(p.cast()));
     }
 }

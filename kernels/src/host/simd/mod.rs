@@ -29,6 +29,14 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Rows and vectors of the largest tile of sums that fits in the registers beside its operands.
     const TILE: (usize, usize);
+    /// Values in a word of the operands of [`Simd::dot_i8`]: four where the CPU multiplies bytes, two where they are first
+    /// widened to 16 bits.
+    const INT8_GROUP: usize;
+    /// What each value of the first operand of [`Simd::dot_i8`] has added: 128 where its instruction takes that operand as
+    /// unsigned bytes, else 0.
+    const INT8_OFFSET: u8;
+    /// [`Simd::dot_bf16`] is an instruction; without it, operands that are widened once to fp32 are faster.
+    const BF16_PAIRS: bool;
 
     /// All lanes `v`.
     fn splat(self, v: f32) -> Self::F;
@@ -106,6 +114,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for writing `LANES` bytes.
     unsafe fn store_u8(self, p: *mut u8, v: Self::I);
+    /// `LANES` bf16 values from `p`, as fp32.
+    ///
+    /// # Safety
+    /// `p` is valid for reading `LANES` values; no alignment is asked.
+    unsafe fn load_bf16(self, p: *const u16) -> Self::F;
     /// Stores the lanes as bf16 at `p`, rounded to nearest even.
     ///
     /// # Safety
@@ -114,8 +127,22 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// `sum + Σ a[i] · b[i]` over each lane's four bytes, `a`'s unsigned, `b`'s signed; exact.
     fn dot_u8i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
+    /// `LANES` words of `INT8_GROUP` int8 values from `p`, as the second operand of [`Simd::dot_i8`].
+    ///
+    /// # Safety
+    /// `p` is valid for reading `INT8_GROUP · LANES` values; no alignment is asked.
+    unsafe fn load_i8(self, p: *const i8) -> Self::I;
+    /// `sum + Σ a[i] · b[i]` over each lane's `INT8_GROUP` values, `a`'s in −127 ..= 127 and then with `INT8_OFFSET` added, `b`'s
+    /// in −127 ..= 127; exact.
+    fn dot_i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
     /// `sum + Σ a[i] · b[i]` over each lane's two bf16 values.
     fn dot_bf16(self, sum: Self::F, a: Self::I, b: Self::I) -> Self::F;
+
+    /// Asks for the cache line at `p`, which need not be valid. Does nothing where there is no such instruction.
+    #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        let _ = p;
+    }
 
     /// `a` where it is NaN, else `v`.
     #[inline(always)]
@@ -209,6 +236,11 @@ pub(crate) fn dispatch<T: Task>(isa: Isa, task: T) -> T::Output {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Isa::Avx2 => return unsafe { avx2::run(task) },
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon if std::arch::is_aarch64_feature_detected!("dotprod") => {
+                // SAFETY: as above, and the dot-product instructions have just been found.
+                return unsafe { neon::run_dot(task) };
+            }
             #[cfg(target_arch = "aarch64")]
             // SAFETY: as above.
             Isa::Neon => return unsafe { neon::run(task) },

@@ -1,13 +1,14 @@
-//! AArch64 Advanced SIMD: four lanes; dot products by widening multiplication, which every such CPU has.
+//! AArch64 Advanced SIMD: four lanes; with the dot-product instructions (`DOT`) those of int8 are one instruction. The others
+//! are widening multiplications, which every such CPU has.
 #![allow(unsafe_code)]
 
 use std::arch::aarch64::*;
 
 use super::{Simd, Task};
 
-/// A value exists only on a CPU with Advanced SIMD.
+/// A value exists only on a CPU with Advanced SIMD, and with `DOT` also its dot-product instructions.
 #[derive(Clone, Copy)]
-pub(super) struct Neon(());
+pub(super) struct Neon<const DOT: bool>(());
 
 /// Runs `task` compiled for Advanced SIMD.
 ///
@@ -15,7 +16,16 @@ pub(super) struct Neon(());
 /// The CPU has Advanced SIMD.
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn run<T: Task>(task: T) -> T::Output {
-    task.run(Neon(()))
+    task.run(Neon::<false>(()))
+}
+
+/// Runs `task` compiled for Advanced SIMD with the dot-product instructions.
+///
+/// # Safety
+/// As [`run`], and the CPU has the dot-product instructions.
+#[target_feature(enable = "neon,dotprod")]
+pub(super) unsafe fn run_dot<T: Task>(task: T) -> T::Output {
+    task.run(Neon::<true>(()))
 }
 
 /// Wraps intrinsics that touch registers only.
@@ -27,11 +37,14 @@ macro_rules! register_only {
     };
 }
 
-impl Simd for Neon {
+impl<const DOT: bool> Simd for Neon<DOT> {
     type F = float32x4_t;
     type I = int32x4_t;
     const LANES: usize = 4;
     const TILE: (usize, usize) = (6, 4);
+    const INT8_GROUP: usize = 4;
+    const INT8_OFFSET: u8 = 0;
+    const BF16_PAIRS: bool = false;
 
     #[inline(always)]
     fn splat(self, v: f32) -> Self::F {
@@ -173,6 +186,11 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p))) }
+    }
+    #[inline(always)]
     unsafe fn store_bf16(self, p: *mut u16, v: Self::F) {
         let mut lanes = [0f32; 4];
         // SAFETY: four values into four; four 16-bit values by the caller's promise.
@@ -201,6 +219,34 @@ impl Simd for Neon {
                 vmull_s16(vget_high_s16(a_high), vget_high_s16(b_high)),
             );
             vaddq_s32(sum, vpaddq_s32(low, high))
+        })
+    }
+    #[inline(always)]
+    unsafe fn load_i8(self, p: *const i8) -> Self::I {
+        // SAFETY: the caller's promise.
+        unsafe { vreinterpretq_s32_s8(vld1q_s8(p)) }
+    }
+    #[inline(always)]
+    fn dot_i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        register_only!({
+            let [a, b] = [a, b].map(|v| vreinterpretq_s8_s32(v));
+            if DOT {
+                let mut sum = sum;
+                // `vdotq_s32` is not stable yet.
+                std::arch::asm!(
+                    "sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b",
+                    sum = inout(vreg) sum,
+                    a = in(vreg) a,
+                    b = in(vreg) b,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+                sum
+            } else {
+                // Two products of magnitudes up to 127 fit in 16 bits.
+                let low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
+                let high = vmull_s8(vget_high_s8(a), vget_high_s8(b));
+                vpadalq_s16(sum, vpaddq_s16(low, high))
+            }
         })
     }
     #[inline(always)]

@@ -29,6 +29,9 @@ impl Simd for Portable {
     type I = [i32; LANES];
     const LANES: usize = LANES;
     const TILE: (usize, usize) = (2, 2);
+    const INT8_GROUP: usize = 2;
+    const INT8_OFFSET: u8 = 0;
+    const BF16_PAIRS: bool = false;
 
     #[inline(always)]
     fn splat(self, v: f32) -> Self::F {
@@ -166,6 +169,12 @@ impl Simd for Portable {
         unsafe { p.cast::<[u8; LANES]>().write(map(v, |v| v as u8)) }
     }
     #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> Self::F {
+        // SAFETY: the caller's promise.
+        let bits = unsafe { p.cast::<[u16; LANES]>().read_unaligned() };
+        map(bits, |bits| f32::from_bits(u32::from(bits) << 16))
+    }
+    #[inline(always)]
     unsafe fn store_bf16(self, p: *mut u16, v: Self::F) {
         // SAFETY: the caller's promise.
         unsafe { p.cast::<[u16; LANES]>().write_unaligned(map(v, to_bf16)) }
@@ -177,6 +186,17 @@ impl Simd for Portable {
             let (a, b) = (a[lane].to_ne_bytes(), b[lane].to_ne_bytes());
             (0..4).fold(sum[lane], |sum, i| sum + i32::from(a[i]) * i32::from(b[i] as i8))
         })
+    }
+    #[inline(always)]
+    unsafe fn load_i8(self, p: *const i8) -> Self::I {
+        // SAFETY: the caller's promise.
+        let pairs = unsafe { p.cast::<[[i8; 2]; LANES]>().read_unaligned() };
+        map(pairs, |[low, high]| i32::from(low) & 0xffff | i32::from(high) << 16)
+    }
+    #[inline(always)]
+    fn dot_i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        let product = |a: i32, b: i32| i32::from(a as i16) * i32::from(b as i16) + (a >> 16) * (b >> 16);
+        std::array::from_fn(|lane| sum[lane] + product(a[lane], b[lane]))
     }
     #[inline(always)]
     fn dot_bf16(self, sum: Self::F, a: Self::I, b: Self::I) -> Self::F {
