@@ -2,7 +2,9 @@
 //!
 //! Prints medians and best times of interleaved runs; on a shared machine the best is nearer the truth. The limit of a blocked
 //! call is the time that its products take at the peak of their instruction, measured in the same run, plus that of one
-//! exponential for each score; of a streamed call, the time to read its keys and values at the bandwidth measured in the same run.
+//! exponential of the best instruction set for each score; of a streamed call, the time to read its keys and values at the bandwidth measured in the same run.
+
+mod peak;
 
 use std::{hint::black_box, time::Instant};
 
@@ -27,69 +29,6 @@ fn seconds(work: impl FnOnce()) -> f64 {
 /// Best time of `rounds`.
 fn best(rounds: usize, mut work: impl FnMut()) -> f64 {
     (0..rounds).map(|_| seconds(&mut work)).fold(f64::INFINITY, f64::min)
-}
-
-/// Instruction peaks of one thread.
-#[cfg(target_arch = "x86_64")]
-mod peak {
-    #![allow(unsafe_code)]
-    use std::arch::x86_64::*;
-
-    use super::{Isa, Precision};
-
-    const STEPS: usize = 500_000;
-
-    macro_rules! peak {
-        ($name:ident, $features:literal, $zero:expr, $operand:expr, $dot:ident) => {
-            #[target_feature(enable = $features)]
-            fn $name() {
-                let mut sums = [$zero; 16];
-                let operand = std::hint::black_box($operand);
-                for _ in 0..STEPS {
-                    for sum in &mut sums {
-                        *sum = $dot(*sum, operand, operand);
-                    }
-                }
-                std::hint::black_box(sums);
-            }
-        };
-    }
-
-    #[target_feature(enable = "avx512f")]
-    fn fma(sum: __m512, a: __m512, b: __m512) -> __m512 {
-        _mm512_fmadd_ps(a, b, sum)
-    }
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    fn bf16(sum: __m512, a: __m512i, b: __m512i) -> __m512 {
-        // SAFETY: both types are 64 plain bytes.
-        let (a, b) = unsafe { std::mem::transmute::<(__m512i, __m512i), (__m512bh, __m512bh)>((a, b)) };
-        _mm512_dpbf16_ps(sum, a, b)
-    }
-    peak!(f32_peak, "avx512f", _mm512_setzero_ps(), _mm512_set1_ps(0.5), fma);
-    peak!(bf16_peak, "avx512f,avx512bf16", _mm512_setzero_ps(), _mm512_set1_epi32(0x3f00_3f00), bf16);
-    peak!(int8_peak, "avx512f,avx512vnni", _mm512_setzero_si512(), _mm512_set1_epi32(0x0101_0101), _mm512_dpbusd_epi32);
-
-    /// Multiply-adds a second; `None` where the CPU lacks the instruction.
-    pub fn multiply_adds_per_second(precision: Precision) -> Option<f64> {
-        if !Isa::Avx512VnniBf16.is_available() {
-            return None;
-        }
-        let (work, lanes): (unsafe fn(), f64) = match precision {
-            Precision::F32 => (f32_peak, 16.0),
-            Precision::Bf16 => (bf16_peak, 32.0),
-            Precision::Int8 => (int8_peak, 64.0),
-        };
-        // SAFETY: the instruction set was found above.
-        Some(lanes * (STEPS * 16) as f64 / super::best(20, || unsafe { work() }))
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-mod peak {
-    /// Not known for this architecture.
-    pub fn multiply_adds_per_second(_: super::Precision) -> Option<f64> {
-        None
-    }
 }
 
 /// Values in −1 … 1.
@@ -191,12 +130,9 @@ impl Operands {
 fn main() {
     let exponentials = exponentials_per_second();
     println!("one thread: {:.2} G exponentials/s", exponentials / 1e9);
-    let peaks = Precision::ALL.map(|precision| (precision, peak::multiply_adds_per_second(precision)));
-    for (precision, peak) in peaks {
-        if let Some(peak) = peak {
-            println!("one thread: {:.0} G operations/s, {precision} products", 2.0 * peak / 1e9);
-        }
-    }
+    let mut peaks = peak::Peaks::default();
+    (0..20).for_each(|_| peaks.measure(1));
+    println!("one thread, Gop/s: {peaks}");
     let bandwidths = [bandwidth(&ScopedThreads(1)), bandwidth(&ScopedThreads(2))];
     println!("read: {:.1} GB/s one thread, {:.1} GB/s two", bandwidths[0] / 1e9, bandwidths[1] / 1e9);
 
@@ -230,9 +166,10 @@ fn main() {
         let limit = if row.queries <= 8 {
             Some(2.0 * 256.0 * (row.heads * row.keys) as f64 / bandwidths[row.threads - 1])
         } else {
-            let peak = peaks.iter().find(|(precision, _)| *precision == row.precision).and_then(|(_, peak)| *peak);
-            peak.filter(|_| row.isa == Isa::best())
-                .map(|peak| (scores * 128.0 / peak + scores / exponentials) / row.threads as f64)
+            // Two products of 64 multiply-adds for each score.
+            peaks
+                .best(row.isa, row.precision)
+                .map(|peak| (scores * 256.0 / (peak * 1e9) + scores / exponentials) / row.threads as f64)
         };
         let shape = format!("{}x{}x{}", row.heads, row.queries, row.keys);
         let (isa, precision) = (row.isa.to_string(), row.precision.to_string());

@@ -1,9 +1,9 @@
 //! How fast the linear layer is, and what share that is of what the instructions can do.
 //!
 //! `cargo bench -p undertone-kernels --bench linear [-- THREADS [ISA…] [PRECISION…]]` prints a table: medians over interleaved rounds, in
-//! billions of operations a second (a multiply-add is two), beside the peak of the instruction that does the products,
-//! measured in the same rounds on as many threads. The best round and its share of the best peak stand last: on a
-//! machine that others use too, they say more about the kernel. For one row (decoding) the limit is memory: GB/s of packed weights.
+//! billions of operations a second (a multiply-add is two), and the best round beside the best peak of the instruction that
+//! does the products, measured in the same rounds on as many threads: on a machine that others use too, the best says more
+//! about the kernel. For one row (decoding) the limit is memory: GB/s of packed weights.
 
 mod peak;
 
@@ -75,24 +75,21 @@ fn main() {
         }
     }
     println!("{threads} threads; peaks in Gop/s: {peaks}");
-    println!("{:<42} {:>9} {:>8} {:>6} {:>7}   {:>9} {:>6}", "layer", "us", "Gop/s", "peak", "GB/s", "best us", "peak");
+    println!("{:<42} {:>9} {:>8} {:>7}   {:>9} {:>6}", "layer", "us", "Gop/s", "GB/s", "best us", "peak");
     for layer in &mut layers {
         let seconds = median(&mut layer.seconds);
         let best = layer.seconds[0];
         let operations = 2.0 * (layer.rows * layer.inputs * layer.outputs) as f64 / 1e9;
-        let precision = layer.linear.precision();
-        let share = |seconds: f64, peak: Option<f64>| {
-            peak.map_or_else(|| "-".to_owned(), |peak| format!("{:.0}%", operations / seconds / peak * 100.0))
-        };
+        let peak = peaks.best(layer.isa, layer.linear.precision());
+        let share = peak.map_or_else(|| "-".to_owned(), |peak| format!("{:.0}%", operations / best / peak * 100.0));
         println!(
-            "{:<42} {:>9.1} {:>8.1} {:>6} {:>7.1}   {:>9.1} {:>6}",
+            "{:<42} {:>9.1} {:>8.1} {:>7.1}   {:>9.1} {:>6}",
             layer.label,
             seconds * 1e6,
             operations / seconds,
-            share(seconds, peaks.median(layer.isa, precision)),
             layer.linear.weight_bytes() as f64 / seconds / 1e9,
             best * 1e6,
-            share(best, peaks.best(layer.isa, precision)),
+            share,
         );
     }
     products(threads);

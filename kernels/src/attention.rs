@@ -93,8 +93,15 @@ pub trait Attention: Send + Sync {
     /// The device that will execute it.
     fn device(&self) -> DeviceKind;
 
-    /// The precision that its products really use.
+    /// The least exact precision that its products use. A call of few queries may be computed more exactly:
+    /// [`Attention::precision_for`] tells.
     fn precision(&self) -> Precision;
+
+    /// The precision that the products of a call of `queries` queries really use.
+    fn precision_for(&self, queries: usize) -> Precision {
+        let _ = queries;
+        self.precision()
+    }
 
     /// Computes every batch item and head. A query that sees no key gets zeros (exported graphs replace its NaN by 0).
     ///

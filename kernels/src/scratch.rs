@@ -1,9 +1,13 @@
 //! Memory that kernels reuse from call to call.
 
-/// A 64-byte line: what keeps scratch memory aligned for the widest vector loads.
+/// A cache line: what keeps memory aligned for the widest vector loads.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u8; 64]);
+pub(crate) struct Line([u8; 64]);
+
+impl Line {
+    pub const ZERO: Self = Self([0; 64]);
+}
 
 /// Working memory of one run. It grows to the largest need and then stays, so that a warm run does not allocate.
 ///
@@ -25,11 +29,25 @@ impl Scratch {
     pub fn bytes_and_rest(&mut self, len: usize) -> (&mut [u8], &mut Scratch) {
         let lines = len.div_ceil(size_of::<Line>());
         if self.lines.len() < lines {
-            self.lines.resize(lines, Line([0; 64]));
+            self.lines.resize(lines, Line::ZERO);
         }
         // SAFETY: `Line` is 64 plain bytes without padding, and the vector holds at least `len` of them.
         #[allow(unsafe_code)]
         let bytes = unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len) };
         (bytes, self.rest.get_or_insert_default())
+    }
+
+    /// As [`Scratch::bytes`], `len` fp32 values.
+    pub fn floats(&mut self, len: usize) -> &mut [f32] {
+        self.floats_and_rest(len).0
+    }
+
+    /// As [`Scratch::bytes_and_rest`], `len` fp32 values.
+    pub fn floats_and_rest(&mut self, len: usize) -> (&mut [f32], &mut Scratch) {
+        let (bytes, rest) = self.bytes_and_rest(len * size_of::<f32>());
+        // SAFETY: every bit pattern is a float, and lines are aligned for them, so that nothing is left over at either end.
+        #[allow(unsafe_code)]
+        let (_, floats, _) = unsafe { bytes.align_to_mut() };
+        (floats, rest)
     }
 }

@@ -289,6 +289,24 @@ fn scores_of_any_size() {
 }
 
 #[test]
+fn few_queries_are_computed_in_the_precision_that_is_told() {
+    for isa in Isa::available() {
+        for precision in [Precision::Bf16, Precision::Int8] {
+            for queries in 1..=12 {
+                let shape = Shape { batch: 1, heads: 2, queries, keys: 40, width: 64 };
+                let case = Case::new(shape, Layout::RowsFirst, 1.0, TestMask::None, 41);
+                let attention = HostDevice::with_isa(isa)
+                    .and_then(|device| device.attention(&case.spec(precision)).ok())
+                    .expect("the host takes every spec");
+                let exact = case.run(isa, precision, &Serial) == case.run(isa, Precision::F32, &Serial);
+                let told = attention.precision_for(queries);
+                assert_eq!(told, if exact { Precision::F32 } else { precision }, "{isa}, {queries} queries");
+            }
+        }
+    }
+}
+
+#[test]
 fn several_threads_give_the_same_bits() {
     for (heads, queries, keys) in [(3, 200, 300), (3, 1, 1500), (1, 8, 1500), (6, 4, 700)] {
         let shape = Shape { batch: 1, heads, queries, keys, width: 64 };

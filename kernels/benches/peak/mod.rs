@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use undertone_kernels::{Precision, host::Isa};
 
-/// Medians of what was measured, in Gop/s over all threads.
+/// What was measured, in Gop/s over all threads.
 #[derive(Default)]
 pub struct Peaks {
     samples: BTreeMap<&'static str, Vec<f64>>,
@@ -17,30 +17,23 @@ impl Peaks {
         for (name, operations, run) in instructions() {
             let start = std::time::Instant::now();
             std::thread::scope(|scope| {
-                for _ in 0..threads {
+                for _ in 1..threads {
                     scope.spawn(run);
                 }
+                run();
             });
             let done = operations * STEPS as f64 * SUMS as f64 * threads as f64;
             self.samples.entry(name).or_default().push(done / start.elapsed().as_secs_f64() / 1e9);
         }
     }
 
-    /// The median peak of the instruction that carries an instruction set's products; `None` where none is measured.
-    pub fn median(&self, isa: Isa, precision: Precision) -> Option<f64> {
-        let samples = self.sorted(instruction(isa, precision)?)?;
-        Some(samples[samples.len() / 2])
-    }
-
-    /// As [`Peaks::median`], the best of the samples.
+    /// The best peak of the instruction that carries an instruction set's products; `None` where none is measured.
     pub fn best(&self, isa: Isa, precision: Precision) -> Option<f64> {
-        self.sorted(instruction(isa, precision)?)?.last().copied()
+        self.best_of(instruction(isa, precision)?)
     }
 
-    fn sorted(&self, name: &str) -> Option<Vec<f64>> {
-        let mut samples = self.samples.get(name)?.clone();
-        samples.sort_by(f64::total_cmp);
-        Some(samples)
+    fn best_of(&self, name: &str) -> Option<f64> {
+        self.samples.get(name)?.iter().copied().max_by(f64::total_cmp)
     }
 }
 
@@ -59,9 +52,9 @@ fn instruction(isa: Isa, precision: Precision) -> Option<&'static str> {
 impl fmt::Display for Peaks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, name) in self.samples.keys().enumerate() {
-            let samples = self.sorted(name).unwrap_or_default();
+            let best = self.best_of(name).unwrap_or_default();
             let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{name} {:.0} (best {:.0})", samples[samples.len() / 2], samples[samples.len() - 1])?;
+            write!(f, "{separator}{name} {best:.0}")?;
         }
         Ok(())
     }

@@ -57,8 +57,8 @@ impl Conv1d for HostConv {
         // One item's input, channels last and padded; one tile's windows; one tile's outputs where they need turning.
         let padded = (length + spec.padding[0] + spec.padding[1]) * channels;
         let turned = if spec.output_channels_last { 0 } else { tile * out_channels };
-        let (bytes, rest) = context.scratch.bytes_and_rest((padded + tile * window + turned) * size_of::<f32>());
-        let (input, buffer) = floats(bytes).split_at_mut(padded);
+        let (memory, rest) = context.scratch.floats_and_rest(padded + tile * window + turned);
+        let (input, buffer) = memory.split_at_mut(padded);
         let (rows, turned) = buffer.split_at_mut(tile * window);
         let mut inner = Context { pool: context.pool, counters: &self.inner_calls, scratch: rest };
         if out_length > 0 && out_channels > 0 {
@@ -111,13 +111,4 @@ impl HostConv {
             transpose(x, &[channels, length], &[1, 0], middle);
         }
     }
-}
-
-/// Scratch bytes as fp32.
-fn floats(bytes: &mut [u8]) -> &mut [f32] {
-    // SAFETY: every bit pattern is a float, and only whole aligned ones are taken.
-    #[allow(unsafe_code)]
-    let (before, floats, after) = unsafe { bytes.align_to_mut() };
-    debug_assert!(before.is_empty() && after.is_empty());
-    floats
 }

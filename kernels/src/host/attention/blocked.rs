@@ -97,10 +97,7 @@ pub(super) fn run<P: Operand>(isa: Isa, call: &Call<'_>, context: &mut Context<'
     let multiply_adds = 2 * heads * call.queries * call.keys * call.width;
     let workers = workers::workers(context.pool, heads * query_blocks, multiply_adds);
     let packed = layout.packed(call);
-    let bytes = context.scratch.bytes((packed + workers * layout.worker()) * size_of::<f32>());
-    // SAFETY: every bit pattern is a float, and the lines of scratch are aligned for them.
-    let (_, floats, _) = unsafe { bytes.align_to_mut::<f32>() };
-    let (packed, memory) = floats.split_at_mut(packed);
+    let (packed, memory) = context.scratch.floats(packed + workers * layout.worker()).split_at_mut(packed);
     let packed = Shared::new(packed);
     let head_of = |unit: usize, parts: usize| (unit / parts / call.heads, unit / parts % call.heads, unit % parts);
     workers::run(context.pool, workers, heads * layout.blocks, memory, &|unit, memory| {

@@ -31,9 +31,12 @@ impl Attention for HostAttention {
         DeviceKind::Host
     }
 
-    /// Calls of at most eight queries use fp32 products whatever this says.
     fn precision(&self) -> Precision {
         self.spec.precision
+    }
+
+    fn precision_for(&self, queries: usize) -> Precision {
+        if queries <= streamed::MAX_QUERIES { Precision::F32 } else { self.spec.precision }
     }
 
     fn run(&self, context: &mut Context<'_>, args: AttentionArgs<'_>) {

@@ -24,7 +24,11 @@ pub(super) trait Operand: Copy + Send + Sync + 'static {
     ///
     /// # Safety
     /// `p` is valid for reading `S::LANES` values.
-    unsafe fn start<S: Simd>(s: S, p: *const f32) -> Self::Sum<S>;
+    #[inline(always)]
+    unsafe fn start<S: Simd>(s: S, p: *const f32) -> Self::Sum<S> {
+        let _ = p;
+        Self::zero(s)
+    }
     /// Zero sums.
     fn zero<S: Simd>(s: S) -> Self::Sum<S>;
     /// `sum + row · panel`, word by word.
@@ -87,10 +91,6 @@ impl Operand for F32 {
     const PEAK: f32 = 0.0;
 
     #[inline(always)]
-    unsafe fn start<S: Simd>(s: S, _: *const f32) -> S::F {
-        s.splat(0.0)
-    }
-    #[inline(always)]
     fn zero<S: Simd>(s: S) -> S::F {
         s.splat(0.0)
     }
@@ -141,10 +141,6 @@ impl Operand for Bf16 {
     const COARSE: bool = true;
     const PEAK: f32 = 0.0;
 
-    #[inline(always)]
-    unsafe fn start<S: Simd>(s: S, _: *const f32) -> S::F {
-        s.splat(0.0)
-    }
     #[inline(always)]
     fn zero<S: Simd>(s: S) -> S::F {
         s.splat(0.0)

@@ -40,9 +40,7 @@ pub(super) fn run(isa: Isa, call: &Call<'_>, context: &mut Context<'_>) {
     let part = call.keys.div_ceil(parts).next_multiple_of(BLOCK);
     let units = heads * parts;
     let partial = HEADER + call.width.next_multiple_of(MAX_LANES);
-    let bytes = context.scratch.bytes(units * call.queries * partial * size_of::<f32>());
-    // SAFETY: every bit pattern is a float, and the lines of scratch are aligned for them.
-    let (_, partials, _) = unsafe { bytes.align_to_mut::<f32>() };
+    let partials = context.scratch.floats(units * call.queries * partial);
     let shared = Shared::new(partials);
     workers::run(context.pool, workers.min(units), units, &mut [], &|unit, _| {
         let (item, head) = (unit / parts / call.heads, unit / parts % call.heads);

@@ -1,10 +1,7 @@
 //! Bytes at a cache line's alignment, for packed weights.
 #![allow(unsafe_code)]
 
-/// A cache line.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
+use crate::scratch::Line;
 
 /// A fixed number of bytes, aligned to 64.
 pub(crate) struct Aligned {
@@ -15,7 +12,7 @@ pub(crate) struct Aligned {
 impl Aligned {
     /// `len` zeros.
     pub(crate) fn zeroed(len: usize) -> Self {
-        Self { lines: vec![Line([0; 64]); len.div_ceil(64)].into_boxed_slice(), len }
+        Self { lines: vec![Line::ZERO; len.div_ceil(size_of::<Line>())].into_boxed_slice(), len }
     }
 
     /// Bytes held.
