@@ -165,15 +165,19 @@ fn as_text(answer: &Answer) -> String {
         for part in &graph.parts {
             text += &part_as_text(part);
         }
-        text += &format!("  left to ONNX Runtime's CPU provider: {} nodes\n", graph.nodes_on_cpu_provider);
+        text += &format!("  left to ONNX Runtime's CPU provider: {}\n", nodes(graph.nodes_on_cpu_provider));
     }
     text
 }
 
 fn part_as_text(part: &Part) -> String {
     let within = if part.within.is_empty() { String::new() } else { format!("{}: ", part.within) };
-    let mut text =
-        format!("  {within}{} of {} nodes claimed, in {} fused\n", part.claimed, part.nodes, part.fused.len());
+    let mut text = format!(
+        "  {within}{} of {} claimed, fused into {}\n",
+        part.claimed,
+        nodes(part.nodes),
+        nodes(part.fused.len())
+    );
     let work = part.gflop_claimed + part.gflop_unclaimed;
     if work > 0.0 {
         text += &format!("    work: {:.3} GFLOP claimed, {:.3} not", part.gflop_claimed, part.gflop_unclaimed);
@@ -183,8 +187,8 @@ fn part_as_text(part: &Part) -> String {
     for fused in part.fused.iter().take(SHOWN) {
         let steps: Vec<String> = fused.steps.iter().map(|(kind, count)| step_as_text(fused, kind, *count)).collect();
         text += &format!(
-            "    fused from {} nodes: {:.3} GFLOP, {} in, {} out; {}\n",
-            fused.nodes,
+            "    fused from {}: {:.3} GFLOP, {} in, {} out; {}\n",
+            nodes(fused.nodes),
             fused.gflop,
             bytes(fused.bytes_in),
             bytes(fused.bytes_out),
@@ -220,6 +224,10 @@ fn step_as_text(fused: &Fused, kind: &str, count: usize) -> String {
 
 /// Fused nodes that the text shows one by one; with `claim=matmul` there are dozens alike.
 const SHOWN: usize = 8;
+
+fn nodes(count: usize) -> String {
+    format!("{count} node{}", if count == 1 { "" } else { "s" })
+}
 
 fn bytes(count: usize) -> String {
     match count {

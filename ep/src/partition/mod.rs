@@ -5,13 +5,15 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use undertone_kernels::{AttentionSpec, Device, Precision, host::HostDevice};
+
 use crate::{
     fusion,
     graph::{Dim, Graph, NodeId, ValueId},
     lower,
     options::{Claim, Options},
     plan::attention_precision,
-    program::{Op, Program, Step},
+    program::{HeadLayout, Op, Program, Step},
     report::{Fused, GraphReport, Unclaimed},
     work::{ASSUMED, Work},
 };
@@ -133,8 +135,8 @@ fn fused(graph: &Graph<'_>, program: &Program, options: &Options, work: &Work, s
         *kinds.entry(step.op.kind().to_owned()).or_insert(0) += 1;
         let used = match &step.op {
             Op::Linear { .. } | Op::Conv1d(_) => Some(options.precision),
-            Op::Attention { k, .. } => Some(attention_precision(options.precision, *k)),
-            Op::MatMul => Some(undertone_kernels::Precision::F32),
+            Op::Attention { .. } => Some(attention_used(step, options, work)),
+            Op::MatMul => Some(Precision::F32),
             _ => None,
         };
         if let Some(used) = used {
@@ -163,6 +165,22 @@ fn fused(graph: &Graph<'_>, program: &Program, options: &Options, work: &Work, s
 /// A sum that is 0 for nothing, not the −0 of an empty floating-point sum.
 fn total(terms: impl Iterator<Item = f64>) -> f64 {
     terms.fold(0.0, |sum, term| sum + term)
+}
+
+/// The precision in which the host device would carry out attention of the assumed sizes.
+fn attention_used(step: &Step, options: &Options, work: &Work) -> Precision {
+    let Op::Attention { head_width, scale, q, k, .. } = &step.op else { return options.precision };
+    let precision = attention_precision(options.precision, *k);
+    let shape = step.inputs[0].and_then(|value| work.shapes[value]);
+    let (Some(shape), Some(head_width)) = (shape.filter(|shape| shape.len() == 4), *head_width) else {
+        return precision;
+    };
+    let queries = match q {
+        HeadLayout::HeadsFirst => shape[2],
+        HeadLayout::LengthFirst => shape[1],
+    };
+    let spec = AttentionSpec { head_width, scale: *scale, precision };
+    HostDevice::new().attention(&spec).map_or(precision, |kernel| kernel.precision_for(queries))
 }
 
 /// The assumptions that bear on this graph: those whose axes its inputs have.
