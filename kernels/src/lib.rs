@@ -6,7 +6,7 @@
 //! is plain functions in [`host`].
 //!
 //! This crate knows nothing of ONNX: shapes and slices in, slices out. Every fast path is held against the slow obvious one in
-//! [`reference`].
+//! [`mod@reference`].
 
 pub mod attention;
 pub mod conv;

@@ -2,7 +2,7 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | [`linear`], [`matmul`], [`conv`] | products with weights, of two run-time operands, and of windows: one tile kernel |
+//! | [`linear`], [`matmul`], `conv` | products with weights, of two run-time operands, and of windows: one tile kernel |
 //! | `attention` | soft-max of products, block by block |
 //! | [`norm`], [`elementwise`], [`movement`] | everything else of a graph |
 //! | `simd`, `vecmath` | vectors of each instruction set, one file to each, and functions on them |
@@ -11,8 +11,8 @@
 //!
 //! Every kernel is written once, generic over `simd::Simd`; nothing outside `simd` names an instruction set's instructions.
 
-pub mod attention;
-pub mod conv;
+mod attention;
+mod conv;
 pub mod elementwise;
 pub mod isa;
 pub mod linear;
