@@ -104,6 +104,8 @@ pub trait Attention: Send + Sync {
     }
 
     /// Computes every batch item and head. A query that sees no key gets zeros (exported graphs replace its NaN by 0).
+    /// An operand that is not finite is not hidden: a query's own result, and that of all that see such a key, is NaN (or as
+    /// fp32 has it, where an infinite score decides), and a value's channel is not finite.
     ///
     /// # Panics
     /// If a view's strides reach outside its slice.

@@ -289,6 +289,51 @@ fn scores_of_any_size() {
 }
 
 #[test]
+fn what_is_not_finite_reaches_the_result() {
+    for isa in Isa::available() {
+        for (precision, queries) in
+            [(Precision::F32, 3), (Precision::F32, 12), (Precision::Bf16, 12), (Precision::Int8, 12)]
+        {
+            let shape = Shape { batch: 1, heads: 2, queries, keys: 300, width: 64 };
+            let visible = vec![0.0; queries * shape.keys];
+            for mask in [TestMask::None, TestMask::Causal(260), TestMask::Additive(visible)] {
+                for bad in [f32::NAN, f32::INFINITY] {
+                    let case = || Case::new(shape, Layout::HeadsFirst, 1.0, mask.clone(), 43);
+                    let head = |out: &[f32], head: usize| out[head * queries * 64..][..queries * 64].to_vec();
+                    let context = format!("{isa} {precision} {queries} {bad} {mask:?}");
+                    let mut query = case();
+                    query.q[2 * 64 + 5] = bad;
+                    let out = query.run(isa, precision, &Serial);
+                    for (row, out) in out.chunks(64).enumerate() {
+                        assert!(out.iter().all(|v| v.is_nan() == (row == 2)), "query: {context}, row {row}");
+                    }
+                    // Of the second head, and hidden from the first queries by the causal mask.
+                    let key = 262;
+                    let mut keys = case();
+                    keys.k[(300 + key) * 64 + 7] = bad;
+                    let out = keys.run(isa, precision, &Serial);
+                    assert!(head(&out, 0).iter().all(|v| v.is_finite()), "key: {context}");
+                    for (row, out) in head(&out, 1).chunks(64).enumerate() {
+                        let seen = !matches!(mask, TestMask::Causal(first) if key > first + row);
+                        // A score of minus infinity hides its key.
+                        let may_hide = bad == f32::INFINITY && precision != Precision::Int8;
+                        let nan = out.iter().all(|v| v.is_nan());
+                        assert!(nan == seen || (seen && may_hide), "key: {context}, row {row}");
+                    }
+                    let mut values = case();
+                    values.v[(300 + 3) * 64 + 7] = bad;
+                    let out = values.run(isa, precision, &Serial);
+                    assert!(head(&out, 0).iter().all(|v| v.is_finite()), "value: {context}");
+                    for out in head(&out, 1).chunks(64) {
+                        assert!(out.iter().enumerate().all(|(i, v)| v.is_finite() == (i != 7)), "value: {context}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn few_queries_are_computed_in_the_precision_that_is_told() {
     for isa in Isa::available() {
         for precision in [Precision::Bf16, Precision::Int8] {

@@ -187,10 +187,14 @@ impl<P: Operand> Pack<'_, '_, P> {
             // SAFETY: one vector of the panel's header.
             let scales = unsafe { self.to.add(keys_block + panel_index * value_panel + vector * S::LANES) };
             if P::QUANTISED {
-                let largest = (0..count).fold(s.splat(0.0), |largest, key| s.max(s.abs(load(key)), largest));
+                let (mut largest, mut bad) = (s.splat(0.0), s.splat(0.0));
+                for value in (0..count).map(load) {
+                    largest = s.max(s.abs(value), largest);
+                    bad = s.mul_add(value, s.splat(0.0), bad);
+                }
                 factor = s.div(s.splat(127.0), s.max(s.splat(SMALLEST), largest));
                 // SAFETY: as above.
-                unsafe { s.store(scales, s.mul(largest, s.splat(1.0 / 127.0))) };
+                unsafe { s.store(scales, s.mul_add(largest, s.splat(1.0 / 127.0), bad)) };
             }
             for word in 0..count.div_ceil(P::GROUP) {
                 let mut values = [s.splat(0.0); 4];
@@ -313,6 +317,7 @@ impl<P: Operand> Attend<'_, '_, P> {
                     }
                 }
                 let columns = panels * layout.panel;
+                let bad = if P::QUANTISED { first_bad(s, &layout, packed, panels) } else { usize::MAX };
                 for row in 0..rows {
                     let scores = std::slice::from_raw_parts_mut(memory.scores.add(row * BLOCK), columns);
                     scores[keys..].fill(f32::NEG_INFINITY);
@@ -324,7 +329,15 @@ impl<P: Operand> Attend<'_, '_, P> {
                         }
                         call.mask_scores(item, head, first + row, first_key, &mut scores[..keys]);
                     }
-                    *memory.block_max.add(row) = largest(s, scores) * scale;
+                    let mut max = largest(s, scores) * scale;
+                    // NaN is never the largest, and int8 cannot hold it.
+                    if P::QUANTISED {
+                        let seen = call.visible(first + row).saturating_sub(first_key);
+                        if bad < seen || (*memory.scale.add(row)).is_nan() {
+                            max = f32::NAN;
+                        }
+                    }
+                    *memory.block_max.add(row) = max;
                 }
                 update_factors::<S, P>(s, &memory, rows);
                 for row in 0..rows {
@@ -345,11 +358,13 @@ impl<P: Operand> Attend<'_, '_, P> {
             for row in 0..rows {
                 let out = std::slice::from_raw_parts_mut(call.out.row(item, head, first + row), call.width);
                 let sums = std::slice::from_raw_parts(memory.sums.add(row * sums_stride), call.width);
-                if *memory.max.add(row) == f32::NEG_INFINITY {
+                let sum = s.sum(s.load(memory.sum.add(row * MAX_LANES)));
+                // Scores that are all NaN have no largest either, but are no hidden keys.
+                if *memory.max.add(row) == f32::NEG_INFINITY && !sum.is_nan() {
                     out.fill(0.0);
                     continue;
                 }
-                let factor = 1.0 / s.sum(s.load(memory.sum.add(row * MAX_LANES)));
+                let factor = 1.0 / sum;
                 for (out, sums) in out.chunks_mut(S::LANES).zip(sums.chunks(S::LANES)) {
                     s.store_slice(out, s.mul(s.load_slice(sums, 0.0), s.splat(factor)));
                 }
@@ -417,6 +432,25 @@ fn largest<S: Simd>(s: S, scores: &[f32]) -> f32 {
         largest = [s.max(s.load_slice(a, 0.0), largest[0]), s.max(s.load_slice(b, 0.0), largest[1])];
     }
     s.largest(s.max(largest[0], largest[1]))
+}
+
+/// The first key of a block that has no scale, as it holds an infinity or a NaN; `usize::MAX` if there is none.
+#[inline(always)]
+unsafe fn first_bad<S: Simd>(s: S, layout: &Layout, packed: *const f32, panels: usize) -> usize {
+    // SAFETY: each panel of keys begins with its scales.
+    unsafe {
+        let mut bad = s.splat(0.0);
+        for panel in 0..panels {
+            for at in (0..layout.panel).step_by(S::LANES) {
+                bad = s.mul_add(s.load(packed.add(panel * layout.key_panel + at)), s.splat(0.0), bad);
+            }
+        }
+        if s.sum(bad) == 0.0 {
+            return usize::MAX;
+        }
+        let scale = |key: usize| *packed.add(key / layout.panel * layout.key_panel + key % layout.panel);
+        (0..panels * layout.panel).find(|&key| !scale(key).is_finite()).unwrap_or(usize::MAX)
+    }
 }
 
 /// The new running maxima, and what they make of the sums so far and of this block's.

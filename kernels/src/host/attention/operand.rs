@@ -37,7 +37,7 @@ pub(super) trait Operand: Copy + Send + Sync + 'static {
     fn finish<S: Simd>(s: S, sum: Self::Sum<S>) -> S::F;
 
     /// Converts `width` values at `x`, multiplied by `factor`, to words at `out`, zeros after them to a whole number of vectors'
-    /// values. `ROW` says as which operand. Returns the scale (1 if not quantised) and the sum of the quantised values.
+    /// values. `ROW` says as which operand. Returns the scale (1 if not quantised, NaN if there is none) and the sum of the quantised values.
     ///
     /// # Safety
     /// `x` is valid for reading `width` values, `out` for writing `width` values rounded up to `MAX_LANES`, each of
@@ -227,12 +227,14 @@ impl Operand for Int8 {
         factor: f32,
         out: *mut u32,
     ) -> (f32, f32) {
-        let mut largest = s.splat(0.0);
+        let (mut largest, mut bad) = (s.splat(0.0), s.splat(0.0));
         for at in (0..width).step_by(S::LANES) {
             // SAFETY: the caller's promise.
-            largest = s.max(s.abs(unsafe { load_part(s, x.add(at), width - at) }), largest);
+            let values = unsafe { load_part(s, x.add(at), width - at) };
+            largest = s.max(s.abs(values), largest);
+            bad = s.mul_add(values, s.splat(0.0), bad);
         }
-        let largest = s.largest(largest);
+        let (largest, bad) = (s.largest(largest), s.sum(bad));
         // A scale is positive: the sign of `factor` goes to the values.
         let inverse = if largest > SMALLEST { 127.0 / largest * factor.signum() } else { 0.0 };
         let out = out.cast::<u8>();
@@ -246,7 +248,8 @@ impl Operand for Int8 {
             // SAFETY: the caller's promise.
             unsafe { s.store_u8(out.add(at), byte) };
         }
-        (largest / 127.0 * factor.abs(), s.sum(s.to_f(sum)))
+        // 0, or NaN if the row holds an infinity or a NaN: such a row has no scale.
+        (largest / 127.0 * factor.abs() + bad, s.sum(s.to_f(sum)))
     }
     #[inline(always)]
     fn words<S: Simd>(s: S, values: [S::F; 4]) -> S::I {

@@ -116,7 +116,9 @@ impl<'a> Call<'a> {
                     // fp32's lowest value, which some exporters hide keys with, must not turn into -inf: a row of it is
                     // uniform, a row of -inf sees nothing.
                     let bound = if mask == f32::NEG_INFINITY { mask } else { f32::MIN };
-                    *score = bound.max(*score + bound.max(mask_base_2));
+                    // Not `f32::max`, which would hide NaN.
+                    let at_least = |v: f32| if v < bound { bound } else { v };
+                    *score = at_least(*score + at_least(mask_base_2));
                 }
             }
         }
