@@ -62,7 +62,7 @@ impl Lowering<'_, '_> {
             return Err(format!("{} with more than one result", node.op_type));
         }
         let op = match node.op_type.as_str() {
-            "MatMul" => self.floats().map(|()| self.matmul())?,
+            "MatMul" => self.matmul()?,
             "Gemm" => self.gemm()?,
             "Conv" => self.conv()?,
             "LayerNormalization" => self.layer_norm()?,
@@ -85,7 +85,7 @@ impl Lowering<'_, '_> {
             "Sub" => self.binary(Binary::Sub)?,
             "Mul" => self.binary(Binary::Mul)?,
             "Div" => self.binary(Binary::Div)?,
-            "Pow" => self.floats().map(|()| Op::Binary(Binary::Pow))?,
+            "Pow" => self.floats().and_then(|()| self.binary(Binary::Pow))?,
             "Min" if node.inputs.len() == 2 => self.binary(Binary::Min)?,
             "Max" if node.inputs.len() == 2 => self.binary(Binary::Max)?,
             "Equal" => self.compare(Compare::Equal)?,
@@ -115,6 +115,9 @@ impl Lowering<'_, '_> {
             },
             "Range" => self.range()?,
             "ConstantOfShape" => self.constant_of_shape()?,
+            "ReduceMean" if node.int("noop_with_empty_axes", 0) != 0 => {
+                return Err("ReduceMean with noop_with_empty_axes".into());
+            }
             "ReduceMean" => self.floats().map(|()| Op::ReduceMean {
                 axes: node.ints("axes").map(<[i64]>::to_vec),
                 keep_dims: node.int("keepdims", 1) != 0,
@@ -177,7 +180,16 @@ impl Lowering<'_, '_> {
         self.floats().map(|()| Op::Unary(op))
     }
 
+    /// Both operands are of one type. ONNX has operators, such as Pow, that also take two.
+    fn alike(&self) -> Lowered<()> {
+        match (self.dtype(0), self.dtype(1)) {
+            (a, b) if a == b => Ok(()),
+            (a, b) => Err(format!("{} on {} and {}", self.node.op_type, name(a), name(b))),
+        }
+    }
+
     fn binary(&self, op: Binary) -> Lowered<Op> {
+        self.alike()?;
         match self.dtype(0) {
             Some(DataType::F32 | DataType::F16 | DataType::I64) => Ok(Op::Binary(op)),
             other => Err(format!("{} on {}", self.node.op_type, name(other))),
@@ -185,6 +197,7 @@ impl Lowering<'_, '_> {
     }
 
     fn compare(&self, op: Compare) -> Lowered<Op> {
+        self.alike()?;
         match self.dtype(0) {
             Some(DataType::F32 | DataType::F16 | DataType::I64) => Ok(Op::Compare(op)),
             other => Err(format!("{} on {}", self.node.op_type, name(other))),
@@ -192,8 +205,13 @@ impl Lowering<'_, '_> {
     }
 
     /// A product with a constant matrix is a linear layer; any other is left for run time.
-    fn matmul(&self) -> Op {
-        match (self.input(1), self.constant_shape(1)) {
+    fn matmul(&self) -> Lowered<Op> {
+        self.floats()?;
+        let rank = |index| self.input(index).and_then(|value| self.graph.values[value].shape.as_ref()).map(Vec::len);
+        if rank(0).is_some_and(|rank| rank < 2) || rank(1).is_some_and(|rank| rank < 2) {
+            return Err("MatMul with a vector".into());
+        }
+        Ok(match (self.input(1), self.constant_shape(1)) {
             (Some(value), Some([_, _])) if self.constant_shape(0).is_none() => Op::Linear {
                 weights: Weights { value, transposed: false, quantised: None },
                 bias: None,
@@ -201,7 +219,7 @@ impl Lowering<'_, '_> {
                 activation: Activation::None,
             },
             _ => Op::MatMul,
-        }
+        })
     }
 
     fn gemm(&self) -> Lowered<Op> {

@@ -36,7 +36,9 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
             })
         };
         let product = [a, b].into_iter().find(|value| is_product(*value))?;
-        mask = Some(other(scores, product)?);
+        // The kernel reads an entry for each key; a mask that is the same for all of them is left to single steps.
+        mask = other(scores, product).filter(|mask| is_per_key(fusion, *mask));
+        mask?;
         absorbed.push(above);
         (above, scores) = fusion.sole_maker(product)?;
     }
@@ -76,7 +78,12 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     let q = heads(fusion, q);
     let v = heads(fusion, v);
     let k = transposed_heads(fusion, transposed_k)?;
-    let head_width = [q.value, k.value, v.value, result].into_iter().find_map(|value| last_axis(fusion, value));
+    let v_width = last_axis(fusion, v.value).or_else(|| last_axis(fusion, result));
+    let qk_width = last_axis(fusion, q.value).or_else(|| last_axis(fusion, k.value));
+    if qk_width.zip(v_width).is_some_and(|(qk, v)| qk != v) {
+        return None;
+    }
+    let head_width = qk_width.or(v_width);
     if fusion.rank(result).is_some_and(|rank| rank != 4) {
         return None;
     }
@@ -139,6 +146,14 @@ fn transposed_heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<Operand> 
             Some(Operand { value: source, layout: HeadLayout::LengthFirst, absorbed: Some(id) })
         }
         _ => None,
+    }
+}
+
+/// Whether a mask may have an entry for each key: its last axis is not known to be one, or missing.
+fn is_per_key(fusion: &Fusion<'_, '_>, mask: ValueId) -> bool {
+    match &fusion.graph.values[mask].shape {
+        Some(shape) => shape.last().is_some_and(|last| *last != Dim::Fixed(1)),
+        None => true,
     }
 }
 

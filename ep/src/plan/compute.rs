@@ -165,7 +165,7 @@ fn floating(
     Some(run())
 }
 
-/// A batched product; batch dimensions are equal, or one operand has a single matrix.
+/// A batched product, batch dimensions broadcast.
 fn product(
     machine: &Machine<'_, '_>,
     step: &PlanStep,
@@ -186,12 +186,14 @@ fn product(
         matmul::matmul(isa, context, batch, *m, *k, *n, a, b, out);
     } else if b_count == 1 && a_count == batch {
         matmul::matmul(isa, context, 1, batch * m, *k, *n, a, b, out);
-    } else if a_count == 1 && b_count == batch {
-        for (b, out) in b.chunks_exact((k * n).max(1)).zip(out.chunks_exact_mut((m * n).max(1))) {
+    } else {
+        let dims = &shape[..shape.len() - 2];
+        let (a_size, b_size) = (m * k, k * n);
+        for (at, out) in out.chunks_exact_mut((m * n).max(1)).enumerate() {
+            let a = &a[broadcast_index(at, dims, a_batch) * a_size..][..a_size];
+            let b = &b[broadcast_index(at, dims, b_batch) * b_size..][..b_size];
             matmul::matmul(isa, context, 1, *m, *k, *n, a, b, out);
         }
-    } else {
-        return Err(format!("{a_shape:?} times {b_shape:?}: both broadcast"));
     }
     Ok(())
 }
@@ -238,6 +240,20 @@ fn linear_shape(machine: &Machine<'_, '_>, step: &PlanStep, inputs: usize, outpu
     }
     movement::broadcast_shape(&[&product, residual])
         .ok_or_else(|| format!("a residual of {residual:?} added to {product:?}"))
+}
+
+/// The place, in a tensor of dimensions `from`, of what is broadcast to the entry `at` of dimensions `to`.
+fn broadcast_index(mut at: usize, to: &[usize], from: &[usize]) -> usize {
+    let (mut index, mut stride) = (0, 1);
+    for axis in (0..to.len()).rev() {
+        let entry = at % to[axis];
+        at /= to[axis];
+        if let Some(dim) = (axis + from.len()).checked_sub(to.len()).map(|axis| from[axis]) {
+            index += if dim == 1 { 0 } else { entry * stride };
+            stride *= dim;
+        }
+    }
+    index
 }
 
 fn conv_shape(machine: &Machine<'_, '_>, step: &PlanStep, weights: [usize; 3]) -> Computed<([usize; 2], Shape)> {

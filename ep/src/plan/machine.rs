@@ -135,6 +135,10 @@ impl<'m, 'io> Machine<'m, 'io> {
         if tensor.dtype.size() != size_of::<T>() {
             return Err(format!("an operand of {} is read as elements of {} bytes", tensor.dtype, size_of::<T>()));
         }
+        if bytes.is_empty() {
+            // Empty tensors may lie anywhere, aligned or not.
+            return Ok(&[]);
+        }
         bytemuck::try_cast_slice(bytes).map_err(|error| format!("an operand cannot be read: {error}"))
     }
 
@@ -219,6 +223,9 @@ impl Target<'_> {
             Target::Slot(_, buffer) => buffer.bytes_mut(len * size_of::<T>()),
             Target::Output(_, memory) => memory,
         };
+        if bytes.is_empty() {
+            return Ok(&mut []);
+        }
         bytemuck::try_cast_slice_mut(bytes).map_err(|error| format!("a result cannot be written: {error}"))
     }
 }
