@@ -209,7 +209,7 @@ fn attention_graph(queries: usize, keys: usize, guard: bool) -> Graph<'static> {
 
 proptest! {
     #[test]
-    fn attention_with_mask_and_guard(queries in 1usize..6, keys in 1usize..9, hidden: u32) {
+    fn attention_with_mask_and_guard(queries in 1usize..6, keys in 2usize..9, hidden: u32) {
         let graph = attention_graph(queries, keys, true);
         prop_assert_eq!(kinds(&graph), ["attention"]);
         let count = queries * keys;
