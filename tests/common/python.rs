@@ -20,7 +20,7 @@ pub fn packages(wanted: &[&str]) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _lock = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let tag = stdout_of(Command::new(interpreter()).args(["-c", "import sys; print(sys.implementation.cache_tag)"]));
-    let name = format!("{}-{}", wanted.join("-").replace('=', ""), tag.trim());
+    let name = format!("{}-{}", wanted.join("-").replace(['=', '>'], ""), tag.trim());
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     // Renamed into place when it is whole, so that its being there is the stamp.
     if !home.is_dir() {
