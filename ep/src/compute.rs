@@ -9,13 +9,14 @@ use std::{ffi::c_void, ptr, slice};
 
 use crossbeam_queue::ArrayQueue;
 use ort_sys::{OrtKernelContext, OrtStatusPtr, OrtValue};
+use undertone_kernels::Parallel;
 
 use crate::{
     abi::{NO_LATER_MEMBERS, OrtNodeComputeContext, OrtNodeComputeInfo},
     graph::DataType,
     guard::{guard, guard_release},
     plan::{Input, Outputs, Plan, RunError},
-    pool::SessionPool,
+    pool,
     runtime::Runtime,
     snapshot::Fused,
     statistics,
@@ -90,10 +91,11 @@ impl FusedNode {
             // SAFETY: as the caller promises; ONNX Runtime keeps inputs alive and unchanged during the run.
             inputs.push(unsafe { self.input(context, index, *place, axes)? });
         }
-        // SAFETY: as the caller promises; the pool is gone before this function returns.
-        let pool = unsafe { SessionPool::new(self.runtime.api, context, self.threads) };
         let mut outputs = ContextOutputs { node: self, context, given: &mut given };
-        self.plan.run(&inputs, &mut outputs, &pool, &statistics::KERNEL_CALLS)?;
+        let lead = |team: &dyn Parallel| self.plan.run(&inputs, &mut outputs, team, &statistics::KERNEL_CALLS);
+        // SAFETY: as the caller promises. Another thread may ask for outputs while this one waits: ONNX Runtime keeps nothing of
+        // a kernel context by thread, and its allocators may be called from any.
+        unsafe { pool::with_team(self.runtime.api, context, pool::width(self.threads), lead)? };
         statistics::fused_node_executed();
         let inputs = emptied(inputs);
         // A full store drops the lists: that is what it is for.

@@ -1,7 +1,8 @@
-//! ONNX Runtime's intra-op thread pool, as the kernels use it.
+//! ONNX Runtime's intra-op thread pool, as a run of a plan uses it.
 //!
-//! A parallel section is at most *width* jobs on that pool; each job takes the next task until there is none. So the width is a
-//! true limit whatever the pool's size, and a slow thread holds nobody up. With a width of one nothing leaves the calling thread.
+//! One parallel section of ONNX Runtime's is opened for the whole run: whichever of its jobs is first leads the run, the others
+//! help (see [`crate::team`]). So no second pool stands beside ONNX Runtime's, `threads` is a true limit whatever the pool's
+//! size, and a job that ONNX Runtime starts late, or on the same thread after the leader, finds the run over and returns.
 
 #![allow(unsafe_code, reason = "hands a callback to ONNX Runtime's thread pool")]
 
@@ -9,177 +10,143 @@ use std::{
     any::Any,
     ffi::c_void,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{
-        LazyLock, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{LazyLock, Mutex, PoisonError},
 };
 
 use ort_sys::{OrtApi, OrtKernelContext};
-use undertone_kernels::Parallel;
+use undertone_kernels::{Parallel, Serial};
 
-use crate::status::ort_call;
+use crate::{
+    plan::RunError,
+    status::{OrtError, ort_call},
+    team::Team,
+};
 
-/// The pool of the session whose node is being executed.
-pub struct SessionPool<'a> {
-    api: &'a OrtApi,
+/// How many threads carry out a run.
+///
+/// ONNX Runtime does not tell how many threads its pool has. Without a limit it is the machine's number of processors: too many
+/// jobs for the pool cost next to nothing.
+pub fn width(threads: Option<usize>) -> usize {
+    static PROCESSORS: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+    threads.unwrap_or(*PROCESSORS).max(1)
+}
+
+/// Carries out `lead` with a team of `width` threads of the pool behind a kernel context; with one, on the calling thread.
+///
+/// # Errors
+/// What `lead` returns, or that ONNX Runtime refused its pool.
+///
+/// # Safety
+/// `context` is the one that `Compute` was called with. `lead` may be carried out by another thread while the calling one waits:
+/// what it holds must bear that.
+pub unsafe fn with_team<F>(
+    api: &OrtApi,
     context: *const OrtKernelContext,
     width: usize,
+    lead: F,
+) -> Result<(), RunError>
+where
+    F: FnOnce(&dyn Parallel) -> Result<(), RunError>,
+{
+    if width <= 1 {
+        return lead(&Serial);
+    }
+    let run = Run { team: Team::new(width), lead: Mutex::new(Some(lead)), result: Mutex::new(None) };
+    // SAFETY: the call returns only when all jobs have ended, so `run` outlives them.
+    let opened = unsafe {
+        let data = (&raw const run).cast_mut().cast::<c_void>();
+        ort_call!(api, KernelContext_ParallelFor(context, job::<F>, width, 0, data))
+    };
+    finish(opened, run.result.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-// SAFETY: ONNX Runtime's thread pool takes work from any thread, and the context is not written through.
-unsafe impl Sync for SessionPool<'_> {}
+type Led = Result<Result<(), RunError>, Box<dyn Any + Send>>;
 
-impl<'a> SessionPool<'a> {
-    /// The pool behind a kernel context, used by at most `threads` tasks at once.
-    ///
-    /// ONNX Runtime does not tell how many threads its pool has. Without a limit the width is the machine's number of
-    /// processors: too many jobs for the pool cost next to nothing, for the threads that come late find no task left.
-    ///
-    /// # Safety
-    /// `context` is the one that `Compute` was called with, and this value does not outlive the call.
-    pub unsafe fn new(api: &'a OrtApi, context: *const OrtKernelContext, threads: Option<usize>) -> Self {
-        static PROCESSORS: LazyLock<usize> =
-            LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
-        Self { api, context, width: threads.unwrap_or(*PROCESSORS).max(1) }
+fn finish(opened: Result<(), OrtError>, led: Option<Led>) -> Result<(), RunError> {
+    match led {
+        Some(Ok(result)) => opened.map_err(RunError::from).and(result),
+        Some(Err(payload)) => resume_unwind(payload),
+        None => {
+            Err(opened.map_or_else(RunError::from, |()| RunError::Runtime("its thread pool ran no job".to_owned())))
+        }
     }
 }
 
-impl Parallel for SessionPool<'_> {
-    fn width(&self) -> usize {
-        self.width
-    }
+/// One run, as its jobs see it.
+struct Run<F> {
+    team: Team,
+    /// Taken by the job that leads.
+    lead: Mutex<Option<F>>,
+    /// Left by it.
+    result: Mutex<Option<Led>>,
+}
 
-    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        let jobs = self.width.min(tasks);
-        if jobs <= 1 {
-            (0..tasks).for_each(task);
+impl<F: FnOnce(&dyn Parallel) -> Result<(), RunError>> Run<F> {
+    fn job(&self) {
+        let lead = self.lead.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(lead) = lead else {
+            self.team.help();
             return;
-        }
-        let section = Section::new(tasks, task);
-        let data: *const Section<'_> = &section;
-        // SAFETY: the call returns only when all jobs have ended, so `section` outlives them; it is shared, never written
-        // through except for its atomics and mutex.
-        let status = unsafe {
-            ort_call!(self.api, KernelContext_ParallelFor(self.context, job, jobs, 0, data.cast_mut().cast::<c_void>()))
         };
-        section.finish();
-        if let Err(error) = status {
-            // No task may be left out silently; the callback's guard turns this into an error status.
-            panic!("{error}");
-        }
-    }
-}
-
-/// One call of [`Parallel::run`].
-struct Section<'a> {
-    task: &'a (dyn Fn(usize) + Sync),
-    tasks: usize,
-    next: AtomicUsize,
-    failed: AtomicBool,
-    panic: Mutex<Option<Box<dyn Any + Send>>>,
-}
-
-impl<'a> Section<'a> {
-    fn new(tasks: usize, task: &'a (dyn Fn(usize) + Sync)) -> Self {
-        Self { task, tasks, next: AtomicUsize::new(0), failed: AtomicBool::new(false), panic: Mutex::new(None) }
-    }
-
-    /// Takes tasks until there is none or one has panicked.
-    fn work(&self) {
-        while !self.failed.load(Ordering::Relaxed) {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            if index >= self.tasks {
-                return;
-            }
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.task)(index))) {
-                self.failed.store(true, Ordering::Relaxed);
-                let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
-                if first.is_none() {
-                    *first = Some(payload);
-                } else {
-                    // Dropping a payload may itself panic; leaking it cannot.
-                    std::mem::forget(payload);
-                }
-            }
-        }
-    }
-
-    /// Goes on with a task's panic on the thread that asked for the section.
-    fn finish(self) {
-        if let Some(payload) = self.panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            resume_unwind(payload);
-        }
+        let led = catch_unwind(AssertUnwindSafe(|| lead(&self.team)));
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(led);
+        self.team.dismiss();
     }
 }
 
 /// What ONNX Runtime's threads call.
-unsafe extern "C" fn job(data: *mut c_void, _index: usize) {
-    // SAFETY: `data` is the section that `run` passed, which waits for this job. `work` does not unwind.
-    unsafe { &*data.cast_const().cast::<Section<'_>>() }.work();
+unsafe extern "C" fn job<F>(data: *mut c_void, _index: usize)
+where
+    F: FnOnce(&dyn Parallel) -> Result<(), RunError>,
+{
+    // SAFETY: `data` is the run that `with_team` passed, which waits for this job. `job` does not unwind.
+    unsafe { &*data.cast_const().cast::<Run<F>>() }.job();
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
+    fn run_of<F>(width: usize, lead: F) -> Run<F>
+    where
+        F: FnOnce(&dyn Parallel) -> Result<(), RunError>,
+    {
+        Run { team: Team::new(width), lead: Mutex::new(Some(lead)), result: Mutex::new(None) }
+    }
+
     #[test]
-    fn every_task_runs_once_whoever_takes_it() {
-        for tasks in [0, 1, 2, 7, 1000] {
-            let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
-            let task = |index: usize| {
-                counts[index].fetch_add(1, Ordering::Relaxed);
-            };
-            let section = Section::new(tasks, &task);
-            std::thread::scope(|scope| {
-                for _ in 0..3 {
-                    scope.spawn(|| section.work());
-                }
+    fn jobs_that_come_after_the_run_return() {
+        let done = AtomicUsize::new(0);
+        let run = run_of(3, |pool: &dyn Parallel| {
+            pool.run(10, &|_| {
+                done.fetch_add(1, Ordering::Relaxed);
             });
-            section.finish();
-            assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{tasks}");
-        }
-    }
-
-    #[test]
-    fn a_panic_on_a_worker_goes_on_with_the_caller() {
-        let task = |index: usize| assert!(index != 2, "task {index} fails");
-        let section = Section::new(5, &task);
-        std::thread::scope(|scope| {
-            scope.spawn(|| section.work());
+            Ok(())
         });
-        let payload = catch_unwind(AssertUnwindSafe(|| section.finish())).unwrap_err();
-        assert_eq!(crate::guard::panic_message(payload), "task 2 fails");
-    }
-
-    /// A table whose `KernelContext_ParallelFor` fails, so that nothing can be done through it unnoticed.
-    fn failing_pool(threads: usize) -> SessionPool<'static> {
-        static API: LazyLock<OrtApi> = LazyLock::new(ort_sys::stub::api);
-        // SAFETY: the context is never read.
-        unsafe { SessionPool::new(&API, std::ptr::null(), Some(threads)) }
+        // A pool without threads: one job after the other on the calling thread.
+        (0..3).for_each(|_| run.job());
+        assert_eq!(done.load(Ordering::Relaxed), 10);
+        assert!(matches!(*run.result.lock().unwrap(), Some(Ok(Ok(())))));
     }
 
     #[test]
-    fn one_thread_is_the_calling_thread() {
-        let caller = std::thread::current().id();
-        let ran = AtomicUsize::new(0);
-        let pool = failing_pool(1);
-        assert_eq!(pool.width(), 1);
-        pool.run(5, &|_| {
-            assert_eq!(std::thread::current().id(), caller);
-            ran.fetch_add(1, Ordering::Relaxed);
-        });
-        assert_eq!(ran.into_inner(), 5);
+    fn an_error_and_a_panic_of_the_leader_come_out() {
+        let run = run_of(2, |_: &dyn Parallel| Err(RunError::Runtime("no".to_owned())));
+        run.job();
+        assert_eq!(finish(Ok(()), run.result.into_inner().unwrap()).unwrap_err().to_string(), "no");
+
+        let run = run_of(2, |_: &dyn Parallel| panic!("oh"));
+        run.job();
+        run.job();
+        let led = run.result.into_inner().unwrap();
+        let caught = catch_unwind(AssertUnwindSafe(|| finish(Ok(()), led)));
+        assert_eq!(crate::guard::panic_message(caught.unwrap_err()), "oh");
     }
 
     #[test]
-    fn tasks_that_onnx_runtime_does_not_run_are_no_success() {
-        let pool = failing_pool(4);
-        let payload = catch_unwind(AssertUnwindSafe(|| pool.run(5, &|_| ()))).unwrap_err();
-        let message = crate::guard::panic_message(payload);
-        assert!(message.contains("KernelContext_ParallelFor failed"), "{message}");
-        // One task needs no pool.
-        pool.run(1, &|_| ());
-        pool.run(0, &|_| unreachable!());
+    fn a_pool_that_runs_nothing_is_an_error() {
+        assert!(finish(Ok(()), None).unwrap_err().to_string().contains("ran no job"));
     }
 }
