@@ -3,7 +3,7 @@
 
 use crate::native::{Counters, assigned_nodes, ort_version};
 use crate::options::{Device, EngineOptions};
-use ort::environment::Environment;
+use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::memory::DeviceType;
 use ort::session::Session;
 use std::collections::BTreeMap;
@@ -153,9 +153,24 @@ impl EpCounts {
 
 struct Loaded {
     environment: Environment,
+    /// The thread pool that all sessions share unless they ask for another.
+    pool: ThreadPool,
     library: PathBuf,
     version: String,
     ep: Option<(PathBuf, Arc<Counters>)>,
+}
+
+/// What a session asks of a thread pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ThreadPool {
+    threads: Option<usize>,
+    spinning: bool,
+}
+
+impl ThreadPool {
+    fn of(options: &EngineOptions) -> Self {
+        Self { threads: options.threads, spinning: options.spinning }
+    }
 }
 
 /// ONNX Runtime allows one environment in a process and an execution provider to be registered once.
@@ -176,6 +191,7 @@ static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
 /// ```
 pub struct Engine {
     environment: Environment,
+    pool: ThreadPool,
     version: String,
     options: EngineOptions,
     ep: Option<(PathBuf, Arc<Counters>)>,
@@ -191,7 +207,7 @@ impl Engine {
         let library = absolute(&options.ort_library);
         let mut slot = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_none() {
-            *slot = Some(load_ort(&library)?);
+            *slot = Some(load_ort(&library, ThreadPool::of(options))?);
         }
         let Some(loaded) = slot.as_mut() else {
             return Err(EngineError::NoOrt(library)); // not reached: it was filled above
@@ -215,7 +231,7 @@ impl Engine {
             }
         };
         let (environment, version) = (loaded.environment.clone(), loaded.version.clone());
-        Ok(Self { environment, version, options: options.clone(), ep })
+        Ok(Self { environment, pool: loaded.pool, version, options: options.clone(), ep })
     }
 
     /// ONNX Runtime's version, for example `1.32.0`.
@@ -286,12 +302,16 @@ impl Engine {
         let ep_options = if self.ep.is_some() { self.ep_options() } else { Vec::new() };
         let mut builder = Session::builder(&self.environment)
             .and_then(|b| Ok(b.with_devices(all.into_iter().skip(index).take(1), Some(&ep_options))?))
-            .and_then(|b| Ok(b.with_inter_threads(1)?))
-            .and_then(|b| Ok(b.with_intra_op_spinning(self.options.spinning)?))
             .and_then(|b| Ok(b.with_config_entry("session.record_ep_graph_assignment_info", "1")?))
             .map_err(refused)?;
-        if let Some(threads) = self.options.threads {
-            builder = builder.with_intra_threads(threads).map_err(|e| refused(e.into()))?;
+        let pool = ThreadPool::of(&self.options);
+        if pool != self.pool {
+            // The process has a pool of another kind, from the first engine: this session gets its own.
+            builder = Ok(builder)
+                .and_then(|b| Ok(b.with_independent_thread_pool()?))
+                .and_then(|b| Ok(b.with_intra_threads(pool.threads.unwrap_or(0))?))
+                .and_then(|b| Ok(b.with_intra_op_spinning(pool.spinning)?))
+                .map_err(refused)?;
         }
         builder.commit_from_file(graph).map_err(refused)
     }
@@ -319,7 +339,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn load_ort(library: &Path) -> Result<Loaded, EngineError> {
+fn load_ort(library: &Path, pool: ThreadPool) -> Result<Loaded, EngineError> {
     if !library.is_file() {
         return Err(EngineError::NoOrt(library.to_owned()));
     }
@@ -329,8 +349,15 @@ fn load_ort(library: &Path) -> Result<Loaded, EngineError> {
     if (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < (1, OLDEST_MINOR) {
         return Err(EngineError::OldOrt { path: library.to_owned(), found: version });
     }
-    let environment = ort::init_from(library)
-        .map_err(|e| bad(e.to_string()))?
+    let builder = ort::init_from(library).map_err(|e| bad(e.to_string()))?;
+    // One pool for all sessions: encoder and decoder take turns, and threads of two pools would compete for the same cores.
+    let threads = GlobalThreadPoolOptions::default()
+        .with_inter_threads(1)
+        .and_then(|o| o.with_intra_threads(pool.threads.unwrap_or(0)))
+        .and_then(|o| o.with_spin_control(pool.spinning))
+        .map_err(|e| bad(e.to_string()))?;
+    let environment = builder
+        .with_global_thread_pool(threads)
         .with_name("undertone")
         .with_telemetry(false)
         // Errors come back as values; the log would only say them a second time.
@@ -340,7 +367,7 @@ fn load_ort(library: &Path) -> Result<Loaded, EngineError> {
         .build()
         .map_err(|e| bad(e.to_string()))?;
     environment.set_log_level(ort::logging::LogLevel::Warning);
-    Ok(Loaded { environment, library: library.to_owned(), version, ep: None })
+    Ok(Loaded { environment, pool, library: library.to_owned(), version, ep: None })
 }
 
 fn register(environment: &Environment, path: &Path) -> Result<Counters, EngineError> {
