@@ -5,7 +5,7 @@
 //! second it broke: nothing is lost in silence. This is not a player: no volume, no channel choice, no partial reads.
 //!
 //! Times are those of the samples. One exception: the silence that an AAC encoder puts in front (1024 to 2112 samples of the
-//! source, 20 to 60 ms) stays, because symphonia does not read what M4A says about it.
+//! source, 20 to 130 ms) stays, because symphonia does not read what M4A says about it.
 
 mod decode;
 mod error;
