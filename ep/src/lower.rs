@@ -6,7 +6,8 @@ use undertone_kernels::{
 };
 
 use crate::{
-    graph::{Attribute, DataType, Graph, Node, NodeId, ValueId},
+    graph::{Attribute, DataType, Dim, Graph, Node, NodeId, ValueId},
+    plan::MAX_RANK,
     program::{Conv, Op, Program, QuantisedPart, Step, Weights},
 };
 
@@ -21,6 +22,11 @@ pub fn lower(graph: &Graph<'_>) -> Program {
         })
         .collect();
     Program { steps }
+}
+
+/// Declared shapes of a node's operands.
+fn operands_shapes<'g>(graph: &'g Graph<'_>, node: &'g Node<'_>) -> impl Iterator<Item = &'g Vec<Dim>> {
+    node.inputs.iter().flatten().filter_map(|value| graph.values[*value].shape.as_ref())
 }
 
 fn outputs(node: &Node<'_>) -> Vec<ValueId> {
@@ -56,6 +62,10 @@ impl Lowering<'_, '_> {
         let operands = node.inputs.iter().flatten().map(|value| &self.graph.values[*value]);
         if let Some((value, reason)) = operands.filter_map(|value| Some((value, value.unreadable.as_ref()?))).next() {
             return Err(format!("constant {} cannot be read: {reason}", value.name));
+        }
+        let results = node.outputs.iter().flatten().filter_map(|value| self.graph.values[*value].shape.as_ref());
+        if let Some(shape) = results.chain(operands_shapes(self.graph, node)).find(|shape| shape.len() > MAX_RANK) {
+            return Err(format!("{} with {} axes; plans take up to {MAX_RANK}", node.op_type, shape.len()));
         }
         let quantised = matches!(node.op_type.as_str(), "DynamicQuantizeLinear" | "MatMulInteger" | "ConvInteger");
         if !quantised && node.outputs.iter().flatten().count() != 1 {

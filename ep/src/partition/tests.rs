@@ -87,6 +87,14 @@ fn an_unknown_operator_is_named() {
 }
 
 #[test]
+fn more_axes_than_a_plan_takes_are_left_out() {
+    let graph = Builder::default().input("x", DataType::F32, &[1; 9]).node("Abs", &["x"], "y").build(&["y"]);
+    let partition = partition(&graph, &Options::default());
+    assert!(partition.groups.is_empty());
+    assert!(partition.report.unclaimed[0].reason.contains("9 axes"), "{:?}", partition.report.unclaimed);
+}
+
+#[test]
 fn claim_matmul_takes_linear_layers_and_products_only() {
     let graph = Builder::default()
         .input("x", DataType::F32, &[3, 4])

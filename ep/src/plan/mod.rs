@@ -22,7 +22,7 @@ use self::{
     machine::{Machine, Workspace},
     prepare::Kernel,
 };
-pub use self::{prepare::attention_precision, shared::Shared};
+pub use self::{prepare::attention_precision, shared::Shared, tensor::MAX_RANK};
 use crate::{
     fusion,
     graph::{DataType, Graph},
