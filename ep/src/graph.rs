@@ -187,31 +187,7 @@ pub struct Graph<'a> {
     pub outputs: Vec<ValueId>,
 }
 
-impl<'a> Graph<'a> {
-    /// For each value the node that makes it.
-    pub fn producers(&self) -> Vec<Option<NodeId>> {
-        let mut producers = vec![None; self.values.len()];
-        for (id, node) in self.nodes.iter().enumerate() {
-            for value in node.outputs.iter().flatten() {
-                producers[*value] = Some(id);
-            }
-        }
-        producers
-    }
-
-    /// For each value the nodes that read it, in order, a node once for each operand.
-    pub fn consumers(&self) -> Vec<Vec<NodeId>> {
-        let mut consumers = vec![Vec::new(); self.values.len()];
-        for (id, node) in self.nodes.iter().enumerate() {
-            for value in node.inputs.iter().flatten() {
-                consumers[*value].push(id);
-            }
-        }
-        consumers
-    }
-}
-
-impl<'a> Node<'a> {
+impl Node<'_> {
     /// An integer attribute, or ONNX's default for it.
     pub fn int(&self, name: &str, default: i64) -> i64 {
         match self.attributes.get(name) {

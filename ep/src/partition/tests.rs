@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::partition;
 use crate::{
-    graph::{DataType, Graph, NodeId},
+    graph::{DataType, Graph, NodeId, ValueId},
     options::{Claim, Options},
     testing::{Builder, noise},
 };
@@ -24,12 +24,13 @@ fn random_graph(choices: &[(u8, u8, bool)]) -> Graph<'static> {
 
 /// Nodes that can be reached from `from`, itself left out.
 fn reachable(graph: &Graph<'_>, from: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
-    let consumers = graph.consumers();
+    let reads = |node: NodeId, value: ValueId| graph.nodes[node].inputs.contains(&Some(value));
     let mut seen = BTreeSet::new();
     let mut open: Vec<NodeId> = from.iter().copied().collect();
     while let Some(node) = open.pop() {
         for output in graph.nodes[node].outputs.iter().flatten() {
-            open.extend(consumers[*output].iter().filter(|next| seen.insert(**next)));
+            let readers = (0..graph.nodes.len()).filter(|next| reads(*next, *output));
+            open.extend(readers.filter(|next| seen.insert(*next)).collect::<Vec<_>>());
         }
     }
     seen

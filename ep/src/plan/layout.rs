@@ -27,8 +27,6 @@ pub struct PlanStep {
 pub struct Stored {
     /// Element type.
     pub dtype: DataType,
-    /// Its shape.
-    pub shape: Shape,
     /// Its elements.
     pub bytes: Buffer,
 }
@@ -89,11 +87,6 @@ impl Layout {
         })?;
         layout.place_values(graph, program);
         Ok(layout)
-    }
-
-    /// Bytes of the constants.
-    pub fn constant_bytes(&self) -> usize {
-        self.constants.iter().map(|constant| constant.shape.elements() * constant.dtype.size()).sum()
     }
 
     fn empty(graph: &Graph<'_>) -> Self {

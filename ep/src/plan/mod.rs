@@ -165,12 +165,6 @@ impl Plan {
         let _ = self.workspaces.push(workspace);
         Ok(())
     }
-
-    /// Bytes of packed weights and constants that this plan holds, some perhaps together with other plans.
-    pub fn constant_bytes(&self) -> usize {
-        let packed: usize = self.kernels.iter().flatten().map(Kernel::weight_bytes).sum();
-        packed + self.layout.constant_bytes()
-    }
 }
 
 /// What an error message calls a step.

@@ -29,17 +29,6 @@ pub enum Kernel {
     Host(undertone_kernels::host::Isa),
 }
 
-impl Kernel {
-    /// Bytes of packed weights.
-    pub fn weight_bytes(&self) -> usize {
-        match self {
-            Kernel::Linear { kernel, .. } => kernel.weight_bytes(),
-            Kernel::Conv1d { kernel, .. } => kernel.weight_bytes(),
-            Kernel::Attention(_) | Kernel::Host(_) => 0,
-        }
-    }
-}
-
 /// Attention, prepared when the session is made, or, where a graph does not tell the width of its heads, for the host device in
 /// the first run.
 pub struct AttentionKernel {

@@ -15,7 +15,7 @@ use undertone_kernels::{Conv1d, Device, Linear, host::HostDevice};
 
 use super::{
     layout::{Stored, computed},
-    tensor::{Buffer, Shape},
+    tensor::Buffer,
 };
 use crate::graph::{Constant, DataType};
 
@@ -118,15 +118,14 @@ fn get_or_make<T, E>(cache: &Cache<T>, key: Key, make: impl FnOnce() -> Result<T
 
 /// A copy of a constant, fp16 as fp32.
 pub(super) fn store(constant: &Constant<'_>) -> Result<Stored, String> {
-    let shape = Shape::new(&constant.shape).ok_or("too many axes")?;
     if constant.bytes.len() != constant.len() * constant.dtype.size() {
-        return Err(format!("{} bytes for {shape:?} of {}", constant.bytes.len(), constant.dtype));
+        return Err(format!("{} bytes for {:?} of {}", constant.bytes.len(), constant.shape, constant.dtype));
     }
     let bytes = match constant.dtype {
         DataType::F16 => Buffer::copy_of(bytemuck::cast_slice(&floats(constant)?)),
         _ => Buffer::copy_of(&constant.bytes),
     };
-    Ok(Stored { dtype: computed(constant.dtype), shape, bytes })
+    Ok(Stored { dtype: computed(constant.dtype), bytes })
 }
 
 /// A floating-point constant's values.
