@@ -120,9 +120,8 @@ pub struct EngineOptions {
     pub claim: Claim,
     /// Threads for one operator; `None` leaves the choice to ONNX Runtime (one per physical core).
     pub threads: Option<usize>,
-    /// Whether idle threads of ONNX Runtime wait in a loop. On an idle machine that saves the CPU provider up to a quarter of
-    /// a decoder step, and the execution provider nothing; on a busy one steps take half again to twice as long, so the default
-    /// is not to.
+    /// Whether idle threads of ONNX Runtime wait in a loop. On an idle machine that makes the CPU provider's decoder steps
+    /// somewhat shorter and the execution provider's not; on a busy one it makes both clearly longer, so the default is not to.
     pub spinning: bool,
     /// Folder of NPU kernel bundles.
     pub bundle_dir: Option<PathBuf>,
