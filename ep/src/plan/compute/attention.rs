@@ -1,0 +1,89 @@
+//! Attention steps: where the heads of queries, keys, values and results lie, and the mask.
+
+use undertone_kernels::{AttentionArgs, Context, Heads, HeadsMut, Mask};
+
+use super::{
+    super::{
+        infer::{self, operand},
+        layout::PlanStep,
+        machine::{Machine, Target},
+        prepare::AttentionKernel,
+    },
+    Computed,
+};
+use crate::{
+    graph::ValueId,
+    program::{HeadLayout, Op},
+};
+
+/// Carries out an attention step into `target`.
+///
+/// # Errors
+/// If operands do not fit.
+pub fn run(
+    machine: &Machine<'_, '_>,
+    step: &PlanStep,
+    kernel: &AttentionKernel,
+    context: &mut Context<'_>,
+    target: &mut Target<'_>,
+) -> Computed<()> {
+    let (width, args) = arguments(machine, step, target)?;
+    kernel.for_width(width)?.run(context, args);
+    Ok(())
+}
+
+fn arguments<'a>(
+    machine: &'a Machine<'_, '_>,
+    step: &PlanStep,
+    target: &'a mut Target<'_>,
+) -> Computed<(usize, AttentionArgs<'a>)> {
+    let Op::Attention { q, k, v, out, .. } = &step.op else { return Err("it is no attention".into()) };
+    let operand_heads = |index: usize, layout: HeadLayout| -> Computed<(Heads<'a>, [usize; 4])> {
+        let value = operand(step, index)?;
+        let sizes = infer::heads(machine.shape(value), layout)?;
+        let [batch_stride, head_stride, row_stride] = strides(sizes, layout);
+        Ok((Heads { data: machine.data(value)?, batch_stride, head_stride, row_stride }, sizes))
+    };
+    let (q, [batch, heads, queries, width]) = operand_heads(0, *q)?;
+    let (k, k_sizes) = operand_heads(1, *k)?;
+    let (v, v_sizes) = operand_heads(2, *v)?;
+    let keys = k_sizes[2];
+    if k_sizes != v_sizes || k_sizes != [batch, heads, keys, width] {
+        return Err(format!("queries [{batch}, {heads}, {queries}, {width}], keys {k_sizes:?}, values {v_sizes:?}"));
+    }
+    let mask = match step.inputs.get(3).copied().flatten() {
+        None => Mask::None,
+        Some(value) => additive_mask(machine, value, [batch, heads, queries, keys])?,
+    };
+    let [batch_stride, head_stride, row_stride] = strides([batch, heads, queries, width], *out);
+    let out =
+        HeadsMut { data: target.elements(batch * heads * queries * width)?, batch_stride, head_stride, row_stride };
+    Ok((width, AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out }))
+}
+
+/// Strides of batch, head and row.
+fn strides([_, heads, length, width]: [usize; 4], layout: HeadLayout) -> [usize; 3] {
+    match layout {
+        HeadLayout::HeadsFirst => [heads * length * width, length * width, width],
+        HeadLayout::LengthFirst => [heads * length * width, width, heads * width],
+    }
+}
+
+fn additive_mask<'a>(machine: &'a Machine<'_, '_>, value: ValueId, full: [usize; 4]) -> Computed<Mask<'a>> {
+    let shape = machine.shape(value);
+    let mut dims = [1; 4];
+    let leading = 4usize.checked_sub(shape.len()).ok_or_else(|| format!("a mask of {shape:?}"))?;
+    dims[leading..].copy_from_slice(shape);
+    let fits = dims.iter().zip(&full).all(|(dim, full)| dim == full || *dim == 1);
+    // A mask that is the same for all keys changes nothing that a soft-max keeps, but a kernel reads one entry per key.
+    if !fits || dims[3] != full[3] {
+        return Err(format!("a mask of {shape:?} for scores of {full:?}"));
+    }
+    let stride = |axis: usize, inner: usize| if dims[axis] == 1 { 0 } else { inner };
+    Ok(Mask::Additive {
+        data: machine.data(value)?,
+        batch_stride: stride(0, dims[1] * dims[2] * dims[3]),
+        head_stride: stride(1, dims[2] * dims[3]),
+        row_stride: stride(2, dims[3]),
+    })
+}
