@@ -1,19 +1,15 @@
 //! Attention beside the machine's limits: `cargo bench -p undertone-kernels --bench attention`.
 //!
-//! Prints medians and best times of interleaved runs; on a shared machine the best is nearer the truth. The limit of a blocked
-//! call is the time that its products take at the peak of their instruction, measured in the same run, plus that of one
-//! exponential of the best instruction set for each score; of a streamed call, the time to read its keys and values at the bandwidth measured in the same run.
+//! Prints medians and best times of interleaved runs; on a shared machine the best is nearer the truth. The limit of a call is the
+//! time that its products take at the peak of their instruction plus that of one exponential for each score, or the time to read its
+//! keys and values, whichever is longer; all measured in the same run.
 
-mod peak;
-
-use std::{hint::black_box, time::Instant};
+use std::time::Instant;
 
 use undertone_kernels::{
-    AttentionArgs, AttentionSpec, Context, Counters, Device, Heads, HeadsMut, Mask, Parallel, Precision, Scratch,
-    host::{
-        HostDevice, Isa,
-        elementwise::{Unary, unary},
-    },
+    AttentionArgs, AttentionSpec, Context, Counters, Device, Heads, HeadsMut, Mask, Precision, Scratch,
+    host::{HostDevice, Isa},
+    limits::{Limits, Work, median},
     parallel::ScopedThreads,
 };
 
@@ -26,11 +22,6 @@ fn seconds(work: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// Best time of `rounds`.
-fn best(rounds: usize, mut work: impl FnMut()) -> f64 {
-    (0..rounds).map(|_| seconds(&mut work)).fold(f64::INFINITY, f64::min)
-}
-
 /// Values in −1 … 1.
 fn noise(count: usize) -> Vec<f32> {
     let mut state = 1u64;
@@ -39,31 +30,6 @@ fn noise(count: usize) -> Vec<f32> {
         (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
     (0..count).map(|_| next()).collect()
-}
-
-/// Exponentials a second of one thread, from and to the first-level cache.
-fn exponentials_per_second() -> f64 {
-    let x = noise(12 * 256);
-    let mut out = vec![0.0; x.len()];
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut context = Context { pool: &ScopedThreads(1), counters: &counters, scratch: &mut scratch };
-    x.len() as f64 / best(2000, || unary(Isa::best(), &mut context, Unary::Exp, &x, &mut out))
-}
-
-/// Bytes a second read from a buffer that is larger than the caches.
-fn bandwidth(pool: &dyn Parallel) -> f64 {
-    let data = vec![1.0f32; 48 << 20];
-    let part = data.len() / pool.width();
-    let time = best(7, || {
-        pool.run(pool.width(), &|task| {
-            let mut sums = [0.0f32; 64];
-            for line in data[task * part..][..part].chunks_exact(64) {
-                sums.iter_mut().zip(line).for_each(|(sum, value)| *sum += value);
-            }
-            black_box(sums);
-        });
-    });
-    (data.len() * 4) as f64 / time
 }
 
 #[derive(Clone, Copy)]
@@ -128,14 +94,6 @@ impl Operands {
 }
 
 fn main() {
-    let exponentials = exponentials_per_second();
-    println!("one thread: {:.2} G exponentials/s", exponentials / 1e9);
-    let mut peaks = peak::Peaks::default();
-    (0..20).for_each(|_| peaks.measure(1));
-    println!("one thread, Gop/s: {peaks}");
-    let bandwidths = [bandwidth(&ScopedThreads(1)), bandwidth(&ScopedThreads(2))];
-    println!("read: {:.1} GB/s one thread, {:.1} GB/s two", bandwidths[0] / 1e9, bandwidths[1] / 1e9);
-
     let mut rows = Vec::new();
     for threads in [1, 2] {
         for isa in Isa::available().filter(|&isa| threads == 1 || isa == Isa::best()) {
@@ -147,9 +105,11 @@ fn main() {
             rows.push(Row { isa: Isa::best(), precision: Precision::F32, threads, heads: 8, queries, keys });
         }
     }
+    let mut limits = [1, 2].map(|threads| (threads, Limits::default()));
     let mut operands: Vec<_> = rows.iter().map(Operands::new).collect();
     let mut times = vec![Vec::new(); rows.len()];
     for round in 0..=ROUNDS {
+        limits.iter_mut().for_each(|(threads, limits)| limits.sample(&ScopedThreads(*threads)));
         for ((row, operands), times) in rows.iter().zip(&mut operands).zip(&mut times) {
             let time = operands.time(row);
             if round > 0 {
@@ -157,26 +117,36 @@ fn main() {
             }
         }
     }
+    for (threads, limits) in &limits {
+        println!(
+            "{threads} threads: Gop/s: {}; {:.2} G exponentials/s; {:.1} GB/s",
+            limits.instructions(),
+            limits.gexps(),
+            limits.memory().gbps()
+        );
+    }
     println!(
         "threads isa               precision  heads x q x k   median ms    best ms   limit ms  share of limit at best"
     );
-    for (row, mut times) in rows.iter().zip(times) {
-        times.sort_by(f64::total_cmp);
+    for (row, times) in rows.iter().zip(times) {
+        let (_, limits) =
+            limits.iter().find(|(threads, _)| *threads == row.threads).expect("rows have one or two threads");
         let scores = (row.heads * row.queries * row.keys) as f64;
-        let limit = if row.queries <= 8 {
-            Some(2.0 * 256.0 * (row.heads * row.keys) as f64 / bandwidths[row.threads - 1])
-        } else {
+        let work = Work {
+            products: Some(row.precision),
             // Two products of 64 multiply-adds for each score.
-            peaks
-                .best(row.isa, row.precision)
-                .map(|peak| (scores * 256.0 / (peak * 1e9) + scores / exponentials) / row.threads as f64)
+            operations: scores * 256.0,
+            exponentials: scores,
+            bytes: 2.0 * 256.0 * (row.heads * row.keys) as f64,
         };
+        let (arithmetic, memory) = limits.least_ms(row.isa, &work);
+        let best = times.iter().copied().fold(f64::INFINITY, f64::min);
         let shape = format!("{}x{}x{}", row.heads, row.queries, row.keys);
         let (isa, precision) = (row.isa.to_string(), row.precision.to_string());
         print!("{:7} {isa:17} {precision:9} {shape:>14}", row.threads);
-        print!(" {:11.3} {:10.3}", times[times.len() / 2] * 1e3, times[0] * 1e3);
-        match limit {
-            Some(limit) => println!(" {:10.3} {:8.0} %", limit * 1e3, 100.0 * limit / times[0]),
+        print!(" {:11.3} {:10.3}", median(&times) * 1e3, best * 1e3);
+        match arithmetic.map(|arithmetic| arithmetic.max(memory)) {
+            Some(limit) => println!(" {limit:10.3} {:8.0} %", limit / 10.0 / best),
             None => println!(),
         }
     }

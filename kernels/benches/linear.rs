@@ -5,13 +5,12 @@
 //! does the products, measured in the same rounds on as many threads: on a machine that others use too, the best says more
 //! about the kernel. For one row (decoding) the limit is memory: GB/s of packed weights.
 
-mod peak;
-
 use std::time::Instant;
 
 use undertone_kernels::{
     Activation, Context, Counters, Device, Linear, LinearSpec, Precision, Scratch, WeightLayout,
     host::{HostDevice, Isa, matmul::matmul},
+    limits::{instructions::Peaks, median},
     parallel::ScopedThreads,
 };
 
@@ -64,9 +63,9 @@ fn main() {
     }
     let pool = ScopedThreads(threads);
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut peaks = peak::Peaks::default();
+    let mut peaks = Peaks::default();
     for _ in 0..ROUNDS {
-        peaks.measure(threads);
+        peaks.sample(&pool);
         for layer in &mut layers {
             let mut context = Context { pool: &pool, counters: &counters, scratch: &mut scratch };
             let start = Instant::now();
@@ -76,9 +75,9 @@ fn main() {
     }
     println!("{threads} threads; peaks in Gop/s: {peaks}");
     println!("{:<42} {:>9} {:>8} {:>7}   {:>9} {:>6}", "layer", "us", "Gop/s", "GB/s", "best us", "peak");
-    for layer in &mut layers {
-        let seconds = median(&mut layer.seconds);
-        let best = layer.seconds[0];
+    for layer in &layers {
+        let seconds = median(&layer.seconds);
+        let best = layer.seconds.iter().copied().fold(f64::INFINITY, f64::min);
         let operations = 2.0 * (layer.rows * layer.inputs * layer.outputs) as f64 / 1e9;
         let peak = peaks.best(layer.isa, layer.linear.precision());
         let share = peak.map_or_else(|| "-".to_owned(), |peak| format!("{:.0}%", operations / best / peak * 100.0));
@@ -133,15 +132,10 @@ fn products(threads: usize) {
             matmul(Isa::best(), &mut context, batch, m, k, n, &a, &b, &mut out);
             seconds.push(start.elapsed().as_secs_f64());
         }
-        let seconds = median(&mut seconds);
+        let seconds = median(&seconds);
         let operations = 2.0 * (batch * m * k * n) as f64 / seconds / 1e9;
         println!("{:<42} {:>9.1} {:>8.1}", format!("matmul f32 {batch}x{m}x{k}x{n}"), seconds * 1e6, operations);
     }
-}
-
-fn median(seconds: &mut [f64]) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
 }
 
 fn values(len: usize) -> Vec<f32> {

@@ -12,6 +12,7 @@ pub mod attention;
 pub mod conv;
 pub mod device;
 pub mod host;
+pub mod limits;
 pub mod linear;
 pub mod parallel;
 pub mod precision;
