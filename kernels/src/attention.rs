@@ -2,7 +2,7 @@
 //!
 //! Scores are fp32 (or int32 scaled to fp32), never clamped to int8, and are never stored whole for all heads.
 
-use crate::{Context, DeviceKind, Precision};
+use crate::{Context, DeviceKind, Precision, host::KvCache};
 
 /// Attention's shape and arithmetic, as far as it is known before a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +88,22 @@ pub struct AttentionArgs<'a> {
     pub out: HeadsMut<'a>,
 }
 
+/// Operands of attention over a key-value cache: batch, heads and the number of keys are the cache's.
+pub struct CachedArgs<'a> {
+    /// Rows of `q` and of the output.
+    pub queries: usize,
+    /// Queries.
+    pub q: Heads<'a>,
+    /// Keys.
+    pub keys: &'a KvCache,
+    /// Values, as many as keys.
+    pub values: &'a KvCache,
+    /// What is hidden.
+    pub mask: Mask<'a>,
+    /// Result.
+    pub out: HeadsMut<'a>,
+}
+
 /// Prepared attention.
 pub trait Attention: Send + Sync {
     /// The device that will execute it.
@@ -110,4 +126,10 @@ pub trait Attention: Send + Sync {
     /// # Panics
     /// If a view's strides reach outside its slice.
     fn run(&self, context: &mut Context<'_>, args: AttentionArgs<'_>);
+
+    /// As [`Attention::run`], over keys and values in the precision in which they are kept.
+    ///
+    /// # Panics
+    /// If a view's strides reach outside its slice, or the caches do not fit each other or the spec.
+    fn run_cached(&self, context: &mut Context<'_>, args: CachedArgs<'_>);
 }

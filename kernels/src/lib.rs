@@ -19,7 +19,7 @@ pub mod precision;
 pub mod reference;
 pub mod scratch;
 
-pub use attention::{Attention, AttentionArgs, AttentionSpec, Heads, HeadsMut, Mask};
+pub use attention::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Heads, HeadsMut, Mask};
 pub use conv::{Conv1d, Conv1dSpec};
 pub use device::{Context, Counters, Device, DeviceKind, Unsupported};
 pub use linear::{Activation, Linear, LinearSpec, WeightLayout};

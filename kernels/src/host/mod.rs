@@ -3,7 +3,7 @@
 //! | where | what |
 //! |---|---|
 //! | [`linear`], [`matmul`], `conv` | products with weights, of two run-time operands, and of windows: one tile kernel |
-//! | `attention` | soft-max of products, block by block |
+//! | `attention` | soft-max of products, block by block; the key-value cache |
 //! | [`norm`], [`elementwise`], [`movement`] | everything else of a graph |
 //! | `simd`, `vecmath` | vectors of each instruction set, one file to each, and functions on them |
 //! | [`isa`] | which instruction set is used |
@@ -24,6 +24,7 @@ pub(crate) mod simd;
 pub(crate) mod split;
 pub(crate) mod vecmath;
 
+pub use attention::cache::{KvCache, Side};
 pub use isa::Isa;
 
 use crate::{

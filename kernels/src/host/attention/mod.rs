@@ -1,8 +1,10 @@
-//! Attention on the host: [`streamed`] for the few queries of a decoder step, [`blocked`] for all others.
+//! Attention on the host: [`cached`] over a key-value cache, [`streamed`] for few queries elsewhere, [`blocked`] for all others.
 //!
 //! Both are written once over `host::simd`, which has one file per instruction set.
 
 mod blocked;
+pub(super) mod cache;
+mod cached;
 mod operand;
 mod streamed;
 mod tile;
@@ -10,11 +12,12 @@ mod view;
 mod workers;
 
 use self::{
+    cache::Side,
     operand::{Bf16, F32, Int8},
-    view::Call,
+    view::{Call, Frame},
 };
 use super::isa::Isa;
-use crate::{Attention, AttentionArgs, AttentionSpec, Context, DeviceKind, Precision};
+use crate::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, DeviceKind, Precision};
 
 struct HostAttention {
     isa: Isa,
@@ -48,6 +51,19 @@ impl Attention for HostAttention {
                 Precision::Bf16 => blocked::run::<Bf16>(self.isa, &call, context),
                 Precision::Int8 => blocked::run::<Int8>(self.isa, &call, context),
             }
+        }
+        context.counters.executed(DeviceKind::Host);
+    }
+
+    fn run_cached(&self, context: &mut Context<'_>, args: CachedArgs<'_>) {
+        let CachedArgs { queries, q, keys, values, mask, out } = args;
+        let shape @ [batch, heads, length, width] = keys.shape();
+        assert_eq!(shape, values.shape(), "keys and values of different shapes");
+        assert_eq!(width, self.spec.head_width, "a cache of heads of another width");
+        assert_eq!((keys.side(), values.side()), (Side::Keys, Side::Values), "keys, and then values");
+        let frame = Frame::new(&self.spec, [batch, heads, queries, length], q, mask, out);
+        if batch * heads * queries * width > 0 {
+            cached::run(self.isa, &frame, keys, values, context);
         }
         context.counters.executed(DeviceKind::Host);
     }

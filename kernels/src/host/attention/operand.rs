@@ -50,6 +50,12 @@ pub(super) trait Operand: Copy + Send + Sync + 'static {
         out: *mut u32,
     ) -> (f32, f32);
 
+    /// A vector of stored values, not yet multiplied by their scale; the first of them at `p`.
+    ///
+    /// # Safety
+    /// `p` is valid for reading `S::LANES` values of `4 / GROUP` bytes.
+    unsafe fn load<S: Simd>(s: S, p: *const u8) -> S::F;
+
     /// The word of each lane from `GROUP` vectors of values.
     fn words<S: Simd>(s: S, values: [S::F; 4]) -> S::I;
 
@@ -119,6 +125,11 @@ impl Operand for F32 {
         (1.0, 0.0)
     }
     #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, p: *const u8) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe { s.load(p.cast()) }
+    }
+    #[inline(always)]
     fn words<S: Simd>(s: S, values: [S::F; 4]) -> S::I {
         s.bits(values[0])
     }
@@ -169,6 +180,11 @@ impl Operand for Bf16 {
             unsafe { s.store_bf16(out.add(at), v) };
         }
         (1.0, 0.0)
+    }
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, p: *const u8) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe { s.load_bf16(p.cast()) }
     }
     #[inline(always)]
     fn words<S: Simd>(s: S, values: [S::F; 4]) -> S::I {
@@ -250,6 +266,11 @@ impl Operand for Int8 {
         }
         // 0, or NaN if the row holds an infinity or a NaN: such a row has no scale.
         (largest / 127.0 * factor.abs() + bad, s.sum(s.to_f(sum)))
+    }
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, p: *const u8) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe { s.load_whole(p.cast()) }
     }
     #[inline(always)]
     fn words<S: Simd>(s: S, values: [S::F; 4]) -> S::I {

@@ -4,9 +4,15 @@
 //! exact than was asked; what limits the speed is memory. Few heads are cut into parts by keys, so that no thread is idle.
 #![allow(unsafe_code)]
 
-use super::{operand::load_part, view::Call, workers};
+use std::ops::Range;
+
+use super::{
+    operand::load_part,
+    view::{Call, Frame},
+    workers,
+};
 use crate::{
-    Context, Mask,
+    Context, Mask, Parallel,
     host::{
         isa::Isa,
         shared::Shared,
@@ -19,39 +25,82 @@ use crate::{
 pub(super) const MAX_QUERIES: usize = 8;
 
 /// Keys whose scores exist at a time; their values stay in the first-level cache for all queries.
-const BLOCK: usize = 64;
+pub(super) const SCORES: usize = 64;
 
 /// Keys that a part has at least.
 const SMALLEST_PART: usize = 128;
 
 /// Values before a partial result's sums: its maximum and its sum of exponentials, and room up to a whole vector.
-const HEADER: usize = MAX_LANES;
+pub(super) const HEADER: usize = MAX_LANES;
 
 /// Vectors of sums that are held in registers.
 const VECTORS: usize = 4;
 
+/// How a call's keys are shared out: for each head, parts of which each leaves a partial result.
+#[derive(Clone, Copy)]
+pub(super) struct Partials {
+    heads: usize,
+    batch_heads: usize,
+    keys: usize,
+    parts: usize,
+    part: usize,
+    workers: usize,
+    queries: usize,
+    /// Values of one query's partial result.
+    pub partial: usize,
+}
+
+impl Partials {
+    /// For `queries` queries of a call.
+    pub fn new(frame: &Frame<'_>, queries: usize, pool: &dyn Parallel) -> Self {
+        let batch_heads = frame.batch * frame.heads;
+        let multiply_adds = 2 * batch_heads * queries * frame.keys * frame.width;
+        let workers = workers::workers(pool, usize::MAX, multiply_adds);
+        let parts = if workers == 1 {
+            1
+        } else {
+            (4 * workers).div_ceil(batch_heads).min(frame.keys.div_ceil(SMALLEST_PART)).max(1)
+        };
+        Self {
+            heads: frame.heads,
+            batch_heads,
+            keys: frame.keys,
+            parts,
+            part: frame.keys.div_ceil(parts).next_multiple_of(SCORES),
+            workers,
+            queries,
+            partial: HEADER + frame.width.next_multiple_of(MAX_LANES),
+        }
+    }
+
+    /// Parts of all heads.
+    pub fn units(&self) -> usize {
+        self.batch_heads * self.parts
+    }
+
+    /// Runs `work(unit, (item, head), keys)` for each part.
+    pub fn run(&self, pool: &dyn Parallel, work: &(dyn Fn(usize, (usize, usize), Range<usize>) + Sync)) {
+        let units = self.units();
+        workers::run(pool, self.workers.min(units), units, &mut [], &|unit, _| {
+            let (item, head) = (unit / self.parts / self.heads, unit / self.parts % self.heads);
+            let first = (unit % self.parts * self.part).min(self.keys);
+            work(unit, (item, head), first..self.keys.min(first + self.part));
+        });
+    }
+}
+
 /// Runs a whole call of at most [`MAX_QUERIES`] queries.
 pub(super) fn run(isa: Isa, call: &Call<'_>, context: &mut Context<'_>) {
-    let heads = call.batch * call.heads;
-    let multiply_adds = 2 * heads * call.queries * call.keys * call.width;
-    let workers = workers::workers(context.pool, usize::MAX, multiply_adds);
-    let parts =
-        if workers == 1 { 1 } else { (4 * workers).div_ceil(heads).min(call.keys.div_ceil(SMALLEST_PART)).max(1) };
-    let part = call.keys.div_ceil(parts).next_multiple_of(BLOCK);
-    let units = heads * parts;
-    let partial = HEADER + call.width.next_multiple_of(MAX_LANES);
-    let partials = context.scratch.floats(units * call.queries * partial);
+    let plan = Partials::new(call, call.queries, context.pool);
+    let of_unit = call.queries * plan.partial;
+    let partials = context.scratch.floats(plan.units() * of_unit);
     let shared = Shared::new(partials);
-    workers::run(context.pool, workers.min(units), units, &mut [], &|unit, _| {
-        let (item, head) = (unit / parts / call.heads, unit / parts % call.heads);
-        let first = (unit % parts * part).min(call.keys);
-        let keys = first..call.keys.min(first + part);
+    plan.run(context.pool, &|unit, (item, head), keys| {
         // SAFETY: this unit's partial results are no other unit's.
-        let results =
-            unsafe { std::slice::from_raw_parts_mut(shared.at(unit * call.queries * partial), call.queries * partial) };
-        dispatch(isa, Stream { call, item, head, keys, results, partial });
+        let results = unsafe { std::slice::from_raw_parts_mut(shared.at(unit * of_unit), of_unit) };
+        dispatch(isa, Stream { call, item, head, keys, results, partial: plan.partial });
     });
-    dispatch(isa, Merge { call, parts, partials, partial });
+    dispatch(isa, Merge { frame: call, queries: 0..call.queries, partials, plan });
 }
 
 /// One part of one head's keys and values against all queries.
@@ -59,7 +108,7 @@ struct Stream<'c, 'a> {
     call: &'c Call<'a>,
     item: usize,
     head: usize,
-    keys: std::ops::Range<usize>,
+    keys: Range<usize>,
     results: &'c mut [f32],
     partial: usize,
 }
@@ -75,9 +124,9 @@ impl Task for Stream<'_, '_> {
             result[0] = f32::NEG_INFINITY;
         }
         let masked = !matches!(call.mask, Mask::None);
-        let mut scores = [[0.0f32; BLOCK]; MAX_QUERIES];
-        for first in keys.clone().step_by(BLOCK) {
-            let count = BLOCK.min(keys.end - first);
+        let mut scores = [[0.0f32; SCORES]; MAX_QUERIES];
+        for first in keys.clone().step_by(SCORES) {
+            let count = SCORES.min(keys.end - first);
             for key in 0..count {
                 let row = call.k.row(item, head, first + key);
                 for (query, scores) in scores.iter_mut().enumerate().take(call.queries) {
@@ -113,7 +162,7 @@ unsafe fn dot<S: Simd>(s: S, a: *const f32, b: *const f32, width: usize) -> f32 
 /// Turns scores (to base 2) into exponentials relative to the new running maximum, and updates `[maximum, sum]`. Returns what the
 /// sums so far are to be multiplied by; `None` if no key was seen.
 #[inline(always)]
-fn soft_max<S: Simd>(s: S, scores: &mut [f32; BLOCK], header: &mut [f32]) -> Option<f32> {
+pub(super) fn soft_max<S: Simd>(s: S, scores: &mut [f32; SCORES], header: &mut [f32]) -> Option<f32> {
     let mut largest = s.splat(header[0]);
     for scores in scores.chunks_exact(S::LANES) {
         largest = s.max(s.load_slice(scores, 0.0), largest);
@@ -179,11 +228,12 @@ unsafe fn add_values<S: Simd>(
 }
 
 /// Puts the parts of each head together and writes the output.
-struct Merge<'c, 'a> {
-    call: &'c Call<'a>,
-    parts: usize,
-    partials: &'c mut [f32],
-    partial: usize,
+pub(super) struct Merge<'c, 'a> {
+    pub frame: &'c Frame<'a>,
+    /// The queries that the parts are of.
+    pub queries: Range<usize>,
+    pub partials: &'c mut [f32],
+    pub plan: Partials,
 }
 
 impl Task for Merge<'_, '_> {
@@ -191,17 +241,17 @@ impl Task for Merge<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { call, parts, partials, partial } = self;
-        let head_size = parts * call.queries * partial;
-        for (head_index, parts) in partials.chunks_exact_mut(head_size).enumerate() {
-            let (item, head) = (head_index / call.heads, head_index % call.heads);
-            for query in 0..call.queries {
-                let of_query = |part: usize| (part * call.queries + query) * partial;
-                let starts = (0..self.parts).map(of_query);
+        let Self { frame, queries, partials, plan } = self;
+        let Partials { parts: count, partial, queries: of_part, .. } = plan;
+        for (head_index, parts) in partials.chunks_exact_mut(count * of_part * partial).enumerate() {
+            let (item, head) = (head_index / frame.heads, head_index % frame.heads);
+            for (at, query) in queries.clone().enumerate() {
+                let of_query = |part: usize| (part * of_part + at) * partial;
+                let starts = (0..count).map(of_query);
                 let max = starts.clone().map(|at| parts[at]).fold(f32::NEG_INFINITY, f32::max);
                 let sum: f32 = starts.clone().map(|at| parts[at + 1] * factor(parts[at], max)).sum();
                 // SAFETY: a row of the call's output, which is checked, and of which no other borrow exists.
-                let out = unsafe { std::slice::from_raw_parts_mut(call.out.row(item, head, query), call.width) };
+                let out = unsafe { std::slice::from_raw_parts_mut(frame.out.row(item, head, query), frame.width) };
                 if sum == 0.0 {
                     out.fill(0.0);
                     continue;

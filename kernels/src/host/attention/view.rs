@@ -20,6 +20,17 @@ impl<P> Rows<P> {
 }
 
 impl Rows<*const f32> {
+    /// An operand of `[batch, heads, length, width]`.
+    ///
+    /// # Panics
+    /// If it reaches outside its slice.
+    pub fn new(name: &str, operand: Heads<'_>, [batch, heads, length, width]: [usize; 4]) -> Self {
+        let Heads { data, batch_stride, head_stride, row_stride } = operand;
+        let axes = [(batch, batch_stride), (heads, head_stride), (length, row_stride), (width, 1)];
+        assert!(reach(axes) <= data.len(), "attention: the strides of {name} reach outside its slice");
+        Rows { data: data.as_ptr(), batch_stride, head_stride, row_stride }
+    }
+
     /// A row's first value; valid for the row's width if the row is one of the call's.
     #[inline(always)]
     pub fn row(&self, item: usize, head: usize, row: usize) -> *const f32 {
@@ -35,9 +46,9 @@ impl Rows<*mut f32> {
     }
 }
 
-/// One call's operands, checked: every row of every view is inside its slice, and no two output rows overlap.
+/// One call without its keys and values, checked: every row of every view is inside its slice, and no two output rows overlap.
 #[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
+pub(super) struct Frame<'a> {
     pub batch: usize,
     pub heads: usize,
     pub queries: usize,
@@ -46,14 +57,31 @@ pub(super) struct Call<'a> {
     /// Multiplies scores: the spec's scale and `log₂ e`, as exponentials are taken to base 2.
     pub scale: f32,
     pub q: Rows<*const f32>,
-    pub k: Rows<*const f32>,
-    pub v: Rows<*const f32>,
     pub out: Rows<*mut f32>,
     pub mask: Mask<'a>,
 }
 
+/// A [`Frame`] with keys and values that lie in the same way.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    frame: Frame<'a>,
+    pub k: Rows<*const f32>,
+    pub v: Rows<*const f32>,
+}
+
+impl<'a> std::ops::Deref for Call<'a> {
+    type Target = Frame<'a>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Frame<'a> {
+        &self.frame
+    }
+}
+
 // SAFETY: the pointers come from slices that are borrowed for 'a, the inputs shared and the output exclusively; whoever writes
 // through `out` writes rows that no other task has.
+unsafe impl Sync for Frame<'_> {}
+// SAFETY: as above.
 unsafe impl Sync for Call<'_> {}
 
 impl<'a> Call<'a> {
@@ -61,6 +89,24 @@ impl<'a> Call<'a> {
     /// If a view reaches outside its slice, output rows overlap, or the mask is too small.
     pub fn new(spec: &AttentionSpec, args: AttentionArgs<'a>) -> Self {
         let AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out } = args;
+        let view = |name: &str, operand| Rows::new(name, operand, [batch, heads, keys, spec.head_width]);
+        let (k, v) = (view("k", k), view("v", v));
+        Self { frame: Frame::new(spec, [batch, heads, queries, keys], q, mask, out), k, v }
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// A call of `[batch, heads, queries, keys]`.
+    ///
+    /// # Panics
+    /// If a view reaches outside its slice, output rows overlap, or the mask is too small.
+    pub fn new(
+        spec: &AttentionSpec,
+        [batch, heads, queries, keys]: [usize; 4],
+        q: Heads<'a>,
+        mask: Mask<'a>,
+        out: HeadsMut<'a>,
+    ) -> Self {
         let width = spec.head_width;
         let HeadsMut { data, batch_stride, head_stride, row_stride } = out;
         let axes = [(batch, batch_stride), (heads, head_stride), (queries, row_stride), (width, 1)];
@@ -70,12 +116,6 @@ impl<'a> Call<'a> {
             let axes = [(batch, batch_stride), (heads, head_stride), (queries, row_stride), (keys, 1)];
             assert!(reach(axes) <= data.len(), "attention: the mask's strides reach outside its slice");
         }
-        let view = |name: &str, heads_view: Heads<'a>, length: usize| {
-            let Heads { data, batch_stride, head_stride, row_stride } = heads_view;
-            let axes = [(batch, batch_stride), (heads, head_stride), (length, row_stride), (width, 1)];
-            assert!(reach(axes) <= data.len(), "attention: the strides of {name} reach outside its slice");
-            Rows { data: data.as_ptr(), batch_stride, head_stride, row_stride }
-        };
         Self {
             batch,
             heads,
@@ -83,9 +123,7 @@ impl<'a> Call<'a> {
             keys,
             width,
             scale: spec.scale * std::f32::consts::LOG2_E,
-            q: view("q", q, queries),
-            k: view("k", k, keys),
-            v: view("v", v, keys),
+            q: Rows::new("q", q, [batch, heads, queries, width]),
             out: Rows { data: data.as_mut_ptr(), batch_stride, head_stride, row_stride },
             mask,
         }

@@ -197,6 +197,11 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
         }
     }
     #[inline(always)]
+    unsafe fn load_whole(self, p: *const i8) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
+    }
+    #[inline(always)]
     unsafe fn store_bf16(self, p: *mut u16, v: __m256) {
         // SAFETY: the caller's promise: eight 16-bit values.
         unsafe {

@@ -119,6 +119,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for reading `LANES` values; no alignment is asked.
     unsafe fn load_bf16(self, p: *const u16) -> Self::F;
+    /// `LANES` int8 values from `p`, as fp32.
+    ///
+    /// # Safety
+    /// `p` is valid for reading `LANES` values; no alignment is asked.
+    unsafe fn load_whole(self, p: *const i8) -> Self::F;
     /// Stores the lanes as bf16 at `p`, rounded to nearest even.
     ///
     /// # Safety

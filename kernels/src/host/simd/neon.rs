@@ -191,6 +191,14 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p))) }
     }
     #[inline(always)]
+    unsafe fn load_whole(self, p: *const i8) -> Self::F {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { p.cast::<[i8; 4]>().read_unaligned() };
+        let lanes = bytes.map(i32::from);
+        // SAFETY: four values.
+        unsafe { vcvtq_f32_s32(vld1q_s32(lanes.as_ptr())) }
+    }
+    #[inline(always)]
     unsafe fn store_bf16(self, p: *mut u16, v: Self::F) {
         let mut lanes = [0f32; 4];
         // SAFETY: four values into four; four 16-bit values by the caller's promise.

@@ -175,6 +175,12 @@ impl Simd for Portable {
         map(bits, |bits| f32::from_bits(u32::from(bits) << 16))
     }
     #[inline(always)]
+    unsafe fn load_whole(self, p: *const i8) -> Self::F {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { p.cast::<[i8; LANES]>().read_unaligned() };
+        map(bytes, f32::from)
+    }
+    #[inline(always)]
     unsafe fn store_bf16(self, p: *mut u16, v: Self::F) {
         // SAFETY: the caller's promise.
         unsafe { p.cast::<[u16; LANES]>().write_unaligned(map(v, to_bf16)) }

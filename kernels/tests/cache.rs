@@ -1,0 +1,291 @@
+//! The key-value cache against the slow obvious version: what it keeps, and attention over it, on every instruction set.
+
+use proptest::prelude::*;
+use undertone_kernels::{
+    AttentionArgs, AttentionSpec, CachedArgs, Context, Counters, Device, Heads, HeadsMut, Mask, Parallel, Precision,
+    Scratch, Serial,
+    host::{HostDevice, Isa, KvCache, Side},
+    parallel::ScopedThreads,
+    reference,
+};
+
+const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Int8];
+
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    fn values(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.next() * 2.0).collect()
+    }
+}
+
+fn with_context<T>(pool: &dyn Parallel, work: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    work(&mut Context { pool, counters: &counters, scratch: &mut scratch })
+}
+
+/// `[batch, heads, length, width]`, row-major.
+fn dense(data: &[f32], [_, heads, length, width]: [usize; 4]) -> Heads<'_> {
+    Heads { data, batch_stride: heads * length * width, head_stride: length * width, row_stride: width }
+}
+
+/// Entries `from .. to` of `[batch, heads, length, width]`, seen in place.
+fn part(data: &[f32], shape: [usize; 4], from: usize) -> Heads<'_> {
+    let whole = dense(data, shape);
+    Heads { data: &data[(from * shape[3]).min(data.len())..], ..whole }
+}
+
+/// A cache to which `data` was appended in parts of the given lengths, over and over.
+fn filled(isa: Isa, side: Side, precision: Precision, shape: [usize; 4], data: &[f32], parts: &[usize]) -> KvCache {
+    let [batch, heads, length, width] = shape;
+    let mut cache = KvCache::new(isa, side, precision, heads, width);
+    let (mut at, mut sizes) = (0, parts.iter().cycle());
+    while at < length {
+        let size = (*sizes.next().unwrap()).clamp(1, length - at);
+        with_context(&Serial, |context| cache.append(context, batch, size, part(data, shape, at)));
+        at += size;
+    }
+    if length == 0 {
+        with_context(&Serial, |context| cache.append(context, batch, 0, dense(data, shape)));
+    }
+    cache
+}
+
+fn read(cache: &KvCache) -> Vec<f32> {
+    let mut out = vec![f32::NAN; cache.shape().iter().product()];
+    cache.read(&mut out);
+    out
+}
+
+/// The largest distance from what was appended, in units of what the precision can hold.
+fn kept_badly(precision: Precision, width: usize, given: &[f32], kept: &[f32]) -> Option<String> {
+    for (given, kept) in given.chunks(width).zip(kept.chunks(width)) {
+        let largest = given.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        for (g, k) in given.iter().zip(kept) {
+            let allowed = match precision {
+                Precision::F32 => 0.0,
+                Precision::Bf16 => g.abs() / 256.0,
+                Precision::Int8 => largest / 127.0 * 0.5001,
+            };
+            if (g - k).abs() > allowed {
+                return Some(format!("{precision}: {g} is kept as {k}"));
+            }
+        }
+    }
+    None
+}
+
+#[derive(Clone, Debug)]
+enum TestMask {
+    None,
+    Causal(usize),
+    PerKey(Vec<f32>),
+}
+
+impl TestMask {
+    fn view(&self) -> Mask<'_> {
+        match self {
+            TestMask::None => Mask::None,
+            TestMask::Causal(first) => Mask::Causal { first: *first },
+            TestMask::PerKey(data) => Mask::Additive { data, batch_stride: 0, head_stride: 0, row_stride: 0 },
+        }
+    }
+}
+
+struct Case {
+    /// Of keys and values.
+    shape: [usize; 4],
+    queries: usize,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    mask: TestMask,
+}
+
+impl Case {
+    fn new(shape: [usize; 4], queries: usize, mask: TestMask, seed: u64) -> Self {
+        let mut noise = Noise(seed);
+        let [batch, heads, _, width] = shape;
+        // Whole numbers with a largest magnitude of 127: rounding to any of the precisions leaves these queries as they are.
+        let mut q = noise.values(batch * heads * queries * width);
+        for row in q.chunks_mut(width) {
+            row.iter_mut().for_each(|x| *x = (*x * 60.0).round());
+            row[0] = 127.0;
+        }
+        let size = shape.iter().product();
+        Self { shape, queries, q, k: noise.values(size), v: noise.values(size), mask }
+    }
+
+    fn spec(&self, precision: Precision) -> AttentionSpec {
+        AttentionSpec { head_width: self.shape[3], scale: 0.02, precision }
+    }
+
+    fn run(&self, isa: Isa, precision: Precision, pool: &dyn Parallel, parts: &[usize]) -> (Vec<f32>, Vec<f32>) {
+        let [batch, heads, keys, width] = self.shape;
+        let k = filled(isa, Side::Keys, precision, self.shape, &self.k, parts);
+        let v = filled(isa, Side::Values, precision, self.shape, &self.v, parts);
+        let q_shape = [batch, heads, self.queries, width];
+        let out_of = |data| HeadsMut {
+            data,
+            batch_stride: heads * self.queries * width,
+            head_stride: width,
+            row_stride: heads * width,
+        };
+        let mut out = vec![f32::NAN; self.q.len()];
+        let kernel = HostDevice::with_isa(isa).unwrap().attention(&self.spec(precision)).unwrap();
+        with_context(pool, |context| {
+            kernel.run_cached(
+                context,
+                CachedArgs {
+                    queries: self.queries,
+                    q: dense(&self.q, q_shape),
+                    keys: &k,
+                    values: &v,
+                    mask: self.mask.view(),
+                    out: out_of(&mut out),
+                },
+            );
+            assert_eq!(context.counters.calls(kernel.device()), 1);
+        });
+        let (kept_k, kept_v) = (read(&k), read(&v));
+        let mut expected = vec![f32::NAN; self.q.len()];
+        let args = AttentionArgs {
+            batch,
+            heads,
+            queries: self.queries,
+            keys,
+            q: dense(&self.q, q_shape),
+            k: dense(&kept_k, self.shape),
+            v: dense(&kept_v, self.shape),
+            mask: self.mask.view(),
+            out: out_of(&mut expected),
+        };
+        reference::attention::attention(&self.spec(Precision::F32), args);
+        (out, expected)
+    }
+
+    fn check(&self, pool: &dyn Parallel, parts: &[usize]) {
+        for isa in Isa::available() {
+            for precision in PRECISIONS {
+                let (got, expected) = self.run(isa, precision, pool, parts);
+                for (at, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                    let near = (got - expected).abs() <= 2e-5 * (1.0 + expected.abs());
+                    assert!(near, "{isa} {precision} {:?}: {got} for {expected} at {at}", self.shape);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_over_a_cache_is_that_over_what_it_keeps() {
+    for (shape, queries) in [
+        ([1, 6, 96, 64], 1),
+        ([1, 6, 1500, 64], 1),
+        ([3, 2, 200, 64], 1),
+        ([1, 1, 1, 64], 1),
+        ([2, 3, 64, 64], 5),
+        ([1, 2, 65, 64], 8),
+        ([1, 2, 130, 64], 19),
+        ([1, 2, 33, 80], 2),
+        ([2, 1, 15, 5], 3),
+        ([1, 1, 17, 1], 1),
+    ] {
+        Case::new(shape, queries, TestMask::None, 7).check(&Serial, &[1000]);
+        Case::new(shape, queries, TestMask::None, 8).check(&ScopedThreads(3), &[4, 1, 1, 27]);
+    }
+}
+
+#[test]
+fn masks_hide_keys() {
+    Case::new([1, 2, 70, 64], 3, TestMask::Causal(67), 3).check(&Serial, &[70]);
+    Case::new([1, 2, 70, 64], 3, TestMask::Causal(2), 4).check(&Serial, &[70]);
+    let hidden = (0..70).map(|key| if key % 3 == 0 { f32::NEG_INFINITY } else { key as f32 * 0.1 }).collect();
+    Case::new([2, 2, 70, 64], 2, TestMask::PerKey(hidden), 5).check(&Serial, &[9]);
+    // A query that sees nothing gets zeros.
+    let all = vec![f32::NEG_INFINITY; 20];
+    let (got, _) =
+        Case::new([1, 1, 20, 64], 1, TestMask::PerKey(all), 6).run(Isa::best(), Precision::Int8, &Serial, &[20]);
+    assert_eq!(got, vec![0.0; 64]);
+}
+
+#[test]
+fn no_keys_give_zeros() {
+    for isa in Isa::available() {
+        for precision in PRECISIONS {
+            let (got, _) = Case::new([1, 2, 0, 64], 1, TestMask::None, 6).run(isa, precision, &Serial, &[1]);
+            assert_eq!(got, vec![0.0; 128]);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_reaches_the_result() {
+    for precision in PRECISIONS {
+        for in_keys in [true, false] {
+            let mut case = Case::new([1, 1, 40, 64], 1, TestMask::None, 9);
+            let side = if in_keys { &mut case.k } else { &mut case.v };
+            side[20 * 64 + 3] = f32::NAN;
+            let (got, _) = case.run(Isa::best(), precision, &Serial, &[40]);
+            let reached = if in_keys { got.iter().all(|x| x.is_nan()) } else { got[3].is_nan() };
+            assert!(reached, "{precision}, in keys: {in_keys}: {got:?}");
+        }
+    }
+}
+
+#[test]
+fn rows_leave_are_repeated_and_change_places() {
+    let shape = [4, 2, 37, 8];
+    let data = Noise(1).values(shape.iter().product());
+    let item = shape[1] * shape[2] * shape[3];
+    let mut cache = filled(Isa::best(), Side::Keys, Precision::F32, shape, &data, &[10, 3]);
+    cache.select(&[3, 0, 3]);
+    let expected: Vec<f32> = [3, 0, 3].iter().flat_map(|row| &data[row * item..][..item]).copied().collect();
+    assert_eq!(cache.shape(), [3, 2, 37, 8]);
+    assert_eq!(read(&cache), expected);
+    // They go on apart.
+    let more = Noise(2).values(3 * 2 * 8);
+    with_context(&Serial, |context| cache.append(context, 3, 1, dense(&more, [3, 2, 1, 8])));
+    let now = read(&cache);
+    assert_eq!(now[37 * 8..][..8], more[..8]);
+    assert_eq!(now[2 * 2 * 38 * 8 + 37 * 8..][..8], more[2 * 2 * 8..][..8]);
+    cache.select(&[]);
+    assert_eq!(cache.shape()[0], 0);
+    cache.clear();
+    with_context(&Serial, |context| cache.append(context, 1, 1, dense(&more[..16], [1, 2, 1, 8])));
+    assert_eq!(read(&cache), more[..16]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn entries_are_kept_however_they_come(
+        batch in 1usize..4, heads in 1usize..4, length in 0usize..200, width in 1usize..100,
+        parts in proptest::collection::vec(1usize..70, 1..4), seed in any::<u64>(),
+    ) {
+        let shape = [batch, heads, length, width];
+        let data = Noise(seed).values(shape.iter().product());
+        for isa in Isa::available() {
+            for precision in PRECISIONS {
+                for side in [Side::Keys, Side::Values] {
+                    let cache = filled(isa, side, precision, shape, &data, &parts);
+                    prop_assert_eq!(cache.shape(), shape);
+                    prop_assert_eq!(kept_badly(precision, width, &data, &read(&cache)), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_shape_attends(
+        batch in 1usize..3, heads in 1usize..4, length in 1usize..300, width in 1usize..100, queries in 1usize..12, seed in any::<u64>(),
+    ) {
+        Case::new([batch, heads, length, width], queries, TestMask::None, seed).check(&Serial, &[13, 64]);
+    }
+}
