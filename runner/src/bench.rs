@@ -1,7 +1,7 @@
 //! How fast a model runs: one synthetic 30 s window through the encoder, and the decoder forced to a number of tokens.
 //! Measures; prints nothing, and compares no results.
 
-use crate::decode::likeliest;
+use crate::choice::{Ask, scores};
 use crate::decoder::{LoadError, OrtModel};
 use crate::engine::Engine;
 use crate::mel::{LogMel, WINDOW_SAMPLES};
@@ -154,9 +154,10 @@ fn force(model: &mut dyn SpeechModel, special: &SpecialTokens, tokens: usize) ->
     }
     prompt.push(special.notimestamps);
     let mut logits = model.start(&prompt, 0)?.last;
+    let text_only = [special.eot..u32::MAX];
+    let ask = Ask { forbidden: &text_only, first_timestamp: Ask::NO_TIMESTAMPS };
     for written in 1..=tokens {
-        let text = &logits[..(special.eot as usize).min(logits.len())];
-        let token = likeliest(text).map_or(0, |(token, _)| token);
+        let token = scores(&logits, &ask).choose().map_or(0, |choice| choice.token);
         if written < tokens {
             model.step(token, &mut logits)?;
         }

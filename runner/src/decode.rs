@@ -1,7 +1,8 @@
 //! Greedy decoding of one window: prompt in, tokens and their scores out.
 //! Which tokens are allowed is said by `rules`; what the tokens mean for time and text by `seek` and `transcribe`.
 
-use crate::rules::Rule;
+use crate::choice::{Ask, probability, scores};
+use crate::rules::{Forbidden, Rule};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 
 /// Most tokens that are written for one window, half of the decoder's positions, as openai/whisper has it.
@@ -26,8 +27,10 @@ pub struct Decoding<'a> {
     pub prompt: &'a [u32],
     /// Index of the start-of-transcript token in `prompt`.
     pub sot: usize,
-    /// The rules, in order.
+    /// The rules.
     pub rules: &'a [Box<dyn Rule>],
+    /// Tokens from here on are timestamps; [`Ask::NO_TIMESTAMPS`] where none are to be written.
+    pub first_timestamp: u32,
     /// End of text.
     pub eot: u32,
     /// The token whose probability says that there is no speech.
@@ -55,67 +58,27 @@ impl Decoding<'_> {
     pub fn greedy_from(&self, model: &mut dyn SpeechModel, start: StartLogits) -> Result<Decoded, RunError> {
         let no_speech_prob = self.no_speech.map_or(0.0, |token| probability(&start.sot, token));
         let mut logits = start.last;
+        let mut forbidden = Forbidden::default();
         let mut tokens = Vec::new();
         let mut sum = 0.0;
         let mut steps = 0;
         while steps < self.max_new_tokens && self.prompt.len() + tokens.len() <= self.positions {
-            for rule in self.rules {
-                rule.apply(&mut logits, &tokens);
-            }
-            let Some((token, log_probability)) = likeliest(&logits) else { break };
+            let ask = Ask { forbidden: forbidden.by(self.rules, &tokens), first_timestamp: self.first_timestamp };
+            let Some(choice) = scores(&logits, &ask).choose() else { break };
             steps += 1;
-            sum += log_probability;
-            if token == self.eot {
+            sum += choice.log_probability;
+            if choice.token == self.eot {
                 break;
             }
-            tokens.push(token);
+            tokens.push(choice.token);
             let full = self.prompt.len() + tokens.len() > self.positions;
             if steps < self.max_new_tokens && !full {
-                model.step(token, &mut logits)?;
+                model.step(choice.token, &mut logits)?;
             }
         }
         let avg_logprob = sum / (tokens.len() + 1) as f64;
         Ok(Decoded { tokens, avg_logprob, no_speech_prob, steps })
     }
-}
-
-/// The likeliest token (the first of equals) and its log-probability; `None` if nothing is allowed.
-/// Numbers that are not numbers count as forbidden.
-pub fn likeliest(logits: &[f32]) -> Option<(u32, f64)> {
-    let mut best: Option<(usize, f32)> = None;
-    for (token, &logit) in logits.iter().enumerate() {
-        if logit > best.map_or(f32::NEG_INFINITY, |(_, value)| value) {
-            best = Some((token, logit));
-        }
-    }
-    let (token, logit) = best?;
-    Some((u32::try_from(token).ok()?, -log_denominator(logits, logit)))
-}
-
-/// Probability of `token` under the softmax of `logits`; 0 for a token outside.
-pub fn probability(logits: &[f32], token: u32) -> f64 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    match logits.get(token as usize) {
-        Some(&logit) if largest.is_finite() && logit.is_finite() => {
-            (f64::from(logit - largest) - log_denominator(logits, largest)).exp()
-        }
-        _ => 0.0,
-    }
-}
-
-/// log Σ exp(x − largest).
-fn log_denominator(logits: &[f32], largest: f32) -> f64 {
-    // Sixteen sums in f32 vectorise; each holds some thousands of values of at most 1.
-    let mut sums = [0.0f32; 16];
-    let (chunks, rest) = logits.as_chunks::<16>();
-    let term = |x: f32| if x.is_nan() { 0.0 } else { (x - largest).exp() };
-    for chunk in chunks {
-        for (sum, &x) in sums.iter_mut().zip(chunk) {
-            *sum += term(x);
-        }
-    }
-    let tail: f64 = rest.iter().map(|&x| f64::from(term(x))).sum();
-    (sums.iter().map(|&s| f64::from(s)).sum::<f64>() + tail).ln()
 }
 
 #[cfg(test)]
@@ -163,7 +126,16 @@ mod tests {
     }
 
     fn decoding<'a>(prompt: &'a [u32], rules: &'a [Box<dyn Rule>]) -> Decoding<'a> {
-        Decoding { prompt, sot: 0, rules, eot: EOT, no_speech: Some(7), max_new_tokens: 224, positions: 448 }
+        Decoding {
+            prompt,
+            sot: 0,
+            rules,
+            first_timestamp: Ask::NO_TIMESTAMPS,
+            eot: EOT,
+            no_speech: Some(7),
+            max_new_tokens: 224,
+            positions: 448,
+        }
     }
 
     #[test]
@@ -198,20 +170,5 @@ mod tests {
         let all: Vec<Box<dyn Rule>> = vec![Box::new(SuppressTokens { tokens: (0..10).collect() })];
         let decoded = decoding(&[8], &all).greedy(&mut Script::new(&[1])).unwrap();
         assert!(decoded.tokens.is_empty());
-    }
-
-    #[test]
-    fn choice_and_probability_match_the_obvious_way() {
-        let logits: Vec<f32> = (0..53).map(|i| ((i * 37) % 53) as f32 / 7.0).collect();
-        let exact: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
-        let (token, log_probability) = likeliest(&logits).unwrap();
-        let expected = (f64::from(logits[token as usize]).exp() / exact).ln();
-        assert_eq!(logits[token as usize], 52.0 / 7.0);
-        assert!((log_probability - expected).abs() < 1e-6);
-        assert!((probability(&logits, 3) - f64::from(logits[3]).exp() / exact).abs() < 1e-7);
-        assert_eq!(probability(&logits, 53), 0.0);
-        assert_eq!(likeliest(&[f32::NAN, f32::NEG_INFINITY]), None);
-        assert_eq!(likeliest(&[f32::NAN, 1.0, 1.0]).unwrap().0, 1);
-        assert_eq!(likeliest(&[]), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Which language is spoken: read from the logits after start-of-transcript, where the model expects a language token.
 
-use crate::decode::probability;
+use crate::choice::probability;
 use std::collections::BTreeMap;
 
 /// A detected language.

@@ -1,29 +1,51 @@
-//! Whisper's rules on logits: what may be written at a position. Each rule is a small object that takes options away by
-//! setting their logits to minus infinity; they are applied in order, before the choice.
+//! Whisper's rules: which tokens may not be written at a position. Each rule is a small object that adds ranges of tokens to
+//! what is forbidden; weighing what is left is `choice`'s.
 //!
-//! Source: openai/whisper, `whisper/decoding.py` (the logit filters). Choosing among what is left is `decode`'s.
+//! Source: openai/whisper, `whisper/decoding.py` (the logit filters).
+
+use std::ops::Range;
 
 /// Seconds between two timestamps.
 pub const TIME_PRECISION: f64 = 0.02;
 
 /// A restriction on the next token.
-pub trait Rule {
-    /// Changes `logits` `[vocabulary]`, knowing the tokens `written` since the prompt.
-    fn apply(&self, logits: &mut [f32], written: &[u32]);
+pub trait Rule: Send {
+    /// Adds to `forbidden` what must not follow the tokens `written` since the prompt.
+    fn forbid(&self, written: &[u32], forbidden: &mut Forbidden);
 }
 
-fn forbid(logits: &mut [f32], tokens: impl IntoIterator<Item = u32>) {
-    for token in tokens {
-        if let Some(logit) = logits.get_mut(token as usize) {
-            *logit = f32::NEG_INFINITY;
+/// The tokens that must not come next. Kept and filled again for each position, so that a step allocates nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Forbidden {
+    ranges: Vec<Range<u32>>,
+}
+
+impl Forbidden {
+    /// What `rules` forbid after the tokens `written`: ranges in order that do not touch.
+    pub fn by(&mut self, rules: &[Box<dyn Rule>], written: &[u32]) -> &[Range<u32>] {
+        self.ranges.clear();
+        for rule in rules {
+            rule.forbid(written, self);
+        }
+        self.ranges.sort_unstable_by_key(|range| range.start);
+        self.ranges.dedup_by(|next, kept| {
+            let joined = next.start <= kept.end;
+            if joined {
+                kept.end = kept.end.max(next.end);
+            }
+            joined
+        });
+        &self.ranges
+    }
+
+    fn add(&mut self, range: Range<u32>) {
+        if !range.is_empty() {
+            self.ranges.push(range);
         }
     }
-}
 
-fn forbid_range(logits: &mut [f32], from: usize, to: usize) {
-    let to = to.min(logits.len());
-    if from < to {
-        logits[from..to].fill(f32::NEG_INFINITY);
+    fn tokens(&mut self, tokens: &[u32]) {
+        tokens.iter().for_each(|&token| self.add(token..token.saturating_add(1)));
     }
 }
 
@@ -35,9 +57,9 @@ pub struct SuppressBlank {
 }
 
 impl Rule for SuppressBlank {
-    fn apply(&self, logits: &mut [f32], written: &[u32]) {
+    fn forbid(&self, written: &[u32], forbidden: &mut Forbidden) {
         if written.is_empty() {
-            forbid(logits, self.tokens.iter().copied());
+            forbidden.tokens(&self.tokens);
         }
     }
 }
@@ -50,12 +72,13 @@ pub struct SuppressTokens {
 }
 
 impl Rule for SuppressTokens {
-    fn apply(&self, logits: &mut [f32], _written: &[u32]) {
-        forbid(logits, self.tokens.iter().copied());
+    fn forbid(&self, _written: &[u32], forbidden: &mut Forbidden) {
+        forbidden.tokens(&self.tokens);
     }
 }
 
-/// Timestamps come in pairs around text, never run backwards, and come at all when they are likelier than text.
+/// Timestamps come in pairs around text and never run backwards. That they come at all when they are likelier than text
+/// is [`crate::choice::Scores::choose`]'s.
 #[derive(Debug, Clone)]
 pub struct TimestampRules {
     /// End of text.
@@ -69,51 +92,37 @@ pub struct TimestampRules {
 }
 
 impl Rule for TimestampRules {
-    fn apply(&self, logits: &mut [f32], written: &[u32]) {
-        let first = self.first as usize;
-        forbid(logits, [self.notimestamps]);
-        let is_timestamp = |token: u32| token >= self.first;
+    fn forbid(&self, written: &[u32], forbidden: &mut Forbidden) {
+        let first = self.first;
+        forbidden.tokens(&[self.notimestamps]);
+        let is_timestamp = |token: u32| token >= first;
         let ends_in_timestamp = written.last().is_some_and(|&t| is_timestamp(t));
         let before_last = written.len().checked_sub(2).map(|i| written[i]);
         let pair_complete = before_last.is_none_or(is_timestamp);
         if ends_in_timestamp {
             if pair_complete {
-                forbid_range(logits, first, logits.len()); // text must follow
+                forbidden.add(first..u32::MAX); // text must follow
             } else {
-                forbid_range(logits, 0, self.eot as usize); // a second timestamp or the end
+                forbidden.add(0..self.eot); // a second timestamp or the end
             }
         }
         if let Some(&last) = written.iter().rev().find(|&&t| is_timestamp(t)) {
             // The second of a pair may repeat the first; elsewhere time must move on, or decoding could loop.
             let repeat = ends_in_timestamp && !pair_complete;
-            forbid_range(logits, first, last as usize + usize::from(!repeat));
+            forbidden.add(first..last.saturating_add(u32::from(!repeat)));
         }
         if written.is_empty() {
-            forbid_range(logits, 0, first);
-            forbid_range(logits, first.saturating_add(self.max_initial).saturating_add(1), logits.len());
-        }
-        if timestamps_outweigh(logits, first) {
-            forbid_range(logits, 0, first);
+            forbidden.add(0..first);
+            let latest = u32::try_from(self.max_initial).unwrap_or(u32::MAX);
+            forbidden.add(first.saturating_add(latest).saturating_add(1)..u32::MAX);
         }
     }
-}
-
-/// Whether all timestamps together are likelier than the likeliest other token.
-fn timestamps_outweigh(logits: &[f32], first: usize) -> bool {
-    let Some((text, timestamps)) = logits.split_at_checked(first) else { return false };
-    let best = |values: &[f32]| values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let likeliest = best(timestamps);
-    if likeliest == f32::NEG_INFINITY {
-        return false;
-    }
-    // The softmax's denominator is the same on both sides and is left out.
-    let sum: f64 = timestamps.iter().map(|&x| f64::from(x - likeliest).exp()).sum();
-    f64::from(likeliest) + sum.ln() > f64::from(best(text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::choice::{Ask, scores};
     use proptest::prelude::*;
 
     // A toy vocabulary: text 0–9, end of text 10, a control token 11, "no timestamps" 12, timestamps 13–30.
@@ -125,12 +134,14 @@ mod tests {
         TimestampRules { eot: EOT, notimestamps: 12, first: FIRST, max_initial: 5 }
     }
 
-    /// The tokens that are left when text is far likelier than timestamps.
+    fn forbidden(rules: &[Box<dyn Rule>], written: &[u32]) -> Vec<Range<u32>> {
+        Forbidden::default().by(rules, written).to_vec()
+    }
+
+    /// The tokens of the vocabulary that are left.
     fn left(written: &[u32]) -> Vec<u32> {
-        let mut logits = vec![0.0; SIZE];
-        logits[FIRST as usize..].fill(-50.0);
-        rules().apply(&mut logits, written);
-        (0..SIZE as u32).filter(|&t| logits[t as usize] > f32::NEG_INFINITY).collect()
+        let forbidden = forbidden(&[Box::new(rules())], written);
+        (0..SIZE as u32).filter(|t| !forbidden.iter().any(|range| range.contains(t))).collect()
     }
 
     #[test]
@@ -155,22 +166,20 @@ mod tests {
     }
 
     #[test]
-    fn timestamps_that_outweigh_text_must_come() {
-        let mut logits = vec![0.0; SIZE];
-        // Eighteen timestamps of equal weight together outweigh any one text token.
-        rules().apply(&mut logits, &[13, 3]);
-        assert!(logits[..FIRST as usize].iter().all(|&x| x == f32::NEG_INFINITY));
-        assert!(logits[14..].iter().all(|&x| x == 0.0));
+    fn blank_only_at_the_start() {
+        let rule: [Box<dyn Rule>; 1] = [Box::new(SuppressBlank { tokens: vec![2, EOT, 1000] })];
+        assert_eq!(forbidden(&rule, &[5]), []);
+        assert_eq!(forbidden(&rule, &[]), [2..3, EOT..EOT + 1, 1000..1001]);
     }
 
     #[test]
-    fn blank_only_at_the_start() {
-        let rule = SuppressBlank { tokens: vec![2, EOT, 1000] };
-        let mut logits = vec![1.0; SIZE];
-        rule.apply(&mut logits, &[5]);
-        assert!(logits.iter().all(|&x| x == 1.0));
-        rule.apply(&mut logits, &[]);
-        assert_eq!(logits.iter().filter(|&&x| x == f32::NEG_INFINITY).count(), 2);
+    fn ranges_are_joined_in_order_and_the_last_filling_is_forgotten() {
+        let rules: [Box<dyn Rule>; 2] =
+            [Box::new(SuppressTokens { tokens: vec![9, 4, 5, u32::MAX, 3, 4] }), Box::new(rules())];
+        let mut forbidden = Forbidden::default();
+        assert_eq!(forbidden.by(&rules, &[]), [0..FIRST, FIRST + 6..u32::MAX]);
+        assert_eq!(forbidden.by(&rules, &[FIRST]), [3..6, 9..10, 12..u32::MAX]);
+        assert_eq!(forbidden.by(&[], &[]), []);
     }
 
     proptest! {
@@ -178,14 +187,15 @@ mod tests {
         #[test]
         fn any_preferences_give_a_lawful_sequence(steps in proptest::collection::vec(proptest::collection::vec(-9.0f32..9.0, SIZE), 1..40)) {
             let mut written: Vec<u32> = Vec::new();
+            let rules: [Box<dyn Rule>; 2] = [Box::new(SuppressTokens { tokens: vec![11] }), Box::new(rules())];
+            let mut forbidden = Forbidden::default();
             for preferences in steps {
-                let mut logits = preferences;
-                SuppressTokens { tokens: vec![11] }.apply(&mut logits, &written);
-                rules().apply(&mut logits, &written);
-                let choice = (0..SIZE).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
-                prop_assert!(logits[choice] > f32::NEG_INFINITY, "nothing is allowed after {written:?}");
-                if choice as u32 == EOT { break; }
-                written.push(choice as u32);
+                let ask = Ask { forbidden: forbidden.by(&rules, &written), first_timestamp: FIRST };
+                let Some(choice) = scores(&preferences, &ask).choose() else {
+                    return Err(TestCaseError::fail(format!("nothing is allowed after {written:?}")));
+                };
+                if choice.token == EOT { break; }
+                written.push(choice.token);
             }
             let times: Vec<u32> = written.iter().copied().filter(|&t| t >= FIRST).collect();
             prop_assert!(times.is_sorted());

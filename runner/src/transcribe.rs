@@ -374,6 +374,7 @@ impl Job<'_> {
             prompt: &prompt,
             sot,
             rules: &writer.rules,
+            first_timestamp: writer.weighed_from(),
             eot: special.eot,
             no_speech: Some(special.nospeech),
             max_new_tokens: MAX_NEW_TOKENS.min(writer.positions / 2),

@@ -1,6 +1,7 @@
 //! What has been written of an audio file so far: its segments, and the prompt that the next window gets.
 //! Decoding a window is `decode`'s, where it is cut is `seek`'s.
 
+use crate::choice::Ask;
 use crate::decode::Decoded;
 use crate::model::ModelConfig;
 use crate::options::Task;
@@ -54,6 +55,11 @@ impl Writer {
             prompt_from: 0,
             segments: Vec::new(),
         })
+    }
+
+    /// The first token that is weighed as a timestamp.
+    pub(crate) fn weighed_from(&self) -> u32 {
+        if self.options.without_timestamps { Ask::NO_TIMESTAMPS } else { self.first_timestamp }
     }
 
     /// The next window's prompt and where start-of-transcript stands in it.
