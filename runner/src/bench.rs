@@ -154,8 +154,8 @@ fn force(model: &mut dyn SpeechModel, special: &SpecialTokens, tokens: usize) ->
     }
     prompt.push(special.notimestamps);
     let mut logits = model.start(&prompt, 0)?.last;
-    let text_only = [special.eot..u32::MAX];
-    let ask = Ask { forbidden: &text_only, first_timestamp: Ask::NO_TIMESTAMPS };
+    let control = special.eot..u32::MAX;
+    let ask = Ask { forbidden: std::slice::from_ref(&control), first_timestamp: Ask::NO_TIMESTAMPS };
     for written in 1..=tokens {
         let token = scores(&logits, &ask).choose().map_or(0, |choice| choice.token);
         if written < tokens {

@@ -70,7 +70,7 @@ impl Scores {
 /// ```
 /// use undertone_runner::choice::{Ask, scores};
 ///
-/// let ask = Ask { forbidden: &[1..2], first_timestamp: 3 };
+/// let ask = Ask { forbidden: &[1..2, 4..9], first_timestamp: 3 };
 /// let scores = scores(&[0.0, 9.0, 2.0, 1.0], &ask);
 /// assert_eq!(scores.text.map(|best| best.token), Some(2));
 /// assert_eq!(scores.timestamps.map(|best| best.token), Some(3));
@@ -115,7 +115,7 @@ fn best(logits: &[f32], forbidden: &[Range<u32>], tokens: Range<usize>) -> Optio
 fn for_each_block(forbidden: &[Range<u32>], tokens: Range<usize>, mut visit: impl FnMut(Range<usize>)) {
     let mut at = tokens.start;
     let ranges = forbidden.iter().map(|r| r.start as usize..r.end as usize);
-    for range in ranges.chain([tokens.end..tokens.end]) {
+    for range in ranges.chain(std::iter::once(tokens.end..tokens.end)) {
         let end = range.start.min(tokens.end);
         while at < end {
             let next = end.min(at + BLOCK);
@@ -186,6 +186,7 @@ fn exp(x: f32) -> f32 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::slice::from_ref;
 
     /// The obvious way, in f64.
     fn slow(logits: &[f32], ask: &Ask<'_>) -> [Option<(u32, f32, f64)>; 2] {
@@ -230,9 +231,12 @@ mod tests {
         for spread in [0.0f32, 1.0, 20.0, 400.0] {
             let logits: Vec<f32> =
                 (0..51865u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 16_777_216.0 * spread).collect();
-            for forbidden in
-                [&[][..], &[0..1, 5..90, 91..92, 50_257..50_364, 51_000..u32::MAX], &[0..50_364], &[0..u32::MAX]]
-            {
+            for forbidden in [
+                &[][..],
+                &[0..1, 5..90, 91..92, 50_257..50_364, 51_000..u32::MAX],
+                &[0..50_364, 60_000..60_001],
+                &[0..9, 9..u32::MAX],
+            ] {
                 for first_timestamp in [0, 50_364, 51_865, Ask::NO_TIMESTAMPS] {
                     check(&logits, &Ask { forbidden, first_timestamp });
                 }
@@ -253,7 +257,9 @@ mod tests {
 
     #[test]
     fn timestamps_come_when_together_they_outweigh_the_likeliest_text() {
-        let choose = |logits: &[f32]| scores(logits, &Ask { forbidden: &[0..1], first_timestamp: 3 }).choose().unwrap();
+        let choose = |logits: &[f32]| {
+            scores(logits, &Ask { forbidden: from_ref(&(0..1)), first_timestamp: 3 }).choose().unwrap()
+        };
         // Two timestamps of 1/4 each against texts of 1/3: the first of the two, whose share among the two is half.
         let both = choose(&[9.0, 0.25f32.ln() - 1.0, (1.0f32 / 3.0).ln(), 0.25f32.ln(), 0.25f32.ln()]);
         assert_eq!(both.token, 3);
