@@ -44,6 +44,10 @@ pub trait Conv1d: Send + Sync {
     /// Bytes that the packed weights, scales and bias take.
     fn weight_bytes(&self) -> usize;
 
+    /// Its packed form, part by part, to be kept and given to [`crate::host::HostDevice::restore_conv1d`] of the same
+    /// instruction set; `None` if the device cannot take it back.
+    fn parts(&self) -> Option<Vec<&[u8]>>;
+
     /// Convolves `batch` inputs of `length`; layouts as the spec says.
     ///
     /// # Panics

@@ -9,6 +9,7 @@
 //! [`mod@reference`].
 
 pub mod attention;
+pub mod blob;
 pub mod conv;
 pub mod device;
 pub mod host;
@@ -20,6 +21,7 @@ pub mod reference;
 pub mod scratch;
 
 pub use attention::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Heads, HeadsMut, Mask};
+pub use blob::{Blob, Unfit};
 pub use conv::{Conv1d, Conv1dSpec};
 pub use device::{Context, Counters, Device, DeviceKind, Unsupported};
 pub use linear::{Activation, Linear, LinearSpec, WeightLayout};

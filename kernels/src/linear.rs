@@ -47,6 +47,10 @@ pub trait Linear: Send + Sync {
     /// Bytes that the packed weights, scales and bias take.
     fn weight_bytes(&self) -> usize;
 
+    /// Its packed form, part by part, to be kept and given to [`crate::host::HostDevice::restore_linear`] of the same
+    /// instruction set; `None` if the device cannot take it back.
+    fn parts(&self) -> Option<Vec<&[u8]>>;
+
     /// Computes `rows` rows: `x` is `[rows, inputs]`, `out` `[rows, outputs]`, `residual` `[rows, outputs]`, added last.
     ///
     /// # Panics

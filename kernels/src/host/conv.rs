@@ -3,7 +3,7 @@
 
 use super::{isa::Isa, linear, split};
 use crate::{
-    Context, Conv1d, Conv1dSpec, Counters, DeviceKind, Linear, LinearSpec, Precision, WeightLayout,
+    Blob, Context, Conv1d, Conv1dSpec, Counters, DeviceKind, Linear, LinearSpec, Precision, Unfit, WeightLayout,
     host::movement::transpose,
 };
 
@@ -23,15 +23,25 @@ pub(super) fn prepare(isa: Isa, spec: &Conv1dSpec, weights: &[f32], bias: Option
     let shape = [spec.out_channels, spec.in_channels, spec.width];
     let mut windows = vec![0.0; weights.len()];
     transpose(weights, &shape, &[0, 2, 1], &mut windows);
-    let product = LinearSpec {
+    let product = linear::prepare(isa, &product(spec), &windows, WeightLayout::OutputsByInputs, bias);
+    Box::new(HostConv { spec: spec.clone(), product, inner_calls: Counters::new() })
+}
+
+/// A convolution from the parts of one that was prepared for the same spec.
+pub(super) fn restore(isa: Isa, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
+    let product = linear::restore(isa, &product(spec), parts)?;
+    Ok(Box::new(HostConv { spec: spec.clone(), product, inner_calls: Counters::new() }))
+}
+
+/// The product that a window is put through.
+fn product(spec: &Conv1dSpec) -> LinearSpec {
+    LinearSpec {
         inputs: spec.width * spec.in_channels,
         outputs: spec.out_channels,
         precision: spec.precision,
         activation: spec.activation,
         scale: 1.0,
-    };
-    let product = linear::prepare(isa, &product, &windows, WeightLayout::OutputsByInputs, bias);
-    Box::new(HostConv { spec: spec.clone(), product, inner_calls: Counters::new() })
+    }
 }
 
 impl Conv1d for HostConv {
@@ -45,6 +55,10 @@ impl Conv1d for HostConv {
 
     fn weight_bytes(&self) -> usize {
         self.product.weight_bytes()
+    }
+
+    fn parts(&self) -> Option<Vec<&[u8]>> {
+        self.product.parts()
     }
 
     fn run(&self, context: &mut Context<'_>, batch: usize, length: usize, x: &[f32], out: &mut [f32]) {

@@ -28,7 +28,8 @@ pub use attention::cache::{KvCache, Side};
 pub use isa::Isa;
 
 use crate::{
-    Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, DeviceKind, Linear, LinearSpec, Unsupported, WeightLayout,
+    Attention, AttentionSpec, Blob, Conv1d, Conv1dSpec, Device, DeviceKind, Linear, LinearSpec, Unfit, Unsupported,
+    WeightLayout,
 };
 
 /// The CPU as a device. It takes every spec.
@@ -51,6 +52,23 @@ impl HostDevice {
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// A linear layer from the parts of one that was prepared for the same spec and instruction set. Large parts are used where
+    /// they lie.
+    ///
+    /// # Errors
+    /// [`Unfit`] if the parts' number, sizes or alignment are not those of this spec.
+    pub fn restore_linear(&self, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
+        linear::restore(self.isa, spec, parts)
+    }
+
+    /// A convolution likewise.
+    ///
+    /// # Errors
+    /// As [`HostDevice::restore_linear`].
+    pub fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
+        conv::restore(self.isa, spec, parts)
     }
 }
 

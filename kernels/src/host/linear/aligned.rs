@@ -1,33 +1,43 @@
-//! Bytes at a cache line's alignment, for packed weights.
+//! Bytes at a cache line's alignment, for packed weights: made here, or part of a file in memory.
 #![allow(unsafe_code)]
 
-use crate::scratch::Line;
+use crate::{Blob, scratch::Line};
 
 /// A fixed number of bytes, aligned to 64.
-pub(crate) struct Aligned {
-    lines: Box<[Line]>,
-    len: usize,
+pub(crate) enum Aligned {
+    /// Packed in this process.
+    Owned { lines: Box<[Line]>, len: usize },
+    /// Packed before.
+    Kept(Blob),
 }
 
 impl Aligned {
     /// `len` zeros.
     pub(crate) fn zeroed(len: usize) -> Self {
-        Self { lines: vec![Line::ZERO; len.div_ceil(size_of::<Line>())].into_boxed_slice(), len }
+        Self::Owned { lines: vec![Line::ZERO; len.div_ceil(size_of::<Line>())].into_boxed_slice(), len }
     }
 
-    /// Bytes held.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// The first byte.
-    pub(crate) fn as_ptr(&self) -> *const u8 {
-        self.lines.as_ptr().cast()
+    /// Kept bytes, if they are aligned.
+    pub(crate) fn kept(blob: Blob) -> Option<Self> {
+        let aligned = blob.bytes().is_empty() || (blob.bytes().as_ptr() as usize).is_multiple_of(size_of::<Line>());
+        aligned.then_some(Self::Kept(blob))
     }
 
     /// All of them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            // SAFETY: lines are plain bytes without padding, and there are at least `len` of them.
+            Self::Owned { lines, len } => unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), *len) },
+            Self::Kept(blob) => blob.bytes(),
+        }
+    }
+
+    /// All of them, to be written; none of bytes that are kept elsewhere.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: lines are plain bytes without padding, and there are at least `len` of them.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        match self {
+            // SAFETY: as above.
+            Self::Owned { lines, len } => unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), *len) },
+            Self::Kept(_) => &mut [],
+        }
     }
 }

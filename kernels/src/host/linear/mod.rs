@@ -24,7 +24,7 @@ use super::{
     shared::Shared,
     split::{self, tasks},
 };
-use crate::{Context, DeviceKind, Linear, LinearSpec, Precision, WeightLayout, linear::INT8_MAX_INPUTS};
+use crate::{Blob, Context, DeviceKind, Linear, LinearSpec, Precision, Unfit, WeightLayout, linear::INT8_MAX_INPUTS};
 
 /// Prepares a linear layer.
 ///
@@ -41,13 +41,29 @@ pub fn prepare(
 ) -> Box<dyn Linear> {
     assert_eq!(weights.len(), spec.inputs * spec.outputs, "weights are [{}, {}]", spec.inputs, spec.outputs);
     assert!(bias.is_none_or(|bias| bias.len() == spec.outputs), "a bias for each of {} outputs", spec.outputs);
+    let (spec, kernel) = resolve(isa, spec);
+    let packed = pack::pack(&kernel, spec.precision, &spec, weights, layout, bias);
+    Box::new(HostLinear { spec, kernel, packed })
+}
+
+/// A linear layer from the [`Linear::parts`] of one that was prepared for the same spec and instruction set.
+///
+/// # Errors
+/// If the parts are not of such a layer.
+pub fn restore(isa: Isa, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
+    let (spec, kernel) = resolve(isa, spec);
+    let packed = Packed::restore(&kernel, &spec, parts).map_err(|reason| Unfit { operator: "linear", reason })?;
+    Ok(Box::new(HostLinear { spec, kernel, packed }))
+}
+
+/// The precision that is really used, and its kernel.
+fn resolve(isa: Isa, spec: &LinearSpec) -> (LinearSpec, Kernel) {
     let mut spec = spec.clone();
     if spec.precision == Precision::Int8 && spec.inputs > INT8_MAX_INPUTS {
         spec.precision = Precision::F32;
     }
     let kernel = Kernel::new(isa, spec.precision);
-    let packed = pack::pack(&kernel, spec.precision, &spec, weights, layout, bias);
-    Box::new(HostLinear { spec, kernel, packed })
+    (spec, kernel)
 }
 
 /// A linear layer, packed for one instruction set.
@@ -68,6 +84,10 @@ impl Linear for HostLinear {
 
     fn weight_bytes(&self) -> usize {
         self.packed.bytes()
+    }
+
+    fn parts(&self) -> Option<Vec<&[u8]>> {
+        Some(self.packed.parts())
     }
 
     fn run(&self, context: &mut Context<'_>, rows: usize, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]) {
@@ -96,7 +116,7 @@ impl Linear for HostLinear {
             activations: rows_in.values,
             row_bytes: rows_in.row_bytes,
             row_scales: rows_in.scales,
-            weights: self.packed.weights.as_ptr(),
+            weights: self.packed.weights.bytes().as_ptr(),
             panel_bytes: self.packed.panel_bytes(kernel),
             step_bytes: pack::step_bytes(kernel),
             corrections: self.packed.corrections.as_ptr(),

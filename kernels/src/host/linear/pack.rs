@@ -2,13 +2,14 @@
 //!
 //! A panel holds a few columns ([`Kernel::columns`]) over all inputs, step after step: `[steps, columns, group]`. Panels follow one
 //! another, so that a tile reads its weights in one ascending run. What reaches beyond the last input or column is zero.
+#![allow(unsafe_code)]
 
 use super::{
     aligned::Aligned,
     convert::{bf16_bits, int8_bits},
     kernel::Kernel,
 };
-use crate::{LinearSpec, Precision, WeightLayout, linear::int8_scale};
+use crate::{Blob, LinearSpec, Precision, WeightLayout, linear::int8_scale};
 
 /// Packed weights and what the epilogue needs of each column.
 pub(crate) struct Packed {
@@ -29,13 +30,68 @@ pub(crate) struct Packed {
 impl Packed {
     /// Bytes of all of it.
     pub(crate) fn bytes(&self) -> usize {
-        self.weights.len() + 4 * (self.column_scales.len() + self.corrections.len() + self.bias.len())
+        self.weights.bytes().len() + 4 * (self.column_scales.len() + self.corrections.len() + self.bias.len())
     }
 
     /// Bytes from one panel to the next.
     pub(crate) fn panel_bytes(&self, kernel: &Kernel) -> usize {
         self.steps * step_bytes(kernel)
     }
+
+    /// All of it as bytes: weights, and the three lists of the columns.
+    pub(crate) fn parts(&self) -> Vec<&[u8]> {
+        vec![self.weights.bytes(), bytes_of(&self.column_scales), bytes_of(&self.corrections), bytes_of(&self.bias)]
+    }
+
+    /// From [`Packed::parts`]; the weights are used where they lie.
+    ///
+    /// # Errors
+    /// In words, if a part has another size than a layer of this spec.
+    pub(crate) fn restore(kernel: &Kernel, spec: &LinearSpec, parts: &[Blob]) -> Result<Self, String> {
+        let [weights, column_scales, corrections, bias] = parts else { return Err(format!("{} parts", parts.len())) };
+        let panels = spec.outputs.div_ceil(kernel.columns);
+        let padded = panels * kernel.columns;
+        let steps = spec.inputs.div_ceil(kernel.group);
+        let quantised = spec.precision == Precision::Int8;
+        let (scales, corrected) =
+            (if quantised { padded } else { 0 }, if quantised && kernel.offset != 0 { padded } else { 0 });
+        let has_bias = !bias.bytes().is_empty();
+        let wanted =
+            [panels * steps * step_bytes(kernel), 4 * scales, 4 * corrected, if has_bias { 4 * padded } else { 0 }];
+        let found = [weights, column_scales, corrections, bias].map(|part| part.bytes().len());
+        if wanted != found {
+            return Err(format!("parts of {found:?} bytes where {wanted:?} are wanted"));
+        }
+        Ok(Self {
+            weights: Aligned::kept(weights.clone()).ok_or("the weights are not aligned")?,
+            panels,
+            steps,
+            column_scales: words(column_scales, f32::from_ne_bytes),
+            corrections: words(corrections, i32::from_ne_bytes),
+            bias: words(bias, f32::from_ne_bytes),
+        })
+    }
+}
+
+/// Numbers as their bytes.
+fn bytes_of<T: Word>(values: &[T]) -> &[u8] {
+    // SAFETY: `Word`s are plain numbers without padding; bytes may be read from anywhere.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+/// Numbers of four bytes without padding.
+///
+/// # Safety
+/// Only for such.
+unsafe trait Word: Copy {}
+// SAFETY: it is one.
+unsafe impl Word for f32 {}
+// SAFETY: it is one.
+unsafe impl Word for i32 {}
+
+fn words<T: Word>(blob: &Blob, from: impl Fn([u8; 4]) -> T) -> Vec<T> {
+    let (words, _) = blob.bytes().as_chunks::<4>();
+    words.iter().map(|word| from(*word)).collect()
 }
 
 /// Bytes of one step of a panel.

@@ -1,0 +1,137 @@
+//! Packed kernels that were kept as bytes: taken back they compute the same bits, and parts of another kernel are refused.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use undertone_kernels::{
+    Activation, Blob, Context, Conv1dSpec, Counters, Device, Linear, LinearSpec, Precision, Scratch, Serial,
+    WeightLayout,
+    host::{HostDevice, Isa},
+};
+
+/// Deterministic values of both signs.
+fn values(seed: u32, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as f32 / u32::MAX as f32 - 0.5
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Memory whose first byte is at a multiple of 64.
+struct Memory(Vec<u8>, usize);
+
+impl AsRef<[u8]> for Memory {
+    fn as_ref(&self) -> &[u8] {
+        &self.0[self.1..]
+    }
+}
+
+/// The parts in memory of their own, `shift` bytes behind an aligned address.
+fn keep(parts: &[&[u8]], shift: usize) -> Vec<Blob> {
+    let blob = |part: &&[u8]| {
+        let mut memory = vec![0; part.len() + 128];
+        let start = memory.as_ptr().align_offset(64) + shift;
+        memory[start..start + part.len()].copy_from_slice(part);
+        Blob::new(Arc::new(Memory(memory, start)), 0..part.len()).expect("as many bytes")
+    };
+    parts.iter().map(blob).collect()
+}
+
+fn run(layer: &dyn Linear, rows: usize, x: &[f32], outputs: usize) -> Vec<u32> {
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
+    let mut y = vec![0.0; rows * outputs];
+    layer.run(&mut context, rows, x, None, &mut y);
+    y.into_iter().map(f32::to_bits).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_kept_layer_computes_the_same_bits(
+        inputs in 0usize..70, outputs in 0usize..100, rows in 0usize..14, with_bias: bool, precision in 0usize..3,
+    ) {
+        let precision = [Precision::Int8, Precision::Bf16, Precision::F32][precision];
+        let spec = LinearSpec { inputs, outputs, precision, activation: Activation::Gelu, scale: 0.5 };
+        let (weights, bias, x) = (values(1, inputs * outputs), values(2, outputs), values(3, rows * inputs));
+        let bias = with_bias.then_some(&bias[..]);
+        for device in Isa::available().filter_map(HostDevice::with_isa) {
+            let made = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, bias).expect("the host takes it");
+            let parts = keep(&made.parts().expect("the host keeps"), 0);
+            let kept = device.restore_linear(&spec, &parts).expect("its own parts");
+            prop_assert_eq!(run(&*made, rows, &x, outputs), run(&*kept, rows, &x, outputs));
+            prop_assert_eq!(made.weight_bytes(), kept.weight_bytes());
+        }
+    }
+}
+
+#[test]
+fn parts_of_another_layer_are_refused() {
+    let device = HostDevice::new();
+    let spec =
+        LinearSpec { inputs: 64, outputs: 48, precision: Precision::Int8, activation: Activation::None, scale: 1.0 };
+    let made = device.linear(&spec, &values(1, 64 * 48), WeightLayout::OutputsByInputs, None).expect("a layer");
+    let parts = made.parts().expect("its parts");
+    let refused = |spec: &LinearSpec, parts: &[Blob]| {
+        device.restore_linear(spec, parts).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert_eq!(refused(&spec, &keep(&parts, 0)), "");
+    assert!(refused(&spec, &keep(&parts, 4)).contains("not aligned"));
+    assert!(refused(&spec, &keep(&parts[..3], 0)).contains("3 parts"));
+    for other in [
+        LinearSpec { inputs: 65, ..spec.clone() },
+        LinearSpec { outputs: 97, ..spec.clone() },
+        LinearSpec { precision: Precision::F32, ..spec.clone() },
+    ] {
+        assert!(refused(&other, &keep(&parts, 0)).contains("bytes where"), "{other:?}");
+    }
+    for part in 0..parts.len() {
+        let mut cut = parts.clone();
+        let longer = [cut[part], &[0; 4]].concat();
+        cut[part] = &longer;
+        assert!(refused(&spec, &keep(&cut, 0)).contains("bytes where"), "part {part}");
+    }
+}
+
+#[test]
+fn a_kept_convolution_computes_the_same_bits() {
+    let spec = Conv1dSpec {
+        in_channels: 5,
+        out_channels: 7,
+        width: 3,
+        stride: 2,
+        padding: [1, 1],
+        precision: Precision::Int8,
+        activation: Activation::Gelu,
+        input_channels_last: false,
+        output_channels_last: true,
+    };
+    let (weights, bias, x) = (values(1, 5 * 7 * 3), values(2, 7), values(3, 2 * 5 * 11));
+    let device = HostDevice::new();
+    let made = device.conv1d(&spec, &weights, Some(&bias)).expect("a convolution");
+    let parts = keep(&made.parts().expect("its parts"), 0);
+    let kept = device.restore_conv1d(&spec, &parts).expect("its own parts");
+    let [a, b] = [&made, &kept].map(|convolution| {
+        let (counters, mut scratch) = (Counters::new(), Scratch::default());
+        let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
+        let mut y = vec![0.0; 2 * 7 * spec.out_length(11)];
+        convolution.run(&mut context, 2, 11, &x, &mut y);
+        y
+    });
+    assert_eq!(a, b);
+    assert!(device.restore_conv1d(&Conv1dSpec { width: 4, ..spec }, &parts).is_err());
+}
+
+#[test]
+fn a_blob_is_within_its_memory() {
+    let memory: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(vec![1u8, 2, 3]);
+    assert_eq!(Blob::new(memory.clone(), 1..3).expect("inside").bytes(), [2, 3]);
+    assert!(Blob::new(memory.clone(), 1..4).is_none());
+    let (from, to) = (2, 1);
+    assert!(Blob::new(memory, from..to).is_none());
+}
