@@ -15,6 +15,7 @@ pub mod device;
 pub mod host;
 pub mod limits;
 pub mod linear;
+pub mod measure;
 pub mod parallel;
 pub mod precision;
 pub mod reference;
