@@ -1,9 +1,11 @@
-//! What the library exports: ONNX Runtime's two entry points, and two of its own for programs that want to know what was executed.
+//! What the library exports: ONNX Runtime's two entry points, and four of its own for programs that want to know what was executed, and
+//! how fast.
 
 #![allow(unsafe_code, reason = "exports C functions")]
 
 use std::{
-    ffi::{CStr, c_char},
+    cell::RefCell,
+    ffi::{CStr, CString, c_char},
     ptr,
 };
 
@@ -13,6 +15,7 @@ use crate::{
     abi::OrtEpFactory,
     factory::Factory,
     guard::guard,
+    measure, plan,
     runtime::Runtime,
     statistics,
     status::{Failure, OK},
@@ -85,4 +88,45 @@ pub unsafe extern "C" fn onnxruntime_ep_xdna_counter(name: *const c_char) -> u64
 #[unsafe(no_mangle)]
 pub extern "C" fn onnxruntime_ep_xdna_describe() -> *const c_char {
     std::panic::catch_unwind(|| statistics::description().as_ptr()).unwrap_or(ptr::null())
+}
+
+/// How fast this library's kernels are beside the machine's limits. `request` and answer are JSON: see [`measure::answer`]. The
+/// string is valid until this thread's next call of this function or of `onnxruntime_ep_xdna_profile`; NULL if measuring failed.
+///
+/// # Safety
+/// `request` is NULL or a NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onnxruntime_ep_xdna_measure(request: *const c_char) -> *const c_char {
+    // SAFETY: as the caller promises.
+    let request = if request.is_null() { c"" } else { unsafe { CStr::from_ptr(request) } };
+    answer(|| Some(measure::answer(&request.to_string_lossy()).to_string()))
+}
+
+/// With `true`, notes from now on how long every step of every run takes, and forgets what was noted before; NULL. With `false`, notes
+/// no more and gives what was noted, as JSON: `runs`, their `nanoseconds`, and `steps` (`kind`, `shape`, `kernel`, `calls`,
+/// `nanoseconds`, `bytes` of weights and cached keys and values read); NULL if nothing was asked for. The string is valid until this
+/// thread's next call of this function or of `onnxruntime_ep_xdna_measure`.
+#[unsafe(no_mangle)]
+pub extern "C" fn onnxruntime_ep_xdna_profile(on: bool) -> *const c_char {
+    answer(|| {
+        if on {
+            plan::profile::start();
+            return None;
+        }
+        plan::profile::end().and_then(|profile| serde_json::to_string(&profile).ok())
+    })
+}
+
+/// The text that `make` gives, kept for the caller; NULL for none, or where it panics.
+fn answer(make: impl FnOnce() -> Option<String> + std::panic::UnwindSafe) -> *const c_char {
+    thread_local! {
+        static ANSWER: RefCell<CString> = RefCell::default();
+    }
+    let text = std::panic::catch_unwind(make).ok().flatten().and_then(|text| CString::new(text).ok());
+    text.map_or(ptr::null(), |text| {
+        ANSWER.with_borrow_mut(|kept| {
+            *kept = text;
+            kept.as_ptr()
+        })
+    })
 }

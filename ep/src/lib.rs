@@ -16,6 +16,7 @@ pub mod fusion;
 pub mod graph;
 pub mod guard;
 pub mod lower;
+pub mod measure;
 pub mod options;
 pub mod partition;
 pub mod plan;

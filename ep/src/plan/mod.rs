@@ -8,6 +8,7 @@ mod infer;
 mod layout;
 pub(crate) mod machine;
 mod prepare;
+pub(crate) mod profile;
 pub(crate) mod shapes;
 mod shared;
 pub(crate) mod tensor;
@@ -155,9 +156,16 @@ impl Plan {
         let mut scratch = std::mem::take(&mut workspace.scratch);
         let mut machine = Machine::new(&self.layout, &mut workspace, inputs, outputs)?;
         let mut context = Context { pool, counters, scratch: &mut scratch };
+        let mut recorder = profile::Recorder::new();
         for (step, kernel) in self.layout.steps.iter().zip(&self.kernels) {
             compute::step(&mut machine, step, kernel.as_ref(), &mut context)
                 .map_err(|reason| RunError::Step { step: step.name.clone(), reason })?;
+            if let Some(recorder) = &mut recorder {
+                recorder.carried_out(&machine, step, kernel.as_ref());
+            }
+        }
+        if let Some(recorder) = recorder {
+            recorder.finish();
         }
         machine.export()?;
         workspace.scratch = scratch;

@@ -1,0 +1,148 @@
+//! How long each step of a plan takes and what it must read, noted while somebody asks for it.
+//!
+//! A clock is read after every step; between runs nothing is kept but sums. While nobody asks, a run looks at one flag.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use serde::Serialize;
+
+use super::{layout::PlanStep, machine::Machine, prepare::Kernel};
+use crate::{
+    graph::ValueId,
+    program::{HeadLayout, Op},
+};
+
+static RECORDING: AtomicBool = AtomicBool::new(false);
+static PROFILE: Mutex<Option<Profile>> = Mutex::new(None);
+
+/// What was noted since the start, over all runs of all sessions.
+#[derive(Debug, Default, Serialize)]
+pub struct Profile {
+    /// Runs of fused nodes.
+    runs: u64,
+    /// Nanoseconds from the beginning of a run's first step to the end of its last.
+    nanoseconds: u64,
+    /// Nanoseconds that went into taking these notes. No step's time has them in it, but the time of a run as its caller sees it has.
+    noting: u64,
+    /// Steps that are alike, together.
+    #[serde(serialize_with = "values")]
+    steps: BTreeMap<(&'static str, String), Steps>,
+}
+
+/// Steps of one kind and shape.
+#[derive(Clone, Debug, Serialize)]
+struct Steps {
+    kind: &'static str,
+    shape: String,
+    /// Whether they are kernels: arithmetic on tensors, no shapes, views and moves.
+    kernel: bool,
+    calls: u64,
+    nanoseconds: u64,
+    /// Bytes of weights, and of cached keys and values, that they had to read.
+    bytes: u64,
+}
+
+fn values<S: serde::Serializer>(steps: &BTreeMap<(&str, String), Steps>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(steps.values())
+}
+
+/// Notes every run from now on; what was noted before is forgotten.
+pub fn start() {
+    *PROFILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Profile::default());
+    RECORDING.store(true, Ordering::Relaxed);
+}
+
+/// Notes no more, and gives what was noted; `None` if nobody asked for it.
+pub fn end() -> Option<Profile> {
+    RECORDING.store(false, Ordering::Relaxed);
+    PROFILE.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// One run's notes.
+pub struct Recorder {
+    last: Instant,
+    noting: u64,
+    steps: Vec<Steps>,
+}
+
+impl Recorder {
+    /// For a run that begins now, if somebody asks.
+    pub fn new() -> Option<Self> {
+        RECORDING.load(Ordering::Relaxed).then(|| Self { last: Instant::now(), noting: 0, steps: Vec::new() })
+    }
+
+    /// The run has carried out `step`.
+    pub fn carried_out(&mut self, machine: &Machine<'_, '_>, step: &PlanStep, kernel: Option<&Kernel>) {
+        let ended = Instant::now();
+        self.steps.push(Steps {
+            kind: step.op.kind(),
+            shape: shape(machine, step, kernel),
+            kernel: kernel.is_some(),
+            calls: 1,
+            nanoseconds: (ended - self.last).as_nanos() as u64,
+            bytes: bytes(machine, step, kernel),
+        });
+        self.last = Instant::now();
+        self.noting += (self.last - ended).as_nanos() as u64;
+    }
+
+    /// The run is over.
+    pub fn finish(self) {
+        let mut profile = PROFILE.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(profile) = profile.as_mut() else { return };
+        profile.runs += 1;
+        for step in self.steps {
+            profile.nanoseconds += step.nanoseconds;
+            match profile.steps.get_mut(&(step.kind, step.shape.clone())) {
+                Some(steps) => {
+                    steps.calls += 1;
+                    steps.nanoseconds += step.nanoseconds;
+                    steps.bytes += step.bytes;
+                }
+                None => {
+                    profile.steps.insert((step.kind, step.shape.clone()), step);
+                }
+            }
+        }
+        profile.noting += self.noting + self.last.elapsed().as_nanos() as u64;
+    }
+}
+
+/// Weights at their packed width; a cache's keys and values as they lie.
+fn bytes(machine: &Machine<'_, '_>, step: &PlanStep, kernel: Option<&Kernel>) -> u64 {
+    let lying = |value: ValueId| machine.shape(value).elements() * machine.tensor(value).dtype.size();
+    let bytes = match kernel {
+        Some(Kernel::Linear { kernel, .. }) => kernel.weight_bytes(),
+        Some(Kernel::Conv1d { kernel, .. }) => kernel.weight_bytes(),
+        Some(Kernel::Attention(_)) => step.inputs[1..3].iter().flatten().map(|value| lying(*value)).sum(),
+        _ => 0,
+    };
+    bytes as u64
+}
+
+fn shape(machine: &Machine<'_, '_>, step: &PlanStep, kernel: Option<&Kernel>) -> String {
+    let dims = |value: ValueId| machine.shape(value).iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+    let input = |index: usize| step.inputs.get(index).copied().flatten();
+    match (&step.op, kernel) {
+        (_, Some(Kernel::Linear { inputs, outputs, .. })) => {
+            let rows = input(0).map_or(0, |x| machine.shape(x).elements() / (*inputs).max(1));
+            format!("{rows}x{inputs}x{outputs}")
+        }
+        (Op::Attention { k, .. }, _) => {
+            let (q, keys) = (input(0).map(dims).unwrap_or_default(), input(1).map(|value| *machine.shape(value)));
+            let axis = match k {
+                HeadLayout::HeadsFirst => 2,
+                HeadLayout::LengthFirst => 1,
+            };
+            format!("{q} over {} keys", keys.and_then(|keys| keys.get(axis).copied()).unwrap_or(0))
+        }
+        _ => dims(step.output),
+    }
+}
