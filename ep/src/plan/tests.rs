@@ -172,3 +172,39 @@ fn reduce_mean_over_any_axes() {
     assert_eq!(made[0].shape, [3]);
     assert_close(&made[0].floats(), &[7.5, 11.5, 15.5]);
 }
+
+#[test]
+fn a_profile_tells_the_steps_and_what_they_read() {
+    // Sizes that no other test has: the profile is of the whole process.
+    let (inputs, outputs) = (37, 53);
+    let graph = Builder::default()
+        .input("x", F, &[1, 0, inputs])
+        .constant("w", &[inputs, outputs], &noise(inputs * outputs, 1))
+        .node("MatMul", &["x", "w"], "y")
+        .build(&["y"]);
+    let plan = fused(&graph, &exact());
+    let go = |rows: usize| {
+        run(&plan, &graph, &[floats(&[1, rows, inputs], &noise(rows * inputs, 2))], 1 << 12).expect("a run");
+    };
+    go(2);
+    super::profile::start();
+    go(3);
+    go(3);
+    let profile = serde_json::to_value(super::profile::end().expect("it was asked for")).unwrap();
+    go(5);
+    assert!(super::profile::end().is_none());
+    let steps: Vec<_> = profile["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|step| step["shape"].as_str().unwrap().ends_with("x37x53"))
+        .collect();
+    assert_eq!(steps.len(), 1, "{profile}");
+    let step = steps[0];
+    assert_eq!((&step["shape"], &step["kind"], &step["kernel"]), (&"3x37x53".into(), &"linear".into(), &true.into()));
+    assert_eq!(step["calls"], 2);
+    let bytes = step["bytes"].as_u64().unwrap();
+    assert!(bytes >= 2 * 4 * (inputs * outputs) as u64, "{bytes}");
+    assert!(step["nanoseconds"].as_u64().unwrap() <= profile["nanoseconds"].as_u64().unwrap());
+    assert!(profile["runs"].as_u64().unwrap() >= 2);
+}

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use super::{Batched, milliseconds, whisper::FEW};
+use super::{Batched, milliseconds};
 use crate::{
-    Activation, Attention, AttentionArgs, AttentionSpec, Context, Conv1d, Conv1dSpec, Device, Heads, HeadsMut, Linear,
-    LinearSpec, Mask, Precision, WeightLayout,
-    host::{HostDevice, Isa, matmul::matmul, norm},
+    Activation, Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, Conv1d, Conv1dSpec, Counters, Device,
+    Heads, HeadsMut, Linear, LinearSpec, Mask, Precision, Scratch, Serial, WeightLayout,
+    host::{HostDevice, Isa, KvCache, Side, matmul::matmul, norm},
     limits::{Work, median, memory::last_level_cache},
 };
 
@@ -22,7 +22,8 @@ pub struct Case {
 
 enum Kernel {
     Linear { weights: Rc<Weights>, rows: usize, x: Vec<f32>, out: Vec<f32> },
-    Attention { kernel: Box<dyn Attention>, sizes: [usize; 4], q: Vec<f32>, kv: Vec<[Vec<f32>; 2]>, out: Vec<f32> },
+    Attention { kernel: Box<dyn Attention>, sizes: [usize; 4], qkv: [Vec<f32>; 3], out: Vec<f32> },
+    Cached { kernel: Box<dyn Attention>, sizes: [usize; 4], q: Vec<f32>, caches: Vec<[KvCache; 2]>, out: Vec<f32> },
     Conv1d { kernel: Box<dyn Conv1d>, spec: Conv1dSpec, length: usize, x: Vec<f32>, out: Vec<f32> },
     LayerNorm { rows: usize, width: usize, x: Vec<f32>, gain: Vec<f32>, out: Vec<f32> },
 }
@@ -66,6 +67,20 @@ where
     kernel.unwrap_or_else(|error| unreachable!("{error}"))
 }
 
+fn attention(head_width: usize, precision: Precision) -> Box<dyn Attention> {
+    let scale = (head_width as f32).sqrt().recip();
+    prepared(HostDevice::new().attention(&AttentionSpec { head_width, scale, precision }))
+}
+
+/// Heads one after another, `[heads, length, width]`.
+fn view(data: &[f32], length: usize, width: usize) -> Heads<'_> {
+    Heads { data, batch_stride: 0, head_stride: length * width, row_stride: width }
+}
+
+fn view_mut(data: &mut [f32], length: usize, width: usize) -> HeadsMut<'_> {
+    HeadsMut { data, batch_stride: 0, head_stride: length * width, row_stride: width }
+}
+
 impl Case {
     /// `rows` rows through a linear layer.
     pub fn linear(name: &'static str, weights: &Rc<Weights>, rows: usize) -> Self {
@@ -73,16 +88,34 @@ impl Case {
         Self { name, kernel: Kernel::Linear { weights: Rc::clone(weights), rows, x, out } }
     }
 
-    /// Attention of `[heads, queries, keys, head width]`; of few queries with keys and values that no cache holds.
+    /// Attention of `[heads, queries, keys, head width]`.
     pub fn attention(name: &'static str, precision: Precision, sizes: [usize; 4]) -> Self {
         let [heads, queries, keys, head_width] = sizes;
-        let spec = AttentionSpec { head_width, scale: (head_width as f32).sqrt().recip(), precision };
-        let kernel = prepared(HostDevice::new().attention(&spec));
-        let values = heads * keys * head_width;
-        let copies = if queries < FEW { copies_beyond_the_cache(2 * size_of::<f32>() * values) } else { 1 };
-        let kv = (0..copies).map(|_| [noise(values), noise(values)]).collect();
+        let kernel = attention(head_width, precision);
+        let qkv = [queries, keys, keys].map(|length| noise(heads * length * head_width));
+        let out = vec![0.0; heads * queries * head_width];
+        Self { name, kernel: Kernel::Attention { kernel, sizes, qkv, out } }
+    }
+
+    /// The same over keys and values that are kept at `precision`, in as many copies as no cache of the machine's holds.
+    pub fn cached(name: &'static str, precision: Precision, sizes: [usize; 4]) -> Self {
+        let [heads, queries, keys, head_width] = sizes;
+        let kernel = attention(head_width, precision);
+        let (counters, mut scratch) = (Counters::new(), Scratch::default());
+        let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
+        let entries = noise(heads * keys * head_width);
+        let mut copy = || {
+            [Side::Keys, Side::Values].map(|side| {
+                let mut cache = KvCache::new(Isa::best(), side, precision, heads, head_width);
+                cache.append(&mut context, 1, keys, view(&entries, keys, head_width));
+                cache
+            })
+        };
+        let mut caches = vec![copy()];
+        let wanted = copies_beyond_the_cache(caches[0].iter().map(KvCache::bytes).sum());
+        caches.resize_with(wanted, copy);
         let (q, out) = (noise(heads * queries * head_width), vec![0.0; heads * queries * head_width]);
-        Self { name, kernel: Kernel::Attention { kernel, sizes, q, kv, out } }
+        Self { name, kernel: Kernel::Cached { kernel, sizes, q, caches, out } }
     }
 
     /// A convolution over `length` positions.
@@ -103,7 +136,8 @@ impl Case {
     pub fn shape(&self) -> String {
         match &self.kernel {
             Kernel::Linear { weights, rows, .. } => format!("{rows}x{}x{}", weights.inputs, weights.outputs),
-            Kernel::Attention { sizes: [heads, queries, keys, width], .. } => {
+            Kernel::Attention { sizes: [heads, queries, keys, width], .. }
+            | Kernel::Cached { sizes: [heads, queries, keys, width], .. } => {
                 format!("{heads}x{queries}x{keys}x{width}")
             }
             Kernel::Conv1d { spec, length, .. } => {
@@ -120,7 +154,7 @@ impl Case {
     pub fn precision(&self) -> Precision {
         match &self.kernel {
             Kernel::Linear { weights, .. } => weights.copies[0].precision(),
-            Kernel::Attention { kernel, sizes, .. } => kernel.precision_for(sizes[1]),
+            Kernel::Attention { kernel, .. } | Kernel::Cached { kernel, .. } => kernel.precision(),
             Kernel::Conv1d { kernel, .. } => kernel.precision(),
             Kernel::LayerNorm { .. } => Precision::F32,
         }
@@ -141,10 +175,15 @@ impl Case {
                 0,
                 weights.copies[0].weight_bytes() as f64 + floats(x.len() + out.len()),
             ),
-            Kernel::Attention { sizes: [heads, queries, keys, width], q, kv, out, .. } => {
+            // Two products: a score is `width` multiply-adds, and so is what it adds to the result.
+            Kernel::Attention { sizes: [heads, queries, keys, width], qkv, out, .. } => {
                 let scores = heads * queries * keys;
-                // Two products: a score is `width` multiply-adds, and so is what it adds to the result.
-                products(4 * scores * width, scores, floats(q.len() + 2 * kv[0][0].len() + out.len()))
+                let values: usize = qkv.iter().map(Vec::len).sum();
+                products(4 * scores * width, scores, floats(values + out.len()))
+            }
+            Kernel::Cached { sizes: [heads, queries, keys, width], q, caches, out, .. } => {
+                let (scores, kept) = (heads * queries * keys, caches[0].iter().map(KvCache::bytes).sum::<usize>());
+                products(4 * scores * width, scores, kept as f64 + floats(q.len() + out.len()))
             }
             Kernel::Conv1d { kernel, spec, x, out, .. } => products(
                 2 * out.len() * spec.in_channels * spec.width,
@@ -165,8 +204,8 @@ impl Case {
     pub fn calls(&self) -> usize {
         match &self.kernel {
             Kernel::Linear { weights, .. } => weights.copies.len(),
-            Kernel::Attention { kv, .. } => kv.len(),
-            Kernel::Conv1d { .. } | Kernel::LayerNorm { .. } => 1,
+            Kernel::Cached { caches, .. } => caches.len(),
+            Kernel::Attention { .. } | Kernel::Conv1d { .. } | Kernel::LayerNorm { .. } => 1,
         }
     }
 
@@ -176,23 +215,34 @@ impl Case {
             Kernel::Linear { weights, rows, x, out } => {
                 weights.copies.iter().for_each(|linear| linear.run(context, *rows, x, None, out));
             }
-            Kernel::Attention { kernel, sizes: [heads, queries, keys, width], q, kv, out } => {
-                let (heads, queries, keys, width) = (*heads, *queries, *keys, *width);
-                let view =
-                    |data, length| Heads { data, batch_stride: 0, head_stride: length * width, row_stride: width };
-                for [k, v] in kv.iter() {
-                    let args = AttentionArgs {
+            Kernel::Attention { kernel, sizes: [heads, queries, keys, width], qkv: [q, k, v], out } => {
+                let (queries, keys, width) = (*queries, *keys, *width);
+                kernel.run(
+                    context,
+                    AttentionArgs {
                         batch: 1,
-                        heads,
+                        heads: *heads,
                         queries,
                         keys,
-                        q: view(q, queries),
-                        k: view(k, keys),
-                        v: view(v, keys),
+                        q: view(q, queries, width),
+                        k: view(k, keys, width),
+                        v: view(v, keys, width),
                         mask: Mask::None,
-                        out: HeadsMut { data: out, batch_stride: 0, head_stride: queries * width, row_stride: width },
+                        out: view_mut(out, queries, width),
+                    },
+                );
+            }
+            Kernel::Cached { kernel, sizes: [_, queries, _, width], q, caches, out } => {
+                for [keys, values] in caches.iter() {
+                    let args = CachedArgs {
+                        queries: *queries,
+                        q: view(q, *queries, *width),
+                        keys,
+                        values,
+                        mask: Mask::None,
+                        out: view_mut(out, *queries, *width),
                     };
-                    kernel.run(context, args);
+                    kernel.run_cached(context, args);
                 }
             }
             Kernel::Conv1d { kernel, length, x, out, .. } => kernel.run(context, 1, *length, x, out),

@@ -60,22 +60,21 @@ pub fn cases(geometry: &Geometry, settings: &Settings) -> Vec<Case> {
 
         let rows: &[usize] = if settings.batch > 1 { &[1, settings.batch] } else { &[1] };
         cases.extend(linear("decoder q, k, v", width, 3 * width, Activation::None, rows));
+        let heads = geometry.decoder_heads;
+        cases.push(Case::cached("decoder self-attention", precision, [heads, 1, settings.cached + 1, head_width]));
+        cases.push(Case::cached("decoder cross-attention", precision, [heads, 1, positions, head_width]));
         cases.extend(linear("decoder projection", width, width, Activation::None, rows));
         cases.extend(linear("decoder fc1", width, inner, Activation::Gelu, rows));
         cases.extend(linear("decoder fc2", inner, width, Activation::None, rows));
         cases.extend(linear("decoder logits", width, vocabulary, Activation::None, rows));
     }
-    // Keys and values of a cache are read once for each query, in the precision in which they lie.
-    let heads = geometry.decoder_heads;
-    cases.push(Case::attention("decoder self-attention", Precision::F32, [heads, 1, settings.cached + 1, head_width]));
-    cases.push(Case::attention("decoder cross-attention", Precision::F32, [heads, 1, positions, head_width]));
     cases.push(Case::layer_norm("encoder layer norm", positions, width));
     cases.push(Case::layer_norm("decoder layer norm", 1, width));
     cases
 }
 
 /// Rows below which a linear layer's time is that of reading its weights.
-pub const FEW: usize = 64;
+const FEW: usize = 64;
 
 fn convolutions(geometry: &Geometry, precision: Precision) -> [Conv1dSpec; 2] {
     let Geometry { width, mel_bins, .. } = *geometry;
