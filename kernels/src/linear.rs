@@ -1,6 +1,6 @@
 //! The linear layer: `y = activation(x · w + bias) [+ residual]`.
 
-use crate::{Context, DeviceKind, Precision};
+use crate::{Context, DeviceKind, Precision, host::linear::HostLinear};
 
 /// What is applied to each sum after the bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -43,6 +43,12 @@ pub trait Linear: Send + Sync {
 
     /// The precision that its products really use.
     fn precision(&self) -> Precision;
+
+    /// The layer as the host device knows it, if it is the host's: it can carry out several of its own together
+    /// ([`HostDevice::products`](crate::host::HostDevice::products)).
+    fn as_host(&self) -> Option<&HostLinear> {
+        None
+    }
 
     /// Bytes that the packed weights, scales and bias take.
     fn weight_bytes(&self) -> usize;

@@ -6,7 +6,7 @@ use undertone_kernels::{
     host::{
         Isa,
         elementwise::{Unary, unary},
-        norm::{layer_norm, softmax},
+        norm::{Norm, layer_norm, softmax},
     },
     parallel::ScopedThreads,
     reference,
@@ -143,7 +143,8 @@ fn layer_norm_of_many_sizes() {
             for bias in [None, Some(&bias[..])] {
                 for pool in [&Serial as &dyn Parallel, &ScopedThreads(2)] {
                     let got = with_context(pool, x.len(), |context, out| {
-                        layer_norm(isa, context, rows, width, &x, &gain, bias, 1e-5, out);
+                        let norm = Norm { gain: &gain, bias, epsilon: 1e-5 };
+                        layer_norm(isa, context, rows, &norm, &x, out);
                     });
                     let expected = reference::norm::layer_norm(width, &x, &gain, bias, 1e-5);
                     assert_close(&expected, &got, 1e-4, &format!("{isa} {rows}x{width}"));
@@ -159,7 +160,8 @@ fn layer_norm_of_equal_values_is_the_bias() {
         for width in [1, 13, 384] {
             let bias = noise(width, 5);
             let got = with_context(&Serial, width, |context, out| {
-                layer_norm(isa, context, 1, width, &vec![3.0; width], &vec![1.0; width], Some(&bias), 1e-5, out);
+                let norm = Norm { gain: &vec![1.0; width], bias: Some(&bias), epsilon: 1e-5 };
+                layer_norm(isa, context, 1, &norm, &vec![3.0; width], out);
             });
             assert_close(&bias, &got, 1e-4, &format!("{isa} {width}"));
         }
@@ -211,7 +213,8 @@ proptest! {
         prop_assume!(x.iter().any(|v| (v - x[0]).abs() > 1.0));
         for isa in Isa::available() {
             let got = with_context(&Serial, width, |context, out| {
-                layer_norm(isa, context, 1, width, &x, &vec![1.0; width], None, 0.0, out);
+                let norm = Norm { gain: &vec![1.0; width], bias: None, epsilon: 0.0 };
+                layer_norm(isa, context, 1, &norm, &x, out);
             });
             let mean = got.iter().sum::<f32>() / width as f32;
             let square = got.iter().map(|v| v * v).sum::<f32>() / width as f32;

@@ -7,40 +7,65 @@ use super::{
 };
 use crate::{Context, DeviceKind};
 
-/// `(x − mean) / √(variance + epsilon) · gain + bias` for each of `rows` rows of `width` values; mean and variance in two
-/// passes.
+/// What layer norm applies to each row: `(x − mean) / √(variance + epsilon) · gain + bias`.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<'a> {
+    /// A factor for each column.
+    pub gain: &'a [f32],
+    /// An addend for each column.
+    pub bias: Option<&'a [f32]>,
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+impl Norm<'_> {
+    /// Values of a row.
+    ///
+    /// # Panics
+    /// If gain and bias are of different lengths.
+    pub fn width(&self) -> usize {
+        assert!(self.bias.is_none_or(|bias| bias.len() == self.gain.len()), "layer norm: gain or bias");
+        self.gain.len()
+    }
+
+    /// Norms one row; mean and variance in two passes.
+    #[inline(always)]
+    pub(crate) fn row<S: Simd>(&self, s: S, row: &[f32], out: &mut [f32]) {
+        let mean = total(s, row, 0.0, |v| v) / row.len() as f32;
+        let means = s.splat(mean);
+        // Past the row's end lie means, which differ from the mean by nothing.
+        let squares = total(s, row, mean, |v| {
+            let difference = s.sub(v, means);
+            s.mul(difference, difference)
+        });
+        let variance = squares / row.len() as f32;
+        let factor = s.splat(1.0 / (variance + self.epsilon).sqrt());
+        s.zip(row, self.gain, out, |v, gain| s.mul(s.mul(s.sub(v, means), factor), gain));
+        if let Some(bias) = self.bias {
+            add_in_place(s, out, bias);
+        }
+    }
+}
+
+/// Layer norm of each of `rows` rows.
 ///
 /// # Panics
-/// If a slice's length is not what `rows` and `width` ask.
-#[allow(clippy::too_many_arguments, reason = "an operator's operands")]
-pub fn layer_norm(
-    isa: Isa,
-    context: &mut Context<'_>,
-    rows: usize,
-    width: usize,
-    x: &[f32],
-    gain: &[f32],
-    bias: Option<&[f32]>,
-    epsilon: f32,
-    out: &mut [f32],
-) {
+/// If a slice's length is not what `rows` and the norm's width ask.
+pub fn layer_norm(isa: Isa, context: &mut Context<'_>, rows: usize, norm: &Norm<'_>, x: &[f32], out: &mut [f32]) {
+    let width = norm.width();
     assert!(x.len() == rows * width && out.len() == x.len(), "layer norm: lengths differ from {rows} x {width}");
-    assert!(gain.len() == width && bias.is_none_or(|bias| bias.len() == width), "layer norm: gain or bias");
     if !x.is_empty() {
         split::rows(context.pool, width, out, &|rows, out| {
             let x = &x[rows.start * width..rows.end * width];
-            dispatch(isa, LayerNorm { width, x, gain, bias, epsilon, out });
+            dispatch(isa, LayerNorm { norm, x, out });
         });
     }
     context.counters.executed(DeviceKind::Host);
 }
 
 struct LayerNorm<'a> {
-    width: usize,
+    norm: &'a Norm<'a>,
     x: &'a [f32],
-    gain: &'a [f32],
-    bias: Option<&'a [f32]>,
-    epsilon: f32,
     out: &'a mut [f32],
 }
 
@@ -49,21 +74,9 @@ impl Task for LayerNorm<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { width, x, gain, bias, epsilon, out } = self;
-        for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-            let mean = total(s, row, 0.0, |v| v) / width as f32;
-            let means = s.splat(mean);
-            // Past the row's end lie means, which differ from the mean by nothing.
-            let squares = total(s, row, mean, |v| {
-                let difference = s.sub(v, means);
-                s.mul(difference, difference)
-            });
-            let variance = squares / width as f32;
-            let factor = s.splat(1.0 / (variance + epsilon).sqrt());
-            s.zip(row, gain, out, |v, gain| s.mul(s.mul(s.sub(v, means), factor), gain));
-            if let Some(bias) = bias {
-                add_in_place(s, out, bias);
-            }
+        let width = self.norm.gain.len();
+        for (row, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(width)) {
+            self.norm.row(s, row, out);
         }
     }
 }

@@ -246,8 +246,9 @@ impl Case {
                 }
             }
             Kernel::Conv1d { kernel, length, x, out, .. } => kernel.run(context, 1, *length, x, out),
-            Kernel::LayerNorm { rows, width, x, gain, out } => {
-                norm::layer_norm(Isa::best(), context, *rows, *width, x, gain, None, 1e-5, out);
+            Kernel::LayerNorm { rows, x, gain, out, .. } => {
+                let norm = norm::Norm { gain, bias: None, epsilon: 1e-5 };
+                norm::layer_norm(Isa::best(), context, *rows, &norm, x, out);
             }
         }
     }

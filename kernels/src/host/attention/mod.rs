@@ -9,7 +9,7 @@ mod operand;
 mod streamed;
 mod tile;
 mod view;
-mod workers;
+pub(super) mod workers;
 
 use self::{
     cache::Side,

@@ -15,7 +15,7 @@ pub(super) fn workers(pool: &dyn Parallel, units: usize, multiply_adds: usize) -
 
 /// Runs `work(unit, memory)` for `units` units; each of `workers` workers takes the next unit when it is free, and hands over
 /// its own `memory`: the slice is cut into equal parts.
-pub(super) fn run(
+pub(in crate::host) fn run(
     pool: &dyn Parallel,
     workers: usize,
     units: usize,

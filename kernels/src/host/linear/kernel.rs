@@ -11,6 +11,7 @@ use crate::{
     Precision,
     host::{
         Isa,
+        norm::Norm,
         simd::{Simd, Task, dispatch},
     },
 };
@@ -20,7 +21,7 @@ use crate::{
 pub(crate) struct Kernel {
     isa: Isa,
     block: unsafe fn(Isa, &Block),
-    convert: unsafe fn(Isa, &Conversion<'_>),
+    convert: unsafe fn(Isa, Conversion<'_>),
     /// Rows of a full tile.
     pub rows: usize,
     /// Columns of a panel.
@@ -43,6 +44,10 @@ pub(crate) struct Conversion<'a> {
     pub x: &'a [f32],
     /// Values of a row.
     pub inputs: usize,
+    /// Done to each row first.
+    pub norm: Option<&'a Norm<'a>>,
+    /// Room for one row while it is normed.
+    pub normed: &'a mut [f32],
     /// The first row's words.
     pub out: *mut u8,
     /// From row to row of `out`.
@@ -66,6 +71,11 @@ impl Kernel {
         }
     }
 
+    /// The instruction set.
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// Computes a block.
     ///
     /// # Safety
@@ -79,7 +89,7 @@ impl Kernel {
     ///
     /// # Safety
     /// Each row of `out` is valid for writing `inputs` values in whole words, `scales` for one value to a row.
-    pub(crate) unsafe fn convert(&self, conversion: &Conversion<'_>) {
+    pub(crate) unsafe fn convert(&self, conversion: Conversion<'_>) {
         // SAFETY: the caller's promise.
         unsafe { (self.convert)(self.isa, conversion) }
     }
@@ -119,16 +129,20 @@ impl<P: Format> Task for Compute<'_, P> {
     }
 }
 
-struct Convert<'a, P>(&'a Conversion<'a>, PhantomData<P>);
+struct Convert<'a, P>(Conversion<'a>, PhantomData<P>);
 
 impl<P: Format> Task for Convert<'_, P> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Conversion { rows, x, inputs, out, row_bytes, scales } = *self.0;
+    fn run<S: Simd>(self, s: S) {
+        let Conversion { rows, x, inputs, norm, normed, out, row_bytes, scales } = self.0;
         for row in 0..rows {
-            let x = &x[row * inputs..][..inputs];
+            let mut x = &x[row * inputs..][..inputs];
+            if let Some(norm) = norm {
+                norm.row(s, x, &mut normed[..inputs]);
+                x = &normed[..inputs];
+            }
             // SAFETY: whoever called the kernel promised room for each row and its scale.
             unsafe { scales.add(row).write(P::convert::<S>(x, out.add(row * row_bytes))) };
         }

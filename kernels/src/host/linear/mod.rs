@@ -1,29 +1,32 @@
 //! The linear layer on the host: `y = activation((x · w + bias) · scale) [+ residual]`.
 //!
 //! [`prepare`] quantises and packs weights for one instruction set. A run converts its activations to the operand format
-//! (rows in scratch memory), and then computes tiles of the result, in parallel. Products of two run-time operands are in
-//! [`super::matmul`], on the same kernels.
+//! (`rows`) and computes tiles of the result, in parallel: of one layer or of several that read the same rows (`products`), or of
+//! two that follow one another (`mlp`). Products of two run-time operands are in [`super::matmul`], on the same kernels.
 #![allow(unsafe_code)]
 
 mod aligned;
 mod convert;
 mod format;
+mod fused;
 pub(crate) mod kernel;
+mod mlp;
 mod pack;
+mod products;
+mod rows;
 pub(crate) mod schedule;
 pub(crate) mod tile;
 
-use format::WORD;
-use kernel::{Conversion, Kernel};
+pub use fused::Product;
+use kernel::Kernel;
 use pack::Packed;
+use products::Branch;
+use rows::Operand;
+pub use rows::Rows;
 use schedule::Work;
-use tile::{Block, LINE};
+use tile::Block;
 
-use super::{
-    Isa,
-    shared::Shared,
-    split::{self, tasks},
-};
+use super::{Isa, shared::Shared};
 use crate::{Blob, Context, DeviceKind, Linear, LinearSpec, Precision, Unfit, WeightLayout, linear::INT8_MAX_INPUTS};
 
 /// Prepares a linear layer.
@@ -67,7 +70,7 @@ fn resolve(isa: Isa, spec: &LinearSpec) -> (LinearSpec, Kernel) {
 }
 
 /// A linear layer, packed for one instruction set.
-struct HostLinear {
+pub struct HostLinear {
     spec: LinearSpec,
     kernel: Kernel,
     packed: Packed,
@@ -82,6 +85,10 @@ impl Linear for HostLinear {
         self.spec.precision
     }
 
+    fn as_host(&self) -> Option<&HostLinear> {
+        Some(self)
+    }
+
     fn weight_bytes(&self) -> usize {
         self.packed.bytes()
     }
@@ -92,94 +99,58 @@ impl Linear for HostLinear {
 
     fn run(&self, context: &mut Context<'_>, rows: usize, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]) {
         let (inputs, outputs) = (self.spec.inputs, self.spec.outputs);
-        assert_eq!(x.len(), rows * inputs, "x is [{rows}, {inputs}]");
+        let from = Rows { x, rows, inputs, norm: None };
+        from.check();
         assert_eq!(out.len(), rows * outputs, "out is [{rows}, {outputs}]");
         assert!(residual.is_none_or(|residual| residual.len() == out.len()), "residual is [{rows}, {outputs}]");
 
-        let kernel = &self.kernel;
-        let work = Work {
-            rows,
-            panels: self.packed.panels,
-            tile_rows: kernel.rows,
-            panel_bytes: self.packed.panel_bytes(kernel),
-            panel_products: inputs * kernel.columns,
-            width: context.pool.width(),
-            alike: 1,
-        };
-        let grid = work.cut();
-        let spread = grid.tasks() > 1;
-        let rows_in = rows_of(kernel, context, x, rows, inputs, spread);
-        let block = Block {
-            rows: 0..0,
-            panels: 0..0,
-            steps: self.packed.steps,
-            activations: rows_in.values,
-            row_bytes: rows_in.row_bytes,
-            row_scales: rows_in.scales,
-            weights: self.packed.weights.bytes().as_ptr(),
-            panel_bytes: self.packed.panel_bytes(kernel),
-            step_bytes: pack::step_bytes(kernel),
-            corrections: self.packed.corrections.as_ptr(),
-            column_scales: self.packed.column_scales.as_ptr(),
-            bias: if self.packed.bias.is_empty() { std::ptr::null() } else { self.packed.bias.as_ptr() },
-            scale: self.spec.scale,
-            activation: self.spec.activation,
-            residual: residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
-            out: out.as_mut_ptr(),
-            outputs,
-        };
-        tasks(context.pool, grid.tasks(), &|index| {
-            let (rows, panels) = grid.task(index);
-            // SAFETY: the operands' lengths were checked above; scales, corrections
-            // and bias are padded to whole panels; the tasks of a grid write disjoint parts of `out`.
-            unsafe { kernel.block(&Block { rows, panels, ..block.clone() }) };
-        });
+        let branch = Branch { layer: self, residual, out: Shared::new(out) };
+        // SAFETY: lengths were checked, and `out` is borrowed.
+        unsafe { products::run(context, &from, &[branch]) };
         context.counters.executed(DeviceKind::Host);
     }
 }
 
-/// Activations as the kernel reads them.
-pub(crate) struct Rows {
-    /// Row 0.
-    pub values: *const u8,
-    /// From row to row.
-    pub row_bytes: usize,
-    /// A scale for each row.
-    pub scales: *const f32,
-}
-
-/// Converts activations into scratch memory, or leaves them where they are if the kernel can read them there.
-fn rows_of(kernel: &Kernel, context: &mut Context<'_>, x: &[f32], rows: usize, inputs: usize, spread: bool) -> Rows {
-    if kernel.direct && (rows < kernel.rows || !collides(inputs * size_of::<f32>())) {
-        return Rows { values: x.as_ptr().cast(), row_bytes: inputs * size_of::<f32>(), scales: std::ptr::null() };
+impl HostLinear {
+    /// The instruction set that it was packed for.
+    pub fn isa(&self) -> Isa {
+        self.kernel.isa()
     }
-    let row_bytes = padded(inputs.div_ceil(kernel.group) * WORD);
-    let scratch = context.scratch.bytes(rows * row_bytes + rows * size_of::<f32>());
-    let (values, scales) = scratch.split_at_mut(rows * row_bytes);
-    let (values, scales) = (Shared::new(values), Shared::new(scales));
-    let converted = Rows { values: values.at(0), row_bytes, scales: scales.at(0).cast() };
-    let convert = |range: std::ops::Range<usize>| {
-        let x = &x[range.start * inputs..range.end * inputs];
-        // Rows are whole lines, so the scales behind them are aligned.
-        let (out, scales) = (values.at(range.start * row_bytes), scales.at(range.start * size_of::<f32>()).cast());
-        // SAFETY: each row has `row_bytes` and one scale in the scratch memory, and is converted by one task only.
-        unsafe { kernel.convert(&Conversion { rows: range.len(), x, inputs, out, row_bytes, scales }) };
-    };
-    if spread {
-        split::ranges(context.pool, rows, rows * inputs, &convert);
-    } else {
-        convert(0..rows);
+
+    /// What the product of `rows` rows costs on `width` threads.
+    fn work(&self, rows: usize, width: usize) -> Work {
+        Work {
+            rows,
+            panels: self.packed.panels,
+            tile_rows: self.kernel.rows,
+            panel_bytes: self.packed.panel_bytes(&self.kernel),
+            panel_products: self.spec.inputs * self.kernel.columns,
+            width,
+            alike: 1,
+        }
     }
-    converted
-}
 
-/// Whether rows this far apart fall into so few sets of a first-level cache (64 sets of lines) that a tile's rows push each
-/// other out.
-fn collides(row_bytes: usize) -> bool {
-    row_bytes.is_multiple_of(1024)
-}
-
-/// A distance between rows of `used` bytes at which they do not collide: an odd number of lines.
-fn padded(used: usize) -> usize {
-    (used.div_ceil(LINE) | 1) * LINE
+    /// The product of an operand's rows, of which the caller chooses rows and panels.
+    fn block(&self, operand: &Operand, residual: *const f32, out: *mut f32) -> Block {
+        let Self { spec, kernel, packed } = self;
+        Block {
+            rows: 0..0,
+            panels: 0..0,
+            steps: packed.steps,
+            activations: operand.values,
+            row_bytes: operand.row_bytes,
+            row_scales: operand.scales,
+            weights: packed.weights.bytes().as_ptr(),
+            panel_bytes: packed.panel_bytes(kernel),
+            step_bytes: pack::step_bytes(kernel),
+            corrections: packed.corrections.as_ptr(),
+            column_scales: packed.column_scales.as_ptr(),
+            bias: if packed.bias.is_empty() { std::ptr::null() } else { packed.bias.as_ptr() },
+            scale: spec.scale,
+            activation: spec.activation,
+            residual,
+            out,
+            outputs: spec.outputs,
+        }
+    }
 }

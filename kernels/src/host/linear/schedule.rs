@@ -85,6 +85,60 @@ impl Work {
     }
 }
 
+/// Rows of a block, at most, in tiles: few enough that a block's operands stay in the second-level cache, many enough that the weights
+/// that pass are used often.
+const BLOCK_TILES: usize = 8;
+/// fp32 values' worth of memory that a block of rows may take.
+const BLOCK_FLOATS: usize = (256 << 10) / size_of::<f32>();
+/// Blocks to a worker, at least.
+const BLOCKS_PER_WORKER: usize = 2;
+/// Tiles of rows in a block, at least: less would read the weights too often.
+const LEAST_TILES: usize = 2;
+
+/// A product of many rows, cut into blocks of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowBlocks {
+    /// Rows of the product.
+    all: usize,
+    /// Rows of a block; the last may have fewer.
+    pub rows: usize,
+    /// Number of blocks.
+    pub count: usize,
+    /// Workers that take them.
+    pub workers: usize,
+}
+
+impl RowBlocks {
+    /// Blocks for `work`, if it has rows enough; a tile of rows takes `tile_floats` of working memory.
+    pub(crate) fn of(work: &Work, tile_floats: usize) -> Option<Self> {
+        Self::of_at_most(work, tile_floats, BLOCK_FLOATS)
+    }
+
+    /// As [`RowBlocks::of`], with so much working memory to a block.
+    pub(crate) fn of_at_most(work: &Work, tile_floats: usize, block_floats: usize) -> Option<Self> {
+        let workers = if work.wanted() == 1 { 1 } else { work.width };
+        let fitting = (block_floats / tile_floats.max(1)).min(BLOCK_TILES);
+        let tiles = work.rows / work.tile_rows / (workers * BLOCKS_PER_WORKER);
+        let tiles = tiles.min(fitting);
+        (tiles >= LEAST_TILES).then(|| {
+            let rows = tiles * work.tile_rows;
+            Self { all: work.rows, rows, count: work.rows.div_ceil(rows), workers }
+        })
+    }
+
+    /// Rows of block `index`.
+    pub(crate) fn range(&self, index: usize) -> Range<usize> {
+        index * self.rows..((index + 1) * self.rows).min(self.all)
+    }
+}
+
+/// All panels in runs that stay in the second-level cache while a block of rows goes through them.
+pub(crate) fn cached(work: &Work) -> impl Iterator<Item = Range<usize>> {
+    let runs = work.panels.div_ceil((CACHE_BYTES / work.panel_bytes.max(1)).max(1)).max(1);
+    let (each, panels) = (work.panels.div_ceil(runs).max(1), work.panels);
+    (0..panels).step_by(each).map(move |first| first..(first + each).min(panels))
+}
+
 impl Grid {
     /// Tasks in all.
     pub(crate) fn tasks(&self) -> usize {
