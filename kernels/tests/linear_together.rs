@@ -46,7 +46,7 @@ impl Case {
         let device = HostDevice::with_isa(isa).expect("an available instruction set");
         let layers =
             (0u64..).zip(outputs).map(|(at, outputs)| layer(&device, precision, rows, inputs, *outputs, at)).collect();
-        let norm = normed.then(|| (values(3, inputs), (inputs % 2 == 0).then(|| values(4, inputs))));
+        let norm = normed.then(|| (values(3, inputs), inputs.is_multiple_of(2).then(|| values(4, inputs))));
         Self { device, rows, inputs, x: values(5, rows * inputs), norm, layers }
     }
 
