@@ -7,11 +7,13 @@
 //! | [`norm`], [`elementwise`], [`movement`] | everything else of a graph |
 //! | `simd`, `vecmath` | vectors of each instruction set, one file to each, and functions on them |
 //! | [`isa`] | which instruction set is used |
+//! | [`choice`] | the next token |
 //! | `split`, `shared` | cutting work into tasks, and the memory that those write |
 //!
 //! Every kernel is written once, generic over `simd::Simd`; nothing outside `simd` names an instruction set's instructions.
 
 mod attention;
+pub mod choice;
 mod conv;
 pub mod elementwise;
 pub mod isa;
