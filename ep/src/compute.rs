@@ -15,6 +15,7 @@ use crate::{
     abi::{NO_LATER_MEMBERS, OrtNodeComputeContext, OrtNodeComputeInfo},
     graph::DataType,
     guard::{guard, guard_release},
+    kv,
     plan::{Input, Outputs, Plan, RunError},
     pool,
     runtime::Runtime,
@@ -92,10 +93,18 @@ impl FusedNode {
             inputs.push(unsafe { self.input(context, index, *place, axes)? });
         }
         let mut outputs = ContextOutputs { node: self, context, given: &mut given };
-        let lead = |team: &dyn Parallel| self.plan.run(&inputs, &mut outputs, team, &statistics::KERNEL_CALLS);
+        let cache = kv::of_run();
+        let mut cache =
+            cache.as_ref().map(kv::lock).transpose().map_err(|error| RunError::Runtime(error.to_string()))?;
+        let state = cache.as_deref_mut();
+        let lead = |team: &dyn Parallel| self.plan.run(&inputs, &mut outputs, team, &statistics::KERNEL_CALLS, state);
         // SAFETY: as the caller promises. Another thread may ask for outputs while this one waits: ONNX Runtime keeps nothing of
         // a kernel context by thread, and its allocators may be called from any.
-        unsafe { pool::with_team(self.runtime.api, context, pool::width(self.threads), lead)? };
+        let done = unsafe { pool::with_team(self.runtime.api, context, pool::width(self.threads), lead) };
+        if let Some(state) = &mut cache {
+            state.end_run();
+        }
+        done?;
         statistics::fused_node_executed();
         let inputs = emptied(inputs);
         // A full store drops the lists: that is what it is for.

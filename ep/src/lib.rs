@@ -15,6 +15,8 @@ pub mod factory;
 pub mod fusion;
 pub mod graph;
 pub mod guard;
+pub mod kv;
+pub mod kv_exports;
 pub mod lower;
 pub mod measure;
 pub mod options;

@@ -11,20 +11,21 @@ use std::{
     },
 };
 
-use ort_sys::{OrtGraph, OrtNode, OrtStatusPtr};
+use ort_sys::{OrtGraph, OrtNode, OrtRunOptions, OrtStatusPtr};
 
 use crate::{
     abi::{NO_LATER_MEMBERS, OrtEp, OrtEpGraphSupportInfo, OrtNodeComputeInfo, OrtNodeFusionOptions},
     compute::FusedNode,
     graph::{Dim, Graph},
     guard::{guard, guard_release},
+    kv,
     options::Options,
     partition::{Partition, partition},
     plan::{Plan, Shared},
     report::{Reporter, Unclaimed},
     runtime::Runtime,
     snapshot::{self, Captured},
-    status::{Failure, StatusMaker, check},
+    status::{Failure, StatusMaker, check, text},
 };
 
 /// The EP of one session. ONNX Runtime holds it by its first member.
@@ -55,8 +56,8 @@ impl Provider {
             GetPreferredDataLayout: None,
             ShouldConvertDataLayoutForOp: None,
             SetDynamicOptions: None,
-            OnRunStart: None,
-            OnRunEnd: None,
+            OnRunStart: Some(on_run_start),
+            OnRunEnd: Some(on_run_end),
             CreateAllocator: None,
             CreateSyncStreamForDevice: None,
             GetCompiledModelCompatibilityInfo: None,
@@ -206,6 +207,28 @@ unsafe extern "system" fn compile(
         }
         Ok(())
     })
+}
+
+/// A run may name a key-value cache that its fused nodes keep from run to run.
+unsafe extern "system" fn on_run_start(this: *mut OrtEp, options: *const OrtRunOptions) -> OrtStatusPtr {
+    // SAFETY: ONNX Runtime passes the EP that it was given.
+    let provider = unsafe { provider(this) };
+    guard(StatusMaker::new(provider.runtime.api), "OnRunStart", || {
+        let api = provider.runtime.api;
+        // SAFETY: the options are those of the run; the entry, if there is one, is a string of theirs.
+        let name = unsafe {
+            let entry =
+                if options.is_null() { ptr::null() } else { (api.GetRunConfigEntry)(options, kv::RUN_KEY.as_ptr()) };
+            (!entry.is_null()).then(|| text(entry))
+        };
+        Ok(kv::begin_run(name.as_deref())?)
+    })
+}
+
+unsafe extern "system" fn on_run_end(this: *mut OrtEp, _options: *const OrtRunOptions, _sync: bool) -> OrtStatusPtr {
+    // SAFETY: ONNX Runtime passes the EP that it was given.
+    let provider = unsafe { provider(this) };
+    guard(StatusMaker::new(provider.runtime.api), "OnRunEnd", || Ok(kv::begin_run(None)?))
 }
 
 unsafe extern "system" fn release_node_compute_infos(

@@ -12,6 +12,7 @@ use std::{
 use ort_sys::{OrtApi, OrtErrorCode, OrtStatus, OrtStatusPtr};
 
 use crate::{
+    kv::KvError,
     options::OptionsError,
     plan::{PlanError, RunError},
     report::ReportError,
@@ -59,6 +60,9 @@ pub enum Failure {
         /// Why.
         source: RunError,
     },
+    /// A run's key-value cache cannot be used.
+    #[error(transparent)]
+    Kv(#[from] KvError),
     /// The partition's report could not be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -93,7 +97,7 @@ pub enum Failure {
 impl Failure {
     fn code(&self) -> OrtErrorCode {
         match self {
-            Failure::Options(_) => OrtErrorCode::ORT_INVALID_ARGUMENT,
+            Failure::Options(_) | Failure::Kv(_) => OrtErrorCode::ORT_INVALID_ARGUMENT,
             Failure::TooOld { .. } => OrtErrorCode::ORT_NOT_IMPLEMENTED,
             _ => OrtErrorCode::ORT_EP_FAIL,
         }

@@ -145,7 +145,7 @@ pub fn run(plan: &Plan, graph: &Graph<'_>, inputs: &[Input<'_>], room: usize) ->
         shapes: vec![(Vec::new(), 0); graph.outputs.len()],
         sizes: graph.outputs.iter().map(|id| graph.values[*id].dtype.map_or(0, DataType::size)).collect(),
     };
-    plan.run(inputs, &mut outputs, &Serial, &Counters::new())?;
+    plan.run(inputs, &mut outputs, &Serial, &Counters::new(), None)?;
     let shapes = std::mem::take(&mut outputs.shapes);
     drop(outputs);
     Ok(shapes

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    PlanError, Shared, step_name,
+    PlanError, Shared,
+    resident::Resident,
+    step_name,
     tensor::{Buffer, Place, Shape, Tensor},
 };
 use crate::{
@@ -49,6 +51,8 @@ pub struct Layout {
     pub exports: Vec<(ValueId, usize)>,
     /// Number of outputs.
     pub outputs: usize,
+    /// The cached tensors that may stay in the EP.
+    pub resident: Resident,
 }
 
 /// The type in which values of a declared type are computed.
@@ -72,6 +76,7 @@ impl Layout {
     /// If a constant is damaged or of a type that steps cannot read.
     pub fn new(graph: &Graph<'_>, program: Program, shared: &Shared) -> Result<Self, PlanError> {
         let mut layout = Self::empty(graph);
+        layout.resident = Resident::find(graph, &program.steps);
         layout.place_constants(graph, &program, |constant| shared.constant(constant))?;
         layout.place_values(graph, program);
         Ok(layout)
@@ -108,6 +113,7 @@ impl Layout {
             inputs: graph.inputs.iter().map(|value| (*value, None)).collect(),
             exports: Vec::new(),
             outputs: graph.outputs.len(),
+            resident: Resident::none(graph),
         }
     }
 
@@ -179,6 +185,16 @@ impl Layout {
                 ends.push((last_use[*value], taken));
             }
         }
+        for (past, value) in self.resident.inputs.iter_mut().zip(&graph.inputs) {
+            if let Some(past) = past.as_mut().filter(|past| past.is_plain) {
+                let taken = take(&mut free);
+                past.plain = Some(taken);
+                ends.push((last_use[*value], taken));
+            }
+        }
+        if let Some(value) = self.resident.logits {
+            last_use[value] = usize::MAX;
+        }
         for (at, step) in program.steps.iter().enumerate() {
             // Buffers whose last reader has run are free; this step's own operands are not yet.
             ends.retain(|(end, slot)| {
@@ -193,6 +209,12 @@ impl Layout {
                 let slot = take(&mut free);
                 self.homes[output] = Place::Slot(slot);
                 ends.push((last_use[output].max(at), slot));
+                if let Some(kept) = &mut self.resident.kept[output] {
+                    kept.buffer = slot;
+                }
+            } else if let Some(kept) = &mut self.resident.kept[output] {
+                kept.buffer = take(&mut free);
+                ends.push((last_use[output].max(at), kept.buffer));
             }
         }
         self.steps = program

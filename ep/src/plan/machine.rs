@@ -7,9 +7,14 @@ use undertone_kernels::Scratch;
 use super::{
     Input, Outputs, RunError,
     layout::{Layout, computed},
+    resident::{self, Kept, Past},
     tensor::{Buffer, Place, Shape, Tensor},
 };
-use crate::graph::{DataType, ValueId};
+use crate::{
+    graph::{DataType, ValueId},
+    kv::{KvState, Slot},
+};
+use undertone_kernels::host::KvCache;
 
 /// Outputs that are remembered without allocation; the decoders of tiny, base and small have at most 49.
 const INLINE_OUTPUTS: usize = 64;
@@ -36,6 +41,8 @@ pub struct Machine<'m, 'io> {
     workspace: &'m mut Workspace,
     inputs: &'m [Input<'io>],
     outputs: Option<&'m mut dyn Outputs<'io>>,
+    /// The run's key-value cache, if it stays in the EP.
+    state: Option<&'m mut KvState>,
     taken: SmallVec<[Option<&'io mut [u8]>; INLINE_OUTPUTS]>,
 }
 
@@ -59,10 +66,11 @@ impl<'m, 'io> Machine<'m, 'io> {
         workspace: &'m mut Workspace,
         inputs: &'m [Input<'io>],
         outputs: &'m mut dyn Outputs<'io>,
+        state: Option<&'m mut KvState>,
     ) -> Result<Self, RunError> {
         let mut taken = SmallVec::new();
         taken.resize_with(layout.outputs, || None);
-        let mut machine = Self { layout, workspace, inputs, outputs: Some(outputs), taken };
+        let mut machine = Self { layout, workspace, inputs, outputs: Some(outputs), state, taken };
         if inputs.len() != layout.inputs.len() {
             let reason = format!("{} inputs were given, {} are declared", inputs.len(), layout.inputs.len());
             return Err(RunError::Input { index: inputs.len(), reason });
@@ -78,11 +86,14 @@ impl<'m, 'io> Machine<'m, 'io> {
         for ((value, _), shape) in layout.inputs.iter().zip(shapes) {
             workspace.tensors[*value].shape = *shape;
         }
-        Self { layout, workspace, inputs: &[], outputs: None, taken: SmallVec::new() }
+        Self { layout, workspace, inputs: &[], outputs: None, state: None, taken: SmallVec::new() }
     }
 
     fn import(&mut self, index: usize, input: &Input<'io>) -> Stepped<()> {
         let (value, slot) = self.layout.inputs[index];
+        if let (Some(past), Some(_)) = (self.layout.resident.inputs[index], &self.state) {
+            return self.import_cached(value, past);
+        }
         let shape = Shape::new(input.shape).ok_or_else(|| format!("{} axes", input.shape.len()))?;
         let declared = self.layout.tensors[value].dtype;
         if computed(input.dtype) != declared {
@@ -106,6 +117,52 @@ impl<'m, 'io> Machine<'m, 'io> {
         Ok(())
     }
 
+    /// Takes an input from the run's cache; what the program feeds in its place is not looked at.
+    fn import_cached(&mut self, value: ValueId, past: Past) -> Stepped<()> {
+        let cache = self.state.as_ref().and_then(|state| state.get(past.slot));
+        let cache = cache.ok_or("its cache is empty: begin a sequence with the first step's graph")?;
+        let shape = Shape::new(&cache.shape()).ok_or("four axes are too many")?;
+        let mut place = Place::Cached(past.slot);
+        if let Some(buffer) = past.plain {
+            let len = shape.elements() * size_of::<f32>();
+            let memory = &mut self.workspace.slots[buffer as usize];
+            memory.reserve(len);
+            cache.read(bytemuck::cast_slice_mut(memory.bytes_mut(len)));
+            place = Place::Slot(buffer);
+        }
+        self.workspace.tensors[value] = Tensor { dtype: DataType::F32, shape, place };
+        Ok(())
+    }
+
+    /// The run's cache, if there is one and it is wanted; to be given back with [`Machine::give_state`].
+    pub fn take_state_if(&mut self, wanted: impl FnOnce(&KvState) -> bool) -> Option<&'m mut KvState> {
+        self.state.take_if(|state| wanted(state))
+    }
+
+    /// Gives back what [`Machine::take_state_if`] took.
+    pub fn give_state(&mut self, state: &'m mut KvState) {
+        self.state = Some(state);
+    }
+
+    /// What is kept of a value in this run.
+    pub fn kept(&self, value: ValueId) -> Option<Kept> {
+        let state = self.state.as_ref()?;
+        self.layout.resident.kept[value].filter(|kept| kept.slot.is_some() || state.is_asked())
+    }
+
+    /// The cache that a value lies in.
+    pub fn cached(&self, value: ValueId) -> Option<&KvCache> {
+        match (self.workspace.tensors[value].place, &self.state) {
+            (Place::Cached(slot), Some(state)) => state.get(slot),
+            _ => None,
+        }
+    }
+
+    /// A value lies in a cache.
+    pub fn place_cached(&mut self, value: ValueId, slot: Slot, shape: Shape) {
+        self.workspace.tensors[value] = Tensor { dtype: DataType::F32, shape, place: Place::Cached(slot) };
+    }
+
     /// Type, shape and place of a value.
     pub fn tensor(&self, value: ValueId) -> &Tensor {
         &self.workspace.tensors[value]
@@ -125,6 +182,7 @@ impl<'m, 'io> Machine<'m, 'io> {
         let len = tensor.shape.elements() * tensor.dtype.size();
         let bytes = match tensor.place {
             Place::Unknown => return Err("an operand has no data".into()),
+            Place::Cached(_) => return Err("an operand stays in the key-value cache".into()),
             Place::Constant(index) => self.layout.constants[index as usize].bytes.bytes(len),
             Place::Input(index) => self.inputs[index as usize].bytes,
             Place::Output(index) => {
@@ -164,9 +222,11 @@ impl<'m, 'io> Machine<'m, 'io> {
     /// # Errors
     /// If the memory cannot be had.
     pub fn begin(&mut self, output: ValueId, shape: Shape) -> Stepped<Target<'io>> {
+        // What is kept is not given out: it lies in a buffer as long as the run reads it.
+        let place = self.kept(output).map_or(self.layout.homes[output], |kept| Place::Slot(kept.buffer));
         let tensor = &mut self.workspace.tensors[output];
         tensor.shape = shape;
-        tensor.place = self.layout.homes[output];
+        tensor.place = place;
         let len = shape.elements() * tensor.dtype.size();
         match (tensor.place, &mut self.outputs) {
             (Place::Slot(index), _) => {
@@ -193,12 +253,20 @@ impl<'m, 'io> Machine<'m, 'io> {
         }
     }
 
-    /// Writes the fp16 outputs, which were computed in fp32.
+    /// Writes the fp16 outputs, which were computed in fp32, and gives nothing in the place of what is kept.
     ///
     /// # Errors
     /// If the memory cannot be had.
     pub fn export(&mut self) -> Result<(), RunError> {
+        for value in &self.layout.resident.outputs {
+            let (Some(kept), Some(outputs)) = (self.kept(*value), &mut self.outputs) else { continue };
+            let nothing = resident::nothing_of(&self.workspace.tensors[*value].shape);
+            outputs.output(kept.output as usize, &nothing)?;
+        }
         for (value, index) in &self.layout.exports {
+            if self.kept(*value).is_some() {
+                continue;
+            }
             let shape = *self.shape(*value);
             let Some(outputs) = &mut self.outputs else { return Ok(()) };
             let memory = outputs.output(*index, &shape)?;

@@ -9,6 +9,7 @@ mod layout;
 pub(crate) mod machine;
 mod prepare;
 pub(crate) mod profile;
+mod resident;
 pub(crate) mod shapes;
 mod shared;
 pub(crate) mod tensor;
@@ -22,11 +23,13 @@ use self::{
     layout::Layout,
     machine::{Machine, Workspace},
     prepare::Kernel,
+    resident::Keeping,
 };
 pub use self::{prepare::attention_precision, shared::Shared, tensor::MAX_RANK};
 use crate::{
     fusion,
     graph::{DataType, Graph},
+    kv::KvState,
     lower,
     options::Options,
     program::{Op, Program},
@@ -38,6 +41,7 @@ const KEPT_WORKSPACES: usize = 32;
 /// A compiled group of nodes.
 pub struct Plan {
     layout: Layout,
+    keeping: Keeping,
     kernels: Vec<Option<Kernel>>,
     workspaces: ArrayQueue<Workspace>,
 }
@@ -138,10 +142,12 @@ impl Plan {
         let kernels =
             program.steps.iter().map(|step| prepare::kernel(graph, step, options, shared)).collect::<Result<_, _>>()?;
         let layout = Layout::new(graph, program, shared)?;
-        Ok(Self { layout, kernels, workspaces: ArrayQueue::new(KEPT_WORKSPACES) })
+        let keeping = Keeping { isa: shared.host().isa(), precision: options.precision };
+        Ok(Self { layout, keeping, kernels, workspaces: ArrayQueue::new(KEPT_WORKSPACES) })
     }
 
-    /// Carries out the plan. `inputs` are in the order of [`Graph::inputs`].
+    /// Carries out the plan. `inputs` are in the order of [`Graph::inputs`]. With a `state`, cached tensors are read from it and
+    /// kept in it, whatever is given for them, and outputs of no length stand in their places.
     ///
     /// # Errors
     /// [`RunError`]; outputs are then unspecified.
@@ -151,14 +157,15 @@ impl Plan {
         outputs: &mut dyn Outputs<'io>,
         pool: &dyn Parallel,
         counters: &Counters,
+        state: Option<&mut KvState>,
     ) -> Result<(), RunError> {
         let mut workspace = self.workspaces.pop().unwrap_or_else(|| Workspace::new(&self.layout));
         let mut scratch = std::mem::take(&mut workspace.scratch);
-        let mut machine = Machine::new(&self.layout, &mut workspace, inputs, outputs)?;
+        let mut machine = Machine::new(&self.layout, &mut workspace, inputs, outputs, state)?;
         let mut context = Context { pool, counters, scratch: &mut scratch };
         let mut recorder = profile::Recorder::new();
         for (step, kernel) in self.layout.steps.iter().zip(&self.kernels) {
-            compute::step(&mut machine, step, kernel.as_ref(), &mut context)
+            compute::step(&mut machine, step, kernel.as_ref(), self.keeping, &mut context)
                 .map_err(|reason| RunError::Step { step: step.name.clone(), reason })?;
             if let Some(recorder) = &mut recorder {
                 recorder.carried_out(&machine, step, kernel.as_ref());
@@ -167,6 +174,7 @@ impl Plan {
         if let Some(recorder) = recorder {
             recorder.finish();
         }
+        self.keeping.choose(&mut machine, &self.layout.resident, &mut context).map_err(RunError::Runtime)?;
         machine.export()?;
         workspace.scratch = scratch;
         // A full pool drops the workspace: that is what it is for.

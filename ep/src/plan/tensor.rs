@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 pub use undertone_kernels::host::movement::{MAX_RANK, Shape};
 
-use crate::graph::DataType;
+use crate::{graph::DataType, kv::Slot};
 
 /// A shape from its axes' lengths one by one; `None` if there are more than [`MAX_RANK`].
 pub fn shape_of(dims: impl IntoIterator<Item = usize>) -> Option<Shape> {
@@ -35,6 +35,8 @@ pub enum Place {
     Output(u32),
     /// The workspace's buffer of this number.
     Slot(u32),
+    /// A key-value cache that stays in the EP.
+    Cached(Slot),
 }
 
 /// A value during a run.

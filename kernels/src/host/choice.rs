@@ -182,7 +182,13 @@ mod tests {
                 for (score, expected) in scores.iter().zip(expected) {
                     prop_assert_eq!(score.map(|s| (s.index, s.logit)), expected.map(|e| (e.0, e.1)), "{}", isa);
                     if let (Some(score), Some((_, _, sum))) = (score, expected) {
-                        prop_assert!((f64::from(score.sum) / sum - 1.0).abs() < 1e-5, "{}: {} for {}", isa, score.sum, sum);
+                        prop_assert!(
+                            (f64::from(score.sum) / sum - 1.0).abs() < 1e-5,
+                            "{}: {} for {}",
+                            isa,
+                            score.sum,
+                            sum
+                        );
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! Attention steps: where the heads of queries, keys, values and results lie, and the mask.
 
-use undertone_kernels::{AttentionArgs, Context, Heads, HeadsMut, Mask};
+use undertone_kernels::{AttentionArgs, CachedArgs, Context, Heads, HeadsMut, Mask, host::KvCache};
 
 use super::{
     super::{
@@ -27,9 +27,33 @@ pub fn run(
     context: &mut Context<'_>,
     target: &mut Target<'_>,
 ) -> Computed<()> {
+    let cached = |index: usize| operand(step, index).ok().and_then(|value| machine.cached(value));
+    if let (Some(keys), Some(values)) = (cached(1), cached(2)) {
+        let (width, args) = cached_arguments(machine, step, keys, values, target)?;
+        kernel.for_width(width)?.run_cached(context, args);
+        return Ok(());
+    }
     let (width, args) = arguments(machine, step, target)?;
     kernel.for_width(width)?.run(context, args);
     Ok(())
+}
+
+fn cached_arguments<'a>(
+    machine: &'a Machine<'_, '_>,
+    step: &PlanStep,
+    keys: &'a KvCache,
+    values: &'a KvCache,
+    target: &'a mut Target<'_>,
+) -> Computed<(usize, CachedArgs<'a>)> {
+    let Op::Attention { q: layout, out, .. } = &step.op else { return Err("it is no attention".into()) };
+    let (q, sizes @ [batch, heads, queries, width]) = heads(machine, operand(step, 0)?, *layout)?;
+    let kept @ [.., length, _] = keys.shape();
+    if kept != values.shape() || kept != [batch, heads, length, width] {
+        return Err(format!("queries {sizes:?}, cached keys {kept:?}, values {:?}", values.shape()));
+    }
+    let mask = mask(machine, step, [batch, heads, queries, length])?;
+    let out = result(target, sizes, *out)?;
+    Ok((width, CachedArgs { queries, q, keys, values, mask, out }))
 }
 
 fn arguments<'a>(
@@ -38,27 +62,35 @@ fn arguments<'a>(
     target: &'a mut Target<'_>,
 ) -> Computed<(usize, AttentionArgs<'a>)> {
     let Op::Attention { q, k, v, out, .. } = &step.op else { return Err("it is no attention".into()) };
-    let operand_heads = |index: usize, layout: HeadLayout| -> Computed<(Heads<'a>, [usize; 4])> {
-        let value = operand(step, index)?;
-        let sizes = infer::heads(machine.shape(value), layout)?;
-        let [batch_stride, head_stride, row_stride] = strides(sizes, layout);
-        Ok((Heads { data: machine.data(value)?, batch_stride, head_stride, row_stride }, sizes))
-    };
-    let (q, [batch, heads, queries, width]) = operand_heads(0, *q)?;
-    let (k, k_sizes) = operand_heads(1, *k)?;
-    let (v, v_sizes) = operand_heads(2, *v)?;
+    let (q, sizes @ [batch, heads, queries, width]) = self::heads(machine, operand(step, 0)?, *q)?;
+    let (k, k_sizes) = self::heads(machine, operand(step, 1)?, *k)?;
+    let (v, v_sizes) = self::heads(machine, operand(step, 2)?, *v)?;
     let keys = k_sizes[2];
     if k_sizes != v_sizes || k_sizes != [batch, heads, keys, width] {
         return Err(format!("queries [{batch}, {heads}, {queries}, {width}], keys {k_sizes:?}, values {v_sizes:?}"));
     }
-    let mask = match step.inputs.get(3).copied().flatten() {
-        None => Mask::None,
-        Some(value) => additive_mask(machine, value, [batch, heads, queries, keys])?,
-    };
-    let [batch_stride, head_stride, row_stride] = strides([batch, heads, queries, width], *out);
-    let out =
-        HeadsMut { data: target.elements(batch * heads * queries * width)?, batch_stride, head_stride, row_stride };
+    let mask = mask(machine, step, [batch, heads, queries, keys])?;
+    let out = result(target, sizes, *out)?;
     Ok((width, AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out }))
+}
+
+/// An operand, and its `[batch, heads, length, width]`.
+fn heads<'a>(machine: &'a Machine<'_, '_>, value: ValueId, layout: HeadLayout) -> Computed<(Heads<'a>, [usize; 4])> {
+    let sizes = infer::heads(machine.shape(value), layout)?;
+    let [batch_stride, head_stride, row_stride] = strides(sizes, layout);
+    Ok((Heads { data: machine.data(value)?, batch_stride, head_stride, row_stride }, sizes))
+}
+
+fn result<'a>(target: &'a mut Target<'_>, sizes: [usize; 4], layout: HeadLayout) -> Computed<HeadsMut<'a>> {
+    let [batch_stride, head_stride, row_stride] = strides(sizes, layout);
+    Ok(HeadsMut { data: target.elements(sizes.iter().product())?, batch_stride, head_stride, row_stride })
+}
+
+fn mask<'a>(machine: &'a Machine<'_, '_>, step: &PlanStep, scores: [usize; 4]) -> Computed<Mask<'a>> {
+    match step.inputs.get(3).copied().flatten() {
+        None => Ok(Mask::None),
+        Some(value) => additive_mask(machine, value, scores),
+    }
 }
 
 /// Strides of batch, head and row.

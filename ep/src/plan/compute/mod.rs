@@ -12,6 +12,7 @@ use super::{
     layout::{PlanStep, is_view},
     machine::{Machine, Target},
     prepare::Kernel,
+    resident::{self, Keeping},
     tensor::{Place, Shape},
 };
 use crate::{
@@ -33,8 +34,12 @@ pub fn step<'io>(
     machine: &mut Machine<'_, 'io>,
     step: &PlanStep,
     kernel: Option<&Kernel>,
+    keeping: Keeping,
     context: &mut Context<'_>,
 ) -> Computed<()> {
+    if resident::append(machine, step.output, context)? {
+        return Ok(());
+    }
     let shape = match kernel {
         Some(Kernel::Linear { inputs, outputs, .. }) => linear::shape(machine, step, *inputs, *outputs),
         Some(Kernel::Conv1d { shape, .. }) => conv_shape(machine, step, *shape).map(|(_, out)| out),
@@ -47,7 +52,8 @@ pub fn step<'io>(
     let mut target = machine.begin(step.output, shape)?;
     let written = compute(machine, step, kernel, context, &shape, &mut target);
     machine.finish(target);
-    written
+    written?;
+    keeping.keep(machine, step.output, context)
 }
 
 /// As [`step`], when only shapes and the integers that shapes are made of are wanted. `shape` is the result's, where the
