@@ -1,5 +1,6 @@
 //! The execution provider from Python with stock ONNX Runtime, oldest, middle and newest supported, as a user has it: `pip install
-//! onnxruntime numpy` and the built library. What is checked is in `python/check_ep.py`; here is only the installing.
+//! onnxruntime numpy` and the built library. What is checked is in `python/check_ep.py` and
+//! `python/check_kv_cache.py`; here is only the installing.
 
 use std::path::PathBuf;
 
@@ -20,6 +21,11 @@ fn check(version: &str) {
             .arg(root.join("tests/vectors/mel-short-000-en.npy"))
             .arg(version),
     );
+    println!("{printed}");
+    assert_eq!(printed.lines().filter(|line| line.contains("cosine")).count(), 3, "{printed}");
+
+    let mut kv_cache = python::script("check_kv_cache.py", &packages);
+    let printed = common::stdout_of(kv_cache.arg(common::ep_library()).arg(root.join("models/reference")).arg(version));
     println!("{printed}");
     assert_eq!(printed.lines().filter(|line| line.contains("cosine")).count(), 3, "{printed}");
 }

@@ -6,6 +6,7 @@ use undertone_kernels::{Counters, Precision, Serial};
 
 use crate::{
     graph::{Attribute, Constant, DataType, Dim, Graph, Node, Value, ValueId},
+    kv::KvState,
     options::Options,
     plan::{Input, Outputs, Plan, RunError, Shared},
 };
@@ -138,6 +139,17 @@ impl<'io> Outputs<'io> for Room<'io> {
 
 /// Runs a plan on the calling thread; `room` is the most bytes of an output.
 pub fn run(plan: &Plan, graph: &Graph<'_>, inputs: &[Input<'_>], room: usize) -> Result<Vec<Made>, RunError> {
+    run_with(plan, graph, inputs, room, None)
+}
+
+/// As [`run`], with a cache that stays in the EP.
+pub fn run_with(
+    plan: &Plan,
+    graph: &Graph<'_>,
+    inputs: &[Input<'_>],
+    room: usize,
+    state: Option<&mut KvState>,
+) -> Result<Vec<Made>, RunError> {
     // As words, so that the bytes are aligned as ONNX Runtime's are.
     let mut buffers = vec![vec![0u64; room.div_ceil(8)]; graph.outputs.len()];
     let mut outputs = Room {
@@ -145,7 +157,7 @@ pub fn run(plan: &Plan, graph: &Graph<'_>, inputs: &[Input<'_>], room: usize) ->
         shapes: vec![(Vec::new(), 0); graph.outputs.len()],
         sizes: graph.outputs.iter().map(|id| graph.values[*id].dtype.map_or(0, DataType::size)).collect(),
     };
-    plan.run(inputs, &mut outputs, &Serial, &Counters::new(), None)?;
+    plan.run(inputs, &mut outputs, &Serial, &Counters::new(), state)?;
     let shapes = std::mem::take(&mut outputs.shapes);
     drop(outputs);
     Ok(shapes

@@ -10,6 +10,8 @@ pub(crate) mod machine;
 mod prepare;
 pub(crate) mod profile;
 mod resident;
+#[cfg(test)]
+mod resident_tests;
 pub(crate) mod shapes;
 mod shared;
 pub(crate) mod tensor;
