@@ -117,7 +117,10 @@ impl Recorder {
 
 /// Weights at their packed width; a cache's keys and values as they lie.
 fn bytes(machine: &Machine<'_, '_>, step: &PlanStep, kernel: Option<&Kernel>) -> u64 {
-    let lying = |value: ValueId| machine.shape(value).elements() * machine.tensor(value).dtype.size();
+    let lying = |value: ValueId| match machine.cached(value) {
+        Some(cache) => cache.bytes(),
+        None => machine.shape(value).elements() * machine.tensor(value).dtype.size(),
+    };
     let bytes = match kernel {
         Some(Kernel::Linear { kernel, .. }) => kernel.weight_bytes(),
         Some(Kernel::Conv1d { kernel, .. }) => kernel.weight_bytes(),
