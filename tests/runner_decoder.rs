@@ -4,12 +4,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use undertone_runner::choice::Ask;
 use undertone_runner::decoder::{OrtModel, WithoutCache};
 use undertone_runner::speech_model::SpeechModel;
 use undertone_runner::tokenizer::Tokenizer;
 use undertone_runner::{
     Audio, Engine, EngineOptions, Layout, Model, TranscribeError, TranscribeOptions, Transcriber, audio,
 };
+
+const ANYTHING: Ask<'_> = Ask { forbidden: &[], first_timestamp: Ask::NO_TIMESTAMPS };
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -54,15 +57,15 @@ fn the_same_tokens_with_and_without_cache_in_both_layouts() {
 }
 
 /// Drives a model through a fixed sequence and returns the logits at some of its steps.
-fn logits(model: &mut dyn SpeechModel, window: &[f32], steps: usize, kept: &[usize]) -> Vec<Vec<f32>> {
-    model.encode(window).unwrap();
-    let mut logits = model.start(&[50258, 50259, 50359, 50363], 0).unwrap().last;
+fn logits(model: &mut OrtModel, window: &[f32], steps: usize, kept: &[usize]) -> Vec<Vec<f32>> {
+    model.encode(&[window]).unwrap();
+    let mut logits = model.start(&[&[50258, 50259, 50359, 50363]], 0).unwrap().remove(0).last;
     let mut all = Vec::new();
     for step in 0..steps {
         if kept.contains(&step) {
             all.push(logits.clone());
         }
-        model.step(440 + (step as u32 * 37) % 3000, &mut logits).unwrap();
+        model.step_logits(&[440 + (step as u32 * 37) % 3000], |_, found| logits = found.to_vec()).unwrap();
     }
     all
 }
@@ -77,11 +80,11 @@ fn logits_stay_the_same_up_to_the_last_position() {
     // The slow way only where it is looked at.
     let (_, slow) = load(Layout::Split);
     let mut slow = WithoutCache::new(slow);
-    slow.encode(&window).unwrap();
+    slow.encode(&[&window]).unwrap();
     for (i, &step) in kept.iter().enumerate() {
         let mut prefix = vec![50258, 50259, 50359, 50363];
         prefix.extend((0..step as u32).map(|s| 440 + (s * 37) % 3000));
-        let expected = slow.start(&prefix, 0).unwrap().last;
+        let expected = slow.start(&[&prefix], 0).unwrap().remove(0).last;
         for (name, got) in [("split", &cached[i]), ("merged", &merged[i])] {
             assert_eq!(got.len(), 51865);
             let largest = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
@@ -94,11 +97,17 @@ fn logits_stay_the_same_up_to_the_last_position() {
 fn a_step_without_a_sequence_is_an_error() {
     for layout in [Layout::Split, Layout::Merged] {
         let (_, mut model) = load(layout);
-        assert!(model.start(&[50258], 0).unwrap_err().to_string().contains("no window was encoded"));
-        model.encode(&vec![0.0; 80 * 3000]).unwrap();
-        assert!(model.step(440, &mut Vec::new()).unwrap_err().to_string().contains("before a sequence was started"));
+        assert!(model.start(&[&[50258]], 0).unwrap_err().to_string().contains("no window was encoded"));
+        model.encode(&[&vec![0.0; 80 * 3000]]).unwrap();
+        assert!(
+            model
+                .step(&[440], &[ANYTHING], &mut Vec::new())
+                .unwrap_err()
+                .to_string()
+                .contains("before a sequence was started")
+        );
         // A wrong window is ONNX Runtime's error or ort's, not a crash.
-        assert!(model.encode(&[0.0; 7]).is_err());
+        assert!(model.encode(&[&[0.0; 7]]).is_err());
     }
 }
 

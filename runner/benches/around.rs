@@ -27,7 +27,7 @@ fn main() {
         measure(&format!("mel, 3000 frames, {bins} bins"), 50, || mel.hugging_face(&samples));
     }
     let logits: Vec<f32> = (0..51_865u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 * 1e-6).collect();
-    let forbidden: Vec<_> = (0..90).map(|i| i * 400..i * 400 + 1).chain([50_257..50_400]).collect();
+    let forbidden: Vec<_> = (0..90).map(|i| i * 400..i * 400 + 1).chain(std::iter::once(50_257..50_400)).collect();
     let ask = Ask { forbidden: &forbidden, first_timestamp: 50_364 };
     measure("choice among 51865 logits", 1000, || scores(&logits, &ask).choose());
 }

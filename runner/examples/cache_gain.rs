@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::time::Instant;
+use undertone_runner::choice::Ask;
 use undertone_runner::decoder::{OrtModel, WINDOW_FRAMES, WithoutCache};
 use undertone_runner::speech_model::{RunError, SpeechModel};
 use undertone_runner::tokenizer::{SpecialTokens, Tokenizer};
@@ -15,9 +16,11 @@ const TURNS: usize = 3;
 /// Milliseconds to decode `tokens` tokens after a window was encoded.
 fn decode(model: &mut dyn SpeechModel, special: &SpecialTokens, tokens: usize) -> Result<f64, RunError> {
     let begun = Instant::now();
-    let mut logits = model.start(&[special.sot, special.transcribe, special.notimestamps], 0)?.last;
+    model.start(&[&[special.sot, special.transcribe, special.notimestamps]], 0)?;
+    let ask = Ask { forbidden: &[], first_timestamp: special.first_timestamp };
+    let mut answers = Vec::new();
     for token in (0..special.eot).step_by(97).cycle().take(tokens - 1) {
-        model.step(token, &mut logits)?;
+        model.step(&[token], &[ask], &mut answers)?;
     }
     Ok(begun.elapsed().as_secs_f64() * 1e3)
 }
@@ -36,8 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let window = vec![0.1; model.config().mel_bins * WINDOW_FRAMES];
     let mut cached = OrtModel::load(&model, &engine)?;
     let mut slow = WithoutCache::new(OrtModel::load(&model, &engine)?);
-    cached.encode(&window)?;
-    slow.encode(&window)?;
+    cached.encode(&[&window])?;
+    slow.encode(&[&window])?;
     let mut times = Vec::new();
     for _ in 0..TURNS {
         let (fast, slow) = (decode(&mut cached, &special, tokens)?, decode(&mut slow, &special, tokens)?);

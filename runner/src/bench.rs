@@ -118,7 +118,7 @@ pub fn run(
     for round in 0..=options.runs.max(1) {
         for lane in &mut lanes {
             let begun = Instant::now();
-            lane.model.encode(&window)?;
+            lane.model.encode(&[&window])?;
             let encoded = Instant::now();
             force(&mut lane.model, &special, options.tokens)?;
             let decoded = encoded.elapsed().as_secs_f64() * 1e3;
@@ -153,14 +153,13 @@ fn force(model: &mut dyn SpeechModel, special: &SpecialTokens, tokens: usize) ->
         prompt.push(special.transcribe);
     }
     prompt.push(special.notimestamps);
-    let mut logits = model.start(&prompt, 0)?.last;
     let control = special.eot..u32::MAX;
     let ask = Ask { forbidden: std::slice::from_ref(&control), first_timestamp: Ask::NO_TIMESTAMPS };
-    for written in 1..=tokens {
-        let token = scores(&logits, &ask).choose().map_or(0, |choice| choice.token);
-        if written < tokens {
-            model.step(token, &mut logits)?;
-        }
+    let start = model.start(&[&prompt], 0)?;
+    let mut answers: Vec<_> = start.iter().map(|s| scores(&s.last, &ask)).collect();
+    for _ in 1..tokens {
+        let token = answers.first().and_then(|a| a.choose()).map_or(0, |choice| choice.token);
+        model.step(&[token], &[ask], &mut answers)?;
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! Greedy decoding of one window: prompt in, tokens and their scores out.
-//! Which tokens are allowed is said by `rules`; what the tokens mean for time and text by `seek` and `transcribe`.
+//! Greedy decoding of windows, several in lock-step: prompts in, tokens and their scores out.
+//! Which tokens are allowed is said by `rules`, which of them comes by `choice`; what they mean for time and text by `seek`
+//! and `transcribe`.
 
-use crate::choice::{Ask, probability, scores};
+use crate::choice::{Ask, Scores, probability, scores};
 use crate::rules::{Forbidden, Rule};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 
@@ -9,7 +10,7 @@ use crate::speech_model::{RunError, SpeechModel, StartLogits};
 pub const MAX_NEW_TOKENS: usize = 224;
 
 /// What the decoder wrote for a window.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Decoded {
     /// The tokens, timestamps included, end of text not.
     pub tokens: Vec<u32>,
@@ -21,11 +22,12 @@ pub struct Decoded {
     pub steps: usize,
 }
 
-/// Everything that one decoding needs besides the model.
+/// Everything that decoding needs besides the model.
 pub struct Decoding<'a> {
-    /// Tokens before the first written one: `[startofprev, previous text …,] sot, [language, task,] [notimestamps]`.
-    pub prompt: &'a [u32],
-    /// Index of the start-of-transcript token in `prompt`.
+    /// For each row the tokens before the first written one, all as many:
+    /// `[startofprev, previous text …,] sot, [language, task,] [notimestamps]`.
+    pub prompts: &'a [&'a [u32]],
+    /// Index of the start-of-transcript token in the prompts.
     pub sot: usize,
     /// The rules.
     pub rules: &'a [Box<dyn Rule>],
@@ -41,43 +43,84 @@ pub struct Decoding<'a> {
     pub positions: usize,
 }
 
+/// A row that is not finished.
+struct Row {
+    /// Its place among the prompts.
+    index: usize,
+    forbidden: Forbidden,
+    /// The token that it wrote last; `None` if it ended.
+    token: Option<u32>,
+    sum: f64,
+}
+
 impl Decoding<'_> {
-    /// Decodes the window that `model` encoded last, taking the likeliest token at each step.
+    /// Decodes the windows that `model` encoded last, each as if it were alone, taking the likeliest token at each step.
+    /// A row that is finished leaves the batch.
     ///
     /// # Errors
     /// [`RunError`] where the model fails.
-    pub fn greedy(&self, model: &mut dyn SpeechModel) -> Result<Decoded, RunError> {
-        let start = model.start(self.prompt, self.sot)?;
-        self.greedy_from(model, start)
+    pub fn greedy(&self, model: &mut dyn SpeechModel) -> Result<Vec<Decoded>, RunError> {
+        let start = model.start(self.prompts, self.sot)?;
+        self.greedy_from(model, &start, self.prompts.first().map_or(0, |prompt| prompt.len()))
     }
 
-    /// [`Self::greedy`] where `model` has the prompt behind it already and `start` are its logits.
+    /// [`Self::greedy`] where `model` has the first `fed` tokens of the prompts behind it already (more than `sot`) and
+    /// `start` are its logits.
     ///
     /// # Errors
     /// [`RunError`] where the model fails.
-    pub fn greedy_from(&self, model: &mut dyn SpeechModel, start: StartLogits) -> Result<Decoded, RunError> {
-        let no_speech_prob = self.no_speech.map_or(0.0, |token| probability(&start.sot, token));
-        let mut logits = start.last;
-        let mut forbidden = Forbidden::default();
-        let mut tokens = Vec::new();
-        let mut sum = 0.0;
-        let mut steps = 0;
-        while steps < self.max_new_tokens && self.prompt.len() + tokens.len() <= self.positions {
-            let ask = Ask { forbidden: forbidden.by(self.rules, &tokens), first_timestamp: self.first_timestamp };
-            let Some(choice) = scores(&logits, &ask).choose() else { break };
-            steps += 1;
-            sum += choice.log_probability;
-            if choice.token == self.eot {
+    pub fn greedy_from(
+        &self,
+        model: &mut dyn SpeechModel,
+        start: &[StartLogits],
+        fed: usize,
+    ) -> Result<Vec<Decoded>, RunError> {
+        let no_speech = |start: &StartLogits| self.no_speech.map_or(0.0, |token| probability(&start.sot, token));
+        let mut done: Vec<Decoded> =
+            start.iter().map(|s| Decoded { no_speech_prob: no_speech(s), ..Decoded::default() }).collect();
+        let row = |index| Row { index, forbidden: Forbidden::default(), token: None, sum: 0.0 };
+        let mut rows: Vec<Row> = (0..done.len()).map(row).collect();
+        let mut next: Vec<u32> = self.prompts.iter().flat_map(|prompt| &prompt[fed..]).copied().collect();
+        let mut answers: Vec<Scores> = Vec::with_capacity(rows.len());
+        let mut kept = Vec::with_capacity(rows.len());
+        let prompt = self.prompts.first().map_or(0, |prompt| prompt.len());
+        let most = self.max_new_tokens.min((self.positions + 1).saturating_sub(prompt));
+        for step in 0..most {
+            let asks = rows.iter_mut().map(|row| Ask {
+                forbidden: row.forbidden.by(self.rules, &done[row.index].tokens),
+                first_timestamp: self.first_timestamp,
+            });
+            if next.is_empty() {
+                // The whole prompt was fed at the start.
+                answers.extend(start.iter().zip(asks).map(|(start, ask)| scores(&start.last, &ask)));
+            } else {
+                model.step(&next, &asks.collect::<Vec<_>>(), &mut answers)?;
+            }
+            for (row, answer) in rows.iter_mut().zip(&answers) {
+                row.token = None;
+                let Some(choice) = answer.choose() else { continue };
+                let decoded = &mut done[row.index];
+                decoded.steps += 1;
+                row.sum += choice.log_probability;
+                if choice.token != self.eot {
+                    decoded.tokens.push(choice.token);
+                    row.token = Some(choice.token);
+                }
+                decoded.avg_logprob = row.sum / (decoded.tokens.len() + 1) as f64;
+            }
+            kept.clear();
+            kept.extend((0..rows.len()).filter(|&position| rows[position].token.is_some()));
+            if kept.is_empty() || step + 1 == most {
                 break;
             }
-            tokens.push(choice.token);
-            let full = self.prompt.len() + tokens.len() > self.positions;
-            if steps < self.max_new_tokens && !full {
-                model.step(choice.token, &mut logits)?;
+            if kept.len() < rows.len() {
+                model.keep(&kept)?;
+                rows.retain(|row| row.token.is_some());
             }
+            next.clear();
+            next.extend(rows.iter().filter_map(|row| row.token));
         }
-        let avg_logprob = sum / (tokens.len() + 1) as f64;
-        Ok(Decoded { tokens, avg_logprob, no_speech_prob, steps })
+        Ok(done)
     }
 }
 
@@ -86,64 +129,88 @@ mod tests {
     use super::*;
     use crate::rules::SuppressTokens;
 
-    /// Writes a fixed sequence and then the end of text, whatever it is given.
+    /// Writes a fixed sequence for each row and then the end of text, whatever it is given.
     struct Script {
-        tokens: Vec<u32>,
-        at: usize,
-        fed: Vec<u32>,
+        texts: Vec<Vec<u32>>,
+        /// The rows that go on: which text, and what was fed.
+        rows: Vec<(usize, Vec<u32>)>,
+        /// What was fed to rows that have left.
+        left: Vec<(usize, Vec<u32>)>,
+        prompt: usize,
     }
 
     const EOT: u32 = 9;
 
     impl Script {
-        fn new(tokens: &[u32]) -> Self {
-            Self { tokens: tokens.to_vec(), at: 0, fed: Vec::new() }
+        fn new(texts: &[&[u32]]) -> Self {
+            let texts: Vec<Vec<u32>> = texts.iter().map(|text| text.to_vec()).collect();
+            Self { texts, rows: Vec::new(), left: Vec::new(), prompt: 0 }
         }
 
-        fn next(&mut self) -> Vec<f32> {
+        /// What was fed for `text`.
+        fn fed(&self, text: usize) -> &[u32] {
+            &self.rows.iter().chain(&self.left).find(|row| row.0 == text).unwrap().1
+        }
+
+        fn next(&self, row: usize) -> Vec<f32> {
+            let (text, fed) = &self.rows[row];
             let mut logits = vec![0.0; 10];
-            logits[*self.tokens.get(self.at).unwrap_or(&EOT) as usize] = 5.0;
-            self.at += 1;
+            logits[*self.texts[*text].get(fed.len() - self.prompt).unwrap_or(&EOT) as usize] = 5.0;
             logits
         }
     }
 
     impl SpeechModel for Script {
-        fn encode(&mut self, _features: &[f32]) -> Result<(), RunError> {
+        fn encode(&mut self, _windows: &[&[f32]]) -> Result<(), RunError> {
             Ok(())
         }
-        fn start(&mut self, tokens: &[u32], _sot: usize) -> Result<StartLogits, RunError> {
-            self.fed = tokens.to_vec();
+        fn start(&mut self, prompts: &[&[u32]], _sot: usize) -> Result<Vec<StartLogits>, RunError> {
+            self.rows = prompts.iter().map(|prompt| prompt.to_vec()).enumerate().collect();
             let mut sot = vec![0.0; 10];
             sot[7] = 9.0f32.ln();
-            Ok(StartLogits { sot, last: self.next() })
+            Ok((0..prompts.len()).map(|row| StartLogits { sot: sot.clone(), last: self.next(row) }).collect())
         }
-        fn step(&mut self, token: u32, logits: &mut Vec<f32>) -> Result<(), RunError> {
-            self.fed.push(token);
-            *logits = self.next();
+        fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+            assert_eq!(asks.len(), self.rows.len());
+            let count = tokens.len() / asks.len();
+            for (row, tokens) in self.rows.iter_mut().zip(tokens.chunks_exact(count)) {
+                row.1.extend(tokens);
+            }
+            *answers = asks.iter().enumerate().map(|(row, ask)| scores(&self.next(row), ask)).collect();
+            Ok(())
+        }
+        fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
+            let (kept, left) =
+                std::mem::take(&mut self.rows).into_iter().enumerate().partition(|(i, _)| rows.contains(i));
+            let rows = |rows: Vec<(usize, (usize, Vec<u32>))>| rows.into_iter().map(|(_, row)| row);
+            self.rows = rows(kept).collect();
+            self.left.extend(rows(left));
             Ok(())
         }
     }
 
-    fn decoding<'a>(prompt: &'a [u32], rules: &'a [Box<dyn Rule>]) -> Decoding<'a> {
-        Decoding {
-            prompt,
+    fn greedy(model: &mut Script, prompt: &[u32], rules: &[Box<dyn Rule>], max_new_tokens: usize) -> Vec<Decoded> {
+        let prompts = vec![prompt; model.texts.len()];
+        model.prompt = prompt.len();
+        let decoding = Decoding {
+            prompts: &prompts,
             sot: 0,
             rules,
             first_timestamp: Ask::NO_TIMESTAMPS,
             eot: EOT,
             no_speech: Some(7),
-            max_new_tokens: 224,
+            max_new_tokens,
             positions: 448,
-        }
+        };
+        decoding.greedy(model).unwrap()
     }
 
     #[test]
     fn writes_the_script_and_scores_it() {
-        let mut model = Script::new(&[1, 2, 3]);
-        let decoded = decoding(&[8], &[]).greedy(&mut model).unwrap();
+        let mut model = Script::new(&[&[1, 2, 3]]);
+        let decoded = &greedy(&mut model, &[8], &[], 224)[0];
         assert_eq!(decoded.tokens, [1, 2, 3]);
-        assert_eq!(model.fed, [8, 1, 2, 3]);
+        assert_eq!(model.fed(0), [8, 1, 2, 3]);
         assert_eq!(decoded.steps, 4);
         let each = 5.0 - (5f64.exp() + 9.0).ln();
         // Four choices, the end of text among them, over three tokens + 1.
@@ -152,23 +219,36 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_end_leave_the_others_as_they_were() {
+        let texts: [&[u32]; 5] = [&[1, 2, 3], &[], &[4], &[5, 6, 5, 6, 5], &[2]];
+        let mut model = Script::new(&texts);
+        let decoded = greedy(&mut model, &[8, 8], &[], 224);
+        for (i, text) in texts.iter().enumerate() {
+            assert_eq!(decoded[i], greedy(&mut Script::new(&[text]), &[8, 8], &[], 224)[0], "row {i}");
+            assert_eq!(model.fed(i), [&[8, 8], *text].concat(), "row {i} was fed after its end or not to it");
+        }
+    }
+
+    #[test]
     fn ends_at_the_limits() {
         let endless = vec![1; 1000];
-        let mut model = Script::new(&endless);
-        assert_eq!(decoding(&[8], &[]).greedy(&mut model).unwrap().tokens.len(), 224);
-        let long = vec![8; 440];
-        let mut model = Script::new(&endless);
-        let decoded = decoding(&long, &[]).greedy(&mut model).unwrap();
-        assert_eq!(decoded.tokens.len(), 9, "position 448 is written but not fed");
-        assert_eq!(model.fed.len(), 448);
-        let none = Decoding { max_new_tokens: 0, ..decoding(&[8], &[]) }.greedy(&mut Script::new(&[1])).unwrap();
+        let most = |prompt: &[u32], max_new_tokens| {
+            let mut model = Script::new(&[&endless, &[1, 2]]);
+            let decoded = greedy(&mut model, prompt, &[], max_new_tokens);
+            (decoded[0].tokens.len(), model.fed(0).len(), decoded[1].tokens.len())
+        };
+        assert_eq!(most(&[8], 224), (224, 224, 2));
+        assert_eq!(most(&[8; 440], 224), (9, 448, 2), "position 448 is written but not fed");
+        assert_eq!(most(&[8], 1), (1, 1, 1));
+        assert_eq!(most(&[8; 449], 224), (0, 449, 0));
+        let none = &greedy(&mut Script::new(&[&[1]]), &[8], &[], 0)[0];
         assert_eq!((none.tokens.len(), none.avg_logprob), (0, 0.0));
     }
 
     #[test]
     fn nothing_allowed_ends_the_window() {
         let all: Vec<Box<dyn Rule>> = vec![Box::new(SuppressTokens { tokens: (0..10).collect() })];
-        let decoded = decoding(&[8], &all).greedy(&mut Script::new(&[1])).unwrap();
-        assert!(decoded.tokens.is_empty());
+        let decoded = greedy(&mut Script::new(&[&[1], &[2]]), &[8], &all, 224);
+        assert!(decoded.iter().all(|d| d.tokens.is_empty() && d.steps == 0));
     }
 }

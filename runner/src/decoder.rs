@@ -2,21 +2,28 @@
 //!
 //! Keys and values stay in the `OrtValue`s that ONNX Runtime allocated: the outputs of one step are moved to the inputs
 //! of the next, never through a vector of the runner's. Those of the cross-attention are made once for a window's
-//! sequence, by the first step, and kept. Rules, search and text are not here.
+//! sequence, by the first step, and kept. Rows that leave are copied out only when enough of them have left. Rules, search
+//! and text are not here.
 
+mod fit;
+mod tensor;
+
+use crate::choice::{Ask, Scores, scores};
 use crate::engine::{Engine, EngineError, OpenGraph, words};
-use crate::model::{DecoderFiles, Model, ModelConfig, ModelError};
+use crate::model::{DecoderFiles, Model, ModelError};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
+use fit::{Side, check_decoder, expect_dim, input_type, symbol};
 use half::f16;
-use ort::memory::Allocator;
-use ort::session::{SessionInputValue, SessionOutputs};
-use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
+use ort::session::SessionInputValue;
+use ort::value::{DynValue, Tensor, TensorElementType};
 use std::borrow::Cow;
-use std::path::Path;
+use tensor::Logits;
 
 /// Frames of one window: 30 s.
 pub const WINDOW_FRAMES: usize = 3000;
 const HEAD_WIDTH: usize = 64;
+/// Rows are moved together when at most this share (numerator, denominator) of a tensor's rows is left.
+const GATHER_BELOW: (usize, usize) = (3, 4);
 
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +63,13 @@ pub struct OrtModel {
     mel_bins: usize,
     vocabulary: usize,
     heads: usize,
+    /// The encoded windows, `[slots, 1500, width]`.
     hidden: Option<DynValue>,
     cache: Vec<Cached>,
+    /// The rows that tensors have.
+    slots: usize,
+    /// In which of them each row is. Those of rows that have left are computed on, until it pays to move the others.
+    rows: Vec<usize>,
 }
 
 impl OrtModel {
@@ -99,7 +111,8 @@ impl OrtModel {
             })
             .collect();
         let (mel_bins, vocabulary, heads) = (config.mel_bins, config.vocabulary, config.decoder_heads);
-        let this = Self { encoder, graphs, mel_bins, vocabulary, heads, hidden: None, cache };
+        let (hidden, slots, rows) = (None, 0, Vec::new());
+        let this = Self { encoder, graphs, mel_bins, vocabulary, heads, hidden, cache, slots, rows };
         let device = engine.options().device;
         if device != crate::Device::Cpu && this.graphs().iter().all(|g| g.ep_nodes == 0) {
             return Err(EngineError::NothingClaimed { device, graph: this.encoder.path }.into());
@@ -119,15 +132,14 @@ impl OrtModel {
         }
     }
 
-    /// Runs the decoder on `tokens`; with [`Step::WithPast`] they follow the cached ones.
-    /// Writes the logits after each position of `rows` (or of the only one that the graph returns) into `out`.
-    fn decode(
+    /// Runs the decoder on the rows' `tokens`, the first row's first; with [`Step::WithPast`] they follow the cached ones.
+    /// `read` gets the logits.
+    fn decode<R>(
         &mut self,
         step: Step,
         tokens: &[u32],
-        rows: &[usize],
-        out: &mut [&mut Vec<f32>],
-    ) -> Result<(), RunError> {
+        read: impl FnOnce(&Logits<'_>, &[usize]) -> R,
+    ) -> Result<R, RunError> {
         let (graph, merged) = match &mut self.graphs {
             Graphs::Split { first, .. } if step == Step::First => (first, false),
             Graphs::Split { with_past, .. } => (with_past, false),
@@ -137,8 +149,17 @@ impl OrtModel {
         let failed = |e: ort::Error| RunError { stage: stage(), reason: words(&e) };
         let wrong = |reason: String| RunError { stage: stage(), reason };
         let hidden = self.hidden.as_ref().ok_or_else(|| wrong("no window was encoded before".to_owned()))?;
-        let ids: Vec<i64> = tokens.iter().map(|&t| i64::from(t)).collect();
-        let ids = Tensor::from_array(([1, ids.len()], ids)).map_err(failed)?;
+        let count = tokens.len() / self.rows.len().max(1);
+        if count == 0 || tokens.len() != count * self.rows.len() {
+            return Err(wrong(format!("{} tokens do not go to {} rows", tokens.len(), self.rows.len())));
+        }
+        let mut ids = vec![0i64; self.slots * count];
+        for (&slot, tokens) in self.rows.iter().zip(tokens.chunks_exact(count)) {
+            for (id, &token) in ids[slot * count..].iter_mut().zip(tokens) {
+                *id = i64::from(token);
+            }
+        }
+        let ids = Tensor::from_array(([self.slots, count], ids)).map_err(failed)?;
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = vec![("input_ids".into(), ids.into())];
         let takes = |name: &str| graph.session.inputs().iter().any(|i| i.name() == name);
         if takes("encoder_hidden_states") {
@@ -149,7 +170,10 @@ impl OrtModel {
             inputs.push(("use_cache_branch".into(), cached.into()));
         }
         let empty = match (merged, step) {
-            (true, Step::First) => Some(empty_cache(graph, self.heads).map_err(failed)?),
+            (true, Step::First) => {
+                let half = input_type(graph, "past_key_values.0.decoder.key") == Some(TensorElementType::Float16);
+                Some(tensor::empty(half, [self.slots, self.heads, 0, HEAD_WIDTH]).map_err(failed)?)
+            }
             _ => None,
         };
         if merged || step == Step::WithPast {
@@ -160,7 +184,8 @@ impl OrtModel {
             }
         }
         let mut outputs = graph.session.run(inputs).map_err(failed)?;
-        read_logits(&outputs, self.vocabulary, tokens.len(), rows, out).map_err(wrong)?;
+        let logits = Logits::of(&outputs, self.vocabulary, self.slots, count).map_err(wrong)?;
+        let result = read(&logits, &self.rows);
         for cached in &mut self.cache {
             // The first step makes all of them. Later ones make only the decoder's own: the merged graph's cached branch
             // returns the cross-attention's empty.
@@ -169,12 +194,38 @@ impl OrtModel {
                 cached.value = Some(value.ok_or_else(|| wrong(format!("it has no output {}", cached.output)))?);
             }
         }
+        Ok(result)
+    }
+
+    /// Runs the first step over every row's tokens; the logits after each of `positions`, row by row.
+    fn first(&mut self, prompts: &[&[u32]], positions: &[usize]) -> Result<Vec<Vec<f32>>, RunError> {
+        let equal = prompts.windows(2).all(|pair| pair[0].len() == pair[1].len());
+        if self.hidden.is_some() && (prompts.len() != self.rows.len() || !equal) {
+            let reason = format!("{} prompts, or not of one length, for {} rows", prompts.len(), self.rows.len());
+            return Err(RunError { stage: "decoder".to_owned(), reason });
+        }
+        self.decode(Step::First, &prompts.concat(), |logits, rows| {
+            let all = rows.iter().flat_map(|&row| positions.iter().map(move |&position| (row, position)));
+            all.map(|(row, position)| logits.at(row, position, <[f32]>::to_vec)).collect()
+        })
+    }
+
+    /// Moves the rows together, in their order, so that tensors have no others.
+    fn gather(&mut self) -> Result<(), ort::Error> {
+        let values = self.cache.iter_mut().map(|cached| &mut cached.value).chain([&mut self.hidden]);
+        for value in values.flatten() {
+            *value = tensor::pick(value, &self.rows)?;
+        }
+        self.slots = self.rows.len();
+        self.rows = (0..self.slots).collect();
         Ok(())
     }
 }
 
 impl SpeechModel for OrtModel {
-    fn encode(&mut self, features: &[f32]) -> Result<(), RunError> {
+    /// Windows are encoded one after another: measured on `cpu` and `host`, several at once take as long (tiny, base), and the
+    /// memory of several.
+    fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
         let path = self.encoder.path.display().to_string();
         let failed = |e: ort::Error| RunError { stage: format!("encoder '{path}'"), reason: words(&e) };
         self.hidden = None;
@@ -182,37 +233,76 @@ impl SpeechModel for OrtModel {
             cached.value = None;
         }
         let shape = [1, self.mel_bins, WINDOW_FRAMES];
-        let input: DynValue = match input_type(&self.encoder, "input_features") {
-            Some(TensorElementType::Float16) => {
-                let data: Vec<f16> = features.iter().map(|&x| f16::from_f32(x)).collect();
+        let half = input_type(&self.encoder, "input_features") == Some(TensorElementType::Float16);
+        let mut encoded = Vec::with_capacity(windows.len());
+        for window in windows {
+            let input: DynValue = if half {
+                let data: Vec<f16> = window.iter().map(|&x| f16::from_f32(x)).collect();
                 Tensor::from_array((shape, data)).map_err(failed)?.into_dyn()
-            }
-            _ => Tensor::from_array((shape, features.to_vec())).map_err(failed)?.into_dyn(),
-        };
-        let mut outputs = self.encoder.session.run(ort::inputs!["input_features" => input]).map_err(failed)?;
-        self.hidden = outputs.remove("last_hidden_state");
+            } else {
+                Tensor::from_array((shape, window.to_vec())).map_err(failed)?.into_dyn()
+            };
+            let mut outputs = self.encoder.session.run(ort::inputs!["input_features" => input]).map_err(failed)?;
+            let missing = || ort::Error::new("it has no output last_hidden_state");
+            encoded.push(outputs.remove("last_hidden_state").ok_or_else(missing).map_err(failed)?);
+        }
+        self.hidden = Some(tensor::stack(encoded).map_err(failed)?);
+        self.slots = windows.len();
+        self.rows = (0..self.slots).collect();
         Ok(())
     }
 
-    fn start(&mut self, tokens: &[u32], sot: usize) -> Result<StartLogits, RunError> {
-        let mut logits = StartLogits { sot: Vec::new(), last: Vec::new() };
-        let last = tokens.len().saturating_sub(1);
+    fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError> {
+        let last = prompts.first().map_or(0, |prompt| prompt.len().saturating_sub(1));
         if sot < last && !self.returns_all_positions() {
             // This export keeps the last position only: ask for the one at `sot` by itself.
-            self.decode(Step::First, &tokens[..=sot], &[sot], &mut [&mut logits.sot])?;
-            self.decode(Step::First, tokens, &[last], &mut [&mut logits.last])?;
-        } else {
-            self.decode(Step::First, tokens, &[sot, last], &mut [&mut logits.sot, &mut logits.last])?;
+            let short: Vec<&[u32]> = prompts.iter().map(|prompt| &prompt[..=sot]).collect();
+            let at_sot = self.first(&short, &[sot])?;
+            let at_last = self.first(prompts, &[last])?;
+            return Ok(at_sot.into_iter().zip(at_last).map(|(sot, last)| StartLogits { sot, last }).collect());
         }
-        Ok(logits)
+        let mut logits = self.first(prompts, &[sot, last])?.into_iter();
+        Ok(std::iter::from_fn(|| Some(StartLogits { sot: logits.next()?, last: logits.next()? })).collect())
     }
 
-    fn step(&mut self, token: u32, logits: &mut Vec<f32>) -> Result<(), RunError> {
-        self.decode(Step::WithPast, &[token], &[0], &mut [logits])
+    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+        if asks.len() != self.rows.len() {
+            let reason = format!("{} asks do not go to {} rows", asks.len(), self.rows.len());
+            return Err(RunError { stage: "decoder".to_owned(), reason });
+        }
+        answers.clear();
+        self.step_logits(tokens, |row, logits| answers.push(scores(logits, &asks[row])))
+    }
+
+    fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
+        let failed = |reason| RunError { stage: "decoder".to_owned(), reason };
+        let slot = |&row: &usize| self.rows.get(row).copied().ok_or_else(|| failed(format!("there is no row {row}")));
+        if rows.is_empty() {
+            return Err(failed("no row is to go on".to_owned()));
+        }
+        self.rows = rows.iter().map(slot).collect::<Result<_, _>>()?;
+        let taken_once = (0..self.slots).all(|slot| self.rows.iter().filter(|&&row| row == slot).count() <= 1);
+        if !taken_once || self.rows.len() * GATHER_BELOW.1 <= self.slots * GATHER_BELOW.0 {
+            self.gather().map_err(|e| failed(words(&e)))?;
+        }
+        Ok(())
     }
 }
 
 impl OrtModel {
+    /// [`SpeechModel::step`] for whoever wants the logits `[vocabulary]` themselves: `look` is called with each row and its own.
+    ///
+    /// # Errors
+    /// [`RunError`] where the model fails.
+    pub fn step_logits(&mut self, tokens: &[u32], mut look: impl FnMut(usize, &[f32])) -> Result<(), RunError> {
+        let last = (tokens.len() / self.rows.len().max(1)).saturating_sub(1);
+        self.decode(Step::WithPast, tokens, |logits, rows| {
+            for (row, &slot) in rows.iter().enumerate() {
+                logits.at(slot, last, |logits| look(row, logits));
+            }
+        })
+    }
+
     /// Whether the first step's graph returns logits of every position; some exports keep the last one only.
     fn returns_all_positions(&self) -> bool {
         let graph = match &self.graphs {
@@ -229,139 +319,43 @@ impl OrtModel {
 /// The slow, obvious way, for comparison.
 pub struct WithoutCache {
     model: OrtModel,
-    tokens: Vec<u32>,
+    /// Each row's sequence.
+    rows: Vec<Vec<u32>>,
 }
 
 impl WithoutCache {
     /// Runs `model` without its cache.
     pub fn new(model: OrtModel) -> Self {
-        Self { model, tokens: Vec::new() }
+        Self { model, rows: Vec::new() }
     }
 }
 
 impl SpeechModel for WithoutCache {
-    fn encode(&mut self, features: &[f32]) -> Result<(), RunError> {
-        self.model.encode(features)
+    fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
+        self.model.encode(windows)
     }
 
-    fn start(&mut self, tokens: &[u32], sot: usize) -> Result<StartLogits, RunError> {
-        self.tokens = tokens.to_vec();
-        self.model.start(tokens, sot)
+    fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError> {
+        self.rows = prompts.iter().map(|prompt| prompt.to_vec()).collect();
+        self.model.start(prompts, sot)
     }
 
-    fn step(&mut self, token: u32, logits: &mut Vec<f32>) -> Result<(), RunError> {
-        self.tokens.push(token);
-        let last = self.tokens.len() - 1;
-        let tokens = std::mem::take(&mut self.tokens);
-        let result = self.model.decode(Step::First, &tokens, &[last], &mut [logits]);
-        self.tokens = tokens;
-        result
-    }
-}
-
-/// A cache of no positions, `[1, heads, 0, 64]`, of the type that the merged graph wants.
-fn empty_cache(graph: &OpenGraph, heads: usize) -> Result<DynValue, ort::Error> {
-    let shape = [1, heads, 0, HEAD_WIDTH];
-    let allocator = Allocator::default();
-    Ok(match input_type(graph, "past_key_values.0.decoder.key") {
-        Some(TensorElementType::Float16) => Tensor::<f16>::new(&allocator, shape)?.into_dyn(),
-        _ => Tensor::<f32>::new(&allocator, shape)?.into_dyn(),
-    })
-}
-
-/// Copies the wanted rows of the logits `[1, positions, vocabulary]` as f32.
-fn read_logits(
-    outputs: &SessionOutputs<'_>,
-    vocabulary: usize,
-    positions: usize,
-    rows: &[usize],
-    out: &mut [&mut Vec<f32>],
-) -> Result<(), String> {
-    let logits = outputs.get("logits").ok_or("it has no output logits")?;
-    let half = logits.dtype().tensor_type() == Some(TensorElementType::Float16);
-    let words = |e: ort::Error| words(&e);
-    for (&row, out) in rows.iter().zip(out) {
-        out.clear();
-        let range = |length: usize| {
-            let returned = length / vocabulary;
-            let row = if returned == positions { row } else { returned.saturating_sub(1) };
-            let range = row * vocabulary..(row + 1) * vocabulary;
-            if length == returned * vocabulary && range.end <= length { Ok(range) } else { Err(length) }
-        };
-        let wrong =
-            |length| format!("its logits have {length} values, not a multiple of the vocabulary's {vocabulary}");
-        if half {
-            let (_, data) = logits.try_extract_tensor::<f16>().map_err(words)?;
-            out.extend(data[range(data.len()).map_err(wrong)?].iter().map(|x| x.to_f32()));
-        } else {
-            let (_, data) = logits.try_extract_tensor::<f32>().map_err(words)?;
-            out.extend_from_slice(&data[range(data.len()).map_err(wrong)?]);
+    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+        let count = (tokens.len() / self.rows.len().max(1)).max(1);
+        for (row, tokens) in self.rows.iter_mut().zip(tokens.chunks(count)) {
+            row.extend_from_slice(tokens);
         }
+        let prompts: Vec<&[u32]> = self.rows.iter().map(Vec::as_slice).collect();
+        let last = prompts.first().map_or(0, |row| row.len() - 1);
+        let logits = self.model.first(&prompts, &[last])?;
+        answers.clear();
+        answers.extend(logits.iter().zip(asks).map(|(logits, ask)| scores(logits, ask)));
+        Ok(())
     }
-    Ok(())
-}
 
-#[derive(Clone, Copy)]
-enum Side {
-    Input,
-    Output,
-}
-
-fn type_of<'a>(graph: &'a OpenGraph, side: Side, name: &str) -> Option<&'a ValueType> {
-    let outlets = match side {
-        Side::Input => graph.session.inputs(),
-        Side::Output => graph.session.outputs(),
-    };
-    outlets.iter().find(|o| o.name() == name).map(|o| o.dtype())
-}
-
-fn input_type(graph: &OpenGraph, name: &str) -> Option<TensorElementType> {
-    type_of(graph, Side::Input, name)?.tensor_type()
-}
-
-fn symbol(dtype: &ValueType, axis: usize) -> Option<&str> {
-    match dtype {
-        ValueType::Tensor { dimension_symbols, .. } => dimension_symbols.get(axis).map(|s| s.as_ref()),
-        _ => None,
+    fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
+        self.model.keep(rows)?;
+        self.rows = rows.iter().filter_map(|&row| self.rows.get(row).cloned()).collect();
+        Ok(())
     }
-}
-
-fn mismatch(graph: &Path, what: &'static str, found: impl ToString, expected: impl ToString) -> ModelError {
-    ModelError::Mismatch { graph: graph.to_owned(), what, found: found.to_string(), expected: expected.to_string() }
-}
-
-/// The input or output must be there; where its axis has a fixed length, it must be `expected`.
-fn expect_dim(
-    graph: &OpenGraph,
-    side: Side,
-    name: &str,
-    axis: usize,
-    what: &'static str,
-    expected: usize,
-) -> Result<(), ModelError> {
-    let Some(dtype) = type_of(graph, side, name) else {
-        return Err(mismatch(&graph.path, "its interface", format!("without '{name}'"), "that of optimum's export"));
-    };
-    match dtype.tensor_shape().and_then(|shape| shape.get(axis).copied()) {
-        Some(found) if found > 0 && usize::try_from(found) != Ok(expected) => {
-            Err(mismatch(&graph.path, what, found, expected))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Layers by the names of the cache's tensors, heads, vocabulary.
-fn check_decoder(graph: &OpenGraph, config: &ModelConfig, side: Side, prefix: &str) -> Result<(), ModelError> {
-    let outlets = match side {
-        Side::Input => graph.session.inputs(),
-        Side::Output => graph.session.outputs(),
-    };
-    let layers = outlets.iter().filter(|o| o.name().starts_with(prefix) && o.name().ends_with(".decoder.key")).count();
-    if layers != config.decoder_layers {
-        return Err(mismatch(&graph.path, "the number of decoder layers", layers, config.decoder_layers));
-    }
-    let key = format!("{prefix}0.decoder.key");
-    expect_dim(graph, side, &key, 1, "the number of heads", config.decoder_heads)?;
-    expect_dim(graph, side, &key, 3, "the width of a head", HEAD_WIDTH)?;
-    expect_dim(graph, Side::Output, "logits", 2, "the vocabulary", config.vocabulary)
 }

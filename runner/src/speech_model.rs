@@ -1,5 +1,8 @@
-//! What decoding needs of a model: encode a window, start a sequence, take one step. The seek loop and the token rules
-//! stand on this trait alone, so that they are tested without ONNX Runtime; `decoder` implements it with sessions.
+//! What decoding needs of a model: encode windows, start a sequence for each, take steps, let go of what is finished. The seek
+//! loop and the token rules stand on this trait alone, so that they are tested without ONNX Runtime; `decoder` implements it
+//! with sessions.
+
+use crate::choice::{Ask, Scores};
 
 /// A model failed while it ran. Says where and in whose words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,26 +14,36 @@ pub struct RunError {
     pub reason: String,
 }
 
-/// An encoder and a decoder with a cache.
+/// An encoder and a decoder with a cache, for several windows at once. Windows, and the sequences over them, are *rows*,
+/// in the order in which they were encoded. A row's results do not depend on the others.
 pub trait SpeechModel: Send {
-    /// Encodes one window of log-mel features, `[bins, 3000]` row by row. Sequences started later attend to it.
+    /// Encodes windows of log-mel features, `[bins, 3000]` each, row by row: they are the rows of what follows, and earlier
+    /// ones are forgotten. Sequences started later attend to them.
     ///
     /// # Errors
     /// [`RunError`] where the model fails.
-    fn encode(&mut self, features: &[f32]) -> Result<(), RunError>;
+    fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError>;
 
-    /// Starts a sequence with `tokens` (not empty; earlier ones are forgotten) and returns the logits `[vocabulary]` that
-    /// follow the token at `sot`, and those that follow the last token.
+    /// Starts every row's sequence (earlier ones are forgotten) with its prompt; all are of the same length, which is not 0.
+    /// Returns for each row the logits that follow the token at `sot` and those that follow the last.
     ///
     /// # Errors
-    /// [`RunError`] where the model fails.
-    fn start(&mut self, tokens: &[u32], sot: usize) -> Result<StartLogits, RunError>;
+    /// [`RunError`] where the model fails, or where there are not as many prompts as rows.
+    fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError>;
 
-    /// Appends one token to the sequence and writes the logits `[vocabulary]` that follow it into `logits`.
+    /// Appends tokens to every row's sequence, the same number to each: `tokens` holds those of the first row, then those of
+    /// the second, and so on. Writes into `scores` what may follow the last of them by each row's ask.
     ///
     /// # Errors
-    /// [`RunError`] where the model fails.
-    fn step(&mut self, token: u32, logits: &mut Vec<f32>) -> Result<(), RunError>;
+    /// [`RunError`] where the model fails, or where there are not as many asks as rows.
+    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], scores: &mut Vec<Scores>) -> Result<(), RunError>;
+
+    /// Goes on with these of the present rows, in this order; a row may come more than once, its sequence then goes on in
+    /// several ways.
+    ///
+    /// # Errors
+    /// [`RunError`] for a row that is not there.
+    fn keep(&mut self, rows: &[usize]) -> Result<(), RunError>;
 }
 
 /// Logits after the tokens that a sequence starts with.

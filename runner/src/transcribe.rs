@@ -349,7 +349,7 @@ impl Job<'_> {
         run: &mut RunReport,
     ) -> Result<WindowResult, RunError> {
         let begun = Instant::now();
-        let encoded = model.encode(self.window);
+        let encoded = model.encode(&[self.window]);
         run.encoder_ms += milliseconds(begun);
         encoded?;
         let begun = Instant::now();
@@ -363,15 +363,15 @@ impl Job<'_> {
         let mut started = None;
         let mut detected = None;
         if known.is_none() && special.multilingual {
-            let start = model.start(&[special.sot], 0)?;
-            detected = detect(&start.sot, &special.languages).map(|d| (d.code, d.token));
+            let start = model.start(&[&[special.sot]], 0)?;
+            detected = start.first().and_then(|s| detect(&s.sot, &special.languages)).map(|d| (d.code, d.token));
             started = Some(start);
         }
         let Some(writer) = self.decoding else { return Ok((detected, None)) };
         let language = known.or_else(|| detected.clone());
         let (prompt, sot) = writer.prompt(special, language.map(|(_, token)| token));
         let decoding = Decoding {
-            prompt: &prompt,
+            prompts: &[&prompt],
             sot,
             rules: &writer.rules,
             first_timestamp: writer.weighed_from(),
@@ -381,16 +381,11 @@ impl Job<'_> {
             positions: writer.positions,
         };
         let decoded = match started {
-            // The detection's cache goes on: making the window's cross-attention keys again costs more than these steps.
-            Some(mut start) if sot == 0 => {
-                for &token in &prompt[1..] {
-                    model.step(token, &mut start.last)?;
-                }
-                decoding.greedy_from(model, start)?
-            }
+            // The detection's cache goes on: making the window's cross-attention keys again costs more than this step.
+            Some(start) if sot == 0 => decoding.greedy_from(model, &start, 1)?,
             _ => decoding.greedy(model)?,
         };
-        Ok((detected, Some(decoded)))
+        Ok((detected, decoded.into_iter().next()))
     }
 }
 

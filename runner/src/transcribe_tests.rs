@@ -1,6 +1,7 @@
 //! The loop over windows, prompts, the no-speech rule and falling back, with a model that plays a script. No ONNX Runtime.
 
 use super::*;
+use crate::choice::{Ask, Scores, scores};
 use crate::speech_model::StartLogits;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -52,8 +53,8 @@ impl Script {
 }
 
 impl SpeechModel for Script {
-    fn encode(&mut self, features: &[f32]) -> Result<(), RunError> {
-        assert_eq!(features.len(), 80 * WINDOW_FRAMES);
+    fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
+        assert_eq!(windows.iter().map(|w| w.len()).collect::<Vec<_>>(), [80 * WINDOW_FRAMES]);
         if self.fails_at_window == Some(self.window) {
             return Err(RunError { stage: "encoder".to_owned(), reason: "the device is gone".to_owned() });
         }
@@ -62,7 +63,8 @@ impl SpeechModel for Script {
         Ok(())
     }
 
-    fn start(&mut self, tokens: &[u32], sot: usize) -> Result<StartLogits, RunError> {
+    fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError> {
+        let tokens = prompts[0];
         assert_eq!(tokens[sot], 50258);
         self.log.lock().unwrap().prompts.push(tokens.to_vec());
         self.sequence = tokens.to_vec();
@@ -71,15 +73,19 @@ impl SpeechModel for Script {
         if self.no_speech > 0.5 {
             logits[50362] = 40.0;
         }
-        Ok(StartLogits { sot: logits, last: self.next() })
+        Ok(vec![StartLogits { sot: logits, last: self.next() }])
     }
 
-    fn step(&mut self, token: u32, logits: &mut Vec<f32>) -> Result<(), RunError> {
-        self.sequence.push(token);
-        if is_control(token) {
-            self.log.lock().unwrap().prompts.last_mut().unwrap().push(token);
-        }
-        *logits = self.next();
+    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+        self.sequence.extend(tokens);
+        let control = tokens.iter().copied().filter(|&t| is_control(t));
+        self.log.lock().unwrap().prompts.last_mut().unwrap().extend(control);
+        *answers = vec![scores(&self.next(), &asks[0])];
+        Ok(())
+    }
+
+    fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
+        assert_eq!(rows, [0]);
         Ok(())
     }
 }

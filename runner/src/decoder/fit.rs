@@ -1,0 +1,80 @@
+//! Whether exported graphs fit the model's configuration, by the names, types and shapes of their inputs and outputs.
+
+use super::HEAD_WIDTH;
+use crate::engine::OpenGraph;
+use crate::model::{ModelConfig, ModelError};
+use ort::value::{TensorElementType, ValueType};
+use std::path::Path;
+
+/// Which of a graph's ends.
+#[derive(Clone, Copy)]
+pub(super) enum Side {
+    Input,
+    Output,
+}
+
+fn type_of<'a>(graph: &'a OpenGraph, side: Side, name: &str) -> Option<&'a ValueType> {
+    let outlets = match side {
+        Side::Input => graph.session.inputs(),
+        Side::Output => graph.session.outputs(),
+    };
+    outlets.iter().find(|o| o.name() == name).map(|o| o.dtype())
+}
+
+/// The element type of an input; `None` if there is no such input.
+pub(super) fn input_type(graph: &OpenGraph, name: &str) -> Option<TensorElementType> {
+    type_of(graph, Side::Input, name)?.tensor_type()
+}
+
+/// The name of an axis whose length is not fixed.
+pub(super) fn symbol(dtype: &ValueType, axis: usize) -> Option<&str> {
+    match dtype {
+        ValueType::Tensor { dimension_symbols, .. } => dimension_symbols.get(axis).map(|s| s.as_ref()),
+        _ => None,
+    }
+}
+
+fn mismatch(graph: &Path, what: &'static str, found: impl ToString, expected: impl ToString) -> ModelError {
+    ModelError::Mismatch { graph: graph.to_owned(), what, found: found.to_string(), expected: expected.to_string() }
+}
+
+/// The input or output must be there; where its axis has a fixed length, it must be `expected`.
+pub(super) fn expect_dim(
+    graph: &OpenGraph,
+    side: Side,
+    name: &str,
+    axis: usize,
+    what: &'static str,
+    expected: usize,
+) -> Result<(), ModelError> {
+    let Some(dtype) = type_of(graph, side, name) else {
+        return Err(mismatch(&graph.path, "its interface", format!("without '{name}'"), "that of optimum's export"));
+    };
+    match dtype.tensor_shape().and_then(|shape| shape.get(axis).copied()) {
+        Some(found) if found > 0 && usize::try_from(found) != Ok(expected) => {
+            Err(mismatch(&graph.path, what, found, expected))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Layers by the names of the cache's tensors, heads, vocabulary.
+pub(super) fn check_decoder(
+    graph: &OpenGraph,
+    config: &ModelConfig,
+    side: Side,
+    prefix: &str,
+) -> Result<(), ModelError> {
+    let outlets = match side {
+        Side::Input => graph.session.inputs(),
+        Side::Output => graph.session.outputs(),
+    };
+    let layers = outlets.iter().filter(|o| o.name().starts_with(prefix) && o.name().ends_with(".decoder.key")).count();
+    if layers != config.decoder_layers {
+        return Err(mismatch(&graph.path, "the number of decoder layers", layers, config.decoder_layers));
+    }
+    let key = format!("{prefix}0.decoder.key");
+    expect_dim(graph, side, &key, 1, "the number of heads", config.decoder_heads)?;
+    expect_dim(graph, side, &key, 3, "the width of a head", HEAD_WIDTH)?;
+    expect_dim(graph, Side::Output, "logits", 2, "the vocabulary", config.vocabulary)
+}
