@@ -36,7 +36,7 @@ pub unsafe fn borrow_constant<'a>(
     }
     // SAFETY: `size` bytes at `data` belong to the tensor; an empty one may have no data.
     let bytes = if size == 0 { &[] } else { unsafe { std::slice::from_raw_parts(data.cast::<u8>(), size) } };
-    Ok(Some(Constant { dtype, shape, bytes: Cow::Borrowed(bytes) }))
+    Ok(Some(Constant::new(dtype, shape, Cow::Borrowed(bytes))))
 }
 
 /// Element type and shape of a tensor that exists; `None` for element types that this EP does not know.

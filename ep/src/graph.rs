@@ -3,7 +3,10 @@
 //! Everything is owned except the bytes of constants, which borrow from ONNX Runtime for the length of the call (`'a`): the
 //! compiler sees to it that none of them outlives it. Nothing here calls ONNX Runtime; tests build graphs by hand.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::OnceLock};
+
+use serde::{Deserialize, Deserializer, Serialize};
+use twox_hash::XxHash3_128;
 
 /// Index of a node in [`Graph::nodes`].
 pub type NodeId = usize;
@@ -11,7 +14,7 @@ pub type NodeId = usize;
 pub type ValueId = usize;
 
 /// Element type of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are ONNX's")]
 pub enum DataType {
     F32,
@@ -88,7 +91,7 @@ impl fmt::Display for DataType {
 }
 
 /// One axis of a value's declared shape.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dim {
     /// Known.
     Fixed(usize),
@@ -99,17 +102,64 @@ pub enum Dim {
 }
 
 /// A tensor whose contents are known.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Constant<'a> {
     /// Element type.
     pub dtype: DataType,
     /// Sizes of its axes; empty for a scalar.
     pub shape: Vec<usize>,
-    /// Its elements, row-major, in this machine's byte order. Not necessarily aligned.
+    /// Its elements, row-major, in this machine's byte order. Not necessarily aligned. None in a graph from a container, if they
+    /// are in packed kernels only.
+    #[serde(serialize_with = "serde_bytes::serialize", deserialize_with = "owned")]
     pub bytes: Cow<'a, [u8]>,
+    /// What tells its contents from others.
+    pub digest: Digest,
 }
 
-impl Constant<'_> {
+/// 128 bits of a hash of some bytes, computed when first asked for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Option<u128>", into = "Option<u128>")]
+pub struct Digest(OnceLock<u128>);
+
+impl From<Option<u128>> for Digest {
+    fn from(known: Option<u128>) -> Self {
+        Self(known.map(OnceLock::from).unwrap_or_default())
+    }
+}
+
+impl From<Digest> for Option<u128> {
+    fn from(digest: Digest) -> Self {
+        digest.0.into_inner()
+    }
+}
+
+/// Bytes that do not borrow from what they are read from.
+fn owned<'de, 'a, D: Deserializer<'de>>(from: D) -> Result<Cow<'a, [u8]>, D::Error> {
+    serde_bytes::deserialize::<Vec<u8>, D>(from).map(Cow::Owned)
+}
+
+impl<'a> Constant<'a> {
+    /// From its parts.
+    pub fn new(dtype: DataType, shape: Vec<usize>, bytes: Cow<'a, [u8]>) -> Self {
+        Self { dtype, shape, bytes, digest: Digest::default() }
+    }
+
+    /// Bytes that its elements take.
+    pub fn size(&self) -> usize {
+        self.len().saturating_mul(self.dtype.size())
+    }
+
+    /// What tells its contents from others of the same type and shape.
+    pub fn digest(&self) -> u128 {
+        *self.digest.0.get_or_init(|| XxHash3_128::oneshot(&self.bytes))
+    }
+
+    /// The same without its elements.
+    pub fn emptied(&self) -> Constant<'static> {
+        let digest = Some(self.digest()).into();
+        Constant { dtype: self.dtype, shape: self.shape.clone(), bytes: Cow::Borrowed(&[]), digest }
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
@@ -122,7 +172,7 @@ impl Constant<'_> {
 }
 
 /// What a node's attribute holds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are ONNX's")]
 pub enum Attribute<'a> {
     Int(i64),
@@ -137,7 +187,7 @@ pub enum Attribute<'a> {
 }
 
 /// An edge of the graph: what a node makes, an input of the graph, or a constant.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Value<'a> {
     /// Its name in the model.
     pub name: String,
@@ -152,7 +202,7 @@ pub struct Value<'a> {
 }
 
 /// One operator.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Node<'a> {
     /// Its name in the model; often empty.
     pub name: String,
@@ -171,7 +221,7 @@ pub struct Node<'a> {
 }
 
 /// A graph, or a group of its nodes that ONNX Runtime hands back to be compiled.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Graph<'a> {
     /// Its name in the model.
     pub name: String,

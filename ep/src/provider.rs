@@ -21,7 +21,7 @@ use crate::{
     kv,
     options::Options,
     partition::{Partition, partition},
-    plan::{Plan, Shared},
+    plan::{Plan, Shared, Store},
     report::{Reporter, Unclaimed},
     runtime::Runtime,
     snapshot::{self, Captured},
@@ -138,7 +138,7 @@ impl Provider {
     unsafe fn compile(&self, graph: *const OrtGraph, node: *const OrtNode) -> Result<*mut OrtNodeComputeInfo, Failure> {
         // SAFETY: as the caller promises.
         let fused = unsafe { snapshot::capture_fused(self.runtime, graph, node)? };
-        let plan = Plan::build(&fused.graph, &self.options, &self.shared)
+        let plan = Plan::build(&fused.graph, &self.options, &Store::new(&self.shared))
             .map_err(|source| Failure::Plan { node: fused.name.clone(), source })?;
         Ok(FusedNode::into_raw(self.runtime, fused, plan, self.options.threads))
     }

@@ -8,7 +8,7 @@ use crate::{
     graph::{Attribute, Constant, DataType, Dim, Graph, Node, Value, ValueId},
     kv::KvState,
     options::Options,
-    plan::{Input, Outputs, Plan, RunError, Shared},
+    plan::{Input, Outputs, Plan, RunError, Shared, Store},
 };
 
 /// Builds a graph node by node; values are named.
@@ -42,14 +42,14 @@ impl Builder {
     pub fn constant(mut self, name: &str, shape: &[usize], values: &[f32]) -> Self {
         let id = self.typed(name, DataType::F32, Some(shape));
         let bytes = Cow::Owned(bytemuck::cast_slice(values).to_vec());
-        self.graph.values[id].constant = Some(Constant { dtype: DataType::F32, shape: shape.to_vec(), bytes });
+        self.graph.values[id].constant = Some(Constant::new(DataType::F32, shape.to_vec(), bytes));
         self
     }
 
     pub fn bytes(mut self, name: &str, dtype: DataType, shape: &[usize], bytes: &[u8]) -> Self {
         let id = self.typed(name, dtype, Some(shape));
         let bytes = Cow::Owned(bytes.to_vec());
-        self.graph.values[id].constant = Some(Constant { dtype, shape: shape.to_vec(), bytes });
+        self.graph.values[id].constant = Some(Constant::new(dtype, shape.to_vec(), bytes));
         self
     }
 
@@ -179,12 +179,13 @@ pub fn integers<'a>(shape: &'a [usize], values: &'a [i64]) -> Input<'a> {
 
 /// The plan of a graph without fusion: each node by itself, the obvious version.
 pub fn unfused(graph: &Graph<'_>, options: &Options) -> Plan {
-    Plan::from_program(graph, crate::lower::lower(graph), options, &Shared::default()).expect("a plan of single nodes")
+    Plan::from_program(graph, crate::lower::lower(graph), options, &Store::new(&Shared::default()))
+        .expect("a plan of single nodes")
 }
 
 /// The plan of a graph as the EP makes it.
 pub fn fused(graph: &Graph<'_>, options: &Options) -> Plan {
-    Plan::build(graph, options, &Shared::default()).expect("a plan")
+    Plan::build(graph, options, &Store::new(&Shared::default())).expect("a plan")
 }
 
 /// fp32, so that fused and unfused agree up to rounding.

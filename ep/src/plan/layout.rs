@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use undertone_kernels::Blob;
+
 use super::{
-    PlanError, Shared,
+    PlanError, Store,
     resident::Resident,
     step_name,
     tensor::{Buffer, Place, Shape, Tensor},
@@ -29,8 +31,31 @@ pub struct PlanStep {
 pub struct Stored {
     /// Element type.
     pub dtype: DataType,
+    /// Bytes of its elements.
+    pub len: usize,
     /// Its elements.
-    pub bytes: Buffer,
+    pub contents: Contents,
+}
+
+/// Where a constant's bytes are, aligned to 64.
+pub enum Contents {
+    /// Copied from the graph.
+    Owned(Buffer),
+    /// In a file that was written before.
+    Kept(Blob),
+}
+
+impl Contents {
+    /// The first `len` bytes.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn bytes(&self, len: usize) -> &[u8] {
+        match self {
+            Contents::Owned(buffer) => buffer.bytes(len),
+            Contents::Kept(blob) => &blob.bytes()[..len],
+        }
+    }
 }
 
 /// Steps and the places of their values.
@@ -74,10 +99,10 @@ impl Layout {
     ///
     /// # Errors
     /// If a constant is damaged or of a type that steps cannot read.
-    pub fn new(graph: &Graph<'_>, program: Program, shared: &Shared) -> Result<Self, PlanError> {
+    pub fn new(graph: &Graph<'_>, program: Program, store: &Store<'_>) -> Result<Self, PlanError> {
         let mut layout = Self::empty(graph);
         layout.resident = Resident::find(graph, &program.steps);
-        layout.place_constants(graph, &program, |constant| shared.constant(constant))?;
+        layout.place_constants(graph, &program, |constant| store.constant(constant).map(Some))?;
         layout.place_values(graph, program);
         Ok(layout)
     }

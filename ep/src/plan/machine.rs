@@ -183,7 +183,7 @@ impl<'m, 'io> Machine<'m, 'io> {
         let bytes = match tensor.place {
             Place::Unknown => return Err("an operand has no data".into()),
             Place::Cached(_) => return Err("an operand stays in the key-value cache".into()),
-            Place::Constant(index) => self.layout.constants[index as usize].bytes.bytes(len),
+            Place::Constant(index) => self.layout.constants[index as usize].contents.bytes(len),
             Place::Input(index) => self.inputs[index as usize].bytes,
             Place::Output(index) => {
                 self.taken[index as usize].as_deref().ok_or("an output is read before it is made")?

@@ -7,6 +7,7 @@ mod compute;
 mod infer;
 mod layout;
 pub(crate) mod machine;
+mod pack;
 mod prepare;
 pub(crate) mod profile;
 mod resident;
@@ -27,7 +28,11 @@ use self::{
     prepare::Kernel,
     resident::Keeping,
 };
-pub use self::{prepare::attention_precision, shared::Shared, tensor::MAX_RANK};
+pub use self::{
+    prepare::attention_precision,
+    shared::{Kept, Key, Made, Record, Shared, Store, WORTH_SHARING},
+    tensor::MAX_RANK,
+};
 use crate::{
     fusion,
     graph::{DataType, Graph},
@@ -87,6 +92,9 @@ pub enum PlanError {
         /// What is wrong.
         reason: String,
     },
+    /// A kernel or constant that was packed before is missing or damaged.
+    #[error("{0}")]
+    Kept(String),
     /// No device takes the kernel.
     #[error(transparent)]
     Unsupported(#[from] undertone_kernels::Unsupported),
@@ -121,8 +129,8 @@ impl Plan {
     ///
     /// # Errors
     /// [`PlanError`] says which node or constant, and why.
-    pub fn build(graph: &Graph<'_>, options: &Options, shared: &Shared) -> Result<Self, PlanError> {
-        Self::from_program(graph, fusion::fuse(graph, lower::lower(graph)), options, shared)
+    pub fn build(graph: &Graph<'_>, options: &Options, store: &Store<'_>) -> Result<Self, PlanError> {
+        Self::from_program(graph, fusion::fuse(graph, lower::lower(graph)), options, store)
     }
 
     /// Plans a program, fused or not.
@@ -130,7 +138,7 @@ impl Plan {
         graph: &Graph<'_>,
         program: Program,
         options: &Options,
-        shared: &Shared,
+        store: &Store<'_>,
     ) -> Result<Self, PlanError> {
         let program = program.without_dead_steps(graph);
         for step in &program.steps {
@@ -141,10 +149,11 @@ impl Plan {
             };
             return Err(PlanError::NotClaimed { node: step_name(graph, step), reason });
         }
-        let kernels =
-            program.steps.iter().map(|step| prepare::kernel(graph, step, options, shared)).collect::<Result<_, _>>()?;
-        let layout = Layout::new(graph, program, shared)?;
-        let keeping = Keeping { isa: shared.host().isa(), precision: options.precision };
+        let pack::Packed { kernels, constants } = pack::pack(graph, &program, options, store)?;
+        let layout = Layout::new(graph, program, store)?;
+        // The layout has found them by now, and holds them.
+        drop(constants);
+        let keeping = Keeping { isa: store.host().isa(), precision: options.precision };
         Ok(Self { layout, keeping, kernels, workspaces: ArrayQueue::new(KEPT_WORKSPACES) })
     }
 

@@ -1,6 +1,9 @@
 //! Prepares the kernels of a plan: real weights out of constants, quantised and packed by the device, shared where equal.
 
-use std::sync::OnceLock;
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use undertone_kernels::{
     Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, Linear, LinearSpec, Precision, Unsupported, WeightLayout,
@@ -8,7 +11,8 @@ use undertone_kernels::{
 };
 
 use super::{
-    PlanError, Shared,
+    PlanError, Store,
+    layout::Stored,
     shared::{Key, Packed, floats},
 };
 use crate::{
@@ -74,7 +78,12 @@ pub fn attention_precision(asked: Precision, k: HeadLayout) -> Precision {
 ///
 /// # Errors
 /// If a constant is missing or of the wrong type or shape.
-pub fn kernel(graph: &Graph<'_>, step: &Step, options: &Options, shared: &Shared) -> Result<Option<Kernel>, PlanError> {
+pub fn kernel(
+    graph: &Graph<'_>,
+    step: &Step,
+    options: &Options,
+    store: &Store<'_>,
+) -> Result<Option<Kernel>, PlanError> {
     match &step.op {
         Op::Linear { weights, bias, scale, activation } => {
             let constant = constant(graph, weights.value)?;
@@ -83,38 +92,45 @@ pub fn kernel(graph: &Graph<'_>, step: &Step, options: &Options, shared: &Shared
             let layout = if weights.transposed { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
             let spec =
                 LinearSpec { inputs, outputs, precision: options.precision, activation: *activation, scale: *scale };
-            let bias_bytes = bias.map(|value| self::constant(graph, value)).transpose()?;
             let mut parts = quantisation_parts(graph, weights)?;
-            parts.extend(bias_bytes.map(|bias| bias.bytes.as_ref()));
+            parts.extend(bias.map(|value| self::constant(graph, value)).transpose()?);
             let key = Key::new(&parts, format!("{spec:?} {layout:?} {}", constant.dtype));
-            let kernel = shared.linear(key, || {
+            let kernel = store.linear(key, &spec, || {
                 let values = real(graph, weights, outputs, Axis::Last)?;
                 let bias = bias.map(|value| row(graph, value, outputs)).transpose()?;
-                let asked = shared.device().linear(&spec, &values, layout, bias.as_deref());
-                or_host(asked, |host| host.linear(&spec, &values, layout, bias.as_deref()), shared)
+                let asked = store.device().linear(&spec, &values, layout, bias.as_deref());
+                or_host(asked, |host| host.linear(&spec, &values, layout, bias.as_deref()), store)
             })?;
             Ok(Some(Kernel::Linear { inputs, outputs, kernel }))
         }
         Op::Attention { head_width, scale, k, .. } => {
             let precision = attention_precision(options.precision, *k);
-            let kernel = AttentionKernel { scale: *scale, precision, host: *shared.host(), prepared: OnceLock::new() };
+            let kernel = AttentionKernel { scale: *scale, precision, host: *store.host(), prepared: OnceLock::new() };
             if let Some(head_width) = *head_width {
                 let spec = kernel.spec(head_width);
-                let made = or_host(shared.device().attention(&spec), |host| host.attention(&spec), shared)?;
+                let made = or_host(store.device().attention(&spec), |host| host.attention(&spec), store)?;
                 // The cell is new, so it takes what it is given.
                 let _ = kernel.prepared.set((head_width, made));
             }
             Ok(Some(Kernel::Attention(kernel)))
         }
-        Op::Conv1d(conv) => convolution(graph, conv, options, shared).map(Some),
+        Op::Conv1d(conv) => convolution(graph, conv, options, store).map(Some),
         Op::MatMul | Op::LayerNorm { .. } | Op::Softmax | Op::Unary(_) | Op::Binary(_) => {
-            Ok(Some(Kernel::Host(shared.host().isa())))
+            Ok(Some(Kernel::Host(store.host().isa())))
         }
         _ => Ok(None),
     }
 }
 
-fn convolution(graph: &Graph<'_>, conv: &Conv, options: &Options, shared: &Shared) -> Result<Kernel, PlanError> {
+/// A constant that steps read, as plans hold it.
+///
+/// # Errors
+/// If it is damaged.
+pub fn stored(graph: &Graph<'_>, value: ValueId, store: &Store<'_>) -> Result<Arc<Stored>, PlanError> {
+    store.constant(constant(graph, value)?).map_err(invalid(graph, value))
+}
+
+fn convolution(graph: &Graph<'_>, conv: &Conv, options: &Options, store: &Store<'_>) -> Result<Kernel, PlanError> {
     let constant = constant(graph, conv.weights.value)?;
     let [out_channels, in_channels, width] = constant.shape[..] else {
         return Err(wrong_shape(graph, conv.weights.value));
@@ -130,15 +146,14 @@ fn convolution(graph: &Graph<'_>, conv: &Conv, options: &Options, shared: &Share
         input_channels_last: conv.input_channels_last,
         output_channels_last: conv.output_channels_last,
     };
-    let bias_bytes = conv.bias.map(|value| self::constant(graph, value)).transpose()?;
     let mut parts = quantisation_parts(graph, &conv.weights)?;
-    parts.extend(bias_bytes.map(|bias| bias.bytes.as_ref()));
+    parts.extend(conv.bias.map(|value| self::constant(graph, value)).transpose()?);
     let key = Key::new(&parts, format!("{spec:?} {}", constant.dtype));
-    let kernel = shared.convolution(key, || {
+    let kernel = store.convolution(key, &spec, || {
         let values = real(graph, &conv.weights, out_channels, Axis::First)?;
         let bias = conv.bias.map(|value| row(graph, value, out_channels)).transpose()?;
-        let asked = shared.device().conv1d(&spec, &values, bias.as_deref());
-        or_host(asked, |host| host.conv1d(&spec, &values, bias.as_deref()), shared)
+        let asked = store.device().conv1d(&spec, &values, bias.as_deref());
+        or_host(asked, |host| host.conv1d(&spec, &values, bias.as_deref()), store)
     })?;
     Ok(Kernel::Conv1d { shape: [out_channels, in_channels, width], kernel })
 }
@@ -147,9 +162,9 @@ fn convolution(graph: &Graph<'_>, conv: &Conv, options: &Options, shared: &Share
 fn or_host<T>(
     asked: Result<T, Unsupported>,
     host: impl FnOnce(&dyn undertone_kernels::Device) -> Result<T, Unsupported>,
-    shared: &Shared,
+    store: &Store<'_>,
 ) -> Result<T, PlanError> {
-    asked.or_else(|_| host(shared.host())).map_err(PlanError::from)
+    asked.or_else(|_| host(store.host())).map_err(PlanError::from)
 }
 
 /// Where a per-output scale runs along a constant.
@@ -178,26 +193,24 @@ fn invalid(graph: &Graph<'_>, value: ValueId) -> impl Fn(String) -> PlanError {
 }
 
 /// A constant of `width` values, whatever axes of one it has.
-fn row(graph: &Graph<'_>, value: ValueId, width: usize) -> Result<Vec<f32>, PlanError> {
+fn row<'g>(graph: &'g Graph<'_>, value: ValueId, width: usize) -> Result<Cow<'g, [f32]>, PlanError> {
     let values = floats(constant(graph, value)?).map_err(invalid(graph, value))?;
     if values.len() == width { Ok(values) } else { Err(wrong_shape(graph, value)) }
 }
 
-fn quantisation_parts<'g>(graph: &'g Graph<'_>, weights: &Weights) -> Result<Vec<&'g [u8]>, PlanError> {
-    let mut parts = vec![constant(graph, weights.value)?.bytes.as_ref()];
+fn quantisation_parts<'g, 'a>(graph: &'g Graph<'a>, weights: &Weights) -> Result<Vec<&'g Constant<'a>>, PlanError> {
+    let mut parts = vec![constant(graph, weights.value)?];
     if let Some((scale, zero_point)) = weights.quantised {
-        parts.push(constant(graph, scale)?.bytes.as_ref());
-        if let Some(zero_point) = zero_point {
-            parts.push(constant(graph, zero_point)?.bytes.as_ref());
-        }
+        parts.push(constant(graph, scale)?);
+        parts.extend(zero_point.map(|value| constant(graph, value)).transpose()?);
     }
     Ok(parts)
 }
 
 /// The real values of weights: as stored, or `(stored − zero_point) · scale`.
-fn real(graph: &Graph<'_>, weights: &Weights, outputs: usize, axis: Axis) -> Result<Vec<f32>, PlanError> {
+fn real<'g>(graph: &'g Graph<'_>, weights: &Weights, outputs: usize, axis: Axis) -> Result<Cow<'g, [f32]>, PlanError> {
     let stored = constant(graph, weights.value)?;
-    if stored.bytes.len() != stored.len() * stored.dtype.size() {
+    if stored.bytes.len() != stored.size() {
         return Err(invalid(graph, weights.value)(format!("{} bytes for {:?}", stored.bytes.len(), stored.shape)));
     }
     let Some((scale, zero_point)) = weights.quantised else {
@@ -206,9 +219,9 @@ fn real(graph: &Graph<'_>, weights: &Weights, outputs: usize, axis: Axis) -> Res
     let scale = per_output(graph, scale, outputs, floats)?;
     let zero = match zero_point {
         Some(value) => per_output(graph, value, outputs, integers)?,
-        None => vec![0.0; outputs],
+        None => Cow::Owned(vec![0.0; outputs]),
     };
-    let mut values = integers(stored).map_err(invalid(graph, weights.value))?;
+    let mut values = integers(stored).map_err(invalid(graph, weights.value))?.into_owned();
     let each = match axis {
         Axis::First => values.len() / outputs.max(1),
         Axis::Last => 1,
@@ -217,25 +230,25 @@ fn real(graph: &Graph<'_>, weights: &Weights, outputs: usize, axis: Axis) -> Res
         let output = at / each.max(1) % outputs.max(1);
         *value = (*value - zero[output]) * scale[output];
     }
-    Ok(values)
+    Ok(Cow::Owned(values))
 }
 
 /// One entry for each output, from a constant with one entry in all or one for each.
-fn per_output(
-    graph: &Graph<'_>,
+fn per_output<'g, 'a>(
+    graph: &'g Graph<'a>,
     value: ValueId,
     outputs: usize,
-    read: impl Fn(&Constant<'_>) -> Result<Vec<f32>, String>,
-) -> Result<Vec<f32>, PlanError> {
+    read: impl Fn(&'g Constant<'a>) -> Result<Cow<'g, [f32]>, String>,
+) -> Result<Cow<'g, [f32]>, PlanError> {
     let values = read(constant(graph, value)?).map_err(invalid(graph, value))?;
     match values.len() {
-        1 => Ok(vec![values[0]; outputs]),
+        1 => Ok(Cow::Owned(vec![values[0]; outputs])),
         len if len == outputs => Ok(values),
         _ => Err(wrong_shape(graph, value)),
     }
 }
 
-fn integers(constant: &Constant<'_>) -> Result<Vec<f32>, String> {
+fn integers<'c>(constant: &'c Constant<'_>) -> Result<Cow<'c, [f32]>, String> {
     match constant.dtype {
         DataType::I8 => Ok(constant.bytes.iter().map(|byte| f32::from(*byte as i8)).collect()),
         DataType::U8 => Ok(constant.bytes.iter().map(|byte| f32::from(*byte)).collect()),

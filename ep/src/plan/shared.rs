@@ -1,49 +1,54 @@
 //! What sessions of one process share: the device, packed weights and large constants, found again by their contents.
 //!
 //! The decoder's first-step graph and the one with a cache hold the same weights under other names; so do sessions of the same
-//! model. Whoever comes second gets what the first one packed. Nothing is kept alive by this alone.
+//! model. Whoever comes second gets what the first one packed. Nothing is kept alive by this alone. Where packed weights come from,
+//! if not from a graph's constants, is not known here.
 
 use std::{
-    collections::HashMap,
-    hash::Hash,
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use half::f16;
+use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
-use undertone_kernels::{Conv1d, Device, Linear, host::HostDevice};
+use undertone_kernels::{Blob, Conv1d, Conv1dSpec, Device, Linear, LinearSpec, Unfit, host::HostDevice};
 
 use super::{
-    layout::{Stored, computed},
+    PlanError,
+    layout::{Contents, Stored, computed},
     tensor::Buffer,
 };
 use crate::graph::{Constant, DataType};
 
 /// Constants below this many bytes are copied without looking for an equal one.
-const WORTH_SHARING: usize = 64 << 10;
+pub const WORTH_SHARING: usize = 64 << 10;
 
 /// Identity of contents: 128 bits of a hash, with everything else that makes two packed forms differ.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    /// Hash of the bytes.
-    pub contents: u128,
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Key {
+    /// Hash of the constants' sizes and digests.
+    contents: u128,
     /// Spec, shape, type: whatever else matters, in words.
-    pub form: String,
+    form: String,
 }
 
 impl Key {
-    /// Of a constant's bytes and a form.
-    pub(super) fn new(parts: &[&[u8]], form: String) -> Self {
+    /// Of constants and a form.
+    pub(super) fn new(parts: &[&Constant<'_>], form: String) -> Self {
         let mut hasher = XxHash3_128::new();
         for part in parts {
-            hasher.write(&(part.len() as u64).to_ne_bytes());
-            hasher.write(part);
+            hasher.write(&(part.size() as u64).to_ne_bytes());
+            hasher.write(&part.digest().to_ne_bytes());
         }
         Self { contents: hasher.finish_128(), form }
     }
 }
 
-type Cache<T> = Mutex<HashMap<Key, Weak<T>>>;
+/// For each key what was made of it, locked while it is made: a second session that wants the same weights waits for them instead
+/// of packing them too, and other weights are packed beside them.
+type Cache<T> = Mutex<HashMap<Key, Arc<Mutex<Weak<T>>>>>;
 
 /// A packed kernel: unsized inside, so that it can be held weakly.
 pub(super) type Packed<T> = Arc<Box<T>>;
@@ -57,63 +62,184 @@ pub struct Shared {
     constants: Cache<Stored>,
 }
 
-impl Shared {
+/// Packed kernels and constants that were made before, and lie in a file.
+pub trait Kept: Sync {
+    /// The parts of a kernel, or the only part of a constant, undamaged.
+    ///
+    /// # Errors
+    /// In words: there is none of this key, or it is damaged.
+    fn parts(&self, key: &Key) -> Result<Vec<Blob>, String>;
+}
+
+/// What the plans of one session hold, to be written to a file.
+#[derive(Default)]
+pub struct Record(Mutex<BTreeMap<Key, Made>>);
+
+/// A packed kernel or a constant.
+#[derive(Clone)]
+pub enum Made {
+    /// A linear layer.
+    Linear(Packed<dyn Linear>),
+    /// A convolution.
+    Convolution(Packed<dyn Conv1d>),
+    /// A constant that steps read.
+    Constant(Arc<Stored>),
+}
+
+impl Made {
+    /// Its parts, as [`Kept::parts`] gives them back; `None` if its device cannot take them back.
+    pub fn parts(&self) -> Option<Vec<&[u8]>> {
+        match self {
+            Made::Linear(kernel) => kernel.parts(),
+            Made::Convolution(kernel) => kernel.parts(),
+            Made::Constant(stored) => Some(vec![stored.contents.bytes(stored.len)]),
+        }
+    }
+}
+
+impl Record {
+    /// All of it.
+    pub fn into_made(self) -> BTreeMap<Key, Made> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one session builds its plans with: what the process shares, and where packed weights come from or go to.
+pub struct Store<'s> {
+    shared: &'s Shared,
+    kept: Option<&'s dyn Kept>,
+    record: Option<&'s Record>,
+}
+
+impl<'s> Store<'s> {
+    /// Weights are packed from the graph's constants.
+    pub fn new(shared: &'s Shared) -> Self {
+        Self { shared, kept: None, record: None }
+    }
+
+    /// Weights are packed already.
+    pub fn reading(shared: &'s Shared, kept: &'s dyn Kept) -> Self {
+        Self { kept: Some(kept), ..Self::new(shared) }
+    }
+
+    /// Weights are packed from the graph's constants, and noted in `record`.
+    pub fn recording(shared: &'s Shared, record: &'s Record) -> Self {
+        Self { record: Some(record), ..Self::new(shared) }
+    }
+
     /// The device that takes every kernel.
-    pub(crate) fn host(&self) -> &HostDevice {
-        &self.host
+    pub(super) fn host(&self) -> &HostDevice {
+        &self.shared.host
     }
 
     /// The device that is asked first.
     pub(super) fn device(&self) -> &dyn Device {
-        &self.host
+        &self.shared.host
     }
 
-    /// The packed linear layer of this key, or a new one.
-    pub(super) fn linear<E>(
+    /// The packed linear layer of this key: one that some plan holds, a kept one, or a new one.
+    pub(super) fn linear(
         &self,
         key: Key,
-        make: impl FnOnce() -> Result<Box<dyn Linear>, E>,
-    ) -> Result<Packed<dyn Linear>, E> {
-        get_or_make(&self.linears, key, make)
+        spec: &LinearSpec,
+        make: impl FnOnce() -> Result<Box<dyn Linear>, PlanError>,
+    ) -> Result<Packed<dyn Linear>, PlanError> {
+        let restore = |parts: &[Blob]| self.shared.host.restore_linear(spec, parts);
+        let made = get_or_make(&self.shared.linears, &key, || self.restore_or(&key, restore, make))?;
+        self.note(key, || Made::Linear(made.clone()));
+        Ok(made)
     }
 
-    /// Linear layers that some plan holds.
-    #[cfg(test)]
-    pub(super) fn packed_linears(&self) -> usize {
-        let linears = self.linears.lock().unwrap_or_else(PoisonError::into_inner);
-        linears.values().filter(|held| held.strong_count() > 0).count()
-    }
-
-    /// The packed convolution of this key, or a new one.
-    pub(super) fn convolution<E>(
+    /// The packed convolution of this key likewise.
+    pub(super) fn convolution(
         &self,
         key: Key,
-        make: impl FnOnce() -> Result<Box<dyn Conv1d>, E>,
-    ) -> Result<Packed<dyn Conv1d>, E> {
-        get_or_make(&self.convolutions, key, make)
+        spec: &Conv1dSpec,
+        make: impl FnOnce() -> Result<Box<dyn Conv1d>, PlanError>,
+    ) -> Result<Packed<dyn Conv1d>, PlanError> {
+        let restore = |parts: &[Blob]| self.shared.host.restore_conv1d(spec, parts);
+        let made = get_or_make(&self.shared.convolutions, &key, || self.restore_or(&key, restore, make))?;
+        self.note(key, || Made::Convolution(made.clone()));
+        Ok(made)
     }
 
-    /// A constant that steps read, copied once for all plans that hold it.
-    pub(super) fn constant(&self, constant: &Constant<'_>) -> Result<Option<Arc<Stored>>, String> {
-        if constant.bytes.len() < WORTH_SHARING {
-            return store(constant).map(|stored| Some(Arc::new(stored)));
+    /// A constant that steps read, once for all plans that hold it.
+    ///
+    /// # Errors
+    /// In words, if it is damaged.
+    pub(super) fn constant(&self, constant: &Constant<'_>) -> Result<Arc<Stored>, String> {
+        if constant.size() < WORTH_SHARING {
+            return store(constant).map(Arc::new);
         }
-        let key = Key::new(&[&constant.bytes], format!("{} {:?}", constant.dtype, constant.shape));
-        get_or_make(&self.constants, key, || store(constant)).map(Some)
+        let key = Key::new(&[constant], format!("{} {:?}", constant.dtype, constant.shape));
+        let made = get_or_make(&self.shared.constants, &key, || match self.kept {
+            Some(kept) => keep(constant, &kept.parts(&key)?),
+            None => store(constant),
+        })?;
+        self.note(key, || Made::Constant(made.clone()));
+        Ok(made)
+    }
+
+    fn restore_or<T>(
+        &self,
+        key: &Key,
+        restore: impl FnOnce(&[Blob]) -> Result<T, Unfit>,
+        make: impl FnOnce() -> Result<T, PlanError>,
+    ) -> Result<T, PlanError> {
+        let Some(kept) = self.kept else { return make() };
+        let parts = kept.parts(key).map_err(PlanError::Kept)?;
+        restore(&parts).map_err(|unfit| PlanError::Kept(unfit.to_string()))
+    }
+
+    fn note(&self, key: Key, made: impl FnOnce() -> Made) {
+        if let Some(Record(record)) = self.record {
+            // Whatever panicked elsewhere left the map whole.
+            record.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert_with(made);
+        }
     }
 }
 
-/// The lock is held while the value is made: a second session that wants the same weights waits instead of packing them too.
-fn get_or_make<T, E>(cache: &Cache<T>, key: Key, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
-    // A panic while packing leaves the map as it was, so a poisoned lock is as good as another.
-    let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(found) = cache.get(&key).and_then(Weak::upgrade) {
+#[cfg(test)]
+impl Shared {
+    /// Linear layers that some plan holds.
+    pub(super) fn packed_linears(&self) -> usize {
+        let linears = self.linears.lock().unwrap_or_else(PoisonError::into_inner);
+        linears.values().filter(|slot| is_held(slot)).count()
+    }
+}
+
+/// Whether a slot's value is held by a plan.
+fn is_held<T>(slot: &Mutex<Weak<T>>) -> bool {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0
+}
+
+fn get_or_make<T, E>(cache: &Cache<T>, key: &Key, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+    // A panic while packing leaves the map and its slots as they were, so a poisoned lock is as good as another.
+    let slot = {
+        let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+        // A slot that somebody has in hand is being filled, or about to be.
+        cache.retain(|known, slot| known == key || Arc::strong_count(slot) > 1 || is_held(slot));
+        Arc::clone(cache.entry(key.clone()).or_default())
+    };
+    let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = held.upgrade() {
         return Ok(found);
     }
     let made = Arc::new(make()?);
-    cache.retain(|_, held| held.strong_count() > 0);
-    cache.insert(key, Arc::downgrade(&made));
+    *held = Arc::downgrade(&made);
     Ok(made)
+}
+
+/// A constant that is used where it lies.
+fn keep(constant: &Constant<'_>, parts: &[Blob]) -> Result<Stored, String> {
+    let dtype = computed(constant.dtype);
+    let wanted = constant.len() * dtype.size();
+    match parts {
+        [blob] if blob.bytes().len() == wanted && (blob.bytes().as_ptr() as usize).is_multiple_of(64) => {
+            Ok(Stored { dtype, len: wanted, contents: Contents::Kept(blob.clone()) })
+        }
+        _ => Err(format!("a kept constant is not {wanted} aligned bytes")),
+    }
 }
 
 /// A copy of a constant, fp16 as fp32.
@@ -121,17 +247,19 @@ pub(super) fn store(constant: &Constant<'_>) -> Result<Stored, String> {
     if constant.bytes.len() != constant.len() * constant.dtype.size() {
         return Err(format!("{} bytes for {:?} of {}", constant.bytes.len(), constant.shape, constant.dtype));
     }
-    let bytes = match constant.dtype {
+    let dtype = computed(constant.dtype);
+    let buffer = match constant.dtype {
         DataType::F16 => Buffer::copy_of(bytemuck::cast_slice(&floats(constant)?)),
         _ => Buffer::copy_of(&constant.bytes),
     };
-    Ok(Stored { dtype: computed(constant.dtype), bytes })
+    Ok(Stored { dtype, len: constant.len() * dtype.size(), contents: Contents::Owned(buffer) })
 }
 
 /// A floating-point constant's values.
-pub(super) fn floats(constant: &Constant<'_>) -> Result<Vec<f32>, String> {
+pub(super) fn floats<'c>(constant: &'c Constant<'_>) -> Result<Cow<'c, [f32]>, String> {
     match constant.dtype {
-        DataType::F32 => Ok(bytemuck::pod_collect_to_vec(&constant.bytes)),
+        DataType::F32 => Ok(bytemuck::try_cast_slice(&constant.bytes)
+            .map_or_else(|_| Cow::Owned(bytemuck::pod_collect_to_vec(&constant.bytes)), Cow::Borrowed)),
         DataType::F16 => {
             let halves = constant.bytes.chunks_exact(2);
             Ok(halves.map(|half| f16::from_ne_bytes([half[0], half[1]]).to_f32()).collect())

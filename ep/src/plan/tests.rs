@@ -3,7 +3,7 @@
 
 use undertone_kernels::{Counters, DeviceKind, Serial};
 
-use super::{Input, Outputs, Plan, RunError, Shared};
+use super::{Input, Outputs, Plan, RunError, Shared, Store};
 use crate::{
     graph::{Attribute, DataType, Graph},
     options::Options,
@@ -132,10 +132,10 @@ fn equal_weights_are_packed_once() {
     let shared = Shared::default();
     let (a, b) = (graph("first"), graph("second"));
     let options = Options::default();
-    let plans = [&a, &b].map(|graph| Plan::build(graph, &options, &shared).expect("a plan"));
+    let plans = [&a, &b].map(|graph| Plan::build(graph, &options, &Store::new(&shared)).expect("a plan"));
     assert_eq!(shared.packed_linears(), 1);
     drop(plans);
-    let _other = Plan::build(&a, &exact(), &shared).expect("a plan");
+    let _other = Plan::build(&a, &exact(), &Store::new(&shared)).expect("a plan");
     assert_eq!(shared.packed_linears(), 1, "the int8 form went with its plans; the f32 form is another");
 }
 

@@ -1,0 +1,98 @@
+//! Prepares all kernels and large constants of a program, on several threads, the largest first.
+
+use std::{
+    cmp::Reverse,
+    num::NonZero,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use super::{
+    PlanError, Store,
+    layout::Stored,
+    prepare::{self, Kernel},
+    shared::WORTH_SHARING,
+};
+use crate::{
+    graph::{Graph, ValueId},
+    options::Options,
+    program::Program,
+};
+
+/// Bytes of constants up to which one thread does it all.
+const WORTH_THREADS: usize = 1 << 20;
+
+/// What a plan holds of its graph's constants.
+pub struct Packed {
+    /// For each step its kernel.
+    pub kernels: Vec<Option<Kernel>>,
+    /// Large constants that steps read.
+    pub constants: Vec<Arc<Stored>>,
+}
+
+#[derive(Clone, Copy)]
+enum Job {
+    Kernel(usize),
+    Constant(ValueId),
+}
+
+enum Done {
+    Kernel(Option<Kernel>),
+    Constant(Arc<Stored>),
+}
+
+/// Prepares what the steps of `program` need.
+///
+/// # Errors
+/// That of the first step that cannot be prepared.
+pub fn pack(graph: &Graph<'_>, program: &Program, options: &Options, store: &Store<'_>) -> Result<Packed, PlanError> {
+    let size = |value: ValueId| graph.values[value].constant.as_ref().map_or(0, |constant| constant.size());
+    let mut read: Vec<ValueId> = program.steps.iter().flat_map(|step| step.inputs.iter().flatten().copied()).collect();
+    read.sort_unstable();
+    read.dedup();
+    let large = read.into_iter().filter(|value| size(*value) >= WORTH_SHARING).map(Job::Constant);
+    let jobs: Vec<Job> = (0..program.steps.len()).map(Job::Kernel).chain(large).collect();
+    let cost = |job: &Job| match job {
+        Job::Kernel(step) => program.steps[*step].operands().map(size).sum(),
+        Job::Constant(value) => size(*value),
+    };
+    let mut order: Vec<usize> = (0..jobs.len()).collect();
+    order.sort_by_cached_key(|job| Reverse::<usize>(cost(&jobs[*job])));
+
+    let carry_out = |job: Job| match job {
+        Job::Kernel(step) => prepare::kernel(graph, &program.steps[step], options, store).map(Done::Kernel),
+        Job::Constant(value) => prepare::stored(graph, value, store).map(Done::Constant),
+    };
+    let results: Vec<OnceLock<Result<Done, PlanError>>> = jobs.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(job) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            // Each job is taken once, so the cell is empty.
+            let _ = results[*job].set(carry_out(jobs[*job]));
+        }
+    };
+    let total: usize = jobs.iter().map(cost).sum();
+    let threads = match options.threads {
+        _ if total < WORTH_THREADS => 1,
+        Some(threads) => threads,
+        None => thread::available_parallelism().map_or(1, NonZero::get),
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads.min(jobs.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+
+    let mut packed = Packed { kernels: Vec::with_capacity(program.steps.len()), constants: Vec::new() };
+    for result in results.into_iter().filter_map(OnceLock::into_inner) {
+        match result? {
+            Done::Kernel(kernel) => packed.kernels.push(kernel),
+            Done::Constant(stored) => packed.constants.push(stored),
+        }
+    }
+    Ok(packed)
+}
