@@ -11,7 +11,7 @@
 use std::{
     ffi::{CStr, c_char},
     fs::OpenOptions,
-    path::Path,
+    path::{Path, PathBuf},
     ptr, slice,
     sync::Arc,
 };
@@ -23,6 +23,7 @@ use ort_sys::{
 
 use crate::{
     abi::{NO_LATER_MEMBERS, OrtDataTransferImpl, OrtEp, OrtEpFactory, OrtMemoryDevice, OrtSyncStreamImpl},
+    context::Writing,
     guard::{guard, guard_release},
     options::{Options, OptionsError},
     plan::Shared,
@@ -115,12 +116,20 @@ impl Factory {
     /// `session_options` is valid.
     unsafe fn create(&self, session_options: *const OrtSessionOptions) -> Result<*mut OrtEp, Failure> {
         // SAFETY: as the caller promises.
-        let entries = unsafe { ep_options(self.runtime, session_options)? };
-        let options = Options::parse(entries.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
+        let entries = unsafe { entries(self.runtime, session_options)? };
+        let prefix = format!("ep.{}.", crate::NAME.to_lowercase());
+        let own = entries.iter().filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?, value.as_str())));
+        let options = Options::parse(own)?;
+        let entry = |wanted: &str| entries.iter().find(|(key, _)| key == wanted).map(|(_, value)| value.as_str());
+        let writing = Writing {
+            enable: entry("ep.context_enable") == Some("1"),
+            file_path: entry("ep.context_file_path").filter(|path| !path.is_empty()).map(PathBuf::from),
+            embed: entry("ep.context_embed_mode") == Some("1"),
+        };
         if let Some(path) = &options.report {
             check_report(path)?;
         }
-        Ok(Provider::into_raw(self.runtime, options, Arc::clone(&self.shared)))
+        Ok(Provider::into_raw(self.runtime, options, writing, Arc::clone(&self.shared)))
     }
 }
 
@@ -133,15 +142,14 @@ fn check_report(path: &Path) -> Result<(), OptionsError> {
     }
 }
 
-/// The session's options for this EP, without their prefix.
+/// The session's configuration entries.
 ///
 /// # Safety
 /// `session_options` is valid.
-unsafe fn ep_options(
+unsafe fn entries(
     runtime: Runtime,
     session_options: *const OrtSessionOptions,
 ) -> Result<Vec<(String, String)>, Failure> {
-    let prefix = format!("ep.{}.", crate::NAME.to_lowercase());
     let api = runtime.api;
     // SAFETY: as the caller promises; the arrays have `count` entries and live until the pairs are released.
     unsafe {
@@ -149,12 +157,9 @@ unsafe fn ep_options(
         ort_call!(api, GetSessionOptionsConfigEntries(session_options, &mut pairs))?;
         let (mut keys, mut values, mut count) = (ptr::null(), ptr::null(), 0);
         (api.GetKeyValuePairs)(pairs, &mut keys, &mut values, &mut count);
-        let options = (0..count)
-            .map(|index| (text(*keys.add(index)), text(*values.add(index))))
-            .filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?.to_owned(), value)))
-            .collect();
+        let entries = (0..count).map(|index| (text(*keys.add(index)), text(*values.add(index)))).collect();
         (api.ReleaseKeyValuePairs)(pairs);
-        Ok(options)
+        Ok(entries)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A stock ONNX Runtime, 1.23 or newer, loads this crate as a shared library. The way of a graph through it: [`snapshot`] reads
 //! ONNX Runtime's graph into a [`graph::Graph`]; [`partition`] decides what to claim; [`plan`] compiles each claimed group;
-//! [`compute`] executes it in a run. [`factory`] and [`provider`] are ONNX Runtime's callbacks around that, [`exports`] the
+//! [`compute`] executes it in a run; [`context`] keeps what was compiled in a file. [`factory`] and [`provider`] are ONNX Runtime's callbacks around that, [`exports`] the
 //! library's entry points.
 //!
 //! It is not a library for Rust programs: those register it with ONNX Runtime as any other program does.
@@ -10,8 +10,10 @@
 pub mod abi;
 pub mod compute;
 pub mod constant;
+pub mod context;
 pub mod exports;
 pub mod factory;
+pub mod file;
 pub mod fusion;
 pub mod graph;
 pub mod guard;

@@ -4,6 +4,7 @@
 
 use std::{
     ffi::c_char,
+    path::PathBuf,
     ptr, slice,
     sync::{
         Arc,
@@ -16,15 +17,20 @@ use ort_sys::{OrtGraph, OrtNode, OrtRunOptions, OrtStatusPtr};
 use crate::{
     abi::{NO_LATER_MEMBERS, OrtEp, OrtEpGraphSupportInfo, OrtNodeComputeInfo, OrtNodeFusionOptions},
     compute::FusedNode,
+    context::{
+        ContextError, Maker, Writing,
+        container::{self, Container},
+        node,
+    },
     graph::{Dim, Graph},
     guard::{guard, guard_release},
     kv,
     options::Options,
-    partition::{Partition, partition},
-    plan::{Plan, Shared, Store},
+    partition::{self, Partition, partition},
+    plan::{Plan, Record, Shared, Store},
     report::{Reporter, Unclaimed},
     runtime::Runtime,
-    snapshot::{self, Captured},
+    snapshot::{self, Captured, Fused},
     status::{Failure, StatusMaker, check, text},
 };
 
@@ -34,6 +40,7 @@ pub struct Provider {
     table: OrtEp,
     runtime: Runtime,
     options: Options,
+    writing: Writing,
     shared: Arc<Shared>,
     reporter: Reporter,
     /// Whether any group was claimed yet.
@@ -46,7 +53,7 @@ const NAMES_APART_VERSION: u32 = 25;
 
 impl Provider {
     /// An EP for ONNX Runtime to own until [`Provider::release`].
-    pub fn into_raw(runtime: Runtime, options: Options, shared: Arc<Shared>) -> *mut OrtEp {
+    pub fn into_raw(runtime: Runtime, options: Options, writing: Writing, shared: Arc<Shared>) -> *mut OrtEp {
         let table = OrtEp {
             ort_version_supported: runtime.version,
             GetName: get_name,
@@ -64,8 +71,16 @@ impl Provider {
             later: NO_LATER_MEMBERS,
         };
         let reporter = Reporter::new(&options);
-        Box::into_raw(Box::new(Self { table, runtime, options, shared, reporter, has_claimed: AtomicBool::new(false) }))
-            .cast()
+        Box::into_raw(Box::new(Self {
+            table,
+            runtime,
+            options,
+            writing,
+            shared,
+            reporter,
+            has_claimed: AtomicBool::new(false),
+        }))
+        .cast()
     }
 
     /// Takes back what [`Provider::into_raw`] gave away.
@@ -84,7 +99,10 @@ impl Provider {
     unsafe fn claim(&self, graph: *const OrtGraph, support: *mut OrtEpGraphSupportInfo) -> Result<(), Failure> {
         // SAFETY: as the caller promises.
         let captured = unsafe { snapshot::capture(self.runtime, graph)? };
-        let mut partition = partition(&captured.graph, &self.options);
+        let mut partition = match partition::packed(&captured.graph) {
+            Some(packed) => packed,
+            None => partition(&captured.graph, &self.options),
+        };
         if !partition.groups.is_empty() {
             match self.obstacle(&captured) {
                 Some(reason) => withhold(&mut partition, &captured.graph, reason),
@@ -120,6 +138,9 @@ impl Provider {
     /// Why nothing may be claimed in this graph, if so. Of a decoder's two branches the one with a key-value cache is preferred:
     /// it is run for every token but the first.
     fn obstacle(&self, captured: &Captured<'_>) -> Option<&'static str> {
+        if self.writing.enable && (captured.is_body || !captured.graph.within.is_empty()) {
+            return Some("ONNX Runtime writes no packed nodes into bodies of control flow (ep.context_enable)");
+        }
         if self.runtime.version >= NAMES_APART_VERSION {
             return None;
         }
@@ -133,14 +154,92 @@ impl Provider {
         )
     }
 
+    /// Compiles one graph for each of `infos`, and makes the nodes that stand for them in a packed model where one is written.
+    ///
     /// # Safety
-    /// `graph` and `node` are a pair that `Compile` was called with.
-    unsafe fn compile(&self, graph: *const OrtGraph, node: *const OrtNode) -> Result<*mut OrtNodeComputeInfo, Failure> {
-        // SAFETY: as the caller promises.
-        let fused = unsafe { snapshot::capture_fused(self.runtime, graph, node)? };
-        let plan = Plan::build(&fused.graph, &self.options, &Store::new(&self.shared))
-            .map_err(|source| Failure::Plan { node: fused.name.clone(), source })?;
-        Ok(FusedNode::into_raw(self.runtime, fused, plan, self.options.threads))
+    /// All are what `Compile` was called with.
+    unsafe fn compile(
+        &self,
+        groups: &[(*const OrtGraph, *const OrtNode)],
+        infos: &mut [*mut OrtNodeComputeInfo],
+        context_nodes: *mut *mut OrtNode,
+    ) -> Result<(), Failure> {
+        let maker = Maker::new(&self.options);
+        let record = Record::default();
+        let mut open: Vec<(PathBuf, Container)> = Vec::new();
+        let mut compiled = Vec::with_capacity(groups.len());
+        for (graph, node) in groups {
+            // SAFETY: as the caller promises.
+            let mut fused = unsafe { snapshot::capture_fused(self.runtime, *graph, *node)? };
+            let failed = |node: &str| {
+                let node = node.to_owned();
+                move |source| Failure::Plan { node, source }
+            };
+            let plan = if let Some(node) = node::sole_packed(&fused.graph) {
+                if self.writing.enable {
+                    return Err(ContextError::NotPackable("it is packed already; leave ep.context_enable out").into());
+                }
+                // SAFETY: as above.
+                let model = unsafe { node::model_path(self.runtime, *graph)? };
+                let model = model.or_else(|| self.writing.file_path.clone()).unwrap_or_default();
+                let (path, partition) = node::reference(node, &model)?;
+                let known = open.iter().position(|(known, _)| *known == path);
+                if known.is_none() {
+                    let container = Container::open(&path, &maker)?;
+                    open.push((path, container));
+                }
+                let container = &open[known.unwrap_or(open.len() - 1)].1;
+                let packed = container.graph(partition).ok_or_else(|| ContextError::Node {
+                    node: node.name.clone(),
+                    what: format!("names a group {partition} that is not there"),
+                })?;
+                let store = Store::reading(&self.shared, container);
+                let plan = Plan::build(packed, &self.options, &store).map_err(failed(&fused.name))?;
+                let (inputs, outputs) = (packed.inputs.len(), packed.outputs.len());
+                let input_places = node::places(node, &node.inputs, &fused.graph.inputs, &fused.input_places, inputs)?;
+                let output_places =
+                    node::places(node, &node.outputs, &fused.graph.outputs, &fused.output_places, outputs)?;
+                (fused.input_places, fused.output_places) = (input_places, output_places);
+                plan
+            } else {
+                let store = match self.writing.enable {
+                    true => Store::recording(&self.shared, &record),
+                    false => Store::new(&self.shared),
+                };
+                Plan::build(&fused.graph, &self.options, &store).map_err(failed(&fused.name))?
+            };
+            compiled.push((fused, plan));
+        }
+        if self.writing.enable {
+            // SAFETY: ONNX Runtime gives room for one node to each group, and releases what it finds there.
+            unsafe {
+                let model = node::model_path(self.runtime, groups[0].0)?;
+                let nodes = slice::from_raw_parts_mut(context_nodes, groups.len());
+                self.write(&maker, model, &compiled, record, nodes)?;
+            }
+        }
+        for ((fused, plan), info) in compiled.into_iter().zip(infos) {
+            *info = FusedNode::into_raw(self.runtime, fused, plan, self.options.threads);
+        }
+        Ok(())
+    }
+
+    /// Writes the container of a packed model, and makes its nodes.
+    fn write(
+        &self,
+        maker: &Maker,
+        model: Option<PathBuf>,
+        compiled: &[(Fused<'_>, Plan)],
+        record: Record,
+        nodes: &mut [*mut OrtNode],
+    ) -> Result<(), Failure> {
+        let (packed, container) = node::destination(&self.writing, model)?;
+        let partitions = compiled.iter().map(|(fused, _)| (fused.name.clone(), fused.graph.clone())).collect();
+        container::write(&packed.with_file_name(&container), maker, partitions, &record.into_made())?;
+        for (index, ((fused, _), node)) in compiled.iter().zip(nodes).enumerate() {
+            *node = node::create(self.runtime, fused, &container, index == 0)?;
+        }
+        Ok(())
     }
 }
 
@@ -196,16 +295,19 @@ unsafe extern "system" fn compile(
     fused_nodes: *mut *const OrtNode,
     count: usize,
     infos: *mut *mut OrtNodeComputeInfo,
-    _ep_context_nodes: *mut *mut OrtNode,
+    ep_context_nodes: *mut *mut OrtNode,
 ) -> OrtStatusPtr {
     // SAFETY: ONNX Runtime passes the EP that it was given.
     let provider = unsafe { provider(this) };
     guard(StatusMaker::new(provider.runtime.api), "Compile", || {
-        for index in 0..count {
-            // SAFETY: the three arrays have `count` entries. After an error ONNX Runtime releases the infos written so far.
-            unsafe { *infos.add(index) = provider.compile(*graphs.add(index), *fused_nodes.add(index))? };
+        if count == 0 {
+            return Ok(());
         }
-        Ok(())
+        // SAFETY: the arrays have `count` entries. After an error ONNX Runtime releases the infos and nodes written so far.
+        unsafe {
+            let groups: Vec<_> = (0..count).map(|index| (*graphs.add(index), *fused_nodes.add(index))).collect();
+            provider.compile(&groups, slice::from_raw_parts_mut(infos, count), ep_context_nodes)
+        }
     })
 }
 

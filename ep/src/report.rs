@@ -10,7 +10,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::options::Options;
+use crate::{file::write_whole, options::Options};
 
 /// A node that stays with ONNX Runtime's other providers.
 #[derive(Clone, Debug, Serialize, PartialEq)]
@@ -126,11 +126,6 @@ impl Reporter {
         };
         let mut text = serde_json::to_string_pretty(&file)?;
         text.push('\n');
-        // A reader never sees half a file.
-        let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
-        std::fs::write(&unfinished, text)?;
-        std::fs::rename(&unfinished, path).inspect_err(|_| {
-            let _ = std::fs::remove_file(&unfinished);
-        })
+        write_whole(path, |file| file.write_all(text.as_bytes()))
     }
 }

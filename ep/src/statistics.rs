@@ -12,6 +12,7 @@ use undertone_kernels::{Counters, DeviceKind, host::Isa};
 
 use crate::{
     abi::{NEWEST_VERSION, OLDEST_VERSION},
+    context::BUILD,
     options::KEYS,
 };
 
@@ -41,6 +42,7 @@ pub fn description() -> &'static CStr {
         let text = serde_json::json!({
             "name": crate::NAME,
             "version": env!("CARGO_PKG_VERSION"),
+            "build": BUILD,
             "devices": [DeviceKind::Host.to_string()],
             "instruction_set": Isa::best().to_string(),
             "instruction_sets": Isa::available().map(|isa| isa.to_string()).collect::<Vec<_>>(),

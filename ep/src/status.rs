@@ -12,6 +12,7 @@ use std::{
 use ort_sys::{OrtApi, OrtErrorCode, OrtStatus, OrtStatusPtr};
 
 use crate::{
+    context::ContextError,
     kv::KvError,
     options::OptionsError,
     plan::{PlanError, RunError},
@@ -44,6 +45,9 @@ pub enum Failure {
     /// The graph could not be read.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// A packed model cannot be written or read.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// A fused node could not be prepared.
     #[error("fused node \"{node}\": {source}")]
     Plan {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use undertone_kernels::{AttentionSpec, Device, Precision, host::HostDevice};
 
 use crate::{
-    fusion,
+    context, fusion,
     graph::{Dim, Graph, NodeId, ValueId},
     lower,
     options::{Claim, Options},
@@ -40,6 +40,40 @@ pub fn partition(graph: &Graph<'_>, options: &Options) -> Partition {
     let report = report(graph, &program, options, &steps, &reasons);
     let groups = steps.iter().map(|steps| nodes(&program, steps)).collect();
     Partition { groups, report }
+}
+
+/// The partition of a packed model: each of its packed nodes, and nothing else; `None` if it has none.
+pub fn packed(graph: &Graph<'_>) -> Option<Partition> {
+    let (packed, others): (Vec<NodeId>, Vec<NodeId>) =
+        (0..graph.nodes.len()).partition(|node| context::node::is_packed(&graph.nodes[*node]));
+    if packed.is_empty() {
+        return None;
+    }
+    let fused = Fused {
+        nodes: 1,
+        steps: BTreeMap::from([("packed".to_owned(), 1)]),
+        precision: BTreeMap::new(),
+        gflop: 0.0,
+        bytes_in: 0,
+        bytes_out: 0,
+    };
+    let unclaimed = others.into_iter().map(|node| &graph.nodes[node]).map(|node| Unclaimed {
+        name: node.name.clone(),
+        op_type: node.op_type.clone(),
+        reason: "not packed; of a packed model only what is packed is claimed".to_owned(),
+    });
+    let report = GraphReport {
+        name: graph.name.clone(),
+        within: graph.within.clone(),
+        nodes: graph.nodes.len(),
+        claimed: packed.len(),
+        unclaimed: unclaimed.collect(),
+        fused: vec![fused; packed.len()],
+        gflop_claimed: 0.0,
+        gflop_unclaimed: 0.0,
+        assumed: BTreeMap::new(),
+    };
+    Some(Partition { groups: packed.into_iter().map(|node| vec![node]).collect(), report })
 }
 
 /// For each step why it is not claimed, or `None`.
