@@ -183,6 +183,12 @@ pub fn unfused(graph: &Graph<'_>, options: &Options) -> Plan {
         .expect("a plan of single nodes")
 }
 
+/// The plan of a graph with fusion, each fused step carried out by itself.
+pub fn fused_singly(graph: &Graph<'_>, options: &Options) -> Plan {
+    let program = crate::fusion::fuse(graph, crate::lower::lower(graph));
+    Plan::from_program(graph, program, options, &Store::new(&Shared::default())).expect("a plan of fused steps")
+}
+
 /// The plan of a graph as the EP makes it.
 pub fn fused(graph: &Graph<'_>, options: &Options) -> Plan {
     Plan::build(graph, options, &Store::new(&Shared::default())).expect("a plan")

@@ -7,6 +7,7 @@ use undertone_kernels::Blob;
 use super::{
     PlanError, Store,
     resident::Resident,
+    sections::{self, Section},
     step_name,
     tensor::{Buffer, Place, Shape, Tensor},
 };
@@ -95,15 +96,20 @@ pub fn is_view(op: &Op, from: DataType, to: DataType) -> bool {
 }
 
 impl Layout {
-    /// Lays out a program for execution.
+    /// Lays out a program for execution in `sections`: what a section's steps read and write never shares memory.
     ///
     /// # Errors
     /// If a constant is damaged or of a type that steps cannot read.
-    pub fn new(graph: &Graph<'_>, program: Program, store: &Store<'_>) -> Result<Self, PlanError> {
+    pub fn new(
+        graph: &Graph<'_>,
+        program: Program,
+        sections: &[Section],
+        store: &Store<'_>,
+    ) -> Result<Self, PlanError> {
         let mut layout = Self::empty(graph);
         layout.resident = Resident::find(graph, &program.steps);
         layout.place_constants(graph, &program, |constant| store.constant(constant).map(Some))?;
-        layout.place_values(graph, program);
+        layout.place_values(graph, program, sections);
         Ok(layout)
     }
 
@@ -115,7 +121,8 @@ impl Layout {
         layout.place_constants(graph, &program, |constant| {
             if constant.len() <= LARGEST { super::shared::store(constant).map(|c| Some(Arc::new(c))) } else { Ok(None) }
         })?;
-        layout.place_values(graph, program);
+        let sections = sections::singles(program.steps.len());
+        layout.place_values(graph, program, &sections);
         Ok(layout)
     }
 
@@ -166,7 +173,9 @@ impl Layout {
         Ok(())
     }
 
-    fn place_values(&mut self, graph: &Graph<'_>, program: Program) {
+    fn place_values(&mut self, graph: &Graph<'_>, program: Program, sections: &[Section]) {
+        // The time at which each step is carried out: that of its section.
+        let time = || sections.iter().enumerate().flat_map(|(at, section)| section.steps.clone().map(move |_| at));
         for (index, value) in graph.inputs.iter().enumerate() {
             self.homes[*value] = Place::Input(index as u32);
         }
@@ -181,7 +190,7 @@ impl Layout {
         // A view's bytes are its root's: the root must live as long as any of its views.
         let mut root: Vec<ValueId> = (0..graph.values.len()).collect();
         let mut last_use = vec![0; graph.values.len()];
-        for (at, step) in program.steps.iter().enumerate() {
+        for (at, step) in time().zip(&program.steps) {
             for value in step.inputs.iter().flatten() {
                 last_use[root[*value]] = at;
             }
@@ -220,7 +229,7 @@ impl Layout {
         if let Some(value) = self.resident.logits {
             last_use[value] = usize::MAX;
         }
-        for (at, step) in program.steps.iter().enumerate() {
+        for (at, step) in time().zip(&program.steps) {
             // Buffers whose last reader has run are free; this step's own operands are not yet.
             ends.retain(|(end, slot)| {
                 let over = *end < at;

@@ -13,6 +13,7 @@ pub(crate) mod profile;
 mod resident;
 #[cfg(test)]
 mod resident_tests;
+mod sections;
 pub(crate) mod shapes;
 mod shared;
 pub(crate) mod tensor;
@@ -23,10 +24,12 @@ use crossbeam_queue::ArrayQueue;
 use undertone_kernels::{Context, Counters, Parallel};
 
 use self::{
+    compute::Tools,
     layout::Layout,
     machine::{Machine, Workspace},
     prepare::Kernel,
     resident::Keeping,
+    sections::Section,
 };
 pub use self::{
     prepare::attention_precision,
@@ -48,8 +51,9 @@ const KEPT_WORKSPACES: usize = 32;
 /// A compiled group of nodes.
 pub struct Plan {
     layout: Layout,
-    keeping: Keeping,
+    sections: Vec<Section>,
     kernels: Vec<Option<Kernel>>,
+    tools: Tools,
     workspaces: ArrayQueue<Workspace>,
 }
 
@@ -130,10 +134,13 @@ impl Plan {
     /// # Errors
     /// [`PlanError`] says which node or constant, and why.
     pub fn build(graph: &Graph<'_>, options: &Options, store: &Store<'_>) -> Result<Self, PlanError> {
-        Self::from_program(graph, fusion::fuse(graph, lower::lower(graph)), options, store)
+        let program = fusion::fuse(graph, lower::lower(graph)).without_dead_steps(graph);
+        let (program, sections) = sections::arrange(graph, program);
+        Self::from_sections(graph, program, sections, options, store)
     }
 
-    /// Plans a program, fused or not.
+    /// Plans a program whose steps are carried out one by one: the obvious version.
+    #[cfg(test)]
     pub(crate) fn from_program(
         graph: &Graph<'_>,
         program: Program,
@@ -141,6 +148,17 @@ impl Plan {
         store: &Store<'_>,
     ) -> Result<Self, PlanError> {
         let program = program.without_dead_steps(graph);
+        let sections = sections::singles(program.steps.len());
+        Self::from_sections(graph, program, sections, options, store)
+    }
+
+    fn from_sections(
+        graph: &Graph<'_>,
+        program: Program,
+        sections: Vec<Section>,
+        options: &Options,
+        store: &Store<'_>,
+    ) -> Result<Self, PlanError> {
         for step in &program.steps {
             let reason = match &step.op {
                 Op::Unsupported(reason) => reason.clone(),
@@ -150,11 +168,12 @@ impl Plan {
             return Err(PlanError::NotClaimed { node: step_name(graph, step), reason });
         }
         let pack::Packed { kernels, constants } = pack::pack(graph, &program, options, store)?;
-        let layout = Layout::new(graph, program, store)?;
+        let layout = Layout::new(graph, program, &sections, store)?;
         // The layout has found them by now, and holds them.
         drop(constants);
         let keeping = Keeping { isa: store.host().isa(), precision: options.precision };
-        Ok(Self { layout, keeping, kernels, workspaces: ArrayQueue::new(KEPT_WORKSPACES) })
+        let tools = Tools { host: *store.host(), keeping };
+        Ok(Self { layout, sections, kernels, tools, workspaces: ArrayQueue::new(KEPT_WORKSPACES) })
     }
 
     /// Carries out the plan. `inputs` are in the order of [`Graph::inputs`]. With a `state`, cached tensors are read from it and
@@ -175,17 +194,17 @@ impl Plan {
         let mut machine = Machine::new(&self.layout, &mut workspace, inputs, outputs, state)?;
         let mut context = Context { pool, counters, scratch: &mut scratch };
         let mut recorder = profile::Recorder::new();
-        for (step, kernel) in self.layout.steps.iter().zip(&self.kernels) {
-            compute::step(&mut machine, step, kernel.as_ref(), self.keeping, &mut context)
-                .map_err(|reason| RunError::Step { step: step.name.clone(), reason })?;
+        for section in &self.sections {
+            let (steps, kernels) = (&self.layout.steps[section.steps.clone()], &self.kernels[section.steps.clone()]);
+            compute::section(&mut machine, section.kind, steps, kernels, self.tools, &mut context)?;
             if let Some(recorder) = &mut recorder {
-                recorder.carried_out(&machine, step, kernel.as_ref());
+                recorder.carried_out(&machine, steps, kernels);
             }
         }
         if let Some(recorder) = recorder {
             recorder.finish();
         }
-        self.keeping.choose(&mut machine, &self.layout.resident, &mut context).map_err(RunError::Runtime)?;
+        self.tools.keeping.choose(&mut machine, &self.layout.resident, &mut context).map_err(RunError::Runtime)?;
         machine.export()?;
         workspace.scratch = scratch;
         // A full pool drops the workspace: that is what it is for.

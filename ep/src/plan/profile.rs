@@ -78,16 +78,24 @@ impl Recorder {
         RECORDING.load(Ordering::Relaxed).then(|| Self { last: Instant::now(), noting: 0, steps: Vec::new() })
     }
 
-    /// The run has carried out `step`.
-    pub fn carried_out(&mut self, machine: &Machine<'_, '_>, step: &PlanStep, kernel: Option<&Kernel>) {
+    /// The run has carried out a section: one step, or several together, which are noted as one of the last one's kind.
+    pub fn carried_out(&mut self, machine: &Machine<'_, '_>, steps: &[PlanStep], kernels: &[Option<Kernel>]) {
         let ended = Instant::now();
+        let Some(last) = steps.last() else { return };
+        let each = || steps.iter().zip(kernels).map(|(step, kernel)| (step, kernel.as_ref()));
+        let shapes: Vec<String> = each()
+            .map(|(step, kernel)| match step.op {
+                Op::LayerNorm { .. } if steps.len() > 1 => "norm".to_owned(),
+                _ => shape(machine, step, kernel),
+            })
+            .collect();
         self.steps.push(Steps {
-            kind: step.op.kind(),
-            shape: shape(machine, step, kernel),
-            kernel: kernel.is_some(),
+            kind: last.op.kind(),
+            shape: shapes.join(", "),
+            kernel: each().any(|(_, kernel)| kernel.is_some()),
             calls: 1,
             nanoseconds: (ended - self.last).as_nanos() as u64,
-            bytes: bytes(machine, step, kernel),
+            bytes: each().map(|(step, kernel)| bytes(machine, step, kernel)).sum(),
         });
         self.last = Instant::now();
         self.noting += (self.last - ended).as_nanos() as u64;

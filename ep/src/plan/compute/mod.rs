@@ -1,11 +1,13 @@
-//! Carries out one step: shape, memory, and then the kernel or the host's plain functions.
+//! Carries out sections and single steps: shape, memory, and then the kernel or the host's plain functions.
 
 mod attention;
 mod floating;
 mod linear;
 mod plain;
+mod section;
 
-use undertone_kernels::Context;
+pub use section::run as section;
+use undertone_kernels::{Context, host::HostDevice};
 
 use super::{
     infer::{self, operand},
@@ -20,6 +22,15 @@ use crate::{
     program::Op,
 };
 
+/// What the steps of a session are carried out with, beside their kernels.
+#[derive(Clone, Copy)]
+pub struct Tools {
+    /// Carries out layers together.
+    pub host: HostDevice,
+    /// Keeps what stays in the EP.
+    pub keeping: Keeping,
+}
+
 /// What a step's work gives, or what its operands lack, in words.
 type Computed<T> = Result<T, String>;
 
@@ -30,7 +41,7 @@ const SHAPE_ELEMENTS: usize = 4096;
 ///
 /// # Errors
 /// What the operands lack, in words.
-pub fn step<'io>(
+fn step<'io>(
     machine: &mut Machine<'_, 'io>,
     step: &PlanStep,
     kernel: Option<&Kernel>,

@@ -1,0 +1,173 @@
+//! Sections: linear layers that the device carries out together, with the layer norm before them.
+
+use smallvec::SmallVec;
+use undertone_kernels::{
+    Context, Linear,
+    host::{
+        HostDevice,
+        linear::{Product, Rows},
+        norm::Norm,
+    },
+};
+
+use super::{
+    super::{
+        RunError,
+        infer::{self, operand},
+        layout::PlanStep,
+        machine::{Machine, Target},
+        prepare::Kernel,
+        sections::Kind,
+        tensor::Shape,
+    },
+    Computed, Tools,
+};
+use crate::program::Op;
+
+/// Results of one section that are remembered without allocation.
+const INLINE: usize = 8;
+
+/// Carries out a section's steps, together where their operands are as usual, else one by one.
+///
+/// # Errors
+/// What the operands lack, with the step's name.
+pub fn run<'io>(
+    machine: &mut Machine<'_, 'io>,
+    kind: Kind,
+    steps: &[PlanStep],
+    kernels: &[Option<Kernel>],
+    tools: Tools,
+    context: &mut Context<'_>,
+) -> Result<(), RunError> {
+    let failed = |step: &PlanStep, reason| RunError::Step { step: step.name.clone(), reason };
+    if kind != Kind::Single
+        && let Some(section) = Section::of(machine, kind, steps, kernels)
+    {
+        return section.run(machine, tools.host, context).map_err(|reason| failed(&steps[0], reason));
+    }
+    for (step, kernel) in steps.iter().zip(kernels) {
+        super::step(machine, step, kernel.as_ref(), tools.keeping, context).map_err(|reason| failed(step, reason))?;
+    }
+    Ok(())
+}
+
+/// A linear step, ready to run.
+#[derive(Clone, Copy)]
+struct Layer<'p> {
+    step: &'p PlanStep,
+    kernel: &'p dyn Linear,
+    outputs: usize,
+    /// The result's.
+    shape: Shape,
+}
+
+/// A section whose operands are as usual.
+struct Section<'p> {
+    rows: usize,
+    inputs: usize,
+    norm: Option<(&'p PlanStep, f32)>,
+    /// The rows' maker, if the rows are normed, else the first layer.
+    first: &'p PlanStep,
+    /// The layer whose result only the next one reads.
+    hidden: Option<Layer<'p>>,
+    layers: SmallVec<[Layer<'p>; INLINE]>,
+}
+
+impl<'p> Section<'p> {
+    /// Looks at the operands; `None` if a norm's or a residual's shape asks for broadcasting, or an operand is in error, which the
+    /// single step then says.
+    fn of(
+        machine: &mut Machine<'_, '_>,
+        kind: Kind,
+        steps: &'p [PlanStep],
+        kernels: &'p [Option<Kernel>],
+    ) -> Option<Self> {
+        let first = steps.first()?;
+        let mut x = *machine.shape(operand(first, 0).ok()?);
+        let inputs = *x.last()?;
+        let rows = x.elements().checked_div(inputs)?;
+        let mut norm = None;
+        let mut layers: SmallVec<[Layer<'p>; INLINE]> = SmallVec::new();
+        for (step, kernel) in steps.iter().zip(kernels) {
+            match (&step.op, kernel) {
+                (Op::LayerNorm { epsilon }, _) => {
+                    let addend = step.inputs.get(2).copied().flatten();
+                    let fits = |value| machine.shape(value).elements() == inputs;
+                    if !fits(operand(step, 1).ok()?) || !addend.is_none_or(fits) {
+                        return None;
+                    }
+                    norm = Some((step, *epsilon));
+                }
+                (_, Some(Kernel::Linear { inputs, outputs, kernel })) => {
+                    let shape = infer::linear(&x, *inputs, *outputs).ok()?;
+                    let residual = step.inputs.get(1).copied().flatten();
+                    if residual.is_some_and(|residual| *machine.shape(residual) != shape) {
+                        return None;
+                    }
+                    layers.push(Layer { step, kernel: &***kernel, outputs: *outputs, shape });
+                    if kind == Kind::Mlp {
+                        x = shape;
+                    }
+                }
+                _ => return None,
+            }
+        }
+        let hidden = (kind == Kind::Mlp).then(|| layers.remove(0));
+        // Shapes of what is not made, for whoever looks at the plan.
+        if let Some((step, _)) = norm {
+            machine.note(step.output, *machine.shape(operand(step, 0).ok()?));
+        }
+        if let Some(hidden) = hidden {
+            machine.note(hidden.step.output, hidden.shape);
+        }
+        Some(Self { rows, inputs, norm, first, hidden, layers })
+    }
+
+    fn run(&self, machine: &mut Machine<'_, '_>, device: HostDevice, context: &mut Context<'_>) -> Computed<()> {
+        let mut targets: SmallVec<[Target<'_>; INLINE]> = SmallVec::new();
+        let mut made = Ok(());
+        for layer in &self.layers {
+            match machine.begin(layer.step.output, layer.shape) {
+                Ok(target) => targets.push(target),
+                Err(error) => made = Err(error),
+            }
+        }
+        let made = made.and_then(|()| self.compute(machine, device, context, &mut targets));
+        targets.into_iter().for_each(|target| machine.finish(target));
+        made
+    }
+
+    fn compute(
+        &self,
+        machine: &Machine<'_, '_>,
+        device: HostDevice,
+        context: &mut Context<'_>,
+        targets: &mut [Target<'_>],
+    ) -> Computed<()> {
+        let norm = match self.norm {
+            None => None,
+            Some((step, epsilon)) => {
+                let bias = step.inputs.get(2).copied().flatten().map(|bias| machine.data(bias)).transpose()?;
+                Some(Norm { gain: machine.data(operand(step, 1)?)?, bias, epsilon })
+            }
+        };
+        let x = machine.data(operand(self.first, 0)?)?;
+        let from = Rows { x, rows: self.rows, inputs: self.inputs, norm: norm.as_ref() };
+        let mut products: SmallVec<[Product<'_>; INLINE]> = SmallVec::new();
+        for (layer, target) in self.layers.iter().zip(targets) {
+            let Layer { kernel: layer_kernel, outputs, shape, step } = *layer;
+            let residual = step.inputs.get(1).copied().flatten().map(|value| machine.data(value)).transpose()?;
+            let out = target.elements(shape.elements())?;
+            products.push(Product { layer: layer_kernel, outputs, residual, out });
+        }
+        match self.hidden {
+            None => device.products(context, &from, &mut products),
+            Some(hidden) => {
+                for second in products {
+                    device.mlp(context, &from, hidden.kernel, hidden.outputs, second);
+                }
+            }
+        }
+        Ok(())
+    }
+}
