@@ -100,11 +100,7 @@ impl FusedNode {
         let lead = |team: &dyn Parallel| self.plan.run(&inputs, &mut outputs, team, &statistics::KERNEL_CALLS, state);
         // SAFETY: as the caller promises. Another thread may ask for outputs while this one waits: ONNX Runtime keeps nothing of
         // a kernel context by thread, and its allocators may be called from any.
-        let done = unsafe { pool::with_team(self.runtime.api, context, pool::width(self.threads), lead) };
-        if let Some(state) = &mut cache {
-            state.end_run();
-        }
-        done?;
+        unsafe { pool::with_team(self.runtime.api, context, pool::width(self.threads), lead)? };
         statistics::fused_node_executed();
         let inputs = emptied(inputs);
         // A full store drops the lists: that is what it is for.

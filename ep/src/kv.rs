@@ -237,6 +237,15 @@ pub fn begin_run(name: Option<&str>) -> Result<(), KvError> {
     Ok(())
 }
 
+/// The run that began on this thread is over, well or not.
+pub fn end_run() {
+    if let Some(handle) = RUN.take()
+        && let Ok(mut state) = lock(&handle)
+    {
+        state.end_run();
+    }
+}
+
 /// The cache of the run that this thread carries out.
 pub fn of_run() -> Option<Handle> {
     RUN.with_borrow(Clone::clone)

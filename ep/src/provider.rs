@@ -330,7 +330,10 @@ unsafe extern "system" fn on_run_start(this: *mut OrtEp, options: *const OrtRunO
 unsafe extern "system" fn on_run_end(this: *mut OrtEp, _options: *const OrtRunOptions, _sync: bool) -> OrtStatusPtr {
     // SAFETY: ONNX Runtime passes the EP that it was given.
     let provider = unsafe { provider(this) };
-    guard(StatusMaker::new(provider.runtime.api), "OnRunEnd", || Ok(kv::begin_run(None)?))
+    guard(StatusMaker::new(provider.runtime.api), "OnRunEnd", || {
+        kv::end_run();
+        Ok(())
+    })
 }
 
 unsafe extern "system" fn release_node_compute_infos(

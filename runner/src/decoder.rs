@@ -2,10 +2,12 @@
 //!
 //! Keys and values stay in the `OrtValue`s that ONNX Runtime allocated: the outputs of one step are moved to the inputs
 //! of the next, never through a vector of the runner's. Those of the cross-attention are made once for a window's
-//! sequence, by the first step, and kept. Rows that leave are copied out only when enough of them have left. Rules, search
-//! and text are not here.
+//! sequence, by the first step, and kept. Rows that leave are copied out only when enough of them have left. Where the
+//! execution provider has the whole decoder, it keeps the cache and chooses the token (`residence`). Rules, search and text
+//! are not here.
 
 mod fit;
+mod residence;
 mod tensor;
 
 use crate::choice::{Ask, Scores, scores};
@@ -14,8 +16,9 @@ use crate::model::{DecoderFiles, Model, ModelError};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 use fit::{Side, check_decoder, expect_dim, input_type, symbol};
 use half::f16;
-use ort::session::SessionInputValue;
+use ort::session::{SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Tensor, TensorElementType};
+use residence::Residence;
 use std::borrow::Cow;
 use tensor::Logits;
 
@@ -70,6 +73,8 @@ pub struct OrtModel {
     slots: usize,
     /// In which of them each row is. Those of rows that have left are computed on, until it pays to move the others.
     rows: Vec<usize>,
+    /// The cache, where the execution provider keeps it: its rows are always the present ones, and [`Cached::value`]s are none.
+    residence: Option<Residence>,
 }
 
 impl OrtModel {
@@ -112,7 +117,8 @@ impl OrtModel {
             .collect();
         let (mel_bins, vocabulary, heads) = (config.mel_bins, config.vocabulary, config.decoder_heads);
         let (hidden, slots, rows) = (None, 0, Vec::new());
-        let this = Self { encoder, graphs, mel_bins, vocabulary, heads, hidden, cache, slots, rows };
+        let residence = Residence::of(&graphs, config.decoder_heads, engine)?;
+        let this = Self { encoder, graphs, mel_bins, vocabulary, heads, hidden, cache, slots, rows, residence };
         let device = engine.options().device;
         if device != crate::Device::Cpu && this.graphs().iter().all(|g| g.ep_nodes == 0) {
             return Err(EngineError::NothingClaimed { device, graph: this.encoder.path }.into());
@@ -133,13 +139,38 @@ impl OrtModel {
     }
 
     /// Runs the decoder on the rows' `tokens`, the first row's first; with [`Step::WithPast`] they follow the cached ones.
-    /// `read` gets the logits.
+    /// `read` gets the logits, and the slot of each row.
     fn decode<R>(
         &mut self,
         step: Step,
         tokens: &[u32],
         read: impl FnOnce(&Logits<'_>, &[usize]) -> R,
     ) -> Result<R, RunError> {
+        let vocabulary = self.vocabulary;
+        self.run(step, tokens, |outputs, rows, slots, count| {
+            Logits::of(outputs, vocabulary, slots, count).map(|logits| read(&logits, rows))
+        })
+    }
+
+    /// [`Self::decode`], where `read` gets all outputs, the slot of each row, the number of slots, and the tokens to a row.
+    fn run<R>(
+        &mut self,
+        step: Step,
+        tokens: &[u32],
+        read: impl FnOnce(&SessionOutputs<'_>, &[usize], usize, usize) -> Result<R, String>,
+    ) -> Result<R, RunError> {
+        let reads_windows = self.reads_windows(step);
+        if self.residence.is_some() && reads_windows && !self.rows.iter().copied().eq(0..self.slots) {
+            // The cache has no other rows; what is read beside it must not either.
+            self.gather().map_err(|e| RunError { stage: "decoder".to_owned(), reason: words(&e) })?;
+        }
+        let compact: Vec<usize>;
+        let (slots, rows) = if self.residence.is_some() {
+            compact = (0..self.rows.len()).collect();
+            (compact.len(), &compact)
+        } else {
+            (self.slots, &self.rows)
+        };
         let (graph, merged) = match &mut self.graphs {
             Graphs::Split { first, .. } if step == Step::First => (first, false),
             Graphs::Split { with_past, .. } => (with_past, false),
@@ -149,20 +180,19 @@ impl OrtModel {
         let failed = |e: ort::Error| RunError { stage: stage(), reason: words(&e) };
         let wrong = |reason: String| RunError { stage: stage(), reason };
         let hidden = self.hidden.as_ref().ok_or_else(|| wrong("no window was encoded before".to_owned()))?;
-        let count = tokens.len() / self.rows.len().max(1);
-        if count == 0 || tokens.len() != count * self.rows.len() {
-            return Err(wrong(format!("{} tokens do not go to {} rows", tokens.len(), self.rows.len())));
+        let count = tokens.len() / rows.len().max(1);
+        if count == 0 || tokens.len() != count * rows.len() {
+            return Err(wrong(format!("{} tokens do not go to {} rows", tokens.len(), rows.len())));
         }
-        let mut ids = vec![0i64; self.slots * count];
-        for (&slot, tokens) in self.rows.iter().zip(tokens.chunks_exact(count)) {
+        let mut ids = vec![0i64; slots * count];
+        for (&slot, tokens) in rows.iter().zip(tokens.chunks_exact(count)) {
             for (id, &token) in ids[slot * count..].iter_mut().zip(tokens) {
                 *id = i64::from(token);
             }
         }
-        let ids = Tensor::from_array(([self.slots, count], ids)).map_err(failed)?;
+        let ids = Tensor::from_array(([slots, count], ids)).map_err(failed)?;
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = vec![("input_ids".into(), ids.into())];
-        let takes = |name: &str| graph.session.inputs().iter().any(|i| i.name() == name);
-        if takes("encoder_hidden_states") {
+        if reads_windows {
             inputs.push(("encoder_hidden_states".into(), hidden.into()));
         }
         if merged {
@@ -170,22 +200,25 @@ impl OrtModel {
             inputs.push(("use_cache_branch".into(), cached.into()));
         }
         let empty = match (merged, step) {
-            (true, Step::First) => {
-                let half = input_type(graph, "past_key_values.0.decoder.key") == Some(TensorElementType::Float16);
-                Some(tensor::empty(half, [self.slots, self.heads, 0, HEAD_WIDTH]).map_err(failed)?)
+            (true, Step::First) if self.residence.is_none() => {
+                Some(empty_cache(graph, slots, self.heads).map_err(failed)?)
             }
             _ => None,
         };
+        let empty = self.residence.as_ref().map(Residence::nothing).or(empty.as_ref());
         if merged || step == Step::WithPast {
             for cached in &self.cache {
-                let value = empty.as_ref().or(cached.value.as_ref());
+                let value = empty.or(cached.value.as_ref());
                 let value = value.ok_or_else(|| wrong("a step was taken before a sequence was started".to_owned()))?;
                 inputs.push((cached.input.as_str().into(), value.into()));
             }
         }
+        if let Some(residence) = &self.residence {
+            let outputs = graph.session.run_with_options(inputs, residence.options()).map_err(failed)?;
+            return read(&outputs, rows, slots, count).map_err(wrong);
+        }
         let mut outputs = graph.session.run(inputs).map_err(failed)?;
-        let logits = Logits::of(&outputs, self.vocabulary, self.slots, count).map_err(wrong)?;
-        let result = read(&logits, &self.rows);
+        let result = read(&outputs, rows, slots, count).map_err(wrong)?;
         for cached in &mut self.cache {
             // The first step makes all of them. Later ones make only the decoder's own: the merged graph's cached branch
             // returns the cross-attention's empty.
@@ -208,6 +241,16 @@ impl OrtModel {
             let all = rows.iter().flat_map(|&row| positions.iter().map(move |&position| (row, position)));
             all.map(|(row, position)| logits.at(row, position, <[f32]>::to_vec)).collect()
         })
+    }
+
+    /// Whether a step's graph reads the encoded windows.
+    fn reads_windows(&self, step: Step) -> bool {
+        let graph = match &self.graphs {
+            Graphs::Split { first, .. } if step == Step::First => first,
+            Graphs::Split { with_past, .. } => with_past,
+            Graphs::Merged(graph) => graph,
+        };
+        graph.session.inputs().iter().any(|input| input.name() == "encoder_hidden_states")
     }
 
     /// Moves the rows together, in their order, so that tensors have no others.
@@ -270,6 +313,11 @@ impl SpeechModel for OrtModel {
             let reason = format!("{} asks do not go to {} rows", asks.len(), self.rows.len());
             return Err(RunError { stage: "decoder".to_owned(), reason });
         }
+        if self.residence.as_mut().is_some_and(|residence| residence.ask(asks)) {
+            self.run(Step::WithPast, tokens, |_, _, _, _| Ok(()))?;
+            let wrong = |reason| RunError { stage: "decoder".to_owned(), reason };
+            return self.residence.as_mut().map_or(Ok(()), |r| r.choice(asks.len(), answers)).map_err(wrong);
+        }
         answers.clear();
         self.step_logits(tokens, |row, logits| answers.push(scores(logits, &asks[row])))
     }
@@ -280,7 +328,13 @@ impl SpeechModel for OrtModel {
         if rows.is_empty() {
             return Err(failed("no row is to go on".to_owned()));
         }
-        self.rows = rows.iter().map(slot).collect::<Result<_, _>>()?;
+        let slots = rows.iter().map(slot).collect::<Result<_, _>>()?;
+        if let Some(residence) = &mut self.residence {
+            residence.select(rows).map_err(failed)?;
+            self.rows = slots;
+            return Ok(());
+        }
+        self.rows = slots;
         let taken_once = (0..self.slots).all(|slot| self.rows.iter().filter(|&&row| row == slot).count() <= 1);
         if !taken_once || self.rows.len() * GATHER_BELOW.1 <= self.slots * GATHER_BELOW.0 {
             self.gather().map_err(|e| failed(words(&e)))?;
@@ -315,6 +369,12 @@ impl OrtModel {
     }
 }
 
+/// A cache of no positions, `[rows, heads, 0, 64]`, of the type that the graph wants.
+fn empty_cache(graph: &OpenGraph, rows: usize, heads: usize) -> Result<DynValue, ort::Error> {
+    let half = input_type(graph, "past_key_values.0.decoder.key") == Some(TensorElementType::Float16);
+    tensor::empty(half, [rows, heads, 0, HEAD_WIDTH])
+}
+
 /// The same model without a cache: every step runs the whole sequence through the first step's graph.
 /// The slow, obvious way, for comparison.
 pub struct WithoutCache {
@@ -325,7 +385,8 @@ pub struct WithoutCache {
 
 impl WithoutCache {
     /// Runs `model` without its cache.
-    pub fn new(model: OrtModel) -> Self {
+    pub fn new(mut model: OrtModel) -> Self {
+        model.residence = None;
         Self { model, rows: Vec::new() }
     }
 }

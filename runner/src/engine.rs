@@ -126,6 +126,8 @@ pub struct OpenGraph {
     pub cpu_nodes: usize,
     /// Nodes assigned to the execution provider.
     pub ep_nodes: usize,
+    /// The fused nodes that these became.
+    pub ep_parts: usize,
 }
 
 /// Counts that the execution provider made in the executing code, since the process began.
@@ -239,6 +241,11 @@ impl Engine {
         &self.version
     }
 
+    /// The execution provider's library, unless the device is `cpu`.
+    pub(crate) fn ep_library(&self) -> Option<&Path> {
+        self.ep.as_ref().map(|(path, _)| path.as_path())
+    }
+
     /// The options that this engine was made with.
     pub fn options(&self) -> &EngineOptions {
         &self.options
@@ -280,8 +287,11 @@ impl Engine {
         let refused = |e: &ort::Error| EngineError::Graph { graph: graph.to_owned(), device, reason: words(e) };
         let session = self.session(graph)?;
         let assigned = assigned_nodes(&session).map_err(|e| refused(&e))?;
-        let nodes = |name: &str| assigned.iter().filter(|(ep, _)| ep == name).map(|(_, n)| n).sum();
-        Ok(OpenGraph { session, path: graph.to_owned(), cpu_nodes: nodes(CPU_EP_NAME), ep_nodes: nodes(EP_NAME) })
+        let of = |name: &str| assigned.iter().find(|assigned| assigned.provider == name);
+        let nodes = |name: &str| of(name).map_or(0, |assigned| assigned.nodes);
+        let (cpu_nodes, ep_nodes, ep_parts) =
+            (nodes(CPU_EP_NAME), nodes(EP_NAME), of(EP_NAME).map_or(0, |assigned| assigned.parts));
+        Ok(OpenGraph { session, path: graph.to_owned(), cpu_nodes, ep_nodes, ep_parts })
     }
 
     fn session(&self, graph: &Path) -> Result<Session, EngineError> {

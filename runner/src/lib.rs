@@ -32,6 +32,7 @@ pub mod tokenizer;
 pub mod transcribe;
 
 mod hub;
+mod kv_cache;
 mod native;
 mod writer;
 

@@ -60,19 +60,29 @@ impl Counters {
     }
 }
 
-/// How many of `session`'s nodes ONNX Runtime assigned to each provider, by the provider's name.
+/// What ONNX Runtime assigned to a provider.
+pub(crate) struct Assigned {
+    /// The provider's name.
+    pub(crate) provider: String,
+    /// Nodes of the model.
+    pub(crate) nodes: usize,
+    /// Parts of the graph that these are, each of them fused into one.
+    pub(crate) parts: usize,
+}
+
+/// What of `session`'s model ONNX Runtime assigned to each provider.
 /// The session must have been made with `session.record_ep_graph_assignment_info` = `1`.
 ///
 /// # Errors
 /// ONNX Runtime's words.
-pub(crate) fn assigned_nodes(session: &Session) -> Result<Vec<(String, usize)>, ort::Error> {
+pub(crate) fn assigned_nodes(session: &Session) -> Result<Vec<Assigned>, ort::Error> {
     let api = ort::api();
     let inner = session.inner();
     let mut subgraphs = std::ptr::null();
     let mut count = 0;
     // SAFETY: the session lives through this function; the out-pointers are valid.
     check(unsafe { (api.Session_GetEpGraphAssignmentInfo)(inner.ptr(), &mut subgraphs, &mut count) })?;
-    let mut assigned: Vec<(String, usize)> = Vec::new();
+    let mut assigned: Vec<Assigned> = Vec::new();
     // SAFETY: ONNX Runtime returned `count` subgraphs, owned by the session.
     for &subgraph in unsafe { slice(subgraphs, count) } {
         let mut name = std::ptr::null();
@@ -83,9 +93,12 @@ pub(crate) fn assigned_nodes(session: &Session) -> Result<Vec<(String, usize)>, 
         let (mut nodes, mut nodes_count) = (std::ptr::null(), 0);
         // SAFETY: as above.
         check(unsafe { (api.EpAssignedSubgraph_GetNodes)(subgraph, &mut nodes, &mut nodes_count) })?;
-        match assigned.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, total)) => *total += nodes_count,
-            None => assigned.push((name, nodes_count)),
+        match assigned.iter_mut().find(|known| known.provider == name) {
+            Some(known) => {
+                known.nodes += nodes_count;
+                known.parts += 1;
+            }
+            None => assigned.push(Assigned { provider: name, nodes: nodes_count, parts: 1 }),
         }
     }
     Ok(assigned)
