@@ -73,6 +73,8 @@ pub struct OrtModel {
     slots: usize,
     /// In which of them each row is. Those of rows that have left are computed on, until it pays to move the others.
     rows: Vec<usize>,
+    /// Whether the cache is of the present windows.
+    started: bool,
     /// The cache, where the execution provider keeps it: its rows are always the present ones, and [`Cached::value`]s are none.
     residence: Option<Residence>,
 }
@@ -116,9 +118,10 @@ impl OrtModel {
             })
             .collect();
         let (mel_bins, vocabulary, heads) = (config.mel_bins, config.vocabulary, config.decoder_heads);
-        let (hidden, slots, rows) = (None, 0, Vec::new());
+        let (hidden, slots, rows, started) = (None, 0, Vec::new(), false);
         let residence = Residence::of(&graphs, config.decoder_heads, engine)?;
-        let this = Self { encoder, graphs, mel_bins, vocabulary, heads, hidden, cache, slots, rows, residence };
+        let this =
+            Self { encoder, graphs, mel_bins, vocabulary, heads, hidden, cache, slots, rows, started, residence };
         let device = engine.options().device;
         if device != crate::Device::Cpu && this.graphs().iter().all(|g| g.ep_nodes == 0) {
             return Err(EngineError::NothingClaimed { device, graph: this.encoder.path }.into());
@@ -180,6 +183,9 @@ impl OrtModel {
         let failed = |e: ort::Error| RunError { stage: stage(), reason: words(&e) };
         let wrong = |reason: String| RunError { stage: stage(), reason };
         let hidden = self.hidden.as_ref().ok_or_else(|| wrong("no window was encoded before".to_owned()))?;
+        if step == Step::WithPast && !self.started {
+            return Err(wrong("a step was taken before a sequence was started".to_owned()));
+        }
         let count = tokens.len() / rows.len().max(1);
         if count == 0 || tokens.len() != count * rows.len() {
             return Err(wrong(format!("{} tokens do not go to {} rows", tokens.len(), rows.len())));
@@ -209,12 +215,13 @@ impl OrtModel {
         if merged || step == Step::WithPast {
             for cached in &self.cache {
                 let value = empty.or(cached.value.as_ref());
-                let value = value.ok_or_else(|| wrong("a step was taken before a sequence was started".to_owned()))?;
+                let value = value.ok_or_else(|| wrong(format!("the last step gave no {}", cached.output)))?;
                 inputs.push((cached.input.as_str().into(), value.into()));
             }
         }
         if let Some(residence) = &self.residence {
             let outputs = graph.session.run_with_options(inputs, residence.options()).map_err(failed)?;
+            self.started = true;
             return read(&outputs, rows, slots, count).map_err(wrong);
         }
         let mut outputs = graph.session.run(inputs).map_err(failed)?;
@@ -227,6 +234,7 @@ impl OrtModel {
                 cached.value = Some(value.ok_or_else(|| wrong(format!("it has no output {}", cached.output)))?);
             }
         }
+        self.started = true;
         Ok(result)
     }
 
@@ -272,6 +280,7 @@ impl SpeechModel for OrtModel {
         let path = self.encoder.path.display().to_string();
         let failed = |e: ort::Error| RunError { stage: format!("encoder '{path}'"), reason: words(&e) };
         self.hidden = None;
+        self.started = false;
         for cached in &mut self.cache {
             cached.value = None;
         }
