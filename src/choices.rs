@@ -48,6 +48,26 @@ fn named(path: Option<&PathBuf>) -> Option<&std::path::Path> {
     path.map(PathBuf::as_path).filter(|path| !path.as_os_str().is_empty())
 }
 
+/// Where models are kept as they are computed with.
+#[derive(Args, Clone)]
+pub struct PackedChoice {
+    /// Folder in which models are kept as they are computed with, so that the next start is quick; `off` keeps none [default:
+    /// undertone/packed in the user's cache folder]
+    #[arg(long = "packed", value_name = "DIR|off", env = "UNDERTONE_PACKED", hide_env_values = true)]
+    folder: Option<PathBuf>,
+}
+
+impl PackedChoice {
+    /// The folder, if there is to be one.
+    pub fn folder(&self) -> Option<PathBuf> {
+        match named(self.folder.as_ref()) {
+            Some(word) if word == "off" => None,
+            Some(folder) => Some(folder.to_owned()),
+            None => locate::packed_folder(),
+        }
+    }
+}
+
 /// Which model.
 #[derive(Args, Clone)]
 pub struct ModelChoice {

@@ -22,6 +22,11 @@ pub const EP_LIBRARY: &str = if cfg!(windows) {
     "libonnxruntime_ep_xdna.so"
 };
 
+/// The folder for packed models when none is named, if this system has one for such files.
+pub fn packed_folder() -> Option<PathBuf> {
+    Some(dirs::cache_dir()?.join("undertone").join("packed"))
+}
+
 /// ONNX Runtime's shared library: the named one, the installation's, or the one of the build.
 ///
 /// # Errors

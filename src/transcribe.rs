@@ -13,7 +13,7 @@ use undertone_runner::audio::{self, Audio};
 use undertone_runner::format::Format;
 use undertone_runner::{Task, TranscribeOptions, Transcriber, Transcription};
 
-use crate::choices::{self, DeviceWord, Libraries, ModelChoice, PrecisionWord};
+use crate::choices::{self, DeviceWord, Libraries, ModelChoice, PackedChoice, PrecisionWord};
 use crate::output::{self, OutputDirectory};
 
 /// Seconds of audio from which on a progress bar is worth its line.
@@ -54,6 +54,8 @@ pub struct Arguments {
     /// Print no line on what ran where
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    packed: PackedChoice,
     #[command(flatten)]
     libraries: Libraries,
 }
@@ -162,6 +164,7 @@ fn load(arguments: &Arguments) -> Result<Transcriber> {
     let mut options = arguments.libraries.options(arguments.device.into())?;
     options.precision = arguments.precision.into();
     options.threads = arguments.threads;
+    options.packed = arguments.packed.folder();
     Ok(Transcriber::load(&model, &options)?)
 }
 

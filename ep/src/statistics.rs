@@ -13,7 +13,7 @@ use undertone_kernels::{Counters, DeviceKind, host::Isa};
 use crate::{
     abi::{NEWEST_VERSION, OLDEST_VERSION},
     context::BUILD,
-    options::KEYS,
+    options::{DeviceChoice, KEYS},
 };
 
 /// Kernel calls of all sessions.
@@ -44,6 +44,7 @@ pub fn description() -> &'static CStr {
             "version": env!("CARGO_PKG_VERSION"),
             "build": BUILD,
             "devices": [DeviceKind::Host.to_string()],
+            "auto": DeviceChoice::Auto.resolve().map_or_else(|error| error.to_string(), |device| device.to_string()),
             "instruction_set": Isa::best().to_string(),
             "instruction_sets": Isa::available().map(|isa| isa.to_string()).collect::<Vec<_>>(),
             "options": KEYS,

@@ -3,6 +3,7 @@
 
 use crate::native::{Counters, assigned_nodes, ort_version};
 use crate::options::{Device, EngineOptions};
+use crate::packed::Place;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::memory::DeviceType;
 use ort::session::Session;
@@ -285,7 +286,10 @@ impl Engine {
     pub fn open(&self, graph: &Path) -> Result<OpenGraph, EngineError> {
         let device = self.options.device;
         let refused = |e: &ort::Error| EngineError::Graph { graph: graph.to_owned(), device, reason: words(e) };
-        let session = self.session(graph)?;
+        let session = match self.packed(graph) {
+            Some(session) => session,
+            None => self.session(graph, &[])?,
+        };
         let assigned = assigned_nodes(&session).map_err(|e| refused(&e))?;
         let of = |name: &str| assigned.iter().find(|assigned| assigned.provider == name);
         let nodes = |name: &str| of(name).map_or(0, |assigned| assigned.nodes);
@@ -294,7 +298,35 @@ impl Engine {
         Ok(OpenGraph { session, path: graph.to_owned(), cpu_nodes, ep_nodes, ep_parts })
     }
 
-    fn session(&self, graph: &Path) -> Result<Session, EngineError> {
+    /// The packed form of a graph, where packed models are wanted and can be had.
+    fn packed(&self, graph: &Path) -> Option<Session> {
+        let (root, (_, library)) = (self.options.packed.as_ref()?, self.ep.as_ref()?);
+        if self.options.report.is_some() {
+            return None;
+        }
+        let description = library.description()?;
+        let device = match self.options.device {
+            // Two words for the same device share what is packed.
+            Device::Auto => serde_json::from_str::<Described>(&description).ok()?.auto,
+            named => named.to_string(),
+        };
+        let words = format!("{device}-{}-{}", self.options.precision, self.options.claim);
+        let everything = (description, &self.version, &words);
+        let place = Place::new(root, graph, &words, &everything)
+            .inspect_err(|error| tracing::info!("not packed: '{}': {error}", graph.display()))
+            .ok()?;
+        let pack = |path: &Path| {
+            let path = path.to_str().ok_or_else(|| EngineError::Ort {
+                what: "pack a graph",
+                reason: format!("'{}' is not Unicode", path.display()),
+            })?;
+            // The session has done its work when it is made.
+            self.session(graph, &[("ep.context_enable", "1"), ("ep.context_file_path", path)]).map(drop)
+        };
+        place.open(|path| self.session(path, &[]), pack)
+    }
+
+    fn session(&self, graph: &Path, entries: &[(&str, &str)]) -> Result<Session, EngineError> {
         let device = self.options.device;
         let refused = |e: ort::Error| EngineError::Graph { graph: graph.to_owned(), device, reason: words(&e) };
         // Providers are always named: `ort` sets an automatic policy, which could give `cpu` to a registered provider.
@@ -314,6 +346,9 @@ impl Engine {
             .and_then(|b| Ok(b.with_devices(all.into_iter().skip(index).take(1), Some(&ep_options))?))
             .and_then(|b| Ok(b.with_config_entry("session.record_ep_graph_assignment_info", "1")?))
             .map_err(refused)?;
+        for (key, value) in entries {
+            builder = builder.with_config_entry(key, value).map_err(|e| refused(e.into()))?;
+        }
         let pool = ThreadPool::of(&self.options);
         if pool != self.pool {
             // The process has a pool of another kind, from the first engine: this session gets its own.
@@ -342,6 +377,13 @@ impl Engine {
         .filter_map(|(key, value)| Some((format!("{EP_NAME}.{key}"), value?)))
         .collect()
     }
+}
+
+/// Of the execution provider's description of itself.
+#[derive(serde::Deserialize)]
+struct Described {
+    /// The device that `auto` is.
+    auto: String,
 }
 
 /// Absolute, because `ort` looks for relative paths beside the executable.

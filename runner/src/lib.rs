@@ -34,6 +34,7 @@ pub mod transcribe;
 mod hub;
 mod kv_cache;
 mod native;
+mod packed;
 mod writer;
 
 pub use audio::Audio;

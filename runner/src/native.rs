@@ -58,6 +58,18 @@ impl Counters {
         let value = unsafe { counter(name.as_ptr()) };
         (value != u64::MAX).then_some(value)
     }
+
+    /// What the library says it is: JSON.
+    pub(crate) fn description(&self) -> Option<String> {
+        type Describe = unsafe extern "C" fn() -> *const c_char;
+        // SAFETY: the signature is the one that the execution provider documents.
+        let describe = unsafe { self.library.get::<Describe>(b"onnxruntime_ep_xdna_describe") }.ok()?;
+        // SAFETY: the function takes nothing and returns a static, zero-terminated string or null.
+        unsafe {
+            let text = describe();
+            (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
+        }
+    }
 }
 
 /// What ONNX Runtime assigned to a provider.

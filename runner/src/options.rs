@@ -125,8 +125,11 @@ pub struct EngineOptions {
     pub spinning: bool,
     /// Folder of NPU kernel bundles.
     pub bundle_dir: Option<PathBuf>,
-    /// Where the execution provider writes its partition report (JSON).
+    /// Where the execution provider writes its partition report (JSON). Graphs are then opened as they are, never packed.
     pub report: Option<PathBuf>,
+    /// Folder for packed models: what the execution provider makes of a graph is kept there, and a later start takes it from there.
+    /// Folders that cannot be written to are done without. `None` keeps nothing.
+    pub packed: Option<PathBuf>,
 }
 
 impl EngineOptions {
@@ -142,6 +145,7 @@ impl EngineOptions {
             spinning: false,
             bundle_dir: None,
             report: None,
+            packed: None,
         }
     }
 }

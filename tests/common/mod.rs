@@ -26,6 +26,8 @@ pub fn undertone() -> Command {
     for variable in ["ORT_DYLIB_PATH", "UNDERTONE_EP_LIBRARY", "UNDERTONE_MODEL"] {
         command.env_remove(variable);
     }
+    // All tests share what they pack, and leave the user's own cache alone.
+    command.env("UNDERTONE_PACKED", Path::new(env!("CARGO_TARGET_TMPDIR")).join("packed"));
     command
 }
 
