@@ -178,6 +178,9 @@ unsafe fn score<S: Simd, P: Operand>(
             for (vector, sum) in sums.iter_mut().enumerate() {
                 let (block, place) = lanes(vector);
                 let p = block.wrapping_add(scale_bytes + word * BLOCK * size_of::<u32>() + place);
+                // Blocks are too short for the CPU to see where reading goes on. Asked for line by line, the next group comes in while
+                // this one is worked on; asked for all at once, it comes in the way.
+                s.prefetch(p.wrapping_add(GROUP * block_bytes));
                 // SAFETY: a word of each of the block's keys.
                 *sum = P::dot(s, *sum, unsafe { s.load_i(p.cast()) }, value);
             }
@@ -229,6 +232,9 @@ unsafe fn add<S: Simd, P: Operand>(
             let block = group.wrapping_add(key / BLOCK * block_bytes + scale_bytes);
             let row = block.wrapping_add(key % BLOCK * row_bytes + at * 4 / P::GROUP);
             let weight = s.splat(weight);
+            for line in 0..(VECTORS * S::LANES * 4 / P::GROUP).div_ceil(64) {
+                s.prefetch(row.wrapping_add(GROUP * block_bytes + line * 64));
+            }
             if vectors == VECTORS {
                 for (i, total) in total.iter_mut().enumerate() {
                     // SAFETY: a vector of the value's row.
