@@ -56,7 +56,7 @@ struct Arranger<'p> {
     steps: &'p [Step],
     /// The step that makes a value.
     producer: Vec<Option<StepId>>,
-    /// Reads of a value, a graph's output counting as one.
+    /// Reads of a value's elements, a graph's output counting as one; its shape is there whether it is made or not.
     uses: Vec<usize>,
     is_output: Vec<bool>,
     placed: Vec<bool>,
@@ -77,7 +77,9 @@ impl<'p> Arranger<'p> {
         };
         for (id, step) in program.steps.iter().enumerate() {
             step.outputs.iter().for_each(|output| arranger.producer[*output] = Some(id));
-            step.operands().for_each(|value| arranger.uses[value] += 1);
+            if !matches!(step.op, Op::Shape { .. }) {
+                step.operands().for_each(|value| arranger.uses[value] += 1);
+            }
         }
         graph.outputs.iter().for_each(|output| {
             arranger.is_output[*output] = true;
@@ -207,6 +209,20 @@ mod tests {
             .build(&["y"]);
         let found = sections(&graph);
         assert_eq!(found[0], (Kind::Mlp, vec!["layer norm", "linear", "linear"]));
+    }
+
+    #[test]
+    fn a_shape_is_read_without_the_rows() {
+        let graph = normed()
+            .node_of("Shape", &["n"], &[("shape", DataType::I64)], &[])
+            .node("MatMul", &["n", "a"], "q")
+            .node("Reshape", &["q", "shape"], "y")
+            .build(&["y"]);
+        assert_eq!(sections(&graph)[0], (Kind::Readers, vec!["layer norm", "linear"]));
+        let x = noise(12, 9);
+        let [got, want] = [fused(&graph, &Options::default()), fused_singly(&graph, &Options::default())]
+            .map(|plan| run(&plan, &graph, &[floats(&[1, 3, 4], &x)], 1 << 10).expect("a run"));
+        assert_eq!((&got[0].shape, &got[0].bytes), (&want[0].shape, &want[0].bytes));
     }
 
     #[test]
