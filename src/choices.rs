@@ -110,6 +110,14 @@ pub fn threads(text: &str) -> Result<usize> {
     }
 }
 
+/// `--batch`, checked: each window takes memory.
+pub fn batch(text: &str) -> Result<usize> {
+    match text.parse() {
+        Ok(count) if (1..=256).contains(&count) => Ok(count),
+        _ => bail!("use a number from 1 to 256"),
+    }
+}
+
 /// The arithmetic, as an option's value.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum PrecisionWord {

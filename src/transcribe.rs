@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use undertone_runner::audio::{self, Audio};
 use undertone_runner::format::Format;
+use undertone_runner::transcribe::DEFAULT_BATCH;
 use undertone_runner::{Task, TranscribeOptions, Transcriber, Transcription};
 
 use crate::choices::{self, DeviceWord, Libraries, ModelChoice, PackedChoice, PrecisionWord};
 use crate::output::{self, OutputDirectory};
 
-/// Seconds of audio from which on a progress bar is worth its line.
+/// Seconds of audio in a window, and from which on a progress bar is worth its line.
 const LONG_AUDIO: f64 = 30.0;
 
 /// Turn recordings into text, subtitles or JSON
@@ -51,6 +52,11 @@ pub struct Arguments {
     /// Decode each window of long audio without the text before it
     #[arg(long)]
     no_previous_text: bool,
+    /// Decode N windows of 30 s together, which is faster and takes more memory. Longer recordings are cut at pauses for that,
+    /// and each window is decoded without the text before it: the words can differ. 1 decodes one window after another
+    /// [default: up to 8 windows of different recordings together, which changes no word; long recordings window by window]
+    #[arg(short, long, value_name = "N", value_parser = choices::batch)]
+    batch: Option<usize>,
     /// Print no line on what ran where
     #[arg(short, long)]
     quiet: bool,
@@ -102,6 +108,15 @@ impl From<TaskWord> for Task {
     }
 }
 
+/// A recording that was read.
+struct Input<'a> {
+    file: &'a Path,
+    /// What its results are called in the output directory.
+    stem: &'a str,
+    audio: Audio,
+    audio_time: Duration,
+}
+
 /// Transcribes every file; one that fails costs the exit code, not the others.
 ///
 /// # Errors
@@ -117,34 +132,50 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         None => vec![String::new(); arguments.files.len()],
     };
     let mut code = ExitCode::SUCCESS;
-    // Loaded for the first file that can be read: a wrong file name is answered at once.
+    // Loaded for the first files that can be read: a wrong file name is answered at once.
     let mut transcriber = None;
-    for (file, stem) in arguments.files.iter().zip(&stems) {
+    let mut group: Vec<Input<'_>> = Vec::new();
+    let mut files = arguments.files.iter().zip(&stems).peekable();
+    while let Some((file, stem)) = files.next() {
         let started = Instant::now();
-        let audio = match read(file) {
-            Ok(audio) => audio,
+        match read(file) {
+            Ok(audio) => group.push(Input { file, stem, audio, audio_time: started.elapsed() }),
             Err(error) => {
                 crate::report_error(&error);
                 code = ExitCode::FAILURE;
-                continue;
             }
-        };
-        let audio_time = started.elapsed();
+        }
+        if group.is_empty() || (files.peek().is_some() && !is_full(arguments, &group)) {
+            continue;
+        }
         let transcriber = match &mut transcriber {
             Some(transcriber) => transcriber,
             empty => empty.insert(load(arguments)?),
         };
-        let done = transcribe(arguments, transcriber, file, &audio, audio_time)
-            .and_then(|result| deliver(arguments, directory.as_ref(), stem, &result).map(|()| result));
-        match done {
-            Ok(result) => report(arguments, file, &result),
-            Err(error) => {
+        for (input, result) in transcribe(arguments, transcriber, std::mem::take(&mut group)) {
+            let done = result.and_then(|result| {
+                deliver(arguments, directory.as_ref(), input.stem, &result)?;
+                report(arguments, input.file, &result);
+                Ok(())
+            });
+            if let Err(error) = done {
                 crate::report_error(&error);
                 code = ExitCode::FAILURE;
             }
         }
     }
     Ok(code)
+}
+
+/// Whether the recordings are to be transcribed before more are read: when there are windows for several batches, so that few
+/// run in one that is not full, and when the last one's windows follow each other and gain nothing from others.
+fn is_full(arguments: &Arguments, group: &[Input<'_>]) -> bool {
+    const BATCHES: usize = 4;
+    let windows = |input: &Input<'_>| (input.audio.duration() / LONG_AUDIO).ceil().max(1.0) as usize;
+    let alone = arguments.batch.is_none() && !arguments.no_previous_text;
+    group.iter().map(windows).sum::<usize>() >= BATCHES * arguments.batch.unwrap_or(DEFAULT_BATCH)
+        || arguments.batch == Some(1)
+        || group.last().is_some_and(|input| alone && windows(input) > 1)
 }
 
 fn read(file: &Path) -> Result<Audio> {
@@ -168,42 +199,66 @@ fn load(arguments: &Arguments) -> Result<Transcriber> {
     Ok(Transcriber::load(&model, &options)?)
 }
 
-fn transcribe(
+/// The results of a group's recordings. If they fail together, each is tried alone.
+fn transcribe<'a>(
     arguments: &Arguments,
     transcriber: &mut Transcriber,
-    file: &Path,
-    audio: &Audio,
-    audio_time: Duration,
-) -> Result<Transcription> {
+    group: Vec<Input<'a>>,
+) -> Vec<(Input<'a>, Result<Transcription>)> {
+    match transcribe_together(arguments, transcriber, &group) {
+        Ok(results) => group.into_iter().zip(results.into_iter().map(Ok)).collect(),
+        Err(error) if group.len() == 1 => {
+            let failed = Err(error.context(name(group[0].file)));
+            group.into_iter().zip([failed]).collect()
+        }
+        Err(_) => group.into_iter().flat_map(|input| transcribe(arguments, transcriber, vec![input])).collect(),
+    }
+}
+
+fn transcribe_together(
+    arguments: &Arguments,
+    transcriber: &mut Transcriber,
+    group: &[Input<'_>],
+) -> Result<Vec<Transcription>> {
     let options = TranscribeOptions {
         language: arguments.language.clone(),
         task: arguments.task.into(),
         condition_on_previous_text: !arguments.no_previous_text,
+        batch: arguments.batch.unwrap_or(DEFAULT_BATCH),
+        cut_at_pauses: arguments.batch.is_some_and(|windows| windows > 1),
         ..TranscribeOptions::default()
     };
-    let bar = progress_bar(file, audio);
+    let recordings: Vec<&Audio> = group.iter().map(|input| &input.audio).collect();
+    let bar = progress_bar(group);
     let begun = Instant::now();
-    let result =
-        transcriber.transcribe(audio, &options, &mut |progress| bar.set_position(progress.done_seconds as u64));
+    let results = transcriber
+        .transcribe_all(&recordings, &options, &mut |progress| bar.set_position(progress.done_seconds as u64));
     bar.finish_and_clear();
-    let mut result = result.with_context(|| name(file))?;
-    // The runner got decoded audio; here the work began with a file.
-    let run = &mut result.run;
-    run.audio_ms = audio_time.as_secs_f64() * 1000.0;
-    run.realtime_factor = result.duration / (audio_time + begun.elapsed()).as_secs_f64();
-    Ok(result)
+    let mut results = results?;
+    // The runner got decoded audio; here the work began with files.
+    let elapsed = begun.elapsed() + group.iter().map(|input| input.audio_time).sum();
+    let seconds: f64 = results.iter().map(|result| result.duration).sum();
+    for (result, input) in results.iter_mut().zip(group) {
+        result.run.audio_ms = input.audio_time.as_secs_f64() * 1000.0;
+        result.run.realtime_factor = seconds / elapsed.as_secs_f64();
+    }
+    Ok(results)
 }
 
 /// A bar over the audio's seconds; hidden where nobody looks or nothing lasts.
-fn progress_bar(file: &Path, audio: &Audio) -> ProgressBar {
-    if audio.duration() <= LONG_AUDIO || !io::stderr().is_terminal() {
+fn progress_bar(group: &[Input<'_>]) -> ProgressBar {
+    let seconds: f64 = group.iter().map(|input| input.audio.duration()).sum();
+    if seconds <= LONG_AUDIO || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(audio.duration() as u64);
+    let bar = ProgressBar::new(seconds as u64);
     if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} s, {eta} left") {
         bar.set_style(style);
     }
-    bar.set_prefix(name(file));
+    bar.set_prefix(match group {
+        [one] => name(one.file),
+        several => format!("{} recordings", several.len()),
+    });
     bar
 }
 
@@ -238,9 +293,10 @@ fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
         .filter(|(_, n)| **n > 0)
         .map(|(device, n)| format!("{n} kernel calls on {device}"))
         .collect();
+    let together = if run.recordings > 1 { format!(" for {} recordings", run.recordings) } else { String::new() };
     let calls = if calls.is_empty() { "ONNX Runtime's CPU provider alone".to_string() } else { calls.join(", ") };
     eprintln!(
-        "{}: {:.1} s of audio at {:.1}x real time, language {}, device {}, {}: {calls}",
+        "{}: {:.1} s of audio at {:.1}x real time, language {}, device {}, {}: {calls}{together}",
         name(file),
         result.duration,
         run.realtime_factor,

@@ -108,6 +108,32 @@ fn long_recordings() {
 }
 
 #[test]
+fn cut_at_pauses_and_decoded_together() {
+    for device in ["cpu", "host"] {
+        let home = tempfile::tempdir().unwrap();
+        let files: Vec<&Long> = FILES.iter().filter(|file| file.language == "en").collect();
+        let paths: Vec<String> = files.iter().map(|file| format!("long/{}.flac", file.stem)).collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        transcribe(device, &["--language", "en", "--batch", "4"], &paths, home.path());
+        for file in files {
+            let result = common::json(&home.path().join(format!("{}.json", file.stem)));
+            check_segments(file.stem, &result);
+            check_windows(file.stem, &result);
+            assert_eq!(result["run"]["batch"], 4);
+            let rate = error_rate(file.stem, result["text"].as_str().unwrap());
+            let Some(vectors) = file.reference else { continue };
+            let reference = error_rate(file.stem, &reference_text(&format!("long/{}.flac", file.stem), vectors));
+            println!(
+                "{} on {device}, cut at pauses: word error rate {rate:.1} %, reference implementation, window by window, \
+                 {reference:.1} %",
+                file.stem
+            );
+            assert!(rate <= reference + 5.0, "{} on {device}: {rate:.1} %, reference {reference:.1} %", file.stem);
+        }
+    }
+}
+
+#[test]
 fn with_the_text_before_as_whisper_does_by_default() {
     let home = tempfile::tempdir().unwrap();
     transcribe("cpu", &["--language", "en"], &["long/meeting-3min.flac"], home.path());

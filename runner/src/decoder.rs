@@ -338,7 +338,7 @@ impl SpeechModel for OrtModel {
             return Err(failed("no row is to go on".to_owned()));
         }
         let slots = rows.iter().map(slot).collect::<Result<_, _>>()?;
-        if let Some(residence) = &mut self.residence {
+        if let (Some(residence), true) = (&mut self.residence, self.started) {
             residence.select(rows).map_err(failed)?;
             self.rows = slots;
             return Ok(());

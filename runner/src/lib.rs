@@ -5,7 +5,7 @@
 //!
 //! The front, in the order of use: [`Model::open`], [`Transcriber::load`], [`Transcriber::transcribe`]. Behind it, and
 //! usable alone: [`audio`] and [`mel`] (sound to features), [`engine`] (ONNX Runtime and the execution provider),
-//! [`decoder`] (the exported graphs), [`decode`] with [`rules`] and [`choice`] (one window), [`seek`] (many), [`mod@format`] (subtitles).
+//! [`decoder`] (the exported graphs), [`decode`] with [`rules`] and [`choice`] (one window), [`seek`] and [`cuts`] (many), [`mod@format`] (subtitles).
 //!
 //! With device `auto`, an execution provider that cannot be loaded or fails is replaced by ONNX Runtime's CPU provider,
 //! and `run.fallback` of the result says why: show it as a warning. With every other device it is an error.
@@ -13,6 +13,7 @@
 pub mod audio;
 pub mod bench;
 pub mod choice;
+pub mod cuts;
 pub mod decode;
 pub mod decoder;
 pub mod engine;
@@ -31,10 +32,12 @@ pub mod time;
 pub mod tokenizer;
 pub mod transcribe;
 
+mod batch;
 mod hub;
 mod kv_cache;
 mod native;
 mod packed;
+mod recording;
 mod writer;
 
 pub use audio::Audio;

@@ -180,6 +180,12 @@ impl Features {
         window
     }
 
+    /// The value of every bin where nothing is heard.
+    #[must_use]
+    pub fn silence(&self) -> f32 {
+        self.silence
+    }
+
     /// As [`Self::window`], but what follows the audio are the features of silence: what openai/whisper looks at to detect the
     /// language, and close to what the other way of padding gives.
     #[must_use]

@@ -51,6 +51,7 @@ pub struct Segment {
 
 /// What a transcription ran on and what it cost.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunReport {
     /// The device that did the work (`cpu`, `host`, `sim`, `npu`), not the one that was asked for.
     pub device: String,
@@ -58,6 +59,11 @@ pub struct RunReport {
     pub precision: String,
     /// The version of ONNX Runtime that was loaded.
     pub ort_version: String,
+    /// Recordings that were transcribed together, this one among them: the counts and the realtime factor are of all of them,
+    /// times and tokens this one's own (of what ran for several windows at once, its share).
+    pub recordings: u64,
+    /// Most windows that were decoded together.
+    pub batch: u64,
     /// Calls of fused nodes, counted by the EP as it executed them; 0 without an EP.
     pub fused_nodes_executed: u64,
     /// Kernel calls by device, counted by the EP as it executed them.

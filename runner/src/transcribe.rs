@@ -1,21 +1,24 @@
 //! Audio to text: windows, prompts, segments, and the report of the run. The front of the crate.
 //!
 //! The loop over windows is openai/whisper's (`whisper/transcribe.py`): each window is decoded with the text before it as
-//! prompt (if wanted), cut at its timestamps, and followed by the next where the last pair of timestamps says. Decoding
-//! itself is `decode`'s; the models behind it are `decoder`'s.
+//! prompt (if wanted), cut at its timestamps, and followed by the next where the last pair of timestamps says. Every
+//! recording, or every stretch of a recording that is cut at pauses, keeps its own loop; the windows that these have
+//! next run together where their prompts are of one length. Running them is `batch`'s, the models behind are `decoder`'s.
 
 use crate::audio::Audio;
-use crate::decode::{Decoded, Decoding, MAX_NEW_TOKENS};
+use crate::batch::{Batch, Heard, Window};
+use crate::choice::Ask;
 use crate::decoder::{LoadError, OrtModel};
 use crate::engine::{Engine, EpCounts};
-use crate::language::detect;
-use crate::mel::{Features, LogMel, WINDOW_FRAMES};
+use crate::mel::LogMel;
 use crate::model::{Model, ModelConfig};
 use crate::options::{Device, EngineOptions, Task};
-use crate::result::{RunReport, Transcription};
+use crate::recording::Recording;
+use crate::result::Transcription;
+use crate::rules::Rule;
 use crate::speech_model::{RunError, SpeechModel};
-use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
-use crate::writer::Writer;
+use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::writer::rules;
 use std::time::Instant;
 
 /// What follows the audio in its last window.
@@ -46,7 +49,15 @@ pub struct TranscribeOptions {
     pub logprob_threshold: Option<f64>,
     /// What follows the audio in its last window.
     pub padding: Padding,
+    /// Most windows that are decoded together, at least 1. Changes no text; each takes memory for its cache.
+    pub batch: usize,
+    /// Cut recordings of more than a window at pauses, so that their windows can be decoded together: without the text before
+    /// them, and so not always to the same text.
+    pub cut_at_pauses: bool,
 }
+
+/// Windows that are decoded together unless something else is asked for.
+pub const DEFAULT_BATCH: usize = 8;
 
 impl Default for TranscribeOptions {
     fn default() -> Self {
@@ -59,6 +70,8 @@ impl Default for TranscribeOptions {
             no_speech_threshold: Some(0.6),
             logprob_threshold: Some(-1.0),
             padding: Padding::Zero,
+            batch: DEFAULT_BATCH,
+            cut_at_pauses: false,
         }
     }
 }
@@ -204,7 +217,7 @@ impl Transcriber {
         &self.tokenizer
     }
 
-    /// Transcribes `audio`; `progress` is called after every window.
+    /// Transcribes `audio`; `progress` is called whenever windows are done.
     ///
     /// With device `auto`, a window on which the execution provider fails is run again on the CPU provider, and so are
     /// those after it; `run.fallback` says so.
@@ -217,56 +230,136 @@ impl Transcriber {
         options: &TranscribeOptions,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Transcription, TranscribeError> {
+        // There is one for each recording.
+        self.transcribe_all(&[audio], options, progress).map(|mut all| all.remove(0))
+    }
+
+    /// [`Self::transcribe`] of several recordings, whose windows are decoded together, `options.batch` at a time. In f32 each
+    /// one's segments are those that it gets alone.
+    ///
+    /// # Errors
+    /// As [`Self::transcribe`]; then there is no result for any.
+    pub fn transcribe_all(
+        &mut self,
+        recordings: &[&Audio],
+        options: &TranscribeOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<Transcription>, TranscribeError> {
         let begun = Instant::now();
         let before = self.counts();
         let asked = self.asked_language(options)?;
-        let mut run = RunReport { fallback: self.load_fallback.clone(), ..RunReport::default() };
-        let features = self.mel.openai(&audio.samples);
-        run.mel_ms = milliseconds(begun);
-
-        let mut writer = Writer::new(&self.tokenizer, &self.config, options, asked, audio.duration())?;
-        let mut seek = 0;
-        // The language of audio that is too short for a window is still asked for.
-        if features.frames == 0 && writer.language.is_none() {
-            let window = window(&features, 0, options.padding);
-            let job = Job { window: &window, decoding: None };
-            let (heard, _) = self.run(&job, &mut run)?;
-            writer.language = heard;
-        }
-        while seek < features.frames {
-            let frames = WINDOW_FRAMES.min(features.frames - seek);
-            let window = window(&features, seek, options.padding);
-            let job = Job { window: &window, decoding: Some(&writer) };
-            let (language, decoded) = self.run(&job, &mut run)?;
-            writer.language = language.or(writer.language);
-            run.tokens += decoded.as_ref().map_or(0, |d| d.steps as u64);
-            seek += match decoded {
-                Some(decoded) => writer.write(&self.tokenizer, &decoded, seek, frames)?,
-                None => frames,
-            };
-            let done_seconds = seek.min(features.frames) as f64 / 100.0;
-            progress(Progress { done_seconds, total_seconds: audio.duration() });
+        let rules = rules(&self.tokenizer.special, &self.config, options.without_timestamps);
+        let total_seconds: f64 = recordings.iter().map(|audio| audio.duration()).sum();
+        let mut recordings: Vec<(&Audio, Recording<'_>)> =
+            recordings.iter().map(|&audio| (audio, Recording::new(audio, asked.clone()))).collect();
+        let mut fallback = self.load_fallback.clone();
+        let mut most = 0;
+        loop {
+            let chosen = self.choose(&mut recordings, options)?;
+            if chosen.is_empty() {
+                break;
+            }
+            most = most.max(chosen.len());
+            let batch = self.batch(&recordings, &chosen, options, &rules);
+            let heard = self.run(&batch, &mut fallback)?;
+            for (&(recording, stretch), heard) in chosen.iter().zip(heard) {
+                recordings[recording].1.hear(stretch, heard, &self.tokenizer)?;
+            }
+            let done_seconds = recordings.iter().map(|(_, recording)| recording.done_seconds()).sum();
+            progress(Progress { done_seconds, total_seconds });
         }
 
-        let text = self.tokenizer.decode(writer.text_tokens())?;
         let counts = self.counts().since(&before);
-        run.device = self.executed_by(&counts, run.fallback.is_some());
-        run.precision = self.precision.clone();
-        run.ort_version = self.engine.as_ref().map_or_else(String::new, |e| e.ort_version().to_owned());
-        run.fused_nodes_executed = counts.fused_nodes_executed;
-        run.kernel_calls = counts.kernel_calls;
-        let spare_nodes = run.fallback.as_ref().and(self.taken_over.as_ref()).map_or(0, |(_, nodes)| *nodes);
-        run.cpu_nodes = self.cpu_nodes.map(|nodes| (nodes + spare_nodes) as u64);
-        run.realtime_factor = audio.duration() / begun.elapsed().as_secs_f64().max(1e-9);
-        let language = writer.language.map_or_else(|| "en".to_owned(), |(code, _)| code);
-        Ok(Transcription {
-            task: options.task.to_string(),
-            language,
-            duration: audio.duration(),
-            text,
-            segments: writer.segments,
-            run,
-        })
+        let device = self.executed_by(&counts, fallback.is_some());
+        let spare_nodes = fallback.as_ref().and(self.taken_over.as_ref()).map_or(0, |(_, nodes)| *nodes);
+        let realtime_factor = total_seconds / begun.elapsed().as_secs_f64().max(1e-9);
+        let count = recordings.len() as u64;
+        let result = |(audio, recording): (&Audio, Recording<'_>)| {
+            let mut run = recording.run.clone();
+            run.device = device.clone();
+            run.precision = self.precision.clone();
+            run.ort_version = self.engine.as_ref().map_or_else(String::new, |e| e.ort_version().to_owned());
+            run.recordings = count;
+            run.batch = most as u64;
+            run.fused_nodes_executed = counts.fused_nodes_executed;
+            run.kernel_calls = counts.kernel_calls.clone();
+            run.cpu_nodes = self.cpu_nodes.map(|nodes| (nodes + spare_nodes) as u64);
+            run.realtime_factor = realtime_factor;
+            run.fallback = fallback.clone();
+            let language = recording.language.clone().map_or_else(|| "en".to_owned(), |(code, _)| code);
+            let (segments, tokens) = recording.into_text();
+            let text = self.tokenizer.decode(&tokens)?;
+            Ok(Transcription {
+                task: options.task.to_string(),
+                language,
+                duration: audio.duration(),
+                text,
+                segments,
+                run,
+            })
+        };
+        recordings.into_iter().map(result).collect()
+    }
+
+    /// The windows that run next: the first that is not done, and those after it that can go with it, at most `options.batch`;
+    /// each as its recording and the stretch of that.
+    fn choose(
+        &self,
+        recordings: &mut [(&Audio, Recording<'_>)],
+        options: &TranscribeOptions,
+    ) -> Result<Vec<(usize, usize)>, TranscribeError> {
+        let special = &self.tokenizer.special;
+        let mut first = None;
+        let mut chosen = Vec::new();
+        let unfinished = recordings.iter_mut().map(|(_, recording)| recording).enumerate();
+        for (index, recording) in unfinished.filter(|(_, recording)| !recording.finished()) {
+            let unknown = special.multilingual && recording.language.is_none();
+            let stretches = recording.open(&self.mel, &self.tokenizer, options, self.config.decoder_positions)?;
+            let empty = stretches.iter().all(|stretch| stretch.finished());
+            for (stretch, part) in stretches.iter().enumerate().filter(|(_, part)| empty || !part.finished()) {
+                // Any language makes a prompt of the same length.
+                let length = part.writer.prompt(special, Some(special.eot)).0.len();
+                let kind = (unknown, empty, length);
+                if *first.get_or_insert(kind) == kind {
+                    chosen.push((index, stretch));
+                }
+                if chosen.len() >= options.batch.max(1) {
+                    return Ok(chosen);
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn batch<'a>(
+        &self,
+        recordings: &'a [(&Audio, Recording<'_>)],
+        chosen: &[(usize, usize)],
+        options: &TranscribeOptions,
+        rules: &'a [Box<dyn Rule>],
+    ) -> Batch<'a> {
+        let window = |&(index, stretch): &(usize, usize)| {
+            let recording = &recordings[index].1;
+            Window {
+                features: recording.window(stretch, options.padding),
+                recording: index,
+                writer: &recording.stretches()[stretch].writer,
+                language: recording.language.as_ref().map(|(_, token)| *token),
+            }
+        };
+        let first = chosen.first().and_then(|&(index, stretch)| recordings[index].1.stretches().get(stretch));
+        Batch {
+            windows: chosen.iter().map(window).collect(),
+            rules,
+            first_timestamp: if options.without_timestamps {
+                Ask::NO_TIMESTAMPS
+            } else {
+                self.tokenizer.special.first_timestamp
+            },
+            positions: self.config.decoder_positions,
+            // The language of audio that is too short for a window is still asked for.
+            decode: first.is_some_and(|stretch| !stretch.finished()),
+        }
     }
 
     fn counts(&self) -> EpCounts {
@@ -309,95 +402,26 @@ impl Transcriber {
         }
     }
 
-    /// Runs one window, on the CPU provider if the asked device fails and a spare is there.
-    fn run(&mut self, job: &Job<'_>, run: &mut RunReport) -> Result<WindowResult, TranscribeError> {
+    /// Runs windows, on the CPU provider if the asked device fails and a spare is there.
+    fn run(&mut self, batch: &Batch<'_>, fallback: &mut Option<String>) -> Result<Vec<Heard>, TranscribeError> {
         let special = &self.tokenizer.special;
-        let fell_back_before = run.fallback.is_some() && self.load_fallback.is_none();
+        let fell_back_before = fallback.is_some() && self.load_fallback.is_none();
         if let (true, Some((spare, _))) = (fell_back_before, &mut self.taken_over) {
-            return Ok(job.run(spare.as_mut(), special, run)?);
+            return Ok(batch.run(spare.as_mut(), special)?);
         }
-        let error = match job.run(self.model.as_mut(), special, run) {
+        let error = match batch.run(self.model.as_mut(), special) {
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
         let Some(load) = &mut self.spare else { return Err(error.into()) };
-        tracing::debug!("the window is run again on the CPU provider: {error}");
+        tracing::debug!("the windows are run again on the CPU provider: {error}");
         let (spare, _) = match &mut self.taken_over {
             Some(spare) => spare,
             none => none.insert(load()?),
         };
-        run.fallback = Some(error.to_string());
-        Ok(job.run(spare.as_mut(), special, run)?)
+        *fallback = Some(error.to_string());
+        Ok(batch.run(spare.as_mut(), special)?)
     }
-}
-
-/// The window's language, where it was to be detected, and what was decoded.
-type WindowResult = (Option<(String, u32)>, Option<Decoded>);
-
-/// One window's work, which can be done again by another model.
-struct Job<'a> {
-    window: &'a [f32],
-    /// `None` only detects the language.
-    decoding: Option<&'a Writer>,
-}
-
-impl Job<'_> {
-    fn run(
-        &self,
-        model: &mut dyn SpeechModel,
-        special: &SpecialTokens,
-        run: &mut RunReport,
-    ) -> Result<WindowResult, RunError> {
-        let begun = Instant::now();
-        let encoded = model.encode(&[self.window]);
-        run.encoder_ms += milliseconds(begun);
-        encoded?;
-        let begun = Instant::now();
-        let decoded = self.decode(model, special);
-        run.decoder_ms += milliseconds(begun);
-        decoded
-    }
-
-    fn decode(&self, model: &mut dyn SpeechModel, special: &SpecialTokens) -> Result<WindowResult, RunError> {
-        let known = self.decoding.and_then(|w| w.language.clone());
-        let mut started = None;
-        let mut detected = None;
-        if known.is_none() && special.multilingual {
-            let start = model.start(&[&[special.sot]], 0)?;
-            detected = start.first().and_then(|s| detect(&s.sot, &special.languages)).map(|d| (d.code, d.token));
-            started = Some(start);
-        }
-        let Some(writer) = self.decoding else { return Ok((detected, None)) };
-        let language = known.or_else(|| detected.clone());
-        let (prompt, sot) = writer.prompt(special, language.map(|(_, token)| token));
-        let decoding = Decoding {
-            prompts: &[&prompt],
-            sot,
-            rules: &writer.rules,
-            first_timestamp: writer.weighed_from(),
-            eot: special.eot,
-            no_speech: Some(special.nospeech),
-            max_new_tokens: MAX_NEW_TOKENS.min(writer.positions / 2),
-            positions: writer.positions,
-        };
-        let decoded = match started {
-            // The detection's cache goes on: making the window's cross-attention keys again costs more than this step.
-            Some(start) if sot == 0 => decoding.greedy_from(model, &start, 1)?,
-            _ => decoding.greedy(model)?,
-        };
-        Ok((detected, decoded.into_iter().next()))
-    }
-}
-
-fn window(features: &Features, seek: usize, padding: Padding) -> Vec<f32> {
-    match padding {
-        Padding::Zero => features.window(seek),
-        Padding::Silence => features.window_with_silence(seek),
-    }
-}
-
-fn milliseconds(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e3
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The loop over windows, prompts, the no-speech rule and falling back, with a model that plays a script. No ONNX Runtime.
 
 use super::*;
-use crate::choice::{Ask, Scores, scores};
+use crate::choice::{Scores, scores};
+use crate::mel::WINDOW_FRAMES;
 use crate::speech_model::StartLogits;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -19,10 +20,11 @@ fn is_control(token: u32) -> bool {
     (SOT..T0).contains(&token)
 }
 
-/// What a scripted model was asked: windows, and the prompts with which sequences were started.
+/// What a scripted model was asked: windows, how many ran together, and the prompts with which sequences were started.
 #[derive(Default)]
 struct Log {
     windows: usize,
+    batches: Vec<usize>,
     prompts: Vec<Vec<u32>>,
 }
 
@@ -32,20 +34,22 @@ struct Script {
     no_speech: f32,
     fails_at_window: Option<usize>,
     window: usize,
-    sequence: Vec<u32>,
+    /// The rows that go on: their windows and sequences.
+    rows: Vec<(usize, Vec<u32>)>,
     log: Arc<Mutex<Log>>,
 }
 
 impl Script {
     fn new(texts: &[&[u32]]) -> Self {
         let texts = texts.iter().map(|t| t.to_vec()).collect();
-        Self { texts, no_speech: 0.0, fails_at_window: None, window: 0, sequence: Vec::new(), log: Arc::default() }
+        Self { texts, no_speech: 0.0, fails_at_window: None, window: 0, rows: Vec::new(), log: Arc::default() }
     }
 
     /// What follows as many tokens as were written since start-of-transcript, control tokens not counted.
-    fn next(&self) -> Vec<f32> {
-        let text = self.texts.get(self.window - 1).map_or(&[][..], |t| t);
-        let written = self.sequence.iter().rev().take_while(|&&t| t != SOT).filter(|&&t| !is_control(t)).count();
+    fn next(&self, row: usize) -> Vec<f32> {
+        let (window, sequence) = &self.rows[row];
+        let text = self.texts.get(*window).map_or(&[][..], |t| t);
+        let written = sequence.iter().rev().take_while(|&&t| t != SOT).filter(|&&t| !is_control(t)).count();
         let mut logits = vec![0.0; 51865];
         logits[*text.get(written).unwrap_or(&EOT) as usize] = 30.0;
         logits
@@ -54,38 +58,50 @@ impl Script {
 
 impl SpeechModel for Script {
     fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
-        assert_eq!(windows.iter().map(|w| w.len()).collect::<Vec<_>>(), [80 * WINDOW_FRAMES]);
-        if self.fails_at_window == Some(self.window) {
+        assert!(windows.iter().all(|w| w.len() == 80 * WINDOW_FRAMES));
+        self.rows = (self.window..self.window + windows.len()).map(|window| (window, Vec::new())).collect();
+        if self.rows.iter().any(|(window, _)| self.fails_at_window == Some(*window)) {
             return Err(RunError { stage: "encoder".to_owned(), reason: "the device is gone".to_owned() });
         }
-        self.window += 1;
-        self.log.lock().unwrap().windows += 1;
+        self.window += windows.len();
+        let mut log = self.log.lock().unwrap();
+        log.windows += windows.len();
+        log.batches.push(windows.len());
         Ok(())
     }
 
     fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError> {
-        let tokens = prompts[0];
-        assert_eq!(tokens[sot], 50258);
-        self.log.lock().unwrap().prompts.push(tokens.to_vec());
-        self.sequence = tokens.to_vec();
+        assert!(prompts.len() == self.rows.len() && prompts.iter().all(|p| p.len() == prompts[0].len()));
+        assert!(prompts.iter().all(|p| p[sot] == SOT));
+        self.log.lock().unwrap().prompts.extend(prompts.iter().map(|p| p.to_vec()));
+        for (row, prompt) in self.rows.iter_mut().zip(prompts) {
+            row.1 = prompt.to_vec();
+        }
         let mut logits = vec![0.0; 51865];
         logits[50261] = 20.0; // German
         if self.no_speech > 0.5 {
             logits[50362] = 40.0;
         }
-        Ok(vec![StartLogits { sot: logits, last: self.next() }])
+        Ok((0..prompts.len()).map(|row| StartLogits { sot: logits.clone(), last: self.next(row) }).collect())
     }
 
     fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
-        self.sequence.extend(tokens);
-        let control = tokens.iter().copied().filter(|&t| is_control(t));
-        self.log.lock().unwrap().prompts.last_mut().unwrap().extend(control);
-        *answers = vec![scores(&self.next(), &asks[0])];
+        assert_eq!(asks.len(), self.rows.len());
+        let mut log = self.log.lock().unwrap();
+        let started = log.prompts.len() - self.rows.len().min(log.prompts.len());
+        for (i, tokens) in tokens.chunks_exact(tokens.len() / asks.len()).enumerate() {
+            self.rows[i].1.extend(tokens);
+            // Control tokens come in the first step only, before any row has left.
+            if tokens.iter().all(|&t| is_control(t)) {
+                log.prompts[started + i].extend(tokens);
+            }
+        }
+        *answers = asks.iter().enumerate().map(|(row, ask)| scores(&self.next(row), ask)).collect();
         Ok(())
     }
 
     fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
-        assert_eq!(rows, [0]);
+        self.rows = rows.iter().map(|&row| self.rows[row].clone()).collect();
         Ok(())
     }
 }
@@ -248,6 +264,54 @@ fn unknown_languages_are_errors_that_name_the_known() {
     let error = ask("xx").unwrap_err();
     assert!(error.starts_with("the model knows no language 'xx'") && error.contains(" de "), "{error}");
     assert_eq!(ask("EN").unwrap().language, "en");
+}
+
+#[test]
+fn recordings_together_keep_their_own_loops() {
+    // The second recording's first window ends in a pair: it has a second one, with a longer prompt, alone.
+    let texts: [&[u32]; 6] = [
+        &[T0, HELLO, T0 + 50],
+        &[T0, WORLD, T0 + 60, T0 + 60, HELLO],
+        &[T0, HELLO, WORLD, T0 + 70],
+        &[T0, WORLD, WORLD, T0 + 80],
+        &[], // of the recording without a frame, whose language is asked for
+        &[T0, HELLO, HELLO, T0 + 90],
+    ];
+    let (mut transcriber, log) = transcriber(Script::new(&texts));
+    let (short, long, none) = (seconds(3.0), seconds(10.0), seconds(0.001));
+    let options = TranscribeOptions { batch: 3, ..TranscribeOptions::default() };
+    let mut seen = Vec::new();
+    let results = transcriber
+        .transcribe_all(&[&short, &long, &none, &short, &short], &options, &mut |p| seen.push(p.done_seconds))
+        .unwrap();
+    let texts: Vec<_> = results.iter().map(times).collect();
+    assert_eq!(texts[0], [(0.0, 1.0, " Hello")]);
+    assert_eq!(texts[1], [(0.0, 1.2, " world"), (1.2, 2.8, " world world")]);
+    assert_eq!(texts[2], []);
+    assert_eq!(texts[3], [(0.0, 1.4, " Hello world")]);
+    assert_eq!(texts[4], [(0.0, 1.8, " Hello Hello")]);
+    assert!(results.iter().all(|r| r.language == "de" && r.run.recordings == 5 && r.run.batch == 3));
+    assert!(results.iter().map(|r| r.run.tokens).eq([4, 11, 0, 5, 5]));
+    let log = log.lock().unwrap();
+    assert_eq!(log.batches, [3, 1, 1, 1]);
+    assert!(seen.is_sorted() && (seen.last().unwrap() - 19.001).abs() < 1e-3, "{seen:?}");
+}
+
+#[test]
+fn stretches_of_a_cut_recording_run_together_without_the_text_before() {
+    let texts: Vec<&[u32]> = vec![&[T0, HELLO, T0 + 50]; 9];
+    let (mut transcriber, log) = transcriber(Script::new(&texts));
+    let options = TranscribeOptions { cut_at_pauses: true, batch: 4, ..TranscribeOptions::default() };
+    let result = transcriber.transcribe(&seconds(130.0), &options, &mut |_| {}).unwrap();
+    let log = log.lock().unwrap();
+    assert!((5..=7).contains(&log.windows) && log.batches[0] == 4, "{:?}", log.batches);
+    assert!(log.prompts.iter().all(|p| *p == [50258, 50261, 50359]), "{:?}", log.prompts);
+    assert_eq!((result.language.as_str(), result.segments.len()), ("de", log.windows));
+    for pair in result.segments.windows(2) {
+        assert!(pair[0].end <= pair[1].start && pair[0].id + 1 == pair[1].id);
+        assert!((2000..=3000).contains(&(pair[1].seek - pair[0].seek)));
+    }
+    assert_eq!(result.text, " Hello".repeat(log.windows));
 }
 
 proptest! {

@@ -1,7 +1,6 @@
-//! What has been written of an audio file so far: its segments, and the prompt that the next window gets.
+//! What has been written of a stretch of audio so far: its segments, and the prompt that the next window gets.
 //! Decoding a window is `decode`'s, where it is cut is `seek`'s.
 
-use crate::choice::Ask;
 use crate::decode::Decoded;
 use crate::model::ModelConfig;
 use crate::options::Task;
@@ -15,11 +14,10 @@ use crate::transcribe::TranscribeOptions;
 /// What has been written so far, and how it goes on.
 pub(crate) struct Writer {
     options: TranscribeOptions,
-    pub(crate) rules: Vec<Box<dyn Rule>>,
-    pub(crate) language: Option<(String, u32)>,
     /// Positions of the decoder.
-    pub(crate) positions: usize,
-    duration: f64,
+    positions: usize,
+    /// Where the audio ends, in seconds.
+    end: f64,
     first_timestamp: u32,
     /// All tokens, the initial prompt's first.
     tokens: Vec<u32>,
@@ -33,33 +31,24 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(
         tokenizer: &Tokenizer,
-        config: &ModelConfig,
-        options: &TranscribeOptions,
-        language: Option<(String, u32)>,
-        duration: f64,
+        options: TranscribeOptions,
+        positions: usize,
+        end: f64,
     ) -> Result<Self, TokenizerError> {
         let tokens = match options.initial_prompt.as_deref().map(str::trim).filter(|p| !p.is_empty()) {
             Some(prompt) => tokenizer.encode(&format!(" {prompt}"))?,
             None => Vec::new(),
         };
-        let special = &tokenizer.special;
         Ok(Self {
-            options: options.clone(),
-            rules: rules(special, config, options.without_timestamps),
-            language,
-            positions: config.decoder_positions,
-            duration,
-            first_timestamp: special.first_timestamp,
+            options,
+            positions,
+            end,
+            first_timestamp: tokenizer.special.first_timestamp,
             initial: tokens.len(),
             tokens,
             prompt_from: 0,
             segments: Vec::new(),
         })
-    }
-
-    /// The first token that is weighed as a timestamp.
-    pub(crate) fn weighed_from(&self) -> u32 {
-        if self.options.without_timestamps { Ask::NO_TIMESTAMPS } else { self.first_timestamp }
     }
 
     /// The next window's prompt and where start-of-transcript stands in it.
@@ -105,7 +94,7 @@ impl Writer {
             let (start, end) = (piece.start as f64 / 100.0, piece.end as f64 / 100.0);
             let text = tokenizer.decode(&piece.tokens)?;
             // Segments without length, without text, or after the audio's end are not kept.
-            if piece.start == piece.end || text.trim().is_empty() || start >= self.duration {
+            if piece.start == piece.end || text.trim().is_empty() || start >= self.end {
                 continue;
             }
             self.tokens.extend_from_slice(&piece.tokens);
@@ -113,7 +102,7 @@ impl Writer {
                 id: self.segments.len(),
                 seek,
                 start,
-                end: end.min(self.duration),
+                end: end.min(self.end),
                 text,
                 tokens: piece.tokens,
                 temperature: 0.0,
@@ -140,7 +129,7 @@ impl Writer {
 }
 
 /// The model's rules in Whisper's order.
-fn rules(special: &SpecialTokens, config: &ModelConfig, without_timestamps: bool) -> Vec<Box<dyn Rule>> {
+pub(crate) fn rules(special: &SpecialTokens, config: &ModelConfig, without_timestamps: bool) -> Vec<Box<dyn Rule>> {
     let mut suppressed = config.suppress_tokens.clone();
     let control = [special.transcribe, special.translate, special.sot, special.startofprev, special.nospeech];
     suppressed.extend(control.into_iter().chain(special.startoflm));

@@ -1,0 +1,110 @@
+//! Windows run through a model together: encoded, their languages detected where they are not known, decoded in lock-step. What
+//! was heard is not interpreted here; which windows go together is `transcribe`'s to say.
+
+use crate::decode::{Decoded, Decoding, MAX_NEW_TOKENS};
+use crate::language::detect;
+use crate::rules::Rule;
+use crate::speech_model::{RunError, SpeechModel};
+use crate::tokenizer::SpecialTokens;
+use crate::writer::Writer;
+use std::time::Instant;
+
+/// One window.
+pub(crate) struct Window<'a> {
+    /// `[bins, 3000]`.
+    pub(crate) features: Vec<f32>,
+    /// Windows of one recording have one language: that of the first of them.
+    pub(crate) recording: usize,
+    /// The text before it.
+    pub(crate) writer: &'a Writer,
+    /// The language token; `None` where it is to be detected, or the model knows only English.
+    pub(crate) language: Option<u32>,
+}
+
+/// What windows that run together have in common, and they themselves: prompts of one length, and all languages known or
+/// none. Can be run again by another model.
+pub(crate) struct Batch<'a> {
+    pub(crate) windows: Vec<Window<'a>>,
+    pub(crate) rules: &'a [Box<dyn Rule>],
+    pub(crate) first_timestamp: u32,
+    pub(crate) positions: usize,
+    /// Whether more is wanted than the language.
+    pub(crate) decode: bool,
+}
+
+/// What was heard in a window, and what that cost.
+#[derive(Default)]
+pub(crate) struct Heard {
+    /// Code and token, where it was detected.
+    pub(crate) language: Option<(String, u32)>,
+    pub(crate) decoded: Option<Decoded>,
+    /// An equal share of the batch's time.
+    pub(crate) encoder_ms: f64,
+    /// A share of the batch's time by the steps that were taken.
+    pub(crate) decoder_ms: f64,
+}
+
+impl Batch<'_> {
+    /// What is heard in each window.
+    pub(crate) fn run(&self, model: &mut dyn SpeechModel, special: &SpecialTokens) -> Result<Vec<Heard>, RunError> {
+        let begun = Instant::now();
+        model.encode(&self.windows.iter().map(|window| window.features.as_slice()).collect::<Vec<_>>())?;
+        let encoder_ms = milliseconds(begun) / self.windows.len() as f64;
+        let begun = Instant::now();
+        let mut heard = self.decode(model, special)?;
+        let decoder_ms = milliseconds(begun);
+        let steps = |heard: &Heard| heard.decoded.as_ref().map_or(0, |decoded| decoded.steps) as f64 + 1.0;
+        let all: f64 = heard.iter().map(steps).sum();
+        for window in &mut heard {
+            window.encoder_ms = encoder_ms;
+            window.decoder_ms = decoder_ms * steps(window) / all;
+        }
+        Ok(heard)
+    }
+
+    fn decode(&self, model: &mut dyn SpeechModel, special: &SpecialTokens) -> Result<Vec<Heard>, RunError> {
+        let mut heard: Vec<Heard> = self.windows.iter().map(|_| Heard::default()).collect();
+        let mut started = None;
+        if special.multilingual && self.windows.iter().all(|window| window.language.is_none()) {
+            let start = model.start(&vec![&[special.sot][..]; self.windows.len()], 0)?;
+            for (row, window) in self.windows.iter().enumerate() {
+                let first = self.windows.iter().position(|other| other.recording == window.recording).unwrap_or(row);
+                let detected = || detect(&start[row].sot, &special.languages).map(|d| (d.code, d.token));
+                heard[row].language = if first < row { heard[first].language.clone() } else { detected() };
+            }
+            started = Some(start);
+        }
+        if !self.decode {
+            return Ok(heard);
+        }
+        let prompt = |(window, heard): (&Window<'_>, &Heard)| {
+            window.writer.prompt(special, window.language.or(heard.language.as_ref().map(|(_, token)| *token)))
+        };
+        let prompts: Vec<(Vec<u32>, usize)> = self.windows.iter().zip(&heard).map(prompt).collect();
+        let sot = prompts.first().map_or(0, |(_, sot)| *sot);
+        let prompts: Vec<&[u32]> = prompts.iter().map(|(prompt, _)| prompt.as_slice()).collect();
+        let decoding = Decoding {
+            prompts: &prompts,
+            sot,
+            rules: self.rules,
+            first_timestamp: self.first_timestamp,
+            eot: special.eot,
+            no_speech: Some(special.nospeech),
+            max_new_tokens: MAX_NEW_TOKENS.min(self.positions / 2),
+            positions: self.positions,
+        };
+        let decoded = match started {
+            // The detection's cache goes on: making the windows' cross-attention keys again costs more than this step.
+            Some(start) if sot == 0 => decoding.greedy_from(model, &start, 1)?,
+            _ => decoding.greedy(model)?,
+        };
+        for (heard, decoded) in heard.iter_mut().zip(decoded) {
+            heard.decoded = Some(decoded);
+        }
+        Ok(heard)
+    }
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}

@@ -1,0 +1,162 @@
+//! A recording while it is being transcribed: its stretches, each with its own place in time and its own text so far, and what
+//! becomes of them. Which windows run together is `transcribe`'s, running them is `batch`'s.
+
+use crate::audio::Audio;
+use crate::batch::Heard;
+use crate::cuts::stretches;
+use crate::mel::{Features, LogMel, WINDOW_FRAMES};
+use crate::result::{RunReport, Segment};
+use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::transcribe::{Padding, TranscribeOptions};
+use crate::writer::Writer;
+use std::time::Instant;
+
+/// A recording and what has been heard of it.
+pub(crate) struct Recording<'a> {
+    audio: &'a Audio,
+    state: State,
+    /// Code and token, once known.
+    pub(crate) language: Option<(String, u32)>,
+    /// Its own times and tokens.
+    pub(crate) run: RunReport,
+}
+
+enum State {
+    Untouched,
+    Open { features: Features, stretches: Vec<Stretch> },
+    Finished { segments: Vec<Segment>, tokens: Vec<u32> },
+}
+
+/// A part of a recording that is heard by itself, from window to window.
+pub(crate) struct Stretch {
+    from: usize,
+    to: usize,
+    /// The frame at which the next window begins.
+    seek: usize,
+    pub(crate) writer: Writer,
+}
+
+impl Stretch {
+    pub(crate) fn finished(&self) -> bool {
+        self.seek >= self.to
+    }
+}
+
+impl<'a> Recording<'a> {
+    pub(crate) fn new(audio: &'a Audio, language: Option<(String, u32)>) -> Self {
+        Self { audio, state: State::Untouched, language, run: RunReport::default() }
+    }
+
+    /// The stretches, made at the first call. Of audio that is too short for a frame there is one, of no frames, if its
+    /// language is still wanted.
+    pub(crate) fn open(
+        &mut self,
+        mel: &LogMel,
+        tokenizer: &Tokenizer,
+        options: &TranscribeOptions,
+        positions: usize,
+    ) -> Result<&[Stretch], TokenizerError> {
+        if let State::Untouched = self.state {
+            let begun = Instant::now();
+            let features = mel.openai(&self.audio.samples);
+            self.run.mel_ms = begun.elapsed().as_secs_f64() * 1e3;
+            let cut = options.cut_at_pauses && features.frames > WINDOW_FRAMES;
+            let parts = if cut { stretches(&features) } else { std::iter::once(0..features.frames).collect() };
+            let stretch = |(index, part): (usize, &std::ops::Range<usize>)| {
+                let end = if part.end == features.frames { self.audio.duration() } else { part.end as f64 / 100.0 };
+                let mut options = options.clone();
+                options.condition_on_previous_text &= !cut;
+                options.initial_prompt = options.initial_prompt.filter(|_| index == 0);
+                let writer = Writer::new(tokenizer, options, positions, end)?;
+                Ok(Stretch { from: part.start, to: part.end, seek: part.start, writer })
+            };
+            let stretches = parts.iter().enumerate().map(stretch).collect::<Result<_, TokenizerError>>()?;
+            let nothing = features.frames == 0;
+            self.state = State::Open { features, stretches };
+            if nothing && (self.language.is_some() || !tokenizer.special.multilingual) {
+                self.finish();
+            }
+        }
+        Ok(self.stretches())
+    }
+
+    /// The stretches; none before [`Self::open`] and after the last one's end.
+    pub(crate) fn stretches(&self) -> &[Stretch] {
+        match &self.state {
+            State::Open { stretches, .. } => stretches,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn finished(&self) -> bool {
+        matches!(self.state, State::Finished { .. })
+    }
+
+    /// Seconds of audio that are done.
+    pub(crate) fn done_seconds(&self) -> f64 {
+        match self.state {
+            State::Untouched => 0.0,
+            State::Open { ref stretches, .. } => {
+                stretches.iter().map(|s| s.seek.min(s.to) - s.from).sum::<usize>() as f64 / 100.0
+            }
+            State::Finished { .. } => self.audio.duration(),
+        }
+    }
+
+    /// The features of a stretch's next window, `[bins, 3000]`.
+    pub(crate) fn window(&self, stretch: usize, padding: Padding) -> Vec<f32> {
+        let State::Open { features, stretches } = &self.state else { return Vec::new() };
+        let Stretch { seek, to, .. } = stretches[stretch];
+        let mut window = match padding {
+            Padding::Zero => features.window(seek),
+            Padding::Silence => features.window_with_silence(seek),
+        };
+        // What follows in the recording is another stretch's.
+        if to < features.frames && to - seek < WINDOW_FRAMES {
+            let nothing = if padding == Padding::Zero { 0.0 } else { features.silence() };
+            window.chunks_exact_mut(WINDOW_FRAMES).for_each(|line| line[to - seek..].fill(nothing));
+        }
+        window
+    }
+
+    /// Takes in what was heard in a stretch's window.
+    pub(crate) fn hear(&mut self, stretch: usize, heard: Heard, tokenizer: &Tokenizer) -> Result<(), TokenizerError> {
+        if self.language.is_none() {
+            self.language = heard.language;
+        }
+        self.run.encoder_ms += heard.encoder_ms;
+        self.run.decoder_ms += heard.decoder_ms;
+        self.run.tokens += heard.decoded.as_ref().map_or(0, |decoded| decoded.steps as u64);
+        let State::Open { stretches, .. } = &mut self.state else { return Ok(()) };
+        let part = &mut stretches[stretch];
+        let frames = WINDOW_FRAMES.min(part.to - part.seek);
+        part.seek += match &heard.decoded {
+            Some(decoded) => part.writer.write(tokenizer, decoded, part.seek, frames)?,
+            None => frames,
+        };
+        if stretches.iter().all(Stretch::finished) {
+            self.finish();
+        }
+        Ok(())
+    }
+
+    /// Puts the stretches' texts together and lets go of the features.
+    fn finish(&mut self) {
+        let State::Open { stretches, .. } = &mut self.state else { return };
+        let (mut segments, mut tokens) = (Vec::new(), Vec::new());
+        for stretch in stretches {
+            tokens.extend_from_slice(stretch.writer.text_tokens());
+            segments.append(&mut stretch.writer.segments);
+        }
+        segments.iter_mut().enumerate().for_each(|(id, segment): (usize, &mut Segment)| segment.id = id);
+        self.state = State::Finished { segments, tokens };
+    }
+
+    /// Segments, and the tokens of the whole text.
+    pub(crate) fn into_text(self) -> (Vec<Segment>, Vec<u32>) {
+        match self.state {
+            State::Finished { segments, tokens } => (segments, tokens),
+            _ => Default::default(),
+        }
+    }
+}
