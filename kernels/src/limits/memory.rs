@@ -13,6 +13,8 @@ const LEAST_BYTES: usize = 256 << 20;
 const CACHES: usize = 8;
 /// Streams that a thread reads side by side in [`Pattern::Streams`].
 const STREAMS: usize = 4;
+/// Parts of the memory for each thread.
+const PARTS: usize = 32;
 const WORDS: usize = 8;
 
 type Line = [u64; WORDS];
@@ -61,14 +63,26 @@ impl Reader {
 
     /// One more sample of each pattern, on all of `pool`'s threads at once.
     pub fn sample(&mut self, pool: &dyn Parallel) {
-        for (pattern, samples) in Pattern::ALL.into_iter().zip(&mut self.samples) {
-            let part = self.data.len() / pool.width();
-            let data = &self.data;
+        for (at, pattern) in Pattern::ALL.into_iter().enumerate() {
             let start = Instant::now();
-            pool.run(pool.width(), &|task| read(pattern, &data[task * part..][..part]));
-            let bytes = part * pool.width() * size_of::<Line>();
-            samples.push(bytes as f64 / start.elapsed().as_secs_f64() / 1e9);
+            self.read(pattern, pool);
+            self.samples[at].push(self.working_set() as f64 / start.elapsed().as_secs_f64() / 1e9);
         }
+    }
+
+    /// Reads everything once, so that the caches hold nothing that was read before.
+    pub fn drive_out(&self, pool: &dyn Parallel) {
+        self.read(Pattern::Streams, pool);
+    }
+
+    /// In parts of some megabytes, so that a thread that lags behind is not waited for.
+    fn read(&self, pattern: Pattern, pool: &dyn Parallel) {
+        let parts = pool.width() * PARTS;
+        let length = self.data.len().div_ceil(parts);
+        pool.run(parts, &|part| {
+            let end = self.data.len().min((part + 1) * length);
+            read(pattern, &self.data[end.min(part * length)..end]);
+        });
     }
 
     /// 10⁹ bytes a second of the pattern with the best median: what can be had again and again, not once. NaN before the first

@@ -7,11 +7,11 @@ use crate::{
     Activation, Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, Conv1d, Conv1dSpec, Counters, Device,
     Heads, HeadsMut, Linear, LinearSpec, Mask, Precision, Scratch, Serial, WeightLayout,
     host::{HostDevice, Isa, KvCache, Side, matmul::matmul, norm},
-    limits::{Work, median, memory::last_level_cache},
+    limits::{Work, median},
 };
 
-/// Size of the last-level cache where the system does not tell.
-const USUAL_CACHE: usize = 32 << 20;
+/// Bytes that a pass over the copies of weights or of a cache reads: half a millisecond or more.
+const PASS_BYTES: usize = 16 << 20;
 
 /// A kernel and its operands.
 pub struct Case {
@@ -28,15 +28,16 @@ enum Kernel {
     LayerNorm { rows: usize, width: usize, x: Vec<f32>, gain: Vec<f32>, out: Vec<f32> },
 }
 
-/// A linear layer, in as many copies as no cache holds where its time is that of reading them.
+/// A linear layer; in several copies where its time is that of reading them.
 pub struct Weights {
     inputs: usize,
     outputs: usize,
     copies: Vec<Box<dyn Linear>>,
+    streamed: bool,
 }
 
 impl Weights {
-    /// Random weights; `streamed` makes the copies.
+    /// Random weights; `streamed` if they are to be read from memory in every call.
     pub fn linear(
         inputs: usize,
         outputs: usize,
@@ -47,16 +48,16 @@ impl Weights {
         let spec = LinearSpec { inputs, outputs, precision, activation, scale: 1.0 };
         let (weights, bias) = (noise(inputs * outputs), noise(outputs));
         let copy = || prepared(HostDevice::new().linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)));
-        let mut copies = vec![copy()];
-        let wanted = if streamed { copies_beyond_the_cache(copies[0].weight_bytes()) } else { 1 };
-        copies.resize_with(wanted, copy);
-        Rc::new(Self { inputs, outputs, copies })
+        let mut all = vec![copy()];
+        let wanted = if streamed { copies(all[0].weight_bytes()) } else { 1 };
+        all.resize_with(wanted, copy);
+        Rc::new(Self { inputs, outputs, copies: all, streamed })
     }
 }
 
-/// So many copies of something of this size that none of it is in a cache when its turn comes again.
-fn copies_beyond_the_cache(bytes: usize) -> usize {
-    (3 * last_level_cache().unwrap_or(USUAL_CACHE) / 2).div_ceil(bytes.max(1))
+/// So many copies of something of this size that a pass over them takes long enough to be timed.
+fn copies(bytes: usize) -> usize {
+    PASS_BYTES.div_ceil(bytes.max(1))
 }
 
 /// The host device takes every spec.
@@ -97,7 +98,7 @@ impl Case {
         Self { name, kernel: Kernel::Attention { kernel, sizes, qkv, out } }
     }
 
-    /// The same over keys and values that are kept at `precision`, in as many copies as no cache of the machine's holds.
+    /// The same over keys and values that are kept at `precision`, in several copies.
     pub fn cached(name: &'static str, precision: Precision, sizes: [usize; 4]) -> Self {
         let [heads, queries, keys, head_width] = sizes;
         let kernel = attention(head_width, precision);
@@ -112,7 +113,7 @@ impl Case {
             })
         };
         let mut caches = vec![copy()];
-        let wanted = copies_beyond_the_cache(caches[0].iter().map(KvCache::bytes).sum());
+        let wanted = copies(caches[0].iter().map(KvCache::bytes).sum());
         caches.resize_with(wanted, copy);
         let (q, out) = (noise(heads * queries * head_width), vec![0.0; heads * queries * head_width]);
         Self { name, kernel: Kernel::Cached { kernel, sizes, q, caches, out } }
@@ -206,6 +207,15 @@ impl Case {
             Kernel::Linear { weights, .. } => weights.copies.len(),
             Kernel::Cached { caches, .. } => caches.len(),
             Kernel::Attention { .. } | Kernel::Conv1d { .. } | Kernel::LayerNorm { .. } => 1,
+        }
+    }
+
+    /// Whether its operands are to come from memory: what the machine's caches hold of them must be driven out before a run.
+    pub fn streamed(&self) -> bool {
+        match &self.kernel {
+            Kernel::Linear { weights, .. } => weights.streamed,
+            Kernel::Cached { .. } => true,
+            Kernel::Attention { .. } | Kernel::Conv1d { .. } | Kernel::LayerNorm { .. } => false,
         }
     }
 

@@ -88,7 +88,7 @@ struct Lane {
 /// Measures the kernels of a model of this `geometry`, and the standard ones, with the best instruction set of this CPU on `pool`'s
 /// threads.
 ///
-/// Kernels of few rows go through copies of their weights, together larger than the last-level cache, as a decoder's layers do.
+/// What kernels of few rows read comes from memory, as in a decoder whose layers together are larger than the caches.
 pub fn measure(geometry: &Geometry, settings: &Settings, pool: &dyn Parallel) -> Report {
     let mut lanes: Vec<Lane> =
         whisper::cases(geometry, settings).into_iter().map(|case| Lane { case, ms: Vec::new() }).collect();
@@ -102,6 +102,9 @@ pub fn measure(geometry: &Geometry, settings: &Settings, pool: &dyn Parallel) ->
             alone.sample(&crate::Serial);
         }
         for lane in &mut lanes {
+            if lane.case.streamed() {
+                limits.memory().drive_out(pool);
+            }
             let ms = milliseconds(|| lane.case.run(&mut context)) / lane.case.calls() as f64;
             if round > 0 {
                 lane.ms.push(ms);
