@@ -115,8 +115,14 @@ pub struct ModelConfig {
     pub encoder_layers: usize,
     /// Decoder layers.
     pub decoder_layers: usize,
+    /// Attention heads of the encoder.
+    pub encoder_heads: usize,
     /// Attention heads of the decoder.
     pub decoder_heads: usize,
+    /// Width within an encoder's feed-forward layer.
+    pub encoder_inner: usize,
+    /// Width within a decoder's feed-forward layer.
+    pub decoder_inner: usize,
     /// Mel bins of the input.
     pub mel_bins: usize,
     /// Number of token ids.
@@ -304,7 +310,10 @@ struct RawConfig {
     d_model: Option<usize>,
     encoder_layers: Option<usize>,
     decoder_layers: Option<usize>,
+    encoder_attention_heads: Option<usize>,
     decoder_attention_heads: Option<usize>,
+    encoder_ffn_dim: Option<usize>,
+    decoder_ffn_dim: Option<usize>,
     num_mel_bins: Option<usize>,
     vocab_size: Option<usize>,
     max_source_positions: Option<usize>,
@@ -349,7 +358,10 @@ fn read_config(directory: &Path) -> Result<ModelConfig, ModelError> {
         width: need(raw.d_model, "d_model")?,
         encoder_layers: need(raw.encoder_layers, "encoder_layers")?,
         decoder_layers: need(raw.decoder_layers, "decoder_layers")?,
+        encoder_heads: need(raw.encoder_attention_heads, "encoder_attention_heads")?,
         decoder_heads: need(raw.decoder_attention_heads, "decoder_attention_heads")?,
+        encoder_inner: need(raw.encoder_ffn_dim, "encoder_ffn_dim")?,
+        decoder_inner: need(raw.decoder_ffn_dim, "decoder_ffn_dim")?,
         mel_bins: need(raw.num_mel_bins, "num_mel_bins")?,
         vocabulary: need(raw.vocab_size, "vocab_size")?,
         encoder_positions: need(raw.max_source_positions, "max_source_positions")?,

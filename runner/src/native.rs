@@ -1,5 +1,5 @@
 //! The runner's calls into C that `ort` has no safe function for: the version of an ONNX Runtime library, the
-//! execution provider's counters, and which provider ONNX Runtime assigned a session's nodes to.
+//! execution provider's counters and measurements, and which provider ONNX Runtime assigned a session's nodes to.
 #![allow(unsafe_code)]
 
 use libloading::Library;
@@ -70,6 +70,47 @@ impl Counters {
             (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
         }
     }
+}
+
+/// The functions with which the execution provider's library measures itself.
+pub(crate) struct Instruments {
+    library: Library,
+}
+
+impl Instruments {
+    /// Opens the library at `path`; one that ONNX Runtime has registered is the same copy in memory.
+    ///
+    /// # Errors
+    /// The loader's words.
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        // SAFETY: the caller chose this file to be loaded as the execution provider anyway.
+        unsafe { Library::new(path) }.map(|library| Self { library }).map_err(|e| e.to_string())
+    }
+
+    /// The library's kernels beside the machine's limits: JSON in, JSON out. `None` where the library cannot measure them.
+    pub(crate) fn measure(&self, request: &str) -> Option<String> {
+        type Measure = unsafe extern "C" fn(*const c_char) -> *const c_char;
+        let request = CString::new(request).ok()?;
+        // SAFETY: the signature is the one that the execution provider documents.
+        let measure = unsafe { self.library.get::<Measure>(b"onnxruntime_ep_xdna_measure") }.ok()?;
+        // SAFETY: `request` is zero-terminated and lives until the call returns.
+        text(unsafe { measure(request.as_ptr()) })
+    }
+
+    /// Starts (`true`) or ends noting what each step of a run takes; the end gives what was noted, as JSON.
+    pub(crate) fn profile(&self, on: bool) -> Option<String> {
+        type Profile = unsafe extern "C" fn(bool) -> *const c_char;
+        // SAFETY: the signature is the one that the execution provider documents.
+        let profile = unsafe { self.library.get::<Profile>(b"onnxruntime_ep_xdna_profile") }.ok()?;
+        // SAFETY: the function has no conditions.
+        text(unsafe { profile(on) })
+    }
+}
+
+/// A copy of a string of the execution provider's, which is valid only until this thread's next call.
+fn text(pointer: *const c_char) -> Option<String> {
+    // SAFETY: the two functions above return NULL or a zero-terminated string that lives until the next call.
+    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
 }
 
 /// What ONNX Runtime assigned to a provider.
