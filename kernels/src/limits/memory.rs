@@ -11,8 +11,10 @@ const LEAST_BYTES: usize = 256 << 20;
 /// How many times the last-level cache the memory is: the part that a cache of that size could keep from one pass to the next is
 /// small.
 const CACHES: usize = 8;
-/// Streams that a thread reads side by side in [`Pattern::Streams`].
+/// Streams that a thread reads side by side.
 const STREAMS: usize = 4;
+/// Lines between the one that is read and the one that is asked for.
+const AHEAD: usize = 16;
 /// Parts of the memory for each thread.
 const PARTS: usize = 32;
 const WORDS: usize = 8;
@@ -22,11 +24,11 @@ type Line = [u64; WORDS];
 /// The order in which a thread reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pattern {
-    /// Its own part from the beginning to the end.
+    /// A part of the memory from the beginning to the end.
     Forward,
-    /// Four quarters of its part side by side.
+    /// Four quarters of the part side by side.
     Streams,
-    /// The same with the lines some hundred bytes ahead asked for before they are needed.
+    /// The same, and the lines some distance ahead are asked for before they are needed.
     Ahead,
 }
 
@@ -57,7 +59,10 @@ impl Reader {
         let cache = last_level_cache();
         let bytes = LEAST_BYTES.max(CACHES * cache.unwrap_or(0));
         // Not zero: untouched zero pages may all be one page, which a cache holds.
-        let data = (0..bytes / size_of::<Line>()).map(|i| [i as u64 | 1; WORDS]).collect();
+        let lines = bytes / size_of::<Line>();
+        let mut data = Vec::with_capacity(lines);
+        ask_for_large_pages(data.as_mut_ptr(), lines * size_of::<Line>());
+        data.extend((0..lines).map(|i| [i as u64 | 1; WORDS]));
         Self { data, cache, samples: Default::default() }
     }
 
@@ -135,38 +140,127 @@ fn cache_size(text: &str) -> Option<usize> {
     number.parse::<usize>().ok()?.checked_mul(unit)
 }
 
+/// Reads `part` with the widest loads that this CPU has.
 fn read(pattern: Pattern, part: &[Line]) {
-    let mut sums = [[0u64; WORDS]; STREAMS];
-    let mut add = |stream: usize, line: &Line| {
-        sums[stream].iter_mut().zip(line).for_each(|(sum, word)| *sum ^= word);
+    // Streams of equal length; forward, they are one line after another.
+    let length = part.len() / STREAMS;
+    let [stream, line] = match pattern {
+        Pattern::Forward => [1, STREAMS],
+        Pattern::Streams | Pattern::Ahead => [length, 1],
     };
-    match pattern {
-        Pattern::Forward => part.chunks(STREAMS).for_each(|lines| {
-            lines.iter().enumerate().for_each(|(stream, line)| add(stream, line));
-        }),
-        Pattern::Streams => {
-            let length = part.len() / STREAMS;
-            for at in 0..length {
-                (0..STREAMS).for_each(|stream| add(stream, &part[stream * length + at]));
-            }
-            part[length * STREAMS..].iter().for_each(|line| add(0, line));
+    let ahead = pattern == Pattern::Ahead;
+    let walk = Walk { first: part.as_ptr(), stream, line, steps: length, ahead };
+    // SAFETY: the streams lie within `part`, and a CPU gets only instructions that it has.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512f") {
+            return x86::read_512(walk);
+        } else if is_x86_feature_detected!("avx2") {
+            return x86::read_256(walk);
         }
-        Pattern::Ahead => part.chunks(STREAMS).for_each(|lines| {
-            prefetch(lines, 32);
-            lines.iter().enumerate().for_each(|(stream, line)| add(stream, line));
-        }),
+        read_words(walk);
+    }
+}
+
+/// How a part is read: `steps` times one line of each stream.
+struct Walk {
+    first: *const Line,
+    /// Lines from one stream to the next.
+    stream: usize,
+    /// Lines from one step to the next.
+    line: usize,
+    steps: usize,
+    ahead: bool,
+}
+
+impl Walk {
+    #[inline(always)]
+    fn at(&self, step: usize, stream: usize) -> *const Line {
+        let line = self.first.wrapping_add(stream * self.stream + step * self.line);
+        if self.ahead {
+            prefetch(line.wrapping_add(AHEAD));
+        }
+        line
+    }
+}
+
+/// # Safety
+/// The walk's lines can be read.
+unsafe fn read_words(walk: Walk) {
+    let mut sums = [[0; WORDS]; STREAMS];
+    for step in 0..walk.steps {
+        for (stream, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: as the caller promises.
+            let line = unsafe { &*walk.at(step, stream) };
+            (0..WORDS).for_each(|word| sum[word] ^= line[word]);
+        }
     }
     black_box(sums);
 }
 
-/// Asks for the lines that lie `ahead` lines after `lines`.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::{arch::x86_64::*, hint::black_box};
+
+    use super::{Line, STREAMS, Walk};
+
+    macro_rules! reader {
+        ($name:ident, $feature:literal, $vector:ty, $zero:ident, $load:ident, $xor:ident) => {
+            /// # Safety
+            /// The walk's lines can be read, and the CPU has the instructions.
+            #[target_feature(enable = $feature)]
+            pub unsafe fn $name(walk: Walk) {
+                const VECTORS: usize = size_of::<Line>() / size_of::<$vector>();
+                let mut sums = [[$zero(); VECTORS]; STREAMS];
+                for step in 0..walk.steps {
+                    for stream in 0..STREAMS {
+                        let line = walk.at(step, stream).cast::<$vector>();
+                        for vector in 0..VECTORS {
+                            // SAFETY: as the caller promises.
+                            let value = unsafe { $load(line.add(vector)) };
+                            sums[stream][vector] = $xor(sums[stream][vector], value);
+                        }
+                    }
+                }
+                black_box(sums);
+            }
+        };
+    }
+
+    reader!(read_512, "avx512f", __m512i, _mm512_setzero_si512, _mm512_loadu_si512, _mm512_xor_si512);
+    reader!(read_256, "avx2", __m256i, _mm256_setzero_si256, _mm256_loadu_si256, _mm256_xor_si256);
+}
+
+/// Asks for a line before it is needed.
+#[inline(always)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
-fn prefetch(lines: &[Line], ahead: usize) {
+fn prefetch(line: *const Line) {
     #[cfg(target_arch = "x86_64")]
-    for line in 0..lines.len() {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing that a program can see and never faults, also outside of the memory.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(lines.as_ptr().wrapping_add(line + ahead).cast()) };
+    // SAFETY: a prefetch reads nothing that a program can see and never faults, also outside of the memory.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast());
+    }
+}
+
+/// Asks Linux for large pages: small ones cost a look into their tables every few kilobytes. What has not been touched yet gets them, if
+/// the system is set up so.
+#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+fn ask_for_large_pages(memory: *mut Line, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        const MADV_HUGEPAGE: i32 = 14;
+        const PAGE: usize = 2 << 20;
+        unsafe extern "C" {
+            fn madvise(address: *mut std::ffi::c_void, length: usize, advice: i32) -> i32;
+        }
+        let skipped = memory.addr().next_multiple_of(PAGE) - memory.addr();
+        if skipped < bytes {
+            // SAFETY: whole pages of memory that the caller owns; the advice changes nothing that a program can see. Where it is
+            // refused, the pages stay small.
+            unsafe {
+                madvise(memory.wrapping_byte_add(skipped).cast(), (bytes - skipped) / PAGE * PAGE, MADV_HUGEPAGE)
+            };
+        }
     }
 }
 

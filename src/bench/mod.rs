@@ -1,0 +1,195 @@
+//! `undertone bench`: how long a model takes on each device, on synthetic sound, and how far the kernels are from what the machine can
+//! do. Measures through the runner; the figures are medians of runs that take turns, so that a busy moment hits all alike. How the
+//! answer looks is the business of [`text`] and [`roofline`].
+
+mod roofline;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde::Serialize;
+use undertone_runner::bench::{
+    self, BatchedProducts, BenchOptions, BenchResult, CacheGain, Kernel, Limits, LongOptions, LongResult,
+};
+use undertone_runner::{Device, Engine, EngineOptions, Model};
+
+use crate::choices::{self, DeviceWord, Libraries, ModelChoice, PrecisionWord};
+use crate::{machine, output};
+
+/// Rows of the decoder's kernels beside one, if `--batch` does not say.
+const KERNEL_BATCH: usize = 8;
+/// Runs over long audio: it is its own average.
+const MOST_LONG_RUNS: u16 = 3;
+
+/// Measure encoder, decoder and kernels, on synthetic sound
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelChoice,
+    /// Devices to compare, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [DeviceWord::Cpu, DeviceWord::Host])]
+    devices: Vec<DeviceWord>,
+    /// The arithmetic of every device but cpu
+    #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
+    precision: PrecisionWord,
+    /// Tokens that the decoder is made to write for a window
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=440))]
+    tokens: u16,
+    /// Runs on each device
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Threads that compute [default: one for each core]
+    #[arg(short, long, value_name = "N", value_parser = choices::threads)]
+    threads: Option<usize>,
+    /// Also take so many seconds of audio through features, encoder and decoder
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    audio_seconds: Option<f64>,
+    /// Windows of that audio that are decoded together
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    batch: u16,
+    /// Also decode without the cache, which is slow, to show what it saves
+    #[arg(long)]
+    without_cache: bool,
+    /// Leave out the limits and the kernels
+    #[arg(long, conflicts_with = "roofline")]
+    no_kernels: bool,
+    /// Also print what each kernel takes within the encoder and within a decoder step
+    #[arg(long)]
+    profile: bool,
+    /// Draw the kernels beneath the machine's limits into the file of --svg
+    #[arg(long, requires = "svg")]
+    roofline: bool,
+    /// The file of --roofline
+    #[arg(long, value_name = "FILE", requires = "roofline")]
+    svg: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    libraries: Libraries,
+}
+
+/// Everything that was measured, as `--json` prints it.
+#[derive(Serialize)]
+struct Report {
+    results: Vec<BenchResult>,
+    threads: usize,
+    runs: u16,
+    cpu: String,
+    ort: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    long_audio: Vec<LongResult>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cache_gain: Vec<CacheGain>,
+    #[serde(flatten)]
+    kernels: Option<Kernels>,
+}
+
+/// The library's kernels.
+#[derive(Serialize)]
+struct Kernels {
+    instruction_set: String,
+    limits: Limits,
+    kernels: Vec<Kernel>,
+    batched_products: Vec<BatchedProducts>,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+///
+/// If a device does not work, the model cannot be opened, or the figure cannot be written.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let model = arguments.model.open()?;
+    // Said to every layer, so that the number printed is the number used: left alone, each would choose for itself.
+    let threads = arguments.threads.unwrap_or_else(machine::cores);
+    let mut configurations = Vec::new();
+    for &device in &arguments.devices {
+        let mut options = arguments.libraries.options(device.into())?;
+        options.precision = arguments.precision.into();
+        options.threads = Some(threads);
+        configurations.push(options);
+    }
+    let report = measure(arguments, &model, threads, &configurations)?;
+    if let Some(path) = &arguments.svg {
+        draw(&report, path)?;
+    }
+    let text = if arguments.json {
+        format!("{:#}\n", serde_json::to_value(&report)?)
+    } else {
+        text::report(&report, arguments.profile)
+    };
+    output::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(arguments: &Arguments, model: &Model, threads: usize, configurations: &[EngineOptions]) -> Result<Report> {
+    let (tokens, runs) = (usize::from(arguments.tokens), usize::from(arguments.runs));
+    let results = bench::run(model, configurations, &BenchOptions { tokens, runs })?;
+    let mut long_audio = Vec::new();
+    if let Some(seconds) = arguments.audio_seconds {
+        let runs = runs.min(MOST_LONG_RUNS.into());
+        let options = LongOptions { seconds, tokens, batch: arguments.batch.into(), runs };
+        for configuration in configurations {
+            long_audio.push(bench::long_audio(model, configuration, &options)?);
+        }
+    }
+    let mut cache_gain = Vec::new();
+    if arguments.without_cache {
+        for configuration in configurations {
+            cache_gain.push(bench::cache_gain(model, configuration, tokens)?);
+        }
+    }
+    let library = configurations.iter().filter(|options| options.device != Device::Cpu);
+    let library = library.filter_map(|options| options.ep_library.as_deref()).next();
+    let kernels = match library {
+        Some(library) if !arguments.no_kernels => {
+            let batch = if arguments.batch > 1 { arguments.batch.into() } else { KERNEL_BATCH };
+            let report = bench::kernels(library, model, threads, runs, batch, bench::CACHED)?;
+            Some(Kernels {
+                instruction_set: report.instruction_set,
+                limits: report.limits,
+                kernels: report.kernels,
+                batched_products: report.batched_products,
+            })
+        }
+        _ => None,
+    };
+    let ort = Engine::new(&arguments.libraries.options(Device::Cpu)?)?.ort_version().to_string();
+    let cpu = machine::processor();
+    Ok(Report { results, threads, runs: arguments.runs, cpu, ort, long_audio, cache_gain, kernels })
+}
+
+fn draw(report: &Report, path: &Path) -> Result<()> {
+    let Some(kernels) = &report.kernels else {
+        bail!(
+            "there is nothing to draw: kernels are measured for the devices host, sim, npu and auto; name one with --devices"
+        );
+    };
+    let svg = roofline::draw(&report.cpu, report.threads, kernels);
+    std::fs::write(path, svg).with_context(|| format!("cannot write {}; name another file with --svg", path.display()))
+}
+
+/// `--audio-seconds`, checked: a day is enough.
+fn seconds(text: &str) -> Result<f64> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
+        _ => bail!("use a number of seconds above 0, at most 86400"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_positive_and_finite() {
+        assert_eq!(seconds("0.5").unwrap(), 0.5);
+        for wrong in ["0", "-1", "inf", "NaN", "x", "86401"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}
