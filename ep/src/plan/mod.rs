@@ -201,10 +201,10 @@ impl Plan {
                 recorder.carried_out(&machine, steps, kernels);
             }
         }
+        self.tools.keeping.choose(&mut machine, &self.layout.resident, &mut context).map_err(RunError::Runtime)?;
         if let Some(recorder) = recorder {
             recorder.finish();
         }
-        self.tools.keeping.choose(&mut machine, &self.layout.resident, &mut context).map_err(RunError::Runtime)?;
         machine.export()?;
         workspace.scratch = scratch;
         // A full pool drops the workspace: that is what it is for.

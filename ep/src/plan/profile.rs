@@ -101,8 +101,18 @@ impl Recorder {
         self.noting += (self.last - ended).as_nanos() as u64;
     }
 
-    /// The run is over.
-    pub fn finish(self) {
+    /// The run is over: all that was left after the last section was the choice of the next token, if that was asked for.
+    pub fn finish(mut self) {
+        let ended = Instant::now();
+        self.steps.push(Steps {
+            kind: "choice",
+            shape: String::new(),
+            kernel: true,
+            calls: 1,
+            nanoseconds: (ended - self.last).as_nanos() as u64,
+            bytes: 0,
+        });
+        self.last = ended;
         let mut profile = PROFILE.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(profile) = profile.as_mut() else { return };
         profile.runs += 1;
