@@ -32,7 +32,6 @@ pub mod runtime;
 pub mod snapshot;
 pub mod statistics;
 pub mod status;
-pub mod team;
 #[cfg(test)]
 mod testing;
 pub mod work;

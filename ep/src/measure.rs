@@ -1,18 +1,15 @@
 //! The kernels of this library beside the machine's limits, asked for and answered in JSON: for programs that loaded the library and
 //! want to know how far it is from what the machine can do. No session and no graph is involved.
 
-use std::thread;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use undertone_kernels::{
-    Parallel, Precision,
+    Precision,
     host::Isa,
     limits::Limits,
     measure::{self, Geometry, Measured, Settings},
+    team::Team,
 };
-
-use crate::team::Team;
 
 /// What to measure: a Whisper model's sizes, as its `config.json` has them, and how.
 #[derive(Clone, Debug, Deserialize)]
@@ -107,7 +104,8 @@ impl Request {
             frames: FRAMES,
             head_width,
         };
-        let report = on_threads(threads, |pool| measure::measure(&geometry, &Settings { rounds, batch, cached }, pool));
+        let settings = Settings { rounds, batch, cached };
+        let report = Team::with_threads(threads, |pool| measure::measure(&geometry, &settings, pool));
         let mut limits = figures(&report.limits);
         limits["one_thread"] = figures(&report.alone);
         let memory = report.limits.memory();
@@ -143,27 +141,6 @@ fn figures(limits: &Limits) -> Value {
         "exponentials_gps": limits.gexps(),
         "read_patterns_gbps": patterns.collect::<serde_json::Map<_, _>>(),
     })
-}
-
-/// Calls `lead` with a pool as a run has it, of threads started for it.
-fn on_threads<T>(threads: usize, lead: impl FnOnce(&dyn Parallel) -> T) -> T {
-    let team = Team::new(threads);
-    thread::scope(|scope| {
-        // Dropped also where `lead` panics, so that the helpers go home.
-        let _dismissed = Dismiss(&team);
-        for _ in 1..threads {
-            scope.spawn(|| team.help());
-        }
-        lead(&team)
-    })
-}
-
-struct Dismiss<'a>(&'a Team);
-
-impl Drop for Dismiss<'_> {
-    fn drop(&mut self) {
-        self.0.dismiss();
-    }
 }
 
 #[cfg(test)]

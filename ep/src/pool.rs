@@ -1,7 +1,7 @@
 //! ONNX Runtime's intra-op thread pool, as a run of a plan uses it.
 //!
 //! One parallel section of ONNX Runtime's is opened for the whole run: whichever of its jobs is first leads the run, the others
-//! help (see [`crate::team`]). So no second pool stands beside ONNX Runtime's, `threads` is a true limit whatever the pool's
+//! help (see [`undertone_kernels::team`]). So no second pool stands beside ONNX Runtime's, `threads` is a true limit whatever the pool's
 //! size, and a job that ONNX Runtime starts late, or on the same thread after the leader, finds the run over and returns.
 
 #![allow(unsafe_code, reason = "hands a callback to ONNX Runtime's thread pool")]
@@ -14,12 +14,11 @@ use std::{
 };
 
 use ort_sys::{OrtApi, OrtKernelContext};
-use undertone_kernels::{Parallel, Serial};
+use undertone_kernels::{Parallel, Serial, team::Team};
 
 use crate::{
     plan::RunError,
     status::{OrtError, ort_call},
-    team::Team,
 };
 
 /// How many threads carry out a run.

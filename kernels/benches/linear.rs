@@ -8,21 +8,35 @@
 use std::time::Instant;
 
 use undertone_kernels::{
-    Activation, Context, Counters, Device, Linear, LinearSpec, Precision, Scratch, WeightLayout,
+    Activation, Context, Counters, Device, Linear, LinearSpec, Parallel, Precision, Scratch, WeightLayout,
     host::{HostDevice, Isa, matmul::matmul},
     limits::{instructions::Peaks, median},
-    parallel::ScopedThreads,
+    team::Team,
 };
 
-/// Rows, inputs, outputs, and whether the layer ends in GELU.
-const SHAPES: [(usize, usize, usize, bool); 8] = [
+/// Rows, inputs, outputs, and whether the layer ends in GELU: an encoder's layers, and a decoder's for one row and for the rows of
+/// beams and batches.
+const SHAPES: [(usize, usize, usize, bool); 21] = [
     (1500, 384, 384, false),
     (1500, 384, 1536, true),
     (1500, 1536, 384, false),
     (1500, 512, 2048, true),
     (1500, 2048, 512, false),
+    (1, 384, 384, false),
+    (1, 384, 1152, false),
+    (1, 1536, 384, false),
     (1, 384, 1536, true),
+    (2, 384, 1536, true),
+    (4, 384, 1536, true),
+    (8, 384, 1536, true),
+    (12, 384, 1536, true),
+    (16, 384, 1536, true),
     (1, 384, 51865, false),
+    (2, 384, 51865, false),
+    (4, 384, 51865, false),
+    (8, 384, 51865, false),
+    (12, 384, 51865, false),
+    (16, 384, 51865, false),
     (8, 512, 51865, false),
 ];
 
@@ -61,13 +75,18 @@ fn main() {
             }
         }
     }
-    let pool = ScopedThreads(threads);
+    Team::with_threads(threads, |pool| measure(pool, &mut layers));
+}
+
+/// Interleaved rounds, and the table.
+fn measure(pool: &Team, layers: &mut [Layer]) {
+    let threads = pool.width();
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
     let mut peaks = Peaks::default();
     for _ in 0..ROUNDS {
-        peaks.sample(&pool);
-        for layer in &mut layers {
-            let mut context = Context { pool: &pool, counters: &counters, scratch: &mut scratch };
+        peaks.sample(pool);
+        for layer in &mut *layers {
+            let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
             let start = Instant::now();
             layer.linear.run(&mut context, layer.rows, &layer.x, None, &mut layer.out);
             layer.seconds.push(start.elapsed().as_secs_f64());
@@ -75,7 +94,7 @@ fn main() {
     }
     println!("{threads} threads; peaks in Gop/s: {peaks}");
     println!("{:<42} {:>9} {:>8} {:>7}   {:>9} {:>6}", "layer", "us", "Gop/s", "GB/s", "best us", "peak");
-    for layer in &layers {
+    for layer in layers {
         let seconds = median(&layer.seconds);
         let best = layer.seconds.iter().copied().fold(f64::INFINITY, f64::min);
         let operations = 2.0 * (layer.rows * layer.inputs * layer.outputs) as f64 / 1e9;
@@ -91,7 +110,7 @@ fn main() {
             share,
         );
     }
-    products(threads);
+    products(pool);
 }
 
 fn layer(device: &HostDevice, precision: Precision, rows: usize, inputs: usize, outputs: usize, gelu: bool) -> Layer {
@@ -120,14 +139,13 @@ fn layer(device: &HostDevice, precision: Precision, rows: usize, inputs: usize, 
 }
 
 /// Attention's two products as a graph without fusion has them.
-fn products(threads: usize) {
+fn products(pool: &Team) {
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let pool = ScopedThreads(threads);
     for (batch, m, k, n) in [(6, 1500, 64, 1500), (6, 1500, 1500, 64), (6, 1, 64, 448)] {
         let (a, b, mut out) = (values(batch * m * k), values(batch * k * n), vec![0.0; batch * m * n]);
         let mut seconds = Vec::new();
         for _ in 0..ROUNDS {
-            let mut context = Context { pool: &pool, counters: &counters, scratch: &mut scratch };
+            let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
             let start = Instant::now();
             matmul(Isa::best(), &mut context, batch, m, k, n, &a, &b, &mut out);
             seconds.push(start.elapsed().as_secs_f64());

@@ -7,14 +7,14 @@
 use std::time::Instant;
 
 use undertone_kernels::{
-    Activation, Context, Counters, Device, Linear, LinearSpec, Precision, Scratch, WeightLayout,
+    Activation, Context, Counters, Device, Linear, LinearSpec, Parallel, Precision, Scratch, WeightLayout,
     host::{
         HostDevice, Isa,
         linear::{Product, Rows},
         norm::{Norm, layer_norm},
     },
     limits::instructions::Peaks,
-    parallel::ScopedThreads,
+    team::Team,
 };
 
 /// Widths of tiny, base and small.
@@ -110,20 +110,24 @@ fn main() {
     if precisions.is_empty() {
         precisions.push(Precision::Int8);
     }
-    let pool = ScopedThreads(threads);
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut peaks = Peaks::default();
     let mut blocks: Vec<Block> = Vec::new();
     for precision in precisions {
         for width in WIDTHS {
             blocks.extend(ROWS.map(|rows| Block::new(precision, rows, width)));
         }
     }
-    let device = HostDevice::new();
+    Team::with_threads(threads, |pool| measure(pool, &mut blocks));
+}
+
+/// Interleaved rounds, and the table.
+fn measure(pool: &Team, blocks: &mut [Block]) {
+    let threads = pool.width();
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    let (device, mut peaks) = (HostDevice::new(), Peaks::default());
     for round in 0..ROUNDS {
-        peaks.sample(&pool);
-        for block in &mut blocks {
-            let mut context = Context { pool: &pool, counters: &counters, scratch: &mut scratch };
+        peaks.sample(pool);
+        for block in &mut *blocks {
+            let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
             block.round(device, &mut context, round % 2 == 0);
         }
     }
@@ -132,7 +136,7 @@ fn main() {
         "{:<24} {:>12} {:>12} {:>6} {:>12} {:>12} {:>6}",
         "block", "qkv us", "apart", "peak", "mlp us", "apart", "peak"
     );
-    for block in &blocks {
+    for block in blocks {
         let [qkv, qkv_apart, mlp, mlp_apart] = block.best.map(|seconds| seconds * 1e6);
         let square = 2.0 * (block.rows * block.width * block.width) as f64 / 1e3;
         let share = |operations: f64, us: f64| {

@@ -20,6 +20,7 @@ pub mod parallel;
 pub mod precision;
 pub mod reference;
 pub mod scratch;
+pub mod team;
 
 pub use attention::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Heads, HeadsMut, Mask};
 pub use blob::{Blob, Unfit};

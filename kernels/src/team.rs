@@ -18,7 +18,7 @@ use std::{
     },
 };
 
-use undertone_kernels::Parallel;
+use crate::Parallel;
 
 /// Looks for news so often before it offers its core to others; some ten microseconds.
 const PATIENCE: usize = 1000;
@@ -45,6 +45,20 @@ impl Team {
             inside: AtomicUsize::new(0),
             over: AtomicBool::new(false),
         }
+    }
+
+    /// Leads a run with helpers on threads of their own, which end with it: for programs without a thread pool.
+    pub fn with_threads<R>(width: usize, lead: impl FnOnce(&Team) -> R) -> R {
+        let team = Team::new(width);
+        let led = std::thread::scope(|scope| {
+            for _ in 1..width {
+                scope.spawn(|| team.help());
+            }
+            let led = catch_unwind(AssertUnwindSafe(|| lead(&team)));
+            team.dismiss();
+            led
+        });
+        led.unwrap_or_else(|payload| resume_unwind(payload))
     }
 
     /// Works in the leader's sections until the run is over.
@@ -157,25 +171,10 @@ impl<'a> Section<'a> {
 mod tests {
     use super::*;
 
-    /// A team whose helpers run until the leader is done.
-    fn with_team(helpers: usize, lead: impl FnOnce(&Team)) {
-        let team = Team::new(helpers + 1);
-        std::thread::scope(|scope| {
-            for _ in 0..helpers {
-                scope.spawn(|| team.help());
-            }
-            let led = catch_unwind(AssertUnwindSafe(|| lead(&team)));
-            team.dismiss();
-            if let Err(payload) = led {
-                resume_unwind(payload);
-            }
-        });
-    }
-
     #[test]
     fn every_task_runs_once_whoever_takes_it() {
         for helpers in [0, 1, 3] {
-            with_team(helpers, |team| {
+            Team::with_threads(helpers + 1, |team| {
                 for tasks in [0, 1, 2, 7, 1000] {
                     let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
                     team.run(tasks, &|index| {
@@ -190,7 +189,7 @@ mod tests {
     /// Each section lives on the leader's stack only as long as it is open: many short ones, with data of their own.
     #[test]
     fn sections_follow_one_another_closely() {
-        with_team(3, |team| {
+        Team::with_threads(4, |team| {
             for round in 0..20_000_usize {
                 let sum = AtomicUsize::new(0);
                 team.run(5, &|index| {
@@ -203,7 +202,7 @@ mod tests {
 
     #[test]
     fn all_tasks_are_done_when_a_section_returns() {
-        with_team(2, |team| {
+        Team::with_threads(3, |team| {
             let done = AtomicUsize::new(0);
             team.run(3, &|_| {
                 std::thread::sleep(std::time::Duration::from_millis(20));
@@ -216,8 +215,8 @@ mod tests {
     #[test]
     fn a_panic_in_a_task_goes_on_with_the_leader() {
         let caught = catch_unwind(|| {
-            with_team(2, |team| team.run(50, &|index| assert!(index != 2, "task {index} fails")));
+            Team::with_threads(3, |team| team.run(50, &|index| assert!(index != 2, "task {index} fails")));
         });
-        assert_eq!(crate::guard::panic_message(caught.unwrap_err()), "task 2 fails");
+        assert_eq!(*caught.unwrap_err().downcast::<String>().expect("a formatted message"), "task 2 fails");
     }
 }
