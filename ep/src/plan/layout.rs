@@ -26,6 +26,8 @@ pub struct PlanStep {
     pub output: ValueId,
     /// What an error message calls it.
     pub name: String,
+    /// Its result follows from shapes alone: it is computed again only if they change from one run to the next.
+    pub of_shapes: bool,
 }
 
 /// A constant as the plan holds it: fp16 became fp32.
@@ -173,7 +175,22 @@ impl Layout {
         Ok(())
     }
 
+    /// For each step whether its result follows from shapes and constants alone, and stays in the plan.
+    fn of_shapes(&self, graph: &Graph<'_>, program: &Program) -> Vec<bool> {
+        let mut steady: Vec<bool> = self.homes.iter().map(|home| matches!(home, Place::Constant(_))).collect();
+        let of_shapes = program.steps.iter().map(|step| {
+            let [output] = step.outputs[..] else { return false };
+            let kept = matches!(step.op, Op::Linear { .. } | Op::Attention { .. } | Op::Conv1d(_));
+            let follows =
+                matches!(step.op, Op::Shape { .. }) || step.inputs.iter().flatten().all(|value| steady[*value]);
+            steady[output] = follows && !kept && !graph.outputs.contains(&output);
+            steady[output]
+        });
+        of_shapes.collect()
+    }
+
     fn place_values(&mut self, graph: &Graph<'_>, program: Program, sections: &[Section]) {
+        let of_shapes = self.of_shapes(graph, &program);
         // The time at which each step is carried out: that of its section.
         let time = || sections.iter().enumerate().flat_map(|(at, section)| section.steps.clone().map(move |_| at));
         for (index, value) in graph.inputs.iter().enumerate() {
@@ -229,7 +246,7 @@ impl Layout {
         if let Some(value) = self.resident.logits {
             last_use[value] = usize::MAX;
         }
-        for (at, step) in time().zip(&program.steps) {
+        for (index, (at, step)) in time().zip(&program.steps).enumerate() {
             // Buffers whose last reader has run are free; this step's own operands are not yet.
             ends.retain(|(end, slot)| {
                 let over = *end < at;
@@ -240,6 +257,11 @@ impl Layout {
             });
             let Some(output) = step.outputs.first().copied() else { continue };
             if root[output] == output && self.homes[output] == Place::Unknown {
+                if of_shapes[index] {
+                    // Nobody else's, ever: the next run finds it as it is.
+                    self.homes[output] = Place::Slot(take(&mut Vec::new()));
+                    continue;
+                }
                 let slot = take(&mut free);
                 self.homes[output] = Place::Slot(slot);
                 ends.push((last_use[output].max(at), slot));
@@ -254,8 +276,10 @@ impl Layout {
         self.steps = program
             .steps
             .into_iter()
-            .filter(|step| !step.outputs.is_empty())
-            .map(|step| PlanStep {
+            .zip(of_shapes)
+            .filter(|(step, _)| !step.outputs.is_empty())
+            .map(|(step, of_shapes)| PlanStep {
+                of_shapes,
                 name: step_name(graph, &step),
                 output: step.outputs[0],
                 op: step.op,

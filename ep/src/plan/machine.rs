@@ -6,13 +6,14 @@ use undertone_kernels::Scratch;
 
 use super::{
     Input, Outputs, RunError,
-    layout::{Layout, computed},
+    layout::{Layout, PlanStep, computed},
     resident::{self, Kept, Past},
-    tensor::{Buffer, Place, Shape, Tensor},
+    tensor::{Buffer, MAX_RANK, Place, Shape, Tensor},
 };
 use crate::{
     graph::{DataType, ValueId},
     kv::{KvState, Slot},
+    program::Op,
 };
 use undertone_kernels::host::KvCache;
 
@@ -23,6 +24,10 @@ const INLINE_OUTPUTS: usize = 64;
 pub struct Workspace {
     tensors: Vec<Tensor>,
     slots: Vec<Buffer>,
+    /// For each value that follows from shapes whether it is another than in the run before.
+    changed: Vec<bool>,
+    /// A run went to its end in this memory.
+    pub complete: bool,
     /// What kernels use within one call.
     pub scratch: Scratch,
 }
@@ -31,7 +36,8 @@ impl Workspace {
     /// Empty buffers for a layout.
     pub fn new(layout: &Layout) -> Self {
         let slots = (0..layout.slots).map(|_| Buffer::default()).collect();
-        Self { tensors: layout.tensors.clone(), slots, scratch: Scratch::default() }
+        let changed = vec![false; layout.tensors.len()];
+        Self { tensors: layout.tensors.clone(), slots, changed, complete: false, scratch: Scratch::default() }
     }
 }
 
@@ -198,6 +204,35 @@ impl<'m, 'io> Machine<'m, 'io> {
             return Ok(&[]);
         }
         bytemuck::try_cast_slice(bytes).map_err(|error| format!("an operand cannot be read: {error}"))
+    }
+
+    /// Whether a step's result stands from the run before: it follows from shapes, and what it is made of is as it was then.
+    pub fn stands(&mut self, step: &PlanStep) -> bool {
+        let Workspace { changed, complete, .. } = &*self.workspace;
+        let as_before = |value: &ValueId| matches!(self.layout.homes[*value], Place::Constant(_)) || !changed[*value];
+        let stands = step.of_shapes
+            && *complete
+            && !matches!(step.op, Op::Shape { .. })
+            && step.inputs.iter().flatten().all(as_before);
+        if stands {
+            self.workspace.changed[step.output] = false;
+        }
+        stands
+    }
+
+    /// What [`Machine::note_change`] is to compare with: the sizes that a step gave in the run before.
+    pub fn former_sizes(&self, step: &PlanStep) -> Option<SmallVec<[i64; MAX_RANK]>> {
+        let asked = matches!(step.op, Op::Shape { .. }) && step.of_shapes && self.workspace.complete;
+        asked.then(|| self.data(step.output).map(SmallVec::from_slice).unwrap_or_default())
+    }
+
+    /// A step that follows from shapes was carried out; if it gives sizes, `former` are those of the run before.
+    pub fn note_change(&mut self, step: &PlanStep, former: Option<SmallVec<[i64; MAX_RANK]>>) {
+        if step.of_shapes {
+            let same =
+                former.is_some_and(|former| self.data(step.output).is_ok_and(|sizes: &[i64]| *sizes == former[..]));
+            self.workspace.changed[step.output] = !same;
+        }
     }
 
     /// Gives `output` another shape of `source`'s bytes.

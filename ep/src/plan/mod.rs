@@ -207,6 +207,7 @@ impl Plan {
         }
         machine.export()?;
         workspace.scratch = scratch;
+        workspace.complete = true;
         // A full pool drops the workspace: that is what it is for.
         let _ = self.workspaces.push(workspace);
         Ok(())

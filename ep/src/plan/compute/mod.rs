@@ -48,9 +48,10 @@ fn step<'io>(
     keeping: Keeping,
     context: &mut Context<'_>,
 ) -> Computed<()> {
-    if resident::append(machine, step.output, context)? {
+    if machine.stands(step) || resident::append(machine, step.output, context)? {
         return Ok(());
     }
+    let former = machine.former_sizes(step);
     let shape = match kernel {
         Some(Kernel::Linear { inputs, outputs, .. }) => linear::shape(machine, step, *inputs, *outputs),
         Some(Kernel::Conv1d { shape, .. }) => conv_shape(machine, step, *shape).map(|(_, out)| out),
@@ -58,12 +59,14 @@ fn step<'io>(
     }?;
     if step.inputs.first().is_some_and(|source| is_viewed(machine, step, *source)) {
         machine.view(step.output, operand(step, 0)?, shape);
+        machine.note_change(step, None);
         return Ok(());
     }
     let mut target = machine.begin(step.output, shape)?;
     let written = compute(machine, step, kernel, context, &shape, &mut target);
     machine.finish(target);
     written?;
+    machine.note_change(step, former);
     keeping.keep(machine, step.output, context)
 }
 
