@@ -45,14 +45,19 @@ fn onnxruntime_1_32() {
     check("1.32.0");
 }
 
-#[test]
-fn the_readme_s_example_runs() {
-    let readme = std::fs::read_to_string(common::root().join("README.md")).unwrap();
-    let (_, rest) = readme.split_once("```python\n").expect("the README has a Python example");
+/// What the Python example of a document prints at its end.
+fn example(document: &str, print: &str) -> String {
+    let text = std::fs::read_to_string(common::root().join(document)).unwrap();
+    let (_, rest) = text.split_once("```python\n").expect("it has a Python example");
     let (example, _) = rest.split_once("```").unwrap();
     let placeholder = "/absolute/path/libonnxruntime_ep_xdna.so";
     assert!(example.contains(placeholder), "{example}");
     let example = example.replace(placeholder, common::ep_library().to_str().unwrap());
-    let printed = common::stdout_of(python::with(&packages("1.32.0")).arg("-c").arg(example + "print(hidden.shape)"));
-    assert_eq!(printed.trim(), "(1, 1500, 192)");
+    common::stdout_of(python::with(&packages("1.32.0")).arg("-c").arg(example + print)).trim().to_owned()
+}
+
+#[test]
+fn the_documents_examples_run() {
+    assert_eq!(example("README.md", "print(hidden.shape)"), "(1, 1500, 192)");
+    assert_eq!(example("docs/kv-cache.md", "print(len(tokens), logits.shape)"), "20 (1, 1, 51865)");
 }
