@@ -8,6 +8,8 @@
 pub mod container;
 pub mod map;
 pub mod node;
+#[cfg(test)]
+mod tests;
 
 use std::{io, path::PathBuf};
 
