@@ -1,6 +1,6 @@
 //! The execution provider from Python with stock ONNX Runtime, oldest, middle and newest supported, as a user has it: `pip install
-//! onnxruntime numpy` and the built library. What is checked is in `python/check_ep.py` and
-//! `python/check_kv_cache.py`; here is only the installing.
+//! onnxruntime numpy` and the built library. What is checked is in `python/check_ep.py`, `python/check_kv_cache.py` and
+//! `python/check_packed.py`; here is only the installing.
 
 use std::path::PathBuf;
 
@@ -28,6 +28,11 @@ fn check(version: &str) {
     let printed = common::stdout_of(kv_cache.arg(common::ep_library()).arg(root.join("models/reference")).arg(version));
     println!("{printed}");
     assert_eq!(printed.lines().filter(|line| line.contains("cosine")).count(), 3, "{printed}");
+
+    let mut packed = python::script("check_packed.py", &packages);
+    let printed = common::stdout_of(packed.arg(common::ep_library()).arg(root.join("models/reference")).arg(version));
+    println!("{printed}");
+    assert_eq!(printed.lines().filter(|line| line.contains("bytes for")).count(), 5, "{printed}");
 }
 
 #[test]
