@@ -3,6 +3,10 @@
 //!
 //! Many rows are cut into blocks: whoever takes a block norms and converts its rows, which then wait in its own cache for the
 //! products. Few rows are converted first, and the panels are cut, so that weights are read once.
+//!
+//! Attention hands on fp32 rows all the same: a row's scale is known only when all of its heads are done, and those are units of
+//! work of their own, taken by whichever thread is free. What waiting for them could save is the conversion of the output
+//! projection's rows: a tenth of that projection's time (`perf record` of the benchmark `linear` with 1500 × 384 × 384 alone).
 #![allow(unsafe_code)]
 
 use std::ops::Range;
