@@ -41,7 +41,7 @@ unsafe impl Sync for Operand {}
 #[derive(Clone, Copy)]
 pub(crate) struct Converted {
     /// The first row.
-    pub values: Shared<f32>,
+    values: Shared<f32>,
     rows: usize,
     row_bytes: usize,
 }
