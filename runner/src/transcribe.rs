@@ -56,7 +56,8 @@ pub struct TranscribeOptions {
     pub cut_at_pauses: bool,
 }
 
-/// Windows that are decoded together unless something else is asked for.
+/// Windows that are decoded together unless something else is asked for. They share what a step reads of the weights; beyond
+/// eight of them that is little beside each one's own attention (`undertone bench --batch N`).
 pub const DEFAULT_BATCH: usize = 8;
 
 impl Default for TranscribeOptions {
