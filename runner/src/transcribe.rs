@@ -19,6 +19,8 @@ use crate::rules::Rule;
 use crate::speech_model::{RunError, SpeechModel};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::writer::rules;
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Instant;
 
 /// What follows the audio in its last window.
@@ -157,14 +159,20 @@ impl Transcriber {
     /// # Errors
     /// [`TranscribeError`]: a library, a device, a graph or a tokenizer that is missing or does not fit.
     pub fn load(model: &Model, options: &EngineOptions) -> Result<Self, TranscribeError> {
-        let tokenizer = Tokenizer::load(model.directory())?;
         let cpu = EngineOptions { device: Device::Cpu, report: None, ..options.clone() };
         let on = |options: &EngineOptions| -> Result<(Engine, OrtModel), LoadError> {
             let engine = Engine::new(options)?;
             let loaded = OrtModel::load(model, &engine)?;
             Ok((engine, loaded))
         };
-        let (engine, loaded, load_fallback) = match on(options) {
+        // The tokenizer's tables take longer to read than a packed model does: one beside the other.
+        let (tokenizer, loaded) = thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| Tokenizer::load(model.directory()));
+            let loaded = on(options);
+            (tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), loaded)
+        });
+        let tokenizer = tokenizer?;
+        let (engine, loaded, load_fallback) = match loaded {
             Ok((engine, loaded)) => (engine, loaded, None),
             Err(error) if options.device == Device::Auto => {
                 tracing::debug!("going on with the CPU provider: {error}");
