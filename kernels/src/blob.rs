@@ -3,18 +3,28 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
-/// Part of some memory that is kept alive by whoever reads it: for example of a file in memory. It must not change.
+/// Memory that blobs are parts of: for example a file in memory. It must not change.
+pub trait Memory: Send + Sync {
+    /// All of it.
+    fn bytes(&self) -> &[u8];
+
+    /// These bytes are not needed for now. Memory that can be had again may be given back to the system.
+    fn forget(&self, range: Range<usize>) {
+        let _ = range;
+    }
+}
+
+/// Part of some memory, kept alive by whoever reads it.
 #[derive(Clone)]
 pub struct Blob {
-    memory: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    memory: Arc<dyn Memory>,
     range: Range<usize>,
 }
 
 impl Blob {
     /// The bytes `range` of `memory`; `None` if it has fewer.
-    pub fn new(memory: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Self> {
-        let whole = (*memory).as_ref();
-        whole.get(range.clone()).is_some().then_some(Self { memory, range })
+    pub fn new(memory: Arc<dyn Memory>, range: Range<usize>) -> Option<Self> {
+        memory.bytes().get(range.clone()).is_some().then_some(Self { memory, range })
     }
 
     /// The bytes.
@@ -22,7 +32,13 @@ impl Blob {
     /// # Panics
     /// If the memory has become smaller.
     pub fn bytes(&self) -> &[u8] {
-        &(*self.memory).as_ref()[self.range.clone()]
+        &self.memory.bytes()[self.range.clone()]
+    }
+
+    /// These of its bytes are not needed for now.
+    pub fn forget(&self, range: Range<usize>) {
+        let start = self.range.start;
+        self.memory.forget((start + range.start).min(self.range.end)..(start + range.end).min(self.range.end));
     }
 }
 

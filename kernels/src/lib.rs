@@ -23,7 +23,7 @@ pub mod scratch;
 pub mod team;
 
 pub use attention::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Heads, HeadsMut, Mask};
-pub use blob::{Blob, Unfit};
+pub use blob::{Blob, Memory, Unfit};
 pub use conv::{Conv1d, Conv1dSpec};
 pub use device::{Context, Counters, Device, DeviceKind, Unsupported};
 pub use linear::{Activation, Linear, LinearSpec, WeightLayout};

@@ -24,8 +24,8 @@ fn values(seed: u32, len: usize) -> Vec<f32> {
 /// Memory whose first byte is at a multiple of 64.
 struct Memory(Vec<u8>, usize);
 
-impl AsRef<[u8]> for Memory {
-    fn as_ref(&self) -> &[u8] {
+impl undertone_kernels::Memory for Memory {
+    fn bytes(&self) -> &[u8] {
         &self.0[self.1..]
     }
 }
@@ -129,7 +129,7 @@ fn a_kept_convolution_computes_the_same_bits() {
 
 #[test]
 fn a_blob_is_within_its_memory() {
-    let memory: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(vec![1u8, 2, 3]);
+    let memory = Arc::new(Memory(vec![0u8, 1, 2, 3], 1));
     assert_eq!(Blob::new(memory.clone(), 1..3).expect("inside").bytes(), [2, 3]);
     assert!(Blob::new(memory.clone(), 1..4).is_none());
     let (from, to) = (2, 1);

@@ -1,7 +1,7 @@
 //! ONNX Runtime and the execution provider: loaded once for the process, and sessions made for the device asked for.
 //! Knows nothing of Whisper; `decoder` runs the sessions.
 
-use crate::native::{Counters, assigned_nodes, ort_version};
+use crate::native::{Counters, assigned_nodes, ort_version, return_freed_memory};
 use crate::options::{Device, EngineOptions};
 use crate::packed::Place;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
@@ -321,7 +321,9 @@ impl Engine {
                 reason: format!("'{}' is not Unicode", path.display()),
             })?;
             // The session has done its work when it is made.
-            self.session(graph, &[("ep.context_enable", "1"), ("ep.context_file_path", path)]).map(drop)
+            let done = self.session(graph, &[("ep.context_enable", "1"), ("ep.context_file_path", path)]).map(drop);
+            return_freed_memory();
+            done
         };
         place.open(|path| self.session(path, &[]), pack)
     }

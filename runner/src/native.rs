@@ -123,6 +123,18 @@ pub(crate) struct Assigned {
     pub(crate) parts: usize,
 }
 
+/// Gives memory that was freed back to the system, where the C library keeps it: glibc does, in amounts that a loaded model makes large.
+pub(crate) fn return_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // SAFETY: glibc's function takes a number and may be called at any time, from any thread.
+        unsafe { malloc_trim(0) };
+    }
+}
+
 /// What of `session`'s model ONNX Runtime assigned to each provider.
 /// The session must have been made with `session.record_ep_graph_assignment_info` = `1`.
 ///

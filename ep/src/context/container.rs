@@ -20,7 +20,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
-use undertone_kernels::Blob;
+use undertone_kernels::{Blob, Memory as _};
 
 use super::{ContextError, Maker, map::Map};
 use crate::{
@@ -111,7 +111,9 @@ pub fn write(
         }
         fill(file, first + end - at)
     })
-    .map_err(unwritable)
+    .map_err(unwritable)?;
+    made.values().for_each(Made::forget);
+    Ok(())
 }
 
 /// Where a blob starts that follows `end`.
@@ -165,7 +167,7 @@ impl Container {
     pub fn open(path: &Path, maker: &Maker) -> Result<Self, ContextError> {
         let map = Map::open(path).map_err(|source| ContextError::Unreadable { path: path.to_owned(), source })?;
         let damaged = |what: &str| ContextError::Damaged { path: path.to_owned(), what: what.to_owned() };
-        let bytes = map.as_ref();
+        let bytes = map.bytes();
         let preamble = bytes.get(..PREAMBLE).ok_or_else(|| damaged("it is too short"))?;
         let (magic, rest) = preamble.split_at(MAGIC.len());
         if magic != MAGIC {
@@ -212,10 +214,10 @@ impl Container {
     fn blob(&self, extent: Extent, sparse: bool) -> Option<Blob> {
         let start = self.first_blob.checked_add(usize::try_from(extent.offset).ok()?)?;
         let range = start..start.checked_add(usize::try_from(extent.len).ok()?)?;
-        let blob = Blob::new(self.map.clone(), range.clone())?;
+        let blob = Blob::new(self.map.clone(), range)?;
         let found = checksum(blob.bytes(), |stride| {
             if sparse && extent.len >= STRIDE as u64 {
-                self.map.forget(range.start + stride.start..range.start + stride.end);
+                blob.forget(stride);
             }
         });
         (found == extent.checksum).then_some(blob)

@@ -5,6 +5,7 @@
 use std::{fs::File, io, ops::Range, path::Path};
 
 use memmap2::Mmap;
+use undertone_kernels::Memory;
 
 /// A whole file, mapped for reading.
 ///
@@ -25,9 +26,14 @@ impl Map {
         // SAFETY: nobody changes the file while it is mapped, as the type asks.
         Ok(Self(unsafe { Mmap::map(&file)? }))
     }
+}
 
-    /// Lets the system take the memory of these bytes back; they are read again when they are used again.
-    pub fn forget(&self, range: Range<usize>) {
+impl Memory for Map {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn forget(&self, range: Range<usize>) {
         #[cfg(unix)]
         if range.end <= self.0.len() {
             // SAFETY: pages of a file that is mapped for reading hold nothing that is not in the file.
@@ -36,11 +42,5 @@ impl Map {
         }
         #[cfg(not(unix))]
         let _ = range;
-    }
-}
-
-impl AsRef<[u8]> for Map {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
     }
 }

@@ -97,6 +97,17 @@ impl Made {
     }
 }
 
+impl Made {
+    /// Lets go of memory of which a run uses only some.
+    pub fn forget(&self) {
+        if let Made::Constant(stored) = self
+            && let Contents::Kept(blob) = &stored.contents
+        {
+            blob.forget(0..stored.len);
+        }
+    }
+}
+
 impl Record {
     /// All of it.
     pub fn into_made(self) -> BTreeMap<Key, Made> {
