@@ -81,6 +81,20 @@ fn long_audio_goes_through_in_batches() {
 }
 
 #[test]
+fn starts_are_those_of_fresh_processes() {
+    let answer = bench(&["--devices", "host", "--tokens", "2", "--start-up", "--no-kernels"]);
+    let start = &answer["start_up"][0];
+    assert_eq!(start["device"], "host");
+    assert!(positive(&start["first_seconds"]) && positive(&start["second_seconds"]), "{start}");
+    // At least the last linear layer's weights in int8: the width by the vocabulary.
+    assert!(start["weight_bytes"].as_u64().unwrap() > 192 * 51_865, "{start}");
+    if cfg!(target_os = "linux") {
+        let (peak, private) = (start["peak_bytes"].as_u64().unwrap(), start["private_bytes"].as_u64().unwrap());
+        assert!(peak > private && private > 0, "{start}");
+    }
+}
+
+#[test]
 fn what_cannot_be_measured_is_an_error_in_one_line() {
     let failed = |arguments: &[&str]| {
         let output = common::undertone().arg("bench").args(arguments).output().unwrap();

@@ -3,6 +3,7 @@
 //! answer looks is the business of [`text`] and [`roofline`].
 
 mod roofline;
+mod start;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -53,6 +54,12 @@ pub struct Arguments {
     /// Also decode without the cache, which is slow, to show what it saves
     #[arg(long)]
     without_cache: bool,
+    /// Also start the command anew, without and with a packed model, and tell the time to the first token and the memory
+    #[arg(long)]
+    start_up: bool,
+    /// What a start is: comes to the first token with packed models in this folder, and tells the memory
+    #[arg(long, value_name = "DIR", hide = true)]
+    first_token: Option<PathBuf>,
     /// Leave out the limits and the kernels
     #[arg(long, conflicts_with = "roofline")]
     no_kernels: bool,
@@ -84,6 +91,8 @@ struct Report {
     long_audio: Vec<LongResult>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cache_gain: Vec<CacheGain>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    start_up: Vec<start::StartResult>,
     #[serde(flatten)]
     kernels: Option<Kernels>,
 }
@@ -112,6 +121,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         options.precision = arguments.precision.into();
         options.threads = Some(threads);
         configurations.push(options);
+    }
+    if let (Some(folder), Some(options)) = (&arguments.first_token, configurations.first_mut()) {
+        options.packed = Some(folder.clone());
+        let memory = bench::first_token(&model, options)?;
+        output::print(&serde_json::to_string(&memory)?)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let report = measure(arguments, &model, threads, &configurations)?;
     if let Some(path) = &arguments.svg {
@@ -143,6 +158,12 @@ fn measure(arguments: &Arguments, model: &Model, threads: usize, configurations:
             cache_gain.push(bench::cache_gain(model, configuration, tokens)?);
         }
     }
+    let mut start_up = Vec::new();
+    if arguments.start_up {
+        for configuration in configurations {
+            start_up.push(start::starts(arguments, configuration)?);
+        }
+    }
     let library = configurations.iter().filter(|options| options.device != Device::Cpu);
     let library = library.filter_map(|options| options.ep_library.as_deref()).next();
     let kernels = match library {
@@ -160,7 +181,7 @@ fn measure(arguments: &Arguments, model: &Model, threads: usize, configurations:
     };
     let ort = Engine::new(&arguments.libraries.options(Device::Cpu)?)?.ort_version().to_string();
     let cpu = machine::processor();
-    Ok(Report { results, threads, runs: arguments.runs, cpu, ort, long_audio, cache_gain, kernels })
+    Ok(Report { results, threads, runs: arguments.runs, cpu, ort, long_audio, cache_gain, start_up, kernels })
 }
 
 fn draw(report: &Report, path: &Path) -> Result<()> {

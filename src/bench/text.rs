@@ -58,6 +58,7 @@ pub fn report(report: &Report, profile: bool) -> String {
     text += &steps(results, report.kernels.as_ref().map(|kernels| kernels.limits.read_gbps));
     text += &long_audio(report);
     text += &cache_gain(report);
+    text += &start_up(report);
     if profile {
         for result in results {
             text += &profiles(result);
@@ -128,6 +129,24 @@ fn cache_gain(report: &Report) -> String {
         ]);
     }
     format!("\n{} tokens with the key-value cache and without\n{}", first.tokens, table.text())
+}
+
+fn start_up(report: &Report) -> String {
+    if report.start_up.is_empty() {
+        return String::new();
+    }
+    let header =
+        ["device", "first s", "second s", "weights MB", "peak MB", "peak above weights MB", "private MB", "mapped MB"];
+    let mut table = Table::new(&header);
+    let megabytes = |bytes: Option<u64>| bytes.map_or("-".to_owned(), |bytes| format!("{:.0}", bytes as f64 / 1e6));
+    for start in &report.start_up {
+        let memory = &start.memory;
+        let above = memory.peak_bytes.zip(memory.weight_bytes).map(|(peak, weights)| peak.saturating_sub(weights));
+        let seconds = [start.first_seconds, start.second_seconds].map(|seconds| format!("{seconds:.2}"));
+        let sizes = [memory.weight_bytes, memory.peak_bytes, above, memory.private_bytes, memory.mapped_bytes];
+        table.row([start.device.clone()].into_iter().chain(seconds).chain(sizes.map(megabytes)));
+    }
+    format!("\nfrom the process's start to the first token, and the second start's memory\n{}", table.text())
 }
 
 fn profiles(result: &BenchResult) -> String {

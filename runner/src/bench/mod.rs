@@ -6,11 +6,13 @@ mod cache;
 mod kernels;
 mod long;
 mod sound;
+mod start;
 mod step;
 
 pub use cache::{CacheGain, cache_gain};
 pub use kernels::{BatchedProducts, Kernel, KernelReport, Limits, kernels};
 pub use long::{LongOptions, LongResult, long_audio};
+pub use start::{StartMemory, first_token};
 pub use step::{Part, StepProfile, StepResult};
 
 use crate::decoder::{LoadError, OrtModel};

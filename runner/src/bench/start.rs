@@ -1,0 +1,80 @@
+//! A start, in a process of its own: from opening the model to the first token, and the memory that this took.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::step::{Forced, Profile};
+use super::{BenchError, Instruments, WINDOW_SECONDS, load, sound};
+use crate::mel::LogMel;
+use crate::model::Model;
+use crate::options::{Device, EngineOptions};
+use crate::speech_model::{RunError, SpeechModel};
+use crate::tokenizer::Tokenizer;
+
+/// What a process used to come to its first token.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StartMemory {
+    /// Bytes of packed weights that the encoder and the first step of the decoder read; `None` on `cpu`.
+    pub weight_bytes: Option<u64>,
+    /// Most bytes that were resident at once; `None` where the system does not tell.
+    pub peak_bytes: Option<u64>,
+    /// Of those resident at the end, bytes that belong to the process alone.
+    pub private_bytes: Option<u64>,
+    /// Of those resident at the end, bytes of mapped files.
+    pub mapped_bytes: Option<u64>,
+}
+
+/// Opens `model`, and takes 30 s of synthetic sound to the first token. Call it once, in a fresh process, and time that.
+///
+/// # Errors
+/// As [`super::run`].
+pub fn first_token(model: &Model, configuration: &EngineOptions) -> Result<StartMemory, BenchError> {
+    let special = Tokenizer::load(model.directory())?.special;
+    let window = LogMel::new(model.config().mel_bins).hugging_face(&sound::hum(WINDOW_SECONDS)).data;
+    let mut session = load(model, configuration)?;
+    let mut work = || -> Result<(), RunError> {
+        session.encode(&[&window])?;
+        Forced::start(&mut session, &special, 1).map(|_| ())
+    };
+    let library = configuration.ep_library.as_ref().filter(|_| configuration.device != Device::Cpu);
+    let weight_bytes = match library {
+        Some(path) => {
+            let failed = |reason| BenchError::Library { path: path.clone(), reason };
+            let profile = Profile::of(&Instruments::open(path).map_err(failed)?, work)?;
+            profile.map(|(profile, _)| {
+                profile.steps.iter().filter(|part| part.kind != "attention").map(|part| part.bytes).sum()
+            })
+        }
+        None => {
+            work()?;
+            None
+        }
+    };
+    let status = std::fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default();
+    Ok(StartMemory {
+        weight_bytes,
+        peak_bytes: bytes_in(&status, "VmHWM:"),
+        private_bytes: bytes_in(&status, "RssAnon:"),
+        mapped_bytes: bytes_in(&status, "RssFile:"),
+    })
+}
+
+/// The number of kilobytes after `key` in Linux's list, as bytes.
+fn bytes_in(status: &str, key: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn linux_s_list_is_read() {
+        let status = "Name:\tx\nVmHWM:\t   12 kB\nRssAnon:\t7 kB\nRssFile:\tmany kB\n";
+        assert_eq!(bytes_in(status, "VmHWM:"), Some(12 << 10));
+        assert_eq!(bytes_in(status, "RssFile:"), None);
+        assert_eq!(bytes_in(status, "RssShmem:"), None);
+    }
+}
