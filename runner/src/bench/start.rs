@@ -1,6 +1,7 @@
 //! A start, in a process of its own: from opening the model to the first token, and the memory that this took.
 
 use std::path::Path;
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,9 +31,14 @@ pub struct StartMemory {
 /// # Errors
 /// As [`super::run`].
 pub fn first_token(model: &Model, configuration: &EngineOptions) -> Result<StartMemory, BenchError> {
-    let special = Tokenizer::load(model.directory())?.special;
+    // Both at once, as a transcription starts.
+    let (tokenizer, session) = thread::scope(|scope| {
+        let tokenizer = scope.spawn(|| Tokenizer::load(model.directory()));
+        let session = load(model, configuration);
+        (tokenizer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), session)
+    });
+    let (special, mut session) = (tokenizer?.special, session?);
     let window = LogMel::new(model.config().mel_bins).hugging_face(&sound::hum(WINDOW_SECONDS)).data;
-    let mut session = load(model, configuration)?;
     let mut work = || -> Result<(), RunError> {
         session.encode(&[&window])?;
         Forced::start(&mut session, &special, 1).map(|_| ())
