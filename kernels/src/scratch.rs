@@ -9,6 +9,29 @@ impl Line {
     pub const ZERO: Self = Self([0; 64]);
 }
 
+/// Asks Linux for large pages: small ones cost a look into their tables every few kilobytes. What has not been touched yet gets them, if
+/// the system is set up so.
+#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+pub(crate) fn ask_for_large_pages<T>(memory: *mut T, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    #[allow(unsafe_code)]
+    {
+        const MADV_HUGEPAGE: i32 = 14;
+        const PAGE: usize = 2 << 20;
+        unsafe extern "C" {
+            fn madvise(address: *mut std::ffi::c_void, length: usize, advice: i32) -> i32;
+        }
+        let skipped = memory.addr().next_multiple_of(PAGE) - memory.addr();
+        if skipped < bytes {
+            // SAFETY: whole pages of memory that the caller owns; the advice changes nothing that a program can see. Where it is
+            // refused, the pages stay small.
+            unsafe {
+                madvise(memory.wrapping_byte_add(skipped).cast(), (bytes - skipped) / PAGE * PAGE, MADV_HUGEPAGE)
+            };
+        }
+    }
+}
+
 /// Working memory of one run. It grows to the largest need and then stays, so that a warm run does not allocate.
 ///
 /// Contents are unspecified at each [`Scratch::bytes`]: a kernel writes before it reads.

@@ -41,6 +41,9 @@ pub type Scores = [Option<Best>; 2];
 /// Logits that are looked at together; they stay in the first-level cache for the second look.
 const SEGMENT: usize = 4096;
 
+/// What a logit costs, in values that are only moved.
+const WORK: usize = 8;
+
 /// Chooses in each of the rows of `logits`, as many as there are answers; `ask` gives each row's [`Ask`].
 ///
 /// # Panics
@@ -59,7 +62,9 @@ pub fn choose<'a>(
     let partial_bytes = size_of::<Scores>();
     let partials = Shared::new(context.scratch.bytes(rows * segments * partial_bytes));
     let partial = |row: usize, segment: usize| partials.at((row * segments + segment) * partial_bytes).cast::<Scores>();
-    split::ranges(context.pool, rows * segments, logits.len(), &|units| {
+    // Each is looked at twice and raised to a power.
+    let work = WORK * logits.len();
+    split::ranges(context.pool, rows * segments, work, &|units| {
         for unit in units {
             let (row, segment) = (unit / segments, unit % segments);
             let range = segment * SEGMENT..width.min((segment + 1) * SEGMENT);

@@ -4,7 +4,7 @@
 use std::{hint::black_box, time::Instant};
 
 use super::median;
-use crate::Parallel;
+use crate::{Parallel, scratch::ask_for_large_pages};
 
 /// Bytes that are read if the last-level cache is small or its size is not known.
 const LEAST_BYTES: usize = 256 << 20;
@@ -239,28 +239,6 @@ fn prefetch(line: *const Line) {
     // SAFETY: a prefetch reads nothing that a program can see and never faults, also outside of the memory.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast());
-    }
-}
-
-/// Asks Linux for large pages: small ones cost a look into their tables every few kilobytes. What has not been touched yet gets them, if
-/// the system is set up so.
-#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
-fn ask_for_large_pages(memory: *mut Line, bytes: usize) {
-    #[cfg(target_os = "linux")]
-    {
-        const MADV_HUGEPAGE: i32 = 14;
-        const PAGE: usize = 2 << 20;
-        unsafe extern "C" {
-            fn madvise(address: *mut std::ffi::c_void, length: usize, advice: i32) -> i32;
-        }
-        let skipped = memory.addr().next_multiple_of(PAGE) - memory.addr();
-        if skipped < bytes {
-            // SAFETY: whole pages of memory that the caller owns; the advice changes nothing that a program can see. Where it is
-            // refused, the pages stay small.
-            unsafe {
-                madvise(memory.wrapping_byte_add(skipped).cast(), (bytes - skipped) / PAGE * PAGE, MADV_HUGEPAGE)
-            };
-        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! Bytes at a cache line's alignment, for packed weights: made here, or part of a file in memory.
 #![allow(unsafe_code)]
 
-use crate::{Blob, scratch::Line};
+use crate::{
+    Blob,
+    scratch::{Line, ask_for_large_pages},
+};
 
 /// A fixed number of bytes, aligned to 64.
 pub(crate) enum Aligned {
@@ -14,7 +17,10 @@ pub(crate) enum Aligned {
 impl Aligned {
     /// `len` zeros.
     pub(crate) fn zeroed(len: usize) -> Self {
-        Self::Owned { lines: vec![Line::ZERO; len.div_ceil(size_of::<Line>())].into_boxed_slice(), len }
+        let mut lines = vec![Line::ZERO; len.div_ceil(size_of::<Line>())].into_boxed_slice();
+        // With small pages, reading weights from memory takes up to a third longer.
+        ask_for_large_pages(lines.as_mut_ptr(), len);
+        Self::Owned { lines, len }
     }
 
     /// Kept bytes, if they are aligned.
