@@ -193,17 +193,23 @@ impl Plan {
         let mut scratch = std::mem::take(&mut workspace.scratch);
         let mut machine = Machine::new(&self.layout, &mut workspace, inputs, outputs, state)?;
         let mut context = Context { pool, counters, scratch: &mut scratch };
-        let mut recorder = profile::Recorder::new();
-        for section in &self.sections {
-            let (steps, kernels) = (&self.layout.steps[section.steps.clone()], &self.kernels[section.steps.clone()]);
-            compute::section(&mut machine, section.kind, steps, kernels, self.tools, &mut context)?;
+        let parts = || {
+            self.sections.iter().map(|section| {
+                let steps = section.steps.clone();
+                (section.kind, &self.layout.steps[steps.clone()], &self.kernels[steps])
+            })
+        };
+        let mut recorder = profile::Recorder::new(self.sections.len());
+        for (kind, steps, kernels) in parts() {
+            compute::section(&mut machine, kind, steps, kernels, self.tools, &mut context)?;
             if let Some(recorder) = &mut recorder {
-                recorder.carried_out(&machine, steps, kernels);
+                recorder.carried_out();
             }
         }
         self.tools.keeping.choose(&mut machine, &self.layout.resident, &mut context).map_err(RunError::Runtime)?;
-        if let Some(recorder) = recorder {
-            recorder.finish();
+        if let Some(mut recorder) = recorder {
+            recorder.carried_out();
+            recorder.finish(&machine, parts().map(|(_, steps, kernels)| (steps, kernels)));
         }
         machine.export()?;
         workspace.scratch = scratch;

@@ -65,72 +65,85 @@ pub fn end() -> Option<Profile> {
     PROFILE.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// One run's notes.
+/// One run's notes: the time after each section. What the sections are is written down when the run is over, so that noting takes a
+/// look at a clock and leaves the caches to the run.
 pub struct Recorder {
-    last: Instant,
-    noting: u64,
-    steps: Vec<Steps>,
+    times: Vec<Instant>,
 }
 
 impl Recorder {
-    /// For a run that begins now, if somebody asks.
-    pub fn new() -> Option<Self> {
-        RECORDING.load(Ordering::Relaxed).then(|| Self { last: Instant::now(), noting: 0, steps: Vec::new() })
+    /// For a run of so many sections that begins now, if somebody asks.
+    pub fn new(sections: usize) -> Option<Self> {
+        RECORDING.load(Ordering::Relaxed).then(|| {
+            let mut times = Vec::with_capacity(sections + 2);
+            times.push(Instant::now());
+            Self { times }
+        })
     }
 
-    /// The run has carried out a section: one step, or several together, which are noted as one of the last one's kind.
-    pub fn carried_out(&mut self, machine: &Machine<'_, '_>, steps: &[PlanStep], kernels: &[Option<Kernel>]) {
-        let ended = Instant::now();
-        let Some(last) = steps.last() else { return };
-        let each = || steps.iter().zip(kernels).map(|(step, kernel)| (step, kernel.as_ref()));
-        let shapes: Vec<String> = each()
-            .map(|(step, kernel)| match step.op {
-                Op::LayerNorm { .. } if steps.len() > 1 => "norm".to_owned(),
-                _ => shape(machine, step, kernel),
-            })
-            .collect();
-        self.steps.push(Steps {
-            kind: last.op.kind(),
-            shape: shapes.join(", "),
-            kernel: each().any(|(_, kernel)| kernel.is_some()),
-            calls: 1,
-            nanoseconds: (ended - self.last).as_nanos() as u64,
-            bytes: each().map(|(step, kernel)| bytes(machine, step, kernel)).sum(),
-        });
-        self.last = Instant::now();
-        self.noting += (self.last - ended).as_nanos() as u64;
+    /// A section was carried out, or what comes after the last of them: the choice of the next token, if that was asked for.
+    pub fn carried_out(&mut self) {
+        self.times.push(Instant::now());
     }
 
-    /// The run is over: all that was left after the last section was the choice of the next token, if that was asked for.
-    pub fn finish(mut self) {
-        let ended = Instant::now();
-        self.steps.push(Steps {
-            kind: "choice",
-            shape: String::new(),
-            kernel: true,
-            calls: 1,
-            nanoseconds: (ended - self.last).as_nanos() as u64,
-            bytes: 0,
-        });
-        self.last = ended;
+    /// The run is over. `sections` are the steps and kernels of each.
+    pub fn finish<'s>(
+        self,
+        machine: &Machine<'_, '_>,
+        sections: impl Iterator<Item = (&'s [PlanStep], &'s [Option<Kernel>])>,
+    ) {
+        let begun = Instant::now();
         let mut profile = PROFILE.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(profile) = profile.as_mut() else { return };
+        let mut times = self.times.windows(2).map(|pair| (pair[1] - pair[0]).as_nanos() as u64);
         profile.runs += 1;
-        for step in self.steps {
-            profile.nanoseconds += step.nanoseconds;
-            match profile.steps.get_mut(&(step.kind, step.shape.clone())) {
-                Some(steps) => {
-                    steps.calls += 1;
-                    steps.nanoseconds += step.nanoseconds;
-                    steps.bytes += step.bytes;
-                }
-                None => {
-                    profile.steps.insert((step.kind, step.shape.clone()), step);
-                }
+        for ((steps, kernels), nanoseconds) in sections.zip(&mut times) {
+            if let Some(noted) = noted(machine, steps, kernels, nanoseconds) {
+                profile.add(noted);
             }
         }
-        profile.noting += self.noting + self.last.elapsed().as_nanos() as u64;
+        for nanoseconds in times {
+            let (kind, shape) = ("choice", String::new());
+            profile.add(Steps { kind, shape, kernel: true, calls: 1, nanoseconds, bytes: 0 });
+        }
+        profile.noting += begun.elapsed().as_nanos() as u64;
     }
+}
+
+impl Profile {
+    fn add(&mut self, steps: Steps) {
+        self.nanoseconds += steps.nanoseconds;
+        match self.steps.get_mut(&(steps.kind, steps.shape.clone())) {
+            Some(alike) => {
+                alike.calls += 1;
+                alike.nanoseconds += steps.nanoseconds;
+                alike.bytes += steps.bytes;
+            }
+            None => {
+                self.steps.insert((steps.kind, steps.shape.clone()), steps);
+            }
+        }
+    }
+}
+
+/// A section: one step, or several together, which are noted as one of the last one's kind.
+fn noted(machine: &Machine<'_, '_>, steps: &[PlanStep], kernels: &[Option<Kernel>], nanoseconds: u64) -> Option<Steps> {
+    let last = steps.last()?;
+    let each = || steps.iter().zip(kernels).map(|(step, kernel)| (step, kernel.as_ref()));
+    let shapes: Vec<String> = each()
+        .map(|(step, kernel)| match step.op {
+            Op::LayerNorm { .. } if steps.len() > 1 => "norm".to_owned(),
+            _ => shape(machine, step, kernel),
+        })
+        .collect();
+    Some(Steps {
+        kind: last.op.kind(),
+        shape: shapes.join(", "),
+        kernel: each().any(|(_, kernel)| kernel.is_some()),
+        calls: 1,
+        nanoseconds,
+        bytes: each().map(|(step, kernel)| bytes(machine, step, kernel)).sum(),
+    })
 }
 
 /// Weights at their packed width; a cache's keys and values as they lie.
