@@ -7,6 +7,7 @@ use undertone_kernels::Scratch;
 use super::{
     Input, Outputs, RunError,
     layout::{Layout, PlanStep, computed},
+    leaps::{Found, Leap},
     resident::{self, Kept, Past},
     tensor::{Buffer, MAX_RANK, Place, Shape, Tensor},
 };
@@ -26,6 +27,8 @@ pub struct Workspace {
     slots: Vec<Buffer>,
     /// For each value that follows from shapes whether it is another than in the run before.
     changed: Vec<bool>,
+    /// The shapes that the sections of shapes were last carried out with.
+    found: Found,
     /// A run went to its end in this memory.
     pub complete: bool,
     /// What kernels use within one call.
@@ -37,7 +40,14 @@ impl Workspace {
     pub fn new(layout: &Layout) -> Self {
         let slots = (0..layout.slots).map(|_| Buffer::default()).collect();
         let changed = vec![false; layout.tensors.len()];
-        Self { tensors: layout.tensors.clone(), slots, changed, complete: false, scratch: Scratch::default() }
+        Self {
+            tensors: layout.tensors.clone(),
+            slots,
+            changed,
+            found: Found::new(layout.steps.len()),
+            complete: false,
+            scratch: Scratch::default(),
+        }
     }
 }
 
@@ -204,6 +214,17 @@ impl<'m, 'io> Machine<'m, 'io> {
             return Ok(&[]);
         }
         bytemuck::try_cast_slice(bytes).map_err(|error| format!("an operand cannot be read: {error}"))
+    }
+
+    /// Whether what the sections of a leap compute, the first of them number `at`, stands from the run before.
+    pub fn leaps(&mut self, at: usize, leap: &Leap) -> bool {
+        let Workspace { tensors, changed, found, complete, .. } = &mut *self.workspace;
+        let same = found.same(at, leap.asked.iter().map(|value| tensors[*value].shape));
+        let stands = same && *complete && leap.read.iter().all(|value| !changed[*value]);
+        if stands {
+            leap.made.iter().for_each(|value| changed[*value] = false);
+        }
+        stands
     }
 
     /// Whether a step's result stands from the run before: it follows from shapes, and what it is made of is as it was then.

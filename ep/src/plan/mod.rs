@@ -6,6 +6,7 @@
 mod compute;
 mod infer;
 mod layout;
+mod leaps;
 pub(crate) mod machine;
 mod pack;
 mod prepare;
@@ -26,10 +27,12 @@ use undertone_kernels::{Context, Counters, Parallel};
 use self::{
     compute::Tools,
     layout::Layout,
+    leaps::Leap,
     machine::{Machine, Workspace},
     prepare::Kernel,
     resident::Keeping,
     sections::Section,
+    tensor::Place,
 };
 pub use self::{
     prepare::attention_precision,
@@ -52,6 +55,7 @@ const KEPT_WORKSPACES: usize = 32;
 pub struct Plan {
     layout: Layout,
     sections: Vec<Section>,
+    leaps: Vec<Option<Leap>>,
     kernels: Vec<Option<Kernel>>,
     tools: Tools,
     workspaces: ArrayQueue<Workspace>,
@@ -171,9 +175,10 @@ impl Plan {
         let layout = Layout::new(graph, program, &sections, store)?;
         // The layout has found them by now, and holds them.
         drop(constants);
+        let leaps = leaps::find(&layout.steps, &sections, |value| matches!(layout.homes[value], Place::Constant(_)));
         let keeping = Keeping { isa: store.host().isa(), precision: options.precision };
         let tools = Tools { host: *store.host(), keeping };
-        Ok(Self { layout, sections, kernels, tools, workspaces: ArrayQueue::new(KEPT_WORKSPACES) })
+        Ok(Self { layout, sections, leaps, kernels, tools, workspaces: ArrayQueue::new(KEPT_WORKSPACES) })
     }
 
     /// Carries out the plan. `inputs` are in the order of [`Graph::inputs`]. With a `state`, cached tensors are read from it and
@@ -200,7 +205,17 @@ impl Plan {
             })
         };
         let mut recorder = profile::Recorder::new(self.sections.len());
-        for (kind, steps, kernels) in parts() {
+        let mut passed = 0;
+        for (at, (kind, steps, kernels)) in parts().enumerate() {
+            if let Some(leap) = self.leaps[at].as_ref().filter(|leap| machine.leaps(at, leap)) {
+                passed = at + leap.sections;
+            }
+            if at < passed {
+                if let Some(recorder) = &mut recorder {
+                    recorder.passed_over();
+                }
+                continue;
+            }
             compute::section(&mut machine, kind, steps, kernels, self.tools, &mut context)?;
             if let Some(recorder) = &mut recorder {
                 recorder.carried_out();

@@ -86,6 +86,11 @@ impl Recorder {
         self.times.push(Instant::now());
     }
 
+    /// A section had nothing to do.
+    pub fn passed_over(&mut self) {
+        self.times.extend(self.times.last().copied());
+    }
+
     /// The run is over. `sections` are the steps and kernels of each.
     pub fn finish<'s>(
         self,
