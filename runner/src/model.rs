@@ -115,13 +115,13 @@ pub struct ModelConfig {
     pub encoder_layers: usize,
     /// Decoder layers.
     pub decoder_layers: usize,
-    /// Attention heads of the encoder.
+    /// Attention heads of the encoder; the decoder's if the configuration does not say.
     pub encoder_heads: usize,
     /// Attention heads of the decoder.
     pub decoder_heads: usize,
-    /// Width within an encoder's feed-forward layer.
+    /// Width within an encoder's feed-forward layer; four times [`Self::width`] if the configuration does not say.
     pub encoder_inner: usize,
-    /// Width within a decoder's feed-forward layer.
+    /// Width within a decoder's feed-forward layer; likewise.
     pub decoder_inner: usize,
     /// Mel bins of the input.
     pub mel_bins: usize,
@@ -354,14 +354,17 @@ fn read_config(directory: &Path) -> Result<ModelConfig, ModelError> {
     let generation_path = directory.join("generation_config.json");
     let generation: RawGeneration =
         if generation_path.is_file() { read_json(&generation_path)? } else { RawGeneration::default() };
+    let width = need(raw.d_model, "d_model")?;
+    let decoder_heads = need(raw.decoder_attention_heads, "decoder_attention_heads")?;
     Ok(ModelConfig {
-        width: need(raw.d_model, "d_model")?,
+        width,
         encoder_layers: need(raw.encoder_layers, "encoder_layers")?,
         decoder_layers: need(raw.decoder_layers, "decoder_layers")?,
-        encoder_heads: need(raw.encoder_attention_heads, "encoder_attention_heads")?,
-        decoder_heads: need(raw.decoder_attention_heads, "decoder_attention_heads")?,
-        encoder_inner: need(raw.encoder_ffn_dim, "encoder_ffn_dim")?,
-        decoder_inner: need(raw.decoder_ffn_dim, "decoder_ffn_dim")?,
+        // Only measured by; the graphs have them too.
+        encoder_heads: raw.encoder_attention_heads.unwrap_or(decoder_heads),
+        decoder_heads,
+        encoder_inner: raw.encoder_ffn_dim.unwrap_or(4 * width),
+        decoder_inner: raw.decoder_ffn_dim.unwrap_or(4 * width),
         mel_bins: need(raw.num_mel_bins, "num_mel_bins")?,
         vocabulary: need(raw.vocab_size, "vocab_size")?,
         encoder_positions: need(raw.max_source_positions, "max_source_positions")?,
