@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0 … 8 | [`MAGIC`] |
 //! | 8 … 40 | little-endian 64-bit numbers: format, length of the description, its checksum, length of the file |
-//! | 64 … | the description (postcard): a [`Maker`], then an [`Index`] |
+//! | 64 … | the description (postcard): a [`Maker`], then an `Index` |
 //! | at the next multiple of 4096 | blobs, each at a multiple of 64, large ones of 4096 |
 //!
 //! Checksums are 64-bit XXH3 of a MiB at a time. A blob's is compared when the blob is first asked for: what another session of the process holds

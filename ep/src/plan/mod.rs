@@ -1,7 +1,7 @@
 //! A fused node's plan: a flat list of steps over numbered buffers, with weights quantised and packed once.
 //!
 //! A run gives inputs, and the steps are carried out one after another. A warm run allocates nothing and takes no lock: its
-//! memory is a [`machine::Workspace`] from a lock-free pool, so that runs may be concurrent.
+//! memory is a `Workspace` from a lock-free pool, so that runs may be concurrent.
 
 mod compute;
 mod infer;
