@@ -13,18 +13,9 @@ import sys
 import numpy
 import onnxruntime
 
+from checks import EP_NAME, check, cosine
+
 LEAST_COSINE = {"f32": 0.9999, "bf16": 0.999, "int8": 0.99}
-EP_NAME = "XdnaExecutionProvider"
-
-
-def check(condition, what):
-    if not condition:
-        sys.exit(f"ONNX Runtime {onnxruntime.__version__}: {what}")
-
-
-def cosine(a, b):
-    a, b = a.astype(numpy.float64).ravel(), b.astype(numpy.float64).ravel()
-    return float(a @ b / (numpy.linalg.norm(a) * numpy.linalg.norm(b)))
 
 
 def main(library, model, mel, version):

@@ -14,21 +14,12 @@ import sys
 import numpy
 import onnxruntime
 
-EP_NAME = "XdnaExecutionProvider"
+from checks import EP_NAME, check, cosine
+
 KEY = "ep.xdnaexecutionprovider.kv_cache"
 # Kept in fp32 it is the same cache; narrower ones are rounded.
 LEAST_COSINE = {"f32": 0.9999999, "bf16": 0.9999, "int8": 0.999}
 STEPS = 20
-
-
-def check(condition, what):
-    if not condition:
-        sys.exit(f"ONNX Runtime {onnxruntime.__version__}: {what}")
-
-
-def cosine(a, b):
-    a, b = a.astype(numpy.float64).ravel(), b.astype(numpy.float64).ravel()
-    return float(a @ b / (numpy.linalg.norm(a) * numpy.linalg.norm(b)))
 
 
 def last(logits):

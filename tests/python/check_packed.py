@@ -14,12 +14,7 @@ import tempfile
 import numpy
 import onnxruntime
 
-EP_NAME = "XdnaExecutionProvider"
-
-
-def check(condition, what):
-    if not condition:
-        sys.exit(f"ONNX Runtime {onnxruntime.__version__}: {what}")
+from checks import EP_NAME, check
 
 
 def options(ep_options, entries):
