@@ -16,6 +16,7 @@ pub mod host;
 pub mod limits;
 pub mod linear;
 pub mod measure;
+pub mod npu;
 pub mod parallel;
 pub mod precision;
 pub mod reference;

@@ -1,0 +1,155 @@
+//! Something that executes instruction streams over buffers: the simulator, or XRT with an NPU below it.
+
+use std::time::Duration;
+
+use super::{
+    design::{Argument, Design},
+    target::Target,
+};
+use crate::{DeviceKind, Parallel};
+
+/// An NPU, simulated or real.
+pub trait Array: Send + Sync + 'static {
+    /// A design that is loaded: a hardware context.
+    type Context: Send + Sync;
+    /// Memory that the array reaches.
+    type Buffer: Buffer;
+    /// An instruction stream, where the array reaches it.
+    type Program: Send + Sync;
+
+    /// [`DeviceKind::Sim`] or [`DeviceKind::Npu`].
+    fn kind(&self) -> DeviceKind;
+
+    /// Which silicon it is, or plays.
+    fn target(&self) -> Target;
+
+    /// Loads a design.
+    ///
+    /// # Errors
+    /// If there is no bundle for it, or too many contexts are open, or the device refuses.
+    fn open(&self, design: &Design) -> Result<Self::Context, ArrayError>;
+
+    /// Memory for one argument, zeroed.
+    ///
+    /// # Errors
+    /// If there is not that much.
+    fn buffer(&self, context: &Self::Context, argument: Argument, bytes: usize) -> Result<Self::Buffer, ArrayError>;
+
+    /// Puts an instruction stream (32-bit words) where the array reaches it.
+    ///
+    /// # Errors
+    /// If there is no memory, or the stream is refused.
+    fn program(&self, context: &Self::Context, words: &[u32]) -> Result<Self::Program, ArrayError>;
+
+    /// Executes jobs one after another, with one dispatch where the array can. A's are synced to the device before and C's from it after;
+    /// B's must have been flushed ([`Buffer::flush`]) since they were written.
+    ///
+    /// # Errors
+    /// A failed command or a timeout; the contents of C are then unspecified and the context may be unusable.
+    fn run(
+        &self,
+        context: &Self::Context,
+        jobs: &mut [Job<'_, Self>],
+        pool: &dyn Parallel,
+    ) -> Result<RunReport, ArrayError>;
+}
+
+/// Memory that an array reaches.
+pub trait Buffer: Send + Sync {
+    /// Its bytes.
+    fn bytes(&self) -> &[u8];
+
+    /// Its bytes, to be written.
+    fn bytes_mut(&mut self) -> &mut [u8];
+
+    /// Makes what was written visible to the array.
+    ///
+    /// # Errors
+    /// If the device is gone.
+    fn flush(&mut self) -> Result<(), ArrayError>;
+}
+
+/// One execution of a stream.
+pub struct Job<'a, A: Array + ?Sized> {
+    /// The stream.
+    pub program: &'a A::Program,
+    /// Rows, or queries.
+    pub a: &'a mut A::Buffer,
+    /// Weights, or keys and values.
+    pub b: &'a A::Buffer,
+    /// Results.
+    pub c: &'a mut A::Buffer,
+}
+
+/// What an execution did, counted by what executed it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunReport {
+    /// Commands given to the array.
+    pub dispatches: u64,
+    /// Another design than the one before was executed.
+    pub context_switches: u64,
+    /// Bytes that the shim DMAs read for A, read for B and wrote for C. 0 where that is not counted (XRT).
+    pub dma_bytes: [u64; 3],
+    /// Multiply-accumulates that each core carried out, padding included; empty where that is not counted (XRT).
+    pub core_macs: Vec<u64>,
+    /// Wall time of the execution.
+    pub wall: Duration,
+}
+
+/// Why an array did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArrayError {
+    /// There is no compiled design.
+    #[error("no bundle for {what}: {reason}")]
+    NoBundle {
+        /// Operator, target and tile.
+        what: String,
+        /// Where it was looked for, and what to do.
+        reason: String,
+    },
+    /// No more hardware contexts.
+    #[error(
+        "{target} has {limit} hardware contexts and all are in use: close other programs that use the NPU ({reason})"
+    )]
+    Contexts {
+        /// The silicon.
+        target: Target,
+        /// How many there are.
+        limit: usize,
+        /// What the driver said.
+        reason: String,
+    },
+    /// No memory.
+    #[error("no NPU memory for {bytes} bytes: {reason}")]
+    Memory {
+        /// How much was asked for.
+        bytes: usize,
+        /// What the driver said.
+        reason: String,
+    },
+    /// The device did not answer in time.
+    #[error("the NPU did not answer within {limit:?}: {reason}")]
+    Timeout {
+        /// How long it was waited for.
+        limit: Duration,
+        /// The command's state.
+        reason: String,
+    },
+    /// A command failed.
+    #[error("an NPU command failed: {0}")]
+    Failed(String),
+    /// The device is gone, or cannot be used.
+    #[error("the NPU cannot be used: {0}")]
+    Lost(String),
+    /// The stream or the buffers are not what the design takes.
+    #[error("the array refused a command: {0}")]
+    Refused(String),
+    /// The array's answer differs from the host device's.
+    #[error("the bundle for {what} is not trusted: its answer differs from the host device's ({reason})")]
+    Untrusted {
+        /// Operator, target and tile.
+        what: String,
+        /// By how much.
+        reason: String,
+    },
+}

@@ -1,0 +1,15 @@
+//! The NPU: what it is, what runs on it, what that costs, and the two arrays that carry it out: a simulated one and, through
+//! XRT, a real one. Nothing here has run on hardware; `docs/npu.md` says what was checked instead.
+//!
+//! A [`Design`] describes a compiled array: an operator, tile sizes, where its streams enter and leave. A [`Problem`] is the
+//! shape of one product. Data is packed into the design's tile objects (`layout`), an instruction stream for the shape says how
+//! they move, and an [`Array`] executes the stream over three buffers.
+
+pub mod access;
+pub mod array;
+pub mod design;
+pub mod target;
+
+pub use array::{Array, ArrayError, Buffer, Job, RunReport};
+pub use design::{Argument, Channel, Design, DesignError, Direction, Operator, Problem, Tile};
+pub use target::{MicroTile, Target};

@@ -1,0 +1,115 @@
+//! What the silicon is: AMD's two generations of NPU, as far as a kernel or a plan must know them.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A generation of NPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// XDNA: Phoenix and Hawk Point, cores of the architecture AIE2.
+    Npu1,
+    /// XDNA2: Strix, Strix Halo and Krackan (npu4 to npu6), cores of the architecture AIE2P.
+    Npu4,
+}
+
+/// The shape `r × s × t` of the product that a core computes with one instruction: `[r, s] · [s, t]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MicroTile {
+    /// Rows of the left operand.
+    pub r: usize,
+    /// Columns of the left operand.
+    pub s: usize,
+    /// Columns of the right operand.
+    pub t: usize,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Target; 2] = [Target::Npu1, Target::Npu4];
+
+    /// Rows of cores.
+    pub const ROWS: usize = 4;
+
+    /// Data memory of a core, for buffers and stack, in bytes.
+    pub const CORE_MEMORY: usize = 64 * 1024;
+
+    /// Memory of a memory tile, in bytes.
+    pub const MEMORY_TILE: usize = 512 * 1024;
+
+    /// Columns of cores; each has a shim tile and a memory tile of its own.
+    pub fn columns(self) -> usize {
+        match self {
+            Target::Npu1 => 4,
+            Target::Npu4 => 8,
+        }
+    }
+
+    /// Cores.
+    pub fn cores(self) -> usize {
+        Self::ROWS * self.columns()
+    }
+
+    /// Clock of the cores, in Hz, in the published measurements (arXiv 2512.13282).
+    pub fn clock(self) -> f64 {
+        match self {
+            Target::Npu1 => 1.0e9,
+            Target::Npu4 => 1.8e9,
+        }
+    }
+
+    /// Most multiply-accumulates of int8 operands that a core does in a cycle.
+    pub fn int8_macs(self) -> usize {
+        match self {
+            Target::Npu1 => 256,
+            Target::Npu4 => 512,
+        }
+    }
+
+    /// The instruction shape for int8 operands.
+    pub fn int8_micro_tile(self) -> MicroTile {
+        match self {
+            Target::Npu1 => MicroTile { r: 4, s: 8, t: 8 },
+            Target::Npu4 => MicroTile { r: 8, s: 8, t: 8 },
+        }
+    }
+
+    /// The instruction shape for bf16 operands.
+    pub fn bf16_micro_tile(self) -> MicroTile {
+        match self {
+            Target::Npu1 => MicroTile { r: 4, s: 8, t: 4 },
+            Target::Npu4 => MicroTile { r: 4, s: 8, t: 8 },
+        }
+    }
+
+    /// Hardware contexts that can be open at the same time, where a limit is known.
+    pub fn contexts(self) -> Option<usize> {
+        match self {
+            Target::Npu1 => Some(6),
+            Target::Npu4 => None,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Target::Npu1 => "npu1",
+            Target::Npu4 => "npu4",
+        })
+    }
+}
+
+/// A word that names no target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown NPU \"{0}\": use npu1 (Phoenix, Hawk Point) or npu4 (Strix, Krackan)")]
+pub struct UnknownTarget(String);
+
+impl FromStr for Target {
+    type Err = UnknownTarget;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Target::ALL.into_iter().find(|target| target.to_string() == word).ok_or_else(|| UnknownTarget(word.to_owned()))
+    }
+}
