@@ -56,3 +56,20 @@ pub(crate) fn rows(
         work(rows, out);
     });
 }
+
+/// Calls `work` for each chunk of `out`, with its number; the last may be shorter.
+pub(crate) fn chunks(pool: &dyn Parallel, chunk: usize, out: &mut [u8], work: &(dyn Fn(usize, &mut [u8]) + Sync)) {
+    if out.is_empty() {
+        return;
+    }
+    let (count, values) = (out.len().div_ceil(chunk), out.len());
+    let shared = Shared::new(out);
+    ranges(pool, count, values, &|range| {
+        for index in range {
+            let start = index * chunk;
+            // SAFETY: a pool runs each task once, and chunks lie apart, inside the slice.
+            let out = unsafe { std::slice::from_raw_parts_mut(shared.at(start), chunk.min(values - start)) };
+            work(index, out);
+        }
+    });
+}

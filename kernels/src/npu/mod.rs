@@ -2,12 +2,13 @@
 //! XRT, a real one. Nothing here has run on hardware; `docs/npu.md` says what was checked instead.
 //!
 //! A [`Design`] describes a compiled array: an operator, tile sizes, where its streams enter and leave. A [`Problem`] is the
-//! shape of one product. Data is packed into the design's tile objects (`layout`), an instruction stream for the shape says how
+//! shape of one product. Data is packed into the design's tile objects ([`layout`]), an instruction stream for the shape says how
 //! they move, and an [`Array`] executes the stream over three buffers.
 
 pub mod access;
 pub mod array;
 pub mod design;
+pub mod layout;
 pub mod target;
 
 pub use array::{Array, ArrayError, Buffer, Job, RunReport};

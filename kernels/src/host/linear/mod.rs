@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 mod aligned;
-mod convert;
+pub(crate) mod convert;
 mod format;
 mod fused;
 pub(crate) mod kernel;

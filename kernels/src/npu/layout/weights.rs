@@ -1,0 +1,134 @@
+//! Weights of a linear layer as the B buffer has them, and back.
+
+use super::{bf16_at, put_bf16, put_word, quantise};
+use crate::{
+    LinearSpec, Precision, WeightLayout,
+    npu::design::{Design, Tile},
+};
+
+/// Packs weights into the B buffer of a linear design, `[column tile][step][object]`: int8 with a scale for each output, or bf16; each object
+/// with its columns' scales (times the spec's scale) and bias (likewise). Padded inputs and outputs are zero.
+///
+/// # Panics
+/// If `weights` or `bias` have not the length that the spec asks, or `out` not that of [`Design::buffer_bytes`].
+pub fn pack_weights(
+    design: &Design,
+    spec: &LinearSpec,
+    weights: &[f32],
+    layout: WeightLayout,
+    bias: Option<&[f32]>,
+    out: &mut [u8],
+) {
+    let LinearSpec { inputs, outputs, scale, .. } = *spec;
+    let Tile { k, n, .. } = design.tile;
+    assert_eq!(weights.len(), inputs * outputs, "weights are [{inputs}, {outputs}]");
+    assert!(bias.is_none_or(|bias| bias.len() == outputs), "a bias for each of {outputs} outputs");
+    let (steps, object) = (inputs.div_ceil(k), design.b_object());
+    let tiles = outputs.next_multiple_of(n * design.target.columns()) / n;
+    assert_eq!(out.len(), tiles * steps * object, "the B buffer of {inputs}×{outputs}");
+    out.fill(0);
+    if out.is_empty() {
+        return;
+    }
+    let micro = design.micro_tile();
+    let mut column_values = vec![0.0; inputs];
+    let mut quantised = vec![0u8; inputs];
+    for output in 0..outputs {
+        for (input, value) in column_values.iter_mut().enumerate() {
+            *value = match layout {
+                WeightLayout::InputsByOutputs => weights[input * outputs + output],
+                WeightLayout::OutputsByInputs => weights[output * inputs + input],
+            };
+        }
+        let column = output % n;
+        let bias = bias.map_or(0.0, |bias| bias[output] * scale);
+        let tile = &mut out[output / n * steps * object..][..steps * object];
+        let column_scale = match design.operator.precision() {
+            Precision::Int8 => quantise(&column_values, &mut quantised) * scale,
+            Precision::Bf16 | Precision::F32 => scale,
+        };
+        for (step, object) in tile.chunks_exact_mut(object).enumerate() {
+            let inputs_here = step * k..inputs.min((step + 1) * k);
+            match design.operator.precision() {
+                Precision::Int8 => {
+                    for (row, value) in quantised[inputs_here].iter().enumerate() {
+                        object[micro.right(k, row, column)] = *value;
+                    }
+                    put_word(&mut object[k * n..], column, column_scale.to_bits());
+                    put_word(&mut object[k * n..], n + column, bias.to_bits());
+                }
+                Precision::Bf16 | Precision::F32 => {
+                    for (row, value) in column_values[inputs_here].iter().enumerate() {
+                        put_bf16(&mut object[2 * micro.right(k, row, column)..], &[*value * scale]);
+                    }
+                    put_word(&mut object[2 * k * n..], column, bias.to_bits());
+                }
+            }
+        }
+    }
+}
+
+/// The weights `[inputs, outputs]` and the bias that a B buffer holds, as exactly as it holds them, with the spec's scale in them.
+///
+/// # Panics
+/// If `packed` is not what [`pack_weights`] made for this design and spec.
+pub fn unpack_weights(design: &Design, spec: &LinearSpec, packed: &[u8]) -> (Vec<f32>, Vec<f32>) {
+    let LinearSpec { inputs, outputs, .. } = *spec;
+    let Tile { k, n, .. } = design.tile;
+    let (steps, object, micro) = (inputs.div_ceil(k), design.b_object(), design.micro_tile());
+    let mut weights = vec![0.0; inputs * outputs];
+    let mut bias = vec![0.0; outputs];
+    let float = |bytes: &[u8], index: usize| f32::from_le_bytes([0, 1, 2, 3].map(|byte| bytes[4 * index + byte]));
+    for output in 0..outputs {
+        for input in 0..inputs {
+            let object = &packed[(output / n * steps + input / k) * object..][..object];
+            let at = micro.right(k, input % k, output % n);
+            (weights[input * outputs + output], bias[output]) = match design.operator.precision() {
+                Precision::Int8 => {
+                    let scale = float(&object[k * n..], output % n);
+                    (f32::from(object[at] as i8) * scale, float(&object[k * n..], n + output % n))
+                }
+                Precision::Bf16 | Precision::F32 => {
+                    (bf16_at(&object[2 * at..]), float(&object[2 * k * n..], output % n))
+                }
+            };
+        }
+    }
+    (weights, bias)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Activation,
+        npu::{Argument, Operator, Problem, Target},
+    };
+
+    #[test]
+    fn weights_come_back() {
+        for (operator, bound) in [(Operator::LinearInt8, 0.5 / 127.0), (Operator::LinearBf16, 1.0 / 256.0)] {
+            for target in Target::ALL {
+                let design = Design::new(target, operator, Tile { m: 16, k: 16, n: 16 }).unwrap();
+                for (inputs, outputs) in [(1, 1), (16, 64), (35, 70), (33, 129)] {
+                    let precision = operator.precision();
+                    let spec = LinearSpec { inputs, outputs, precision, activation: Activation::None, scale: 0.5 };
+                    let weights: Vec<f32> = (0..inputs * outputs).map(|at| (at as f32 * 0.7).sin()).collect();
+                    let bias: Vec<f32> = (0..outputs).map(|at| at as f32).collect();
+                    let problem = Problem::Linear { rows: 1, inputs, outputs };
+                    let mut packed = vec![7; design.buffer_bytes(&problem, Argument::B)];
+                    pack_weights(&design, &spec, &weights, WeightLayout::InputsByOutputs, Some(&bias), &mut packed);
+                    let (got, got_bias) = unpack_weights(&design, &spec, &packed);
+                    let near = |(got, wanted): (&f32, &f32)| (got - wanted * 0.5).abs() <= 0.5 * bound;
+                    assert!(got.iter().zip(&weights).all(near), "{target} {operator} {inputs}×{outputs}");
+                    assert!(got_bias.iter().zip(&bias).all(|(got, bias)| *got == bias * 0.5));
+                    let turned: Vec<f32> =
+                        (0..inputs * outputs).map(|at| weights[at % inputs * outputs + at / inputs]).collect();
+                    let mut other = vec![9; packed.len()];
+                    pack_weights(&design, &spec, &turned, WeightLayout::OutputsByInputs, Some(&bias), &mut other);
+                    assert_eq!(other, packed, "layouts");
+                }
+            }
+        }
+    }
+}
