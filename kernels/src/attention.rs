@@ -2,7 +2,7 @@
 //!
 //! Scores are fp32 (or int32 scaled to fp32), never clamped to int8, and are never stored whole for all heads.
 
-use crate::{Context, DeviceKind, Precision, host::KvCache};
+use crate::{Context, DeviceKind, Failed, Precision, host::KvCache};
 
 /// Attention's shape and arithmetic, as far as it is known before a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,13 +123,19 @@ pub trait Attention: Send + Sync {
     /// An operand that is not finite is not hidden: a query's own result, and that of all that see such a key, is NaN (or as
     /// fp32 has it, where an infinite score decides), and a value's channel is not finite.
     ///
+    /// # Errors
+    /// If the device fails; the host device never does.
+    ///
     /// # Panics
     /// If a view's strides reach outside its slice.
-    fn run(&self, context: &mut Context<'_>, args: AttentionArgs<'_>);
+    fn run(&self, context: &mut Context<'_>, args: AttentionArgs<'_>) -> Result<(), Failed>;
 
     /// As [`Attention::run`], over keys and values in the precision in which they are kept.
     ///
+    /// # Errors
+    /// If the device fails; the host device never does.
+    ///
     /// # Panics
     /// If a view's strides reach outside its slice, or the caches do not fit each other or the spec.
-    fn run_cached(&self, context: &mut Context<'_>, args: CachedArgs<'_>);
+    fn run_cached(&self, context: &mut Context<'_>, args: CachedArgs<'_>) -> Result<(), Failed>;
 }

@@ -1,6 +1,6 @@
 //! The 1-D convolution at the foot of Whisper's encoder.
 
-use crate::{Activation, Context, DeviceKind, Precision};
+use crate::{Activation, Context, DeviceKind, Failed, Precision};
 
 /// A 1-D convolution's shape and arithmetic (group 1, dilation 1).
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +50,17 @@ pub trait Conv1d: Send + Sync {
 
     /// Convolves `batch` inputs of `length`; layouts as the spec says.
     ///
+    /// # Errors
+    /// If the device fails; the host device never does.
+    ///
     /// # Panics
     /// If a slice's length is not what `batch` and `length` ask.
-    fn run(&self, context: &mut Context<'_>, batch: usize, length: usize, x: &[f32], out: &mut [f32]);
+    fn run(
+        &self,
+        context: &mut Context<'_>,
+        batch: usize,
+        length: usize,
+        x: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), Failed>;
 }

@@ -78,6 +78,18 @@ pub struct Unsupported {
     pub reason: String,
 }
 
+/// A device did not carry out a kernel that it had taken. The results are unspecified.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{operator} failed on the {device} device: {reason}")]
+pub struct Failed {
+    /// The device.
+    pub device: DeviceKind,
+    /// `linear`, `attention`, `convolution`.
+    pub operator: &'static str,
+    /// Why, in the device's own words.
+    pub reason: String,
+}
+
 /// Prepares kernels. Preparing may be slow (quantising and packing weights); running a prepared kernel is not.
 pub trait Device: Send + Sync {
     /// Which device this is.

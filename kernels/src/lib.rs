@@ -26,7 +26,7 @@ pub mod team;
 pub use attention::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Heads, HeadsMut, Mask};
 pub use blob::{Blob, Memory, Unfit};
 pub use conv::{Conv1d, Conv1dSpec};
-pub use device::{Context, Counters, Device, DeviceKind, Unsupported};
+pub use device::{Context, Counters, Device, DeviceKind, Failed, Unsupported};
 pub use linear::{Activation, Linear, LinearSpec, WeightLayout};
 pub use parallel::{Parallel, Serial};
 pub use precision::Precision;

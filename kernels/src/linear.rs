@@ -1,6 +1,6 @@
 //! The linear layer: `y = activation(x · w + bias) [+ residual]`.
 
-use crate::{Context, DeviceKind, Precision, host::linear::HostLinear};
+use crate::{Context, DeviceKind, Failed, Precision, host::linear::HostLinear};
 
 /// What is applied to each sum after the bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -59,9 +59,19 @@ pub trait Linear: Send + Sync {
 
     /// Computes `rows` rows: `x` is `[rows, inputs]`, `out` `[rows, outputs]`, `residual` `[rows, outputs]`, added last.
     ///
+    /// # Errors
+    /// If the device fails; the host device never does.
+    ///
     /// # Panics
     /// If a slice's length is not what `rows` asks.
-    fn run(&self, context: &mut Context<'_>, rows: usize, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]);
+    fn run(
+        &self,
+        context: &mut Context<'_>,
+        rows: usize,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> Result<(), Failed>;
 }
 
 /// The largest magnitude of a quantised value: symmetric, so −128 is not used.

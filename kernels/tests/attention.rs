@@ -139,7 +139,7 @@ impl Case {
         scratch.bytes(1 << 20).fill(0xff);
         let mut out = vec![f32::NAN; self.shape.size(self.shape.queries)];
         let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
-        attention.run(&mut context, self.args(&mut out));
+        attention.run(&mut context, self.args(&mut out)).expect("the host never fails");
         assert_eq!(counters.calls(DeviceKind::Host), 1);
         out
     }
@@ -402,7 +402,7 @@ fn overlapping_output_rows_are_refused() {
     let attention = HostDevice::new().attention(&case.spec(Precision::F32)).expect("host");
     let counters = Counters::new();
     let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut Scratch::default() };
-    attention.run(&mut context, args);
+    attention.run(&mut context, args).expect("the host never fails");
 }
 
 #[test]

@@ -50,7 +50,8 @@ fn run(
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
     scratch.bytes(1 << 16).fill(0xff);
     let mut out = vec![f32::NAN; expected.len()];
-    conv.run(&mut Context { pool, counters: &counters, scratch: &mut scratch }, batch, length, &x, &mut out);
+    conv.run(&mut Context { pool, counters: &counters, scratch: &mut scratch }, batch, length, &x, &mut out)
+        .expect("the host never fails");
     assert_eq!(counters.calls(DeviceKind::Host), 1, "one convolution is one kernel");
     (expected, out)
 }

@@ -76,7 +76,9 @@ impl Case {
         let calls = with_context(pool, |context| {
             let mut products: Vec<Product<'_>> =
                 self.layers.iter().zip(&mut outs).map(|(layer, out)| layer.product(out)).collect();
-            self.device.products(context, &self.from(self.norm().as_ref()), &mut products);
+            self.device
+                .products(context, &self.from(self.norm().as_ref()), &mut products)
+                .expect("the host never fails");
         });
         assert_eq!(calls as usize, self.layers.len() + usize::from(self.norm.is_some()));
         outs.into_iter().map(bits).collect()
@@ -90,7 +92,10 @@ impl Case {
         let calls = with_context(pool, |context| {
             let norm = self.norm();
             let from = self.from(norm.as_ref());
-            self.device.mlp(context, &from, first.linear.as_ref(), first.outputs, second.product(&mut got));
+            let second = second.product(&mut got);
+            self.device
+                .mlp(context, &from, first.linear.as_ref(), first.outputs, second)
+                .expect("the host never fails");
         });
         assert_eq!(calls, 2 + u64::from(self.norm.is_some()));
         assert_eq!(bits(got), bits(want));
@@ -100,13 +105,17 @@ impl Case {
 impl Layer {
     fn run(&self, rows: usize, x: &[f32]) -> Vec<f32> {
         let mut out = vec![f32::MAX; rows * self.outputs];
-        with_context(&Serial, |context| self.linear.run(context, rows, x, self.residual.as_deref(), &mut out));
+        with_context(&Serial, |context| {
+            self.linear.run(context, rows, x, self.residual.as_deref(), &mut out).expect("the host never fails");
+        });
         out
     }
 
     fn run_without_residual(&self, rows: usize, x: &[f32]) -> Vec<f32> {
         let mut out = vec![f32::MAX; rows * self.outputs];
-        with_context(&Serial, |context| self.linear.run(context, rows, x, None, &mut out));
+        with_context(&Serial, |context| {
+            self.linear.run(context, rows, x, None, &mut out).expect("the host never fails")
+        });
         out
     }
 

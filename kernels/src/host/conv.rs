@@ -3,8 +3,8 @@
 
 use super::{isa::Isa, linear, split};
 use crate::{
-    Blob, Context, Conv1d, Conv1dSpec, Counters, DeviceKind, Linear, LinearSpec, Precision, Unfit, WeightLayout,
-    host::movement::transpose,
+    Blob, Context, Conv1d, Conv1dSpec, Counters, DeviceKind, Failed, Linear, LinearSpec, Precision, Unfit,
+    WeightLayout, host::movement::transpose,
 };
 
 /// Output positions whose windows are gathered at a time: enough rows to keep a product's inner loops and both of two
@@ -61,7 +61,14 @@ impl Conv1d for HostConv {
         self.product.parts()
     }
 
-    fn run(&self, context: &mut Context<'_>, batch: usize, length: usize, x: &[f32], out: &mut [f32]) {
+    fn run(
+        &self,
+        context: &mut Context<'_>,
+        batch: usize,
+        length: usize,
+        x: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), Failed> {
         let spec = &self.spec;
         let (channels, out_channels, out_length) = (spec.in_channels, spec.out_channels, spec.out_length(length));
         assert!(x.len() == batch * length * channels, "convolution: {} inputs", x.len());
@@ -94,10 +101,10 @@ impl Conv1d for HostConv {
                     }
                     if spec.output_channels_last {
                         let out = &mut out[first * out_channels..][..count * out_channels];
-                        self.product.run(&mut inner, count, rows, None, out);
+                        self.product.run(&mut inner, count, rows, None, out)?;
                     } else {
                         let turned = &mut turned[..count * out_channels];
-                        self.product.run(&mut inner, count, rows, None, turned);
+                        self.product.run(&mut inner, count, rows, None, turned)?;
                         for (channel, out) in out.chunks_exact_mut(out_length).enumerate() {
                             for (value, row) in out[first..first + count].iter_mut().zip(turned.chunks(out_channels)) {
                                 *value = row[channel];
@@ -108,6 +115,7 @@ impl Conv1d for HostConv {
             }
         }
         context.counters.executed(DeviceKind::Host);
+        Ok(())
     }
 }
 

@@ -68,6 +68,11 @@ where
     kernel.unwrap_or_else(|error| unreachable!("{error}"))
 }
 
+/// The host device never fails.
+fn carried_out(run: Result<(), crate::Failed>) {
+    run.unwrap_or_else(|error| unreachable!("{error}"));
+}
+
 fn attention(head_width: usize, precision: Precision) -> Box<dyn Attention> {
     let scale = (head_width as f32).sqrt().recip();
     prepared(HostDevice::new().attention(&AttentionSpec { head_width, scale, precision }))
@@ -223,24 +228,22 @@ impl Case {
     pub fn run(&mut self, context: &mut Context<'_>) {
         match &mut self.kernel {
             Kernel::Linear { weights, rows, x, out } => {
-                weights.copies.iter().for_each(|linear| linear.run(context, *rows, x, None, out));
+                weights.copies.iter().for_each(|linear| carried_out(linear.run(context, *rows, x, None, out)));
             }
             Kernel::Attention { kernel, sizes: [heads, queries, keys, width], qkv: [q, k, v], out } => {
                 let (queries, keys, width) = (*queries, *keys, *width);
-                kernel.run(
-                    context,
-                    AttentionArgs {
-                        batch: 1,
-                        heads: *heads,
-                        queries,
-                        keys,
-                        q: view(q, queries, width),
-                        k: view(k, keys, width),
-                        v: view(v, keys, width),
-                        mask: Mask::None,
-                        out: view_mut(out, queries, width),
-                    },
-                );
+                let args = AttentionArgs {
+                    batch: 1,
+                    heads: *heads,
+                    queries,
+                    keys,
+                    q: view(q, queries, width),
+                    k: view(k, keys, width),
+                    v: view(v, keys, width),
+                    mask: Mask::None,
+                    out: view_mut(out, queries, width),
+                };
+                carried_out(kernel.run(context, args));
             }
             Kernel::Cached { kernel, sizes: [_, queries, _, width], q, caches, out } => {
                 for [keys, values] in caches.iter() {
@@ -252,10 +255,10 @@ impl Case {
                         mask: Mask::None,
                         out: view_mut(out, *queries, *width),
                     };
-                    kernel.run_cached(context, args);
+                    carried_out(kernel.run_cached(context, args));
                 }
             }
-            Kernel::Conv1d { kernel, length, x, out, .. } => kernel.run(context, 1, *length, x, out),
+            Kernel::Conv1d { kernel, length, x, out, .. } => carried_out(kernel.run(context, 1, *length, x, out)),
             Kernel::LayerNorm { rows, x, gain, out, .. } => {
                 let norm = norm::Norm { gain, bias: None, epsilon: 1e-5 };
                 norm::layer_norm(Isa::best(), context, *rows, &norm, x, out);

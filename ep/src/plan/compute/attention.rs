@@ -30,12 +30,10 @@ pub fn run(
     let cached = |index: usize| operand(step, index).ok().and_then(|value| machine.cached(value));
     if let (Some(keys), Some(values)) = (cached(1), cached(2)) {
         let (width, args) = cached_arguments(machine, step, keys, values, target)?;
-        kernel.for_width(width)?.run_cached(context, args);
-        return Ok(());
+        return kernel.for_width(width)?.run_cached(context, args).map_err(|error| error.to_string());
     }
     let (width, args) = arguments(machine, step, target)?;
-    kernel.for_width(width)?.run(context, args);
-    Ok(())
+    kernel.for_width(width)?.run(context, args).map_err(|error| error.to_string())
 }
 
 fn cached_arguments<'a>(

@@ -42,14 +42,15 @@ pub fn run(
     let x: &[f32] = machine.data(operand(step, 0)?)?;
     let rows = x.len() / inputs.max(1);
     let Some(residual) = step.inputs.get(1).copied().flatten() else {
-        kernel.run(context, rows, x, None, target.elements(rows * outputs)?);
-        return Ok(());
+        let made = kernel.run(context, rows, x, None, target.elements(rows * outputs)?);
+        return made.map_err(|error| error.to_string());
     };
     if machine.shape(residual) != shape || rows * outputs != shape.elements() {
         return broadcast_residual(machine, step, (inputs, outputs, kernel), context, shape, target);
     }
-    kernel.run(context, rows, x, Some(machine.data(residual)?), target.elements(rows * outputs)?);
-    Ok(())
+    kernel
+        .run(context, rows, x, Some(machine.data(residual)?), target.elements(rows * outputs)?)
+        .map_err(|error| error.to_string())
 }
 
 /// A residual of another shape than the layer's result, which no exported Whisper has: added by itself, with broadcasting.
@@ -65,7 +66,7 @@ fn broadcast_residual(
     let x: &[f32] = machine.data(x_id)?;
     let rows = x.len() / inputs.max(1);
     let mut y = vec![0.0; rows * outputs];
-    kernel.run(context, rows, x, None, &mut y);
+    kernel.run(context, rows, x, None, &mut y).map_err(|error| error.to_string())?;
     let y_shape = infer::linear(machine.shape(x_id), inputs, outputs)?;
     let residual = operand(step, 1)?;
     let out = target.elements(shape.elements())?;

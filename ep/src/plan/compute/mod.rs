@@ -123,8 +123,9 @@ fn compute(
         }
         (Op::Conv1d(_), Some(Kernel::Conv1d { shape: weights, kernel })) => {
             let ([batch, length], _) = conv_shape(machine, step, *weights)?;
-            kernel.run(context, batch, length, machine.data(operand(step, 0)?)?, target.elements(shape.elements())?);
-            Ok(())
+            kernel
+                .run(context, batch, length, machine.data(operand(step, 0)?)?, target.elements(shape.elements())?)
+                .map_err(|error| error.to_string())
         }
         (op, Some(Kernel::Host(isa))) => floating::run(machine, step, op, *isa, context, shape, target)
             .unwrap_or_else(|| plain::run(machine, step, shape, target)),

@@ -162,12 +162,10 @@ impl<'p> Section<'p> {
         }
         match self.hidden {
             None => device.products(context, &from, &mut products),
-            Some(hidden) => {
-                for second in products {
-                    device.mlp(context, &from, hidden.kernel, hidden.outputs, second);
-                }
-            }
+            Some(hidden) => products
+                .into_iter()
+                .try_for_each(|second| device.mlp(context, &from, hidden.kernel, hidden.outputs, second)),
         }
-        Ok(())
+        .map_err(|error| error.to_string())
     }
 }

@@ -17,7 +17,7 @@ use self::{
     view::{Call, Frame},
 };
 use super::isa::Isa;
-use crate::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, DeviceKind, Precision};
+use crate::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, DeviceKind, Failed, Precision};
 
 struct HostAttention {
     isa: Isa,
@@ -42,7 +42,7 @@ impl Attention for HostAttention {
         if queries <= streamed::MAX_QUERIES { Precision::F32 } else { self.spec.precision }
     }
 
-    fn run(&self, context: &mut Context<'_>, args: AttentionArgs<'_>) {
+    fn run(&self, context: &mut Context<'_>, args: AttentionArgs<'_>) -> Result<(), Failed> {
         let call = Call::new(&self.spec, args);
         if call.batch * call.heads * call.queries * call.width > 0 {
             match self.spec.precision {
@@ -53,9 +53,10 @@ impl Attention for HostAttention {
             }
         }
         context.counters.executed(DeviceKind::Host);
+        Ok(())
     }
 
-    fn run_cached(&self, context: &mut Context<'_>, args: CachedArgs<'_>) {
+    fn run_cached(&self, context: &mut Context<'_>, args: CachedArgs<'_>) -> Result<(), Failed> {
         let CachedArgs { queries, q, keys, values, mask, out } = args;
         let shape @ [batch, heads, length, width] = keys.shape();
         assert_eq!(shape, values.shape(), "keys and values of different shapes");
@@ -66,6 +67,7 @@ impl Attention for HostAttention {
             cached::run(self.isa, &frame, keys, values, context);
         }
         context.counters.executed(DeviceKind::Host);
+        Ok(())
     }
 }
 

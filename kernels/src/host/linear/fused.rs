@@ -10,7 +10,7 @@ use super::{
     rows::Rows,
 };
 use crate::{
-    Context, DeviceKind, Linear,
+    Context, DeviceKind, Failed, Linear,
     host::{HostDevice, norm::layer_norm, shared::Shared},
 };
 
@@ -46,9 +46,17 @@ impl HostDevice {
     ///
     /// Layers that are this device's, at one precision, convert the rows once between them and are one parallel section.
     ///
+    /// # Errors
+    /// If a layer is another device's, and that fails.
+    ///
     /// # Panics
     /// If a slice's length is not what `rows` and the layers ask.
-    pub fn products(&self, context: &mut Context<'_>, from: &Rows<'_>, products: &mut [Product<'_>]) {
+    pub fn products(
+        &self,
+        context: &mut Context<'_>,
+        from: &Rows<'_>,
+        products: &mut [Product<'_>],
+    ) -> Result<(), Failed> {
         from.check();
         let mut branches: SmallVec<[Branch<'_>; INLINE]> = SmallVec::new();
         for product in products.iter_mut() {
@@ -65,19 +73,23 @@ impl HostDevice {
             unsafe { products::run(context, from, &branches) };
             (0..branches.len() + usize::from(from.norm.is_some()))
                 .for_each(|_| context.counters.executed(DeviceKind::Host));
-            return;
+            return Ok(());
         }
         self.after_norm(context, from, |context, x| {
             for product in products {
-                product.layer.run(context, from.rows, x, product.residual, product.out);
+                product.layer.run(context, from.rows, x, product.residual, product.out)?;
             }
-        });
+            Ok(())
+        })
     }
 
     /// Computes `second` of `first` of the rows. Counts as one call for
     /// each layer, and one for the norm.
     ///
     /// The activations between this device's layers stay in its cache if there are rows enough.
+    ///
+    /// # Errors
+    /// If a layer is another device's, and that fails.
     ///
     /// # Panics
     /// If a slice's length is not what `rows` and the layers ask.
@@ -88,7 +100,7 @@ impl HostDevice {
         first: &dyn Linear,
         hidden: usize,
         second: Product<'_>,
-    ) {
+    ) -> Result<(), Failed> {
         from.check();
         second.check(from.rows);
         let own = [self.own(first, from.inputs, hidden), self.own(second.layer, hidden, second.outputs)];
@@ -99,14 +111,14 @@ impl HostDevice {
             // SAFETY: lengths were checked, `out` is borrowed, and the layers have one kernel.
             unsafe { mlp::run(context, from, first, second) };
             (0..2 + usize::from(from.norm.is_some())).for_each(|_| context.counters.executed(DeviceKind::Host));
-            return;
+            return Ok(());
         }
         self.after_norm(context, from, |context, x| {
             let (between, scratch) = context.scratch.floats_and_rest(from.rows * hidden);
             let mut context = Context { pool: context.pool, counters: context.counters, scratch };
-            first.run(&mut context, from.rows, x, None, between);
-            second.layer.run(&mut context, from.rows, between, second.residual, second.out);
-        });
+            first.run(&mut context, from.rows, x, None, between)?;
+            second.layer.run(&mut context, from.rows, between, second.residual, second.out)
+        })
     }
 
     /// The layer, if it is this device's and of these sizes.
@@ -116,11 +128,16 @@ impl HostDevice {
     }
 
     /// Does the work on normed rows, a step of its own.
-    fn after_norm(&self, context: &mut Context<'_>, from: &Rows<'_>, work: impl FnOnce(&mut Context<'_>, &[f32])) {
+    fn after_norm(
+        &self,
+        context: &mut Context<'_>,
+        from: &Rows<'_>,
+        work: impl FnOnce(&mut Context<'_>, &[f32]) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
         let Some(norm) = from.norm else { return work(context, from.x) };
         let (normed, scratch) = context.scratch.floats_and_rest(from.x.len());
         let mut context = Context { pool: context.pool, counters: context.counters, scratch };
         layer_norm(self.isa(), &mut context, from.rows, norm, from.x, normed);
-        work(&mut context, normed);
+        work(&mut context, normed)
     }
 }

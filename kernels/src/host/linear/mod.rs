@@ -27,7 +27,9 @@ use schedule::Work;
 use tile::Block;
 
 use super::{Isa, shared::Shared};
-use crate::{Blob, Context, DeviceKind, Linear, LinearSpec, Precision, Unfit, WeightLayout, linear::INT8_MAX_INPUTS};
+use crate::{
+    Blob, Context, DeviceKind, Failed, Linear, LinearSpec, Precision, Unfit, WeightLayout, linear::INT8_MAX_INPUTS,
+};
 
 /// Prepares a linear layer.
 ///
@@ -97,7 +99,14 @@ impl Linear for HostLinear {
         Some(self.packed.parts())
     }
 
-    fn run(&self, context: &mut Context<'_>, rows: usize, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]) {
+    fn run(
+        &self,
+        context: &mut Context<'_>,
+        rows: usize,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> Result<(), Failed> {
         let (inputs, outputs) = (self.spec.inputs, self.spec.outputs);
         let from = Rows { x, rows, inputs, norm: None };
         from.check();
@@ -108,6 +117,7 @@ impl Linear for HostLinear {
         // SAFETY: lengths were checked, and `out` is borrowed.
         unsafe { products::run(context, &from, &[branch]) };
         context.counters.executed(DeviceKind::Host);
+        Ok(())
     }
 }
 
