@@ -12,6 +12,8 @@ const ARROWS: &[(&str, &str, &str)] = &[
     // Only so that `cargo test` builds the library that the tests load through ONNX Runtime.
     ("undertone", "onnxruntime-ep-xdna", "dev"),
     ("onnxruntime-ep-xdna", "undertone-kernels", ""),
+    // With the feature `xrt`; the binding needs nothing of XRT before it runs.
+    ("undertone-kernels", "xrt-sys", ""),
 ];
 
 #[test]

@@ -9,8 +9,10 @@ pub mod access;
 pub mod array;
 pub mod design;
 pub mod layout;
+pub mod probe;
 pub mod target;
 
 pub use array::{Array, ArrayError, Buffer, Job, RunReport};
 pub use design::{Argument, Channel, Design, DesignError, Direction, Operator, Problem, Tile};
+pub use probe::{Finding, PciNpu, Probe, probe};
 pub use target::{MicroTile, Target};
