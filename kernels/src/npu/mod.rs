@@ -10,6 +10,7 @@ pub mod array;
 pub mod design;
 pub mod layout;
 pub mod probe;
+pub mod stream;
 pub mod target;
 
 pub use array::{Array, ArrayError, Buffer, Job, RunReport};
