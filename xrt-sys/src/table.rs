@@ -59,10 +59,10 @@ impl Failure {
         (self.kind, self.code, self.length) = (kind, code, length as u32);
     }
 
-    /// The text.
+    /// The text, without white space around it.
     pub fn text(&self) -> String {
         let length = (self.length as usize).min(TEXT);
-        String::from_utf8_lossy(&self.text[..length]).into_owned()
+        String::from_utf8_lossy(&self.text[..length]).trim().to_owned()
     }
 }
 
