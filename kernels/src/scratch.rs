@@ -48,6 +48,19 @@ impl Scratch {
         self.bytes_and_rest(len).0
     }
 
+    /// The first `len` bytes as they were left.
+    ///
+    /// # Panics
+    /// If there were never that many.
+    pub fn written(&self, len: usize) -> &[u8] {
+        assert!(len <= size_of_val(&self.lines[..]), "{len} bytes of {} lines", self.lines.len());
+        // SAFETY: `Line` is 64 plain bytes without padding, and the vector holds at least `len` of them.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts(self.lines.as_ptr().cast(), len)
+        }
+    }
+
     /// As [`Scratch::bytes`], and other working memory beside it for a kernel that this kernel calls.
     pub fn bytes_and_rest(&mut self, len: usize) -> (&mut [u8], &mut Scratch) {
         let lines = len.div_ceil(size_of::<Line>());

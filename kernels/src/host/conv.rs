@@ -11,26 +11,46 @@ use crate::{
 /// threads busy, few enough for the second-level cache.
 const TILE: usize = 256;
 
-struct HostConv {
+/// A convolution over any device's linear layer: the windows are gathered here.
+struct Windows {
     spec: Conv1dSpec,
     product: Box<dyn Linear>,
+    /// Output positions of one call of the product.
+    tile: usize,
     /// The product's calls are part of this kernel's, and not counted as the caller's.
     inner_calls: Counters,
 }
 
-/// Packs the weights `[out_channels, in_channels, width]` for windows that lie `[width, in_channels]`.
+/// Packs the weights for an instruction set.
 pub(super) fn prepare(isa: Isa, spec: &Conv1dSpec, weights: &[f32], bias: Option<&[f32]>) -> Box<dyn Conv1d> {
+    let host = |spec: &LinearSpec, weights: &[f32]| {
+        Ok::<_, std::convert::Infallible>(linear::prepare(isa, spec, weights, WeightLayout::OutputsByInputs, bias))
+    };
+    match over(spec, weights, TILE, host) {
+        Ok(conv) => conv,
+        Err(never) => match never {},
+    }
+}
+
+/// A convolution over the linear layer that `make` makes of a spec and weights `[outputs, inputs]`, with `tile` output positions at a time.
+/// `weights` is `[out_channels, in_channels, width]`; windows lie `[width, in_channels]`.
+pub(crate) fn over<E>(
+    spec: &Conv1dSpec,
+    weights: &[f32],
+    tile: usize,
+    make: impl FnOnce(&LinearSpec, &[f32]) -> Result<Box<dyn Linear>, E>,
+) -> Result<Box<dyn Conv1d>, E> {
     let shape = [spec.out_channels, spec.in_channels, spec.width];
     let mut windows = vec![0.0; weights.len()];
     transpose(weights, &shape, &[0, 2, 1], &mut windows);
-    let product = linear::prepare(isa, &product(spec), &windows, WeightLayout::OutputsByInputs, bias);
-    Box::new(HostConv { spec: spec.clone(), product, inner_calls: Counters::new() })
+    let product = make(&product(spec), &windows)?;
+    Ok(Box::new(Windows { spec: spec.clone(), product, tile, inner_calls: Counters::new() }))
 }
 
 /// A convolution from the parts of one that was prepared for the same spec.
 pub(super) fn restore(isa: Isa, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
     let product = linear::restore(isa, &product(spec), parts)?;
-    Ok(Box::new(HostConv { spec: spec.clone(), product, inner_calls: Counters::new() }))
+    Ok(Box::new(Windows { spec: spec.clone(), product, tile: TILE, inner_calls: Counters::new() }))
 }
 
 /// The product that a window is put through.
@@ -44,9 +64,9 @@ fn product(spec: &Conv1dSpec) -> LinearSpec {
     }
 }
 
-impl Conv1d for HostConv {
+impl Conv1d for Windows {
     fn device(&self) -> DeviceKind {
-        DeviceKind::Host
+        self.product.device()
     }
 
     fn precision(&self) -> Precision {
@@ -74,7 +94,7 @@ impl Conv1d for HostConv {
         assert!(x.len() == batch * length * channels, "convolution: {} inputs", x.len());
         assert!(out.len() == batch * out_length * out_channels, "convolution: {} outputs", out.len());
         let window = spec.width * channels;
-        let tile = TILE.min(out_length);
+        let tile = self.tile.min(out_length);
         // One item's input, channels last and padded; one tile's windows; one tile's outputs where they need turning.
         let padded = (length + spec.padding[0] + spec.padding[1]) * channels;
         let turned = if spec.output_channels_last { 0 } else { tile * out_channels };
@@ -114,12 +134,12 @@ impl Conv1d for HostConv {
                 }
             }
         }
-        context.counters.executed(DeviceKind::Host);
+        context.counters.executed(self.device());
         Ok(())
     }
 }
 
-impl HostConv {
+impl Windows {
     /// Copies one item to `[padding + length + padding, channels]`.
     fn pad(&self, x: &[f32], length: usize, input: &mut [f32]) {
         let channels = self.spec.in_channels;

@@ -14,7 +14,7 @@
 
 mod attention;
 pub mod choice;
-mod conv;
+pub(crate) mod conv;
 pub mod elementwise;
 pub mod isa;
 pub mod linear;

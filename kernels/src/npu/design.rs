@@ -110,6 +110,16 @@ pub struct Channel {
     pub channel: usize,
 }
 
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let direction = match self.direction {
+            Direction::S2mm => "s2mm",
+            Direction::Mm2s => "mm2s",
+        };
+        write!(f, "shim column {} {direction} {}", self.column, self.channel)
+    }
+}
+
 /// The shape of one product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -7,13 +7,22 @@
 
 pub mod access;
 pub mod array;
+mod attention;
 pub mod design;
+pub mod device;
+mod engine;
 pub mod layout;
+mod linear;
 pub mod probe;
+pub mod sim;
+pub mod statistics;
 pub mod stream;
 pub mod target;
+mod trust;
 
 pub use array::{Array, ArrayError, Buffer, Job, RunReport};
 pub use design::{Argument, Channel, Design, DesignError, Direction, Operator, Problem, Tile};
+pub use device::{NpuDevice, Settings};
 pub use probe::{Finding, PciNpu, Probe, probe};
+pub use statistics::{OperatorStatistics, Statistics};
 pub use target::{MicroTile, Target};

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Precision;
+
 /// A generation of NPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -64,6 +66,22 @@ impl Target {
         match self {
             Target::Npu1 => 256,
             Target::Npu4 => 512,
+        }
+    }
+
+    /// Most multiply-accumulates of bf16 operands that a core does in a cycle; AIE2P's with operands that share exponents (bfp16).
+    pub fn bf16_macs(self) -> usize {
+        match self {
+            Target::Npu1 => 128,
+            Target::Npu4 => 512,
+        }
+    }
+
+    /// Most multiply-accumulates that a core does in a cycle.
+    pub fn macs(self, precision: Precision) -> usize {
+        match precision {
+            Precision::Int8 => self.int8_macs(),
+            Precision::Bf16 | Precision::F32 => self.bf16_macs(),
         }
     }
 

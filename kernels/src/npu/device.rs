@@ -1,0 +1,151 @@
+//! An NPU as a [`Device`]: which design each kernel gets, over any [`Array`].
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{
+    array::Array,
+    attention::NpuAttention,
+    design::{Design, DesignError, HEAD_WIDTH, Operator, Tile},
+    engine::Engines,
+    linear::NpuLinear,
+    sim::{Mode, SimArray},
+    statistics::Statistics,
+    target::Target,
+};
+use crate::{
+    Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, DeviceKind, Linear, LinearSpec, Precision, Unsupported,
+    WeightLayout,
+    host::{HostDevice, conv},
+    linear::INT8_MAX_INPUTS,
+};
+
+/// Output positions of a convolution in one dispatch: all of a window.
+const CONVOLUTION_ROWS: usize = 3072;
+
+/// Which NPU is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// Which silicon.
+    pub target: Target,
+    /// Where bundles lie; the simulator needs none.
+    pub bundle_dir: Option<PathBuf>,
+    /// How the simulator computes.
+    pub mode: Mode,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { target: Target::Npu4, bundle_dir: None, mode: Mode::Fast }
+    }
+}
+
+/// A device that counts what its array did.
+pub trait NpuDevice: Device {
+    /// Which silicon it is, or plays.
+    fn target(&self) -> Target;
+
+    /// What was executed so far.
+    fn statistics(&self) -> Statistics;
+}
+
+/// A simulated NPU.
+pub fn simulator(settings: &Settings) -> Arc<dyn NpuDevice> {
+    Arc::new(Npu::new(SimArray::new(settings.target, settings.mode)))
+}
+
+/// An NPU over an array.
+pub struct Npu<A: Array> {
+    engines: Arc<Engines<A>>,
+    host: HostDevice,
+}
+
+impl<A: Array> Npu<A> {
+    /// A device without open designs.
+    pub fn new(array: A) -> Self {
+        Self { engines: Arc::new(Engines::new(array)), host: HostDevice::new() }
+    }
+
+    /// The array below.
+    pub fn array(&self) -> &A {
+        &self.engines.array
+    }
+
+    fn unsupported(&self, operator: &'static str, reason: impl Into<String>) -> Unsupported {
+        Unsupported { device: self.kind(), operator, reason: reason.into() }
+    }
+
+    /// The design of an operator.
+    fn design(&self, operator: Operator) -> Result<Design, DesignError> {
+        let m = if operator == Operator::LinearInt8 { 64 } else { 32 };
+        Design::new(self.engines.array.target(), operator, Tile { m, k: 64, n: 64 })
+    }
+}
+
+impl<A: Array> Device for Npu<A> {
+    fn kind(&self) -> DeviceKind {
+        self.engines.array.kind()
+    }
+
+    fn linear(
+        &self,
+        spec: &LinearSpec,
+        weights: &[f32],
+        layout: WeightLayout,
+        bias: Option<&[f32]>,
+    ) -> Result<Box<dyn Linear>, Unsupported> {
+        let refuse = |reason: &str| Err(self.unsupported("linear", reason));
+        let operator = match spec.precision {
+            Precision::Int8 if spec.inputs > INT8_MAX_INPUTS => {
+                return refuse("int32 does not hold sums of so many inputs");
+            }
+            Precision::Int8 => Operator::LinearInt8,
+            Precision::Bf16 => Operator::LinearBf16,
+            Precision::F32 => return refuse("it has no fp32 products"),
+        };
+        if spec.inputs == 0 || spec.outputs == 0 {
+            return refuse("it has no inputs or no outputs");
+        }
+        let design = self.design(operator).map_err(|error| self.unsupported("linear", error.to_string()))?;
+        match NpuLinear::new(&self.engines, &design, spec, weights, layout, bias) {
+            Ok(kernel) => Ok(Box::new(kernel)),
+            Err(error) => refuse(&error.to_string()),
+        }
+    }
+
+    fn attention(&self, spec: &AttentionSpec) -> Result<Box<dyn Attention>, Unsupported> {
+        let refuse = |reason: &str| Err(self.unsupported("attention", reason));
+        if spec.head_width != HEAD_WIDTH {
+            return refuse(&format!("its heads are {HEAD_WIDTH} wide, not {}", spec.head_width));
+        }
+        let operator = match spec.precision {
+            Precision::Int8 => Operator::AttentionInt8,
+            Precision::Bf16 => Operator::AttentionBf16,
+            Precision::F32 => return refuse("it has no fp32 products"),
+        };
+        let design = self.design(operator).map_err(|error| self.unsupported("attention", error.to_string()))?;
+        let engine = match self.engines.engine(&design) {
+            Ok(engine) => engine,
+            Err(error) => return refuse(&error.to_string()),
+        };
+        let host = self.host.attention(spec)?;
+        Ok(Box::new(NpuAttention { engines: Arc::clone(&self.engines), engine, spec: spec.clone(), host }))
+    }
+
+    /// A product of windows, which the host gathers.
+    fn conv1d(&self, spec: &Conv1dSpec, weights: &[f32], bias: Option<&[f32]>) -> Result<Box<dyn Conv1d>, Unsupported> {
+        conv::over(spec, weights, CONVOLUTION_ROWS, |spec, weights| {
+            self.linear(spec, weights, WeightLayout::OutputsByInputs, bias)
+        })
+        .map_err(|error| Unsupported { operator: "convolution", ..error })
+    }
+}
+
+impl<A: Array> NpuDevice for Npu<A> {
+    fn target(&self) -> Target {
+        self.engines.array.target()
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.engines.counted.get()
+    }
+}

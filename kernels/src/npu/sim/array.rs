@@ -1,0 +1,147 @@
+//! The simulator as an [`Array`]: contexts, buffers and programs in this process's memory, with the hardware's limits.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use super::{Mode, execute};
+use crate::{
+    DeviceKind, Parallel, Scratch,
+    npu::{
+        array::{Array, ArrayError, Buffer, Job, RunReport},
+        design::{Argument, Design},
+        target::Target,
+    },
+};
+
+/// A simulated NPU.
+pub struct SimArray {
+    target: Target,
+    mode: Mode,
+    open: Arc<AtomicUsize>,
+    /// Contexts that were ever made, so that each has a number.
+    made: AtomicUsize,
+    /// The context that was executed last: another one's array has to be loaded first.
+    loaded: Mutex<Option<usize>>,
+}
+
+/// A hardware context of the simulated NPU.
+pub struct SimContext {
+    design: Design,
+    number: usize,
+    open: Arc<AtomicUsize>,
+}
+
+impl Drop for SimContext {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Memory of the simulated NPU.
+pub struct SimBuffer {
+    memory: Scratch,
+    bytes: usize,
+}
+
+/// An instruction stream.
+pub struct SimProgram {
+    words: Vec<u32>,
+}
+
+impl SimArray {
+    /// A simulated NPU without contexts.
+    pub fn new(target: Target, mode: Mode) -> Self {
+        Self { target, mode, open: Arc::default(), made: AtomicUsize::new(0), loaded: Mutex::new(None) }
+    }
+
+    /// Contexts that are open.
+    pub fn contexts(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+impl Array for SimArray {
+    type Context = SimContext;
+    type Buffer = SimBuffer;
+    type Program = SimProgram;
+
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Sim
+    }
+
+    fn target(&self) -> Target {
+        self.target
+    }
+
+    fn open(&self, design: &Design) -> Result<SimContext, ArrayError> {
+        if design.target != self.target {
+            return Err(ArrayError::Refused(format!("a design for {} on {}", design.target, self.target)));
+        }
+        design.check().map_err(|error| ArrayError::Refused(error.to_string()))?;
+        let open = self.open.fetch_add(1, Ordering::Relaxed);
+        let context = SimContext {
+            design: design.clone(),
+            number: self.made.fetch_add(1, Ordering::Relaxed),
+            open: self.open.clone(),
+        };
+        match self.target.contexts() {
+            Some(limit) if open >= limit => {
+                Err(ArrayError::Contexts {
+                    target: self.target, limit, reason: "as the driver would say: −22".into()
+                })
+            }
+            _ => Ok(context),
+        }
+    }
+
+    fn buffer(&self, _context: &SimContext, _argument: Argument, bytes: usize) -> Result<SimBuffer, ArrayError> {
+        let mut memory = Scratch::default();
+        memory.bytes(bytes).fill(0);
+        Ok(SimBuffer { memory, bytes })
+    }
+
+    fn program(&self, _context: &SimContext, words: &[u32]) -> Result<SimProgram, ArrayError> {
+        Ok(SimProgram { words: words.to_vec() })
+    }
+
+    fn run(
+        &self,
+        context: &SimContext,
+        jobs: &mut [Job<'_, Self>],
+        pool: &dyn Parallel,
+    ) -> Result<RunReport, ArrayError> {
+        let start = Instant::now();
+        let mut report = RunReport { dispatches: 1, core_macs: vec![0; self.target.cores()], ..RunReport::default() };
+        for job in jobs {
+            let Job { program, a, b, c } = job;
+            let done = execute(&context.design, &program.words, a.bytes(), b.bytes(), c.bytes_mut(), self.mode, pool)
+                .map_err(|error| ArrayError::Refused(error.to_string()))?;
+            report.dma_bytes.iter_mut().zip(done.dma_bytes).for_each(|(sum, bytes)| *sum += bytes);
+            report.core_macs.iter_mut().zip(done.core_macs).for_each(|(sum, macs)| *sum += macs);
+        }
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        report.context_switches = u64::from(loaded.is_some_and(|loaded| loaded != context.number));
+        *loaded = Some(context.number);
+        report.wall = start.elapsed();
+        Ok(report)
+    }
+}
+
+impl Buffer for SimBuffer {
+    fn bytes(&self) -> &[u8] {
+        self.memory.written(self.bytes)
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.memory.bytes(self.bytes)
+    }
+
+    fn flush(&mut self) -> Result<(), ArrayError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,267 @@
+//! A simulated NPU: executes an instruction stream over three buffers, as a compiled [`Design`] would.
+//!
+//! [`execute`] reads the stream's words, follows every task of every shim channel through its descriptor's steps, gives the objects
+//! to the cores in the order in which they would arrive, and writes results where the descriptors say. What the hardware cannot
+//! do is an error: a transfer beyond its buffer, a full queue, a descriptor written while it is used, a wait that never ends,
+//! data that is left over.
+//!
+//! The arithmetic is that of the cores' C++ code: [`Mode::Exact`] runs that very code, compiled for this machine, on objects that were
+//! gathered word by word; [`Mode::Fast`] computes the same with this machine's vectors, and is bit-equal to it.
+
+mod array;
+mod fast;
+mod feed;
+mod floats;
+mod network;
+mod product;
+
+use std::{fmt, str::FromStr};
+
+pub use array::{SimArray, SimContext};
+
+use self::{
+    feed::Object,
+    network::{Output, Schedule},
+};
+use super::{
+    access::AccessError,
+    array::RunReport,
+    design::{Argument, Channel, Design},
+    stream::{self, Event, StreamError},
+    target::Target,
+};
+use crate::{
+    Parallel,
+    host::{Isa, split},
+};
+
+/// How the cores' arithmetic is carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// With this machine's vectors.
+    #[default]
+    Fast,
+    /// By the cores' own C++ code on a model of their instructions; a hundred times slower.
+    Exact,
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Mode; 2] = [Mode::Fast, Mode::Exact];
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Fast => "fast",
+            Mode::Exact => "exact",
+        })
+    }
+}
+
+/// A word that names no mode.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown simulator \"{0}\": use fast or exact")]
+pub struct UnknownMode(String);
+
+impl FromStr for Mode {
+    type Err = UnknownMode;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Mode::ALL.into_iter().find(|mode| mode.to_string() == word).ok_or_else(|| UnknownMode(word.to_owned()))
+    }
+}
+
+/// What the hardware would not do, or would not end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SimError {
+    /// The words are no stream.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// A descriptor's fields.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// A transfer leaves its buffer.
+    #[error("a transfer of argument {argument:?} reaches byte {end} of a buffer of {bytes}")]
+    OutOfBounds {
+        /// The kernel's argument.
+        argument: Argument,
+        /// Where it ends.
+        end: u64,
+        /// How large the buffer is.
+        bytes: usize,
+    },
+    /// Too many tasks wait in a channel's queue.
+    #[error("{channel}: a task is pushed into a full queue")]
+    QueueFull {
+        /// The channel.
+        channel: Channel,
+    },
+    /// A descriptor is written while a task that needs it is not done.
+    #[error("{channel}: descriptor {descriptor} is written while a task uses it")]
+    DescriptorInUse {
+        /// The channel of that task.
+        channel: Channel,
+        /// The descriptor.
+        descriptor: usize,
+    },
+    /// The design has nothing at that channel.
+    #[error("{channel}: the design does not use this channel")]
+    NoChannel {
+        /// The channel.
+        channel: Channel,
+    },
+    /// A channel is given another argument than the design has there.
+    #[error("{channel}: it is given argument {argument:?}, which the design does not have there")]
+    WrongArgument {
+        /// The channel.
+        channel: Channel,
+        /// The kernel's argument.
+        argument: Argument,
+    },
+    /// A wait that never ends, or data that nobody takes.
+    #[error("the array stands still: {waits}")]
+    Deadlock {
+        /// Who waits for what.
+        waits: String,
+    },
+    /// A word of C is written twice.
+    #[error("byte {offset} of C is written twice")]
+    WrittenTwice {
+        /// Where.
+        offset: usize,
+    },
+    /// The design's tiles have no code that can run here.
+    #[error("the design's tiles cannot be simulated: {0}")]
+    Tile(String),
+}
+
+/// Executes the stream `words` of `design` over the buffers A, B and C.
+///
+/// # Errors
+/// [`SimError`]; C is then unspecified.
+pub fn execute(
+    design: &Design,
+    words: &[u32],
+    a: &[u8],
+    b: &[u8],
+    c: &mut [u8],
+    mode: Mode,
+    pool: &dyn Parallel,
+) -> Result<RunReport, SimError> {
+    execute_events(design, &stream::events(words, design.target)?, a, b, c, mode, pool)
+}
+
+/// Executes what a stream asks for.
+fn execute_events(
+    design: &Design,
+    events: &[Event],
+    a: &[u8],
+    b: &[u8],
+    c: &mut [u8],
+    mode: Mode,
+    pool: &dyn Parallel,
+) -> Result<RunReport, SimError> {
+    let start = std::time::Instant::now();
+    let schedule = network::follow(design, events, [a, b, c])?;
+    let results = compute(design, &schedule, a, b, mode, pool)?;
+    write(design, &schedule, &results, c, mode)?;
+    let core_macs =
+        schedule.cores.iter().map(|outputs| outputs.iter().map(|output| macs(design, output)).sum()).collect();
+    Ok(RunReport { dispatches: 1, context_switches: 0, dma_bytes: schedule.moved, core_macs, wall: start.elapsed() })
+}
+
+/// Multiply-accumulates of one result of a core.
+fn macs(design: &Design, output: &Output) -> u64 {
+    let tile = design.tile;
+    (output.b.len() * tile.m * tile.k * tile.n) as u64
+}
+
+/// The results of each core, one after another.
+fn compute(
+    design: &Design,
+    schedule: &Schedule,
+    a: &[u8],
+    b: &[u8],
+    mode: Mode,
+    pool: &dyn Parallel,
+) -> Result<Vec<Vec<u8>>, SimError> {
+    let bytes = design.c_object();
+    let isa = Isa::best();
+    let cores: Vec<std::sync::Mutex<Result<Vec<u8>, SimError>>> =
+        schedule.cores.iter().map(|_| std::sync::Mutex::new(Ok(Vec::new()))).collect();
+    split::tasks(pool, cores.len(), &|core| {
+        let outputs = &schedule.cores[core];
+        let mut results = vec![0; outputs.len() * bytes];
+        let mut state = State::default();
+        let mut made = Ok(());
+        for (output, result) in outputs.iter().zip(results.chunks_exact_mut(bytes)) {
+            made = made.and_then(|()| match mode {
+                Mode::Fast => {
+                    fast::compute(isa, design, output, a, b, &mut state, result);
+                    Ok(())
+                }
+                Mode::Exact => Err(SimError::Tile("the cores' own code is not part of this build".into())),
+            });
+        }
+        if let Ok(mut place) = cores[core].lock() {
+            *place = made.map(|()| results);
+        }
+    });
+    cores.into_iter().map(|core| core.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)).collect()
+}
+
+/// A core's memory from object to object, and room for objects that do not lie in one piece.
+#[derive(Default)]
+struct State {
+    integers: Vec<i32>,
+    wide_integers: [Vec<i32>; 2],
+    floats: Vec<f32>,
+    wide_floats: [Vec<f32>; 2],
+    gathered: [Vec<u8>; 2],
+}
+
+/// The bytes of an object: where they lie, or gathered.
+fn bytes_of<'a>(object: &Object, argument: &'a [u8], gathered: &'a mut Vec<u8>) -> &'a [u8] {
+    if let Some(piece) = object.whole() {
+        return &argument[piece.offset..piece.offset + piece.bytes];
+    }
+    gathered.clear();
+    for piece in object.pieces() {
+        gathered.extend_from_slice(&argument[piece.offset..piece.offset + piece.bytes]);
+    }
+    gathered
+}
+
+/// Joins the results of each column's cores, turns them row-major, and writes them where the shim's channels put them.
+fn write(design: &Design, schedule: &Schedule, results: &[Vec<u8>], c: &mut [u8], mode: Mode) -> Result<(), SimError> {
+    let (columns, bytes, width) = (design.target.columns(), design.c_object(), design.c_width());
+    // Results are bf16, whatever the operands are.
+    let micro = if design.operator.is_linear() { design.micro_tile() } else { design.target.bf16_micro_tile() };
+    let mut block = vec![0; Target::ROWS * bytes];
+    let mut written = vec![false; if mode == Mode::Exact { c.len() } else { 0 }];
+    for (column, blocks) in schedule.blocks.iter().enumerate() {
+        for (index, place) in blocks.iter().enumerate() {
+            for (row, block) in block.chunks_exact_mut(bytes).enumerate() {
+                let result = &results[row * columns + column][index * bytes..][..bytes];
+                for (y, line) in block.chunks_exact_mut(2 * width).enumerate() {
+                    for (piece, x) in line.chunks_exact_mut(2 * micro.t).zip((0..width).step_by(micro.t)) {
+                        piece.copy_from_slice(&result[2 * micro.result(width, y, x)..][..2 * micro.t]);
+                    }
+                }
+            }
+            let mut at = 0;
+            for piece in place.pieces() {
+                c[piece.offset..piece.offset + piece.bytes].copy_from_slice(&block[at..at + piece.bytes]);
+                at += piece.bytes;
+                if let Some(written) = written.get_mut(piece.offset..piece.offset + piece.bytes) {
+                    if written.contains(&true) {
+                        return Err(SimError::WrittenTwice { offset: piece.offset });
+                    }
+                    written.fill(true);
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! The first thing that a design does is a small problem whose answer is known: an array that computes something else is not trusted
+//! with more.
+
+use super::{
+    array::{Array, ArrayError},
+    design::{Argument, Design, HEAD_WIDTH, Problem},
+    engine::Engine,
+    layout,
+};
+use crate::{
+    Activation, AttentionArgs, AttentionSpec, Heads, HeadsMut, LinearSpec, Mask, Precision, Serial, WeightLayout,
+    reference,
+};
+
+/// Largest distance from the oracle, beside its largest magnitude: a few roundings to bf16.
+const TOLERANCE: f32 = 0.02;
+
+/// Compares an array's answers to small problems with the host's plainest arithmetic on the operands as the array has them.
+pub(super) fn check<A: Array>(array: &A, engine: &Engine<A>) -> Result<(), ArrayError> {
+    let design = &engine.design;
+    let (got, wanted) = if design.operator.is_linear() { linear(array, engine)? } else { attention(array, engine)? };
+    let largest = wanted.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    let worst = got.iter().zip(&wanted).map(|(got, wanted)| (got - wanted).abs()).fold(0f32, f32::max);
+    // A NaN anywhere fails, too.
+    if worst <= TOLERANCE * largest && got.iter().all(|value| value.is_finite()) {
+        return Ok(());
+    }
+    let what = describe(design);
+    Err(ArrayError::Untrusted { what, reason: format!("by {worst} where the largest value is {largest}") })
+}
+
+/// What error messages call a design.
+pub(super) fn describe(design: &Design) -> String {
+    let Design { target, operator, tile, .. } = design;
+    format!("{operator} on {target} with tiles {}×{}×{}", tile.m, tile.k, tile.n)
+}
+
+/// Values in −1 … 1, the same each time.
+fn values(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+type Answers = (Vec<f32>, Vec<f32>);
+
+fn linear<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayError> {
+    let design = &engine.design;
+    let tile = design.tile;
+    // More than one round, step and row of columns; none of them whole.
+    let (rows, inputs, outputs) =
+        (design.round_rows() + 3, tile.k + tile.k / 2 + 1, tile.n * design.target.columns() + tile.n / 2 + 1);
+    let precision = design.operator.precision();
+    let spec = LinearSpec { inputs, outputs, precision, activation: Activation::Gelu, scale: 1.0 };
+    let problem = Problem::Linear { rows, inputs, outputs };
+    let (x, weights, bias) = (values(rows * inputs, 1), values(inputs * outputs, 2), values(outputs, 3));
+    let mut a = vec![0; design.buffer_bytes(&problem, Argument::A)];
+    let mut b = vec![0; design.buffer_bytes(&problem, Argument::B)];
+    layout::pack_rows(design, &x, rows, inputs, true, &mut a, &Serial);
+    layout::pack_weights(design, &spec, &weights, WeightLayout::InputsByOutputs, Some(&bias), &mut b);
+    let (c, _) = engine.try_out(array, &problem, &a, &b)?;
+    let mut got = vec![0.0; rows * outputs];
+    layout::unpack_rows(design, &c, rows, outputs, None, &mut got, &Serial);
+    let (weights, bias) = layout::unpack_weights(design, &spec, &b);
+    let plain = LinearSpec { precision: Precision::F32, ..spec };
+    let wanted =
+        reference::linear::linear(&plain, &weights, WeightLayout::InputsByOutputs, Some(&bias), rows, &x, None);
+    Ok((got, wanted))
+}
+
+fn attention<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayError> {
+    let design = &engine.design;
+    let (heads, queries, keys) = (design.target.columns() + 1, design.tile.m + 1, design.tile.n + 5);
+    let problem = Problem::Attention { heads, queries, keys };
+    let spec = AttentionSpec { head_width: HEAD_WIDTH, scale: 0.125, precision: Precision::F32 };
+    let data = [
+        values(heads * queries * HEAD_WIDTH, 1),
+        values(heads * keys * HEAD_WIDTH, 2),
+        values(heads * keys * HEAD_WIDTH, 3),
+    ];
+    let view = |index: usize, length: usize| Heads {
+        data: &data[index],
+        batch_stride: 0,
+        head_stride: length * HEAD_WIDTH,
+        row_stride: HEAD_WIDTH,
+    };
+    let (q, k, v) = (view(0, queries), view(1, keys), view(2, keys));
+    let mut a = vec![0; design.buffer_bytes(&problem, Argument::A)];
+    let mut b = vec![0; design.buffer_bytes(&problem, Argument::B)];
+    layout::pack_queries(design, &q, [1, heads, queries, keys], spec.scale, &mut a, &Serial);
+    layout::pack_keys_and_values(design, &k, &v, [1, heads, keys], &mut b, &Serial);
+    let (c, _) = engine.try_out(array, &problem, &a, &b)?;
+    let (mut got, mut wanted) = (vec![0.0; data[0].len()], vec![0.0; data[0].len()]);
+    let out = |data| HeadsMut { data, batch_stride: 0, head_stride: queries * HEAD_WIDTH, row_stride: HEAD_WIDTH };
+    layout::unpack_heads(design, &c, [1, heads, queries], &mut out(&mut got));
+    let args = AttentionArgs { batch: 1, heads, queries, keys, q, k, v, mask: Mask::None, out: out(&mut wanted) };
+    reference::attention::attention(&spec, args);
+    Ok((got, wanted))
+}

@@ -1,0 +1,118 @@
+//! The simulated NPU against the obvious arithmetic, through the same trait as every device.
+
+use proptest::prelude::*;
+use undertone_kernels::{
+    Activation, AttentionSpec, Context, Counters, DeviceKind, LinearSpec, Precision, Scratch, WeightLayout,
+    npu::{Operator, Settings, Target, device::simulator, sim::Mode},
+    parallel::ScopedThreads,
+    reference,
+};
+
+fn noise(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    };
+    (0..count).map(|_| (0..4).map(|_| next()).sum::<f32>() - 2.0).collect()
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+/// Least cosine with the f32 oracle.
+fn bound(precision: Precision) -> f64 {
+    if precision == Precision::Int8 { 0.999 } else { 0.9999 }
+}
+
+fn settings(target: Target, mode: Mode) -> Settings {
+    Settings { target, mode, bundle_dir: None }
+}
+
+/// A linear layer on a simulated NPU.
+fn linear(settings: &Settings, spec: &LinearSpec, rows: usize) -> (Vec<f32>, Vec<f32>) {
+    let device = simulator(settings);
+    let (x, weights) = (noise(rows * spec.inputs, 1), noise(spec.inputs * spec.outputs, 2));
+    let (bias, residual) = (noise(spec.outputs, 3), noise(rows * spec.outputs, 4));
+    let kernel = device.linear(spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)).expect("taken");
+    assert_eq!((kernel.device(), kernel.precision()), (DeviceKind::Sim, spec.precision));
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    let mut context = Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch };
+    let mut out = vec![f32::NAN; rows * spec.outputs];
+    kernel.run(&mut context, rows, &x, Some(&residual), &mut out).expect("runs");
+    assert_eq!(counters.calls(DeviceKind::Sim), 1);
+    let plain = LinearSpec { precision: Precision::F32, ..spec.clone() };
+    let layout = WeightLayout::InputsByOutputs;
+    (out, reference::linear::linear(&plain, &weights, layout, Some(&bias), rows, &x, Some(&residual)))
+}
+
+fn spec(inputs: usize, outputs: usize, precision: Precision) -> LinearSpec {
+    LinearSpec { inputs, outputs, precision, activation: Activation::None, scale: 1.0 }
+}
+
+#[test]
+fn products_of_odd_shapes_are_near_f32() {
+    for target in Target::ALL {
+        for precision in [Precision::Int8, Precision::Bf16] {
+            for (rows, inputs, outputs) in
+                [(1, 1, 1), (1, 64, 64), (3, 65, 63), (257, 64, 384), (100, 200, 300), (1500, 80, 96)]
+            {
+                for activation in [Activation::None, Activation::Gelu] {
+                    let spec = LinearSpec { activation, scale: 0.5, ..spec(inputs, outputs, precision) };
+                    let (got, wanted) = linear(&settings(target, Mode::Fast), &spec, rows);
+                    let similar = cosine(&got, &wanted);
+                    assert!(similar > bound(precision), "{target} {precision} {rows}×{inputs}×{outputs}: {similar}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_rows_are_no_work() {
+    let (got, wanted) = linear(&settings(Target::Npu1, Mode::Fast), &spec(8, 8, Precision::Int8), 0);
+    assert!(got.is_empty() && wanted.is_empty());
+}
+
+#[test]
+fn what_an_npu_does_not_compute_is_refused_in_words() {
+    let device = simulator(&Settings::default());
+    let refused = device.linear(&spec(8, 8, Precision::F32), &[0.0; 64], WeightLayout::InputsByOutputs, None).err();
+    assert!(refused.expect("refused").to_string().contains("fp32"));
+    let wide = AttentionSpec { head_width: 80, scale: 1.0, precision: Precision::Int8 };
+    assert!(device.attention(&wide).err().expect("refused").to_string().contains("64 wide, not 80"));
+}
+
+#[test]
+fn statistics_count_what_ran() {
+    let device = simulator(&settings(Target::Npu1, Mode::Fast));
+    let layer = spec(384, 384, Precision::Int8);
+    let kernel = device.linear(&layer, &noise(384 * 384, 1), WeightLayout::InputsByOutputs, None).expect("taken");
+    assert!(device.statistics().operators.is_empty(), "the trial problems are not counted");
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    let mut context = Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch };
+    let (x, mut out) = (noise(1500 * 384, 2), vec![0.0; 1500 * 384]);
+    for _ in 0..2 {
+        kernel.run(&mut context, 1500, &x, None, &mut out).expect("runs");
+    }
+    let statistics = device.statistics();
+    let linear = &statistics.operators[&Operator::LinearInt8];
+    assert_eq!((linear.calls, linear.dispatches, linear.macs), (2, 2, 2 * 1500 * 384 * 384));
+    assert!(linear.core_macs.iter().sum::<u64>() >= linear.macs, "padding included");
+    assert!(linear.dma_bytes[2] >= 2 * 2 * 1500 * 384, "results are bf16");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn any_product_is_near_f32(
+        rows in 1usize..300, inputs in 1usize..200, outputs in 1usize..500, int8 in any::<bool>(), npu1 in any::<bool>(),
+    ) {
+        let precision = if int8 { Precision::Int8 } else { Precision::Bf16 };
+        let target = if npu1 { Target::Npu1 } else { Target::Npu4 };
+        let (got, wanted) = linear(&settings(target, Mode::Fast), &spec(inputs, outputs, precision), rows);
+        prop_assert!(cosine(&got, &wanted) > bound(precision));
+    }
+}
