@@ -14,6 +14,8 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("onnxruntime-ep-xdna", "undertone-kernels", ""),
     // With the feature `xrt`; the binding needs nothing of XRT before it runs.
     ("undertone-kernels", "xrt-sys", ""),
+    // The NPU that tests pretend executes commands with the simulator.
+    ("undertone-fake-npu", "undertone-kernels", ""),
 ];
 
 #[test]

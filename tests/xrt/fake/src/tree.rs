@@ -1,0 +1,91 @@
+//! What the pretended device has under `/sys` and `/dev`: a small tree in the test's folder, and the rule which paths lead there.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use undertone_kernels::npu::Target;
+
+/// The device's place on the bus.
+const PLACE: &str = "0000:c5:00.1";
+/// Its folder, and that of its driver, as a program sees them.
+const DEVICE: &str = "/sys/devices/pci0000:00/0000:c5:00.1";
+const DRIVER: &str = "/sys/bus/pci/drivers/amdxdna";
+const ON_BUS: &str = "/sys/bus/pci/devices/0000:c5:00.1";
+/// The device node.
+pub const NODE: &str = "/dev/accel/accel0";
+
+/// Paths that lead into the tree: these, and what lies below them.
+const MOVED: [&str; 5] = [DEVICE, DRIVER, ON_BUS, "/dev/accel", "/sys/module/amdxdna"];
+
+static ROOT: OnceLock<PathBuf> = OnceLock::new();
+
+/// Makes the tree below `folder`; from now on paths lead there. Several processes may do so at the same time.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn plant(folder: &Path, target: Target) -> io::Result<()> {
+    let root = folder.join("tree").join(target.to_string());
+    let inside = |path: &str| root.join(path.trim_start_matches('/'));
+    let device = inside(DEVICE);
+    fs::create_dir_all(device.join("accel/accel0"))?;
+    let (id, name) = match target {
+        Target::Npu1 => ("0x1502", "NPU Phoenix"),
+        Target::Npu4 => ("0x17f0", "NPU Strix"),
+    };
+    let files = [
+        ("vendor", "0x1022"),
+        ("device", id),
+        ("revision", "0x00"),
+        ("subsystem_vendor", "0x1022"),
+        ("subsystem_device", id),
+        ("class", "0x118000"),
+        // 0: commands go through the kernel driver's queue.
+        ("device_type", "0"),
+        ("vbnv", name),
+        ("fw_version", "1.5.5.391"),
+        ("link_speed", "16"),
+        ("link_speed_max", "16"),
+        ("link_width", "16"),
+        ("link_width_max", "16"),
+        ("resource", "0x0000000000000000 0x0000000000000000 0x0000000000000000"),
+    ];
+    for (file, text) in files {
+        fs::write(device.join(file), format!("{text}\n"))?;
+    }
+    fs::create_dir_all(inside("/sys/module/amdxdna"))?;
+    fs::write(inside("/sys/module/amdxdna/version"), "0.0.0_fake\n")?;
+    let node = inside(NODE);
+    fs::create_dir_all(inside("/dev/accel"))?;
+    fs::OpenOptions::new().create(true).append(true).open(&node)?;
+    for link in [inside(DRIVER).join(PLACE), inside(ON_BUS)] {
+        let parent = link.parent().unwrap_or(&root);
+        fs::create_dir_all(parent)?;
+        match symlink(&device, &link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    // The links' targets are compared with paths that the system made canonical.
+    let _ = ROOT.set(root.canonicalize()?);
+    Ok(())
+}
+
+/// Where a path leads, if it is one of the device's.
+pub fn moved(path: &[u8]) -> Option<PathBuf> {
+    let root = ROOT.get()?;
+    let hit = |prefix: &&str| {
+        path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    MOVED.iter().any(|prefix| hit(prefix)).then(|| root.join(OsStr::from_bytes(path[1..].as_ref())))
+}
+
+/// What a program may see of a path in the tree: the path without the tree.
+pub fn seen(path: &[u8]) -> Option<&[u8]> {
+    let rest = path.strip_prefix(ROOT.get()?.as_os_str().as_bytes())?;
+    rest.starts_with(b"/").then_some(rest)
+}

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Tests with the real XRT, its real NPU shim, and below them a pretended NPU (`fake/`): nothing here ran on hardware.
+#
+#   tests/xrt/run_fake.sh
+#
+# Needs what sid.sh needs, cargo and a C++ compiler. Exit codes: 0 all well; 1 a test failed; others as sid.sh.
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+repository="$(cd "$here/../.." && pwd)"
+cd "$repository"
+target="${CARGO_TARGET_DIR:-$repository/target}"
+root="$("$here/sid.sh")"
+libraries="$root/usr/lib/x86_64-linux-gnu"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+cargo build --quiet --release --package undertone-fake-npu
+c++ -std=c++17 -O1 -Wall -isystem "$root/usr/include" -o "$work/add" "$here/fake/check/add.cpp" \
+    -L"$libraries" -lxrt_coreutil -Wl,--allow-shlib-undefined
+
+# fake TARGET FOLDER PROGRAM ARGUMENTS…: a program under sid's loader with a pretended NPU.
+fake() {
+    local silicon=$1 folder=$2
+    shift 2
+    mkdir -p "$folder"
+    env UNDERTONE_FAKE_NPU="$folder" UNDERTONE_FAKE_NPU_TARGET="$silicon" timeout 300 \
+        "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$libraries" \
+        --preload "$target/release/libundertone_fake_npu.so" "$@"
+}
+
+# clean FOLDER: after a program ended, nothing of the device is open.
+clean() {
+    for name in clients contexts buffers buffer_bytes mappings mapped_bytes pending; do
+        grep -q "\"$name\":0[,}]" "$1/counters" || {
+            echo "run_fake.sh: $name is left open:" >&2
+            cat "$1/counters" >&2
+            exit 1
+        }
+    done
+}
+
+printf 'undertone stand-in for a PDI\nadd\n' >"$work/add.pdi"
+columns=([1]=4 [4]=8)
+for generation in 1 4; do
+    container="$work/add$generation.xclbin"
+    "$here/fake/container.sh" "$root" "${columns[$generation]}" "$work/add.pdi" "$container"
+    for last in ordinary timeout lost; do
+        folder="$work/add-npu$generation-$last"
+        echo "XRT's own API, npu$generation, $last:"
+        # What XRT itself says on its error stream about provoked faults is kept for the case that a step fails.
+        if ! fake "npu$generation" "$folder" "$work/add" "$container" "$folder" "$last" >"$folder.out" 2>"$folder.err"; then
+            cat "$folder.out" "$folder.err" "$folder/log" >&2
+            exit 1
+        fi
+        grep -c '^ok' "$folder.out" | sed 's/$/ steps are well/'
+        clean "$folder"
+    done
+done
+echo "run_fake.sh: all well"
