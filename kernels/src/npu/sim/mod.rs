@@ -14,6 +14,8 @@ mod feed;
 mod floats;
 mod network;
 mod product;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, str::FromStr};
 
