@@ -160,7 +160,7 @@ fn zip_run<A: Copy, B: Copy, O>(a: &[A], b: &[B], out: &mut [O], f: impl Fn(A, B
 
 fn check_lengths(operands: &[(usize, &[usize])]) {
     for &(length, shape) in operands {
-        assert!(length == shape.iter().product(), "an operand has {length} values for shape {shape:?}");
+        assert!(length == shape.iter().product::<usize>(), "an operand has {length} values for shape {shape:?}");
     }
 }
 

@@ -243,7 +243,10 @@ fn dense_strides(shape: &[usize]) -> Strides {
 pub fn transpose<T: Copy>(x: &[T], shape: &[usize], perm: &[usize], out: &mut [T]) {
     assert!(perm.len() == shape.len() && shape.len() <= MAX_RANK, "transpose of {shape:?} by {perm:?}");
     assert!((0..perm.len()).all(|axis| perm.contains(&axis)), "transpose: {perm:?} is no permutation");
-    assert!(x.len() == shape.iter().product() && out.len() == x.len(), "transpose: lengths differ from {shape:?}");
+    assert!(
+        x.len() == shape.iter().product::<usize>() && out.len() == x.len(),
+        "transpose: lengths differ from {shape:?}"
+    );
     let dense = dense_strides(shape);
     let mut out_shape = [1; MAX_RANK];
     let mut strides = [0; WALK_RANK];
@@ -365,7 +368,11 @@ pub fn slice<T: Copy>(x: &[T], shape: &[usize], starts: &[usize], steps: &[isize
         starts.len() == shape.len() && steps.len() == shape.len() && out_shape.len() == shape.len(),
         "slice of {shape:?}: {starts:?} {steps:?} {out_shape:?}"
     );
-    assert!(out.len() == out_shape.iter().product(), "slice: the output has {} values for {out_shape:?}", out.len());
+    assert!(
+        out.len() == out_shape.iter().product::<usize>(),
+        "slice: the output has {} values for {out_shape:?}",
+        out.len()
+    );
     if out.is_empty() {
         return;
     }
@@ -393,8 +400,12 @@ pub fn slice<T: Copy>(x: &[T], shape: &[usize], starts: &[usize], steps: &[isize
 /// # Panics
 /// If `shape` does not broadcast to `out_shape`, or a slice's length is not what the shapes ask.
 pub fn expand<T: Copy>(x: &[T], shape: &[usize], out_shape: &[usize], out: &mut [T]) {
-    assert!(x.len() == shape.iter().product(), "expand: the data has {} values for {shape:?}", x.len());
-    assert!(out.len() == out_shape.iter().product(), "expand: the output has {} values for {out_shape:?}", out.len());
+    assert!(x.len() == shape.iter().product::<usize>(), "expand: the data has {} values for {shape:?}", x.len());
+    assert!(
+        out.len() == out_shape.iter().product::<usize>(),
+        "expand: the output has {} values for {out_shape:?}",
+        out.len()
+    );
     copy_strided(x, 0, broadcast_strides(shape, out_shape), out_shape, out);
 }
 
@@ -404,7 +415,7 @@ pub fn expand<T: Copy>(x: &[T], shape: &[usize], out_shape: &[usize], out: &mut 
 /// If a slice's length is not what the shapes ask.
 pub fn tile<T: Copy>(x: &[T], shape: &[usize], repeats: &[usize], out: &mut [T]) {
     assert!(repeats.len() == shape.len() && shape.len() <= MAX_RANK, "tile of {shape:?} by {repeats:?}");
-    assert!(x.len() == shape.iter().product(), "tile: the data has {} values for {shape:?}", x.len());
+    assert!(x.len() == shape.iter().product::<usize>(), "tile: the data has {} values for {shape:?}", x.len());
     let dense = dense_strides(shape);
     let mut out_shape = [1; WALK_RANK];
     let mut strides = [0; WALK_RANK];
@@ -414,6 +425,6 @@ pub fn tile<T: Copy>(x: &[T], shape: &[usize], repeats: &[usize], out: &mut [T])
         strides[2 * axis + 1] = dense[axis];
     }
     let out_shape = &out_shape[..2 * shape.len()];
-    assert!(out.len() == out_shape.iter().product(), "tile: the output has {} values", out.len());
+    assert!(out.len() == out_shape.iter().product::<usize>(), "tile: the output has {} values", out.len());
     copy_strided(x, 0, strides, out_shape, out);
 }

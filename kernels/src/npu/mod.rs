@@ -8,6 +8,7 @@
 pub mod access;
 pub mod array;
 mod attention;
+pub mod bundle;
 pub mod design;
 pub mod device;
 mod engine;
@@ -21,6 +22,7 @@ pub mod target;
 mod trust;
 
 pub use array::{Array, ArrayError, Buffer, Job, RunReport};
+pub use bundle::{Bundle, BundleError, Bundles};
 pub use design::{Argument, Channel, Design, DesignError, Direction, Operator, Problem, Tile};
 pub use device::{NpuDevice, Settings};
 pub use probe::{Finding, PciNpu, Probe, probe};

@@ -18,6 +18,7 @@ mod write;
 
 pub use format::{decode, encode};
 pub use plan::{Stage, Task, stages};
+pub use registers::TOKEN_CONTROLLER;
 pub use shim::{Event, Shim, events};
 pub use write::write;
 

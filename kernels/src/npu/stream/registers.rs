@@ -15,10 +15,11 @@ pub(super) const DESCRIPTOR_WORDS: usize = 8;
 /// The word of a descriptor that has the address' lower half: what a patch adds to.
 const ADDRESS_WORD: u32 = 1;
 
-/// Bits of a control register that say to whom tokens go, and what streams write there: in every column the shim tile itself,
-/// to which mlir-aie gives this packet id.
+/// The packet id of tokens that shim tiles send: mlir-aie gives it to the shim tile of every column and lays their way by it.
+pub const TOKEN_CONTROLLER: u32 = 15;
+/// Bits of a control register that say with which id a channel sends tokens, and what streams write there.
 pub(super) const CONTROLLER_MASK: u32 = 0x1f00;
-pub(super) const CONTROLLER: u32 = 15 << 8;
+pub(super) const CONTROLLER: u32 = TOKEN_CONTROLLER << 8;
 
 const COLUMN_SHIFT: u32 = 25;
 const ROW_SHIFT: u32 = 20;

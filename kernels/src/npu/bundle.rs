@@ -1,0 +1,357 @@
+//! Bundles: compiled array designs on disk, as `kernels/aie/build.sh` makes them. A bundle is a folder with a `bundle.json`, which
+//! says what the design is, and the files it names, which are checked against their SHA-256 before they are used.
+//!
+//! Instruction streams are not in it: they are written for each shape when it is needed ([`super::stream::write`]).
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{
+    design::{Argument, Design, DesignError, Operator, Tile},
+    stream::TOKEN_CONTROLLER,
+    target::Target,
+};
+
+/// The version of `bundle.json` that is read and written here.
+pub const FORMAT: u32 = 1;
+
+/// The description's name in a bundle's folder.
+pub const MANIFEST: &str = "bundle.json";
+
+/// The kernel's name in a container.
+pub const KERNEL: &str = "MLIR_AIE";
+
+/// What `bundle.json` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// What was compiled, with the shim channels that the compiler gave it.
+    pub design: Design,
+    /// Words of 4 bytes of the three streams' objects.
+    pub objects: Objects,
+    /// The kernel's name in the container: [`KERNEL`].
+    pub kernel: String,
+    /// The kernel's buffers, in order: A, B, C.
+    pub arguments: [Argument; 3],
+    /// The packet id by which tokens leave the shim tiles.
+    pub token_controller: u32,
+    /// The container that XRT loads.
+    pub xclbin: File,
+    /// Which tools made it, with their versions.
+    pub tools: BTreeMap<String, String>,
+}
+
+/// Words of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Objects {
+    /// Of A.
+    pub a: usize,
+    /// Of B.
+    pub b: usize,
+    /// Of C, of one core.
+    pub c: usize,
+}
+
+impl Objects {
+    /// What a design's objects take.
+    pub fn of(design: &Design) -> Self {
+        Self { a: design.a_object() / 4, b: design.b_object() / 4, c: design.c_object() / 4 }
+    }
+}
+
+/// A file of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Its name in the bundle's folder.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its checksum, in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// A bundle whose description was read and found sound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    folder: PathBuf,
+    manifest: Manifest,
+}
+
+/// Why a bundle can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    /// A file or a folder can't be read.
+    #[error("{}: {reason}; bundles are made by kernels/aie/build.sh", path.display())]
+    Unreadable {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The description is no JSON, or lacks something.
+    #[error("{}: {reason}: make the bundle anew with kernels/aie/build.sh", path.display())]
+    Malformed {
+        /// The description.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The description is of another version.
+    #[error("{}: format {found}, and this program reads {FORMAT}: make the bundle anew with this program's kernels/aie/build.sh", path.display())]
+    Format {
+        /// The description.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
+    /// The description speaks of a design that can't be.
+    #[error("{}: {error}", path.display())]
+    Design {
+        /// The description.
+        path: PathBuf,
+        /// What is wrong.
+        error: DesignError,
+    },
+    /// A file is not what the description says.
+    #[error("{}: damaged: {what} is {found}, {expected} was expected: make the bundle anew", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Size or checksum.
+        what: &'static str,
+        /// What it is.
+        found: String,
+        /// What the description says.
+        expected: String,
+    },
+    /// There is no bundle for a design.
+    #[error("{}: no bundle of {wanted}; there is {have}. Make it: kernels/aie/build.sh --target {} --operator {} --tile {},{},{}",
+        folder.display(), wanted.target, wanted.operator, wanted.tile.m, wanted.tile.k, wanted.tile.n)]
+    Absent {
+        /// Where bundles were looked for.
+        folder: PathBuf,
+        /// What was wanted.
+        wanted: Wanted,
+        /// What is there.
+        have: String,
+    },
+}
+
+/// What a bundle is looked for by. Shim channels don't count: the bundle says which ones the compiler gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// For which silicon.
+    pub target: Target,
+    /// What it computes.
+    pub operator: Operator,
+    /// What one core computes at a time.
+    pub tile: Tile,
+}
+
+impl From<&Design> for Wanted {
+    fn from(&Design { target, operator, tile, .. }: &Design) -> Self {
+        Self { target, operator, tile }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {}, tiles {}×{}×{}", self.operator, self.target, self.tile.m, self.tile.k, self.tile.n)
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> BundleError {
+    BundleError::Unreadable { path: path.to_owned(), reason: error.to_string() }
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Bundle {
+    /// Reads a folder's description and checks all that it says but the files' contents.
+    ///
+    /// # Errors
+    /// If it is missing, malformed, of another version, or describes something that can't be.
+    pub fn read(folder: &Path) -> Result<Self, BundleError> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u64,
+        }
+        let path = folder.join(MANIFEST);
+        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+        let malformed = |reason: String| BundleError::Malformed { path: path.clone(), reason };
+        let Version { format } = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+        if format != u64::from(FORMAT) {
+            return Err(BundleError::Format { path, found: format });
+        }
+        let manifest: Manifest = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+        manifest.design.check().map_err(|error| BundleError::Design { path: path.clone(), error })?;
+        if manifest.objects != Objects::of(&manifest.design) {
+            let (found, must) = (manifest.objects, Objects::of(&manifest.design));
+            return Err(malformed(format!("objects of {found:?} words; this program packs {must:?}")));
+        }
+        if manifest.arguments != Argument::ALL {
+            return Err(malformed("its arguments are not a, b, c".into()));
+        }
+        if manifest.kernel != KERNEL {
+            return Err(malformed(format!("its kernel is {:?}, not {KERNEL}", manifest.kernel)));
+        }
+        if manifest.token_controller != TOKEN_CONTROLLER {
+            let found = manifest.token_controller;
+            return Err(malformed(format!(
+                "its tokens have packet id {found}; streams are written for {TOKEN_CONTROLLER}"
+            )));
+        }
+        // A name that leads out of the folder is not one that build.sh writes.
+        let name = &manifest.xclbin.name;
+        if Path::new(name).file_name() != Some(name.as_ref()) {
+            return Err(malformed(format!("{name:?} is no file name")));
+        }
+        Ok(Self { folder: folder.to_owned(), manifest })
+    }
+
+    /// Writes a bundle: its description and its container.
+    ///
+    /// # Errors
+    /// If the folder can't be made or written to.
+    pub fn write(
+        folder: &Path,
+        design: &Design,
+        xclbin: &[u8],
+        tools: BTreeMap<String, String>,
+    ) -> Result<Self, BundleError> {
+        let manifest = Manifest {
+            format: FORMAT,
+            design: design.clone(),
+            objects: Objects::of(design),
+            kernel: KERNEL.to_owned(),
+            arguments: Argument::ALL,
+            token_controller: TOKEN_CONTROLLER,
+            xclbin: File { name: "design.xclbin".to_owned(), bytes: xclbin.len() as u64, sha256: checksum(xclbin) },
+            tools,
+        };
+        let text =
+            serde_json::to_string_pretty(&manifest).expect("a manifest has no maps with other keys than strings");
+        let put = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            fs::write(&path, bytes).map_err(|error| unreadable(&path, &error))
+        };
+        fs::create_dir_all(folder).map_err(|error| unreadable(folder, &error))?;
+        put(&manifest.xclbin.name, xclbin)?;
+        put(MANIFEST, text.as_bytes())?;
+        Ok(Self { folder: folder.to_owned(), manifest })
+    }
+
+    /// What its description says.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What was compiled. Streams for it name the channels that stand here.
+    pub fn design(&self) -> &Design {
+        &self.manifest.design
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where its container is.
+    pub fn xclbin_path(&self) -> PathBuf {
+        self.folder.join(&self.manifest.xclbin.name)
+    }
+
+    /// The container, checked.
+    ///
+    /// # Errors
+    /// If it can't be read or is not what the description says.
+    pub fn xclbin(&self) -> Result<Vec<u8>, BundleError> {
+        let path = self.xclbin_path();
+        let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+        let File { bytes: size, sha256, .. } = &self.manifest.xclbin;
+        let differs = |what, found: String, expected: String| match found == expected {
+            true => Ok(()),
+            false => Err(BundleError::Damaged { path: path.clone(), what, found, expected }),
+        };
+        differs("its size", format!("{} bytes", bytes.len()), format!("{size} bytes"))?;
+        differs("its SHA-256", checksum(&bytes), sha256.to_ascii_lowercase())?;
+        Ok(bytes)
+    }
+}
+
+/// A folder of bundles.
+#[derive(Clone, Debug)]
+pub struct Bundles {
+    folder: PathBuf,
+    sound: Vec<Bundle>,
+    broken: Vec<BundleError>,
+}
+
+impl Bundles {
+    /// Reads the descriptions of all bundles in a folder's folders, by name. Those that can't be used are kept aside
+    /// ([`Bundles::broken`]).
+    ///
+    /// # Errors
+    /// If the folder can't be read.
+    pub fn open(folder: &Path) -> Result<Self, BundleError> {
+        let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let mut paths: Vec<PathBuf> =
+            entries.map_err(|error| unreadable(folder, &error))?.iter().map(fs::DirEntry::path).collect();
+        paths.retain(|path| path.join(MANIFEST).exists());
+        paths.sort();
+        let mut bundles = Self { folder: folder.to_owned(), sound: Vec::new(), broken: Vec::new() };
+        for path in paths {
+            match Bundle::read(&path) {
+                Ok(bundle) => bundles.sound.push(bundle),
+                Err(error) => bundles.broken.push(error),
+            }
+        }
+        Ok(bundles)
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Those that can be used.
+    pub fn list(&self) -> &[Bundle] {
+        &self.sound
+    }
+
+    /// Why others can't.
+    pub fn broken(&self) -> &[BundleError] {
+        &self.broken
+    }
+
+    /// The bundle of a target, operator and tile. Its shim channels can differ from the design's: write streams for
+    /// [`Bundle::design`].
+    ///
+    /// # Errors
+    /// If there is none; the error says what there is and how to make it.
+    pub fn find(&self, design: &Design) -> Result<&Bundle, BundleError> {
+        let wanted = Wanted::from(design);
+        self.sound.iter().find(|bundle| Wanted::from(bundle.design()) == wanted).ok_or_else(|| {
+            let mut have: Vec<String> =
+                self.sound.iter().map(|bundle| Wanted::from(bundle.design()).to_string()).collect();
+            have.extend(self.broken.iter().map(|error| format!("one that can't be used ({error})")));
+            let have = if have.is_empty() { "none at all".to_owned() } else { have.join("; ") };
+            BundleError::Absent { folder: self.folder.clone(), wanted, have }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
