@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p xrt-sys --example look -- [XCLBIN]`
 
-use std::{env, path::Path};
+use std::{env, fs};
 
 use xrt_sys::Library;
 
@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = library.open(0)?;
     println!("device 0: {} at {}", device.name()?, device.address()?);
     if let Some(xclbin) = env::args_os().nth(1) {
-        let context = device.context(Path::new(&xclbin))?;
+        let context = device.context(&fs::read(xclbin)?)?;
         println!("context: open");
         drop(context);
     }

@@ -1,7 +1,7 @@
 //! Devices, contexts, buffers and runs as values that give themselves back.
 #![allow(unsafe_code, reason = "calls through the shim's table")]
 
-use std::{path::Path, ptr, slice, sync::Arc, time::Duration};
+use std::{ptr, slice, sync::Arc, time::Duration};
 
 use crate::{
     Error, Library,
@@ -104,19 +104,15 @@ impl Device {
         self.text(1)
     }
 
-    /// Opens a hardware context with the design of an xclbin file.
+    /// Opens a hardware context with the design of a container (an xclbin file's bytes).
     ///
     /// # Errors
-    /// If the file is none, has no kernel `MLIR_AIE…`, or the device has no context left.
-    pub fn context(&self, xclbin: &Path) -> Result<Context, Error> {
-        let doing = "opening a hardware context";
-        let path = xclbin
-            .to_str()
-            .ok_or_else(|| Error::Shim { doing, words: format!("the path {} is not UTF-8", xclbin.display()) })?;
+    /// If it is none, has no kernel `MLIR_AIE…`, or the device has no context left.
+    pub fn context(&self, xclbin: &[u8]) -> Result<Context, Error> {
         let mut handle = ptr::null_mut();
-        // SAFETY: the device is open; the path is as long as given; the rest are locals.
-        call(doing, Duration::ZERO, |failure| unsafe {
-            (self.table().context_open)(self.inner.handle, path.as_ptr(), path.len(), &mut handle, failure)
+        // SAFETY: the device is open; the container is as long as given; the rest are locals.
+        call("opening a hardware context", Duration::ZERO, |failure| unsafe {
+            (self.table().context_open)(self.inner.handle, xclbin.as_ptr(), xclbin.len(), &mut handle, failure)
         })?;
         Ok(Context { handle, device: self.clone() })
     }

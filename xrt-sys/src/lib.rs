@@ -5,12 +5,12 @@
 //! headers), that exports one table of C functions ([`table`]). [`Library::load`] finds it; everything above is safe Rust:
 //!
 //! ```no_run
-//! use std::{path::Path, time::Duration};
+//! use std::time::Duration;
 //! use xrt_sys::{Library, Memory};
 //!
 //! let library = Library::load()?;
 //! let device = library.open(0)?;
-//! let mut context = device.context(Path::new("bundle/design.xclbin"))?;
+//! let mut context = device.context(&std::fs::read("bundle/design.xclbin")?)?;
 //! let mut words = context.buffer(Memory::Instructions, 4096)?;
 //! words.bytes_mut().fill(0);
 //! words.sync_to_device()?;

@@ -123,7 +123,7 @@ pub struct Table {
     ) -> bool,
     /// Closes a device. Everything made from it keeps XRT's own reference.
     pub device_free: unsafe extern "C" fn(device: *mut DeviceHandle),
-    /// Registers an xclbin (a path in UTF-8 of `length` bytes), and opens a hardware context and its kernel `MLIR_AIE…`.
+    /// Registers a container (the `length` bytes of an xclbin file), and opens a hardware context and its kernel `MLIR_AIE…`.
     pub context_open: unsafe extern "C" fn(
         device: *const DeviceHandle,
         xclbin: *const u8,

@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "rust/cxx.h"
 #include "xrt/experimental/xrt_kernel.h"
@@ -87,9 +89,12 @@ inline rust::String device_name(const xrt::device& device)
   return device.get_info<xrt::info::device::name>();
 }
 
-inline std::unique_ptr<xrt::xclbin> read_xclbin(rust::Str path)
+inline std::unique_ptr<xrt::xclbin> read_xclbin(rust::Slice<const std::uint8_t> bytes)
 {
-  return std::make_unique<xrt::xclbin>(std::string(path));
+  // XRT reads the header before it looks at the length.
+  if (bytes.size() < sizeof(axlf))
+    throw std::runtime_error("the container is shorter than its header");
+  return std::make_unique<xrt::xclbin>(std::vector<char>(bytes.begin(), bytes.end()));
 }
 
 // The name of the kernel that mlir-aie puts into its containers; empty if there is none.

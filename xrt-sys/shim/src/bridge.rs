@@ -28,7 +28,7 @@ pub mod ffi {
         fn device_address(device: &device) -> Result<String>;
         fn device_name(device: &device) -> Result<String>;
 
-        fn read_xclbin(path: &str) -> Result<UniquePtr<xclbin>>;
+        fn read_xclbin(bytes: &[u8]) -> Result<UniquePtr<xclbin>>;
         fn array_kernel(xclbin: &xclbin) -> Result<String>;
         fn open_context(device: &device, xclbin: &xclbin) -> Result<UniquePtr<hw_context>>;
         fn open_kernel(context: &hw_context, name: &str) -> Result<UniquePtr<kernel>>;

@@ -9,13 +9,11 @@ mod objects;
 use std::{
     ffi::c_char,
     panic::{AssertUnwindSafe, catch_unwind},
-    slice, str,
+    slice,
 };
 
 use objects::{Buffer, Context, Device, Fault, Run};
-use xrt_sys::table::{
-    ARGUMENT, BufferHandle, ContextHandle, DeviceHandle, Failure, Live, PANIC, RunHandle, Table, VERSION,
-};
+use xrt_sys::table::{BufferHandle, ContextHandle, DeviceHandle, Failure, Live, PANIC, RunHandle, Table, VERSION};
 
 /// The table.
 #[unsafe(no_mangle)]
@@ -125,12 +123,11 @@ unsafe extern "C" fn context_open(
     context: *mut *mut ContextHandle,
     failure: *mut Failure,
 ) -> bool {
-    // SAFETY: pointers as the table asks; the path has `length` bytes.
+    // SAFETY: pointers as the table asks; the container has `length` bytes.
     unsafe {
         guard(failure, || {
-            let path = str::from_utf8(slice::from_raw_parts(xclbin, length))
-                .map_err(|_| Fault(ARGUMENT, 0, "the path is not UTF-8".into()))?;
-            *context = Box::into_raw(Box::new((*device.cast::<Device>()).context(path)?)).cast();
+            let xclbin = slice::from_raw_parts(xclbin, length);
+            *context = Box::into_raw(Box::new((*device.cast::<Device>()).context(xclbin)?)).cast();
             Ok(())
         })
     }

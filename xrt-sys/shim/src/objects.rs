@@ -97,11 +97,11 @@ impl Device {
         }
     }
 
-    pub fn context(&self, path: &str) -> Result<Context, Fault> {
-        let xclbin = ffi::read_xclbin(path)?;
+    pub fn context(&self, xclbin: &[u8]) -> Result<Context, Fault> {
+        let xclbin = ffi::read_xclbin(xclbin)?;
         let name = ffi::array_kernel(&xclbin)?;
         if name.is_empty() {
-            return Err(Fault(EXCEPTION, 0, format!("{path} has no kernel whose name begins with MLIR_AIE")));
+            return Err(Fault(EXCEPTION, 0, "the container has no kernel whose name begins with MLIR_AIE".into()));
         }
         let hardware = ffi::open_context(&self.device, &xclbin)?;
         let kernel = ffi::open_kernel(&hardware, &name)?;
