@@ -1,0 +1,120 @@
+// Element by element: arithmetic, comparison, selection; and reductions.
+#pragma once
+
+#include "accum.hpp"
+
+namespace aie {
+namespace host {
+
+template <typename T, unsigned Elems, typename Operation>
+UNDERTONE_INLINE vector<T, Elems> zip(const vector<T, Elems> &a, const vector<T, Elems> &b, Operation operation) {
+    vector<T, Elems> result;
+    for (unsigned i = 0; i < Elems; ++i) result.lanes[i] = operation(a.lanes[i], b.lanes[i]);
+    return result;
+}
+
+template <typename T, unsigned Elems, typename Condition>
+UNDERTONE_INLINE mask<Elems> compare(const vector<T, Elems> &a, const vector<T, Elems> &b, Condition condition) {
+    uint32_t bits = 0;
+    for (unsigned i = 0; i < Elems; ++i) bits |= static_cast<uint32_t>(condition(a.lanes[i], b.lanes[i])) << i;
+    return mask<Elems>::from_uint32(bits);
+}
+
+}  // namespace host
+
+/// Integers wrap.
+template <typename T, unsigned Elems>
+UNDERTONE_INLINE vector<T, Elems> add(const vector<T, Elems> &a, const vector<T, Elems> &b) {
+    if constexpr (std::is_integral_v<T>) {
+        return host::zip(a, b, [](T x, T y) { return static_cast<T>(static_cast<std::make_unsigned_t<T>>(x) + static_cast<std::make_unsigned_t<T>>(y)); });
+    } else {
+        return host::zip(a, b, [](T x, T y) { return x + y; });
+    }
+}
+
+template <typename T, unsigned Elems>
+UNDERTONE_INLINE vector<T, Elems> sub(const vector<T, Elems> &a, const vector<T, Elems> &b) {
+    if constexpr (std::is_integral_v<T>) {
+        return host::zip(a, b, [](T x, T y) { return static_cast<T>(static_cast<std::make_unsigned_t<T>>(x) - static_cast<std::make_unsigned_t<T>>(y)); });
+    } else {
+        return host::zip(a, b, [](T x, T y) { return x - y; });
+    }
+}
+
+template <unsigned Elems>
+UNDERTONE_INLINE accum<accfloat, Elems> mul(const vector<float, Elems> &a, const vector<float, Elems> &b) {
+    accum<accfloat, Elems> product;
+    for (unsigned i = 0; i < Elems; ++i) product.lanes[i] = a.lanes[i] * b.lanes[i];
+    return product;
+}
+
+template <typename T, unsigned Elems>
+UNDERTONE_INLINE vector<T, Elems> max(const vector<T, Elems> &a, const vector<T, Elems> &b) {
+    return host::zip(a, b, [](T x, T y) { return x > y ? x : y; });
+}
+
+template <typename T, unsigned Elems>
+UNDERTONE_INLINE vector<T, Elems> min(const vector<T, Elems> &a, const vector<T, Elems> &b) {
+    return host::zip(a, b, [](T x, T y) { return x < y ? x : y; });
+}
+
+template <typename T, unsigned Elems>
+UNDERTONE_INLINE mask<Elems> lt(const vector<T, Elems> &a, const vector<T, Elems> &b) {
+    return host::compare(a, b, [](T x, T y) { return x < y; });
+}
+
+template <typename T, unsigned Elems>
+UNDERTONE_INLINE mask<Elems> ge(const vector<T, Elems> &a, const vector<T, Elems> &b) {
+    return host::compare(a, b, [](T x, T y) { return x >= y; });
+}
+
+/// `b` where the mask is set, else `a`.
+template <typename T, unsigned Elems>
+UNDERTONE_INLINE vector<T, Elems> select(const vector<T, Elems> &a, const vector<T, Elems> &b, const mask<Elems> &choose) {
+    vector<T, Elems> result;
+    for (unsigned i = 0; i < Elems; ++i) result.lanes[i] = choose.test(i) ? b.lanes[i] : a.lanes[i];
+    return result;
+}
+
+template <unsigned Elems>
+UNDERTONE_INLINE vector<int32_t, Elems> upshift(const vector<int32_t, Elems> &values, int shift) {
+    vector<int32_t, Elems> result;
+    for (unsigned i = 0; i < Elems; ++i) result.lanes[i] = static_cast<int32_t>(static_cast<uint32_t>(values.lanes[i]) << shift);
+    return result;
+}
+
+/// Rounds down.
+template <unsigned Elems>
+UNDERTONE_INLINE vector<int32_t, Elems> downshift(const vector<int32_t, Elems> &values, int shift) {
+    vector<int32_t, Elems> result;
+    for (unsigned i = 0; i < Elems; ++i) result.lanes[i] = values.lanes[i] >> shift;
+    return result;
+}
+
+/// Integers as fp32, rounded to nearest even.
+template <unsigned Elems>
+UNDERTONE_INLINE vector<float, Elems> to_float(const vector<int32_t, Elems> &values, int shift = 0) {
+    vector<float, Elems> result;
+    const float unit = 1.0F / static_cast<float>(1U << shift);
+    for (unsigned i = 0; i < Elems; ++i) result.lanes[i] = static_cast<float>(values.lanes[i]) * unit;
+    return result;
+}
+
+/// Adds the halves of the vector, then the halves of what that gives, and so on.
+template <typename T, unsigned Elems>
+UNDERTONE_INLINE T reduce_add(const vector<T, Elems> &values) {
+    vector<T, Elems> sums = values;
+    for (unsigned half = Elems / 2; half > 0; half /= 2) {
+        for (unsigned i = 0; i < half; ++i) sums.lanes[i] = sums.lanes[i] + sums.lanes[i + half];
+    }
+    return sums.lanes[0];
+}
+
+template <typename T, unsigned Elems>
+UNDERTONE_INLINE T reduce_max(const vector<T, Elems> &values) {
+    T largest = values.lanes[0];
+    for (unsigned i = 1; i < Elems; ++i) largest = values.lanes[i] > largest ? values.lanes[i] : largest;
+    return largest;
+}
+
+}  // namespace aie

@@ -1,0 +1,89 @@
+// What all kernels share: which core, how large a tile, hints for the compilers, the control block.
+//
+// Tile sizes are constants on the NPU (StaticTile) and values on the host (RuntimeTile): the kernels are templates over both, so that one source
+// is checked on the host for any tile.
+#pragma once
+
+#include <aie_api/aie.hpp>
+#include <cstdint>
+
+// Hints for loops of the NPU's two compilers: AMD's chess, and Peano (which defines __AIECC__). Nothing for others.
+#if defined(__chess__)
+#define UNDERTONE_PIPELINE [[chess::prepare_for_pipelining]]
+#define UNDERTONE_UNROLL [[chess::unroll_loop()]]
+#elif defined(__AIECC__)
+#define UNDERTONE_PIPELINE
+#define UNDERTONE_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__clang__)
+#define UNDERTONE_PIPELINE
+#define UNDERTONE_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNDERTONE_PIPELINE
+#define UNDERTONE_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#define UNDERTONE_RESTRICT __restrict
+
+namespace undertone {
+
+/// The shape of the product that a core computes with one instruction, and how many of its rows and columns of accumulators are kept in registers.
+template <int R, int S, int T, int Rows, int Columns>
+struct MicroTile {
+    static constexpr int r = R, s = S, t = T, rows = Rows, columns = Columns;
+};
+
+/// AIE2: accumulators hold 1024 bits, nine of them.
+struct Npu1 {
+    using Int8 = MicroTile<4, 8, 8, 2, 4>;
+    using Bf16 = MicroTile<4, 8, 4, 4, 4>;
+};
+
+/// AIE2P: accumulators hold 2048 bits, five of them.
+struct Npu4 {
+    using Int8 = MicroTile<8, 8, 8, 2, 2>;
+    using Bf16 = MicroTile<4, 8, 8, 2, 4>;
+};
+
+/// m × k × n, known to the compiler.
+template <int M, int K, int N>
+struct StaticTile {
+    static constexpr int m() { return M; }
+    static constexpr int k() { return K; }
+    static constexpr int n() { return N; }
+};
+
+/// m × k × n, known when it runs.
+struct RuntimeTile {
+    int rows, inner, columns;
+    constexpr int m() const { return rows; }
+    constexpr int k() const { return inner; }
+    constexpr int n() const { return columns; }
+};
+
+/// Width of an attention head.
+inline constexpr int head_width = 64;
+
+/// Words of the control block that ends each A object, and the flags of its first word in linear designs.
+inline constexpr int control_words = 8;
+inline constexpr uint32_t control_first = 1;
+inline constexpr uint32_t control_last = 2;
+inline constexpr uint32_t control_gelu = 4;
+
+/// Word `index` of the control block that starts `bytes` after `object`. By copy: the block need not lie at a multiple of a vector.
+template <typename Word, typename T>
+inline Word control(const T *object, int bytes, int index) {
+    Word word;
+    __builtin_memcpy(&word, reinterpret_cast<const char *>(object) + bytes + 4 * index, sizeof word);
+    return word;
+}
+
+/// `values[index]`, wherever it lies.
+inline float scalar(const float *values, int index) { return control<float>(values, 0, index); }
+
+/// Every entry sets how it rounds: a core starts with cutting off.
+inline void set_modes() {
+    aie::set_rounding(aie::rounding_mode::conv_even);
+    aie::set_saturation(aie::saturation_mode::saturate);
+}
+
+}  // namespace undertone
