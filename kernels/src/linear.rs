@@ -1,6 +1,11 @@
 //! The linear layer: `y = activation(x · w + bias) [+ residual]`.
 
-use crate::{Context, DeviceKind, Failed, Precision, host::linear::HostLinear};
+use std::any::Any;
+
+use crate::{
+    Context, DeviceKind, Failed, Precision,
+    host::linear::{HostLinear, Product},
+};
 
 /// What is applied to each sum after the bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -72,6 +77,24 @@ pub trait Linear: Send + Sync {
         residual: Option<&[f32]>,
         out: &mut [f32],
     ) -> Result<(), Failed>;
+
+    /// Computes several layers of the same rows with one command, if all of them are this device's and it can: as [`Linear::run`] of each.
+    /// `None` if they are to be run one by one.
+    fn run_together(
+        &self,
+        context: &mut Context<'_>,
+        rows: usize,
+        x: &[f32],
+        products: &mut [Product<'_>],
+    ) -> Option<Result<(), Failed>> {
+        let _ = (context, rows, x, products);
+        None
+    }
+
+    /// The layer as what it is, so that its device knows its own.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
 }
 
 /// The largest magnitude of a quantised value: symmetric, so −128 is not used.

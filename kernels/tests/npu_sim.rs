@@ -3,6 +3,10 @@
 use proptest::prelude::*;
 use undertone_kernels::{
     Activation, AttentionSpec, Context, Counters, DeviceKind, LinearSpec, Precision, Scratch, WeightLayout,
+    host::{
+        HostDevice,
+        linear::{Product, Rows},
+    },
     npu::{Operator, Settings, Target, device::simulator, sim::Mode},
     parallel::ScopedThreads,
     reference,
@@ -102,6 +106,40 @@ fn statistics_count_what_ran() {
     assert_eq!((linear.calls, linear.dispatches, linear.macs), (2, 2, 2 * 1500 * 384 * 384));
     assert!(linear.core_macs.iter().sum::<u64>() >= linear.macs, "padding included");
     assert!(linear.dma_bytes[2] >= 2 * 2 * 1500 * 384, "results are bf16");
+}
+
+#[test]
+fn layers_of_the_same_rows_are_one_command() {
+    let device = simulator(&settings(Target::Npu1, Mode::Fast));
+    let (rows, inputs) = (70, 96);
+    let x = noise(rows * inputs, 1);
+    let widths = [64, 96, 200];
+    let layers = widths.map(|outputs| {
+        let weights = noise(inputs * outputs, outputs as u64);
+        device
+            .linear(&spec(inputs, outputs, Precision::Int8), &weights, WeightLayout::InputsByOutputs, None)
+            .expect("taken")
+    });
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    let mut context = Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch };
+    let mut apart = widths.map(|outputs| vec![0.0; rows * outputs]);
+    for (layer, out) in layers.iter().zip(&mut apart) {
+        layer.run(&mut context, rows, &x, None, out).expect("runs");
+    }
+    let before = device.statistics().operators[&Operator::LinearInt8].clone();
+    let mut together = widths.map(|outputs| vec![0.0; rows * outputs]);
+    let mut products: Vec<Product<'_>> = layers
+        .iter()
+        .zip(widths)
+        .zip(&mut together)
+        .map(|((layer, outputs), out)| Product { layer: &**layer, outputs, residual: None, out })
+        .collect();
+    let from = Rows { x: &x, rows, inputs, norm: None };
+    HostDevice::new().products(&mut context, &from, &mut products).expect("runs");
+    assert_eq!(apart, together);
+    let after = &device.statistics().operators[&Operator::LinearInt8];
+    assert_eq!((after.calls - before.calls, after.dispatches - before.dispatches), (3, 1));
+    assert_eq!((before.dispatches, counters.calls(DeviceKind::Sim), counters.calls(DeviceKind::Host)), (3, 6, 0));
 }
 
 proptest! {

@@ -73,8 +73,8 @@ pub trait Buffer: Send + Sync {
 pub struct Job<'a, A: Array + ?Sized> {
     /// The stream.
     pub program: &'a A::Program,
-    /// Rows, or queries.
-    pub a: &'a mut A::Buffer,
+    /// Rows, or queries; several jobs may read the same.
+    pub a: &'a A::Buffer,
     /// Weights, or keys and values.
     pub b: &'a A::Buffer,
     /// Results.

@@ -44,10 +44,10 @@ impl<A: Array> NpuAttention<A> {
         let shape = [batch, heads, queries, keys];
         self.engines.execute(
             &self.engine,
-            &Work { problem, b: &b, packing },
+            &[Work { problem, b: &b, packing }],
             pool,
             |a| layout::pack_queries(design, &q, shape, self.spec.scale, a, pool),
-            |c| layout::unpack_heads(design, c, [batch, heads, queries], &mut out),
+            |_, c| layout::unpack_heads(design, c, [batch, heads, queries], &mut out),
         )?;
         self.engine.give(Argument::B, b);
         Ok(())

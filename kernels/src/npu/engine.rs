@@ -35,7 +35,7 @@ pub(super) struct Engine<A: Array> {
 /// Buffers that nobody uses, by argument and size.
 type Idle<B> = HashMap<(Argument, usize), Vec<B>>;
 
-/// One problem to execute.
+/// One of the problems to execute.
 pub(super) struct Work<'a, A: Array> {
     /// Its shape.
     pub problem: Problem,
@@ -75,31 +75,43 @@ impl<A: Array> Engines<A> {
         Ok(engine)
     }
 
-    /// Executes one problem: `pack` fills A, `unpack` reads C.
+    /// Executes problems that read the same rows, in one command where the array can: `pack` fills their A, `unpack` reads the C of each.
     pub fn execute(
         &self,
         engine: &Engine<A>,
-        work: &Work<'_, A>,
+        work: &[Work<'_, A>],
         pool: &dyn Parallel,
         pack: impl FnOnce(&mut [u8]),
-        unpack: impl FnOnce(&[u8]),
+        mut unpack: impl FnMut(usize, &[u8]),
     ) -> Result<(), ArrayError> {
-        let Work { problem, b, packing } = work;
-        let design = &engine.design;
-        let program = engine.program(&self.array, problem)?;
-        let mut a = engine.take(&self.array, Argument::A, design.buffer_bytes(problem, Argument::A))?;
-        let mut c = engine.take(&self.array, Argument::C, design.buffer_bytes(problem, Argument::C))?;
+        let Some(first) = work.first() else { return Ok(()) };
+        let (design, array) = (&engine.design, &self.array);
+        let programs: Vec<_> =
+            work.iter().map(|work| engine.program(array, &work.problem)).collect::<Result<_, ArrayError>>()?;
+        let mut a = engine.take(array, Argument::A, design.buffer_bytes(&first.problem, Argument::A))?;
+        let mut results: Vec<A::Buffer> = Vec::with_capacity(work.len());
+        for work in work {
+            results.push(engine.take(array, Argument::C, design.buffer_bytes(&work.problem, Argument::C))?);
+        }
         let start = Instant::now();
         pack(a.bytes_mut());
-        let mut packing = *packing + start.elapsed();
-        let report =
-            self.array.run(&engine.context, &mut [Job { program: &program, a: &mut a, b, c: &mut c }], pool)?;
+        let mut packing = start.elapsed();
+        let mut jobs: Vec<Job<'_, A>> = work
+            .iter()
+            .zip(&programs)
+            .zip(&mut results)
+            .map(|((work, program), c)| Job { program: &**program, a: &a, b: work.b, c })
+            .collect();
+        let report = array.run(&engine.context, &mut jobs, pool)?;
         let start = Instant::now();
-        unpack(c.bytes());
+        for (index, c) in results.into_iter().enumerate() {
+            unpack(index, c.bytes());
+            engine.give(Argument::C, c);
+        }
         packing += start.elapsed();
         engine.give(Argument::A, a);
-        engine.give(Argument::C, c);
-        self.counted.add(design.operator, problem.macs(), &report, packing);
+        packing += work.iter().map(|work| work.packing).sum();
+        self.counted.add(design.operator, work.iter().map(|work| work.problem), &report, packing);
         Ok(())
     }
 }

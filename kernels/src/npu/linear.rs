@@ -1,6 +1,6 @@
 //! The linear layer on an NPU: its weights stay in the array's memory, rows are packed for each run.
 
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use super::{
     array::{Array, ArrayError, Buffer},
@@ -8,7 +8,9 @@ use super::{
     engine::{Engine, Engines, Work},
     layout,
 };
-use crate::{Activation, Context, DeviceKind, Failed, Linear, LinearSpec, Precision, WeightLayout};
+use crate::{
+    Activation, Context, DeviceKind, Failed, Linear, LinearSpec, Precision, WeightLayout, host::linear::Product,
+};
 
 /// Rows of one dispatch at most: what eight windows of 30 s have. More are cut, so that buffers stay small.
 const MOST_ROWS: usize = 12_288;
@@ -58,6 +60,10 @@ impl<A: Array> Linear for NpuLinear<A> {
         None
     }
 
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+
     fn run(
         &self,
         context: &mut Context<'_>,
@@ -66,30 +72,73 @@ impl<A: Array> Linear for NpuLinear<A> {
         residual: Option<&[f32]>,
         out: &mut [f32],
     ) -> Result<(), Failed> {
-        let LinearSpec { inputs, outputs, .. } = self.spec;
+        let products = &mut [Product { layer: self, outputs: self.spec.outputs, residual, out }];
+        self.execute(context, rows, x, &[self], products)
+    }
+
+    /// One command for layers of one design: their rows are packed once.
+    fn run_together(
+        &self,
+        context: &mut Context<'_>,
+        rows: usize,
+        x: &[f32],
+        products: &mut [Product<'_>],
+    ) -> Option<Result<(), Failed>> {
+        let layers: Vec<&Self> =
+            products.iter().map(|product| product.layer.as_any()?.downcast_ref::<Self>()).collect::<Option<_>>()?;
+        let alike = |other: &&Self| {
+            Arc::ptr_eq(&self.engine, &other.engine)
+                && self.spec.inputs == other.spec.inputs
+                && self.spec.activation == other.spec.activation
+        };
+        layers.iter().all(alike).then(|| self.execute(context, rows, x, &layers, products))
+    }
+}
+
+impl<A: Array> NpuLinear<A> {
+    /// Computes layers of one design, of the same rows.
+    fn execute(
+        &self,
+        context: &mut Context<'_>,
+        rows: usize,
+        x: &[f32],
+        layers: &[&Self],
+        products: &mut [Product<'_>],
+    ) -> Result<(), Failed> {
+        let inputs = self.spec.inputs;
         assert_eq!(x.len(), rows * inputs, "x is [{rows}, {inputs}]");
-        assert_eq!(out.len(), rows * outputs, "out is [{rows}, {outputs}]");
+        for (layer, product) in layers.iter().zip(&*products) {
+            let outputs = layer.spec.outputs;
+            assert_eq!(product.out.len(), rows * outputs, "out is [{rows}, {outputs}]");
+        }
         let (design, pool) = (&self.engine.design, context.pool);
         let gelu = self.spec.activation == Activation::Gelu;
         let mut first = 0;
         while first < rows {
             let here = (rows - first).min(MOST_ROWS);
-            let problem = Problem::Linear { rows: here, inputs, outputs };
+            let of = |layer: &&'_ Self| Problem::Linear { rows: here, inputs, outputs: layer.spec.outputs };
+            let work: Vec<Work<'_, A>> = layers
+                .iter()
+                .map(|layer| Work { problem: of(layer), b: &layer.weights, packing: Duration::ZERO })
+                .collect();
             let x = &x[first * inputs..][..here * inputs];
-            let residual = residual.map(|residual| &residual[first * outputs..][..here * outputs]);
-            let out = &mut out[first * outputs..][..here * outputs];
             self.engines
                 .execute(
                     &self.engine,
-                    &Work { problem, b: &self.weights, packing: Duration::ZERO },
+                    &work,
                     pool,
                     |a| layout::pack_rows(design, x, here, inputs, gelu, a, pool),
-                    |c| layout::unpack_rows(design, c, here, outputs, residual, out, pool),
+                    |index, c| {
+                        let Product { outputs, residual, out, .. } = &mut products[index];
+                        let part = first * *outputs..(first + here) * *outputs;
+                        let residual = residual.map(|residual| &residual[part.clone()]);
+                        layout::unpack_rows(design, c, here, *outputs, residual, &mut out[part], pool);
+                    },
                 )
                 .map_err(|error| Failed { device: self.device(), operator: "linear", reason: error.to_string() })?;
             first += here;
         }
-        context.counters.executed(self.device());
+        layers.iter().for_each(|_| context.counters.executed(self.device()));
         Ok(())
     }
 }

@@ -8,7 +8,11 @@ use std::{
 
 use serde::Serialize;
 
-use super::{array::RunReport, design::Operator, target::Target};
+use super::{
+    array::RunReport,
+    design::{Operator, Problem},
+    target::Target,
+};
 use crate::DeviceKind;
 
 /// Executions of one operator.
@@ -55,15 +59,23 @@ impl Counted {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// One kernel was executed.
-    pub fn add(&self, operator: Operator, macs: u64, report: &RunReport, packing: Duration) {
+    /// One command was executed.
+    pub fn add(
+        &self,
+        operator: Operator,
+        problems: impl Iterator<Item = Problem>,
+        report: &RunReport,
+        packing: Duration,
+    ) {
         let mut statistics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sums = statistics.operators.entry(operator).or_default();
-        sums.calls += 1;
+        for problem in problems {
+            sums.calls += 1;
+            sums.macs += problem.macs();
+        }
         sums.dispatches += report.dispatches;
         sums.context_switches += report.context_switches;
         sums.dma_bytes.iter_mut().zip(report.dma_bytes).for_each(|(sum, bytes)| *sum += bytes);
-        sums.macs += macs;
         sums.core_macs.resize(sums.core_macs.len().max(report.core_macs.len()), 0);
         sums.core_macs.iter_mut().zip(&report.core_macs).for_each(|(sum, macs)| *sum += macs);
         sums.wall_seconds += report.wall.as_secs_f64();

@@ -76,6 +76,10 @@ impl HostDevice {
             return Ok(());
         }
         self.after_norm(context, from, |context, x| {
+            let first = products.first().map(|product| product.layer);
+            if let Some(made) = first.and_then(|layer| layer.run_together(context, from.rows, x, products)) {
+                return made;
+            }
             for product in products {
                 product.layer.run(context, from.rows, x, product.residual, product.out)?;
             }
