@@ -29,6 +29,12 @@ pub trait Array: Send + Sync + 'static {
     /// If there is no bundle for it, or too many contexts are open, or the device refuses.
     fn open(&self, design: &Design) -> Result<Self::Context, ArrayError>;
 
+    /// The design as it was compiled, where that may differ from the one that was asked for in its shim channels: streams have to be
+    /// written for it.
+    fn compiled<'a>(&self, _context: &'a Self::Context) -> Option<&'a Design> {
+        None
+    }
+
     /// Memory for one argument, zeroed.
     ///
     /// # Errors

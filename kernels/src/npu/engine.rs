@@ -63,9 +63,10 @@ impl<A: Array> Engines<A> {
         if let Some(engine) = open.get(design) {
             return Ok(Arc::clone(engine));
         }
+        let context = self.array.open(design)?;
         let engine = Engine {
-            design: design.clone(),
-            context: self.array.open(design)?,
+            design: self.array.compiled(&context).unwrap_or(design).clone(),
+            context,
             programs: Mutex::default(),
             idle: Mutex::default(),
         };

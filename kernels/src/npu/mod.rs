@@ -12,6 +12,7 @@ pub mod bundle;
 pub mod design;
 pub mod device;
 mod engine;
+pub mod hardware;
 pub mod layout;
 mod linear;
 pub mod probe;
@@ -20,11 +21,14 @@ pub mod statistics;
 pub mod stream;
 pub mod target;
 mod trust;
+#[cfg(feature = "xrt")]
+pub mod xrt;
 
 pub use array::{Array, ArrayError, Buffer, Job, RunReport};
 pub use bundle::{Bundle, BundleError, Bundles};
 pub use design::{Argument, Channel, Design, DesignError, Direction, Operator, Problem, Tile};
 pub use device::{NpuDevice, Settings};
+pub use hardware::{Unavailable, hardware};
 pub use probe::{Finding, PciNpu, Probe, probe};
 pub use statistics::{OperatorStatistics, Statistics};
 pub use target::{MicroTile, Target};
