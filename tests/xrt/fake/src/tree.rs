@@ -81,7 +81,7 @@ pub fn moved(path: &[u8]) -> Option<PathBuf> {
     let hit = |prefix: &&str| {
         path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     };
-    MOVED.iter().any(|prefix| hit(prefix)).then(|| root.join(OsStr::from_bytes(path[1..].as_ref())))
+    MOVED.iter().any(hit).then(|| root.join(OsStr::from_bytes(path[1..].as_ref())))
 }
 
 /// What a program may see of a path in the tree: the path without the tree.
