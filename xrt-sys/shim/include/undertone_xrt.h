@@ -162,9 +162,24 @@ inline void add_run(xrt::runlist& list, const xrt::run& run)
 }
 
 // Whether the list was done in time.
+//
+// Where the driver keeps a timeline for each context, XRT 2.25's shim for the NPU does not look at how its wait for it ended. XRT then takes
+// the list for one that failed, in a state that no failure has (or throws over it, for a single run). So the clock and that state tell
+// whether the time limit passed; a wait that ended for another reason, such as a device that is gone, is no failed command either.
 inline bool wait_runlist(const xrt::runlist& list, std::uint32_t milliseconds)
 {
-  return list.wait(std::chrono::milliseconds(milliseconds)) == std::cv_status::no_timeout;
+  const auto limit = std::chrono::milliseconds(milliseconds);
+  const auto end = std::chrono::steady_clock::now() + limit;
+  try {
+    return list.wait(limit) == std::cv_status::no_timeout;
+  }
+  catch (const xrt::runlist::command_error& error) {
+    if (error.get_command_state() >= ERT_CMD_STATE_COMPLETED)
+      throw;
+    if (std::chrono::steady_clock::now() >= end)
+      return false;
+    throw std::runtime_error(std::string("the wait ended before the command did: ") + error.what());
+  }
 }
 
 } // namespace undertone

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cxx::UniquePtr;
-use xrt_sys::table::{ARGUMENT, EXCEPTION, Failure, INSTRUCTIONS, Live, TIMEOUT};
+use xrt_sys::table::{ARGUMENT, COMMAND, EXCEPTION, Failure, INSTRUCTIONS, Live, TIMEOUT};
 
 use crate::{
     bridge::ffi,
@@ -165,11 +165,14 @@ impl Context {
         }
         self.list.pin_mut().execute()?;
         // 0 would wait for ever.
-        if ffi::wait_runlist(&self.list, milliseconds.max(1))? {
-            return Ok(());
-        }
-        self.stuck = true;
-        Err(Fault(TIMEOUT, 0, "the run list is still executing".into()))
+        let fault = match ffi::wait_runlist(&self.list, milliseconds.max(1)).map_err(Fault::from) {
+            Ok(true) => return Ok(()),
+            Ok(false) => Fault(TIMEOUT, 0, "the run list is still executing".into()),
+            Err(fault) => fault,
+        };
+        // Only a command that failed is done.
+        self.stuck = fault.0 != COMMAND;
+        Err(fault)
     }
 }
 

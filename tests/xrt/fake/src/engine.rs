@@ -6,9 +6,12 @@
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::sync::Arc;
 
+use undertone_kernels::npu::sim::{self, Mode};
 use undertone_kernels::npu::{Design, Target};
+use undertone_kernels::parallel::ScopedThreads;
 
 use crate::fields;
 use crate::objects::{Bo, Kind};
@@ -109,7 +112,12 @@ impl Engine {
         let [a, b, c] = &mut buffers[..] else { return Err("not three buffers".into()) };
         match self {
             Engine::Add => add(&words, a, b, c),
-            Engine::Design(design) => Err(format!("{} cannot be executed here", design.operator)),
+            Engine::Design(design) => {
+                let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+                sim::execute(design, &words, a, b, c, Mode::Fast, &ScopedThreads(threads))
+                    .map(|_| ())
+                    .map_err(|error| format!("{} for {}: {error}", design.operator, design.target))
+            }
         }
     }
 }
