@@ -19,8 +19,8 @@ const ON_BUS: &str = "/sys/bus/pci/devices/0000:c5:00.1";
 /// The device node.
 pub const NODE: &str = "/dev/accel/accel0";
 
-/// Paths that lead into the tree: these, and what lies below them.
-const MOVED: [&str; 5] = [DEVICE, DRIVER, ON_BUS, "/dev/accel", "/sys/module/amdxdna"];
+/// Paths that lead into the tree: these, and what lies below them. The bus as a whole: it is listed, and has only this device then.
+const MOVED: [&str; 4] = [DEVICE, "/sys/bus/pci", "/dev/accel", "/sys/module/amdxdna"];
 
 static ROOT: OnceLock<PathBuf> = OnceLock::new();
 

@@ -15,8 +15,12 @@ fn device() -> Device {
     Library::load().unwrap().open(0).unwrap()
 }
 
+fn container() -> Vec<u8> {
+    std::fs::read(path("UNDERTONE_ADD_XCLBIN")).unwrap()
+}
+
 fn context(device: &Device) -> Context {
-    device.context(&path("UNDERTONE_ADD_XCLBIN")).unwrap()
+    device.context(&container()).unwrap()
 }
 
 /// Executes C = A + B so many times in one list, and compares.
@@ -139,7 +143,7 @@ fn one_context_more_than_the_silicon_has_is_an_error() {
     let device = device();
     let most = if count_of_columns() == 4 { 6 } else { 16 };
     let mut open: Vec<_> = (0..most).map(|_| context(&device)).collect();
-    let error = device.context(&path("UNDERTONE_ADD_XCLBIN")).map(|_| ()).unwrap_err();
+    let error = device.context(&container()).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("CREATE_HWCTX"), "{error}");
     for context in &mut open {
         add(context, 100, 1, LIMIT).unwrap();
