@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Activation, AttentionSpec, Context, Counters, DeviceKind, LinearSpec, Precision, Scratch, WeightLayout,
+    Activation, AttentionArgs, AttentionSpec, Context, Counters, DeviceKind, Heads, HeadsMut, LinearSpec, Mask,
+    Precision, Scratch, WeightLayout,
     host::{
         HostDevice,
         linear::{Product, Rows},
@@ -80,6 +81,77 @@ fn no_rows_are_no_work() {
     assert!(got.is_empty() && wanted.is_empty());
 }
 
+fn attention(
+    settings: &Settings,
+    precision: Precision,
+    [batch, heads, queries, keys]: [usize; 4],
+) -> (Vec<f32>, Vec<f32>) {
+    let device = simulator(settings);
+    let spec = AttentionSpec { head_width: 64, scale: 0.125, precision };
+    let kernel = device.attention(&spec).expect("taken");
+    let (q, k, v) = (
+        noise(batch * queries * heads * 64, 1),
+        noise(batch * keys * heads * 64, 2),
+        noise(batch * keys * heads * 64, 3),
+    );
+    // [batch, length, heads · 64], read in place.
+    let view = |data, length: usize| Heads {
+        data,
+        batch_stride: length * heads * 64,
+        head_stride: 64,
+        row_stride: heads * 64,
+    };
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    let mut out = [vec![f32::NAN; q.len()], vec![f32::NAN; q.len()]];
+    let [got, wanted] = &mut out;
+    let args = |data| AttentionArgs {
+        batch,
+        heads,
+        queries,
+        keys,
+        q: view(&q, queries),
+        k: view(&k, keys),
+        v: view(&v, keys),
+        mask: Mask::None,
+        out: HeadsMut { data, batch_stride: queries * heads * 64, head_stride: 64, row_stride: heads * 64 },
+    };
+    let mut context = Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch };
+    kernel.run(&mut context, args(got)).expect("runs");
+    assert_eq!(counters.calls(DeviceKind::Sim), 1, "on the simulator");
+    reference::attention::attention(&AttentionSpec { precision: Precision::F32, ..spec }, args(wanted));
+    let [got, wanted] = out;
+    (got, wanted)
+}
+
+#[test]
+fn attention_of_odd_shapes_is_near_f32() {
+    for target in Target::ALL {
+        for precision in [Precision::Int8, Precision::Bf16] {
+            for shape in [[1, 1, 64, 1], [1, 6, 70, 64], [2, 3, 100, 65], [1, 9, 129, 200], [1, 2, 300, 1500]] {
+                let (got, wanted) = attention(&settings(target, Mode::Fast), precision, shape);
+                let similar = cosine(&got, &wanted);
+                assert!(similar > bound(precision), "{target} {precision} {shape:?}: {similar}");
+            }
+        }
+    }
+}
+
+#[test]
+fn fast_and_exact_agree_bit_for_bit() {
+    for target in Target::ALL {
+        for precision in [Precision::Int8, Precision::Bf16] {
+            for (rows, inputs, outputs) in [(33, 70, 50), (260, 130, 400)] {
+                for activation in [Activation::None, Activation::Gelu] {
+                    let spec = LinearSpec { activation, ..spec(inputs, outputs, precision) };
+                    let fast = linear(&settings(target, Mode::Fast), &spec, rows).0;
+                    let exact = linear(&settings(target, Mode::Exact), &spec, rows).0;
+                    assert!(fast == exact, "{target} {precision} {rows}×{inputs}×{outputs}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn what_an_npu_does_not_compute_is_refused_in_words() {
     let device = simulator(&Settings::default());
@@ -94,6 +166,8 @@ fn statistics_count_what_ran() {
     let device = simulator(&settings(Target::Npu1, Mode::Fast));
     let layer = spec(384, 384, Precision::Int8);
     let kernel = device.linear(&layer, &noise(384 * 384, 1), WeightLayout::InputsByOutputs, None).expect("taken");
+    let heads = AttentionSpec { head_width: 64, scale: 0.125, precision: Precision::Int8 };
+    device.attention(&heads).expect("taken");
     assert!(device.statistics().operators.is_empty(), "the trial problems are not counted");
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
     let mut context = Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch };

@@ -319,8 +319,10 @@ impl Design {
         let Tile { m, n, .. } = self.tile;
         match self.operator {
             Operator::LinearInt8 | Operator::LinearBf16 => m * n * 4,
-            // fp32 sums [m, 64], scores [m, n], bf16 probabilities [m, n], maximum and sum of each row.
-            Operator::AttentionBf16 | Operator::AttentionInt8 => m * HEAD_WIDTH * 4 + m * n * 4 + m * n * 2 + 2 * m * 4,
+            // fp32 results [m, 64], scores [m, n], bf16 probabilities [m, n], and four numbers of each row, in whole vectors.
+            Operator::AttentionBf16 | Operator::AttentionInt8 => {
+                m * HEAD_WIDTH * 4 + m * n * 4 + m * n * 2 + 4 * m.next_multiple_of(16) * 4
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! bit-equal to it.
 
 use super::{
-    State, bytes_of, floats,
+    State, attend, bytes_of, floats,
     network::Output,
     product::{Number, product, widen},
 };
@@ -12,7 +12,7 @@ use crate::{
         simd::{Simd, Task, dispatch},
     },
     npu::{
-        design::{CONTROL_BYTES, Design, HEAD_WIDTH, Operator, Tile},
+        design::{CONTROL_BYTES, Design, Operator, Tile},
         layout::{FIRST, GELU},
         target::MicroTile,
     },
@@ -41,25 +41,25 @@ impl Task for Compute<'_> {
         match design.operator {
             Operator::LinearInt8 => linear_int8(design, output, a, b, state, c),
             Operator::LinearBf16 => linear_bf16(design, output, a, b, state, c),
-            Operator::AttentionBf16 | Operator::AttentionInt8 => attention(design, output, a, b, state, c),
+            Operator::AttentionBf16 | Operator::AttentionInt8 => attend::attention(design, output, a, b, state, c),
         }
     }
 }
 
 /// fp32 number `index` of the words at the start of `bytes`.
 #[inline(always)]
-fn float(bytes: &[u8], index: usize) -> f32 {
+pub(super) fn float(bytes: &[u8], index: usize) -> f32 {
     f32::from_bits(word(bytes, index))
 }
 
 #[inline(always)]
-fn word(bytes: &[u8], index: usize) -> u32 {
+pub(super) fn word(bytes: &[u8], index: usize) -> u32 {
     u32::from_le_bytes([0, 1, 2, 3].map(|byte| bytes[4 * index + byte]))
 }
 
 /// `[T]` of a length, zeroed.
 #[inline(always)]
-fn zeroed<T: Copy + Default>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
+pub(super) fn zeroed<T: Copy + Default>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
     memory.clear();
     memory.resize(len, T::default());
     memory
@@ -128,7 +128,7 @@ fn linear_bf16(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut
 
 /// Turns sums, line of a micro-tile by line, into bf16 results in the same layout. `to_floats` gets row, first column, the line and its sums.
 #[inline(always)]
-fn each_line<T: Copy>(
+pub(super) fn each_line<T: Copy>(
     micro: MicroTile,
     n: usize,
     c: &mut [u8],
@@ -152,9 +152,4 @@ fn activate(gelu: bool, line: &mut [f32]) {
     if gelu {
         line.iter_mut().for_each(|value| *value = floats::gelu(*value));
     }
-}
-
-#[inline(always)]
-fn attention(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut State, c: &mut [u8]) {
-    let _ = (design, output, a, b, state, c, HEAD_WIDTH, floats::exp2(1.0), floats::reciprocal(1.0));
 }

@@ -17,7 +17,7 @@ const EXP2: [f32; 5] = [5.981313689e-04, 6.989732541e-03, 6.006186207e-02, 3.465
 #[inline(always)]
 pub(super) fn exp2(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0;
-    let inside = if x > -125.0 { x } else { -125.0 };
+    let inside = larger(x, -125.0);
     let shifted = inside + MAGIC;
     let fraction = inside - (shifted - MAGIC);
     let value = polynomial(&EXP2, fraction + fraction);
@@ -45,11 +45,11 @@ const GELU_END: f32 = 5.0;
 /// `x Φ(x)`.
 #[inline(always)]
 pub(super) fn gelu(x: f32) -> f32 {
-    let size = if x > 0.0 - x { x } else { 0.0 - x };
+    let size = larger(x, 0.0 - x);
     let inside = if size < GELU_END { size } else { GELU_END };
     let at = inside * (2.0 / GELU_END) - 1.0;
     let below = inside * polynomial(&GELU, at);
-    (if x > 0.0 { x } else { 0.0 }) - if size >= GELU_END { 0.0 } else { below }
+    larger(x, 0.0) - if size >= GELU_END { 0.0 } else { below }
 }
 
 /// `1 / x` for normal `x > 0`.
@@ -60,4 +60,29 @@ pub(super) fn reciprocal(x: f32) -> f32 {
         guess *= 2.0 - x * guess;
     }
     guess
+}
+
+/// The larger as cores compare: the second if either is NaN.
+#[inline(always)]
+pub(super) fn larger(x: f32, y: f32) -> f32 {
+    if x > y { x } else { y }
+}
+
+/// The sum of a vector's lanes: halves onto halves.
+#[inline(always)]
+pub(super) fn reduce_add<const N: usize>(mut lanes: [f32; N]) -> f32 {
+    let mut half = N / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// The largest of a vector's lanes.
+#[inline(always)]
+pub(super) fn reduce_max(lanes: &[f32]) -> f32 {
+    lanes[1..].iter().fold(lanes[0], |largest, lane| if *lane > largest { *lane } else { largest })
 }

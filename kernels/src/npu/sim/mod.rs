@@ -9,6 +9,8 @@
 //! gathered word by word; [`Mode::Fast`] computes the same with this machine's vectors, and is bit-equal to it.
 
 mod array;
+mod attend;
+mod exact;
 mod fast;
 mod feed;
 mod floats;
@@ -133,9 +135,9 @@ pub enum SimError {
         /// Where.
         offset: usize,
     },
-    /// The design's tiles have no code that can run here.
-    #[error("the design's tiles cannot be simulated: {0}")]
-    Tile(String),
+    /// The cores' code does not take the design's tiles.
+    #[error("the design's tiles cannot be simulated exactly: {0}")]
+    Tile(#[from] undertone_aie::KernelError),
 }
 
 /// Executes the stream `words` of `design` over the buffers A, B and C.
@@ -203,7 +205,7 @@ fn compute(
                     fast::compute(isa, design, output, a, b, &mut state, result);
                     Ok(())
                 }
-                Mode::Exact => Err(SimError::Tile("the cores' own code is not part of this build".into())),
+                Mode::Exact => exact::compute(design, output, a, b, &mut state, result),
             });
         }
         if let Ok(mut place) = cores[core].lock() {
@@ -220,6 +222,8 @@ struct State {
     wide_integers: [Vec<i32>; 2],
     floats: Vec<f32>,
     wide_floats: [Vec<f32>; 2],
+    scores: [Vec<f32>; 2],
+    rows: Vec<attend::Row>,
     gathered: [Vec<u8>; 2],
 }
 

@@ -1,0 +1,133 @@
+//! Attention on one core, step for step as in `kernels/aie/src/attention.h`: for each block of keys the scores, a new largest one for each
+//! row, probabilities as bf16, and results scaled to the new largest.
+
+use super::{
+    State, bytes_of,
+    fast::{each_line, float, word, zeroed},
+    floats::{exp2, larger, reciprocal, reduce_add, reduce_max},
+    network::Output,
+    product::{Number, product, widen},
+};
+use crate::{
+    host::bf16_bits,
+    npu::{
+        design::{CONTROL_BYTES, Design, HEAD_WIDTH, Operator, Tile},
+        target::MicroTile,
+    },
+};
+
+/// Below every score; 2 to the power of its distance to any is 0.
+const NO_SCORE: f32 = -3.0e38;
+
+/// One result.
+#[inline(always)]
+pub(super) fn attention(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut State, c: &mut [u8]) {
+    let Tile { m, n, .. } = design.tile;
+    let second = design.target.bf16_micro_tile();
+    let State { integers, wide_integers, floats, wide_floats, scores, rows, gathered } = state;
+    let [a_gathered, b_gathered] = gathered;
+    let q = bytes_of(&output.a[0], a, a_gathered);
+    let control = &q[q.len() - CONTROL_BYTES..];
+    let (keys, scale) = (word(control, 0) as usize, float(control, 1));
+    let results = zeroed(floats, m * HEAD_WIDTH);
+    let [scores, products] = scores;
+    let (scores, probabilities) = (zeroed(scores, m * n), zeroed(products, m * n));
+    rows.clear();
+    rows.resize(m, Row { largest: NO_SCORE, sum: 0.0 });
+    for (block, objects) in output.b.chunks_exact(2).enumerate() {
+        let k = bytes_of(&objects[0], b, b_gathered);
+        if design.operator == Operator::AttentionInt8 {
+            let exact = zeroed(integers, m * n);
+            multiply(design, q, k, wide_integers, exact);
+            let (query_scales, key_scales) = (&q[m * HEAD_WIDTH..], &k[n * HEAD_WIDTH..]);
+            row_major(design.micro_tile(), n, exact, scores, |row, column, sum| {
+                let by_row = float(query_scales, row) * scale;
+                sum as f32 * (float(key_scales, column) * by_row)
+            });
+        } else {
+            probabilities.fill(0.0);
+            multiply(design, q, k, wide_floats, probabilities);
+            row_major(design.micro_tile(), n, probabilities, scores, |_, _, sum| sum * scale);
+        }
+        let visible = (keys - block * n).min(n);
+        for (row, (scores, statistics)) in scores.chunks_exact_mut(n).zip(&mut *rows).enumerate() {
+            let factor = match n {
+                _ if n % 32 == 0 => soft_max::<32>(visible, scores, statistics),
+                _ if n % 16 == 0 => soft_max::<16>(visible, scores, statistics),
+                _ => soft_max::<8>(visible, scores, statistics),
+            };
+            for (column, scores) in scores.chunks_exact(second.s).enumerate() {
+                let at = second.left(n, row, column * second.s);
+                probabilities[at..at + second.s].copy_from_slice(scores);
+            }
+            for column in (0..HEAD_WIDTH).step_by(second.t) {
+                let at = second.result(HEAD_WIDTH, row, column);
+                results[at..at + second.t].iter_mut().for_each(|result| *result *= factor);
+            }
+        }
+        let [_, values] = &mut *wide_floats;
+        let values = zeroed(values, n * HEAD_WIDTH);
+        widen(bytes_of(&objects[1], b, b_gathered), values);
+        product(second, n, HEAD_WIDTH, probabilities, values, results);
+    }
+    each_line(second, HEAD_WIDTH, c, results, |row, _, line, results| {
+        let sum = rows[row].sum;
+        // Where there is a key at all, the largest has probability 1.
+        let factor = if sum < 0.5 { 0.0 } else { reciprocal(larger(sum, 0.5)) };
+        line.iter_mut().zip(results).for_each(|(line, result)| *line = result * factor);
+    });
+}
+
+/// What is kept of a row of queries.
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    /// The largest score so far, as an exponent of 2.
+    largest: f32,
+    /// The sum of the probabilities against it.
+    sum: f32,
+}
+
+/// The sums of queries and keys, in the layout of a result.
+#[inline(always)]
+fn multiply<T: Number>(design: &Design, q: &[u8], k: &[u8], wide: &mut [Vec<T>; 2], sums: &mut [T]) {
+    let Tile { m, n, .. } = design.tile;
+    let [wide_q, wide_k] = wide;
+    let (wide_q, wide_k) = (zeroed(wide_q, m * HEAD_WIDTH), zeroed(wide_k, n * HEAD_WIDTH));
+    widen(q, wide_q);
+    widen(k, wide_k);
+    product(design.micro_tile(), HEAD_WIDTH, n, wide_q, wide_k, sums);
+}
+
+/// From the layout of a result of `n` columns to rows, through a function of row, column and value.
+#[inline(always)]
+fn row_major<T: Copy>(micro: MicroTile, n: usize, from: &[T], to: &mut [f32], f: impl Fn(usize, usize, T) -> f32) {
+    let MicroTile { r, t, .. } = micro;
+    for (index, from) in from.chunks_exact(t).enumerate() {
+        let (row, column) = (index / (r * (n / t)) * r + index % r, index / r % (n / t) * t);
+        for (at, (to, from)) in to[row * n + column..][..t].iter_mut().zip(from).enumerate() {
+            *to = f(row, column + at, *from);
+        }
+    }
+}
+
+/// Makes probabilities, rounded to bf16, of a row of scores, of which `visible` count. Gives the factor for what was summed before.
+#[inline(always)]
+fn soft_max<const LANES: usize>(visible: usize, scores: &mut [f32], row: &mut Row) -> f32 {
+    scores[visible..].fill(NO_SCORE);
+    let mut lanes = [NO_SCORE; LANES];
+    for scores in scores.chunks_exact(LANES) {
+        lanes.iter_mut().zip(scores).for_each(|(lane, score)| *lane = larger(*lane, *score));
+    }
+    let before = row.largest;
+    row.largest = larger(before, reduce_max(&lanes));
+    let factor = exp2(before - row.largest);
+    let mut lanes = [0.0; LANES];
+    for scores in scores.chunks_exact_mut(LANES) {
+        for (lane, score) in lanes.iter_mut().zip(scores) {
+            *score = f32::from_bits(u32::from(bf16_bits(exp2(*score - row.largest))) << 16);
+            *lane += *score;
+        }
+    }
+    row.sum = row.sum * factor + reduce_add(lanes);
+    factor
+}

@@ -1,0 +1,64 @@
+//! The cores' arithmetic by their own C++ code, on objects that are gathered word by word.
+
+use undertone_aie as aie;
+
+use super::{SimError, State, network::Output};
+use crate::npu::{
+    design::{Design, Operator},
+    sim::feed::Object,
+    target::Target,
+};
+
+/// One result of one core.
+///
+/// # Errors
+/// If the code does not take the design's tiles.
+pub(super) fn compute(
+    design: &Design,
+    output: &Output,
+    a: &[u8],
+    b: &[u8],
+    state: &mut State,
+    c: &mut [u8],
+) -> Result<(), SimError> {
+    let target = match design.target {
+        Target::Npu1 => aie::Target::Npu1,
+        Target::Npu4 => aie::Target::Npu4,
+    };
+    let tile = aie::Tile { m: design.tile.m, k: design.tile.k, n: design.tile.n };
+    let State { integers, floats, gathered: [a_object, b_object], .. } = state;
+    let steps = output.a.iter().zip(&output.b);
+    match design.operator {
+        Operator::LinearInt8 => {
+            integers.resize(tile.m * tile.n, 0);
+            for (a_place, b_place) in steps {
+                gather(a_place, a, a_object);
+                gather(b_place, b, b_object);
+                aie::linear_int8(target, tile, a_object, b_object, integers, c)?;
+            }
+        }
+        Operator::LinearBf16 => {
+            floats.resize(tile.m * tile.n, 0.0);
+            for (a_place, b_place) in steps {
+                gather(a_place, a, a_object);
+                gather(b_place, b, b_object);
+                aie::linear_bf16(target, tile, a_object, b_object, floats, c)?;
+            }
+        }
+        Operator::AttentionBf16 | Operator::AttentionInt8 => {
+            let reason = "the bridge has no attention yet".into();
+            return Err(aie::KernelError::Value { kernel: "attention", reason }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Moves an object word by word, as a DMA does.
+fn gather(object: &Object, argument: &[u8], to: &mut Vec<u8>) {
+    to.clear();
+    for piece in object.pieces() {
+        for word in (piece.offset..piece.offset + piece.bytes).step_by(4) {
+            to.extend_from_slice(&argument[word..word + 4]);
+        }
+    }
+}
