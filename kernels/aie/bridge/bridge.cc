@@ -1,25 +1,29 @@
 #include "undertone-aie/bridge/bridge.h"
 
+#include "attention.h"
 #include "linear.h"
+#include "rows.h"
 
 namespace undertone::bridge {
 namespace {
 
 /// Bytes as the numbers that they are. They are read and written by copy only, so they may lie anywhere.
-template <typename T>
-const T *as(rust::Slice<const uint8_t> bytes) {
-    return reinterpret_cast<const T *>(bytes.data());
-}
-
-template <typename T>
-T *as(rust::Slice<uint8_t> bytes) {
-    return reinterpret_cast<T *>(bytes.data());
+template <typename T, typename U>
+auto as(rust::Slice<U> bytes) {
+    return reinterpret_cast<std::conditional_t<std::is_const_v<U>, const T, T> *>(bytes.data());
 }
 
 /// `run` with the target as a type.
 template <typename Run>
 auto with_target(bool npu4, const Run &run) {
     return npu4 ? run(Npu4{}) : run(Npu1{});
+}
+
+constexpr unsigned lanes = 16;
+
+template <typename Function>
+void by_vectors(rust::Slice<const float> x, rust::Slice<float> y, const Function &function) {
+    for (std::size_t i = 0; i < x.size(); i += lanes) aie::store_v(y.data() + i, function(aie::load_v<lanes>(x.data() + i)));
 }
 
 }  // namespace
@@ -36,6 +40,81 @@ bool linear_bf16(bool npu4, int32_t m, int32_t k, int32_t n, rust::Slice<const u
     return with_target(npu4, [&](auto target) {
         return undertone::linear_bf16<decltype(target)>(RuntimeTile{m, k, n}, as<bfloat16>(a), as<bfloat16>(b), sums.data(), as<bfloat16>(c)) != 0;
     });
+}
+
+void attention_begin(int32_t m, int32_t n, rust::Slice<float> state) {
+    undertone::attention_begin(RuntimeTile{m, head_width, n}, state.data());
+}
+
+void attention_keys(bool npu4, bool int8, int32_t m, int32_t n, rust::Slice<const uint8_t> q, rust::Slice<const uint8_t> k,
+                    rust::Slice<float> state, int32_t block) {
+    with_target(npu4, [&](auto target) {
+        const RuntimeTile tile{m, head_width, n};
+        if (int8) {
+            undertone::attention_keys<decltype(target)>(tile, as<int8_t>(q), as<int8_t>(k), state.data(), block);
+        } else {
+            undertone::attention_keys<decltype(target)>(tile, as<bfloat16>(q), as<bfloat16>(k), state.data(), block);
+        }
+    });
+}
+
+void attention_values(bool npu4, int32_t m, int32_t n, rust::Slice<const uint8_t> v, rust::Slice<float> state) {
+    with_target(npu4, [&](auto target) {
+        undertone::attention_values<decltype(target)>(RuntimeTile{m, head_width, n}, as<bfloat16>(v), state.data());
+    });
+}
+
+void attention_end(bool npu4, int32_t m, int32_t n, rust::Slice<float> state, rust::Slice<uint8_t> c) {
+    with_target(npu4, [&](auto target) {
+        undertone::attention_end<decltype(target)>(RuntimeTile{m, head_width, n}, state.data(), as<bfloat16>(c));
+    });
+}
+
+int32_t attention_state_words(int32_t m, int32_t n) { return AttentionState<RuntimeTile>::words(RuntimeTile{m, head_width, n}); }
+
+void softmax_rows(rust::Slice<const uint16_t> x, rust::Slice<uint16_t> y, int32_t columns, int32_t valid) {
+    undertone::softmax_rows(as<bfloat16>(x), as<bfloat16>(y), static_cast<int>(x.size()) / columns, columns, valid);
+}
+
+void layer_norm_rows(rust::Slice<const uint16_t> x, rust::Slice<const float> gamma, rust::Slice<const float> beta, rust::Slice<uint16_t> y,
+                     float epsilon) {
+    const int columns = static_cast<int>(gamma.size()), rows = static_cast<int>(x.size()) / columns;
+    undertone::layer_norm_rows(as<bfloat16>(x), gamma.data(), beta.data(), as<bfloat16>(y), rows, columns, 1.0F / static_cast<float>(columns),
+                               epsilon);
+}
+
+void gelu_rows(rust::Slice<const uint16_t> x, rust::Slice<uint16_t> y) {
+    undertone::gelu_rows(as<bfloat16>(x), as<bfloat16>(y), static_cast<int>(x.size()));
+}
+
+void exp2(rust::Slice<const float> x, rust::Slice<float> y) {
+    by_vectors(x, y, [](const auto &values) { return undertone::exp2<lanes>(values); });
+}
+
+void gelu(rust::Slice<const float> x, rust::Slice<float> y) {
+    by_vectors(x, y, [](const auto &values) { return undertone::gelu<lanes>(values); });
+}
+
+void reciprocal(rust::Slice<const float> x, rust::Slice<float> y) {
+    by_vectors(x, y, [](const auto &values) { return undertone::reciprocal<lanes>(values); });
+}
+
+void reciprocal_root(rust::Slice<const float> x, rust::Slice<float> y) {
+    by_vectors(x, y, [](const auto &values) { return undertone::reciprocal_root<lanes>(values); });
+}
+
+void shift_round_saturate(rust::Slice<const int32_t> x, rust::Slice<int8_t> y, int32_t shift, uint32_t rounding, uint32_t saturation) {
+    aie::set_rounding(static_cast<aie::rounding_mode>(rounding));
+    aie::set_saturation(static_cast<aie::saturation_mode>(saturation));
+    for (std::size_t i = 0; i < x.size(); i += lanes) {
+        const aie::accum<acc32, lanes> sums(aie::load_v<lanes>(x.data() + i));
+        aie::store_v(y.data() + i, sums.to_vector<int8_t>(shift));
+    }
+}
+
+void round_to_bf16(rust::Slice<const float> x, rust::Slice<uint16_t> y, uint32_t rounding) {
+    aie::set_rounding(static_cast<aie::rounding_mode>(rounding));
+    for (std::size_t i = 0; i < x.size(); i += lanes) aie::store_v(as<bfloat16>(y) + i, to_bf16<lanes>(aie::load_v<lanes>(x.data() + i)));
 }
 
 }  // namespace undertone::bridge

@@ -13,6 +13,23 @@ mod bridge {
 
         fn linear_int8(npu4: bool, m: i32, k: i32, n: i32, a: &[u8], b: &[u8], sums: &mut [i32], c: &mut [u8]) -> bool;
         fn linear_bf16(npu4: bool, m: i32, k: i32, n: i32, a: &[u8], b: &[u8], sums: &mut [f32], c: &mut [u8]) -> bool;
+
+        fn attention_begin(m: i32, n: i32, state: &mut [f32]);
+        fn attention_keys(npu4: bool, int8: bool, m: i32, n: i32, q: &[u8], k: &[u8], state: &mut [f32], block: i32);
+        fn attention_values(npu4: bool, m: i32, n: i32, v: &[u8], state: &mut [f32]);
+        fn attention_end(npu4: bool, m: i32, n: i32, state: &mut [f32], c: &mut [u8]);
+        fn attention_state_words(m: i32, n: i32) -> i32;
+
+        fn softmax_rows(x: &[u16], y: &mut [u16], columns: i32, valid: i32);
+        fn layer_norm_rows(x: &[u16], gamma: &[f32], beta: &[f32], y: &mut [u16], epsilon: f32);
+        fn gelu_rows(x: &[u16], y: &mut [u16]);
+
+        fn exp2(x: &[f32], y: &mut [f32]);
+        fn gelu(x: &[f32], y: &mut [f32]);
+        fn reciprocal(x: &[f32], y: &mut [f32]);
+        fn reciprocal_root(x: &[f32], y: &mut [f32]);
+        fn shift_round_saturate(x: &[i32], y: &mut [i8], shift: i32, rounding: u32, saturation: u32);
+        fn round_to_bf16(x: &[f32], y: &mut [u16], rounding: u32);
     }
 }
 

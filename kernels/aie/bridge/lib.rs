@@ -4,10 +4,14 @@
 //! Integers are as on the silicon bit for bit. What is assumed of its floating point stands in `../host/aie_api/aie.hpp`; nothing here
 //! was compared with silicon.
 
+mod attention;
 mod ffi;
 mod linear;
+pub mod numbers;
+pub mod rows;
 mod shape;
 
+pub use attention::{Attention, Precision};
 pub use linear::{LinearSizes, linear_bf16, linear_int8};
 pub use shape::{CONTROL_BYTES, HEAD_WIDTH, LARGEST_SIDE, Target, Tile};
 

@@ -80,6 +80,9 @@ inline Word control(const T *object, int bytes, int index) {
 /// `values[index]`, wherever it lies.
 inline float scalar(const float *values, int index) { return control<float>(values, 0, index); }
 
+/// `values[index] = value`.
+inline void put(float *values, int index, float value) { __builtin_memcpy(values + index, &value, sizeof value); }
+
 /// Every entry sets how it rounds: a core starts with cutting off.
 inline void set_modes() {
     aie::set_rounding(aie::rounding_mode::conv_even);

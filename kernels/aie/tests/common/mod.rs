@@ -1,6 +1,8 @@
 //! Seeded numbers, tile layouts written the slow way, and oracles in f64.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod attention;
+
 use half::bf16;
 use undertone_aie::CONTROL_BYTES;
 
