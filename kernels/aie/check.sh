@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Compiles the entries as the array designs do, but with clang for this machine and against host/: for both NPUs and the tiles that build.sh has.
+# No warning, no double, no division, no heap, no exception, no initialiser, no recursion; entries with constant tiles compute what the templates with tiles as
+# values do. Needs clang++ and python3.
+#
+#   kernels/aie/check.sh
+set -euo pipefail
+
+here="$(cd "$(dirname "$0")" && pwd)"
+clang="${CLANGXX:-clang++}"
+if ! command -v "$clang" > /dev/null; then
+    echo "kernels/aie/check.sh: there is no $clang: install it (Debian: apt-get install clang) or set CLANGXX" >&2
+    exit 2
+fi
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+flags=(-std=c++20 -O2 -ffp-contract=off -fno-exceptions -fno-rtti -fno-strict-aliasing -Wall -Wextra -Wdouble-promotion -Wconversion
+    -Wno-sign-conversion -Wvla -Walloca -Werror -I"$here/host" -I"$here/src")
+declare -A tiles=([linear_int8]=64,64,64 [linear_bf16]=32,64,64 [attention_bf16]=32,64,64 [attention_int8]=32,64,64)
+# Tiles that leave blocks of registers over, and rows of scores that are no whole vectors of 32.
+declare -A odd=([linear_int8]=24,40,56 [linear_bf16]=12,24,40 [attention_bf16]=12,64,24 [attention_int8]=24,64,48)
+
+entry() { # NPU OPERATOR TILE
+    IFS=, read -r m k n <<< "$3"
+    local out="$work/$1-$2"
+    local defines=(-DUNDERTONE_NPU="$1" -DTILE_M="$m" -DTILE_K="$k" -DTILE_N="$n")
+    "$clang" "${flags[@]}" "${defines[@]}" -fstack-usage -c "$here/src/$2.cc" -o "$out.o"
+    "$clang" "${flags[@]}" "${defines[@]}" -S -emit-llvm "$here/src/$2.cc" -o "$out.ll"
+    echo "  npu$1 $2 $3"
+    python3 -B "$here/check/calls.py" "$out.ll" "$out.su"
+}
+
+for npu in 1 4; do
+    entry "$npu" rows 16,16,16
+    for set in tiles odd; do
+        declare -n chosen="$set"
+        tile_defines=()
+        objects=()
+        for operator in "${!chosen[@]}"; do
+            entry "$npu" "$operator" "${chosen[$operator]}"
+            tile_defines+=("-D${operator^^}=${chosen[$operator]}")
+            objects+=("$work/$npu-$operator.o")
+        done
+        "$clang" "${flags[@]}" -Wno-conversion -DUNDERTONE_NPU="$npu" "${tile_defines[@]}" "$here/check/entries.cc" "${objects[@]}" -lstdc++ \
+            -o "$work/entries"
+        "$work/entries"
+    done
+done
+echo "kernels/aie/check.sh: all is well"
