@@ -1,5 +1,5 @@
 """What an array design is, in plain Python: the same description as `kernels/src/npu/design.rs` has, from which the array is
-built (`array.py`) and its bundle written (`package.py`). Needs nothing but Python; a Rust test compares the two descriptions.
+built (`dataflow.py`) and its bundle written (`package.py`). Needs nothing but Python; a Rust test compares the two descriptions.
 
     python3 describe.py --target npu1 --operator linear_int8 --tile 64,64,64
 """
@@ -110,8 +110,9 @@ class Design:
         """Bytes that a core keeps between objects."""
         if self.linear:
             return 4 * self.m * self.n
-        # Sums, scores, probabilities, maximum and sum of each row.
-        return 4 * self.m * HEAD_WIDTH + 4 * self.m * self.n + 2 * self.m * self.n + 8 * self.m
+        # Sums, scores, probabilities, and four numbers of each row, in whole vectors of 16.
+        rows = -(-self.m // 16) * 16
+        return 4 * self.m * HEAD_WIDTH + 4 * self.m * self.n + 2 * self.m * self.n + 16 * rows
 
     @property
     def core_memory(self):
@@ -144,6 +145,11 @@ class Design:
         tile = {"m": self.m, "k": self.k, "n": self.n}
         return {"target": self.target, "operator": self.operator, "tile": tile, **(channels or self.channels())}
 
+    def summary(self):
+        """The design with the sizes that follow from it."""
+        measures = ("a_object", "b_object", "c_object", "core_memory", "memory_tile")
+        return {"design": self.json(), **{name: getattr(self, name) for name in measures}}
+
 
 def add_arguments(parser):
     """The options that name a design."""
@@ -168,8 +174,7 @@ def main():
         design = from_arguments(parser.parse_args())
     except Refused as refused:
         parser.exit(1, f"{refused}\n")
-    measures = ("a_object", "b_object", "c_object", "core_memory", "memory_tile")
-    print(json.dumps({"design": design.json(), **{name: getattr(design, name) for name in measures}}))
+    print(json.dumps(design.summary()))
 
 
 if __name__ == "__main__":

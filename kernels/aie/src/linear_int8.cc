@@ -15,4 +15,9 @@ int32_t UNDERTONE_ENTRY(linear_int8_is_last)(const int8_t *a) {
 int32_t UNDERTONE_ENTRY(linear_int8)(const int8_t *a, const int8_t *b, int32_t *sums, bfloat16 *c) {
     return undertone::linear_int8<Target>(Tile{}, a, b, sums, c);
 }
+
+/// One step that is not the last: nothing is written, so no C is needed.
+void UNDERTONE_ENTRY(linear_int8_step)(const int8_t *a, const int8_t *b, int32_t *sums) {
+    undertone::linear_int8<Target>(Tile{}, a, b, sums, nullptr);
+}
 }

@@ -1,0 +1,195 @@
+"""A stand-in for the parts of mlir-aie that `dataflow.py` uses: it records what is built. It knows mlir-aie's names and argument
+orders from its sources; that it accepts a design is no proof that mlir-aie does.
+"""
+
+import contextlib
+import dataclasses
+import sys
+import types
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """A number that is known when the array runs."""
+
+    kind: str = "i32"
+
+    def __gt__(self, other):
+        return Value("i1")
+
+
+@dataclasses.dataclass
+class Fifo:
+    name: str
+    source: tuple
+    targets: list
+    depth: int
+    words: int
+    walk: list
+    recording: "Recording"
+
+    def acquire(self, port, count):
+        assert count == 1 and self.recording.core is not None
+        tile = self.recording.core
+        assert (tile == self.source) if port == "produce" else (tile in self.targets)
+        self.recording.log("acquire", self.name)
+        return Memory(self.words, self.name)
+
+    def release(self, port, count):
+        assert count == 1
+        self.recording.log("release", self.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    words: int
+    name: str
+
+
+class Recording:
+    """All that was built."""
+
+    def __init__(self):
+        self.device = None
+        self.fifos = {}
+        self.links = []
+        self.buffers = {}
+        self.functions = {}
+        self.cores = {}
+        self.core = None
+        self.module = "recorded"
+
+    def log(self, *entry):
+        self.cores[self.core].append(entry)
+
+    def modules(self):
+        """The stand-ins, by module name."""
+
+        class Shaped(type):
+            def __getitem__(cls, what):
+                return what
+
+        class Array(metaclass=Shaped):
+            """numpy.ndarray[shape, type]"""
+
+        class Type(metaclass=Shaped):
+            """numpy.dtype[type]"""
+
+        def words(kind):
+            (count,), element = kind
+            assert element == "int32"
+            return count
+
+        def fifo(name, source, targets, depth, kind, walk=None):
+            assert name not in self.fifos
+            targets = targets if isinstance(targets, list) else [targets]
+            self.fifos[name] = Fifo(name, source, targets, depth, words(kind), walk or [], self)
+            return self.fifos[name]
+
+        def link(sources, targets, source_offsets=(), target_offsets=()):
+            def several(one):
+                return one if isinstance(one, list) else [one]
+
+            self.links.append((several(sources), several(targets), list(source_offsets), list(target_offsets)))
+
+        def external(name, inputs, outputs=None, visibility="private", link_with=None):
+            assert link_with and name not in self.functions
+            self.functions[name] = (inputs, outputs or [])
+
+            def call(*arguments):
+                assert len(arguments) == len(inputs), name
+                for argument, kind in zip(arguments, inputs):
+                    if kind == "int32":
+                        assert argument == Value("i32"), name
+                    else:
+                        assert argument.words == words(kind), name
+                self.log("call", name, *(argument.name for argument in arguments if isinstance(argument, Memory)))
+                return Value() if outputs else None
+
+            return call
+
+        def buffer(tile, kind, name):
+            assert name not in self.buffers
+            self.buffers[name] = (tile, words(kind))
+            return Memory(words(kind), name)
+
+        def device(kind):
+            self.device = kind
+            return lambda body: body()
+
+        def core(tile, stack_size, dynamic_objfifo_lowering):
+            assert dynamic_objfifo_lowering is True and tile not in self.cores
+            self.buffers[f"stack_{tile}"] = (tile, stack_size // 4)
+
+            def run(body):
+                self.core, self.cores[tile] = tile, []
+                body()
+                self.core = None
+
+            return run
+
+        def loop(count):
+            self.log("loop", count if isinstance(count, int) else "data")
+            yield Value("index")
+            self.log("end")
+
+        @contextlib.contextmanager
+        def if_(condition, hasElse):
+            assert condition == Value("i1") and hasElse
+            self.log("if")
+            yield "branch"
+            self.log("end")
+
+        @contextlib.contextmanager
+        def else_(branch):
+            assert branch == "branch"
+            self.log("else")
+            yield
+            self.log("end")
+
+        @contextlib.contextmanager
+        def context():
+            yield self
+
+        def index_cast(value, to):
+            assert value == Value("index") and to == "i32"
+            return Value("i32")
+
+        def module(name, **content):
+            made = types.ModuleType(name)
+            made.__dict__.update(content)
+            return made
+
+        port = types.SimpleNamespace(Consume="consume", Produce="produce")
+        kinds = types.SimpleNamespace(npu1="npu1", npu2="npu2")
+        parts = {"tile": lambda column, row: (column, row), "object_fifo": fifo, "object_fifo_link": link, "buffer": buffer}
+        parts |= {"external_func": external, "device": device, "core": core, "ObjectFifoPort": port, "AIEDevice": kinds}
+        dialect, arith = module("aie.dialects.aie", **parts), module("arith", index_cast=index_cast)
+        return {
+            "numpy": module("numpy", ndarray=Array, dtype=Type, int32="int32"),
+            "aie": module("aie"),
+            "aie.dialects": module("aie.dialects", aie=dialect),
+            "aie.dialects.aie": dialect,
+            "aie.extras": module("aie.extras"),
+            "aie.extras.context": module("aie.extras.context", mlir_mod_ctx=context),
+            "aie.extras.dialects": module("aie.extras.dialects", arith=arith),
+            "aie.helpers": module("aie.helpers"),
+            "aie.helpers.dialects": module("aie.helpers.dialects"),
+            "aie.helpers.dialects.scf": module("aie.helpers.dialects.scf", _for=loop, if_=if_, else_=else_),
+            "aie.helpers.util": module("aie.helpers.util", np_dtype_to_mlir_type=lambda kind: "i32"),
+        }
+
+    @contextlib.contextmanager
+    def in_place(self):
+        """Has `import` find the stand-ins."""
+        modules = self.modules()
+        before = {name: sys.modules.get(name) for name in modules}
+        sys.modules.update(modules)
+        try:
+            yield self
+        finally:
+            for name, old in before.items():
+                if old is None:
+                    del sys.modules[name]
+                else:
+                    sys.modules[name] = old

@@ -1,0 +1,210 @@
+"""What can be checked of the array designs without the tools that compile them. `kernels/tests/array_designs.rs` runs it:
+
+    python3 -B -m unittest discover --start-directory kernels/aie/designs
+"""
+
+import collections
+import unittest
+
+import channels
+import dataflow
+import describe
+import moves
+import recorder
+
+DESIGNS = [
+    describe.Design(target, operator, *tile)
+    for target in ("npu1", "npu4")
+    for operator, tiles in {
+        "linear_int8": [(64, 64, 64), (16, 8, 8), (48, 56, 96)],
+        "linear_bf16": [(32, 64, 64), (16, 8, 8), (56, 56, 64)],
+        "attention_bf16": [(32, 64, 64), (16, 64, 16)],
+        "attention_int8": [(32, 64, 64), (16, 64, 16)],
+    }.items()
+    for tile in tiles
+]
+
+
+def record(design):
+    with recorder.Recording().in_place() as recording:
+        assert dataflow.build(design, "entries.o") == "recorded"
+    return recording
+
+
+def kind(tile):
+    return ("shim", "memory")[tile[1]] if tile[1] < 2 else "core"
+
+
+class Description(unittest.TestCase):
+    def test_what_cannot_be_is_refused(self):
+        for target, operator, tile, reason in (
+            ("npu1", "linear_bf16", (64, 64, 64), "of a core's 65536"),
+            ("npu4", "linear_int8", (60, 64, 64), "whole micro-tiles 8×8×8"),
+            ("npu1", "attention_bf16", (32, 32, 64), "64 wide"),
+            ("npu1", "linear_int8", (0, 64, 64), "0"),
+            ("npu9", "linear_int8", (64, 64, 64), "npu9"),
+        ):
+            with self.assertRaisesRegex(describe.Refused, reason):
+                describe.Design(target, operator, *tile)
+
+
+class Moves(unittest.TestCase):
+    def test_results_leave_row_by_row(self):
+        """Numbered values in four cores' objects, laid out by the contract's formula, come out in the order of the rows."""
+        for design in DESIGNS:
+            r, _, t = design.result_micro_tile
+            m, width = design.m, design.c_width
+            memory = {}
+            for core in range(describe.ROWS):
+                for row in range(m):
+                    for column in range(width):
+                        micro = (row // r) * (width // t) + column // t
+                        place = core * m * width + micro * r * t + (row % r) * t + column % t
+                        memory[place] = (core * m + row, column)
+            self.assertEqual(sorted(memory), list(range(4 * m * width)))
+            # A word is two values.
+            walked = list(moves.addresses(moves.result_walk(design)))
+            out = [memory[2 * word + half] for word in walked for half in range(2)]
+            self.assertEqual(out, [(row, column) for row in range(4 * m) for column in range(width)], design.name)
+
+    def test_offsets_neither_overlap_nor_leave_gaps(self):
+        for design in DESIGNS:
+            for size in (design.a_object, design.c_object):
+                places = [word for start in moves.offsets(size) for word in range(start, start + moves.words(size))]
+                self.assertEqual(places, list(range(4 * moves.words(size))))
+
+    def test_what_a_dma_cannot_do_is_refused(self):
+        with self.assertRaisesRegex(describe.Refused, "whole words"):
+            moves.words(6)
+
+
+class Dataflow(unittest.TestCase):
+    def test_tiles_have_the_channels_and_the_memory(self):
+        for design in DESIGNS:
+            recording = record(design)
+            into, out_of, memory = collections.Counter(), collections.Counter(), collections.Counter()
+            # Of linked streams only one end keeps objects in the memory tile: the larger.
+            linked = {}
+            for sources, targets, _, _ in recording.links:
+                whole = max(sources + targets, key=lambda fifo: fifo.words)
+                for fifo in sources + targets:
+                    linked[fifo.name] = whole.name
+            for fifo in recording.fifos.values():
+                out_of[fifo.source] += 1
+                for tile in fifo.targets:
+                    into[tile] += 1
+                for tile in [fifo.source] + fifo.targets:
+                    if kind(tile) == "core":
+                        memory[tile] += fifo.depth * fifo.words * 4
+            for name in set(linked.values()):
+                fifo = recording.fifos[name]
+                (tile,) = [tile for tile in [fifo.source] + fifo.targets if kind(tile) == "memory"]
+                memory[tile] += fifo.depth * fifo.words * 4
+            for tile, words in recording.buffers.values():
+                memory[tile] += words * 4
+            for used in (into, out_of):
+                for tile, count in used.items():
+                    self.assertLessEqual(count, moves.CHANNELS[kind(tile)], f"{design.name} {tile}")
+            cores = [tile for tile in memory if kind(tile) == "core"]
+            self.assertEqual(len(cores), 4 * design.columns)
+            self.assertEqual({memory[tile] for tile in cores}, {design.core_memory})
+            self.assertEqual(max(memory[tile] for tile in memory if kind(tile) == "memory"), design.memory_tile)
+
+    def test_links_pass_everything_on(self):
+        for design in DESIGNS:
+            for sources, targets, source_offsets, target_offsets in record(design).links:
+                many, offsets = (sources, source_offsets) if len(sources) > 1 else (targets, target_offsets)
+                (one,) = targets if len(sources) > 1 else sources
+                self.assertEqual(sum(fifo.words for fifo in many), one.words)
+                if len(many) > 1:
+                    self.assertEqual(offsets, [row * many[0].words for row in range(4)])
+                    # In the order of the rows.
+                    ends = [fifo.source if many is sources else fifo.targets[0] for fifo in many]
+                    self.assertEqual([tile[1] for tile in ends], [2, 3, 4, 5])
+
+    def test_streams_go_where_the_description_says(self):
+        for design in DESIGNS:
+            recording = record(design)
+            for stream, places in design.channels().items():
+                for index, place in enumerate(places):
+                    fifo = recording.fifos[f"{stream}_{index}"]
+                    shim = fifo.source if place["direction"] == "mm2s" else fifo.targets[0]
+                    self.assertEqual(shim, (place["column"], 0))
+            row = recording.fifos["rows_2" if design.linear else "queries_1_2"]
+            self.assertEqual({tile[1] for tile in row.targets}, {4})
+            self.assertEqual(len(row.targets), design.columns if design.linear else 1)
+            self.assertEqual(recording.fifos["columns_1"].targets, [(1, 2), (1, 3), (1, 4), (1, 5)])
+
+    def test_cores_take_and_give_in_turn(self):
+        for design in DESIGNS:
+            recording = record(design)
+            entry = f"undertone_{design.operator}"
+            for (column, row), program in recording.cores.items():
+                row -= 2
+                state = f"state_{column}_{row}"
+                b, c = f"columns_{column}", f"results_{column}_{row}"
+                if design.linear:
+                    a = f"rows_{row}"
+                    expected = [
+                        ("loop", dataflow.sys.maxsize), ("acquire", a), ("acquire", b), ("call", f"{entry}_is_last", a),
+                        ("if",), ("acquire", c), ("call", entry, a, b, state, c), ("release", c), ("end",),
+                        ("else",), ("call", f"{entry}_step", a, b, state), ("end",),
+                        ("release", a), ("release", b), ("end",),
+                    ]  # fmt: skip
+                else:
+                    a = f"queries_{column}_{row}"
+                    expected = [
+                        ("loop", dataflow.sys.maxsize), ("acquire", a), ("call", f"{entry}_begin", a, state),
+                        ("call", f"{entry}_blocks", a), ("loop", "data"),
+                        ("acquire", b), ("call", f"{entry}_keys", a, b, state), ("release", b),
+                        ("acquire", b), ("call", f"{entry}_values", b, state), ("release", b), ("end",),
+                        ("acquire", c), ("call", f"{entry}_end", state, c), ("release", c), ("release", a), ("end",),
+                    ]  # fmt: skip
+                self.assertEqual(program, expected)
+
+
+class Channels(unittest.TestCase):
+    def mlir(self, design, old=False, change=lambda stream, index, place: place):
+        lines = []
+        for column in range(design.columns):
+            lines.append(f"    %shim_noc_tile_{column}_0 = aie.tile({column}, 0)")
+            lines.append(f"    %mem_tile_{column}_1 = aie.tile({column}, 1)")
+        for stream, places in design.channels().items():
+            for index, place in enumerate(places):
+                place = change(stream, index, dict(place))
+                direction = place["direction"].upper()
+                if old:
+                    what = f"@{stream}_{index}({direction}, {place['channel']}, {place['column']})"
+                else:
+                    what = f"@{stream}_{index}_shim_alloc(%shim_noc_tile_{place['column']}_0, {direction}, {place['channel']})"
+                lines.append(f"    aie.shim_dma_allocation {what}")
+        return "\n".join(lines)
+
+    def test_they_are_found_in_either_form(self):
+        for design in DESIGNS:
+            for old in (False, True):
+                self.assertEqual(channels.extract(design, self.mlir(design, old)), design.channels())
+
+    def test_others_than_the_usual_are_taken_over(self):
+        design = describe.Design("npu4", "linear_int8", 64, 64, 64)
+
+        def first(stream, index, place):
+            # Where no A comes through a column, the compiler gives B its first channel.
+            return {**place, "channel": 0} if stream == "b" and index % 2 else place
+
+        found = channels.extract(design, self.mlir(design, change=first))
+        self.assertEqual([channel["channel"] for channel in found["b"]], [1, 0] * 4)
+
+    def test_what_is_unclear_is_refused(self):
+        design = DESIGNS[0]
+        mlir = self.mlir(design)
+        with self.assertRaisesRegex(channels.Unclear, "missing a_0"):
+            channels.extract(design, mlir.replace("@a_0_shim", "@a_9_shim"))
+        with self.assertRaisesRegex(channels.Unclear, "no stream"):
+            channels.extract(design, mlir.replace("@a_0_shim_alloc", "@trace"))
+        with self.assertRaisesRegex(channels.Unclear, "column"):
+            channels.extract(design, self.mlir(design, change=lambda stream, index, place: {**place, "column": 0}))
+
+
+if __name__ == "__main__":
+    unittest.main()
