@@ -148,6 +148,11 @@ fn fast_and_exact_agree_bit_for_bit() {
                     assert!(fast == exact, "{target} {precision} {rows}×{inputs}×{outputs}");
                 }
             }
+            for shape in [[1, 2, 64, 1], [1, 5, 70, 130], [2, 3, 131, 64]] {
+                let fast = attention(&settings(target, Mode::Fast), precision, shape).0;
+                let exact = attention(&settings(target, Mode::Exact), precision, shape).0;
+                assert!(fast == exact, "{target} {precision} {shape:?}");
+            }
         }
     }
 }

@@ -46,8 +46,18 @@ pub(super) fn compute(
             }
         }
         Operator::AttentionBf16 | Operator::AttentionInt8 => {
-            let reason = "the bridge has no attention yet".into();
-            return Err(aie::KernelError::Value { kernel: "attention", reason }.into());
+            let int8 = design.operator == Operator::AttentionInt8;
+            let precision = if int8 { aie::Precision::Int8 } else { aie::Precision::Bf16 };
+            let mut core = aie::Attention::new(target, precision, tile)?;
+            gather(&output.a[0], a, a_object);
+            core.begin();
+            for (block, objects) in output.b.chunks_exact(2).enumerate() {
+                gather(&objects[0], b, b_object);
+                core.keys(a_object, b_object, block)?;
+                gather(&objects[1], b, b_object);
+                core.values(b_object)?;
+            }
+            core.end(c)?;
         }
     }
     Ok(())
