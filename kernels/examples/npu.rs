@@ -1,0 +1,145 @@
+//! Tries this machine's NPU: for every bundle of a folder, layers and attention of odd shapes, compared with the simulator of the same
+//! silicon; prints how far they are apart, and what the device counted.
+//!
+//! `cargo run --release -p undertone-kernels --features xrt --example npu -- FOLDER`
+//!
+//! Beside the NPU it needs XRT and the shim library (`xrt-sys/shim`). Ends with 1 if a result is further off than the simulator and silicon may
+//! differ in the order of fp32 sums.
+
+use std::{env, error::Error, path::PathBuf, process::ExitCode};
+
+use undertone_kernels::{
+    Activation, AttentionArgs, AttentionSpec, Context, Counters, Device, Heads, HeadsMut, LinearSpec, Mask, Precision,
+    Scratch, Serial, WeightLayout,
+    npu::{Operator, Settings, bundle::Bundles, device::simulator, hardware},
+};
+
+/// Largest distance, beside the largest magnitude.
+const TOLERANCE: f32 = 0.01;
+
+/// Rows, inputs, outputs.
+const PRODUCTS: [(usize, usize, usize); 6] =
+    [(1, 1, 1), (3, 65, 7), (257, 100, 130), (64, 512, 512), (1500, 384, 384), (1500, 384, 1536)];
+
+/// Heads, queries, keys.
+const ATTENTIONS: [(usize, usize, usize); 5] = [(1, 1, 1), (2, 5, 70), (3, 129, 64), (1, 300, 1), (6, 1500, 1500)];
+
+fn main() -> ExitCode {
+    let Some(folder) = env::args_os().nth(1) else {
+        eprintln!("usage: npu FOLDER (of bundles, from kernels/aie/build.sh)");
+        return ExitCode::from(2);
+    };
+    match try_out(PathBuf::from(folder)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_out(folder: PathBuf) -> Result<bool, Box<dyn Error>> {
+    let mut settings = Settings { bundle_dir: Some(folder.clone()), ..Settings::default() };
+    let npu = hardware(&settings)?;
+    settings.target = npu.target();
+    let sim = simulator(&settings);
+    println!("{}, bundles in {}", npu.target(), folder.display());
+    let mut well = true;
+    let bundles = Bundles::open(&folder)?;
+    for bundle in bundles.list().iter().filter(|bundle| bundle.design().target == npu.target()) {
+        let operator = bundle.design().operator;
+        let precision = operator.precision();
+        let shapes = if operator.is_linear() { &PRODUCTS[..] } else { &ATTENTIONS[..] };
+        for &shape in shapes {
+            let of = |device: &dyn Device| match operator {
+                Operator::LinearInt8 | Operator::LinearBf16 => product(device, precision, shape),
+                Operator::AttentionInt8 | Operator::AttentionBf16 => attention(device, precision, shape),
+            };
+            let (got, wanted) = (of(&*npu)?, of(&*sim)?);
+            let distance = distance(&got, &wanted);
+            well &= distance <= TOLERANCE;
+            println!(
+                "{operator:<15} {shape:?}: {}",
+                if got == wanted { "equal".into() } else { format!("{distance:.5} apart") }
+            );
+        }
+    }
+    for (operator, counted) in npu.statistics().operators {
+        println!(
+            "{operator}: {} calls, {} dispatches, {:.3} s",
+            counted.calls, counted.dispatches, counted.wall_seconds
+        );
+    }
+    Ok(well)
+}
+
+/// Largest difference, beside the largest magnitude; infinite if one is not finite.
+fn distance(got: &[f32], wanted: &[f32]) -> f32 {
+    let largest = wanted.iter().fold(f32::MIN_POSITIVE, |largest, value| largest.max(value.abs()));
+    let worst = got.iter().zip(wanted).map(|(got, wanted)| (got - wanted).abs());
+    let finite = got.iter().all(|value| value.is_finite());
+    if finite { worst.fold(0.0, f32::max) / largest } else { f32::INFINITY }
+}
+
+/// Values in −1 … 1, the same each time.
+fn values(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn product(
+    device: &dyn Device,
+    precision: Precision,
+    (rows, inputs, outputs): (usize, usize, usize),
+) -> Result<Vec<f32>, Box<dyn Error>> {
+    let spec = LinearSpec { inputs, outputs, precision, activation: Activation::Gelu, scale: 1.0 };
+    let (x, weights, bias) = (values(rows * inputs, 1), values(inputs * outputs, 2), values(outputs, 3));
+    let layer = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias))?;
+    let mut out = vec![0.0; rows * outputs];
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
+    layer.run(&mut context, rows, &x, None, &mut out)?;
+    by(device, &counters)?;
+    Ok(out)
+}
+
+fn attention(
+    device: &dyn Device,
+    precision: Precision,
+    (heads, queries, keys): (usize, usize, usize),
+) -> Result<Vec<f32>, Box<dyn Error>> {
+    let spec = AttentionSpec { head_width: 64, scale: 0.125, precision };
+    let view = |data| Heads { data, batch_stride: 0, head_stride: 0, row_stride: 64 };
+    let (q, k, v) = (values(heads * queries * 64, 4), values(heads * keys * 64, 5), values(heads * keys * 64, 6));
+    let kernel = device.attention(&spec)?;
+    let mut out = vec![0.0; heads * queries * 64];
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
+    let args = AttentionArgs {
+        batch: 1,
+        heads,
+        queries,
+        keys,
+        q: Heads { head_stride: queries * 64, ..view(&q) },
+        k: Heads { head_stride: keys * 64, ..view(&k) },
+        v: Heads { head_stride: keys * 64, ..view(&v) },
+        mask: Mask::None,
+        out: HeadsMut { data: &mut out, batch_stride: 0, head_stride: queries * 64, row_stride: 64 },
+    };
+    kernel.run(&mut context, args)?;
+    by(device, &counters)?;
+    Ok(out)
+}
+
+/// That the device itself executed it, and not the host in its place.
+fn by(device: &dyn Device, counters: &Counters) -> Result<(), String> {
+    match counters.calls(device.kind()) {
+        0 => Err(format!("the host executed what was given to the {}", device.kind())),
+        _ => Ok(()),
+    }
+}
