@@ -49,10 +49,9 @@ fails() {
 shim="$("$here/shim.sh" "$root")"
 
 # The command line, the EP with the NPU device, and what looks through the binding alone.
-cargo build --quiet --release --package xrt-sys --example look
-cargo build --quiet --release --package undertone
-cargo build --quiet --release --package undertone-kernels --features xrt --example npu
-cargo build --quiet --release --package onnxruntime-ep-xdna --features xrt
+# In one go, so that the kernels are compiled once.
+cargo build --quiet --release --package xrt-sys --package undertone-kernels --package onnxruntime-ep-xdna --package undertone \
+    --features onnxruntime-ep-xdna/xrt --lib --bins --example look --example npu
 # Under another name of its folder: a build without the feature puts its own in this one's place.
 mkdir "$work/lib"
 cp "$target/release/libonnxruntime_ep_xdna.so" "$work/lib/"

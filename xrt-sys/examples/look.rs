@@ -2,11 +2,21 @@
 //!
 //! `cargo run --release -p xrt-sys --example look -- [XCLBIN]`
 
-use std::{env, fs};
+use std::{env, error::Error, fs, process::ExitCode};
 
 use xrt_sys::Library;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
+    match look() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn look() -> Result<(), Box<dyn Error>> {
     let library = Library::load()?;
     println!("library: {} (built against XRT {})", library.path().display(), library.built_against());
     println!("devices: {}", library.device_count()?);
