@@ -3,7 +3,7 @@
 #
 #   tests/xrt/run_fake.sh
 #
-# Needs what sid.sh needs, cargo, a C++ compiler, and what xrt-sys/shim needs to be built (libclang 15 or newer: LIBCLANG_PATH). Exit codes: 0 all well; 1 a test failed; others as sid.sh.
+# Needs what sid.sh and shim.sh need. Exit codes: 0 all well; 1 a test failed; others as sid.sh.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 repository="$(cd "$here/../.." && pwd)"
@@ -15,9 +15,8 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
 export CARGO_TARGET_DIR="$target"
-export XRT_INCLUDE_DIR="$root/usr/include" XRT_LIB_DIR="$libraries"
 cargo build --quiet --release --package undertone-fake-npu
-cargo build --quiet --release --manifest-path xrt-sys/shim/Cargo.toml
+shim="$("$here/shim.sh" "$root")"
 cargo build --quiet --release --manifest-path tests/xrt/through/Cargo.toml
 c++ -std=c++17 -O1 -Wall -isystem "$root/usr/include" -o "$work/add" "$here/fake/check/add.cpp" \
     -L"$libraries" -lxrt_coreutil -Wl,--allow-shlib-undefined
@@ -65,7 +64,7 @@ done
 programs="$(cargo test --quiet --release --no-run --message-format=json --manifest-path tests/xrt/through/Cargo.toml |
     sed -n 's/.*"kind":\["test"\].*"executable":"\([^"]*\)".*/\1/p')"
 [[ -n "$programs" ]] || { echo "run_fake.sh: the tests of tests/xrt/through were not built" >&2; exit 1; }
-export UNDERTONE_XRT_LIBRARY="$target/release/libundertone_xrt.so"
+export UNDERTONE_XRT_LIBRARY="$shim"
 for generation in 1 4; do
     bundles="$work/bundles-npu$generation"
     "$target/release/bundles" "npu$generation" "$here/fake/container.sh" "$root" "$bundles"

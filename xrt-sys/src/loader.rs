@@ -80,8 +80,11 @@ impl Library {
     /// # Errors
     /// As [`Library::load`].
     pub fn load_from(path: &Path) -> Result<Self, LoadError> {
-        let failed = |error: libloading::Error| LoadError::NotFound {
-            tried: vec![format!("{}: {}", path.display(), innermost(&error))],
+        let failed = |error: libloading::Error| {
+            let (words, path) = (innermost(&error), path.display().to_string());
+            // The words name the library that is missing, which may be one that this one needs.
+            let words = if words.contains(&path) { words } else { format!("{path}: {words}") };
+            LoadError::NotFound { tried: vec![words] }
         };
         // SAFETY: the library's initialisers are those of XRT, which expect to be run once in a process; loading it again only counts.
         let library = unsafe { libloading::Library::new(path) }.map_err(failed)?;
