@@ -10,7 +10,7 @@
 # (XRT; Debian: libxrt-utils). No NPU and no driver. Exit codes: 0 done; 1 something failed; 2 tools are missing or options are
 # wrong: all of that is said at once.
 #
-# This was written where none of these compilers can be had: it has never made a bundle yet. ../../docs/npu.md says what was checked.
+# This was written where none of these compilers can be had: it has never made a bundle yet. docs/npu-streams.md says what was checked.
 set -euo pipefail
 
 readonly mlir_aie_version=1.4.2

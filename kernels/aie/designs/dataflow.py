@@ -2,7 +2,7 @@
 
     python3 dataflow.py --target npu1 --operator linear_int8 --tile 64,64,64 --object linear_int8.o > array.mlir
 
-Which core gets what is said in `../README.md`. There are no run-time parameters: each object of A ends with a control block, which
+Which core gets what is said in `docs/npu-streams.md`. There are no run-time parameters: each object of A ends with a control block, which
 the cores' code reads, so that they run for ever and one binary serves every shape. The streams named `a_…`, `b_…`, `c_…` begin or
 end in shim tiles; instruction streams feed them (`kernels/src/npu/stream`), which is why no runtime sequence stands here.
 

@@ -172,6 +172,18 @@ fn whispers_products_move_what_they_must() {
     }
 }
 
+/// A compiler gives B the first channel where no A comes through the column: streams name what the design says.
+#[test]
+fn a_bundles_own_channels_are_used() {
+    let mut moved = design(Target::Npu4, Operator::LinearInt8, 64, 64, 64);
+    moved.b.iter_mut().for_each(|channel| channel.channel = 1 - channel.column % 2);
+    moved.c.iter_mut().for_each(|channel| channel.channel = channel.column % 2);
+    moved.check().unwrap();
+    check(&moved, &linear(1500, 384, 1536));
+    let usual = design(Target::Npu4, Operator::LinearInt8, 64, 64, 64);
+    assert_ne!(write(&moved, &linear(9, 9, 9)), write(&usual, &linear(9, 9, 9)));
+}
+
 /// More column tiles than a descriptor's iteration counts, and weights further apart than its step reaches.
 #[test]
 fn what_is_too_large_for_one_task_is_split() {
