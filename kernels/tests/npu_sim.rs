@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Activation, AttentionArgs, AttentionSpec, Context, Counters, DeviceKind, Heads, HeadsMut, LinearSpec, Mask,
+    Activation, AttentionArgs, AttentionSpec, Context, Counters, Device, DeviceKind, Heads, HeadsMut, LinearSpec, Mask,
     Precision, Scratch, WeightLayout,
     host::{
         HostDevice,
@@ -118,7 +118,12 @@ fn attention(
     let mut context = Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch };
     kernel.run(&mut context, args(got)).expect("runs");
     assert_eq!(counters.calls(DeviceKind::Sim), 1, "on the simulator");
-    reference::attention::attention(&AttentionSpec { precision: Precision::F32, ..spec }, args(wanted));
+    let plain = AttentionSpec { precision: Precision::F32, ..spec };
+    if queries * keys > 1 << 20 {
+        HostDevice::new().attention(&plain).expect("taken").run(&mut context, args(wanted)).expect("runs");
+    } else {
+        reference::attention::attention(&plain, args(wanted));
+    }
     let [got, wanted] = out;
     (got, wanted)
 }
@@ -219,6 +224,51 @@ fn layers_of_the_same_rows_are_one_command() {
     let after = &device.statistics().operators[&Operator::LinearInt8];
     assert_eq!((after.calls - before.calls, after.dispatches - before.dispatches), (3, 1));
     assert_eq!((before.dispatches, counters.calls(DeviceKind::Sim), counters.calls(DeviceKind::Host)), (3, 6, 0));
+}
+
+/// The shapes of whisper-tiny's encoder, each on both NPUs, against the host's f32 kernels (which other tests hold against f64).
+#[test]
+fn kernels_of_a_whisper_encoder_are_near_f32() {
+    const LINEAR: [(usize, usize, usize, Activation); 4] = [
+        (3000, 240, 384, Activation::Gelu),
+        (1500, 384, 384, Activation::None),
+        (1500, 384, 1536, Activation::Gelu),
+        (1500, 1536, 384, Activation::None),
+    ];
+    let host = HostDevice::new();
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    let mut context = Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch };
+    for target in Target::ALL {
+        for precision in [Precision::Int8, Precision::Bf16] {
+            let device = simulator(&settings(target, Mode::Fast));
+            for (rows, inputs, outputs, activation) in LINEAR {
+                let (x, weights, bias) = (noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3));
+                let spec = LinearSpec { activation, scale: 0.125, ..spec(inputs, outputs, precision) };
+                let plain = LinearSpec { precision: Precision::F32, ..spec.clone() };
+                let [got, wanted] = [(&*device as &dyn Device, &spec), (&host, &plain)].map(|(device, spec)| {
+                    let layer =
+                        device.linear(spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)).expect("taken");
+                    let mut out = vec![0.0; rows * outputs];
+                    layer.run(&mut context, rows, &x, None, &mut out).expect("runs");
+                    out
+                });
+                let similar = cosine(&got, &wanted);
+                assert!(similar > bound(precision), "{target} {precision} {rows}×{inputs}×{outputs}: {similar}");
+            }
+        }
+    }
+}
+
+/// Its attention.
+#[test]
+fn attention_of_a_whisper_encoder_is_near_f32() {
+    for target in Target::ALL {
+        for precision in [Precision::Int8, Precision::Bf16] {
+            let (got, wanted) = attention(&settings(target, Mode::Fast), precision, [1, 6, 1500, 1500]);
+            let similar = cosine(&got, &wanted);
+            assert!(similar > bound(precision), "{target} {precision}: {similar}");
+        }
+    }
 }
 
 proptest! {
