@@ -4,11 +4,14 @@
 """
 
 import collections
+import pathlib
+import re
 import unittest
 
 import channels
 import dataflow
 import describe
+import flow
 import moves
 import recorder
 
@@ -161,6 +164,77 @@ class Dataflow(unittest.TestCase):
                         ("acquire", c), ("call", f"{entry}_end", state, c), ("release", c), ("release", a), ("end",),
                     ]  # fmt: skip
                 self.assertEqual(program, expected)
+
+
+    def test_entries_are_those_of_the_kernels(self):
+        """Names, what goes in (memory or a number) and what comes out, as the C++ has them."""
+        entry = re.compile(r"^(void|int32_t) UNDERTONE_ENTRY\((\w+)\)\(([^)]*)\)", re.MULTILINE)
+        sources = pathlib.Path(__file__).parent.parent / "src"
+        for design in DESIGNS:
+            written = {}
+            for result, name, parameters in entry.findall((sources / f"{design.operator}.cc").read_text()):
+                kinds = ["memory" if "*" in parameter else parameter.split()[0] for parameter in parameters.split(",")]
+                written[f"undertone_{name}"] = (kinds, [] if result == "void" else [result])
+            called = {
+                name: (["int32_t" if kind == "int32" else "memory" for kind in inputs], ["int32_t"] * len(outputs))
+                for name, (inputs, outputs) in record(design).functions.items()
+            }
+            self.assertEqual(called, written)
+
+
+class Flow(unittest.TestCase):
+    """Objects in the order of the instruction streams go in at the shims; what comes out is looked at."""
+
+    ROUNDS, WIDE, STEPS = 3, 2, 5
+    JOBS, BLOCKS = 2, 3
+
+    def linear_feed(self, design):
+        """A: row tiles, repeated for each column tile; B: column tiles, again for each round."""
+        steps = range(self.STEPS)
+        turns = [(turn, wide) for turn in range(self.ROUNDS) for wide in range(self.WIDE)]
+        feed = {}
+        for row in range(4):
+            feed[f"a_{row}"] = [(4 * turn + row, self.STEPS, step) for turn, _ in turns for step in steps]
+        for column in range(design.columns):
+            feed[f"b_{column}"] = [(wide * design.columns + column, step) for _, wide in turns for step in steps]
+        return feed
+
+    def test_products_of_the_right_tiles_come_out(self):
+        for design in (design for design in DESIGNS if design.linear):
+            out = flow.Flow(record(design), self.linear_feed(design)).run()
+            for column in range(design.columns):
+                expected = []
+                for turn in range(self.ROUNDS):
+                    for wide in range(self.WIDE):
+                        tile = wide * design.columns + column
+                        rows = range(4 * turn, 4 * turn + 4)
+                        expected.append([tuple((row, step, (tile, step)) for step in range(self.STEPS)) for row in rows])
+                self.assertEqual(out[f"c_{column}"], expected)
+
+    def test_each_tile_of_queries_sees_all_of_its_keys_and_values(self):
+        for design in (design for design in DESIGNS if not design.linear):
+            for blocks in (self.BLOCKS, 1, 0):
+                feed, expected = {}, {}
+                for column in range(design.columns):
+                    jobs = [(job, column) for job in range(self.JOBS)]
+                    seen = [[(kind, job, block) for block in range(blocks) for kind in "kv"] for job in jobs]
+                    feed[f"a_{column}"] = [[((job, row), blocks, 0) for row in range(4)] for job in jobs]
+                    feed[f"b_{column}"] = [thing for things in seen for thing in things]
+                    expected[f"c_{column}"] = [
+                        [((job, row), *things) for row in range(4)] for job, things in zip(jobs, seen)
+                    ]
+                self.assertEqual(dict(flow.Flow(record(design), feed).run()), expected)
+
+    def test_what_is_missing_or_left_over_is_noticed(self):
+        design = DESIGNS[0]
+        feed = self.linear_feed(design)
+        feed["b_1"].pop()
+        with self.assertRaises(flow.Stuck):
+            flow.Flow(record(design), feed).run()
+        feed = self.linear_feed(design)
+        feed["a_1"].append((99, self.STEPS, 0))
+        with self.assertRaises(flow.Stuck):
+            flow.Flow(record(design), feed).run()
 
 
 class Channels(unittest.TestCase):
