@@ -51,18 +51,22 @@ fn try_out(folder: PathBuf) -> Result<bool, Box<dyn Error>> {
         let operator = bundle.design().operator;
         let precision = operator.precision();
         let shapes = if operator.is_linear() { &PRODUCTS[..] } else { &ATTENTIONS[..] };
+        let mut tried = false;
         for &shape in shapes {
             let of = |device: &dyn Device| match operator {
                 Operator::LinearInt8 | Operator::LinearBf16 => product(device, precision, shape),
                 Operator::AttentionInt8 | Operator::AttentionBf16 => attention(device, precision, shape),
             };
-            let (got, wanted) = (of(&*npu)?, of(&*sim)?);
+            let ((got, by_npu), (wanted, _)) = (of(&*npu)?, of(&*sim)?);
             let distance = distance(&got, &wanted);
             well &= distance <= TOLERANCE;
-            println!(
-                "{operator:<15} {shape:?}: {}",
-                if got == wanted { "equal".into() } else { format!("{distance:.5} apart") }
-            );
+            tried |= by_npu;
+            let apart = if got == wanted { "equal".into() } else { format!("{distance:.5} apart") };
+            println!("{operator:<15} {shape:?}: {apart}{}", if by_npu { "" } else { ", by the host" });
+        }
+        if !tried {
+            println!("{operator:<15} nothing was executed by the NPU");
+            well = false;
         }
     }
     for (operator, counted) in npu.statistics().operators {
@@ -82,6 +86,9 @@ fn distance(got: &[f32], wanted: &[f32]) -> f32 {
     if finite { worst.fold(0.0, f32::max) / largest } else { f32::INFINITY }
 }
 
+/// Values, and whether the device itself computed them: what is too small for it, its host does.
+type Answer = Result<(Vec<f32>, bool), Box<dyn Error>>;
+
 /// Values in −1 … 1, the same each time.
 fn values(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
@@ -92,11 +99,7 @@ fn values(count: usize, seed: u32) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-fn product(
-    device: &dyn Device,
-    precision: Precision,
-    (rows, inputs, outputs): (usize, usize, usize),
-) -> Result<Vec<f32>, Box<dyn Error>> {
+fn product(device: &dyn Device, precision: Precision, (rows, inputs, outputs): (usize, usize, usize)) -> Answer {
     let spec = LinearSpec { inputs, outputs, precision, activation: Activation::Gelu, scale: 1.0 };
     let (x, weights, bias) = (values(rows * inputs, 1), values(inputs * outputs, 2), values(outputs, 3));
     let layer = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias))?;
@@ -104,15 +107,10 @@ fn product(
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
     let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
     layer.run(&mut context, rows, &x, None, &mut out)?;
-    by(device, &counters)?;
-    Ok(out)
+    Ok((out, counters.calls(device.kind()) > 0))
 }
 
-fn attention(
-    device: &dyn Device,
-    precision: Precision,
-    (heads, queries, keys): (usize, usize, usize),
-) -> Result<Vec<f32>, Box<dyn Error>> {
+fn attention(device: &dyn Device, precision: Precision, (heads, queries, keys): (usize, usize, usize)) -> Answer {
     let spec = AttentionSpec { head_width: 64, scale: 0.125, precision };
     let view = |data| Heads { data, batch_stride: 0, head_stride: 0, row_stride: 64 };
     let (q, k, v) = (values(heads * queries * 64, 4), values(heads * keys * 64, 5), values(heads * keys * 64, 6));
@@ -132,14 +130,5 @@ fn attention(
         out: HeadsMut { data: &mut out, batch_stride: 0, head_stride: queries * 64, row_stride: 64 },
     };
     kernel.run(&mut context, args)?;
-    by(device, &counters)?;
-    Ok(out)
-}
-
-/// That the device itself executed it, and not the host in its place.
-fn by(device: &dyn Device, counters: &Counters) -> Result<(), String> {
-    match counters.calls(device.kind()) {
-        0 => Err(format!("the host executed what was given to the {}", device.kind())),
-        _ => Ok(()),
-    }
+    Ok((out, counters.calls(device.kind()) > 0))
 }
