@@ -100,9 +100,10 @@ for operator in "${operators[@]}"; do
     # In its own folder: aiecc looks for the object there and leaves the cores' programs beside it.
     (cd "$folder" && "$aiecc" --no-xchesscc --no-xbridge --no-compile-host --peano="$peano" \
         --alloc-scheme=basic-sequential --tmpdir="$folder/aiecc" --aie-generate-pdi --pdi-name=design.pdi array.mlir >&2)
-    mapfile -t placed < <(find "$folder/aiecc" -name '*input_with_addresses.mlir')
-    [[ ${#placed[@]} -eq 1 ]] || fail 1 "aiecc left ${#placed[@]} files *input_with_addresses.mlir in $folder/aiecc; one was expected, to read the shim channels from"
-    "$python" -B "$here/designs/package.py" "${design[@]}" --pdi "$folder/design.pdi" --mlir "${placed[0]}" \
+    # aiecc leaves the array after each of its steps; one where the streams have their shim channels will do.
+    placed="$(grep -rl --include='*input_with_addresses.mlir' 'aie\.shim_dma_allocation' "$folder/aiecc" | sort | head -n 1 || true)"
+    [[ -n "$placed" ]] || fail 1 "aiecc left no *input_with_addresses.mlir with shim allocations in $folder/aiecc: the shim channels can't be known"
+    "$python" -B "$here/designs/package.py" "${design[@]}" --pdi "$folder/design.pdi" --mlir "$placed" \
         --xclbinutil "$xclbinutil" --out "$out" --tool "mlir_aie=$mlir_aie_version" \
         --tool "peano=$("$peano/bin/clang++" --version | head -n 1)" \
         --tool "xclbinutil=$("$xclbinutil" --version 2>&1 | sed -n 's/.*Build Version: *//p' | head -n 1)"
