@@ -23,18 +23,25 @@ class Bindings:
     def __init__(self):
         import numpy as np
         from aie.dialects import aie
+        from aie.dialects import arith as standard_arith
         from aie.extras.context import mlir_mod_ctx
         from aie.extras.dialects import arith
         from aie.helpers.dialects.scf import _for, else_, if_
         from aie.helpers.util import np_dtype_to_mlir_type
 
-        self.np, self.aie, self.arith = np, aie, arith
+        self.np, self.aie, self.arith, self.standard_arith = np, aie, arith, standard_arith
         self.context, self.for_, self.if_, self.else_ = mlir_mod_ctx, _for, if_, else_
         self.to_mlir = np_dtype_to_mlir_type
 
     def object(self, size):
         """The type of an object: words, whatever they hold. Entries take pointers, so no kernel sees the difference."""
         return self.np.ndarray[(moves.words(size),), self.np.dtype[self.np.int32]]
+
+    def positive(self, value):
+        """Whether a 32-bit integer is greater than 0."""
+        arith = self.standard_arith
+        nothing = arith.constant(self.to_mlir(self.np.int32), 0)
+        return arith.cmpi(arith.CmpIPredicate.sgt, value, nothing)
 
 
 class Array:
@@ -134,7 +141,7 @@ def linear_core(bindings, call, a, b, c, state):
     consume, produce = bindings.aie.ObjectFifoPort.Consume, bindings.aie.ObjectFifoPort.Produce
     for _ in bindings.for_(sys.maxsize):
         left, right = a.acquire(consume, 1), b.acquire(consume, 1)
-        with bindings.if_(call["_is_last"](left) > 0, hasElse=True) as last:
+        with bindings.if_(bindings.positive(call["_is_last"](left)), hasElse=True) as last:
             result = c.acquire(produce, 1)
             call[""](left, right, state, result)
             c.release(produce, 1)

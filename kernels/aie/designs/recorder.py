@@ -14,9 +14,6 @@ class Value:
 
     kind: str = "i32"
 
-    def __gt__(self, other):
-        return Value("i1")
-
 
 @dataclasses.dataclass
 class Fifo:
@@ -155,6 +152,14 @@ class Recording:
             assert value == Value("index") and to == "i32"
             return Value("i32")
 
+        def constant(kind, value):
+            assert (kind, value) == ("i32", 0)
+            return Value(kind)
+
+        def cmpi(predicate, left, right):
+            assert predicate == "sgt" and left == right == Value("i32")
+            return Value("i1")
+
         def module(name, **content):
             made = types.ModuleType(name)
             made.__dict__.update(content)
@@ -165,10 +170,13 @@ class Recording:
         parts = {"tile": lambda column, row: (column, row), "object_fifo": fifo, "object_fifo_link": link, "buffer": buffer}
         parts |= {"external_func": external, "device": device, "core": core, "ObjectFifoPort": port, "AIEDevice": kinds}
         dialect, arith = module("aie.dialects.aie", **parts), module("arith", index_cast=index_cast)
+        predicates = types.SimpleNamespace(sgt="sgt")
+        standard = module("aie.dialects.arith", cmpi=cmpi, constant=constant, CmpIPredicate=predicates)
         return {
             "numpy": module("numpy", ndarray=Array, dtype=Type, int32="int32"),
             "aie": module("aie"),
-            "aie.dialects": module("aie.dialects", aie=dialect),
+            "aie.dialects": module("aie.dialects", aie=dialect, arith=standard),
+            "aie.dialects.arith": standard,
             "aie.dialects.aie": dialect,
             "aie.extras": module("aie.extras"),
             "aie.extras.context": module("aie.extras.context", mlir_mod_ctx=context),
