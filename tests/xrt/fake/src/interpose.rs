@@ -11,18 +11,8 @@ use std::sync::{Arc, Mutex};
 use libc::{off_t, size_t};
 
 use crate::objects::Bo;
-use crate::world::{begin, lock, world};
+use crate::world::{lock, world};
 use crate::{Errno, ioctl, real};
-
-/// Runs before the program's own code: the device is there from the beginning.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static BEGIN: extern "C" fn() = {
-    extern "C" fn at_start() {
-        begin();
-    }
-    at_start
-};
 
 /// The device node's descriptors; -1 stands for none. No lock: `close` is called from everywhere.
 static NODES: [AtomicI32; 16] = [const { AtomicI32::new(-1) }; 16];

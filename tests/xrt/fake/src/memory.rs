@@ -1,9 +1,9 @@
 //! Memory that the program and the pretended device both reach.
 //!
 //! The real npu1 does not see what lies in the CPU's caches. Usually XRT flushes cache lines by instructions, of which nothing can be
-//! seen here. But with `Debug.force_driver_sync = true` in `xrt.ini` it asks the driver; then `UNDERTONE_FAKE_NPU_INCOHERENT=1` gives each
-//! buffer two memories, the program's and the device's, and only what is synced goes from one to the other: a program that forgets
-//! to sync gets wrong results, as on the silicon.
+//! seen here. But with `Debug.force_driver_sync` in its settings it asks the driver. `UNDERTONE_FAKE_NPU_INCOHERENT=1` gives it such
+//! settings, and each buffer two memories, the program's and the device's: only what is synced goes from one to the other, so a
+//! program that forgets to sync gets wrong results, as on the silicon.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use libc::{mode_t, size_t, ssize_t};
 
-use crate::{interpose, real, tree};
+use crate::{interpose, real, tree, world};
 
 /// A path, and where it leads.
 struct Path {
@@ -26,6 +26,7 @@ impl Path {
         if given.is_null() {
             return Self { given, moved: None };
         }
+        world::begin();
         // SAFETY: not null, so a string.
         let text = unsafe { CStr::from_ptr(given) };
         let moved = tree::moved(text.to_bytes()).and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());

@@ -19,17 +19,23 @@ const ON_BUS: &str = "/sys/bus/pci/devices/0000:c5:00.1";
 /// The device node.
 pub const NODE: &str = "/dev/accel/accel0";
 
+/// XRT's settings, wherever it looks for them (which is not where one likes, for root): only if there are some in the tree.
+const SETTINGS: &str = "/xrt.ini";
+
 /// Paths that lead into the tree: these, and what lies below them. The bus as a whole: it is listed, and has only this device then.
 const MOVED: [&str; 4] = [DEVICE, "/sys/bus/pci", "/dev/accel", "/sys/module/amdxdna"];
 
 static ROOT: OnceLock<PathBuf> = OnceLock::new();
+/// XRT's settings in the tree, if there are some.
+static SETTINGS_HERE: OnceLock<PathBuf> = OnceLock::new();
 
 /// Makes the tree below `folder`; from now on paths lead there. Several processes may do so at the same time.
 ///
 /// # Errors
 /// If the folder cannot be written.
-pub fn plant(folder: &Path, target: Target) -> io::Result<()> {
-    let root = folder.join("tree").join(target.to_string());
+pub fn plant(folder: &Path, target: Target, incoherent: bool) -> io::Result<()> {
+    let kind = if incoherent { "incoherent" } else { "coherent" };
+    let root = folder.join(format!("tree-{target}-{kind}"));
     let inside = |path: &str| root.join(path.trim_start_matches('/'));
     let device = inside(DEVICE);
     fs::create_dir_all(device.join("accel/accel0"))?;
@@ -59,6 +65,11 @@ pub fn plant(folder: &Path, target: Target) -> io::Result<()> {
     }
     fs::create_dir_all(inside("/sys/module/amdxdna"))?;
     fs::write(inside("/sys/module/amdxdna/version"), "0.0.0_fake\n")?;
+    if incoherent {
+        let settings = inside(SETTINGS);
+        fs::write(&settings, "[Debug]\nforce_driver_sync=true\n")?;
+        let _ = SETTINGS_HERE.set(settings);
+    }
     let node = inside(NODE);
     fs::create_dir_all(inside("/dev/accel"))?;
     fs::OpenOptions::new().create(true).append(true).open(&node)?;
@@ -78,6 +89,9 @@ pub fn plant(folder: &Path, target: Target) -> io::Result<()> {
 /// Where a path leads, if it is one of the device's.
 pub fn moved(path: &[u8]) -> Option<PathBuf> {
     let root = ROOT.get()?;
+    if path.ends_with(SETTINGS.as_bytes()) {
+        return SETTINGS_HERE.get().cloned();
+    }
     let hit = |prefix: &&str| {
         path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     };

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use undertone_kernels::npu::Target;
@@ -36,8 +37,16 @@ pub fn world() -> Option<&'static World> {
     WORLD.get()
 }
 
-/// Reads the environment; at the start of the process.
+/// Reads the environment, once: at the first call that could be for the device. XRT's own libraries begin before this one is told to.
 pub fn begin() {
+    static BEGUN: AtomicBool = AtomicBool::new(false);
+    // What this does itself comes by here again, and goes to the C library.
+    if !BEGUN.swap(true, Ordering::SeqCst) {
+        read_environment();
+    }
+}
+
+fn read_environment() {
     let Some(folder) = std::env::var_os("UNDERTONE_FAKE_NPU").map(PathBuf::from) else { return };
     let word = std::env::var("UNDERTONE_FAKE_NPU_TARGET").unwrap_or_else(|_| Target::Npu1.to_string());
     let incoherent = std::env::var_os("UNDERTONE_FAKE_NPU_INCOHERENT").is_some_and(|value| value == "1");
@@ -45,7 +54,7 @@ pub fn begin() {
         Ok(target) => target,
         Err(error) => return eprintln!("undertone-fake-npu: UNDERTONE_FAKE_NPU_TARGET: {error}"),
     };
-    if let Err(error) = tree::plant(&folder, target) {
+    if let Err(error) = tree::plant(&folder, target, incoherent) {
         return eprintln!("undertone-fake-npu: UNDERTONE_FAKE_NPU={}: {error}", folder.display());
     }
     let _ = WORLD.set(World {

@@ -72,6 +72,31 @@ fn lists_of_all_lengths_are_executed_and_nothing_is_left() {
 }
 
 #[test]
+fn what_is_not_synced_is_seen_only_where_memory_is_coherent() {
+    let coherent = std::env::var("UNDERTONE_FAKE_NPU_INCOHERENT").as_deref() != Ok("1");
+    let device = device();
+    let mut context = context(&device);
+    let mut stream = context.buffer(Memory::Instructions, 8).unwrap();
+    stream.bytes_mut().copy_from_slice(&[ADD, 3].map(u32::to_le_bytes).concat());
+    stream.sync_to_device().unwrap();
+    let mut buffers = [0, 1, 2].map(|argument| context.buffer(Memory::Argument(argument), 3).unwrap());
+    buffers[0].bytes_mut().copy_from_slice(&[1, 2, 3]);
+    buffers[0].sync_to_device().unwrap();
+    buffers[1].sync_to_device().unwrap();
+    buffers[1].bytes_mut().copy_from_slice(&[10, 20, 30]);
+    let mut run = context.run().unwrap();
+    run.set(&stream, 2, [&buffers[0], &buffers[1], &buffers[2]]).unwrap();
+    context.execute(&mut [&mut run], LIMIT).unwrap();
+    let before = buffers[2].bytes().to_vec();
+    buffers[2].sync_from_device().unwrap();
+    let (seen, unseen) = ([11, 22, 33], [1, 2, 3]);
+    assert_eq!(buffers[2].bytes(), if coherent { seen } else { unseen });
+    assert_eq!(before, if coherent { seen } else { [0; 3] });
+    drop((run, buffers, stream, context, device));
+    assert_nothing_open();
+}
+
+#[test]
 fn a_failed_command_is_an_error_and_the_context_goes_on() {
     let device = device();
     let mut context = context(&device);

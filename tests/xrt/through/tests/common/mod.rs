@@ -21,15 +21,22 @@ pub struct Fault(());
 impl Fault {
     /// From now on the device has this fault (words of `tests/xrt/fake/src/faults.rs`).
     pub fn begin(fault: &str) -> Self {
-        fs::write(path("UNDERTONE_FAKE_NPU").join("fault"), fault).unwrap();
+        set(fault);
         Self(())
     }
 }
 
 impl Drop for Fault {
     fn drop(&mut self) {
-        fs::write(path("UNDERTONE_FAKE_NPU").join("fault"), "").unwrap();
+        set("");
     }
+}
+
+/// The device reads the file at any moment: it finds the old word or the new one, never none.
+fn set(fault: &str) {
+    let folder = path("UNDERTONE_FAKE_NPU");
+    fs::write(folder.join("fault.new"), fault).unwrap();
+    fs::rename(folder.join("fault.new"), folder.join("fault")).unwrap();
 }
 
 /// One of the device's counters.
