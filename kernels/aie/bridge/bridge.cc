@@ -23,6 +23,7 @@ constexpr unsigned lanes = 16;
 
 template <typename Function>
 void by_vectors(rust::Slice<const float> x, rust::Slice<float> y, const Function &function) {
+    set_modes();
     for (std::size_t i = 0; i < x.size(); i += lanes) aie::store_v(y.data() + i, function(aie::load_v<lanes>(x.data() + i)));
 }
 

@@ -6,6 +6,7 @@
 
 #include <aie_api/aie.hpp>
 #include <cstdint>
+#include <type_traits>
 
 // Hints for loops of the NPU's two compilers: AMD's chess, and Peano (which defines __AIECC__). Nothing for others.
 #if defined(__chess__)

@@ -58,8 +58,9 @@ inline Floats<N> exp2(const Floats<N> &x) {
     const Floats<N> shifted = aie::add(inside, magic);
     const Floats<N> fraction = aie::sub(inside, aie::sub(shifted, magic));
     const Floats<N> value = polynomial<N, 4>(exp2_coefficients, aie::add(fraction, fraction));
-    // The whole number goes into the exponent: shifting it up by 23 drops the bits of the magic number.
-    const Words<N> exponent = aie::upshift(shifted.template cast_to<int32_t>(), 23);
+    // The whole number goes into the exponent. Without the magic number's bits first: shifts go through accumulators and saturate.
+    const Words<N> whole = aie::sub(shifted.template cast_to<int32_t>(), magic.template cast_to<int32_t>());
+    const Words<N> exponent = aie::upshift(whole, 23);
     const Words<N> bits = aie::add(value.template cast_to<int32_t>(), exponent);
     return aie::select(bits.template cast_to<float>(), aie::zeros<float, N>(), aie::lt(x, all<N>(-125.0F)));
 }
@@ -94,7 +95,9 @@ inline Floats<N> reciprocal(const Floats<N> &x) {
 /// 1 / √x for normal x > 0, in the same way; 3e-7.
 template <unsigned N>
 inline Floats<N> reciprocal_root(const Floats<N> &x) {
-    const Words<N> halved = aie::downshift(x.template cast_to<int32_t>(), 1);
+    // Without the lowest bit, for shifts round.
+    const Words<N> even = aie::bit_and(x.template cast_to<int32_t>(), aie::broadcast<int32_t, N>(-2));
+    const Words<N> halved = aie::downshift(even, 1);
     Floats<N> guess = aie::sub(aie::broadcast<int32_t, N>(0x5f3759df), halved).template cast_to<float>();
     const Floats<N> half = multiply<N>(x, all<N>(0.5F));
     UNDERTONE_UNROLL

@@ -19,9 +19,9 @@ struct storage<accfloat> {
 
 /// `value / 2^shift` rounded as the core is set, then brought into `T` as it is set.
 template <typename T>
-constexpr T shift_round_saturate(int32_t value, int shift, rounding_mode mode, saturation_mode saturation) {
+constexpr T shift_round_saturate(int64_t value, int shift, rounding_mode mode, saturation_mode saturation) {
     const bool negative = value < 0;
-    const int64_t magnitude = negative ? -static_cast<int64_t>(value) : value;
+    const int64_t magnitude = negative ? -value : value;
     int64_t whole = magnitude >> shift;
     const int64_t rest = magnitude - (whole << shift);
     if (rest != 0) {

@@ -77,17 +77,27 @@ UNDERTONE_INLINE vector<T, Elems> select(const vector<T, Elems> &a, const vector
 }
 
 template <unsigned Elems>
-UNDERTONE_INLINE vector<int32_t, Elems> upshift(const vector<int32_t, Elems> &values, int shift) {
+UNDERTONE_INLINE vector<int32_t, Elems> bit_and(const vector<int32_t, Elems> &a, const vector<int32_t, Elems> &b) {
+    return host::zip(a, b, [](int32_t x, int32_t y) { return x & y; });
+}
+
+// Shifts go through 64-bit accumulators: up, what does not fit saturates as set; down, they round as set.
+template <unsigned Elems>
+UNDERTONE_INLINE vector<int32_t, Elems> upshift(const vector<int32_t, Elems> &values, unsigned shift) {
     vector<int32_t, Elems> result;
-    for (unsigned i = 0; i < Elems; ++i) result.lanes[i] = static_cast<int32_t>(static_cast<uint32_t>(values.lanes[i]) << shift);
+    for (unsigned i = 0; i < Elems; ++i) {
+        const int64_t shifted = static_cast<int64_t>(static_cast<uint64_t>(static_cast<int64_t>(values.lanes[i])) << shift);
+        result.lanes[i] = host::shift_round_saturate<int32_t>(shifted, 0, host::rounding, host::saturation);
+    }
     return result;
 }
 
-/// Rounds down.
 template <unsigned Elems>
-UNDERTONE_INLINE vector<int32_t, Elems> downshift(const vector<int32_t, Elems> &values, int shift) {
+UNDERTONE_INLINE vector<int32_t, Elems> downshift(const vector<int32_t, Elems> &values, unsigned shift) {
     vector<int32_t, Elems> result;
-    for (unsigned i = 0; i < Elems; ++i) result.lanes[i] = values.lanes[i] >> shift;
+    for (unsigned i = 0; i < Elems; ++i) {
+        result.lanes[i] = host::shift_round_saturate<int32_t>(values.lanes[i], static_cast<int>(shift), host::rounding, host::saturation);
+    }
     return result;
 }
 
