@@ -93,7 +93,7 @@ for operator in "${operators[@]}"; do
     folder="$work/$target-$operator-${m}x${k}x$n"
     mkdir -p "$folder"
     echo "build.sh: $operator for $target, tiles ${m}×${k}×$n" >&2
-    "$peano/bin/clang++" --target="$architecture-none-unknown-elf" -std=c++20 -O2 -DNDEBUG -fno-exceptions -fno-rtti \
+    "$peano/bin/clang++" --target="$architecture-none-unknown-elf" -std=c++20 -O2 -DNDEBUG -fno-exceptions -fno-rtti -fno-strict-aliasing \
         -DUNDERTONE_NPU="$npu" -DTILE_M="$m" -DTILE_K="$k" -DTILE_N="$n" \
         -I"$headers" -I"$here/src" -c "$here/src/$operator.cc" -o "$folder/$operator.o"
     "$python" -B "$here/designs/dataflow.py" "${design[@]}" --object "$operator.o" > "$folder/array.mlir"
