@@ -96,4 +96,31 @@ for silicon in npu1 npu4; do
     clean "$folder"
 done
 through npu1 1
+# Whisper, whole: the reference model through ONNX Runtime, the EP, its NPU device, the real XRT and its shim to the pretended NPU. What is
+# heard has to be what the EP's simulated device hears, which needs none of that.
+cargo build --quiet --release --package onnxruntime-ep-xdna --package undertone --features onnxruntime-ep-xdna/xrt --lib --bins
+# Under another name of its folder: a build without the feature puts its own in this one's place.
+mkdir "$work/lib"
+cp "$target/release/libonnxruntime_ep_xdna.so" "$work/lib/"
+transcribe=("$target/release/undertone" transcribe --model models/reference --language en --output-format txt)
+for silicon in npu1 npu4; do
+    for precision in int8 bf16; do
+        folder="$work/whisper-$silicon-$precision"
+        words="$folder.words"
+        mkdir "$words"
+        UNDERTONE_EP_LIBRARY="$work/lib/libonnxruntime_ep_xdna.so" "${transcribe[@]}" --device sim --target "$silicon" \
+            --precision "$precision" tests/audio/000-en.mp3 >"$words/sim" 2>"$words/sim.err" ||
+            { cat "$words/sim.err" >&2; exit 1; }
+        UNDERTONE_EP_LIBRARY="$work/lib/libonnxruntime_ep_xdna.so" fake "$silicon" "$folder" "${transcribe[@]}" --device npu \
+            --precision "$precision" --bundle-dir "$work/bundles-$silicon" tests/audio/000-en.mp3 >"$words/npu" 2>"$words/npu.err" ||
+            { cat "$words/npu.err" "$folder/log" >&2; exit 1; }
+        [[ -s "$words/npu" ]] && diff "$words/sim" "$words/npu" >&2 ||
+            { echo "run_fake.sh: $silicon, $precision: these are other words than the simulator's, or none" >&2; exit 1; }
+        clean "$folder"
+        executed="$(sed 's/.*"executed":\([0-9]*\).*/\1/' "$folder/counters")"
+        ((executed > 0)) && [[ ! -s "$folder/log" ]] ||
+            { echo "run_fake.sh: $executed commands" >&2; cat "$folder/log" >&2; exit 1; }
+        echo "Whisper, $silicon, $precision: the simulator's words, with $executed commands executed"
+    done
+done
 echo "run_fake.sh: all well"
