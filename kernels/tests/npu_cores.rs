@@ -1,7 +1,7 @@
 //! The designs' sizes against those of the cores' own code, and a core's memory: objects twice, state and stack in 64 KB.
 
 use undertone_aie as aie;
-use undertone_kernels::npu::{Design, Operator, Target, Tile};
+use undertone_kernels::npu::{Design, Operator, Target, Tile, design::STACK_BYTES};
 
 /// Tiles that `aie/build.sh` compiles if it is not told others, and others that fit.
 fn designs() -> Vec<Design> {
@@ -56,6 +56,6 @@ fn a_core_holds_objects_twice_state_and_stack() {
     for design in designs() {
         let [a, b, c, state] = by_the_code(&design);
         let left = (64 * 1024usize).checked_sub(2 * (a + b + c) + state).expect("objects and state fit");
-        assert!(left >= 2048, "{design:?}: {left} bytes are left for the stack");
+        assert!(left >= STACK_BYTES, "{design:?}: {left} bytes are left for the stack");
     }
 }

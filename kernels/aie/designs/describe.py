@@ -12,7 +12,7 @@ OPERATORS = ("linear_int8", "linear_bf16", "attention_bf16", "attention_int8")
 ROWS = 4
 HEAD_WIDTH = 64
 CONTROL_BYTES = 32
-STACK_BYTES = 2048
+STACK_BYTES = 4096
 CORE_MEMORY = 64 * 1024
 MEMORY_TILE = 512 * 1024
 # Objects wait in pairs everywhere, so that one is filled while the other is used.

@@ -14,8 +14,8 @@ pub const HEAD_WIDTH: usize = 64;
 /// Bytes of the control block at the end of each A object.
 pub const CONTROL_BYTES: usize = 32;
 
-/// Stack of a core, in bytes.
-pub const STACK_BYTES: usize = 2048;
+/// Stack of a core, in bytes: what the deepest kernel takes as compiled for a CPU, where accumulators that are registers on a core are on the stack.
+pub const STACK_BYTES: usize = 4096;
 
 /// What an array computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
