@@ -5,12 +5,13 @@ use std::{path::PathBuf, sync::Arc};
 use super::{
     array::Array,
     attention::NpuAttention,
-    design::{Design, DesignError, HEAD_WIDTH, Operator, Tile},
+    design::{Design, DesignError, HEAD_WIDTH, Operator},
     engine::Engines,
     linear::NpuLinear,
     sim::{Mode, SimArray},
     statistics::Statistics,
     target::Target,
+    tiling,
 };
 use crate::{
     Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, DeviceKind, Linear, LinearSpec, Precision, Unsupported,
@@ -76,8 +77,7 @@ impl<A: Array> Npu<A> {
 
     /// The design of an operator.
     fn design(&self, operator: Operator) -> Result<Design, DesignError> {
-        let m = if operator == Operator::LinearInt8 { 64 } else { 32 };
-        Design::new(self.engines.array.target(), operator, Tile { m, k: 64, n: 64 })
+        tiling::shipped(self.engines.array.target(), operator)
     }
 }
 

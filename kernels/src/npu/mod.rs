@@ -9,6 +9,7 @@ pub mod access;
 pub mod array;
 mod attention;
 pub mod bundle;
+pub mod cost;
 pub mod design;
 pub mod device;
 mod engine;
@@ -20,6 +21,7 @@ pub mod sim;
 pub mod statistics;
 pub mod stream;
 pub mod target;
+pub mod tiling;
 mod trust;
 #[cfg(feature = "xrt")]
 pub mod xrt;

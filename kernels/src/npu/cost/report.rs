@@ -1,0 +1,190 @@
+//! The document `docs/npu-cost.md`: the model beside what was published, and predictions for Whisper's encoders.
+
+use std::fmt::Write as _;
+
+use super::{
+    super::{design::Operator, target::Target, tiling},
+    Machine, PACKING_RATE, Products, STREAM_BYTES, calibrate, packing, predict,
+    published::{ARRAYS, CORES, Figure, Kind, NOT_COMPARABLE, Use},
+    whisper::{MODELS, Model},
+};
+use crate::Precision;
+
+/// Milliseconds that others measured on npu1 for the encoder, bf16 (drakosha/whisper-xdna).
+const OTHERS: [(&str, f64); 3] = [("tiny", 484.0), ("small", 1507.0), ("large-v3-turbo", 3346.0)];
+
+/// One window through an encoder, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    /// Products and attention, each a command of its own.
+    pub array: f64,
+    /// The same with the commands in lists.
+    pub listed: f64,
+    /// Packing and unpacking on the host, at [`PACKING_RATE`].
+    pub packing: f64,
+    /// Changing between the products' design and attention's, twice a layer.
+    pub changes: f64,
+}
+
+/// Predicts a window; `None` if a shipped design cannot be.
+pub fn window(target: Target, model: &Model, precision: Precision) -> Option<Window> {
+    let machine = Machine::of(target);
+    let changes = 1e3 * 2.0 * model.layers as f64 * machine.switch;
+    let mut window = Window { array: 0.0, listed: 0.0, packing: 0.0, changes };
+    for (operator, problem, count) in model.encoder(precision) {
+        let prediction = predict(&tiling::shipped(target, operator).ok()?, &problem);
+        let count = 1e3 * count as f64;
+        window.array += count * prediction.total;
+        window.listed += count * prediction.listed(target);
+        window.packing += count * packing(&problem, PACKING_RATE);
+    }
+    Some(window)
+}
+
+/// The whole document.
+pub fn document() -> String {
+    let mut text = String::from(INTRODUCTION);
+    numbers(&mut text);
+    figures(&mut text);
+    windows(&mut text);
+    tiles(&mut text);
+    text
+}
+
+const INTRODUCTION: &str = "\
+# What the NPU is predicted to take
+
+Made by `cargo run --release -p undertone-kernels --example npu_cost > docs/npu-cost.md`; a test holds that it still is. **Every time here is
+predicted, none was measured by this project: it has not run on an NPU.** What is published was measured by others.
+
+The model (`kernels/src/npu/cost/`): cores compute, streams carry 4 bytes a cycle, and memory is read and written, all at once. A step of a core takes
+`m·k·n / rate + m·n · per output` cycles, or what its operands take to arrive, if that is more; a round ends with the epilogue. Memory takes
+`(A + B + C) / bandwidth`, where A is read once for each round of columns and B once for each round of rows, with the scales and control blocks that our objects carry.
+`time = dispatch + longer + exposed · shorter`. Rates, bandwidth and the exposed share are fitted to the figures marked \"fit\" (least squares of relative errors);
+the figures marked \"check\" were left out of the fit.
+
+";
+
+fn numbers(text: &mut String) {
+    text.push_str("## Numbers\n\n| | npu1 | npu4 | from |\n|---|---|---|---|\n");
+    let [one, four] = [Target::Npu1, Target::Npu4].map(Machine::of);
+    let mut row = |what: &str, of: &dyn Fn(&Machine) -> String, from: &str| {
+        let _ = writeln!(text, "| {what} | {} | {} | {from} |", of(one), of(four));
+    };
+    for products in Products::ALL {
+        let core = |machine: &Machine| {
+            let core = machine.core(products);
+            format!("{} / {}", core.rate, core.per_output)
+        };
+        row(&format!("{}: products a cycle / cycles per output", products.name()), &core, "fitted");
+    }
+    row("memory, GB/s", &|machine| format!("{:.1}", machine.bandwidth / 1e9), "fitted");
+    row("exposed share", &|machine| format!("{}", machine.exposed), "fitted");
+    row("dispatch, µs", &|machine| format!("{:.0}", machine.dispatch * 1e6), "published for npu4, assumed for npu1");
+    row("in a list, µs", &|machine| format!("{:.0}", machine.listed * 1e6), "published for npu4, assumed for npu1");
+    row(
+        "change of design, ms",
+        &|machine| format!("{:.2}", machine.switch * 1e3),
+        "published; npu4: full reconfiguration",
+    );
+    row("soft-max, cycles a score", &|machine| format!("{}", machine.score), "assumed");
+    row("int8 epilogue, cycles an output", &|machine| format!("{}", machine.scaled_output), "assumed");
+    row("bf16 epilogue, cycles an output", &|machine| format!("{}", machine.output), "assumed");
+    row("a stream, bytes a cycle", &|_| format!("{STREAM_BYTES}"), "architecture");
+    text.push_str(
+        "\nOur kernels keep sums of 4 bytes, so they are predicted with the rate of int8→int32; those of bf16 pay as much for each sum. The published cores were compiled\nwith AMD's own compiler; ours are for Peano, whose schedules may be worse: that is not in the numbers. bf16 on npu4 was published by way of bfp16, which ours does\nnot use.\n\n",
+    );
+}
+
+fn figures(text: &mut String) {
+    text.push_str("## Beside what was published\n\narXiv 2512.13282 unless said otherwise. One core, multiply-accumulates a cycle:\n\n");
+    text.push_str("| target | products | tile | published | model | off | |\n|---|---|---|---|---|---|---|\n");
+    for figure in &CORES {
+        let model = calibrate::predicted_core(figure);
+        let [m, k, n] = figure.tile;
+        let (published, off) = (figure.macs_per_cycle, 100.0 * (model / figure.macs_per_cycle - 1.0));
+        let (target, products, purpose) = (figure.target, figure.products.name(), purpose(figure.purpose));
+        let _ = writeln!(
+            text,
+            "| {target} | {products} | {m}×{k}×{n} | {published} | {model:.1} | {off:+.1} % | {purpose} |"
+        );
+    }
+    text.push_str("\nWhole arrays, 10¹² operations a second:\n\n| target | products | tile | shape | published | model | off | | where |\n|---|---|---|---|---|---|---|---|---|\n");
+    for figure in &ARRAYS {
+        let model = calibrate::predicted(figure);
+        let Figure { target, tile: [m, k, n], shape: [rows, inputs, outputs], tops, source, .. } = *figure;
+        let off = 100.0 * (model / tops - 1.0);
+        let double = if figure.kind == Kind::DoubleC { "; two C objects" } else { "" };
+        let _ = writeln!(
+            text,
+            "| {target} | {} | {m}×{k}×{n} | {rows}×{inputs}×{outputs} | {tops} | {model:.2} | {off:+.1} % | {} | {source}{double} |",
+            figure.products.name(),
+            purpose(figure.purpose),
+        );
+    }
+    text.push_str("\nThe stock design reads short runs of memory and is given a bandwidth of its own, fitted to two reports of it.\n\nNot comparable:\n\n");
+    for (what, why) in NOT_COMPARABLE {
+        let _ = writeln!(text, "- {what}: {why}.");
+    }
+}
+
+fn purpose(purpose: Use) -> &'static str {
+    match purpose {
+        Use::Fit => "fit",
+        Use::Check => "check",
+    }
+}
+
+fn windows(text: &mut String) {
+    text.push_str("\n## Whisper's encoders: predicted milliseconds for a window of 30 s\n\nWith the designs that are shipped. \"array\" is all products, convolutions and attention, each a command; \"listed\" the same in run lists; \"packing\" the host's, at an assumed 4 GB/s of fp32\nvalues; \"changes\" two of design in each layer. Layer norms and residual sums, which the host does, are not in it.\n\n| model | target | precision | array | listed | packing | changes | all, × real time | measured by others, npu1 bf16 |\n|---|---|---|---|---|---|---|---|---|\n");
+    for model in MODELS.iter().filter(|model| model.name != "medium") {
+        for target in Target::ALL {
+            for precision in [Precision::Int8, Precision::Bf16] {
+                let Some(window) = window(target, model, precision) else { continue };
+                let Window { array, listed, packing, changes } = window;
+                let factor = 30e3 / (array + packing + changes);
+                let comparable = target == Target::Npu1 && precision == Precision::Bf16;
+                let others = OTHERS.iter().find(|(name, _)| comparable && *name == model.name);
+                let others = others.map_or(String::new(), |(_, ms)| format!("{ms:.0} ms"));
+                let _ = writeln!(
+                    text,
+                    "| {} | {target} | {precision} | {array:.1} | {listed:.1} | {packing:.1} | {changes:.1} | {factor:.0} | {others} |",
+                    model.name
+                );
+            }
+        }
+    }
+    text.push_str("\nThe measured ones are of drakosha/whisper-xdna on XDNA1. Theirs is a whole program that ran; ours are sums of predictions of a design that has run nowhere, without layer norms, residual sums,\nwaiting between commands, or what our kernels lose against those that the model is fitted to. Where ours is the smaller number, that is no evidence that it is faster. Packing is the weakest\nassumption, a guess at the host, and the largest part of most rows.\n\n");
+}
+
+fn tiles(text: &mut String) {
+    text.push_str("## Tiles\n\nWhat the search (`tiling::choose`) finds best for a family of models, beside the shipped design (one for each operator, for all models), in predicted milliseconds for one window of each\nmodel of the family.\n\n| target | operator | models | best tile | ms | shipped tile | ms |\n|---|---|---|---|---|---|---|\n");
+    for target in Target::ALL {
+        for operator in Operator::ALL {
+            for names in [&["tiny", "small"][..], &["base", "medium"], &["large-v3-turbo"]] {
+                let models = MODELS.iter().filter(|model| names.contains(&model.name));
+                let problems: Vec<_> = models
+                    .flat_map(|model| model.encoder(operator.precision()))
+                    .filter(|(its, ..)| *its == operator)
+                    .map(|(_, problem, count)| (problem, count))
+                    .collect();
+                let (Ok(best), Ok(shipped)) =
+                    (tiling::choose(target, operator, &problems), tiling::shipped(target, operator))
+                else {
+                    continue;
+                };
+                let cell = |design: &super::Design| {
+                    let super::Tile { m, k, n } = design.tile;
+                    format!("{m}×{k}×{n} | {:.1}", 1e3 * tiling::seconds(design, &problems))
+                };
+                let _ = writeln!(
+                    text,
+                    "| {target} | {operator} | {} | {} | {} |",
+                    names.join(", "),
+                    cell(&best),
+                    cell(&shipped)
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+use super::{
+    super::tiling,
+    published::{ARRAYS, CORES, Kind, Use},
+    *,
+};
+
+#[test]
+fn the_numbers_in_use_are_those_that_the_fit_gives() {
+    for target in Target::ALL {
+        let machine = Machine::of(target);
+        for products in Products::ALL {
+            assert_eq!(machine.core(products), calibrate::core(target, products), "{target} {products:?}");
+        }
+        assert_eq!((machine.bandwidth, machine.exposed), calibrate::memory(machine), "{target}");
+    }
+    assert_eq!(machine::STOCK_BANDWIDTH, calibrate::stock_bandwidth());
+}
+
+#[test]
+fn every_published_figure_with_shape_and_tiles_is_met_within_15_percent() {
+    for figure in &ARRAYS {
+        let off = calibrate::predicted(figure) / figure.tops - 1.0;
+        assert!(off.abs() < 0.15, "{figure:?}: {:+.1} %", 100.0 * off);
+    }
+    for figure in &CORES {
+        let off = calibrate::predicted_core(figure) / figure.macs_per_cycle - 1.0;
+        assert!(off.abs() < 0.15, "{figure:?}: {:+.1} %", 100.0 * off);
+    }
+    let left_out = ARRAYS.iter().filter(|figure| figure.purpose == Use::Check && figure.kind != Kind::Stock);
+    assert!(left_out.count() >= 16);
+}
+
+#[test]
+fn no_published_figure_is_predicted_faster_than_the_peak() {
+    for figure in &ARRAYS {
+        let macs =
+            if figure.products == Products::Bf16 { figure.target.bf16_macs() } else { figure.target.int8_macs() };
+        let peak = 2.0 * (macs * figure.target.cores()) as f64 * figure.target.clock() / 1e12;
+        assert!(calibrate::predicted(figure) < peak && figure.tops < peak, "{figure:?}");
+    }
+}
+
+#[test]
+fn bytes_are_those_of_the_paper_s_formulas_and_our_scales() {
+    let design = Design::new(Target::Npu1, Operator::LinearInt8, Tile { m: 64, k: 64, n: 64 }).unwrap();
+    let (rows, inputs, outputs) = (1536, 384, 1536);
+    let [a, b, c] = predict(&design, &Problem::Linear { rows, inputs, outputs }).bytes;
+    let macs = (rows * inputs * outputs) as u64;
+    let (tile, a_object, b_object) = (64 * 64, design.a_object() as u64, design.b_object() as u64);
+    assert_eq!(a, macs / (64 * 4) * a_object / tile);
+    assert_eq!(b, macs / (64 * 4) * b_object / tile);
+    assert_eq!(c, (rows * outputs * 2) as u64);
+}
+
+#[test]
+fn what_is_executed_moves_the_bytes_that_are_predicted() {
+    // The tasks of the stream itself, whose transfers the simulator and the hardware execute.
+    let problems = [
+        (Operator::LinearInt8, Problem::Linear { rows: 300, inputs: 200, outputs: 600 }),
+        (Operator::LinearBf16, Problem::Linear { rows: 1, inputs: 64, outputs: 1 }),
+        (Operator::AttentionInt8, Problem::Attention { heads: 6, queries: 300, keys: 130 }),
+        (Operator::AttentionBf16, Problem::Attention { heads: 1, queries: 1500, keys: 1500 }),
+    ];
+    for target in Target::ALL {
+        for (operator, problem) in problems {
+            let design = tiling::shipped(target, operator).unwrap();
+            let array = super::super::sim::SimArray::new(target, super::super::sim::Mode::Fast);
+            let report = run(&array, &design, &problem);
+            assert_eq!(report.dma_bytes, predict(&design, &problem).bytes, "{target} {operator} {problem}");
+            let macs: u64 = report.core_macs.iter().sum();
+            assert_eq!(macs, predict(&design, &problem).macs, "{target} {operator} {problem}");
+        }
+    }
+}
+
+fn run(array: &super::super::sim::SimArray, design: &Design, problem: &Problem) -> super::super::RunReport {
+    use super::super::{Array as _, Buffer as _, Job, stream};
+    let context = array.open(design).unwrap();
+    let program = array.program(&context, &stream::write(design, problem).unwrap()).unwrap();
+    let mut buffers =
+        Argument::ALL.map(|argument| array.buffer(&context, argument, design.buffer_bytes(problem, argument)).unwrap());
+    // Objects of zeros have control blocks of zeros, which say neither first nor last: fill in what packing would write.
+    let [a, b, c] = &mut buffers;
+    let pool = &crate::Serial;
+    match *problem {
+        Problem::Linear { rows, inputs, .. } => {
+            let x = vec![0.0; rows * inputs];
+            super::super::layout::pack_rows(design, &x, rows, inputs, false, a.bytes_mut(), pool);
+        }
+        Problem::Attention { keys, .. } => {
+            let object = design.a_object();
+            for object in a.bytes_mut().chunks_exact_mut(object) {
+                let control = object.len() - super::super::design::CONTROL_BYTES;
+                object[control..][..4].copy_from_slice(&(keys as u32).to_le_bytes());
+            }
+        }
+    }
+    b.flush().unwrap();
+    let mut jobs = [Job { program: &program, a, b, c }];
+    array.run(&context, &mut jobs, pool).unwrap()
+}
+
+#[test]
+fn single_tokens_do_not_pay_and_encoders_do() {
+    for target in Target::ALL {
+        for model in whisper::MODELS {
+            for (operator, problem) in model.step(crate::Precision::Int8) {
+                let design = tiling::shipped(target, operator).unwrap();
+                let host = host_seconds(operator, &problem);
+                assert!(!pays(&problem, &design, host), "{target} {} {problem}", model.name);
+            }
+        }
+        let wide = Problem::Linear { rows: 1500, inputs: 1280, outputs: 5120 };
+        let design = tiling::shipped(target, Operator::LinearInt8).unwrap();
+        assert!(pays(&wide, &design, host_seconds(Operator::LinearInt8, &wide)), "{target}");
+    }
+}
+
+#[test]
+fn nothing_costs_a_dispatch() {
+    let design = tiling::shipped(Target::Npu4, Operator::AttentionBf16).unwrap();
+    let nothing = predict(&design, &Problem::Attention { heads: 0, queries: 5, keys: 5 });
+    assert_eq!((nothing.macs, nothing.total, nothing.useful), (0, nothing.dispatch, 1.0));
+}
+
+#[test]
+fn the_document_is_what_the_command_prints() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/npu-cost.md");
+    let written = std::fs::read_to_string(path).unwrap();
+    assert!(
+        written == report::document(),
+        "run: cargo run --release -p undertone-kernels --example npu_cost > docs/npu-cost.md"
+    );
+}

@@ -1,0 +1,163 @@
+//! Which tiles to compile: candidates that fit the array, what they waste on padding, and the best ones by predicted time.
+
+use super::{
+    cost,
+    design::{Design, DesignError, HEAD_WIDTH, Operator, Problem, Tile},
+    stream,
+    target::Target,
+};
+
+/// No tile serves the problems.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no tiles of {operator} for {target} serve {problems} problems: {reason}")]
+pub struct NoTiles {
+    /// For which silicon.
+    pub target: Target,
+    /// What is to be computed.
+    pub operator: Operator,
+    /// How many there are.
+    pub problems: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// Sides of tiles that are tried: whole pairs of every micro-tile's sides, as the kernels take two of them at a time.
+const STEP: usize = 16;
+const MOST_SIDE: usize = 160;
+const MOST_INPUTS: usize = 256;
+
+/// All designs of an operator whose tiles fit the cores and memory tiles.
+pub fn candidates(target: Target, operator: Operator) -> Vec<Design> {
+    let sides = || (STEP..=MOST_SIDE).step_by(STEP);
+    let inputs: Vec<usize> =
+        if operator.is_linear() { (STEP..=MOST_INPUTS).step_by(STEP).collect() } else { vec![HEAD_WIDTH] };
+    let tiles = sides().flat_map(|m| sides().map(move |n| (m, n)));
+    tiles
+        .flat_map(|(m, n)| inputs.iter().map(move |k| Tile { m, k: *k, n }))
+        .filter_map(|tile| Design::new(target, operator, tile).ok())
+        .collect()
+}
+
+/// The share of a design's multiply-accumulates that goes to padding.
+pub fn waste(design: &Design, problem: &Problem) -> f64 {
+    1.0 - cost::predict(design, problem).useful
+}
+
+/// The design whose predicted time for all problems, each as often as it is said to occur, is least. It stays loaded for all of them:
+/// changing designs costs milliseconds.
+///
+/// # Errors
+/// If there are no problems, or no candidate has instruction streams for all of them.
+pub fn choose(target: Target, operator: Operator, problems: &[(Problem, usize)]) -> Result<Design, NoTiles> {
+    let none = |reason: &str| NoTiles { target, operator, problems: problems.len(), reason: reason.into() };
+    if problems.is_empty() {
+        return Err(none("there are none"));
+    }
+    if problems.iter().any(|(problem, _)| matches!(problem, Problem::Linear { .. }) != operator.is_linear()) {
+        return Err(none("one of them is another operator's"));
+    }
+    let mut ranked: Vec<(f64, Design)> =
+        candidates(target, operator).into_iter().map(|design| (seconds(&design, problems), design)).collect();
+    ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // What a transfer can describe is known only when the stream is written; the best few are tried.
+    let writable = |design: &Design| problems.iter().all(|(problem, _)| stream::write(design, problem).is_ok());
+    ranked
+        .into_iter()
+        .map(|(_, design)| design)
+        .find(writable)
+        .ok_or_else(|| none("their instruction streams cannot be written"))
+}
+
+/// Predicted seconds of all problems, each as often as it occurs.
+pub fn seconds(design: &Design, problems: &[(Problem, usize)]) -> f64 {
+    problems.iter().map(|(problem, count)| cost::predict(design, problem).total * *count as f64).sum()
+}
+
+/// The design that devices open and bundles are built with by default: one for each operator, for every Whisper model.
+///
+/// # Errors
+/// As [`Design::new`]; a test makes all of them.
+pub fn shipped(target: Target, operator: Operator) -> Result<Design, DesignError> {
+    let m = if operator == Operator::LinearInt8 { 64 } else { 32 };
+    Design::new(target, operator, Tile { m, k: 64, n: 64 })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::cost::whisper::MODELS, *};
+    use crate::Precision;
+
+    fn of(operator: Operator, models: &[&str]) -> Vec<(Problem, usize)> {
+        let all = MODELS.iter().filter(|model| models.contains(&model.name));
+        all.flat_map(|model| [Precision::Int8, Precision::Bf16].map(|precision| model.encoder(precision)))
+            .flatten()
+            .filter(|(its, ..)| *its == operator)
+            .map(|(_, problem, count)| (problem, count))
+            .collect()
+    }
+
+    #[test]
+    fn chosen_tiles_waste_little_and_are_the_fastest() {
+        for target in Target::ALL {
+            for operator in Operator::ALL {
+                for models in [&["tiny", "small"][..], &["base", "medium"], &["large-v3-turbo"]] {
+                    let problems = of(operator, models);
+                    let chosen = choose(target, operator, &problems).unwrap();
+                    let best = seconds(&chosen, &problems);
+                    for design in candidates(target, operator) {
+                        assert!(seconds(&design, &problems) >= best, "{:?} beats {:?}", design.tile, chosen.tile);
+                    }
+                    assert!(seconds(&shipped(target, operator).unwrap(), &problems) >= best);
+                    let total: f64 =
+                        problems.iter().map(|(problem, count)| (*count as u64 * problem.macs()) as f64).sum();
+                    let wasted: f64 = problems
+                        .iter()
+                        .map(|(problem, count)| waste(&chosen, problem) * (*count as u64 * problem.macs()) as f64)
+                        .sum();
+                    assert!(
+                        wasted / total < 0.15,
+                        "{target} {operator} {models:?} {:?}: {}",
+                        chosen.tile,
+                        wasted / total
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn odd_sizes_have_tiles_too() {
+        for (rows, inputs, outputs) in [(1, 1, 1), (1, 384, 51_865), (7, 4099, 13), (12_288, 5120, 1280)] {
+            let problem = Problem::Linear { rows, inputs, outputs };
+            let design = choose(Target::Npu4, Operator::LinearInt8, &[(problem, 1)]).unwrap();
+            assert!(cost::predict(&design, &problem).total.is_finite());
+        }
+        assert!(choose(Target::Npu1, Operator::LinearInt8, &[]).unwrap_err().to_string().contains("there are none"));
+        let heads = Problem::Attention { heads: 6, queries: 1500, keys: 1500 };
+        assert!(choose(Target::Npu1, Operator::LinearBf16, &[(heads, 1)]).unwrap_err().reason.contains("another"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_faster_than_the_peak(
+            rows in 0usize..5000, inputs in 0usize..5000, outputs in 0usize..5000, tile in 0usize..1000, npu4: bool, which in 0usize..4,
+        ) {
+            let target = if npu4 { Target::Npu4 } else { Target::Npu1 };
+            let operator = Operator::ALL[which];
+            let all = candidates(target, operator);
+            let design = &all[tile % all.len()];
+            let problem = if operator.is_linear() {
+                Problem::Linear { rows, inputs, outputs }
+            } else {
+                Problem::Attention { heads: rows % 40, queries: inputs, keys: outputs }
+            };
+            let prediction = cost::predict(design, &problem);
+            prop_assert!(prediction.total >= prediction.dispatch && prediction.total.is_finite());
+            prop_assert!((0.0..=1.0).contains(&prediction.utilisation), "{}", prediction.utilisation);
+            prop_assert!((0.0..=1.0).contains(&waste(design, &problem)));
+            prop_assert!(prediction.listed(target) < prediction.total);
+        }
+    }
+}
