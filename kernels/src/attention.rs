@@ -42,6 +42,14 @@ pub struct HeadsMut<'a> {
     pub row_stride: usize,
 }
 
+impl HeadsMut<'_> {
+    /// The same tensor, borrowed for a while.
+    pub fn reborrow(&mut self) -> HeadsMut<'_> {
+        let Self { batch_stride, head_stride, row_stride, .. } = *self;
+        HeadsMut { data: self.data, batch_stride, head_stride, row_stride }
+    }
+}
+
 /// What is hidden from which query.
 #[derive(Clone, Copy, Debug)]
 pub enum Mask<'a> {

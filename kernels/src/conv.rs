@@ -48,6 +48,11 @@ pub trait Conv1d: Send + Sync {
     /// instruction set; `None` if the device cannot take it back.
     fn parts(&self) -> Option<Vec<&[u8]>>;
 
+    /// The same convolution on the host device, made of the weights as this device holds them; `None` if they cannot be taken back.
+    fn to_host(&self) -> Option<Box<dyn Conv1d>> {
+        None
+    }
+
     /// Convolves `batch` inputs of `length`; layouts as the spec says.
     ///
     /// # Errors

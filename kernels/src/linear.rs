@@ -62,6 +62,11 @@ pub trait Linear: Send + Sync {
     /// instruction set; `None` if the device cannot take it back.
     fn parts(&self) -> Option<Vec<&[u8]>>;
 
+    /// The same layer on the host device, made of the weights as this device holds them; `None` if they cannot be taken back.
+    fn to_host(&self) -> Option<Box<dyn Linear>> {
+        None
+    }
+
     /// Computes `rows` rows: `x` is `[rows, inputs]`, `out` `[rows, outputs]`, `residual` `[rows, outputs]`, added last.
     ///
     /// # Errors

@@ -81,6 +81,16 @@ impl Conv1d for Windows {
         self.product.parts()
     }
 
+    fn to_host(&self) -> Option<Box<dyn Conv1d>> {
+        let Self { spec, product, .. } = self;
+        Some(Box::new(Self {
+            spec: spec.clone(),
+            product: product.to_host()?,
+            tile: TILE,
+            inner_calls: Counters::new(),
+        }))
+    }
+
     fn run(
         &self,
         context: &mut Context<'_>,

@@ -9,7 +9,8 @@ use super::{
     layout,
 };
 use crate::{
-    Activation, Context, DeviceKind, Failed, Linear, LinearSpec, Precision, WeightLayout, host::linear::Product,
+    Activation, Context, Device as _, DeviceKind, Failed, Linear, LinearSpec, Precision, WeightLayout,
+    host::{HostDevice, linear::Product},
 };
 
 /// Rows of one dispatch at most: what eight windows of 30 s have. More are cut, so that buffers stay small.
@@ -62,6 +63,13 @@ impl<A: Array> Linear for NpuLinear<A> {
 
     fn as_any(&self) -> Option<&dyn Any> {
         Some(self)
+    }
+
+    fn to_host(&self) -> Option<Box<dyn Linear>> {
+        let (weights, bias) = layout::unpack_weights(&self.engine.design, &self.spec, self.weights.bytes());
+        // The spec's scale is in the weights and the bias.
+        let spec = LinearSpec { scale: 1.0, ..self.spec.clone() };
+        HostDevice::new().linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)).ok()
     }
 
     fn run(

@@ -1,0 +1,74 @@
+//! Layers of an NPU that come back to the host device, made of the weights as the NPU holds them.
+
+use undertone_kernels::{
+    Activation, Context, Conv1dSpec, Counters, Device, DeviceKind, LinearSpec, Precision, Scratch, Serial,
+    WeightLayout,
+    host::HostDevice,
+    npu::{Settings, Target, device::simulator},
+};
+
+fn noise(count: usize, seed: u32) -> Vec<f32> {
+    (0..count).map(|at| ((at as f32 + 1.0) * 0.37 + seed as f32).sin()).collect()
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+fn run(work: impl FnOnce(&mut Context<'_>)) -> u64 {
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    work(&mut Context { pool: &Serial, counters: &counters, scratch: &mut scratch });
+    counters.calls(DeviceKind::Host)
+}
+
+#[test]
+fn a_linear_layer() {
+    for (target, precision) in [(Target::Npu1, Precision::Int8), (Target::Npu4, Precision::Bf16)] {
+        let device = simulator(&Settings { target, ..Settings::default() });
+        let (inputs, outputs, rows) = (70, 130, 5);
+        let spec = LinearSpec { inputs, outputs, precision, activation: Activation::Gelu, scale: 0.5 };
+        let (x, weights, bias) = (noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3));
+        let layout = WeightLayout::OutputsByInputs;
+        let back = device.linear(&spec, &weights, layout, Some(&bias)).expect("taken").to_host().expect("given back");
+        assert_eq!((back.device(), back.precision()), (DeviceKind::Host, precision));
+        let direct = HostDevice::new().linear(&spec, &weights, layout, Some(&bias)).expect("taken");
+        assert!(direct.to_host().is_none());
+        let (mut got, mut wanted) = (vec![f32::NAN; rows * outputs], vec![f32::NAN; rows * outputs]);
+        let calls = run(|context| {
+            back.run(context, rows, &x, None, &mut got).expect("runs");
+            direct.run(context, rows, &x, None, &mut wanted).expect("runs");
+        });
+        assert_eq!(calls, 2);
+        assert!(cosine(&got, &wanted) > 0.999_99, "{target} {precision}: {}", cosine(&got, &wanted));
+    }
+}
+
+#[test]
+fn a_convolution() {
+    let device = simulator(&Settings::default());
+    let spec = Conv1dSpec {
+        in_channels: 5,
+        out_channels: 9,
+        width: 3,
+        stride: 2,
+        padding: [1, 1],
+        precision: Precision::Int8,
+        activation: Activation::Gelu,
+        input_channels_last: false,
+        output_channels_last: true,
+    };
+    let (weights, bias, length) = (noise(9 * 5 * 3, 1), noise(9, 2), 601);
+    let back = device.conv1d(&spec, &weights, Some(&bias)).expect("taken").to_host().expect("given back");
+    assert_eq!(back.device(), DeviceKind::Host);
+    let direct = HostDevice::new().conv1d(&spec, &weights, Some(&bias)).expect("taken");
+    let x = noise(5 * length, 3);
+    let out = 9 * spec.out_length(length);
+    let (mut got, mut wanted) = (vec![f32::NAN; out], vec![f32::NAN; out]);
+    let calls = run(|context| {
+        back.run(context, 1, length, &x, &mut got).expect("runs");
+        direct.run(context, 1, length, &x, &mut wanted).expect("runs");
+    });
+    assert_eq!(calls, 2);
+    assert!(cosine(&got, &wanted) > 0.999_99, "{}", cosine(&got, &wanted));
+}
