@@ -15,7 +15,7 @@ use crate::{
     abi::OrtEpFactory,
     factory::Factory,
     guard::guard,
-    measure, plan,
+    measure, npu, plan,
     runtime::Runtime,
     statistics,
     status::{Failure, OK},
@@ -115,6 +115,15 @@ pub extern "C" fn onnxruntime_ep_xdna_profile(on: bool) -> *const c_char {
         }
         plan::profile::end().and_then(|profile| serde_json::to_string(&profile).ok())
     })
+}
+
+/// The NPUs that are open, simulated or real, and what they have done, counted by what executed it, as JSON: `devices`, each with `device`,
+/// `target`, `sim`, `operators` (`calls`, `dispatches`, `context_switches`, `dma_bytes`, `macs`, `wall_seconds`, `packing_seconds`, and what hardware
+/// is predicted to take) and `fallbacks` (`calls`, `refused`, `reason`); and `not_opened`, why `device=auto` computes on the host though there
+/// is an NPU. The string is valid until this thread's next call of a function of this library that returns one.
+#[unsafe(no_mangle)]
+pub extern "C" fn onnxruntime_ep_xdna_npu() -> *const c_char {
+    answer(npu::statistics)
 }
 
 /// The text that `make` gives, kept for the caller; NULL for none, or where it panics.

@@ -25,6 +25,7 @@ use crate::{
     abi::{NO_LATER_MEMBERS, OrtDataTransferImpl, OrtEp, OrtEpFactory, OrtMemoryDevice, OrtSyncStreamImpl},
     context::Writing,
     guard::{guard, guard_release},
+    npu,
     options::{Options, OptionsError},
     plan::Shared,
     provider::Provider,
@@ -119,7 +120,7 @@ impl Factory {
         let entries = unsafe { entries(self.runtime, session_options)? };
         let prefix = format!("ep.{}.", crate::NAME.to_lowercase());
         let own = entries.iter().filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?, value.as_str())));
-        let options = Options::parse(own)?;
+        let mut options = Options::parse(own)?;
         let entry = |wanted: &str| entries.iter().find(|(key, _)| key == wanted).map(|(_, value)| value.as_str());
         let writing = Writing {
             enable: entry("ep.context_enable") == Some("1"),
@@ -129,7 +130,8 @@ impl Factory {
         if let Some(path) = &options.report {
             check_report(path)?;
         }
-        Ok(Provider::into_raw(self.runtime, options, writing, Arc::clone(&self.shared)))
+        let npu = npu::open(&mut options)?;
+        Ok(Provider::into_raw(self.runtime, options, npu, writing, Arc::clone(&self.shared)))
     }
 }
 

@@ -21,6 +21,7 @@ pub mod kv;
 pub mod kv_exports;
 pub mod lower;
 pub mod measure;
+pub mod npu;
 pub mod options;
 pub mod partition;
 pub mod plan;

@@ -5,10 +5,13 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use undertone_kernels::{DeviceKind, Precision};
+use undertone_kernels::{
+    DeviceKind, Precision,
+    npu::{self, Settings, Target, sim::Mode},
+};
 
 /// The options' names, in the order in which documents list them.
-pub const KEYS: [&str; 6] = ["device", "precision", "claim", "threads", "bundle_dir", "report"];
+pub const KEYS: [&str; 8] = ["device", "target", "sim", "bundle_dir", "precision", "claim", "threads", "report"];
 
 /// Most threads that a session may ask for: far above any machine, far below what overflows.
 const MOST_THREADS: usize = 4096;
@@ -20,6 +23,10 @@ pub struct Options {
     pub asked: DeviceChoice,
     /// The device that runs the claimed nodes.
     pub device: DeviceKind,
+    /// Which NPU is simulated, or has to be there; `None` leaves it to the hardware, and to the simulator's default.
+    pub target: Option<Target>,
+    /// How the simulator computes.
+    pub sim: Mode,
     /// Number format of the products' operands.
     pub precision: Precision,
     /// Which nodes to claim.
@@ -37,6 +44,8 @@ impl Default for Options {
         Self {
             asked: DeviceChoice::Auto,
             device: DeviceKind::Host,
+            target: None,
+            sim: Mode::Fast,
             precision: Precision::Int8,
             claim: Claim::All,
             threads: None,
@@ -50,19 +59,46 @@ impl Options {
     /// Reads options from pairs of key and value; what is not named keeps its default.
     ///
     /// # Errors
-    /// A key or a value that is not known, or a device that this build does not have.
+    /// A key or a value that is not known, a device that is not there, or one that does not compute what is asked.
     pub fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, OptionsError> {
         let mut options = Self::default();
         for (key, value) in pairs {
             options.set(key, value)?;
         }
         options.device = options.asked.resolve()?;
+        options.check()?;
         Ok(options)
+    }
+
+    /// Whether the device computes what is asked.
+    fn check(&mut self) -> Result<(), OptionsError> {
+        if self.device != DeviceKind::Host && self.precision == Precision::F32 {
+            if self.asked != DeviceChoice::Auto {
+                return Err(OptionsError::NoF32 { device: self.device });
+            }
+            self.device = DeviceKind::Host;
+        }
+        let found = if self.device == DeviceKind::Npu { npu::probe().target() } else { None };
+        match (self.target, found) {
+            (Some(wanted), Some(found)) if wanted != found => Err(OptionsError::OtherTarget { wanted, found }),
+            _ => {
+                self.target = self.target.or(found);
+                Ok(())
+            }
+        }
+    }
+
+    /// Which NPU to open.
+    pub fn npu_settings(&self) -> Settings {
+        let bundle_dir = self.bundle_dir.clone().filter(|_| self.device == DeviceKind::Npu);
+        Settings { target: self.target.unwrap_or(Settings::default().target), bundle_dir, mode: self.sim }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), OptionsError> {
         match key {
             "device" => self.asked = word(key, value, &DeviceChoice::ALL)?,
+            "target" => self.target = Some(word(key, value, &Target::ALL)?),
+            "sim" => self.sim = word(key, value, &Mode::ALL)?,
             "precision" => self.precision = word(key, value, &[Precision::Int8, Precision::Bf16, Precision::F32])?,
             "claim" => self.claim = word(key, value, &Claim::ALL)?,
             "threads" => self.threads = Some(threads(value)?),
@@ -77,7 +113,7 @@ impl Options {
 /// The word given for `device`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeviceChoice {
-    /// The best device that this build and this machine have; today that is the host device.
+    /// The NPU if this build and this machine have one that can be used, and the host device for what fails on it; else the host device.
     Auto,
     /// This machine's CPU, with the NPU's arithmetic.
     Host,
@@ -94,12 +130,16 @@ impl DeviceChoice {
     /// The device that this word means here.
     ///
     /// # Errors
-    /// The device is not part of this build.
+    /// The build has no NPU device.
     pub fn resolve(self) -> Result<DeviceKind, OptionsError> {
         match self {
-            DeviceChoice::Auto | DeviceChoice::Host => Ok(DeviceKind::Host),
-            DeviceChoice::Sim => Err(OptionsError::NoSim),
-            DeviceChoice::Npu => Err(OptionsError::NoNpu { driver: driver_state() }),
+            DeviceChoice::Host => Ok(DeviceKind::Host),
+            DeviceChoice::Sim => Ok(DeviceKind::Sim),
+            DeviceChoice::Auto if npu::probe().usable() => Ok(DeviceKind::Npu),
+            DeviceChoice::Auto => Ok(DeviceKind::Host),
+            // Whether there is one is said when it is opened, in XRT's words too.
+            DeviceChoice::Npu if cfg!(feature = "xrt") => Ok(DeviceKind::Npu),
+            DeviceChoice::Npu => Err(OptionsError::NoNpu { reason: npu::probe().to_string() }),
         }
     }
 }
@@ -176,13 +216,29 @@ pub enum OptionsError {
         /// What it takes.
         accepted: String,
     },
-    /// `device=npu` in a build without NPU support.
+    /// `device=npu` where no NPU can be used.
     #[error(
-        "EP option device=\"npu\": this build has no NPU device ({driver}); use \"host\", or \"auto\" to take what there is"
+        "EP option device=\"npu\": no NPU can be used: {reason}; or use \"host\", \"sim\", or \"auto\" to take what there is"
     )]
     NoNpu {
-        /// Whether the kernel driver's device node is there.
-        driver: String,
+        /// What is in the way, and what to do.
+        reason: String,
+    },
+    /// The NPU is another one.
+    #[error("EP option target=\"{wanted}\": this machine's NPU is {found}; leave the option out")]
+    OtherTarget {
+        /// What was asked for.
+        wanted: Target,
+        /// What there is.
+        found: Target,
+    },
+    /// NPUs have no fp32 products.
+    #[error(
+        "EP option precision=\"f32\": device=\"{device}\" computes int8 and bf16; use one of these, or device=\"host\""
+    )]
+    NoF32 {
+        /// The device.
+        device: DeviceKind,
     },
     /// A file that the session is to write cannot be written.
     #[error("EP option {key}: cannot write {}: {reason}", path.display())]
@@ -194,9 +250,6 @@ pub enum OptionsError {
         /// Why not.
         reason: String,
     },
-    /// `device=sim` in a build without the simulator.
-    #[error("EP option device=\"sim\": this build has no simulated NPU; use \"host\"")]
-    NoSim,
 }
 
 /// The one of `choices` that displays as `value`.
@@ -223,14 +276,4 @@ fn path(key: &str, value: &str) -> Result<PathBuf, OptionsError> {
 
 fn unknown(key: &str, value: &str, accepted: &str) -> OptionsError {
     OptionsError::UnknownValue { key: key.to_owned(), value: value.to_owned(), accepted: accepted.to_owned() }
-}
-
-/// Whether Linux's `amdxdna` driver shows an NPU, in words for an error message.
-fn driver_state() -> String {
-    const NODE: &str = "/dev/accel/accel0";
-    if std::path::Path::new(NODE).exists() {
-        format!("{NODE} exists, so a driver is there")
-    } else {
-        format!("and {NODE} does not exist, so no NPU driver is loaded")
-    }
 }

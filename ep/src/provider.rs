@@ -25,7 +25,8 @@ use crate::{
     graph::{Dim, Graph},
     guard::{guard, guard_release},
     kv,
-    options::Options,
+    npu::OpenNpu,
+    options::{DeviceChoice, Options},
     partition::{self, Partition, partition},
     plan::{Plan, Record, Shared, Store},
     report::{Reporter, Unclaimed},
@@ -42,6 +43,7 @@ pub struct Provider {
     options: Options,
     writing: Writing,
     shared: Arc<Shared>,
+    npu: Option<Arc<OpenNpu>>,
     reporter: Reporter,
     /// Whether any group was claimed yet.
     has_claimed: AtomicBool,
@@ -53,7 +55,13 @@ const NAMES_APART_VERSION: u32 = 25;
 
 impl Provider {
     /// An EP for ONNX Runtime to own until [`Provider::release`].
-    pub fn into_raw(runtime: Runtime, options: Options, writing: Writing, shared: Arc<Shared>) -> *mut OrtEp {
+    pub fn into_raw(
+        runtime: Runtime,
+        options: Options,
+        npu: Option<Arc<OpenNpu>>,
+        writing: Writing,
+        shared: Arc<Shared>,
+    ) -> *mut OrtEp {
         let table = OrtEp {
             ort_version_supported: runtime.version,
             GetName: get_name,
@@ -77,6 +85,7 @@ impl Provider {
             options,
             writing,
             shared,
+            npu,
             reporter,
             has_claimed: AtomicBool::new(false),
         }))
@@ -164,6 +173,12 @@ impl Provider {
         infos: &mut [*mut OrtNodeComputeInfo],
         context_nodes: *mut *mut OrtNode,
     ) -> Result<(), Failure> {
+        if self.writing.enable && self.npu.is_some() {
+            return Err(ContextError::NotPackable(
+                "packed models are of the host device's weights; leave ep.context_enable out, or use device=\"host\"",
+            )
+            .into());
+        }
         let maker = Maker::new(&self.options);
         let record = Record::default();
         let mut open: Vec<(PathBuf, Container)> = Vec::new();
@@ -206,6 +221,8 @@ impl Provider {
                     true => Store::recording(&self.shared, &record),
                     false => Store::new(&self.shared),
                 };
+                let falls_back = self.options.asked == DeviceChoice::Auto;
+                let store = store.on(self.npu.clone(), falls_back);
                 Plan::build(&fused.graph, &self.options, &store).map_err(failed(&fused.name))?
             };
             compiled.push((fused, plan));

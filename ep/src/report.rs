@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::Serialize;
+use undertone_kernels::DeviceKind;
 
 use crate::{file::write_whole, options::Options};
 
@@ -32,6 +33,8 @@ pub struct Fused {
     pub steps: BTreeMap<String, usize>,
     /// Number format of the operands of its products, by kind; `f32` where it differs from what was asked.
     pub precision: BTreeMap<String, BTreeMap<String, usize>>,
+    /// The device that its products and attention are prepared for, by kind.
+    pub device: BTreeMap<String, BTreeMap<String, usize>>,
     /// Estimated work of its products, in 10⁹ floating-point operations.
     pub gflop: f64,
     /// Estimated bytes that cross into it in a run, constants not counted.
@@ -68,6 +71,7 @@ struct File<'a> {
     ep: &'static str,
     version: &'static str,
     device: String,
+    target: Option<String>,
     precision: String,
     claim: String,
     graphs: &'a [GraphReport],
@@ -120,6 +124,7 @@ impl Reporter {
             ep: "XdnaExecutionProvider",
             version: env!("CARGO_PKG_VERSION"),
             device: self.options.device.to_string(),
+            target: (self.options.device != DeviceKind::Host).then(|| self.options.npu_settings().target.to_string()),
             precision: self.options.precision.to_string(),
             claim: self.options.claim.to_string(),
             graphs,

@@ -8,7 +8,11 @@ use std::{
     },
 };
 
-use undertone_kernels::{Counters, DeviceKind, host::Isa};
+use undertone_kernels::{
+    Counters, DeviceKind,
+    host::Isa,
+    npu::{self, Target},
+};
 
 use crate::{
     abi::{NEWEST_VERSION, OLDEST_VERSION},
@@ -36,6 +40,12 @@ pub fn counter(name: &str) -> Option<u64> {
     Some(KERNEL_CALLS.calls(kind))
 }
 
+/// The devices that can be used here.
+fn devices() -> Vec<String> {
+    let usable = |device: &DeviceKind| *device != DeviceKind::Npu || npu::probe().usable();
+    DeviceKind::ALL.into_iter().filter(usable).map(|device| device.to_string()).collect()
+}
+
 /// The EP described as JSON.
 pub fn description() -> &'static CStr {
     static DESCRIPTION: LazyLock<CString> = LazyLock::new(|| {
@@ -43,7 +53,9 @@ pub fn description() -> &'static CStr {
             "name": crate::NAME,
             "version": env!("CARGO_PKG_VERSION"),
             "build": BUILD,
-            "devices": [DeviceKind::Host.to_string()],
+            "devices": devices(),
+            "npu": npu::probe().to_string(),
+            "targets": Target::ALL.map(|target| target.to_string()),
             "auto": DeviceChoice::Auto.resolve().map_or_else(|error| error.to_string(), |device| device.to_string()),
             "instruction_set": Isa::best().to_string(),
             "instruction_sets": Isa::available().map(|isa| isa.to_string()).collect::<Vec<_>>(),

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use onnxruntime_ep_xdna::{Claim, DeviceChoice, Options, OptionsError, options::KEYS};
 use proptest::prelude::*;
-use undertone_kernels::{DeviceKind, Precision};
+use undertone_kernels::{
+    DeviceKind, Precision,
+    npu::{self, Settings, Target, sim::Mode},
+};
 
 fn parse(pairs: &[(&str, &str)]) -> Result<Options, OptionsError> {
     Options::parse(pairs.iter().copied())
@@ -54,11 +57,37 @@ fn a_later_pair_overrides_an_earlier_one() {
 
 #[test]
 fn an_npu_that_is_not_there_is_an_error_that_says_what_is_missing() {
+    if cfg!(feature = "xrt") {
+        return;
+    }
     let message = error("device", "npu");
-    assert!(message.contains("no NPU device") && message.contains("/dev/accel/accel0"), "{message}");
-    assert!(message.contains("host") && message.contains("auto"), "{message}");
-    let message = error("device", "sim");
-    assert!(message.contains("simulated NPU") && message.contains("host"), "{message}");
+    for word in ["no NPU can be used", "host", "sim", "auto", &npu::probe().to_string()] {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+}
+
+#[test]
+fn a_simulated_npu_is_chosen_in_words() {
+    let sim = |pairs: &[(&str, &str)]| {
+        let pairs: Vec<_> = [("device", "sim")].iter().chain(pairs).copied().collect();
+        let options = parse(&pairs).unwrap();
+        assert_eq!((options.asked, options.device), (DeviceChoice::Sim, DeviceKind::Sim));
+        options.npu_settings()
+    };
+    assert_eq!(sim(&[]), Settings { target: Target::Npu4, bundle_dir: None, mode: Mode::Fast });
+    assert_eq!(sim(&[("target", "npu1"), ("sim", "exact")]).target, Target::Npu1);
+    assert_eq!(sim(&[("sim", "exact")]).mode, Mode::Exact);
+    // The simulator has no bundles.
+    assert_eq!(sim(&[("bundle_dir", "some/where")]).bundle_dir, None);
+}
+
+#[test]
+fn an_npu_has_no_f32() {
+    let message = parse(&[("device", "sim"), ("precision", "f32")]).unwrap_err().to_string();
+    for word in ["precision=\"f32\"", "device=\"sim\"", "int8", "bf16", "host"] {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+    assert_eq!(parse(&[("device", "auto"), ("precision", "f32")]).unwrap().device, DeviceKind::Host);
 }
 
 #[test]
@@ -69,6 +98,8 @@ fn other_values_are_errors_that_name_the_accepted_ones() {
         ("device", "", "auto, host, sim, npu"),
         ("precision", "fp16", "int8, bf16, f32"),
         ("claim", "everything", "all, attention, matmul"),
+        ("target", "npu2", "npu1, npu4"),
+        ("sim", "slow", "fast, exact"),
         ("threads", "0", "from 1 to 4096"),
         ("threads", "4097", "from 1 to 4096"),
         ("threads", "-1", "from 1 to 4096"),

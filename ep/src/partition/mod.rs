@@ -5,14 +5,14 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use undertone_kernels::{AttentionSpec, Device, Precision, host::HostDevice};
+use undertone_kernels::{AttentionSpec, Device, DeviceKind, Precision, host::HostDevice};
 
 use crate::{
     context, fusion,
     graph::{Dim, Graph, NodeId, ValueId},
     lower,
     options::{Claim, Options},
-    plan::attention_precision,
+    plan::{attention_precision, belongs_on_npu},
     program::{HeadLayout, Op, Program, Step},
     report::{Fused, GraphReport, Unclaimed},
     work::{ASSUMED, Work},
@@ -53,6 +53,7 @@ pub fn packed(graph: &Graph<'_>) -> Option<Partition> {
         nodes: 1,
         steps: BTreeMap::from([("packed".to_owned(), 1)]),
         precision: BTreeMap::new(),
+        device: BTreeMap::new(),
         gflop: 0.0,
         bytes_in: 0,
         bytes_out: 0,
@@ -164,6 +165,7 @@ fn report(
 fn fused(graph: &Graph<'_>, program: &Program, options: &Options, work: &Work, steps: &[usize]) -> Fused {
     let mut kinds = BTreeMap::new();
     let mut precision: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    let mut device: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     let (mut read, mut made) = (BTreeSet::new(), BTreeSet::new());
     for step in steps.iter().map(|step| &program.steps[*step]) {
         *kinds.entry(step.op.kind().to_owned()).or_insert(0) += 1;
@@ -175,6 +177,9 @@ fn fused(graph: &Graph<'_>, program: &Program, options: &Options, work: &Work, s
         };
         if let Some(used) = used {
             *precision.entry(step.op.kind().to_owned()).or_default().entry(used.to_string()).or_insert(0) += 1;
+            let on_npu = belongs_on_npu(step, options, &work.shapes);
+            let on = if on_npu { options.device } else { DeviceKind::Host }.to_string();
+            *device.entry(step.op.kind().to_owned()).or_default().entry(on).or_insert(0) += 1;
         }
         read.extend(step.operands().filter(|value| graph.values[*value].constant.is_none()));
         made.extend(step.outputs.iter().copied());
@@ -190,6 +195,7 @@ fn fused(graph: &Graph<'_>, program: &Program, options: &Options, work: &Work, s
         nodes: steps.iter().map(|step| program.steps[*step].nodes.len()).sum(),
         steps: kinds,
         precision,
+        device,
         gflop: total(steps.iter().map(|step| work.flops[*step] / 1e9)),
         bytes_in: bytes(&mut read.difference(&made)),
         bytes_out: bytes(&mut made.intersection(&read_outside)),

@@ -9,6 +9,9 @@ mod layout;
 mod leaps;
 pub(crate) mod machine;
 mod pack;
+mod placed;
+#[cfg(test)]
+mod placed_tests;
 mod prepare;
 pub(crate) mod profile;
 mod resident;
@@ -35,6 +38,7 @@ use self::{
     tensor::Place,
 };
 pub use self::{
+    placed::belongs_on_npu,
     prepare::attention_precision,
     shared::{Kept, Key, Made, Record, Shared, Store, WORTH_SHARING},
     tensor::MAX_RANK,

@@ -13,6 +13,7 @@ use std::{
 use super::{
     PlanError, Store,
     layout::Stored,
+    placed,
     prepare::{self, Kernel},
     shared::WORTH_SHARING,
 };
@@ -20,6 +21,7 @@ use crate::{
     graph::{Graph, ValueId},
     options::Options,
     program::Program,
+    work::Work,
 };
 
 /// Bytes of constants up to which one thread does it all.
@@ -62,8 +64,15 @@ pub fn pack(graph: &Graph<'_>, program: &Program, options: &Options, store: &Sto
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     order.sort_by_cached_key(|job| Reverse::<usize>(cost(&jobs[*job])));
 
+    // What is known of rows decides where kernels go; on the host device alone nothing is to be decided.
+    let shapes = store.placing().map(|_| Work::estimate(graph, program).shapes).unwrap_or_default();
+    let place =
+        |step: usize| store.placing().filter(|_| placed::belongs_on_npu(&program.steps[step], options, &shapes));
+
     let carry_out = |job: Job| match job {
-        Job::Kernel(step) => prepare::kernel(graph, &program.steps[step], options, store).map(Done::Kernel),
+        Job::Kernel(step) => {
+            prepare::kernel(graph, &program.steps[step], options, place(step), store).map(Done::Kernel)
+        }
         Job::Constant(value) => prepare::stored(graph, value, store).map(Done::Constant),
     };
     let results: Vec<OnceLock<Result<Done, PlanError>>> = jobs.iter().map(|_| OnceLock::new()).collect();

@@ -6,13 +6,14 @@ use std::{
 };
 
 use undertone_kernels::{
-    Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, Linear, LinearSpec, Precision, Unsupported, WeightLayout,
-    host::HostDevice,
+    Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, DeviceKind, Linear, LinearSpec, Precision, Unsupported,
+    WeightLayout, host::HostDevice,
 };
 
 use super::{
     PlanError, Store,
     layout::Stored,
+    placed::{PlacedAttention, PlacedConv1d, PlacedLinear, Placing},
     shared::{Key, Packed, floats},
 };
 use crate::{
@@ -33,12 +34,12 @@ pub enum Kernel {
     Host(undertone_kernels::host::Isa),
 }
 
-/// Attention, prepared when the session is made, or, where a graph does not tell the width of its heads, for the host device in
-/// the first run.
+/// Attention, prepared when the session is made, or, where a graph does not tell the width of its heads, in the first run.
 pub struct AttentionKernel {
     scale: f32,
     precision: Precision,
     host: HostDevice,
+    placing: Option<Placing>,
     prepared: OnceLock<(usize, Box<dyn Attention>)>,
 }
 
@@ -47,13 +48,24 @@ impl AttentionKernel {
         AttentionSpec { head_width, scale: self.scale, precision: self.precision }
     }
 
+    fn prepare(&self, head_width: usize) -> Result<Box<dyn Attention>, PlanError> {
+        let spec = self.spec(head_width);
+        let placed = self.placing.as_ref().map(|placing| on_npu(placing, |device| device.attention(&spec)));
+        let placed = placed.transpose()?.flatten();
+        let placed = placed.and_then(|(kernel, placing)| PlacedAttention::new(kernel, &spec, placing));
+        match placed {
+            Some(placed) => Ok(Box::new(placed)),
+            None => Ok(self.host.attention(&spec)?),
+        }
+    }
+
     /// The kernel for heads of this width.
     ///
     /// # Errors
     /// If it was prepared for another width, or cannot be.
     pub fn for_width(&self, head_width: usize) -> Result<&dyn Attention, String> {
         if self.prepared.get().is_none() {
-            let made = self.host.attention(&self.spec(head_width)).map_err(|error| error.to_string())?;
+            let made = self.prepare(head_width).map_err(|error| error.to_string())?;
             // Another run may have been first with the same.
             let _ = self.prepared.set((head_width, made));
         }
@@ -74,7 +86,7 @@ pub fn attention_precision(asked: Precision, k: HeadLayout) -> Precision {
     }
 }
 
-/// The kernel of a step, if it needs one.
+/// The kernel of a step, if it needs one; on the NPU of `placing`, if there is one that takes it.
 ///
 /// # Errors
 /// If a constant is missing or of the wrong type or shape.
@@ -82,6 +94,7 @@ pub fn kernel(
     graph: &Graph<'_>,
     step: &Step,
     options: &Options,
+    placing: Option<&Placing>,
     store: &Store<'_>,
 ) -> Result<Option<Kernel>, PlanError> {
     match &step.op {
@@ -94,27 +107,34 @@ pub fn kernel(
                 LinearSpec { inputs, outputs, precision: options.precision, activation: *activation, scale: *scale };
             let mut parts = quantisation_parts(graph, weights)?;
             parts.extend(bias.map(|value| self::constant(graph, value)).transpose()?);
-            let key = Key::new(&parts, format!("{spec:?} {layout:?} {}", constant.dtype));
+            let key = Key::new(&parts, format!("{spec:?} {layout:?} {}{}", constant.dtype, form(placing)));
             let kernel = store.linear(key, &spec, || {
                 let values = real(graph, weights, outputs, Axis::Last)?;
                 let bias = bias.map(|value| row(graph, value, outputs)).transpose()?;
-                let asked = store.device().linear(&spec, &values, layout, bias.as_deref());
-                or_host(asked, |host| host.linear(&spec, &values, layout, bias.as_deref()), store)
+                let take = |device: &dyn Device| device.linear(&spec, &values, layout, bias.as_deref());
+                match placing.map(|placing| on_npu(placing, take)).transpose()?.flatten() {
+                    Some((kernel, placing)) => Ok(Box::new(PlacedLinear::new(kernel, placing))),
+                    None => Ok(take(store.host())?),
+                }
             })?;
             Ok(Some(Kernel::Linear { inputs, outputs, kernel }))
         }
         Op::Attention { head_width, scale, k, .. } => {
             let precision = attention_precision(options.precision, *k);
-            let kernel = AttentionKernel { scale: *scale, precision, host: *store.host(), prepared: OnceLock::new() };
+            let kernel = AttentionKernel {
+                scale: *scale,
+                precision,
+                host: *store.host(),
+                placing: placing.cloned(),
+                prepared: OnceLock::new(),
+            };
             if let Some(head_width) = *head_width {
-                let spec = kernel.spec(head_width);
-                let made = or_host(store.device().attention(&spec), |host| host.attention(&spec), store)?;
                 // The cell is new, so it takes what it is given.
-                let _ = kernel.prepared.set((head_width, made));
+                let _ = kernel.prepared.set((head_width, kernel.prepare(head_width)?));
             }
             Ok(Some(Kernel::Attention(kernel)))
         }
-        Op::Conv1d(conv) => convolution(graph, conv, options, store).map(Some),
+        Op::Conv1d(conv) => convolution(graph, conv, options, placing, store).map(Some),
         Op::MatMul | Op::LayerNorm { .. } | Op::Softmax | Op::Unary(_) | Op::Binary(_) => {
             Ok(Some(Kernel::Host(store.host().isa())))
         }
@@ -130,7 +150,13 @@ pub fn stored(graph: &Graph<'_>, value: ValueId, store: &Store<'_>) -> Result<Ar
     store.constant(constant(graph, value)?).map_err(invalid(graph, value))
 }
 
-fn convolution(graph: &Graph<'_>, conv: &Conv, options: &Options, store: &Store<'_>) -> Result<Kernel, PlanError> {
+fn convolution(
+    graph: &Graph<'_>,
+    conv: &Conv,
+    options: &Options,
+    placing: Option<&Placing>,
+    store: &Store<'_>,
+) -> Result<Kernel, PlanError> {
     let constant = constant(graph, conv.weights.value)?;
     let [out_channels, in_channels, width] = constant.shape[..] else {
         return Err(wrong_shape(graph, conv.weights.value));
@@ -148,23 +174,42 @@ fn convolution(graph: &Graph<'_>, conv: &Conv, options: &Options, store: &Store<
     };
     let mut parts = quantisation_parts(graph, &conv.weights)?;
     parts.extend(conv.bias.map(|value| self::constant(graph, value)).transpose()?);
-    let key = Key::new(&parts, format!("{spec:?} {}", constant.dtype));
+    let key = Key::new(&parts, format!("{spec:?} {}{}", constant.dtype, form(placing)));
     let kernel = store.convolution(key, &spec, || {
         let values = real(graph, &conv.weights, out_channels, Axis::First)?;
         let bias = conv.bias.map(|value| row(graph, value, out_channels)).transpose()?;
-        let asked = store.device().conv1d(&spec, &values, bias.as_deref());
-        or_host(asked, |host| host.conv1d(&spec, &values, bias.as_deref()), store)
+        let take = |device: &dyn Device| device.conv1d(&spec, &values, bias.as_deref());
+        match placing.map(|placing| on_npu(placing, take)).transpose()?.flatten() {
+            Some((kernel, placing)) => Ok(Box::new(PlacedConv1d::new(kernel, placing))),
+            None => Ok(take(store.host())?),
+        }
     })?;
     Ok(Kernel::Conv1d { shape: [out_channels, in_channels, width], kernel })
 }
 
-/// What the device does not take, the host device does.
-fn or_host<T>(
-    asked: Result<T, Unsupported>,
-    host: impl FnOnce(&dyn undertone_kernels::Device) -> Result<T, Unsupported>,
-    store: &Store<'_>,
-) -> Result<T, PlanError> {
-    asked.or_else(|_| host(store.host())).map_err(PlanError::from)
+/// What a packed form's key has to say of the NPU that it is for.
+fn form(placing: Option<&Placing>) -> String {
+    placing.map_or_else(String::new, |placing| format!(" {} {}", placing.npu.form(), placing.falls_back))
+}
+
+/// A kernel of an NPU, and its place; none where the NPU does not take it and the host device may: on the simulator, and on hardware
+/// with `auto`. Either is noted.
+///
+/// # Errors
+/// A named NPU's refusal: what was asked for is not what would be done.
+fn on_npu<T>(
+    placing: &Placing,
+    take: impl FnOnce(&dyn Device) -> Result<T, Unsupported>,
+) -> Result<Option<(T, Placing)>, PlanError> {
+    let device: &dyn Device = placing.npu.device();
+    match take(device) {
+        Ok(kernel) => Ok(Some((kernel, placing.clone()))),
+        Err(refusal) if device.kind() == DeviceKind::Npu && !placing.falls_back => Err(refusal.into()),
+        Err(refusal) => {
+            placing.npu.refused(refusal.to_string());
+            Ok(None)
+        }
+    }
 }
 
 /// Where a per-output scale runs along a constant.

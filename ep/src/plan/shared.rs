@@ -13,14 +13,18 @@ use std::{
 use half::f16;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
-use undertone_kernels::{Blob, Conv1d, Conv1dSpec, Device, Linear, LinearSpec, Unfit, host::HostDevice};
+use undertone_kernels::{Blob, Conv1d, Conv1dSpec, Linear, LinearSpec, Unfit, host::HostDevice};
 
 use super::{
     PlanError,
     layout::{Contents, Stored, computed},
+    placed::Placing,
     tensor::Buffer,
 };
-use crate::graph::{Constant, DataType};
+use crate::{
+    graph::{Constant, DataType},
+    npu::OpenNpu,
+};
 
 /// Constants below this many bytes are copied without looking for an equal one.
 pub const WORTH_SHARING: usize = 64 << 10;
@@ -120,12 +124,13 @@ pub struct Store<'s> {
     shared: &'s Shared,
     kept: Option<&'s dyn Kept>,
     record: Option<&'s Record>,
+    placing: Option<Placing>,
 }
 
 impl<'s> Store<'s> {
     /// Weights are packed from the graph's constants.
     pub fn new(shared: &'s Shared) -> Self {
-        Self { shared, kept: None, record: None }
+        Self { shared, kept: None, record: None, placing: None }
     }
 
     /// Weights are packed already.
@@ -138,14 +143,19 @@ impl<'s> Store<'s> {
         Self { record: Some(record), ..Self::new(shared) }
     }
 
+    /// Kernels that belong there are placed on an NPU; with `falls_back` the host device takes over what fails.
+    pub fn on(self, npu: Option<Arc<OpenNpu>>, falls_back: bool) -> Self {
+        Self { placing: npu.map(|npu| Placing { npu, falls_back }), ..self }
+    }
+
     /// The device that takes every kernel.
     pub(super) fn host(&self) -> &HostDevice {
         &self.shared.host
     }
 
-    /// The device that is asked first.
-    pub(super) fn device(&self) -> &dyn Device {
-        &self.shared.host
+    /// The NPU that kernels may be placed on.
+    pub(super) fn placing(&self) -> Option<&Placing> {
+        self.placing.as_ref()
     }
 
     /// The packed linear layer of this key: one that some plan holds, a kept one, or a new one.

@@ -1,0 +1,173 @@
+//! The NPUs that sessions compute on, simulated or real: opened once for the process, with what they did and what fell back to the
+//! host device.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, Weak,
+    atomic::{AtomicU64, Ordering},
+};
+
+use serde::Serialize;
+use undertone_kernels::{
+    DeviceKind, Failed,
+    npu::{NpuDevice, Settings, Statistics, device::simulator, hardware},
+};
+
+use crate::options::{DeviceChoice, Options, OptionsError};
+
+/// Failures one after another after which a device is left alone: each may have cost a timeout.
+const MOST_FAILURES: u64 = 3;
+
+/// An NPU that is open.
+pub struct OpenNpu {
+    device: Arc<dyn NpuDevice>,
+    kind: DeviceKind,
+    settings: Settings,
+    fallbacks: Mutex<Fallbacks>,
+    failures_in_a_row: AtomicU64,
+}
+
+/// What the host device computed in an NPU's place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Fallbacks {
+    /// Calls of kernels that failed on the NPU, or were not tried any more, and ran on the host device.
+    pub calls: u64,
+    /// Kernels that the NPU did not take when they were prepared.
+    pub refused: u64,
+    /// What was first said.
+    pub reason: Option<String>,
+}
+
+/// What a program that asks is told of an NPU.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    statistics: Statistics,
+    /// How the simulator computes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sim: Option<String>,
+    fallbacks: &'a Fallbacks,
+}
+
+#[derive(Serialize)]
+struct AllTold<'a> {
+    devices: Vec<Told<'a>>,
+    /// Why `auto` computes on the host though there is an NPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_opened: Option<String>,
+}
+
+/// The process's NPUs; sessions keep them open.
+static OPEN: Mutex<Vec<Weak<OpenNpu>>> = Mutex::new(Vec::new());
+static NOT_OPENED: Mutex<Option<String>> = Mutex::new(None);
+
+/// Whatever panicked elsewhere left the contents whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The NPU that the options ask for; `None` for the host device. With `auto`, an NPU that does not open leaves the host device in
+/// its place, in the options too, and what it said is told to whoever asks ([`statistics`]).
+///
+/// # Errors
+/// `device=npu`, and it does not open.
+pub fn open(options: &mut Options) -> Result<Option<Arc<OpenNpu>>, OptionsError> {
+    if options.device == DeviceKind::Host {
+        return Ok(None);
+    }
+    match open_named(options) {
+        Ok(npu) => Ok(Some(npu)),
+        Err(reason) if options.asked == DeviceChoice::Auto => {
+            *lock(&NOT_OPENED) = Some(reason);
+            options.device = DeviceKind::Host;
+            Ok(None)
+        }
+        Err(reason) => Err(OptionsError::NoNpu { reason }),
+    }
+}
+
+fn open_named(options: &Options) -> Result<Arc<OpenNpu>, String> {
+    let settings = options.npu_settings();
+    let mut open = lock(&OPEN);
+    let known =
+        open.iter().filter_map(Weak::upgrade).find(|npu| npu.kind == options.device && npu.settings == settings);
+    if let Some(npu) = known {
+        return Ok(npu);
+    }
+    let device = match options.device {
+        DeviceKind::Npu => hardware(&settings).map_err(|error| error.to_string())?,
+        DeviceKind::Sim | DeviceKind::Host => simulator(&settings),
+    };
+    if let Some(wanted) = options.target.filter(|wanted| *wanted != device.target()) {
+        return Err(format!("this machine's is {}, not {wanted}: leave the option target out", device.target()));
+    }
+    let npu = Arc::new(OpenNpu::new(device, settings));
+    open.retain(|npu| npu.strong_count() > 0);
+    open.push(Arc::downgrade(&npu));
+    Ok(npu)
+}
+
+/// All NPUs that are open, and what they did, as JSON: `devices` (`device`, `target`, `sim`, `operators`, `fallbacks`) and `not_opened`.
+pub fn statistics() -> Option<String> {
+    let open: Vec<Arc<OpenNpu>> = lock(&OPEN).iter().filter_map(Weak::upgrade).collect();
+    let fallbacks: Vec<Fallbacks> = open.iter().map(|npu| npu.fallbacks()).collect();
+    let devices = open.iter().zip(&fallbacks).map(|(npu, fallbacks)| Told {
+        statistics: npu.device.statistics(),
+        sim: (npu.kind == DeviceKind::Sim).then(|| npu.settings.mode.to_string()),
+        fallbacks,
+    });
+    let told = AllTold { devices: devices.collect(), not_opened: lock(&NOT_OPENED).clone() };
+    serde_json::to_string(&told).ok()
+}
+
+impl OpenNpu {
+    /// A device that was opened with these settings.
+    pub fn new(device: Arc<dyn NpuDevice>, settings: Settings) -> Self {
+        let kind = device.kind();
+        Self { device, kind, settings, fallbacks: Mutex::default(), failures_in_a_row: AtomicU64::new(0) }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &dyn NpuDevice {
+        &*self.device
+    }
+
+    /// What makes its packed weights differ from another device's, in words.
+    pub fn form(&self) -> String {
+        format!("{} {:?}", self.kind, self.settings)
+    }
+
+    /// Whether it is to be left alone.
+    pub fn is_given_up(&self) -> bool {
+        self.failures_in_a_row.load(Ordering::Relaxed) >= MOST_FAILURES
+    }
+
+    /// A kernel ran to its end.
+    pub fn succeeded(&self) {
+        // Read first: nearly always there is nothing to write, and threads share the line.
+        if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
+            self.failures_in_a_row.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The host device takes a call over, because of `failure` or because of those before it.
+    pub fn fell_back(&self, failure: Option<&Failed>) {
+        self.failures_in_a_row.fetch_add(u64::from(failure.is_some()), Ordering::Relaxed);
+        let mut fallbacks = lock(&self.fallbacks);
+        fallbacks.calls += 1;
+        if fallbacks.reason.is_none() {
+            fallbacks.reason = failure.map(Failed::to_string);
+        }
+    }
+
+    /// The host device prepares a kernel that this one does not take.
+    pub fn refused(&self, reason: String) {
+        let mut fallbacks = lock(&self.fallbacks);
+        fallbacks.refused += 1;
+        fallbacks.reason.get_or_insert(reason);
+    }
+
+    /// What the host device computed in its place.
+    pub fn fallbacks(&self) -> Fallbacks {
+        lock(&self.fallbacks).clone()
+    }
+}
