@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
-use undertone_runner::{Claim, Device, EngineOptions, Model, Precision};
+use undertone_runner::{Claim, Device, EngineOptions, Model, Precision, Simulation, Target};
 
 use crate::locate;
 
@@ -148,9 +148,9 @@ pub enum DeviceWord {
     Cpu,
     /// The NPU kernels' arithmetic on the CPU
     Host,
-    /// The NPU's simulator; `undertone devices` says whether this build has it
+    /// The NPU's simulator: what an NPU would compute, slowly, and what it is predicted to take
     Sim,
-    /// The NPU; an error where there is none, or where the build has no code for it
+    /// The NPU; an error where there is none: `undertone devices` says what is missing
     Npu,
 }
 
@@ -162,6 +162,66 @@ impl From<DeviceWord> for Device {
             DeviceWord::Host => Self::Host,
             DeviceWord::Sim => Self::Sim,
             DeviceWord::Npu => Self::Npu,
+        }
+    }
+}
+
+/// Which NPU, simulated or real, and where its kernels are.
+#[derive(Args, Clone)]
+pub struct NpuChoice {
+    /// The NPU that sim plays, or that has to be there: npu1 is XDNA (Phoenix, Hawk Point), npu4 XDNA2 (Strix, Krackan)
+    /// [default: the one that is there; sim plays npu4]
+    #[arg(long, value_enum, value_name = "NPU", help_heading = "NPU")]
+    pub target: Option<TargetWord>,
+    /// Folder of compiled NPU kernels; sim needs none
+    #[arg(long, value_name = "DIR", help_heading = "NPU")]
+    pub bundle_dir: Option<PathBuf>,
+    /// How sim computes; the results are the same
+    #[arg(long, value_enum, default_value_t = SimulationWord::Fast, value_name = "HOW", help_heading = "NPU")]
+    pub sim: SimulationWord,
+}
+
+impl NpuChoice {
+    /// Says it to the runner.
+    pub fn apply(&self, options: &mut EngineOptions) {
+        options.target = self.target.map(Target::from);
+        options.bundle_dir.clone_from(&self.bundle_dir);
+        options.simulation = self.sim.into();
+    }
+}
+
+/// The NPU, as an option's value.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum TargetWord {
+    /// XDNA: Phoenix, Hawk Point
+    Npu1,
+    /// XDNA2: Strix, Strix Halo, Krackan
+    Npu4,
+}
+
+impl From<TargetWord> for Target {
+    fn from(word: TargetWord) -> Self {
+        match word {
+            TargetWord::Npu1 => Self::Npu1,
+            TargetWord::Npu4 => Self::Npu4,
+        }
+    }
+}
+
+/// How the simulator computes, as an option's value.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum SimulationWord {
+    /// With this machine's vectors
+    Fast,
+    /// By the NPU's own C++ code on a model of its instructions: a hundred times slower
+    Exact,
+}
+
+impl From<SimulationWord> for Simulation {
+    fn from(word: SimulationWord) -> Self {
+        match word {
+            SimulationWord::Fast => Self::Fast,
+            SimulationWord::Exact => Self::Exact,
         }
     }
 }

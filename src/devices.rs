@@ -71,11 +71,6 @@ fn devices(ep: &Value) -> Vec<Value> {
     let entry =
         |name: &str, available: bool, what: String| json!({ "name": name, "available": available, "what": what });
     let not_built = |what: &str| missing.map_or_else(|| format!("this build has no {what}"), str::to_string);
-    let node = if machine::has_npu_node() {
-        format!("{} is there", machine::NPU_NODE)
-    } else {
-        format!("no {}", machine::NPU_NODE)
-    };
     vec![
         entry("cpu", true, "ONNX Runtime's own CPU provider: the reference".into()),
         entry(
@@ -89,12 +84,21 @@ fn devices(ep: &Value) -> Vec<Value> {
         entry(
             "sim",
             compiled("sim"),
-            if compiled("sim") { "the NPU's simulator".into() } else { not_built("simulator") },
+            match ep["about"]["targets"].as_array() {
+                Some(targets) => {
+                    let targets: Vec<&str> = targets.iter().filter_map(Value::as_str).collect();
+                    format!("the NPU's simulator, of {}", targets.join(" and "))
+                }
+                None => not_built("simulator"),
+            },
         ),
         entry(
             "npu",
-            compiled("npu") && machine::has_npu_node(),
-            if compiled("npu") { node } else { format!("{}; {node}", not_built("NPU device")) },
+            compiled("npu"),
+            match ep["about"]["npu"].as_str() {
+                Some(found) => found.to_owned(),
+                None => not_built("NPU device"),
+            },
         ),
     ]
 }

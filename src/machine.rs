@@ -1,10 +1,5 @@
-//! What this machine is called and has, as far as a person or a report wants to know: the processor's name, its cores, and
-//! whether there is an NPU's device node. Chooses nothing.
-
-use std::path::Path;
-
-/// The device node that Linux's `amdxdna` driver makes for an NPU.
-pub const NPU_NODE: &str = "/dev/accel/accel0";
+//! What this machine is called and has, as far as a person or a report wants to know: the processor's name and its cores. Chooses
+//! nothing.
 
 /// The processor's name as its maker writes it, or the kind of processor where the system does not tell.
 pub fn processor() -> String {
@@ -24,11 +19,6 @@ pub fn processor() -> String {
 /// Processors that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-/// Whether the driver has made a node for an NPU.
-pub fn has_npu_node() -> bool {
-    Path::new(NPU_NODE).exists()
 }
 
 fn name_in(cpuinfo: &str) -> Option<String> {

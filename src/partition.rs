@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use undertone_runner::{Claim, Device, Engine, EngineOptions};
+use undertone_runner::{Claim, Engine, EngineOptions};
 
-use crate::choices::{ClaimWord, Libraries, ModelChoice, PrecisionWord};
+use crate::choices::{ClaimWord, DeviceWord, Libraries, ModelChoice, NpuChoice, PrecisionWord};
 use crate::output;
 
 /// Show which nodes of a model the execution provider takes, and why not the others
@@ -29,6 +29,11 @@ pub struct Arguments {
     /// The arithmetic
     #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
     precision: PrecisionWord,
+    /// The device whose share is shown
+    #[arg(short, long, value_enum, default_value_t = DeviceWord::Host)]
+    device: DeviceWord,
+    #[command(flatten)]
+    npu: NpuChoice,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -86,6 +91,7 @@ struct Fused {
     nodes: usize,
     steps: BTreeMap<String, usize>,
     precision: BTreeMap<String, BTreeMap<String, usize>>,
+    device: BTreeMap<String, BTreeMap<String, usize>>,
     gflop: f64,
     bytes_in: usize,
     bytes_out: usize,
@@ -103,7 +109,11 @@ struct Report {
 ///
 /// If the model, a library or a graph cannot be opened.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let mut options = arguments.libraries.options(Device::Host)?;
+    if matches!(arguments.device, DeviceWord::Cpu) {
+        bail!("on device cpu nothing is given to the execution provider: name host, sim, npu or auto");
+    }
+    let mut options = arguments.libraries.options(arguments.device.into())?;
+    arguments.npu.apply(&mut options);
     options.precision = arguments.precision.into();
     options.claim = arguments.claim.into();
     let mut answer = Answer {
@@ -212,14 +222,17 @@ fn part_as_text(part: &Part) -> String {
     text
 }
 
-/// `18 linear (int8)`; where the products of a kind differ, how many of each: `31 linear (30 int8, 1 f32)`.
+/// `18 linear (int8)`; where the products of a kind differ, how many of each: `31 linear (30 int8, 1 f32)`; where some are not the host
+/// device's, whose they are: `18 linear (int8; sim)`.
 fn step_as_text(fused: &Fused, kind: &str, count: usize) -> String {
-    let precisions: Vec<String> = match fused.precision.get(kind) {
-        None => return format!("{count} {kind}"),
-        Some(one) if one.len() == 1 => one.keys().cloned().collect(),
-        Some(several) => several.iter().map(|(precision, count)| format!("{count} {precision}")).collect(),
+    let words = |counts: &BTreeMap<String, usize>| match counts.len() {
+        1 => counts.keys().cloned().collect::<Vec<_>>().join(""),
+        _ => counts.iter().map(|(word, count)| format!("{count} {word}")).collect::<Vec<_>>().join(", "),
     };
-    format!("{count} {kind} ({})", precisions.join(", "))
+    let Some(precision) = fused.precision.get(kind) else { return format!("{count} {kind}") };
+    let device = fused.device.get(kind).filter(|devices| devices.keys().any(|device| device != "host"));
+    let device = device.map_or_else(String::new, |devices| format!("; {}", words(devices)));
+    format!("{count} {kind} ({}{device})", words(precision))
 }
 
 /// Fused nodes that the text shows one by one; with `claim=matmul` there are dozens alike.

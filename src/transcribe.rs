@@ -14,7 +14,7 @@ use undertone_runner::format::Format;
 use undertone_runner::transcribe::DEFAULT_BATCH;
 use undertone_runner::{Task, TranscribeOptions, Transcriber, Transcription};
 
-use crate::choices::{self, DeviceWord, Libraries, ModelChoice, PackedChoice, PrecisionWord};
+use crate::choices::{self, DeviceWord, Libraries, ModelChoice, NpuChoice, PackedChoice, PrecisionWord};
 use crate::output::{self, OutputDirectory};
 
 /// Seconds of audio in a window, and from which on a progress bar is worth its line.
@@ -47,6 +47,8 @@ pub struct Arguments {
     /// Threads that compute [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = choices::threads)]
     threads: Option<usize>,
+    #[command(flatten)]
+    npu: NpuChoice,
     #[command(flatten)]
     model: ModelChoice,
     /// Decode each window of long audio without the text before it
@@ -195,6 +197,7 @@ fn load(arguments: &Arguments) -> Result<Transcriber> {
     let mut options = arguments.libraries.options(arguments.device.into())?;
     options.precision = arguments.precision.into();
     options.threads = arguments.threads;
+    arguments.npu.apply(&mut options);
     options.packed = arguments.packed.folder();
     Ok(Transcriber::load(&model, &options)?)
 }
@@ -284,6 +287,9 @@ fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
     if let Some(reason) = &run.fallback {
         eprintln!("warning: {}: not on the device asked for: {reason}", name(file));
     }
+    if let Some(npu) = run.npu.as_ref().filter(|npu| npu.fell_back()) {
+        eprintln!("warning: {}: not all on the NPU: {npu}", name(file));
+    }
     if arguments.quiet {
         return;
     }
@@ -304,4 +310,14 @@ fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
         run.device,
         run.precision,
     );
+    if let Some(npu) = &run.npu {
+        tracing::info!("{npu}");
+        if let Some(ms) = npu.predicted_ms().filter(|_| run.windows > 0) {
+            tracing::info!(
+                "predicted on hardware: {:.2} ms for each of {} windows",
+                ms / run.windows as f64,
+                run.windows
+            );
+        }
+    }
 }

@@ -2,7 +2,8 @@
 //! Knows nothing of Whisper; `decoder` runs the sessions.
 
 use crate::native::{Counters, assigned_nodes, ort_version, return_freed_memory};
-use crate::options::{Device, EngineOptions};
+use crate::npu::NpuReport;
+use crate::options::{Device, EngineOptions, Target};
 use crate::packed::Place;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::memory::DeviceType;
@@ -279,6 +280,13 @@ impl Engine {
         }
     }
 
+    /// What the NPU that this engine computes on, simulated or real, has done until now; `None` where there is none.
+    pub fn npu(&self) -> Option<NpuReport> {
+        let (_, counters) = self.ep.as_ref()?;
+        let target = self.options.target.map(Target::word);
+        NpuReport::of(&counters.npu()?, self.options.device, target, self.options.simulation)
+    }
+
     /// Opens a graph for this engine's device and asks ONNX Runtime which provider got how many of its nodes.
     ///
     /// # Errors
@@ -310,6 +318,10 @@ impl Engine {
             Device::Auto => serde_json::from_str::<Described>(&description).ok()?.auto,
             named => named.to_string(),
         };
+        if device != Device::Host.word() {
+            tracing::info!("not packed: '{}': packed models are of the host device's weights", graph.display());
+            return None;
+        }
         let words = format!("{device}-{}-{}", self.options.precision, self.options.claim);
         let everything = (description, &self.version, &words);
         let place = Place::new(root, graph, &words, &everything)
@@ -369,6 +381,8 @@ impl Engine {
         let path = |p: &PathBuf| p.display().to_string();
         [
             ("device", Some(o.device.to_string())),
+            ("target", o.target.map(|target| target.to_string())),
+            ("sim", (o.device == Device::Sim).then(|| o.simulation.to_string())),
             ("precision", Some(o.precision.to_string())),
             ("claim", Some(o.claim.to_string())),
             ("threads", o.threads.map(|n| n.to_string())),

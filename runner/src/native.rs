@@ -59,6 +59,15 @@ impl Counters {
         (value != u64::MAX).then_some(value)
     }
 
+    /// What the library's NPUs did: JSON; `None` where the library has none to speak of.
+    pub(crate) fn npu(&self) -> Option<String> {
+        type Npu = unsafe extern "C" fn() -> *const c_char;
+        // SAFETY: the signature is the one that the execution provider documents.
+        let npu = unsafe { self.library.get::<Npu>(b"onnxruntime_ep_xdna_npu") }.ok()?;
+        // SAFETY: the function has no conditions.
+        text(unsafe { npu() })
+    }
+
     /// What the library says it is: JSON.
     pub(crate) fn description(&self) -> Option<String> {
         type Describe = unsafe extern "C" fn() -> *const c_char;
@@ -109,7 +118,7 @@ impl Instruments {
 
 /// A copy of a string of the execution provider's, which is valid only until this thread's next call.
 fn text(pointer: *const c_char) -> Option<String> {
-    // SAFETY: the two functions above return NULL or a zero-terminated string that lives until the next call.
+    // SAFETY: the functions above return NULL or a zero-terminated string that lives until the next call.
     (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
 }
 

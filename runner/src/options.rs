@@ -75,6 +75,26 @@ words!(
 );
 
 words!(
+    /// Which NPU is simulated, or has to be there.
+    Target, "target", "npu1, npu4", {
+        /// XDNA: Phoenix, Hawk Point.
+        Npu1 = "npu1",
+        /// XDNA2: Strix, Strix Halo, Krackan.
+        Npu4 = "npu4",
+    }
+);
+
+words!(
+    /// How the simulator computes. The results are the same.
+    Simulation, "simulation", "fast, exact", {
+        /// With this machine's vectors.
+        Fast = "fast",
+        /// By the NPU's own C++ code on a model of its instructions: a hundred times slower.
+        Exact = "exact",
+    }
+);
+
+words!(
     /// What to write.
     Task, "task", "transcribe, translate", {
         /// The words in the language they were spoken in.
@@ -114,6 +134,10 @@ pub struct EngineOptions {
     pub ep_library: Option<PathBuf>,
     /// What carries out the model.
     pub device: Device,
+    /// Which NPU; `None` is the one that is there, and on the simulator its default.
+    pub target: Option<Target>,
+    /// How the simulator computes.
+    pub simulation: Simulation,
     /// The execution provider's arithmetic.
     pub precision: Precision,
     /// Which nodes the execution provider asks for.
@@ -139,6 +163,8 @@ impl EngineOptions {
             ort_library: ort_library.into(),
             ep_library: None,
             device: Device::Cpu,
+            target: None,
+            simulation: Simulation::Fast,
             precision: Precision::Int8,
             claim: Claim::All,
             threads: None,

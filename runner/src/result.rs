@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::npu::NpuReport;
+
 /// A piece of audio as text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Transcription {
@@ -82,6 +84,11 @@ pub struct RunReport {
     pub tokens: u64,
     /// Seconds of audio per second of wall clock.
     pub realtime_factor: f64,
+    /// What an NPU, simulated or real, did, and what fell back from it to the host device; `None` where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub npu: Option<NpuReport>,
+    /// Windows of 30 s that went through the encoder, of all recordings.
+    pub windows: u64,
     /// Why windows were run again on the CPU provider; `None` if none was.
     pub fallback: Option<String>,
 }

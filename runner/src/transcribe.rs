@@ -256,19 +256,21 @@ impl Transcriber {
     ) -> Result<Vec<Transcription>, TranscribeError> {
         let begun = Instant::now();
         let before = self.counts();
+        let npu_before = self.engine.as_ref().and_then(Engine::npu).unwrap_or_default();
         let asked = self.asked_language(options)?;
         let rules = rules(&self.tokenizer.special, &self.config, options.without_timestamps);
         let total_seconds: f64 = recordings.iter().map(|audio| audio.duration()).sum();
         let mut recordings: Vec<(&Audio, Recording<'_>)> =
             recordings.iter().map(|&audio| (audio, Recording::new(audio, asked.clone()))).collect();
         let mut fallback = self.load_fallback.clone();
-        let mut most = 0;
+        let (mut most, mut windows) = (0, 0);
         loop {
             let chosen = self.choose(&mut recordings, options)?;
             if chosen.is_empty() {
                 break;
             }
             most = most.max(chosen.len());
+            windows += chosen.len();
             let batch = self.batch(&recordings, &chosen, options, &rules);
             let heard = self.run(&batch, &mut fallback)?;
             for (&(recording, stretch), heard) in chosen.iter().zip(heard) {
@@ -279,6 +281,7 @@ impl Transcriber {
         }
 
         let counts = self.counts().since(&before);
+        let npu = self.engine.as_ref().and_then(Engine::npu).map(|npu| npu.since(&npu_before));
         let device = self.executed_by(&counts, fallback.is_some());
         let spare_nodes = fallback.as_ref().and(self.taken_over.as_ref()).map_or(0, |(_, nodes)| *nodes);
         let realtime_factor = total_seconds / begun.elapsed().as_secs_f64().max(1e-9);
@@ -294,6 +297,8 @@ impl Transcriber {
             run.kernel_calls = counts.kernel_calls.clone();
             run.cpu_nodes = self.cpu_nodes.map(|nodes| (nodes + spare_nodes) as u64);
             run.realtime_factor = realtime_factor;
+            run.npu = npu.clone();
+            run.windows = windows as u64;
             run.fallback = fallback.clone();
             let language = recording.language.clone().map_or_else(|| "en".to_owned(), |(code, _)| code);
             let (segments, tokens) = recording.into_text();

@@ -17,7 +17,7 @@ use undertone_runner::bench::{
 };
 use undertone_runner::{Device, Engine, EngineOptions, Model};
 
-use crate::choices::{self, DeviceWord, Libraries, ModelChoice, PrecisionWord};
+use crate::choices::{self, DeviceWord, Libraries, ModelChoice, NpuChoice, PrecisionWord};
 use crate::{machine, output};
 
 /// Rows of the decoder's kernels beside one, if `--batch` does not say.
@@ -36,6 +36,8 @@ pub struct Arguments {
     /// The arithmetic of every device but cpu
     #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
     precision: PrecisionWord,
+    #[command(flatten)]
+    npu: NpuChoice,
     /// Tokens that the decoder is made to write for a window
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=440))]
     tokens: u16,
@@ -120,6 +122,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         let mut options = arguments.libraries.options(device.into())?;
         options.precision = arguments.precision.into();
         options.threads = Some(threads);
+        arguments.npu.apply(&mut options);
         configurations.push(options);
     }
     if let (Some(folder), Some(options)) = (&arguments.first_token, configurations.first_mut()) {

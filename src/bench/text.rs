@@ -49,12 +49,15 @@ pub fn report(report: &Report, profile: bool) -> String {
         table.row([
             result.device.clone(),
             result.precision.clone(),
-            format!("{:.1}", result.encoder_ms),
+            result.encoder_ms.map_or("-".to_owned(), |ms| format!("{ms:.1}")),
             format!("{:.2}", result.decoder_ms_per_token),
-            format!("{:.1}x", result.realtime_factor),
+            result.realtime_factor.map_or("-".to_owned(), |factor| format!("{factor:.1}x")),
         ]);
     }
     text += &table.text();
+    for result in results {
+        text += &npu(result);
+    }
     text += &steps(results, report.kernels.as_ref().map(|kernels| kernels.limits.read_gbps));
     text += &long_audio(report);
     text += &cache_gain(report);
@@ -67,6 +70,16 @@ pub fn report(report: &Report, profile: bool) -> String {
     if let Some(kernels) = &report.kernels {
         text += &limits(*threads, &kernels.limits, &kernels.instruction_set);
         text += &self::kernels(kernels);
+    }
+    text
+}
+
+/// What an NPU did for one window; of a simulated one, what simulating cost.
+fn npu(result: &BenchResult) -> String {
+    let Some(npu) = &result.npu else { return String::new() };
+    let mut text = format!("\none window through the encoder on {npu}\n");
+    if let Some(ms) = result.simulating_encoder_ms {
+        let _ = writeln!(text, "simulating it took {:.1} s, which says nothing of the hardware's speed", ms / 1e3);
     }
     text
 }

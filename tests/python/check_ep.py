@@ -7,6 +7,7 @@ provider's, no node of it is left to the CPU provider, and the library itself co
 """
 
 import ctypes
+import json
 import pathlib
 import sys
 
@@ -59,6 +60,24 @@ def main(library, model, mel, version):
         check(similar > least, f"{precision}: cosine {similar:.6f} to the CPU provider, wanted more than {least}")
         print(f"ONNX Runtime {version} {precision}: cosine {similar:.7f}, {nodes} fused node, {calls} kernel calls")
         del session
+    # The same through the simulated NPU; what it counts is in a description of its own, too.
+    options = onnxruntime.SessionOptions()
+    options.add_provider_for_devices(devices, {"device": "sim", "target": "npu1", "precision": "int8"})
+    session = onnxruntime.InferenceSession(encoder, sess_options=options)
+    calls = counter(b"kernel_calls.sim")
+    got = session.run(None, {"input_features": features})[0]
+    calls = counter(b"kernel_calls.sim") - calls
+    similar = cosine(got, expected)
+    check(similar > LEAST_COSINE["int8"], f"sim: cosine {similar:.6f} to the CPU provider")
+    describe = ctypes.CDLL(library).onnxruntime_ep_xdna_npu
+    describe.restype = ctypes.c_char_p
+    (npu,) = json.loads(describe())["devices"]
+    check((npu["device"], npu["target"]) == ("sim", "npu1"), f"the NPU is {npu}")
+    executed = sum(operator["calls"] for operator in npu["operators"].values())
+    check(calls == executed > 0, f"{calls} kernel calls counted, and {executed} executed by the simulator")
+    check(npu["fallbacks"] == {"calls": 0, "refused": 0, "reason": None}, f"fallbacks: {npu['fallbacks']}")
+    print(f"ONNX Runtime {version} simulated npu1: similar by {similar:.7f}, {calls} kernel calls")
+    del session
     check(counter(b"no such counter") == 2**64 - 1, "an unknown counter has a value")
     onnxruntime.unregister_execution_provider_library("undertone")
 

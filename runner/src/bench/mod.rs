@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::mel::LogMel;
 use crate::model::Model;
 use crate::native::Instruments;
+use crate::npu::NpuReport;
 use crate::options::{Device, EngineOptions};
 use crate::speech_model::{RunError, SpeechModel};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -55,12 +56,18 @@ pub struct BenchResult {
     pub device: String,
     /// The arithmetic: the execution provider's, or on `cpu` the model's stored one.
     pub precision: String,
-    /// Milliseconds for one window through the encoder.
-    pub encoder_ms: f64,
+    /// Milliseconds for one window through the encoder; `None` on `sim`, whose time says nothing of hardware's.
+    pub encoder_ms: Option<f64>,
+    /// Milliseconds that the simulator took for one window through the encoder: the price of simulating, no speed. Only on `sim`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub simulating_encoder_ms: Option<f64>,
+    /// What the NPU, simulated or real, did for one window through the encoder, and what hardware is predicted to take for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub npu: Option<NpuReport>,
     /// Milliseconds from the encoded window to the last token (first step and cross-attention keys included), by token.
     pub decoder_ms_per_token: f64,
-    /// Seconds of audio (30) by second of encoder and decoder.
-    pub realtime_factor: f64,
+    /// Seconds of audio (30) by second of encoder and decoder; `None` on `sim`.
+    pub realtime_factor: Option<f64>,
     /// A step with [`CACHED`] tokens in the cache, or as many as there are at most; `None` if only one token was asked for.
     pub step: Option<StepResult>,
     /// The kernels and other steps of the encoder, of one window; `None` on `cpu`.
@@ -98,6 +105,7 @@ pub enum BenchError {
 }
 
 struct Lane {
+    engine: Engine,
     device: String,
     precision: String,
     model: OrtModel,
@@ -116,7 +124,7 @@ struct Lane {
 /// let model = Model::open("models/reference", None)?;
 /// let cpu = EngineOptions::new(std::env::var("ORT_DYLIB_PATH")?);
 /// for result in run(&model, &[cpu], &BenchOptions::default())? {
-///     println!("{}: {:.1} ms, {:.2} ms a token", result.device, result.encoder_ms, result.decoder_ms_per_token);
+///     println!("{}: {:?} ms, {:.2} ms a token", result.device, result.encoder_ms, result.decoder_ms_per_token);
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -152,6 +160,10 @@ pub fn run(
     let mut results = Vec::with_capacity(lanes.len());
     for mut lane in lanes {
         let mut result = lane.result(options.tokens);
+        if let Some(before) = lane.engine.npu() {
+            lane.model.encode(&[&window])?;
+            result.npu = lane.engine.npu().map(|npu| npu.since(&before));
+        }
         if let (Some(instruments), Some(row)) = (&lane.instruments, &mut result.step) {
             row.profile = step::profiled(&mut lane.model, &special, instruments, row)?;
         }
@@ -171,8 +183,13 @@ fn check_tokens(model: &Model, tokens: usize) -> Result<(), BenchError> {
 }
 
 fn load(model: &Model, configuration: &EngineOptions) -> Result<OrtModel, BenchError> {
+    Ok(load_with_engine(model, configuration)?.1)
+}
+
+fn load_with_engine(model: &Model, configuration: &EngineOptions) -> Result<(Engine, OrtModel), BenchError> {
     let engine = Engine::new(configuration).map_err(LoadError::from)?;
-    Ok(OrtModel::load(model, &engine)?)
+    let model = OrtModel::load(model, &engine)?;
+    Ok((engine, model))
 }
 
 /// The device's name, and the arithmetic that it uses.
@@ -188,10 +205,12 @@ impl Lane {
         let library = configuration.ep_library.as_ref().filter(|_| configuration.device != Device::Cpu);
         let instruments = library
             .map(|path| Instruments::open(path).map_err(|reason| BenchError::Library { path: path.clone(), reason }));
+        let (engine, model) = load_with_engine(model, configuration)?;
         Ok(Self {
+            engine,
             device,
             precision,
-            model: load(model, configuration)?,
+            model,
             instruments: instruments.transpose()?,
             encoder: Vec::new(),
             decoder: Vec::new(),
@@ -202,12 +221,15 @@ impl Lane {
     fn result(&self, tokens: usize) -> BenchResult {
         let encoder_ms = median(&self.encoder);
         let decoder_ms = median(&self.decoder);
+        let simulated = self.engine.options().device == Device::Sim;
         BenchResult {
             device: self.device.clone(),
             precision: self.precision.clone(),
-            encoder_ms,
+            encoder_ms: (!simulated).then_some(encoder_ms),
+            simulating_encoder_ms: simulated.then_some(encoder_ms),
+            npu: None,
             decoder_ms_per_token: decoder_ms / tokens as f64,
-            realtime_factor: WINDOW_SECONDS * 1e3 / (encoder_ms + decoder_ms),
+            realtime_factor: (!simulated).then(|| WINDOW_SECONDS * 1e3 / (encoder_ms + decoder_ms)),
             step: step::row(&self.steps, CACHED),
             encoder_parts: None,
         }
