@@ -73,4 +73,26 @@ if [[ -e /dev/accel/accel0 ]]; then
 fi
 UNDERTONE_XRT_LIBRARY="$shim" fails "$work/out" real "$target/release/examples/npu" "$work"
 says "the kernels" "$work/out" "No such device" "1022:1502" "/dev/accel/accel0" "amdxdna"
+
+# 3. The command with the EP of this build; the shim lies beside the EP and needs no variable.
+cp "$shim" "$work/lib/"
+export UNDERTONE_EP_LIBRARY="$work/lib/libonnxruntime_ep_xdna.so" XDG_CACHE_HOME="$work/cache"
+undertone="$target/release/undertone"
+speech=speech/short/000-en.flac
+real "$undertone" devices >"$work/out" 2>&1
+says "undertone devices" "$work/out" "npu    no" "1022:1502" "/dev/accel/accel0"
+fails "$work/out" real "$undertone" transcribe --device npu "$speech"
+says "undertone transcribe --device npu" "$work/out" "1022:1502" "/dev/accel/accel0" "amdxdna"
+real "$undertone" transcribe --device auto -f json "$speech" >"$work/out"
+says "undertone transcribe --device auto" "$work/out" "The green lion is above the red table."
+python3 - "$work/out" <<'PYTHON'
+import json
+import sys
+
+# Who executed what is counted by who executed it.
+run = json.load(open(sys.argv[1]))["run"]
+calls = run["kernel_calls"]
+assert calls["host"] > 0 and calls.get("npu", 0) == 0 and calls.get("sim", 0) == 0, run
+print("ok: auto left everything to the host:", calls)
+PYTHON
 echo "run.sh: all well"
