@@ -292,7 +292,10 @@ fn counters_and_description_are_exported() {
     let description = unsafe { CStr::from_ptr(onnxruntime_ep_xdna_describe()) };
     let parsed: serde_json::Value = serde_json::from_slice(description.to_bytes()).unwrap();
     assert_eq!(parsed["name"], "XdnaExecutionProvider");
-    assert_eq!(parsed["devices"], serde_json::json!(["host"]));
+    let devices = parsed["devices"].as_array().unwrap();
+    assert!(["host", "sim"].iter().all(|name| devices.iter().any(|device| device == name)), "{parsed}");
+    assert_eq!(parsed["targets"], serde_json::json!(["npu1", "npu4"]));
+    assert!(parsed["npu"].is_string(), "what is in the way of an NPU, or what it is");
 }
 
 #[test]
