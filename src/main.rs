@@ -7,6 +7,7 @@ mod describe;
 mod devices;
 mod locate;
 mod machine;
+mod npu;
 mod output;
 mod partition;
 mod transcribe;
@@ -38,6 +39,7 @@ Examples:
   undertone transcribe --device cpu speech.flac             ONNX Runtime's own CPU provider alone
   undertone devices                                         what this machine offers
   undertone partition models/reference                      which part of a model runs where
+  undertone npu plan models/reference --target npu4         what an NPU would do, and how long it is predicted to take
 
 Exit codes:
   0  all is done
@@ -51,6 +53,7 @@ enum Command {
     Partition(partition::Arguments),
     Devices(devices::Arguments),
     Bench(bench::Arguments),
+    Npu(npu::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Partition(arguments) => partition::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Npu(arguments) => npu::run(&arguments),
     };
     match result {
         Ok(code) => code,

@@ -88,10 +88,10 @@ impl Options {
         }
     }
 
-    /// Which NPU to open.
+    /// Which NPU to open. A simulated one says whether there are bundles, and needs none.
     pub fn npu_settings(&self) -> Settings {
-        let bundle_dir = self.bundle_dir.clone().filter(|_| self.device == DeviceKind::Npu);
-        Settings { target: self.target.unwrap_or(Settings::default().target), bundle_dir, mode: self.sim }
+        let target = self.target.unwrap_or(Settings::default().target);
+        Settings { target, bundle_dir: self.bundle_dir.clone(), mode: self.sim }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), OptionsError> {

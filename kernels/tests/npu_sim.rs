@@ -190,6 +190,9 @@ fn statistics_count_what_ran() {
     assert_eq!((linear.calls, linear.dispatches, linear.macs), (2, 2, 2 * 1500 * 384 * 384));
     assert!(linear.core_macs.iter().sum::<u64>() >= linear.macs, "padding included");
     assert!(linear.dma_bytes[2] >= 2 * 2 * 1500 * 384, "results are bf16");
+    assert!(linear.predicted_seconds > linear.predicted_compute_seconds && linear.predicted_compute_seconds > 0.0);
+    assert_eq!(linear.problems["1500×384×384"].calls, 2);
+    assert!(linear.utilisation.len() == 16 && linear.utilisation.iter().all(|core| (0.0..1.0).contains(core)));
 }
 
 #[test]
@@ -269,6 +272,25 @@ fn attention_of_a_whisper_encoder_is_near_f32() {
             assert!(similar > bound(precision), "{target} {precision}: {similar}");
         }
     }
+}
+
+#[test]
+fn counting_moves_what_computing_moves() {
+    let report = |mode| {
+        let device = simulator(&settings(Target::Npu4, mode));
+        let layer = spec(100, 200, Precision::Int8);
+        let kernel = device.linear(&layer, &noise(100 * 200, 1), WeightLayout::InputsByOutputs, None).expect("taken");
+        let (counters, mut scratch) = (Counters::new(), Scratch::default());
+        let mut context = Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch };
+        let (x, mut out) = (noise(70 * 100, 2), vec![1.0; 70 * 200]);
+        kernel.run(&mut context, 70, &x, None, &mut out).expect("runs");
+        let mut statistics = device.statistics().operators[&Operator::LinearInt8].clone();
+        (statistics.wall_seconds, statistics.packing_seconds) = (0.0, 0.0);
+        (statistics, out)
+    };
+    let (computed, counted) = (report(Mode::Fast), report(Mode::Count));
+    assert_eq!(computed.0, counted.0);
+    assert!(computed.1.iter().any(|y| *y != 0.0) && counted.1.iter().all(|y| *y == 0.0));
 }
 
 proptest! {

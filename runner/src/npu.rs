@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,10 +42,62 @@ pub struct OperatorReport {
     /// Seconds that hardware is predicted to take; `None` where the provider does not predict. Never a measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicted_seconds: Option<f64>,
+    /// Utilisation of each core over the predicted time; empty where it is not counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub utilisation: Vec<f64>,
+    /// By shape.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub problems: BTreeMap<String, ProblemReport>,
+    /// The design: its tiles are what a core computes at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub design: Option<DesignReport>,
+    /// Whether its bundle is in the folder that was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleReport>,
     /// Seconds that the executions took: on the simulator its own time, which says nothing of the hardware's.
     pub wall_seconds: f64,
     /// Seconds of packing and unpacking on the CPU.
     pub packing_seconds: f64,
+}
+
+/// Executions of one shape.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProblemReport {
+    /// Kernels executed.
+    pub calls: u64,
+    /// Seconds that hardware is predicted to take for them, without context switches.
+    pub predicted_seconds: f64,
+    /// Share of the multiply-accumulates that is not padding.
+    pub useful: f64,
+}
+
+/// A design's tiles: `m × k × n`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesignReport {
+    /// What a core computes at a time.
+    pub tile: TileReport,
+}
+
+/// `m × k × n`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TileReport {
+    /// Rows, or queries.
+    pub m: usize,
+    /// Inputs of a step, or a head's width.
+    pub k: usize,
+    /// Outputs, or keys of a block.
+    pub n: usize,
+}
+
+/// Whether a bundle is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BundleReport {
+    /// In this folder, whole.
+    Present(PathBuf),
+    /// Why not.
+    Missing(String),
 }
 
 /// What the host device computed in an NPU's place.
@@ -115,6 +168,17 @@ impl NpuReport {
 }
 
 impl OperatorReport {
+    fn problems_since(&self, earlier: &Self) -> BTreeMap<String, ProblemReport> {
+        let none = ProblemReport::default();
+        let new = |(shape, now): (&String, &ProblemReport)| {
+            let then = earlier.problems.get(shape).unwrap_or(&none);
+            let calls = now.calls.saturating_sub(then.calls);
+            let predicted_seconds = now.predicted_seconds - then.predicted_seconds;
+            (calls > 0).then(|| (shape.clone(), ProblemReport { calls, predicted_seconds, useful: now.useful }))
+        };
+        self.problems.iter().filter_map(new).collect()
+    }
+
     fn since(&self, earlier: &Self) -> Self {
         let [a, b, c] = self.dma_bytes;
         let [earlier_a, earlier_b, earlier_c] = earlier.dma_bytes;
@@ -125,6 +189,10 @@ impl OperatorReport {
             dma_bytes: [(a, earlier_a), (b, earlier_b), (c, earlier_c)].map(|(now, then)| now.saturating_sub(then)),
             macs: self.macs.saturating_sub(earlier.macs),
             predicted_seconds: self.predicted_seconds.map(|now| now - earlier.predicted_seconds.unwrap_or(0.0)),
+            utilisation: self.utilisation.clone(),
+            problems: self.problems_since(earlier),
+            design: self.design.clone(),
+            bundle: self.bundle.clone(),
             wall_seconds: self.wall_seconds - earlier.wall_seconds,
             packing_seconds: self.packing_seconds - earlier.packing_seconds,
         }

@@ -86,11 +86,13 @@ words!(
 
 words!(
     /// How the simulator computes. The results are the same.
-    Simulation, "simulation", "fast, exact", {
+    Simulation, "simulation", "fast, exact, count", {
         /// With this machine's vectors.
         Fast = "fast",
         /// By the NPU's own C++ code on a model of its instructions: a hundred times slower.
         Exact = "exact",
+        /// Not at all: what would move is counted, and results are zeros. For [`crate::bench::plan`].
+        Count = "count",
     }
 );
 

@@ -23,6 +23,11 @@ pub trait Array: Send + Sync + 'static {
     /// Which silicon it is, or plays.
     fn target(&self) -> Target;
 
+    /// Whether results are computed; an array that only counts gives zeros.
+    fn computes(&self) -> bool {
+        true
+    }
+
     /// Loads a design.
     ///
     /// # Errors

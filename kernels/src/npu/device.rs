@@ -1,15 +1,19 @@
 //! An NPU as a [`Device`]: which design each kernel gets, over any [`Array`].
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     array::Array,
     attention::NpuAttention,
+    bundle::Bundles,
     design::{Design, DesignError, HEAD_WIDTH, Operator},
     engine::Engines,
     linear::NpuLinear,
     sim::{Mode, SimArray},
-    statistics::Statistics,
+    statistics::{Bundled, Statistics},
     target::Target,
     tiling,
 };
@@ -51,19 +55,22 @@ pub trait NpuDevice: Device {
 
 /// A simulated NPU.
 pub fn simulator(settings: &Settings) -> Arc<dyn NpuDevice> {
-    Arc::new(Npu::new(SimArray::new(settings.target, settings.mode)))
+    let array = SimArray::new(settings.target, settings.mode);
+    Arc::new(Npu { bundle_dir: settings.bundle_dir.clone(), ..Npu::new(array) })
 }
 
 /// An NPU over an array.
 pub struct Npu<A: Array> {
     engines: Arc<Engines<A>>,
     host: HostDevice,
+    /// Where bundles are looked for by a simulator, which needs none and says whether there are.
+    bundle_dir: Option<PathBuf>,
 }
 
 impl<A: Array> Npu<A> {
     /// A device without open designs.
     pub fn new(array: A) -> Self {
-        Self { engines: Arc::new(Engines::new(array)), host: HostDevice::new() }
+        Self { engines: Arc::new(Engines::new(array)), host: HostDevice::new(), bundle_dir: None }
     }
 
     /// The array below.
@@ -146,6 +153,21 @@ impl<A: Array> NpuDevice for Npu<A> {
     }
 
     fn statistics(&self) -> Statistics {
-        self.engines.counted.get()
+        let mut statistics = self.engines.counted.get();
+        for operator in statistics.operators.values_mut() {
+            operator.bundle =
+                self.bundle_dir.as_ref().zip(operator.design.as_ref()).map(|(folder, design)| bundled(folder, design));
+        }
+        statistics
     }
+}
+
+/// Whether a folder has a design's bundle, whole.
+fn bundled(folder: &Path, design: &Design) -> Bundled {
+    let found = Bundles::open(folder).and_then(|bundles| {
+        let bundle = bundles.find(design)?;
+        bundle.xclbin()?;
+        Ok(bundle.folder().to_path_buf())
+    });
+    found.map_or_else(|error| Bundled::Missing(error.to_string()), Bundled::Present)
 }

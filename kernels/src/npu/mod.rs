@@ -32,5 +32,5 @@ pub use design::{Argument, Channel, Design, DesignError, Direction, Operator, Pr
 pub use device::{NpuDevice, Settings};
 pub use hardware::{Unavailable, hardware};
 pub use probe::{Finding, PciNpu, Probe, probe};
-pub use statistics::{OperatorStatistics, Statistics};
+pub use statistics::{Bundled, OperatorStatistics, ProblemStatistics, Statistics};
 pub use target::{MicroTile, Target};

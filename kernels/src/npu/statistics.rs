@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -10,7 +11,8 @@ use serde::Serialize;
 
 use super::{
     array::RunReport,
-    design::{Operator, Problem},
+    cost,
+    design::{Design, Operator, Problem},
     target::Target,
 };
 use crate::DeviceKind;
@@ -30,10 +32,44 @@ pub struct OperatorStatistics {
     pub macs: u64,
     /// Multiply-accumulates that each core carried out, padding included; empty where that is not counted.
     pub core_macs: Vec<u64>,
+    /// What the cost model predicts for these executions on hardware, in seconds, context switches included. Not measured.
+    pub predicted_seconds: f64,
+    /// Of this, what the cores' arithmetic takes.
+    pub predicted_compute_seconds: f64,
+    /// Utilisation of each core: multiply-accumulates that it carried out, over what its peak would be in the predicted time; empty where
+    /// those are not counted.
+    pub utilisation: Vec<f64>,
+    /// By shape.
+    pub problems: BTreeMap<String, ProblemStatistics>,
+    /// The design that executed them.
+    pub design: Option<Design>,
+    /// Its bundle in the folder that was named, or why there is none and how to make it; `None` if no folder was named.
+    pub bundle: Option<Bundled>,
     /// What the executions took, in seconds: the simulator's time, or a real array's, packing not included.
     pub wall_seconds: f64,
     /// Packing and unpacking on the CPU, in seconds.
     pub packing_seconds: f64,
+}
+
+/// Executions of one shape.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ProblemStatistics {
+    /// Kernels executed.
+    pub calls: u64,
+    /// What is predicted for all of them, in seconds, without context switches.
+    pub predicted_seconds: f64,
+    /// Share of the multiply-accumulates that is not padding.
+    pub useful: f64,
+}
+
+/// Whether a design's bundle is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bundled {
+    /// In this folder, whole.
+    Present(PathBuf),
+    /// Why not.
+    Missing(String),
 }
 
 /// What an NPU device has done so far.
@@ -56,23 +92,37 @@ impl Counted {
     }
 
     pub fn get(&self) -> Statistics {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut statistics = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let target = statistics.target;
+        for (operator, sums) in &mut statistics.operators {
+            let peak = target.clock() * target.macs(operator.precision()) as f64 * sums.predicted_seconds;
+            sums.utilisation = sums.core_macs.iter().map(|macs| *macs as f64 / peak).collect();
+        }
+        statistics
     }
 
     /// One command was executed.
-    pub fn add(
-        &self,
-        operator: Operator,
-        problems: impl Iterator<Item = Problem>,
-        report: &RunReport,
-        packing: Duration,
-    ) {
+    pub fn add(&self, design: &Design, problems: impl Iterator<Item = Problem>, report: &RunReport, packing: Duration) {
         let mut statistics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let sums = statistics.operators.entry(operator).or_default();
-        for problem in problems {
+        let sums = statistics.operators.entry(design.operator).or_default();
+        if sums.design.is_none() {
+            sums.design = Some(design.clone());
+        }
+        for (index, problem) in problems.enumerate() {
+            let prediction = cost::predict(design, &problem);
+            // Commands of one list cost less each.
+            let seconds = if index == 0 { prediction.total } else { prediction.listed(design.target) };
             sums.calls += 1;
             sums.macs += problem.macs();
+            sums.predicted_seconds += seconds;
+            sums.predicted_compute_seconds += prediction.compute;
+            let shape = sums.problems.entry(problem.to_string()).or_default();
+            shape.calls += 1;
+            shape.predicted_seconds += seconds;
+            shape.useful = prediction.useful;
         }
+        let switch = cost::Machine::of(design.target).switch;
+        sums.predicted_seconds += switch * report.context_switches as f64;
         sums.dispatches += report.dispatches;
         sums.context_switches += report.context_switches;
         sums.dma_bytes.iter_mut().zip(report.dma_bytes).for_each(|(sum, bytes)| *sum += bytes);

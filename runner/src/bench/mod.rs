@@ -5,6 +5,7 @@
 mod cache;
 mod kernels;
 mod long;
+mod plan;
 mod sound;
 mod start;
 mod step;
@@ -12,6 +13,7 @@ mod step;
 pub use cache::{CacheGain, cache_gain};
 pub use kernels::{BatchedProducts, Kernel, KernelReport, Limits, kernels};
 pub use long::{LongOptions, LongResult, long_audio};
+pub use plan::{Plan, plan};
 pub use start::{StartMemory, first_token};
 pub use step::{Part, StepProfile, StepResult};
 

@@ -78,6 +78,10 @@ impl Array for SimArray {
         self.target
     }
 
+    fn computes(&self) -> bool {
+        self.mode != Mode::Count
+    }
+
     fn open(&self, design: &Design) -> Result<SimContext, ArrayError> {
         if design.target != self.target {
             return Err(ArrayError::Refused(format!("a design for {} on {}", design.target, self.target)));

@@ -1,0 +1,64 @@
+//! What a model's encoder would ask of an NPU: its kernels are counted and predicted, none is computed.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::{BenchError, LogMel, WINDOW_SECONDS, load_with_engine, median, sound};
+use crate::model::Model;
+use crate::npu::NpuReport;
+use crate::options::{Device, EngineOptions, Simulation};
+use crate::speech_model::SpeechModel as _;
+
+/// Windows that the host's part is measured over; the median counts.
+const ROUNDS: usize = 3;
+
+/// A window of 30 s through the encoder, as an NPU would have it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// The kernels that the NPU gets, and what they are predicted to take on it.
+    pub npu: NpuReport,
+    /// Milliseconds that the host took to pack operands and unpack results. Measured here.
+    pub packing_ms: f64,
+    /// Milliseconds that the host took for the rest of the encoder. Measured here.
+    pub host_ms: f64,
+    /// Milliseconds predicted for the NPU and measured for the host, together.
+    pub predicted_ms: f64,
+}
+
+/// Plans `model` for the NPU that `configuration` names; its device and the way of simulating are set here.
+///
+/// # Errors
+/// [`BenchError`]: a model or a library that cannot be loaded, or fails.
+pub fn plan(model: &Model, configuration: &EngineOptions) -> Result<Plan, BenchError> {
+    let mut configuration = configuration.clone();
+    configuration.device = Device::Sim;
+    configuration.simulation = Simulation::Count;
+    configuration.packed = None;
+    let (engine, mut model_on_npu) = load_with_engine(model, &configuration)?;
+    let window = LogMel::new(model.config().mel_bins).hugging_face(&sound::hum(WINDOW_SECONDS)).data;
+    let none = || BenchError::Library {
+        path: configuration.ep_library.clone().unwrap_or_default(),
+        reason: "it tells nothing of an NPU".to_owned(),
+    };
+    let mut npu = engine.npu().ok_or_else(none)?;
+    let (mut packing, mut host) = (Vec::new(), Vec::new());
+    let mut window_report = npu.clone();
+    for round in 0..=ROUNDS {
+        let begun = Instant::now();
+        model_on_npu.encode(&[&window])?;
+        let all = begun.elapsed().as_secs_f64() * 1e3;
+        let now = engine.npu().ok_or_else(none)?;
+        window_report = now.since(&npu);
+        npu = now;
+        let sum =
+            |of: fn(&crate::npu::OperatorReport) -> f64| window_report.operators.values().map(of).sum::<f64>() * 1e3;
+        if round > 0 {
+            packing.push(sum(|operator| operator.packing_seconds));
+            host.push(all - sum(|operator| operator.packing_seconds) - sum(|operator| operator.wall_seconds));
+        }
+    }
+    let (packing_ms, host_ms) = (median(&packing), median(&host));
+    let predicted_ms = window_report.predicted_ms().unwrap_or(0.0) + packing_ms + host_ms;
+    Ok(Plan { npu: window_report, packing_ms, host_ms, predicted_ms })
+}

@@ -1,0 +1,178 @@
+//! `undertone npu`: what an NPU would do. `npu plan` counts the kernels that a model's encoder asks of one, predicts their time, says which
+//! bundles they need, and measures this machine's host device beside. No NPU is used, and none is needed.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use undertone_runner::bench::{self, BenchOptions, Plan};
+use undertone_runner::npu::BundleReport;
+use undertone_runner::{Device, Model};
+
+use crate::choices::{Libraries, PrecisionWord, TargetWord};
+use crate::{locate, output};
+
+const WINDOW_MS: f64 = 30_000.0;
+
+/// Look at what an NPU would do
+#[derive(Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Plan(PlanArguments),
+}
+
+/// Show which kernels and bundles a model needs on an NPU, and the time predicted for them
+///
+/// Nothing runs on an NPU: times of its kernels are predicted by a cost model, times of this machine's CPU are measured.
+#[derive(Args)]
+struct PlanArguments {
+    /// A model's directory or a Hugging Face repository [default: the reference model]
+    #[arg(value_name = "MODEL")]
+    model: Option<String>,
+    /// Which set of files, by the end of their names
+    #[arg(long, value_name = "SUFFIX")]
+    variant: Option<String>,
+    /// The NPU: npu1 is XDNA (Phoenix, Hawk Point), npu4 XDNA2 (Strix, Krackan)
+    #[arg(long, value_enum, value_name = "NPU")]
+    target: TargetWord,
+    /// The arithmetic
+    #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
+    precision: PrecisionWord,
+    /// Folder of compiled NPU kernels: says which of those needed are there
+    #[arg(long, value_name = "DIR")]
+    bundle_dir: Option<PathBuf>,
+    /// Do not measure this machine's CPU
+    #[arg(long)]
+    no_measure: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    libraries: Libraries,
+}
+
+/// What is printed.
+#[derive(Serialize)]
+struct Answer {
+    model: PathBuf,
+    target: String,
+    precision: String,
+    #[serde(flatten)]
+    plan: Plan,
+    /// Seconds of audio in a second of encoder, predicted.
+    predicted_realtime_factor: f64,
+    /// The host device on this machine's CPU, milliseconds of the encoder for the same window.
+    measured_host_ms: Option<f64>,
+}
+
+/// Carries it out.
+///
+/// # Errors
+///
+/// If the model or a library cannot be loaded.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let What::Plan(arguments) = &arguments.what;
+    let model = match &arguments.model {
+        Some(name) => Model::open(name, arguments.variant.as_deref())?,
+        None => {
+            let path = locate::default_model()?;
+            let path = path.to_str().with_context(|| format!("the path {} is not Unicode", path.display()))?;
+            Model::open(path, arguments.variant.as_deref())?
+        }
+    };
+    let mut options = arguments.libraries.options(Device::Sim)?;
+    options.precision = arguments.precision.into();
+    options.target = Some(arguments.target.into());
+    options.bundle_dir.clone_from(&arguments.bundle_dir);
+    let plan = bench::plan(&model, &options)?;
+    let measured_host_ms = if arguments.no_measure {
+        None
+    } else {
+        let mut host = arguments.libraries.options(Device::Host)?;
+        host.precision = arguments.precision.into();
+        let results = bench::run(&model, &[host], &BenchOptions { tokens: 1, runs: 3 })?;
+        results.first().and_then(|result| result.encoder_ms)
+    };
+    let answer = Answer {
+        model: model.directory().to_owned(),
+        target: options.target.map(|target| target.to_string()).unwrap_or_default(),
+        precision: options.precision.to_string(),
+        predicted_realtime_factor: WINDOW_MS / plan.predicted_ms,
+        plan,
+        measured_host_ms,
+    };
+    let text = if arguments.json { serde_json::to_string_pretty(&answer)? + "\n" } else { text(&answer) };
+    output::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The answer in words.
+fn text(answer: &Answer) -> String {
+    let Answer { target, precision, plan, .. } = answer;
+    let mut text = format!(
+        "{}: one window of 30 s through the encoder on {target}, {precision}\nNothing ran on an NPU: its times are predicted.\n",
+        answer.model.display()
+    );
+    for (name, operator) in &plan.npu.operators {
+        let tile = operator.design.as_ref().map(|design| &design.tile);
+        let tile = tile.map(|tile| format!(", tiles {}×{}×{}", tile.m, tile.k, tile.n)).unwrap_or_default();
+        let _ = write!(text, "\n{name}{tile}: ");
+        let flags = tile_option(operator.design.as_ref().map(|design| &design.tile));
+        let _ = match &operator.bundle {
+            None => writeln!(text, "bundle: name a folder with --bundle-dir"),
+            Some(BundleReport::Present(folder)) => writeln!(text, "bundle: {}", folder.display()),
+            Some(BundleReport::Missing(reason)) => writeln!(
+                text,
+                "bundle missing ({reason})\n  make it: kernels/aie/build.sh --target {target} --operator {name}{flags} --out FOLDER"
+            ),
+        };
+        let _ = writeln!(text, "  {:<28} {:>6} {:>13} {:>8}", "kernel", "calls", "predicted ms", "useful");
+        for (shape, problem) in &operator.problems {
+            let ms = problem.predicted_seconds * 1e3;
+            let _ = writeln!(text, "  {shape:<28} {:>6} {ms:>13.2} {:>7.0}%", problem.calls, problem.useful * 100.0);
+        }
+    }
+    let npu = &plan.npu;
+    let sum = |of: fn(&undertone_runner::npu::OperatorReport) -> u64| npu.operators.values().map(of).sum::<u64>();
+    let switches = sum(|operator| operator.context_switches);
+    let _ = write!(
+        text,
+        "\nNPU, predicted            {:>9.1} ms  ({} kernels, {} dispatches, {switches} changes of design)\n\
+         packing on this CPU       {:>9.1} ms  (measured)\n\
+         rest of it on this CPU    {:>9.1} ms  (measured: layer norms, additions, moving data)\n\
+         together                  {:>9.1} ms, {:.0} times real time\n",
+        npu.predicted_ms().unwrap_or(0.0),
+        npu.calls(),
+        sum(|operator| operator.dispatches),
+        plan.packing_ms,
+        plan.host_ms,
+        plan.predicted_ms,
+        answer.predicted_realtime_factor,
+    );
+    if let Some(ms) = answer.measured_host_ms {
+        let _ = writeln!(
+            text,
+            "this CPU alone, measured  {ms:>9.1} ms, {:.0} times real time (device host)",
+            WINDOW_MS / ms
+        );
+    }
+    if npu.fallbacks.refused > 0 {
+        let reason = npu.fallbacks.reason.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "{} kernels stay on the CPU: {reason}", npu.fallbacks.refused);
+    }
+    text += "The decoder's single tokens stay on the CPU: a dispatch costs more than the product of one row.\n";
+    text
+}
+
+/// The option of `build.sh` that names tiles.
+fn tile_option(tile: Option<&undertone_runner::npu::TileReport>) -> String {
+    tile.map(|tile| format!(" --tile {},{},{}", tile.m, tile.k, tile.n)).unwrap_or_default()
+}
