@@ -77,8 +77,8 @@ fn a_simulated_npu_is_chosen_in_words() {
     assert_eq!(sim(&[]), Settings { target: Target::Npu4, bundle_dir: None, mode: Mode::Fast });
     assert_eq!(sim(&[("target", "npu1"), ("sim", "exact")]).target, Target::Npu1);
     assert_eq!(sim(&[("sim", "exact")]).mode, Mode::Exact);
-    // The simulator has no bundles.
-    assert_eq!(sim(&[("bundle_dir", "some/where")]).bundle_dir, None);
+    // The simulator needs no bundles; it says whether there are.
+    assert_eq!(sim(&[("bundle_dir", "some/where")]).bundle_dir.unwrap(), std::path::Path::new("some/where"));
 }
 
 #[test]
