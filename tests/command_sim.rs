@@ -79,9 +79,20 @@ fn what_is_simulated_is_no_speed() {
     ]));
     let report: Value = serde_json::from_str(&output).unwrap();
     let result = &report["results"][0];
-    assert_eq!((&result["encoder_ms"], &result["realtime_factor"]), (&Value::Null, &Value::Null));
+    for key in ["encoder_ms", "decoder_ms_per_token", "realtime_factor", "encoder_parts"] {
+        assert!(result[key].is_null(), "{key}: {result}");
+    }
     assert!(result["simulating_encoder_ms"].as_f64().unwrap() > 0.0, "{result}");
     assert!(!result["npu"]["operators"].as_object().unwrap().is_empty(), "{result}");
+}
+
+#[test]
+fn nor_is_a_start_or_long_audio() {
+    for arguments in [&["--start-up"][..], &["--audio-seconds", "60"], &["--without-cache"]] {
+        let output = common::run(common::undertone().args(["bench", "--devices", "cpu,sim"]).args(arguments));
+        assert_eq!(output.status.code(), Some(1));
+        assert!(common::text(&output.stderr).contains("no speed"), "{}", common::text(&output.stderr));
+    }
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn the_report_says_what_was_executed_and_where() {
     assert!(
         results
             .iter()
-            .all(|r| r.encoder_ms > Some(0.0) && r.decoder_ms_per_token > 0.0 && r.realtime_factor > Some(0.0))
+            .all(|r| r.encoder_ms > Some(0.0) && r.decoder_ms_per_token > Some(0.0) && r.realtime_factor > Some(0.0))
     );
 }
 

@@ -114,6 +114,12 @@ struct Kernels {
 ///
 /// If a device does not work, the model cannot be opened, or the figure cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let simulates = arguments.devices.iter().any(|device| matches!(device, DeviceWord::Sim));
+    if simulates && (arguments.audio_seconds.is_some() || arguments.without_cache || arguments.start_up) {
+        bail!(
+            "what the simulator takes is no speed: leave sim out, or --audio-seconds, --without-cache and --start-up"
+        );
+    }
     let model = arguments.model.open()?;
     // Said to every layer, so that the number printed is the number used: left alone, each would choose for itself.
     let threads = arguments.threads.unwrap_or_else(machine::cores);

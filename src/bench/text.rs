@@ -50,7 +50,7 @@ pub fn report(report: &Report, profile: bool) -> String {
             result.device.clone(),
             result.precision.clone(),
             result.encoder_ms.map_or("-".to_owned(), |ms| format!("{ms:.1}")),
-            format!("{:.2}", result.decoder_ms_per_token),
+            result.decoder_ms_per_token.map_or("-".to_owned(), |ms| format!("{ms:.2}")),
             result.realtime_factor.map_or("-".to_owned(), |factor| format!("{factor:.1}x")),
         ]);
     }

@@ -66,13 +66,14 @@ pub struct BenchResult {
     /// What the NPU, simulated or real, did for one window through the encoder, and what hardware is predicted to take for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub npu: Option<NpuReport>,
-    /// Milliseconds from the encoded window to the last token (first step and cross-attention keys included), by token.
-    pub decoder_ms_per_token: f64,
+    /// Milliseconds from the encoded window to the last token (first step and cross-attention keys included), by token; `None` on
+    /// `sim`, which computes those keys.
+    pub decoder_ms_per_token: Option<f64>,
     /// Seconds of audio (30) by second of encoder and decoder; `None` on `sim`.
     pub realtime_factor: Option<f64>,
     /// A step with [`CACHED`] tokens in the cache, or as many as there are at most; `None` if only one token was asked for.
     pub step: Option<StepResult>,
-    /// The kernels and other steps of the encoder, of one window; `None` on `cpu`.
+    /// The kernels and other steps of the encoder, of one window; `None` on `cpu` and `sim`.
     pub encoder_parts: Option<Vec<Part>>,
 }
 
@@ -126,7 +127,7 @@ struct Lane {
 /// let model = Model::open("models/reference", None)?;
 /// let cpu = EngineOptions::new(std::env::var("ORT_DYLIB_PATH")?);
 /// for result in run(&model, &[cpu], &BenchOptions::default())? {
-///     println!("{}: {:?} ms, {:.2} ms a token", result.device, result.encoder_ms, result.decoder_ms_per_token);
+///     println!("{}: {:?} ms, {:?} ms a token", result.device, result.encoder_ms, result.decoder_ms_per_token);
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -169,7 +170,8 @@ pub fn run(
         if let (Some(instruments), Some(row)) = (&lane.instruments, &mut result.step) {
             row.profile = step::profiled(&mut lane.model, &special, instruments, row)?;
         }
-        if let Some(instruments) = &lane.instruments {
+        let simulated = lane.engine.options().device == Device::Sim;
+        if let Some(instruments) = lane.instruments.as_ref().filter(|_| !simulated) {
             let profile = step::Profile::of(instruments, || lane.model.encode(&[&window]))?;
             result.encoder_parts = profile.map(|(profile, _)| profile.steps);
         }
@@ -230,7 +232,7 @@ impl Lane {
             encoder_ms: (!simulated).then_some(encoder_ms),
             simulating_encoder_ms: simulated.then_some(encoder_ms),
             npu: None,
-            decoder_ms_per_token: decoder_ms / tokens as f64,
+            decoder_ms_per_token: (!simulated).then(|| decoder_ms / tokens as f64),
             realtime_factor: (!simulated).then(|| WINDOW_SECONDS * 1e3 / (encoder_ms + decoder_ms)),
             step: step::row(&self.steps, CACHED),
             encoder_parts: None,
