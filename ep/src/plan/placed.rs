@@ -14,7 +14,7 @@ use undertone_kernels::{
     Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, Conv1d, Device, DeviceKind, Failed, Linear,
     Precision,
     host::{HostDevice, linear::Product},
-    npu::design::HEAD_WIDTH,
+    npu::{Problem, Target, cost, design::HEAD_WIDTH},
 };
 
 use super::tensor::Shape;
@@ -24,8 +24,14 @@ use crate::{
     program::{HeadLayout, Op, Step},
 };
 
-/// Fewer rows than this are the host's: a dispatch of 60 µs and more, and tiles that are mostly padding, cost more than they do.
+/// Rows that are many. Fewer are the host's unless the cost model says that they pay: a dispatch of 60 µs and more, and tiles that are mostly
+/// padding, cost more than they do.
 pub const LEAST_ROWS: usize = 64;
+
+/// Whether a product of `[rows, inputs, outputs]` has its place on the NPU.
+fn product_pays(target: Target, precision: Precision, [rows, inputs, outputs]: [usize; 3]) -> bool {
+    rows >= LEAST_ROWS || cost::pays_here(target, precision, &Problem::Linear { rows, inputs, outputs })
+}
 
 /// Layers of one command that are remembered without allocation.
 const INLINE: usize = 8;
@@ -48,7 +54,14 @@ pub fn belongs_on_npu(step: &Step, options: &Options, shapes: &[Option<Shape>]) 
     }
     let shape = |index: usize| shapes.get(step.inputs.get(index).copied().flatten()?).copied().flatten();
     let rows = match &step.op {
-        Op::Linear { .. } => shape(0).map(|x| x.elements() / x.last().copied().unwrap_or(1).max(1)),
+        Op::Linear { .. } => {
+            let result = step.outputs.first().and_then(|value| shapes.get(*value).copied().flatten());
+            let Some(x) = shape(0) else { return true };
+            let inputs = x.last().copied().unwrap_or(1);
+            let outputs = result.and_then(|y| y.last().copied()).unwrap_or(inputs);
+            let sizes = [x.elements() / inputs.max(1), inputs, outputs];
+            return product_pays(options.npu_settings().target, options.precision, sizes);
+        }
         Op::Conv1d(_) => None,
         Op::Attention { head_width, q, k, .. } => {
             let masked = step.inputs.get(3).copied().flatten().is_some();
@@ -93,6 +106,12 @@ impl PlacedLinear {
         Self { npu, host: OnceLock::new(), placing }
     }
 
+    /// Whether `rows` rows, whose operand has `x` values and whose result `y`, are the NPU's.
+    fn pays(&self, rows: usize, x: usize, y: usize) -> bool {
+        let each = rows.max(1);
+        product_pays(self.placing.npu.device().target(), self.npu.precision(), [rows, x / each, y / each])
+    }
+
     fn host(&self) -> Option<&dyn Linear> {
         self.host.get_or_init(|| self.npu.to_host()).as_deref()
     }
@@ -124,7 +143,7 @@ impl Linear for PlacedLinear {
         out: &mut [f32],
     ) -> Result<(), Failed> {
         let leaves = self.placing.leaves();
-        if (rows < LEAST_ROWS || leaves)
+        if (!self.pays(rows, x.len(), out.len()) || leaves)
             && let Some(host) = self.host()
         {
             if leaves {
@@ -151,6 +170,7 @@ impl Linear for PlacedLinear {
         products: &mut [Product<'_>],
     ) -> Option<Result<(), Failed>> {
         if rows < LEAST_ROWS || self.placing.leaves() {
+            // One by one each decides for itself.
             return None;
         }
         let inner = products.iter_mut().map(|product| {

@@ -132,3 +132,24 @@ fn the_document_is_what_the_command_prints() {
         "run: cargo run --release -p undertone-kernels --example npu_cost > docs/npu-cost.md"
     );
 }
+
+/// Single tokens do not clearly pay in any Whisper model, on either NPU; a window's largest product does on the faster one.
+#[test]
+fn few_rows_do_not_pay() {
+    for target in Target::ALL {
+        for model in super::whisper::MODELS {
+            for precision in [crate::Precision::Int8, crate::Precision::Bf16] {
+                for (_, problem) in model.step(precision) {
+                    assert!(!super::pays_here(target, precision, &problem), "{target} {} {problem}", model.name);
+                }
+            }
+        }
+        assert!(!super::pays_here(
+            target,
+            crate::Precision::F32,
+            &Problem::Linear { rows: 1500, inputs: 64, outputs: 64 }
+        ));
+    }
+    let large = Problem::Linear { rows: 1500, inputs: 1280, outputs: 5120 };
+    assert!(super::pays_here(Target::Npu4, crate::Precision::Int8, &large));
+}
