@@ -14,6 +14,8 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("onnxruntime-ep-xdna", "undertone-kernels", ""),
     // With the feature `xrt`; the binding needs nothing of XRT before it runs.
     ("undertone-kernels", "xrt-sys", ""),
+    // The code of the NPU's cores, compiled for this machine: the simulator's exact mode.
+    ("undertone-kernels", "undertone-aie", ""),
     // The NPU that tests pretend executes commands with the simulator.
     ("undertone-fake-npu", "undertone-kernels", ""),
 ];
