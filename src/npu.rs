@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use undertone_runner::bench::{self, BenchOptions, Plan};
-use undertone_runner::npu::BundleReport;
+use undertone_runner::npu::{BundleReport, DesignReport, NpuReport, TileReport};
 use undertone_runner::{Device, Model};
 
 use crate::choices::{Libraries, PrecisionWord, TargetWord};
@@ -122,24 +122,14 @@ fn text(answer: &Answer) -> String {
         answer.model.display()
     );
     for (name, operator) in &plan.npu.operators {
-        let tile = operator.design.as_ref().map(|design| &design.tile);
-        let tile = tile.map(|tile| format!(", tiles {}×{}×{}", tile.m, tile.k, tile.n)).unwrap_or_default();
-        let _ = write!(text, "\n{name}{tile}: ");
-        let flags = tile_option(operator.design.as_ref().map(|design| &design.tile));
-        let _ = match &operator.bundle {
-            None => writeln!(text, "bundle: name a folder with --bundle-dir"),
-            Some(BundleReport::Present(folder)) => writeln!(text, "bundle: {}", folder.display()),
-            Some(BundleReport::Missing(reason)) => writeln!(
-                text,
-                "bundle missing ({reason})\n  make it: kernels/aie/build.sh --target {target} --operator {name}{flags} --out FOLDER"
-            ),
-        };
+        let _ = writeln!(text, "\n{name}:");
         let _ = writeln!(text, "  {:<28} {:>6} {:>13} {:>8}", "kernel", "calls", "predicted ms", "useful");
         for (shape, problem) in &operator.problems {
             let ms = problem.predicted_seconds * 1e3;
             let _ = writeln!(text, "  {shape:<28} {:>6} {ms:>13.2} {:>7.0}%", problem.calls, problem.useful * 100.0);
         }
     }
+    bundles(&mut text, target, &plan.npu);
     let npu = &plan.npu;
     let sum = |of: fn(&undertone_runner::npu::OperatorReport) -> u64| npu.operators.values().map(of).sum::<u64>();
     let switches = sum(|operator| operator.context_switches);
@@ -172,7 +162,21 @@ fn text(answer: &Answer) -> String {
     text
 }
 
-/// The option of `build.sh` that names tiles.
-fn tile_option(tile: Option<&undertone_runner::npu::TileReport>) -> String {
-    tile.map(|tile| format!(" --tile {},{},{}", tile.m, tile.k, tile.n)).unwrap_or_default()
+/// The bundles that the kernels need: whether they are there, or how to make them. One serves linear layers and attention.
+fn bundles(text: &mut String, target: &str, npu: &NpuReport) {
+    let mut told: Vec<&DesignReport> = Vec::new();
+    for operator in npu.operators.values() {
+        let Some(design) = operator.design.as_ref().filter(|design| !told.contains(design)) else { continue };
+        told.push(design);
+        let DesignReport { kernels, tile: TileReport { m, k, n } } = design;
+        let _ = write!(text, "\nbundle of {kernels} kernels, tiles {m}×{k}×{n}: ");
+        let _ = match &operator.bundle {
+            None => writeln!(text, "name a folder with --bundle-dir"),
+            Some(BundleReport::Present(folder)) => writeln!(text, "{}", folder.display()),
+            Some(BundleReport::Missing(reason)) => writeln!(
+                text,
+                "missing ({reason})\n  make it: kernels/aie/build.sh --target {target} --kernels {kernels} --tile {m},{k},{n} --out FOLDER"
+            ),
+        };
+    }
 }

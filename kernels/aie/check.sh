@@ -17,11 +17,11 @@ trap 'rm -rf "$work"' EXIT
 
 flags=(-std=c++20 -O2 -ffp-contract=off -fno-exceptions -fno-rtti -fno-strict-aliasing -Wall -Wextra -Wdouble-promotion -Wconversion
     -Wno-sign-conversion -Wvla -Walloca -Werror -I"$here/host" -I"$here/src")
-declare -A tiles=([linear_int8]=64,64,64 [linear_bf16]=32,64,64 [attention_bf16]=32,64,64 [attention_int8]=32,64,64)
+declare -A tiles=([int8]=48,64,64 [bf16]=48,32,64)
 # Tiles that leave blocks of registers over, and rows of scores that are no whole vectors of 32.
-declare -A odd=([linear_int8]=24,40,56 [linear_bf16]=12,24,40 [attention_bf16]=12,64,24 [attention_int8]=24,64,48)
+declare -A odd=([int8]=24,48,64 [bf16]=12,24,64)
 
-entry() { # NPU OPERATOR TILE
+entry() { # NPU SOURCE TILE
     IFS=, read -r m k n <<< "$3"
     local out="$work/$1-$2"
     local defines=(-DUNDERTONE_NPU="$1" -DTILE_M="$m" -DTILE_K="$k" -DTILE_N="$n")
@@ -37,10 +37,10 @@ for npu in 1 4; do
         declare -n chosen="$set"
         tile_defines=()
         objects=()
-        for operator in "${!chosen[@]}"; do
-            entry "$npu" "$operator" "${chosen[$operator]}"
-            tile_defines+=("-D${operator^^}=${chosen[$operator]}")
-            objects+=("$work/$npu-$operator.o")
+        for kernels in "${!chosen[@]}"; do
+            entry "$npu" "$kernels" "${chosen[$kernels]}"
+            tile_defines+=("-D${kernels^^}=${chosen[$kernels]}")
+            objects+=("$work/$npu-$kernels.o")
         done
         "$clang" "${flags[@]}" -Wno-conversion -DUNDERTONE_NPU="$npu" "${tile_defines[@]}" "$here/check/entries.cc" "${objects[@]}" -lstdc++ \
             -o "$work/entries"

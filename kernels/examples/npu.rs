@@ -11,7 +11,7 @@ use std::{env, error::Error, path::PathBuf, process::ExitCode};
 use undertone_kernels::{
     Activation, AttentionArgs, AttentionSpec, Context, Counters, Device, Heads, HeadsMut, LinearSpec, Mask, Precision,
     Scratch, Serial, WeightLayout,
-    npu::{Operator, Settings, bundle::Bundles, device::simulator, hardware},
+    npu::{Settings, bundle::Bundles, device::simulator, hardware},
 };
 
 /// Largest distance, beside the largest magnitude.
@@ -48,25 +48,26 @@ fn try_out(folder: PathBuf) -> Result<bool, Box<dyn Error>> {
     let mut well = true;
     let bundles = Bundles::open(&folder)?;
     for bundle in bundles.list().iter().filter(|bundle| bundle.design().target == npu.target()) {
-        let operator = bundle.design().operator;
-        let precision = operator.precision();
-        let shapes = if operator.is_linear() { &PRODUCTS[..] } else { &ATTENTIONS[..] };
-        let mut tried = false;
-        for &shape in shapes {
-            let of = |device: &dyn Device| match operator {
-                Operator::LinearInt8 | Operator::LinearBf16 => product(device, precision, shape),
-                Operator::AttentionInt8 | Operator::AttentionBf16 => attention(device, precision, shape),
-            };
-            let ((got, by_npu), (wanted, _)) = (of(&*npu)?, of(&*sim)?);
-            let distance = distance(&got, &wanted);
-            well &= distance <= TOLERANCE;
-            tried |= by_npu;
-            let apart = if got == wanted { "equal".into() } else { format!("{distance:.5} apart") };
-            println!("{operator:<15} {shape:?}: {apart}{}", if by_npu { "" } else { ", by the host" });
-        }
-        if !tried {
-            println!("{operator:<15} nothing was executed by the NPU");
-            well = false;
+        let kernels = bundle.design().kernels;
+        let precision = kernels.precision();
+        for (what, shapes) in [("linear", &PRODUCTS[..]), ("attention", &ATTENTIONS)] {
+            let mut tried = false;
+            for &shape in shapes {
+                let of = |device: &dyn Device| match what {
+                    "linear" => product(device, precision, shape),
+                    _ => attention(device, precision, shape),
+                };
+                let ((got, by_npu), (wanted, _)) = (of(&*npu)?, of(&*sim)?);
+                let distance = distance(&got, &wanted);
+                well &= distance <= TOLERANCE;
+                tried |= by_npu;
+                let apart = if got == wanted { "equal".into() } else { format!("{distance:.5} apart") };
+                println!("{what} {kernels} {shape:?}: {apart}{}", if by_npu { "" } else { ", by the host" });
+            }
+            if !tried {
+                println!("{what} {kernels}: nothing was executed by the NPU");
+                well = false;
+            }
         }
     }
     for (operator, counted) in npu.statistics().operators {

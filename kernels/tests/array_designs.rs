@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use undertone_kernels::npu::{Design, Operator, Target, Tile};
+use undertone_kernels::npu::{Design, Kernels, Target, Tile, bundle::Objects};
 
 fn aie() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("aie")
@@ -23,7 +23,7 @@ fn their_own_tests_pass() {
     assert!(output.status.success() && said.contains("OK") && !said.contains("Ran 0"), "{said}");
 }
 
-/// Prints what the designs given as arguments (`target operator m k n`, …) are; `null` for one that is refused.
+/// Prints what the designs given as arguments (`target kernels m k n`, …) are; `null` for one that is refused.
 const DESCRIBE: &str = r#"
 import json, sys, describe
 said = []
@@ -37,16 +37,28 @@ print(json.dumps(said))
 
 #[test]
 fn both_descriptions_say_the_same() {
-    let sides =
-        [(64, 64, 64), (32, 64, 64), (16, 64, 32), (48, 64, 96), (8, 8, 8), (40, 24, 72), (144, 72, 144), (12, 64, 8)];
+    let sides = [
+        (48, 64, 64),
+        (48, 32, 64),
+        (32, 64, 64),
+        (16, 128, 64),
+        (8, 16, 64),
+        (40, 24, 64),
+        (64, 48, 64),
+        (48, 64, 96),
+        (144, 72, 64),
+        (12, 64, 64),
+        (16, 32, 64),
+        (24, 48, 64),
+    ];
     let mut designs = Vec::new();
     for target in Target::ALL {
-        for operator in Operator::ALL {
-            designs.extend(sides.map(|(m, k, n)| (target, operator, Tile { m, k, n })));
+        for kernels in Kernels::ALL {
+            designs.extend(sides.map(|(m, k, n)| (target, kernels, Tile { m, k, n })));
         }
     }
-    let words = designs.iter().flat_map(|(target, operator, Tile { m, k, n })| {
-        [target.to_string(), operator.to_string(), m.to_string(), k.to_string(), n.to_string()]
+    let words = designs.iter().flat_map(|(target, kernels, Tile { m, k, n })| {
+        [target.to_string(), kernels.to_string(), m.to_string(), k.to_string(), n.to_string()]
     });
     let output = python().args(["-c", DESCRIBE]).args(words).env("PYTHONPATH", aie().join("designs")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -54,9 +66,10 @@ fn both_descriptions_say_the_same() {
     assert_eq!(said.len(), designs.len());
     let meant: Vec<serde_json::Value> = designs
         .iter()
-        .map(|&(target, operator, tile)| match Design::new(target, operator, tile) {
+        .map(|&(target, kernels, tile)| match Design::new(target, kernels, tile) {
             Ok(design) => serde_json::json!({
                 "design": design,
+                "objects": Objects::of(&design),
                 "a_object": design.a_object(),
                 "b_object": design.b_object(),
                 "c_object": design.c_object(),
@@ -94,12 +107,9 @@ fn the_build_script_says_what_is_missing() {
     for (arguments, reason) in [
         (&["--target", "npu2"][..], "use npu1"),
         (&["--target", "npu1"][..], "--out is missing"),
-        (&["--target", "npu1", "--out", "x", "--operator", "conv"][..], "unknown operator conv"),
-        (&["--target", "npu1", "--out", "x", "--tile", "1,1,1"][..], "goes with one --operator"),
-        (
-            &["--target", "npu1", "--out", "x", "--operator", "linear_int8", "--tile", "63,64,64"][..],
-            "whole micro-tiles",
-        ),
+        (&["--target", "npu1", "--out", "x", "--kernels", "fp32"][..], "unknown kernels fp32"),
+        (&["--target", "npu1", "--out", "x", "--tile", "1,1,1"][..], "goes with one --kernels"),
+        (&["--target", "npu1", "--out", "x", "--kernels", "int8", "--tile", "63,64,64"][..], "whole micro-tiles"),
         (&["--out"][..], "wants a value"),
         (&["--bundle", "x"][..], "unknown option"),
     ] {

@@ -84,9 +84,9 @@ pub struct DesignReport {
 pub struct TileReport {
     /// Rows, or queries.
     pub m: usize,
-    /// Inputs of a step, or a head's width.
+    /// Inputs of a step.
     pub k: usize,
-    /// Outputs, or keys of a block.
+    /// Outputs; a head's width.
     pub n: usize,
 }
 

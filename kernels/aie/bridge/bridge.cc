@@ -1,5 +1,7 @@
 #include "undertone-aie/bridge/bridge.h"
 
+#include "undertone-aie/bridge/ffi.rs.h"
+
 #include "attention.h"
 #include "linear.h"
 #include "rows.h"
@@ -19,6 +21,23 @@ auto with_target(bool npu4, const Run &run) {
     return npu4 ? run(Npu4{}) : run(Npu1{});
 }
 
+/// `run` with the target, queries' and keys' number format as values of those types, and queries × 64 × keys of a block.
+template <typename Run>
+auto with_core(Core core, const Run &run) {
+    const RuntimeTile tile{core.m, head_width, core.n};
+    return with_target(core.npu4, [&](auto target) { return core.int8 ? run(target, int8_t{}, tile) : run(target, bfloat16{}, tile); });
+}
+
+/// A step, and the epilogue if it is the last one.
+template <typename Type, typename Sum>
+void linear(bool npu4, RuntimeTile tile, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b, rust::Slice<Sum> sums,
+            rust::Slice<uint8_t> c) {
+    with_target(npu4, [&](auto target) {
+        linear_step<decltype(target)>(tile, as<Type>(a), as<Type>(b), sums.data());
+        if (last) linear_finish<decltype(target)>(tile, as<Type>(a), as<Type>(b), sums.data(), as<bfloat16>(c));
+    });
+}
+
 constexpr unsigned lanes = 16;
 
 template <typename Function>
@@ -29,49 +48,48 @@ void by_vectors(rust::Slice<const float> x, rust::Slice<float> y, const Function
 
 }  // namespace
 
-bool linear_int8(bool npu4, int32_t m, int32_t k, int32_t n, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
+void linear_int8(bool npu4, int32_t m, int32_t k, int32_t n, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
                  rust::Slice<int32_t> sums, rust::Slice<uint8_t> c) {
-    return with_target(npu4, [&](auto target) {
-        return undertone::linear_int8<decltype(target)>(RuntimeTile{m, k, n}, as<int8_t>(a), as<int8_t>(b), sums.data(), as<bfloat16>(c)) != 0;
-    });
+    linear<int8_t>(npu4, RuntimeTile{m, k, n}, last, a, b, sums, c);
 }
 
-bool linear_bf16(bool npu4, int32_t m, int32_t k, int32_t n, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
+void linear_bf16(bool npu4, int32_t m, int32_t k, int32_t n, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
                  rust::Slice<float> sums, rust::Slice<uint8_t> c) {
-    return with_target(npu4, [&](auto target) {
-        return undertone::linear_bf16<decltype(target)>(RuntimeTile{m, k, n}, as<bfloat16>(a), as<bfloat16>(b), sums.data(), as<bfloat16>(c)) != 0;
+    linear<bfloat16>(npu4, RuntimeTile{m, k, n}, last, a, b, sums, c);
+}
+
+bool attention_queries(Core core, int32_t columns, rust::Slice<const uint8_t> a, rust::Slice<float> state, int32_t column) {
+    return with_core(core, [&](auto target, auto type, RuntimeTile tile) {
+        using Type = decltype(type);
+        return attention_queries<Type, LinearMicro<decltype(target), Type>>(tile, columns, as<Type>(a), state.data(), column) != 0;
     });
 }
 
-void attention_begin(int32_t m, int32_t n, rust::Slice<float> state) {
-    undertone::attention_begin(RuntimeTile{m, head_width, n}, state.data());
+int32_t attention_blocks(Core core, rust::Slice<const float> state) {
+    return with_core(core, [&](auto, auto type, RuntimeTile tile) { return undertone::attention_blocks<decltype(type)>(tile, state.data()); });
 }
 
-void attention_keys(bool npu4, bool int8, int32_t m, int32_t n, rust::Slice<const uint8_t> q, rust::Slice<const uint8_t> k,
-                    rust::Slice<float> state, int32_t block) {
-    with_target(npu4, [&](auto target) {
-        const RuntimeTile tile{m, head_width, n};
-        if (int8) {
-            undertone::attention_keys<decltype(target)>(tile, as<int8_t>(q), as<int8_t>(k), state.data(), block);
-        } else {
-            undertone::attention_keys<decltype(target)>(tile, as<bfloat16>(q), as<bfloat16>(k), state.data(), block);
-        }
+void attention_keys(Core core, rust::Slice<const uint8_t> k, rust::Slice<float> state, int32_t block) {
+    with_core(core, [&](auto target, auto type, RuntimeTile tile) {
+        undertone::attention_keys<decltype(target)>(tile, as<decltype(type)>(k), state.data(), block);
     });
 }
 
-void attention_values(bool npu4, int32_t m, int32_t n, rust::Slice<const uint8_t> v, rust::Slice<float> state) {
-    with_target(npu4, [&](auto target) {
-        undertone::attention_values<decltype(target)>(RuntimeTile{m, head_width, n}, as<bfloat16>(v), state.data());
+void attention_values(Core core, rust::Slice<const uint8_t> v, rust::Slice<float> state) {
+    with_core(core, [&](auto target, auto type, RuntimeTile tile) {
+        undertone::attention_values<decltype(target), decltype(type)>(tile, as<bfloat16>(v), state.data());
     });
 }
 
-void attention_end(bool npu4, int32_t m, int32_t n, rust::Slice<float> state, rust::Slice<uint8_t> c) {
-    with_target(npu4, [&](auto target) {
-        undertone::attention_end<decltype(target)>(RuntimeTile{m, head_width, n}, state.data(), as<bfloat16>(c));
+void attention_end(Core core, rust::Slice<float> state, rust::Slice<uint8_t> c) {
+    with_core(core, [&](auto target, auto type, RuntimeTile tile) {
+        undertone::attention_end<decltype(target), decltype(type)>(tile, state.data(), as<bfloat16>(c));
     });
 }
 
-int32_t attention_state_words(int32_t m, int32_t n) { return AttentionState<RuntimeTile>::words(RuntimeTile{m, head_width, n}); }
+int32_t attention_state_words(Core core) {
+    return with_core(core, [](auto, auto type, RuntimeTile tile) { return AttentionState<decltype(type), RuntimeTile>::words(tile); });
+}
 
 void softmax_rows(rust::Slice<const uint16_t> x, rust::Slice<uint16_t> y, int32_t columns, int32_t valid) {
     undertone::softmax_rows(as<bfloat16>(x), as<bfloat16>(y), static_cast<int>(x.size()) / columns, columns, valid);

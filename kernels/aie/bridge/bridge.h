@@ -7,17 +7,19 @@
 
 namespace undertone::bridge {
 
-bool linear_int8(bool npu4, int32_t m, int32_t k, int32_t n, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
+struct Core;
+
+void linear_int8(bool npu4, int32_t m, int32_t k, int32_t n, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
                  rust::Slice<int32_t> sums, rust::Slice<uint8_t> c);
-bool linear_bf16(bool npu4, int32_t m, int32_t k, int32_t n, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
+void linear_bf16(bool npu4, int32_t m, int32_t k, int32_t n, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
                  rust::Slice<float> sums, rust::Slice<uint8_t> c);
 
-void attention_begin(int32_t m, int32_t n, rust::Slice<float> state);
-void attention_keys(bool npu4, bool int8, int32_t m, int32_t n, rust::Slice<const uint8_t> q, rust::Slice<const uint8_t> k,
-                    rust::Slice<float> state, int32_t block);
-void attention_values(bool npu4, int32_t m, int32_t n, rust::Slice<const uint8_t> v, rust::Slice<float> state);
-void attention_end(bool npu4, int32_t m, int32_t n, rust::Slice<float> state, rust::Slice<uint8_t> c);
-int32_t attention_state_words(int32_t m, int32_t n);
+bool attention_queries(Core core, int32_t columns, rust::Slice<const uint8_t> a, rust::Slice<float> state, int32_t column);
+int32_t attention_blocks(Core core, rust::Slice<const float> state);
+void attention_keys(Core core, rust::Slice<const uint8_t> k, rust::Slice<float> state, int32_t block);
+void attention_values(Core core, rust::Slice<const uint8_t> v, rust::Slice<float> state);
+void attention_end(Core core, rust::Slice<float> state, rust::Slice<uint8_t> c);
+int32_t attention_state_words(Core core);
 
 void softmax_rows(rust::Slice<const uint16_t> x, rust::Slice<uint16_t> y, int32_t columns, int32_t valid);
 void layer_norm_rows(rust::Slice<const uint16_t> x, rust::Slice<const float> gamma, rust::Slice<const float> beta, rust::Slice<uint16_t> y,

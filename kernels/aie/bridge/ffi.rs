@@ -8,17 +8,47 @@
 // SAFETY: every function below keeps to the slices' lengths, which `lib.rs` has checked against the target and the tile, and keeps no pointer.
 #[cxx::bridge(namespace = "undertone::bridge")]
 mod bridge {
+    /// A core's attention: its target, its queries' and keys' number format, queries of a tile, keys of a block.
+    #[derive(Clone, Copy, Debug)]
+    struct Core {
+        npu4: bool,
+        int8: bool,
+        m: i32,
+        n: i32,
+    }
+
     unsafe extern "C++" {
         include!("undertone-aie/bridge/bridge.h");
 
-        fn linear_int8(npu4: bool, m: i32, k: i32, n: i32, a: &[u8], b: &[u8], sums: &mut [i32], c: &mut [u8]) -> bool;
-        fn linear_bf16(npu4: bool, m: i32, k: i32, n: i32, a: &[u8], b: &[u8], sums: &mut [f32], c: &mut [u8]) -> bool;
+        fn linear_int8(
+            npu4: bool,
+            m: i32,
+            k: i32,
+            n: i32,
+            last: bool,
+            a: &[u8],
+            b: &[u8],
+            sums: &mut [i32],
+            c: &mut [u8],
+        );
+        fn linear_bf16(
+            npu4: bool,
+            m: i32,
+            k: i32,
+            n: i32,
+            last: bool,
+            a: &[u8],
+            b: &[u8],
+            sums: &mut [f32],
+            c: &mut [u8],
+        );
 
-        fn attention_begin(m: i32, n: i32, state: &mut [f32]);
-        fn attention_keys(npu4: bool, int8: bool, m: i32, n: i32, q: &[u8], k: &[u8], state: &mut [f32], block: i32);
-        fn attention_values(npu4: bool, m: i32, n: i32, v: &[u8], state: &mut [f32]);
-        fn attention_end(npu4: bool, m: i32, n: i32, state: &mut [f32], c: &mut [u8]);
-        fn attention_state_words(m: i32, n: i32) -> i32;
+        fn attention_queries(core: Core, columns: i32, a: &[u8], state: &mut [f32], column: i32) -> bool;
+        fn attention_blocks(core: Core, state: &[f32]) -> i32;
+        fn attention_keys(core: Core, k: &[u8], state: &mut [f32], block: i32);
+        fn attention_values(core: Core, v: &[u8], state: &mut [f32]);
+        fn attention_end(core: Core, state: &mut [f32], c: &mut [u8]);
+        fn attention_state_words(core: Core) -> i32;
 
         fn softmax_rows(x: &[u16], y: &mut [u16], columns: i32, valid: i32);
         fn layer_norm_rows(x: &[u16], gamma: &[f32], beta: &[f32], y: &mut [u16], epsilon: f32);

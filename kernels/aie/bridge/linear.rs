@@ -51,12 +51,14 @@ pub fn linear_int8(
     c: &mut [u8],
 ) -> Result<bool, KernelError> {
     const KERNEL: &str = "linear_int8";
-    tile.check(KERNEL, target, &[target.int8_micro_tile()], false)?;
+    tile.check(KERNEL, target, &[target.int8_micro_tile()], None)?;
     let sizes = LinearSizes::int8(tile);
-    if sizes.check(KERNEL, a, b, sums.len())? {
+    let last = sizes.check(KERNEL, a, b, sums.len())?;
+    if last {
         exactly(KERNEL, "C", c.len(), sizes.c)?;
     }
-    Ok(ffi::linear_int8(target == Target::Npu4, tile.m as i32, tile.k as i32, tile.n as i32, a, b, sums, c))
+    ffi::linear_int8(target == Target::Npu4, tile.m as i32, tile.k as i32, tile.n as i32, last, a, b, sums, c);
+    Ok(last)
 }
 
 /// The same with bf16 operands and fp32 sums, without scales.
@@ -72,10 +74,12 @@ pub fn linear_bf16(
     c: &mut [u8],
 ) -> Result<bool, KernelError> {
     const KERNEL: &str = "linear_bf16";
-    tile.check(KERNEL, target, &[target.bf16_micro_tile()], false)?;
+    tile.check(KERNEL, target, &[target.bf16_micro_tile()], None)?;
     let sizes = LinearSizes::bf16(tile);
-    if sizes.check(KERNEL, a, b, sums.len())? {
+    let last = sizes.check(KERNEL, a, b, sums.len())?;
+    if last {
         exactly(KERNEL, "C", c.len(), sizes.c)?;
     }
-    Ok(ffi::linear_bf16(target == Target::Npu4, tile.m as i32, tile.k as i32, tile.n as i32, a, b, sums, c))
+    ffi::linear_bf16(target == Target::Npu4, tile.m as i32, tile.k as i32, tile.n as i32, last, a, b, sums, c);
+    Ok(last)
 }

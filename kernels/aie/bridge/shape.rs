@@ -32,14 +32,14 @@ impl Target {
     }
 }
 
-/// What one core computes at a time, `[m, k] · [k, n]`; attention: `m` queries, heads `k` wide, blocks of `n` keys.
+/// What one core computes at a time, `[m, k] · [k, n]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tile {
     /// Rows, or queries.
     pub m: usize,
-    /// Inputs of one step, or 64.
+    /// Inputs of one step; of attention, columns of the queries in one object.
     pub k: usize,
-    /// Outputs, or keys of one block.
+    /// Outputs; of attention 64.
     pub n: usize,
 }
 
@@ -47,24 +47,25 @@ pub struct Tile {
 pub const LARGEST_SIDE: usize = 4096;
 
 impl Tile {
-    /// Refuses what is not made of whole micro-tiles.
+    /// Refuses what is not made of whole micro-tiles; of attention also blocks of `keys` that are not, for its second product sums over them.
     pub(crate) fn check(
         self,
         kernel: &'static str,
         target: Target,
         micro_tiles: &[(usize, usize, usize)],
-        attention: bool,
+        keys: Option<usize>,
     ) -> Result<(), KernelError> {
         let refuse = |reason: String| Err(KernelError::Tile { kernel, target, tile: self, reason });
         let Tile { m, k, n } = self;
         if [m, k, n].iter().any(|side| *side == 0 || *side > LARGEST_SIDE) {
             return refuse(format!("sides are 1 to {LARGEST_SIDE}"));
         }
-        if attention && k != HEAD_WIDTH {
+        if keys.is_some() && n != HEAD_WIDTH {
             return refuse(format!("heads are {HEAD_WIDTH} wide"));
         }
         for &(r, s, t) in micro_tiles {
-            if m % r != 0 || k % s != 0 || n % t != 0 || (attention && n % s != 0) {
+            let whole = |keys: usize| keys > 0 && keys % t == 0 && keys % s == 0;
+            if m % r != 0 || k % s != 0 || n % t != 0 || !keys.is_none_or(whole) {
                 return refuse(format!("it is not made of whole micro-tiles {r}×{s}×{t}"));
             }
         }

@@ -6,23 +6,19 @@
 #include "attention.h"
 #include "linear.h"
 
+#define ENTRIES(kernels, Type, Sums)                                                            \
+    int32_t undertone_##kernels##_kind(const Type *a);                                          \
+    void undertone_##kernels##_step(const Type *a, const Type *b, Sums *state);                 \
+    void undertone_##kernels##_finish(const Type *a, const Type *b, const Sums *state, bfloat16 *c); \
+    int32_t undertone_##kernels##_queries(const Type *a, float *state, int32_t column);         \
+    int32_t undertone_##kernels##_blocks(const float *state);                                   \
+    void undertone_##kernels##_keys(const Type *k, float *state, int32_t block);                \
+    void undertone_##kernels##_values(const bfloat16 *v, float *state);                         \
+    void undertone_##kernels##_end(float *state, bfloat16 *c);
+
 extern "C" {
-int32_t undertone_linear_int8_is_last(const int8_t *a);
-void undertone_linear_int8_step(const int8_t *a, const int8_t *b, int32_t *sums);
-int32_t undertone_linear_int8(const int8_t *a, const int8_t *b, int32_t *sums, bfloat16 *c);
-int32_t undertone_linear_bf16_is_last(const bfloat16 *a);
-void undertone_linear_bf16_step(const bfloat16 *a, const bfloat16 *b, float *sums);
-int32_t undertone_linear_bf16(const bfloat16 *a, const bfloat16 *b, float *sums, bfloat16 *c);
-int32_t undertone_attention_int8_blocks(const int8_t *q);
-void undertone_attention_int8_begin(const int8_t *q, float *state);
-void undertone_attention_int8_keys(const int8_t *q, const int8_t *k, float *state, int32_t block);
-void undertone_attention_int8_values(const bfloat16 *v, float *state);
-void undertone_attention_int8_end(float *state, bfloat16 *c);
-int32_t undertone_attention_bf16_blocks(const bfloat16 *q);
-void undertone_attention_bf16_begin(const bfloat16 *q, float *state);
-void undertone_attention_bf16_keys(const bfloat16 *q, const bfloat16 *k, float *state, int32_t block);
-void undertone_attention_bf16_values(const bfloat16 *v, float *state);
-void undertone_attention_bf16_end(float *state, bfloat16 *c);
+ENTRIES(int8, int8_t, int32_t)
+ENTRIES(bf16, bfloat16, float)
 }
 
 namespace {
@@ -43,12 +39,15 @@ uint32_t next() {
     return static_cast<uint32_t>(seed >> 33);
 }
 
+/// What stands in a control block.
+using Control = std::vector<uint32_t>;
+
 /// An object: `count` numbers, then fp32 scales, then its control block.
 template <typename T>
 struct Object {
     std::vector<int64_t> memory;
 
-    Object(int count, int floats, uint32_t word0, float word1) : memory((count * sizeof(T) + 4 * floats + 32 + 7) / 8) {
+    Object(int count, int floats, const Control &words = {}) : memory((count * sizeof(T) + 4 * floats + 32 + 7) / 8) {
         auto *numbers = reinterpret_cast<T *>(memory.data());
         for (int i = 0; i < count; ++i) {
             if constexpr (std::is_same_v<T, int8_t>) {
@@ -60,8 +59,7 @@ struct Object {
         auto *scales = reinterpret_cast<float *>(numbers + count);
         for (int i = 0; i < floats; ++i) scales[i] = static_cast<float>(next() % 1000 + 1) / 50000.0F;
         auto *control = reinterpret_cast<uint32_t *>(scales + floats);
-        control[0] = word0;
-        std::memcpy(control + 1, &word1, 4);
+        for (std::size_t i = 0; i < words.size(); ++i) control[i] = words[i];
     }
 
     const T *get() const { return reinterpret_cast<const T *>(memory.data()); }
@@ -82,63 +80,92 @@ void expect(const char *what, bool held) {
     }
 }
 
-template <typename T, typename Sum, typename Entry, typename Step, typename IsLast, typename Template>
-void linear(const char *what, RuntimeTile tile, bool int8, Entry entry, Step step, IsLast is_last, Template written_out) {
-    const int size = tile.m() * tile.n();
-    std::vector<Sum> sums(size), other_sums(size);
-    std::vector<bfloat16> c(size), other_c(size);
-    for (uint32_t flags : {1U, 0U, 4U | 2U, 1U | 2U}) {
-        const Object<T> a(tile.m() * tile.k(), int8 ? tile.m() : 0, flags, 0.0F);
-        const Object<T> b(tile.k() * tile.n(), (int8 ? 2 : 1) * tile.n(), 0, 0.0F);
-        // As a core does: C is there for the last step only.
-        const int32_t last = is_last(a.get());
-        expect(what, last == ((flags & 2) ? 1 : 0));
-        if (last) {
-            expect(what, entry(a.get(), b.get(), sums.data(), c.data()) == 1);
-        } else {
-            step(a.get(), b.get(), sums.data());
-        }
-        expect(what, written_out(tile, a.get(), b.get(), other_sums.data(), other_c.data()) == last);
-        equal(what, sums, other_sums);
-        equal(what, c, other_c);
-    }
-}
+/// The entries of one number format.
+template <typename Type, typename Sums>
+struct Entries {
+    const char *name;
+    RuntimeTile tile;
+    int32_t (*kind)(const Type *);
+    void (*step)(const Type *, const Type *, Sums *);
+    void (*finish)(const Type *, const Type *, const Sums *, bfloat16 *);
+    int32_t (*queries)(const Type *, float *, int32_t);
+    int32_t (*blocks)(const float *);
+    void (*keys)(const Type *, float *, int32_t);
+    void (*values)(const bfloat16 *, float *);
+    void (*end)(float *, bfloat16 *);
 
-template <typename T, typename Blocks, typename Begin, typename Keys, typename Values, typename End>
-void attention(const char *what, RuntimeTile tile, bool int8, Blocks blocks, Begin begin, Keys keys, Values values, End end) {
-    const int words = AttentionState<RuntimeTile>::words(tile);
-    std::vector<float> state(words), other_state(words);
-    std::vector<bfloat16> c(tile.m() * head_width), other_c(tile.m() * head_width);
-    for (uint32_t count : {0U, 1U, 2U * tile.n() + 3U}) {
-        const Object<T> q(tile.m() * head_width, int8 ? tile.m() : 0, count, 0.18F);
-        expect(what, blocks(q.get()) == static_cast<int32_t>((count + tile.n() - 1) / tile.n()));
-        begin(q.get(), state.data());
-        attention_begin(tile, other_state.data());
-        for (int block = 0; block < blocks(q.get()); ++block) {
-            const Object<T> k(tile.n() * head_width, int8 ? tile.n() : 0, 0, 0.0F);
-            const Object<bfloat16> v(tile.n() * head_width, 0, 0, 0.0F);
-            keys(q.get(), k.get(), state.data(), block);
-            attention_keys<Target>(tile, q.get(), k.get(), other_state.data(), block);
-            values(v.get(), state.data());
-            attention_values<Target>(tile, v.get(), other_state.data());
+    static constexpr bool int8 = std::is_same_v<Type, int8_t>;
+    int scales() const { return int8 ? tile.m() : 0; }
+
+    void linear() const {
+        const int size = tile.m() * tile.n();
+        std::vector<Sums> sums(size), other_sums(size);
+        std::vector<bfloat16> c(size), other_c(size);
+        for (uint32_t flags : {1U, 0U, 4U | 2U, 1U | 2U}) {
+            const Object<Type> a(tile.m() * tile.k(), scales(), {flags});
+            const Object<Type> b(tile.k() * tile.n(), (int8 ? 2 : 1) * tile.n());
+            // As a core does: C is there for the last step only.
+            const int32_t last = kind(a.get());
+            expect(name, last == ((flags & 2) ? 1 : 0));
+            step(a.get(), b.get(), sums.data());
+            linear_step<Target>(tile, a.get(), b.get(), other_sums.data());
+            equal(name, sums, other_sums);
+            if (last) {
+                finish(a.get(), b.get(), sums.data(), c.data());
+                linear_finish<Target>(tile, a.get(), b.get(), other_sums.data(), other_c.data());
+                equal(name, c, other_c);
+            }
         }
-        end(state.data(), c.data());
-        attention_end<Target>(tile, other_state.data(), other_c.data());
-        equal(what, state, other_state);
-        equal(what, c, other_c);
     }
-}
+
+    void attention() const {
+        const RuntimeTile heads{tile.m(), head_width, tile.k() * static_cast<int>(sizeof(Type)) / 2};
+        const int words = AttentionState<Type, RuntimeTile>::words(heads), slices = (head_width + tile.k() - 1) / tile.k();
+        std::vector<float> state(words), other_state(words);
+        std::vector<bfloat16> c(tile.m() * head_width), other_c(tile.m() * head_width);
+        for (uint32_t count : {0U, 1U, 2U * heads.n() + 3U}) {
+            // Three columns; the core is in the second.
+            for (int object = 0; object < 3 * slices; ++object) {
+                const uint32_t column = object / slices, slice = object % slices, last = object + 1 == 3 * slices;
+                const uint32_t flags = control_queries | (object == 0 ? control_first : 0) | (last ? control_last : 0);
+                const uint32_t scale = 0x3e3851ec;  // 0.18
+                const Object<Type> a(tile.m() * tile.k(), scales(), {flags, column, column == 1 ? count : 7, scale, slice});
+                expect(name, kind(a.get()) == 2);
+                const int32_t ready = queries(a.get(), state.data(), 1);
+                expect(name, ready == static_cast<int32_t>(last));
+                using Micro = LinearMicro<Target, Type>;
+                expect(name, attention_queries<Type, Micro>(heads, tile.k(), a.get(), other_state.data(), 1) == ready);
+            }
+            expect(name, blocks(state.data()) == static_cast<int32_t>((count + heads.n() - 1) / heads.n()));
+            for (int block = 0; block < blocks(state.data()); ++block) {
+                const Object<Type> k(heads.n() * head_width, int8 ? heads.n() : 0);
+                const Object<bfloat16> v(heads.n() * head_width, 0);
+                keys(k.get(), state.data(), block);
+                attention_keys<Target>(heads, k.get(), other_state.data(), block);
+                values(v.get(), state.data());
+                attention_values<Target, Type>(heads, v.get(), other_state.data());
+            }
+            end(state.data(), c.data());
+            attention_end<Target, Type>(heads, other_state.data(), other_c.data());
+            equal(name, state, other_state);
+            equal(name, c, other_c);
+        }
+    }
+};
+
+#define OF(kernels, tile)                                                                                              \
+    {#kernels, RuntimeTile{tile}, undertone_##kernels##_kind, undertone_##kernels##_step, undertone_##kernels##_finish, \
+     undertone_##kernels##_queries, undertone_##kernels##_blocks, undertone_##kernels##_keys, undertone_##kernels##_values, \
+     undertone_##kernels##_end}
 
 }  // namespace
 
 int main() {
-    linear<int8_t, int32_t>("linear_int8", RuntimeTile{LINEAR_INT8}, true, undertone_linear_int8, undertone_linear_int8_step, undertone_linear_int8_is_last,
-                            linear_int8<Target, RuntimeTile>);
-    linear<bfloat16, float>("linear_bf16", RuntimeTile{LINEAR_BF16}, false, undertone_linear_bf16, undertone_linear_bf16_step, undertone_linear_bf16_is_last,
-                            linear_bf16<Target, RuntimeTile>);
-    attention<int8_t>("attention_int8", RuntimeTile{ATTENTION_INT8}, true, undertone_attention_int8_blocks, undertone_attention_int8_begin,
-                      undertone_attention_int8_keys, undertone_attention_int8_values, undertone_attention_int8_end);
-    attention<bfloat16>("attention_bf16", RuntimeTile{ATTENTION_BF16}, false, undertone_attention_bf16_blocks, undertone_attention_bf16_begin,
-                        undertone_attention_bf16_keys, undertone_attention_bf16_values, undertone_attention_bf16_end);
+    const Entries<int8_t, int32_t> int8 OF(int8, INT8);
+    const Entries<bfloat16, float> bf16 OF(bf16, BF16);
+    int8.linear();
+    int8.attention();
+    bf16.linear();
+    bf16.attention();
     return failures == 0 ? 0 : 1;
 }

@@ -1,12 +1,12 @@
 """Builds an array design with mlir-aie's Python bindings and prints its MLIR, for aiecc to compile.
 
-    python3 dataflow.py --target npu1 --operator linear_int8 --tile 64,64,64 --object linear_int8.o > array.mlir
+    python3 dataflow.py --target npu1 --kernels int8 --tile 48,64,64 --object int8.o > array.mlir
 
 Which core gets what is said in `docs/npu-streams.md`. There are no run-time parameters: each object of A ends with a control block, which
 the cores' code reads, so that they run for ever and one binary serves every shape. The streams named `a_…`, `b_…`, `c_…` begin or
 end in shim tiles; instruction streams feed them (`kernels/src/npu/stream`), which is why no runtime sequence stands here.
 
-Written for mlir-aie 1.4.2. It was never compiled where this project is made, since mlir-aie can't be had there: what was checked is
+Written for mlir-aie 1.4.2 (its package `aie.extras` is another project's, see build.sh). It was never compiled where this project is made, since mlir-aie can't be had there: what was checked is
 in `test_designs.py`, against a stand-in that records what is built.
 """
 
@@ -37,11 +37,14 @@ class Bindings:
         """The type of an object: words, whatever they hold. Entries take pointers, so no kernel sees the difference."""
         return self.np.ndarray[(moves.words(size),), self.np.dtype[self.np.int32]]
 
-    def positive(self, value):
-        """Whether a 32-bit integer is greater than 0."""
+    def number(self, value):
+        """A constant of 32 bits."""
+        return self.standard_arith.constant(self.to_mlir(self.np.int32), value)
+
+    def more(self, value, than):
+        """Whether a 32-bit integer is greater than a constant."""
         arith = self.standard_arith
-        nothing = arith.constant(self.to_mlir(self.np.int32), 0)
-        return arith.cmpi(arith.CmpIPredicate.sgt, value, nothing)
+        return arith.cmpi(arith.CmpIPredicate.sgt, value, self.number(than))
 
 
 class Array:
@@ -58,7 +61,7 @@ class Array:
         self.a = {}
         self.b = {}
         self.c = {}
-        (self.linear_rows if design.linear else self.attention_rows)()
+        self.along_rows()
         self.down_columns()
         self.results()
 
@@ -67,7 +70,7 @@ class Array:
         fifo = self.bindings.aie.object_fifo
         return fifo(name, source, targets, describe.DEPTH, self.bindings.object(size), walk or [])
 
-    def linear_rows(self):
+    def along_rows(self):
         """A for a row of cores: through one column's shim and memory tile, to all cores of the row."""
         size = self.design.a_object
         for row, cores in enumerate(self.cores):
@@ -77,18 +80,6 @@ class Array:
             self.bindings.aie.object_fifo_link(outside, inside)
             for column in range(self.design.columns):
                 self.a[row, column] = inside
-
-    def attention_rows(self):
-        """A for a column: four objects at a time, one for each of its cores."""
-        size = self.design.a_object
-        for column in range(self.design.columns):
-            memory = self.memories[column]
-            outside = self.stream(f"a_{column}", self.shims[column], memory, describe.ROWS * size)
-            inside = []
-            for row in range(describe.ROWS):
-                self.a[row, column] = self.stream(f"queries_{column}_{row}", memory, self.cores[row][column], size)
-                inside.append(self.a[row, column])
-            self.bindings.aie.object_fifo_link(outside, inside, [], moves.offsets(size))
 
     def down_columns(self):
         """B for a column, to all its cores."""
@@ -102,7 +93,7 @@ class Array:
                 self.b[row, column] = inside
 
     def results(self):
-        """C of a column: four cores' objects put together in the memory tile, and row by row to the shim."""
+        """C of a column: four cores' objects put together in the memory tile, and each row by row to the shim."""
         size = self.design.c_object
         for column in range(self.design.columns):
             memory, inside = self.memories[column], []
@@ -115,60 +106,74 @@ class Array:
 
 
 def functions(bindings, design, file):
-    """The entries of the design's C++ (`../src`), by name without their prefix."""
+    """The entries of the design's C++ (`../src/matrix.h`), by name without their prefix."""
     a, b, c = (bindings.object(size) for size in (design.a_object, design.b_object, design.c_object))
     state = bindings.object(design.core_state)
     number = bindings.np.int32
-    if design.linear:
-        entries = {"_is_last": ([a], [number]), "_step": ([a, b, state], []), "": ([a, b, state, c], [number])}
-    else:
-        entries = {
-            "_blocks": ([a], [number]),
-            "_begin": ([a, state], []),
-            "_keys": ([a, b, state, number], []),
-            "_values": ([b, state], []),
-            "_end": ([state, c], []),
-        }
+    entries = {
+        "kind": ([a], [number]),
+        "step": ([a, b, state], []),
+        "finish": ([a, b, state, c], []),
+        "queries": ([a, state, number], [number]),
+        "blocks": ([state], [number]),
+        "keys": ([b, state, number], []),
+        "values": ([b, state], []),
+        "end": ([state, c], []),
+    }
     external = bindings.aie.external_func
     return {
-        name: external(f"undertone_{design.operator}{name}", inputs=inputs, outputs=outputs, link_with=file)
+        name: external(f"undertone_{design.kernels}_{name}", inputs=inputs, outputs=outputs, link_with=file)
         for name, (inputs, outputs) in entries.items()
     }
 
 
-def linear_core(bindings, call, a, b, c, state):
-    """Step after step; the last of a row tile has the results written."""
-    consume, produce = bindings.aie.ObjectFifoPort.Consume, bindings.aie.ObjectFifoPort.Produce
-    for _ in bindings.for_(sys.maxsize):
-        left, right = a.acquire(consume, 1), b.acquire(consume, 1)
-        with bindings.if_(bindings.positive(call["_is_last"](left)), hasElse=True) as last:
-            result = c.acquire(produce, 1)
-            call[""](left, right, state, result)
-            c.release(produce, 1)
-        with bindings.else_(last):
-            call["_step"](left, right, state)
-        a.release(consume, 1)
-        b.release(consume, 1)
+class Core:
+    """A core's program: object after object of A, each of which says what it is for."""
 
+    def __init__(self, bindings, call, streams, state, column):
+        self.bindings, self.call, self.state, self.column = bindings, call, state, column
+        self.a, self.b, self.c = streams
+        self.consume, self.produce = bindings.aie.ObjectFifoPort.Consume, bindings.aie.ObjectFifoPort.Produce
 
-def attention_core(bindings, call, a, b, c, state):
-    """A tile of queries, then all blocks of keys and of values, then the results."""
-    consume, produce = bindings.aie.ObjectFifoPort.Consume, bindings.aie.ObjectFifoPort.Produce
-    number = bindings.to_mlir(bindings.np.int32)
-    for _ in bindings.for_(sys.maxsize):
-        queries = a.acquire(consume, 1)
-        call["_begin"](queries, state)
-        for block in bindings.for_(call["_blocks"](queries)):
-            keys = b.acquire(consume, 1)
-            call["_keys"](queries, keys, state, bindings.arith.index_cast(block, to=number))
-            b.release(consume, 1)
-            values = b.acquire(consume, 1)
-            call["_values"](values, state)
-            b.release(consume, 1)
-        result = c.acquire(produce, 1)
-        call["_end"](state, result)
-        c.release(produce, 1)
-        a.release(consume, 1)
+    def run(self):
+        bindings = self.bindings
+        for _ in bindings.for_(sys.maxsize):
+            left = self.a.acquire(self.consume, 1)
+            kind = self.call["kind"](left)
+            with bindings.if_(bindings.more(kind, 1), hasElse=True) as queries:
+                self.attend(left)
+            with bindings.else_(queries):
+                self.multiply(left, kind)
+
+    def multiply(self, left, kind):
+        """A step of a linear layer; the last of a row tile has the results written."""
+        bindings, call, state = self.bindings, self.call, self.state
+        right = self.b.acquire(self.consume, 1)
+        call["step"](left, right, state)
+        with bindings.if_(bindings.more(kind, 0), hasElse=False):
+            result = self.c.acquire(self.produce, 1)
+            call["finish"](left, right, state, result)
+            self.c.release(self.produce, 1)
+        self.a.release(self.consume, 1)
+        self.b.release(self.consume, 1)
+
+    def attend(self, left):
+        """Queries of this row; with the last of them all blocks of keys and of values of this core's own come, then the results."""
+        bindings, call, state = self.bindings, self.call, self.state
+        number = bindings.to_mlir(bindings.np.int32)
+        ready = call["queries"](left, state, bindings.number(self.column))
+        self.a.release(self.consume, 1)
+        with bindings.if_(bindings.more(ready, 0), hasElse=False):
+            for block in bindings.for_(call["blocks"](state)):
+                keys = self.b.acquire(self.consume, 1)
+                call["keys"](keys, state, bindings.arith.index_cast(block, to=number))
+                self.b.release(self.consume, 1)
+                values = self.b.acquire(self.consume, 1)
+                call["values"](values, state)
+                self.b.release(self.consume, 1)
+            result = self.c.acquire(self.produce, 1)
+            call["end"](state, result)
+            self.c.release(self.produce, 1)
 
 
 def build(design, file):
@@ -176,7 +181,6 @@ def build(design, file):
     bindings = Bindings()
     aie = bindings.aie
     device = {"npu1": aie.AIEDevice.npu1, "npu4": aie.AIEDevice.npu2}[design.target]
-    program = linear_core if design.linear else attention_core
     with bindings.context() as context:
 
         @aie.device(device)
@@ -191,7 +195,7 @@ def build(design, file):
                     # Which of its two objects a core is at depends on the data, so that is kept at run time.
                     @aie.core(tile, stack_size=describe.STACK_BYTES, dynamic_objfifo_lowering=True)
                     def body():
-                        program(bindings, call, *streams, state)
+                        Core(bindings, call, streams, state, column).run()
 
         return str(context.module)
 

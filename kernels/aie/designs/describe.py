@@ -1,18 +1,20 @@
 """What an array design is, in plain Python: the same description as `kernels/src/npu/design.rs` has, from which the array is
 built (`dataflow.py`) and its bundle written (`package.py`). Needs nothing but Python; a Rust test compares the two descriptions.
 
-    python3 describe.py --target npu1 --operator linear_int8 --tile 64,64,64
+    python3 describe.py --target npu1 --kernels int8 --tile 48,64,64
 """
 
 import argparse
 import dataclasses
 import json
 
-OPERATORS = ("linear_int8", "linear_bf16", "attention_bf16", "attention_int8")
+KERNELS = ("int8", "bf16")
 ROWS = 4
 HEAD_WIDTH = 64
 CONTROL_BYTES = 32
-STACK_BYTES = 4096
+STACK_BYTES = 6144
+# What is left for constants.
+CONSTANT_BYTES = 1024
 CORE_MEMORY = 64 * 1024
 MEMORY_TILE = 512 * 1024
 # Objects wait in pairs everywhere, so that one is filled while the other is used.
@@ -32,24 +34,25 @@ class Refused(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """A target, an operator, and m × k × n: what one core computes at a time (attention: queries × 64 × keys of a block)."""
+    """A target, the number format of its cores' kernels, and m × k × n: what one core computes at a time. Of attention m are queries, k the columns of
+    theirs in one object, n the head's width."""
 
     target: str
-    operator: str
+    kernels: str
     m: int
     k: int
     n: int
 
     def __post_init__(self):
-        if self.target not in COLUMNS or self.operator not in OPERATORS:
-            raise Refused(f"there is no {self.operator} for {self.target}")
+        if self.target not in COLUMNS or self.kernels not in KERNELS:
+            raise Refused(f"there are no {self.kernels} kernels for {self.target}")
         if min(self.m, self.k, self.n) < 1:
             raise Refused("a side of the tile is 0")
-        if not self.linear and self.k != HEAD_WIDTH:
-            raise Refused(f"heads are {HEAD_WIDTH} wide")
+        if self.n != HEAD_WIDTH:
+            raise Refused(f"results of attention are as wide as its heads, {HEAD_WIDTH}")
         for r, s, t in self.micro_tiles:
-            if self.m % r or self.k % s or self.n % t or (not self.linear and self.n % s):
-                raise Refused(f"{self.name} is not made of whole micro-tiles {r}×{s}×{t}")
+            if self.m % r or self.k % s or self.n % t or not self.block or self.block % s or self.block % t:
+                raise Refused(f"{self.name} is not made of whole micro-tiles {r}×{s}×{t}, or its blocks of {self.block} keys are not")
         if self.core_memory > CORE_MEMORY:
             raise Refused(f"{self.name} takes {self.core_memory} bytes of a core's {CORE_MEMORY}")
         if self.memory_tile > MEMORY_TILE:
@@ -57,75 +60,69 @@ class Design:
 
     @property
     def name(self):
-        return f"{self.target}-{self.operator}-{self.m}x{self.k}x{self.n}"
+        return f"{self.target}-{self.kernels}-{self.m}x{self.k}x{self.n}"
 
     @property
-    def linear(self):
-        return self.operator.startswith("linear")
-
-    @property
-    def precision(self):
-        return self.operator.rpartition("_")[2]
+    def operand_bytes(self):
+        return 1 if self.kernels == "int8" else 2
 
     @property
     def columns(self):
         return COLUMNS[self.target]
 
     @property
-    def micro_tiles(self):
-        shapes = MICRO_TILES[self.target]
-        # Attention's second product has bf16 operands.
-        return [shapes[self.precision]] + ([shapes["bf16"]] if self.operator == "attention_int8" else [])
+    def micro_tile(self):
+        """The shape of the operands' products, in whose order results lie, too."""
+        return MICRO_TILES[self.target][self.kernels]
 
     @property
-    def result_micro_tile(self):
-        """The micro-tile in whose order a core's results lie."""
-        return self.micro_tiles[-1]
+    def micro_tiles(self):
+        # Attention's second product has bf16 operands.
+        return [self.micro_tile, MICRO_TILES[self.target]["bf16"]]
+
+    @property
+    def block(self):
+        """Keys of a block: as many as an object of B holds in bf16."""
+        return self.k * self.operand_bytes // 2
 
     @property
     def a_object(self):
         """Bytes of an object of A: operand, row scales where they are int8, control block."""
-        int8 = self.precision == "int8"
-        return CONTROL_BYTES + (self.m * self.k + 4 * self.m if int8 else 2 * self.m * self.k)
+        scales = 4 * self.m if self.kernels == "int8" else 0
+        return self.m * self.k * self.operand_bytes + scales + CONTROL_BYTES
 
     @property
     def b_object(self):
         """Bytes of an object of B: weights with scales and bias, or a block's keys or values."""
-        if not self.linear:
-            return self.n * HEAD_WIDTH * 2
-        return self.k * self.n + 8 * self.n if self.precision == "int8" else 2 * self.k * self.n + 4 * self.n
-
-    @property
-    def c_width(self):
-        """Values in a row of a core's results."""
-        return self.n if self.linear else HEAD_WIDTH
+        floats = 2 * self.n if self.kernels == "int8" else self.n
+        return self.k * self.n * self.operand_bytes + 4 * floats
 
     @property
     def c_object(self):
         """Bytes of a core's results."""
-        return 2 * self.m * self.c_width
+        return 2 * self.m * self.n
 
     @property
     def core_state(self):
-        """Bytes that a core keeps between objects."""
-        if self.linear:
-            return 4 * self.m * self.n
-        # Sums, scores, probabilities, and four numbers of each row, in whole vectors of 16.
+        """Bytes that a core keeps between objects: sums, scores, probabilities, four numbers of each row in whole vectors of 16, queries with
+        their scales and four words. A linear layer's sums lie in the same place."""
         rows = -(-self.m // 16) * 16
-        return 4 * self.m * HEAD_WIDTH + 4 * self.m * self.n + 2 * self.m * self.n + 16 * rows
+        scales = 4 * self.m if self.kernels == "int8" else 0
+        queries = self.m * HEAD_WIDTH * self.operand_bytes + scales + 16
+        return 4 * self.m * HEAD_WIDTH + 6 * self.m * self.block + 16 * rows + queries
 
     @property
     def core_memory(self):
-        return STACK_BYTES + self.core_state + DEPTH * (self.a_object + self.b_object + self.c_object)
+        objects = self.a_object + self.b_object + self.c_object
+        return STACK_BYTES + CONSTANT_BYTES + self.core_state + DEPTH * objects
 
     @property
     def memory_tile(self):
-        a = self.a_object * (1 if self.linear else ROWS)
-        return DEPTH * (a + self.b_object + ROWS * self.c_object)
+        return DEPTH * (self.a_object + self.b_object + ROWS * self.c_object)
 
-    def a_column(self, index):
-        """The column by whose shim A reaches core row (linear) or column (attention) `index`."""
-        return index * self.columns // ROWS if self.linear else index
+    def a_column(self, row):
+        """The column by whose shim A reaches a row of cores."""
+        return row * self.columns // ROWS
 
     def channels(self):
         """The shim channels of A, B and C where nothing else was extracted from a compiled array."""
@@ -133,28 +130,51 @@ class Design:
         def channel(column, direction, number):
             return {"column": column, "direction": direction, "channel": number}
 
-        streams = ROWS if self.linear else self.columns
         return {
-            "a": [channel(self.a_column(index), "mm2s", 0) for index in range(streams)],
+            "a": [channel(self.a_column(row), "mm2s", 0) for row in range(ROWS)],
             "b": [channel(column, "mm2s", 1) for column in range(self.columns)],
             "c": [channel(column, "s2mm", 0) for column in range(self.columns)],
+        }
+
+    def objects(self):
+        """What the three streams' objects are, as `bundle.json` says it: words, and number formats in their order."""
+        r, s, t = self.micro_tile
+        _, second_s, second_t = self.micro_tiles[1]
+        operand, int8 = self.kernels, self.kernels == "int8"
+
+        def right(numbers, s, t, rows, columns):
+            return f"{numbers}[{columns // t}][{rows // s}][{s}][{t}]"
+
+        def scales(count):
+            return f" fp32[{count}]" if int8 else ""
+
+        rows = f"{operand}[{self.m // r}][{self.k // s}][{r}][{s}]{scales(self.m)} control[8]"
+        b = {
+            "keys": right(operand, s, t, HEAD_WIDTH, self.block) + scales(self.block),
+            "values": right("bf16", second_s, second_t, self.block, HEAD_WIDTH),
+            "weights": right(operand, s, t, self.k, self.n) + scales(self.n) + f" fp32[{self.n}]",
+        }
+        return {
+            "a": {"words": self.a_object // 4, "layouts": {"queries": rows, "rows": rows}},
+            "b": {"words": self.b_object // 4, "layouts": b},
+            "c": {"words": self.c_object // 4, "layouts": {"results": f"bf16[{self.m // r}][{self.n // t}][{r}][{t}]"}},
         }
 
     def json(self, channels=None):
         """As `bundle.json` has it."""
         tile = {"m": self.m, "k": self.k, "n": self.n}
-        return {"target": self.target, "operator": self.operator, "tile": tile, **(channels or self.channels())}
+        return {"target": self.target, "kernels": self.kernels, "tile": tile, **(channels or self.channels())}
 
     def summary(self):
         """The design with the sizes that follow from it."""
         measures = ("a_object", "b_object", "c_object", "core_memory", "memory_tile")
-        return {"design": self.json(), **{name: getattr(self, name) for name in measures}}
+        return {"design": self.json(), "objects": self.objects(), **{name: getattr(self, name) for name in measures}}
 
 
 def add_arguments(parser):
     """The options that name a design."""
     parser.add_argument("--target", required=True, choices=sorted(COLUMNS))
-    parser.add_argument("--operator", required=True, choices=OPERATORS)
+    parser.add_argument("--kernels", required=True, choices=KERNELS)
     parser.add_argument("--tile", required=True, help="m,k,n")
 
 
@@ -163,8 +183,8 @@ def from_arguments(arguments):
     try:
         m, k, n = (int(side) for side in arguments.tile.split(","))
     except ValueError:
-        raise Refused(f"--tile is {arguments.tile}; it has to be three numbers, as in 64,64,64") from None
-    return Design(arguments.target, arguments.operator, m, k, n)
+        raise Refused(f"--tile is {arguments.tile}; it has to be three numbers, as in 48,64,64") from None
+    return Design(arguments.target, arguments.kernels, m, k, n)
 
 
 def main():

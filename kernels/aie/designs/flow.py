@@ -78,11 +78,11 @@ class Flow:
                 self.put(fifo, whole[index] if len(targets) > 1 else whole)
 
     def core(self, tile, program):
-        memory = {"state": []}
+        memory = {"state": [], "own": None}
+        said = {}
         held = {}
 
         def run(body):
-            condition = None
             for entry in body:
                 match entry:
                     case ("acquire", name):
@@ -104,15 +104,15 @@ class Flow:
                             self.moves += 1
                             self.queues[name, tile].popleft()
                     case ("call", entry_name, *names):
-                        memory["said"] = self.call(entry_name, names, memory, held)
+                        said[entry_name] = self.call(entry_name.rpartition("_")[2], names, memory, held)
                     case ("loop", count, inner):
                         turn = 0
-                        count = memory["said"] if count == "data" else count
+                        count = said.get(count, count)
                         while turn < count:
                             yield from run(inner)
                             turn += 1
-                    case ("if", inner):
-                        condition = memory["said"] > 0
+                    case ("if", entry_name, than, inner):
+                        condition = said[entry_name] > than
                         if condition:
                             yield from run(inner)
                     case ("else", inner):
@@ -122,28 +122,32 @@ class Flow:
         yield from run(program)
 
     def call(self, entry, names, memory, held):
-        """What the C++ does, on labels: an object of A is (label, how many steps or blocks, which of them)."""
+        """What the C++ does, on labels: an object of A is (label, steps, step) of a linear layer, or (label, column, blocks, last) of queries."""
         things = [held.get(name) for name in names]
-        if entry.endswith("_is_last"):
-            _, steps, step = things[0]
-            return int(step + 1 == steps)
-        if entry.endswith("_blocks"):
-            return things[0][1]
-        if entry.endswith("_begin"):
-            memory["state"] = [things[0][0]]
-        elif entry.endswith("_keys"):
-            memory["state"].append(things[1])
-        elif entry.endswith("_values"):
-            memory["state"].append(things[0])
-        elif entry.endswith("_end"):
-            held[names[-1]] = tuple(memory["state"])
-        else:
-            (a, _, step), b = things[:2]
-            # FIRST: sums begin anew.
-            memory["state"] = [*([] if step == 0 else memory["state"]), (a, step, b)]
-            if not entry.endswith("_step"):
+        match entry:
+            case "kind":
+                if len(things[0]) == 4:
+                    return 2
+                _, steps, step = things[0]
+                return int(step + 1 == steps)
+            case "step":
+                (a, _, step), b = things[:2]
+                # FIRST: sums begin anew.
+                memory["state"] = [*([] if step == 0 else memory["state"]), (a, step, b)]
+            case "queries":
+                label, column, blocks, last = things[0]
+                if column == names[-1]:
+                    memory["state"], memory["own"] = [label], blocks
+                ready = last and memory["own"] is not None
+                return int(ready)
+            case "blocks":
+                blocks, memory["own"] = memory["own"], None
+                return blocks
+            case "keys" | "values":
+                memory["state"].append(things[0])
+            case "finish" | "end":
                 held[names[-1]] = tuple(memory["state"])
-        return 0
+        return None
 
     def run(self):
         """Until nothing moves any more.

@@ -1,9 +1,8 @@
 """How the memory tiles' DMAs move objects, in plain Python, so that it can be tested by moving numbered words. All counts are in
 words of 4 bytes.
 
-A memory tile passes A and B on as they are (attention: four objects of A, one for each core of its column). The results of its
-column's four cores lie one behind the other, each in the order of the cores' products, and leave row by row: the DMA walks
-through them in four dimensions.
+A memory tile passes A and B on as they are. The results of its column's four cores lie one behind the other, each in the order of the cores'
+products, and leave row by row: for each core's part the DMA has a descriptor, which walks through it in four dimensions.
 """
 
 import describe
@@ -23,12 +22,12 @@ def words(size):
 
 
 def result_walk(design):
-    """(entries, step) of the walk through four cores' results, outermost first: rows of micro-tiles, rows in them, micro-tiles
-    of a row, words of their rows."""
-    r, _, t = design.result_micro_tile
-    width = words(2 * design.c_width)
+    """(entries, step) of the walk through one core's results, outermost first: rows of micro-tiles, rows in them, micro-tiles of a row,
+    words of their rows."""
+    r, _, t = design.micro_tile
+    width = words(2 * design.n)
     micro = words(2 * t)
-    walk = [(describe.ROWS * design.m // r, r * width), (r, micro), (design.c_width // t, r * micro), (micro, 1)]
+    walk = [(design.m // r, r * width), (r, micro), (design.n // t, r * micro), (micro, 1)]
     for entries, step in walk[1:]:
         if entries > MOST_WRAP or step > MOST_STEP:
             raise describe.Refused(f"{design.name}: a memory tile's DMA can't take {entries} entries, {step} words apart")

@@ -1,7 +1,7 @@
 """Puts a compiled array into a bundle: the container that XRT loads (by AMD's xclbinutil) and `bundle.json` (read by
 `kernels/src/npu/bundle.rs`).
 
-    python3 package.py --target npu1 --operator linear_int8 --tile 64,64,64 --pdi design.pdi --out FOLDER
+    python3 package.py --target npu1 --kernels int8 --tile 48,64,64 --pdi design.pdi --out FOLDER
 """
 
 import argparse
@@ -16,7 +16,7 @@ import uuid
 import channels
 import describe
 
-FORMAT = 1
+FORMAT = 2
 KERNEL = "MLIR_AIE"
 ARGUMENTS = ("a", "b", "c")
 # mlir-aie's packet id for the shim tile of every column.
@@ -88,7 +88,7 @@ def manifest(design, file, found, tools):
     return {
         "format": FORMAT,
         "design": design.json(found),
-        "objects": {"a": design.a_object // 4, "b": design.b_object // 4, "c": design.c_object // 4},
+        "objects": design.objects(),
         "kernel": KERNEL,
         "arguments": list(ARGUMENTS),
         "token_controller": TOKEN_CONTROLLER,

@@ -15,6 +15,28 @@ class Value:
     kind: str = "i32"
 
 
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """A number that is known when the array is built."""
+
+    value: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Said:
+    """What an entry returned when it was last called."""
+
+    entry: str
+
+
+@dataclasses.dataclass(frozen=True)
+class More:
+    """Whether that is more than a number."""
+
+    said: Said
+    than: int
+
+
 @dataclasses.dataclass
 class Fifo:
     name: str
@@ -97,11 +119,12 @@ class Recording:
                 assert len(arguments) == len(inputs), name
                 for argument, kind in zip(arguments, inputs):
                     if kind == "int32":
-                        assert argument == Value("i32"), name
+                        assert argument == Value("i32") or isinstance(argument, Constant), name
                     else:
                         assert argument.words == words(kind), name
-                self.log("call", name, *(argument.name for argument in arguments if isinstance(argument, Memory)))
-                return Value() if outputs else None
+                said = (argument.value if isinstance(argument, Constant) else argument.name for argument in arguments if argument != Value("i32"))
+                self.log("call", name, *said)
+                return Said(name) if outputs else None
 
             return call
 
@@ -126,15 +149,15 @@ class Recording:
             return run
 
         def loop(count):
-            self.log("loop", count if isinstance(count, int) else "data")
+            self.log("loop", count if isinstance(count, int) else count.entry)
             yield Value("index")
             self.log("end")
 
         @contextlib.contextmanager
         def if_(condition, hasElse):
-            assert condition == Value("i1") and hasElse
-            self.log("if")
-            yield "branch"
+            assert isinstance(condition, More)
+            self.log("if", condition.said.entry, condition.than)
+            yield "branch" if hasElse else None
             self.log("end")
 
         @contextlib.contextmanager
@@ -153,12 +176,12 @@ class Recording:
             return Value("i32")
 
         def constant(kind, value):
-            assert (kind, value) == ("i32", 0)
-            return Value(kind)
+            assert kind == "i32"
+            return Constant(value)
 
         def cmpi(predicate, left, right):
-            assert predicate == "sgt" and left == right == Value("i32")
-            return Value("i1")
+            assert predicate == "sgt" and isinstance(left, Said)
+            return More(left, right.value)
 
         def module(name, **content):
             made = types.ModuleType(name)

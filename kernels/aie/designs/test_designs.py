@@ -16,15 +16,13 @@ import moves
 import recorder
 
 DESIGNS = [
-    describe.Design(target, operator, *tile)
+    describe.Design(target, kernels, m, k, 64)
     for target in ("npu1", "npu4")
-    for operator, tiles in {
-        "linear_int8": [(64, 64, 64), (16, 8, 8), (48, 56, 96)],
-        "linear_bf16": [(32, 64, 64), (16, 8, 8), (56, 56, 64)],
-        "attention_bf16": [(32, 64, 64), (16, 64, 16)],
-        "attention_int8": [(32, 64, 64), (16, 64, 16)],
+    for kernels, tiles in {
+        "int8": [(48, 64), (16, 16), (32, 112)],
+        "bf16": [(48, 32), (16, 8), (32, 48)],
     }.items()
-    for tile in tiles
+    for m, k in tiles
 ]
 
 
@@ -40,23 +38,26 @@ def kind(tile):
 
 class Description(unittest.TestCase):
     def test_what_cannot_be_is_refused(self):
-        for target, operator, tile, reason in (
-            ("npu1", "linear_bf16", (64, 64, 64), "of a core's 65536"),
-            ("npu4", "linear_int8", (60, 64, 64), "whole micro-tiles 8×8×8"),
-            ("npu1", "attention_bf16", (32, 32, 64), "64 wide"),
-            ("npu1", "linear_int8", (0, 64, 64), "0"),
-            ("npu9", "linear_int8", (64, 64, 64), "npu9"),
+        for target, kernels, tile, reason in (
+            ("npu1", "bf16", (64, 64, 64), "of a core's 65536"),
+            ("npu4", "int8", (60, 64, 64), "whole micro-tiles 8×8×8"),
+            ("npu1", "int8", (32, 24, 64), "blocks of 12 keys"),
+            ("npu1", "bf16", (32, 32, 32), "as wide as its heads, 64"),
+            ("npu1", "int8", (0, 64, 64), "0"),
+            ("npu9", "int8", (48, 64, 64), "npu9"),
+            ("npu1", "fp32", (48, 64, 64), "no fp32 kernels"),
         ):
             with self.assertRaisesRegex(describe.Refused, reason):
-                describe.Design(target, operator, *tile)
+                describe.Design(target, kernels, *tile)
 
 
 class Moves(unittest.TestCase):
     def test_results_leave_row_by_row(self):
-        """Numbered values in four cores' objects, laid out by the contract's formula, come out in the order of the rows."""
+        """Numbered values in four cores' objects, laid out by the contract's formula, come out in the order of the rows: each core's part by a
+        descriptor of its own, which stays within it."""
         for design in DESIGNS:
-            r, _, t = design.result_micro_tile
-            m, width = design.m, design.c_width
+            r, _, t = design.micro_tile
+            m, width = design.m, design.n
             memory = {}
             for core in range(describe.ROWS):
                 for row in range(m):
@@ -66,15 +67,17 @@ class Moves(unittest.TestCase):
                         memory[place] = (core * m + row, column)
             self.assertEqual(sorted(memory), list(range(4 * m * width)))
             # A word is two values.
-            walked = list(moves.addresses(moves.result_walk(design)))
+            part = list(moves.addresses(moves.result_walk(design)))
+            self.assertEqual(sorted(part), list(range(moves.words(design.c_object))), design.name)
+            walked = [start + word for start in moves.offsets(design.c_object) for word in part]
             out = [memory[2 * word + half] for word in walked for half in range(2)]
             self.assertEqual(out, [(row, column) for row in range(4 * m) for column in range(width)], design.name)
 
     def test_offsets_neither_overlap_nor_leave_gaps(self):
         for design in DESIGNS:
-            for size in (design.a_object, design.c_object):
-                places = [word for start in moves.offsets(size) for word in range(start, start + moves.words(size))]
-                self.assertEqual(places, list(range(4 * moves.words(size))))
+            size = design.c_object
+            places = [word for start in moves.offsets(size) for word in range(start, start + moves.words(size))]
+            self.assertEqual(places, list(range(4 * moves.words(size))))
 
     def test_what_a_dma_cannot_do_is_refused(self):
         with self.assertRaisesRegex(describe.Refused, "whole words"):
@@ -103,6 +106,8 @@ class Dataflow(unittest.TestCase):
                 fifo = recording.fifos[name]
                 (tile,) = [tile for tile in [fifo.source] + fifo.targets if kind(tile) == "memory"]
                 memory[tile] += fifo.depth * fifo.words * 4
+            for tile in memory:
+                memory[tile] += describe.CONSTANT_BYTES if kind(tile) == "core" else 0
             for tile, words in recording.buffers.values():
                 memory[tile] += words * 4
             for used in (into, out_of):
@@ -133,60 +138,54 @@ class Dataflow(unittest.TestCase):
                     fifo = recording.fifos[f"{stream}_{index}"]
                     shim = fifo.source if place["direction"] == "mm2s" else fifo.targets[0]
                     self.assertEqual(shim, (place["column"], 0))
-            row = recording.fifos["rows_2" if design.linear else "queries_1_2"]
-            self.assertEqual({tile[1] for tile in row.targets}, {4})
-            self.assertEqual(len(row.targets), design.columns if design.linear else 1)
+            row = recording.fifos["rows_2"]
+            self.assertEqual(row.targets, [(column, 4) for column in range(design.columns)])
             self.assertEqual(recording.fifos["columns_1"].targets, [(1, 2), (1, 3), (1, 4), (1, 5)])
 
     def test_cores_take_and_give_in_turn(self):
         for design in DESIGNS:
             recording = record(design)
-            entry = f"undertone_{design.operator}"
+            entry = f"undertone_{design.kernels}_"
             for (column, row), program in recording.cores.items():
                 row -= 2
                 state = f"state_{column}_{row}"
-                b, c = f"columns_{column}", f"results_{column}_{row}"
-                if design.linear:
-                    a = f"rows_{row}"
-                    expected = [
-                        ("loop", dataflow.sys.maxsize), ("acquire", a), ("acquire", b), ("call", f"{entry}_is_last", a),
-                        ("if",), ("acquire", c), ("call", entry, a, b, state, c), ("release", c), ("end",),
-                        ("else",), ("call", f"{entry}_step", a, b, state), ("end",),
-                        ("release", a), ("release", b), ("end",),
-                    ]  # fmt: skip
-                else:
-                    a = f"queries_{column}_{row}"
-                    expected = [
-                        ("loop", dataflow.sys.maxsize), ("acquire", a), ("call", f"{entry}_begin", a, state),
-                        ("call", f"{entry}_blocks", a), ("loop", "data"),
-                        ("acquire", b), ("call", f"{entry}_keys", a, b, state), ("release", b),
-                        ("acquire", b), ("call", f"{entry}_values", b, state), ("release", b), ("end",),
-                        ("acquire", c), ("call", f"{entry}_end", state, c), ("release", c), ("release", a), ("end",),
-                    ]  # fmt: skip
+                a, b, c = f"rows_{row}", f"columns_{column}", f"results_{column}_{row}"
+                expected = [
+                    ("loop", dataflow.sys.maxsize), ("acquire", a), ("call", f"{entry}kind", a),
+                    ("if", f"{entry}kind", 1),
+                    ("call", f"{entry}queries", a, state, column), ("release", a), ("if", f"{entry}queries", 0),
+                    ("call", f"{entry}blocks", state), ("loop", f"{entry}blocks"),
+                    ("acquire", b), ("call", f"{entry}keys", b, state), ("release", b),
+                    ("acquire", b), ("call", f"{entry}values", b, state), ("release", b), ("end",),
+                    ("acquire", c), ("call", f"{entry}end", state, c), ("release", c), ("end",), ("end",),
+                    ("else",), ("acquire", b), ("call", f"{entry}step", a, b, state),
+                    ("if", f"{entry}kind", 0), ("acquire", c), ("call", f"{entry}finish", a, b, state, c), ("release", c), ("end",),
+                    ("release", a), ("release", b), ("end",), ("end",),
+                ]  # fmt: skip
                 self.assertEqual(program, expected)
-
 
     def test_entries_are_those_of_the_kernels(self):
         """Names, what goes in (memory or a number) and what comes out, as the C++ has them."""
-        entry = re.compile(r"^(void|int32_t) UNDERTONE_ENTRY\((\w+)\)\(([^)]*)\)", re.MULTILINE)
+        entry = re.compile(r"^(void|int32_t) UNDERTONE_NAME\((\w+)\)\(([^)]*)\)", re.MULTILINE)
         sources = pathlib.Path(__file__).parent.parent / "src"
+        written = {}
+        for result, name, parameters in entry.findall((sources / "matrix.h").read_text()):
+            kinds = ["memory" if "*" in parameter else parameter.split()[0] for parameter in parameters.split(",")]
+            written[name] = (kinds, [] if result == "void" else [result])
         for design in DESIGNS:
-            written = {}
-            for result, name, parameters in entry.findall((sources / f"{design.operator}.cc").read_text()):
-                kinds = ["memory" if "*" in parameter else parameter.split()[0] for parameter in parameters.split(",")]
-                written[f"undertone_{name}"] = (kinds, [] if result == "void" else [result])
+            self.assertIn(f"UNDERTONE_ENTRY({design.kernels}_##entry)", (sources / f"{design.kernels}.cc").read_text())
             called = {
                 name: (["int32_t" if kind == "int32" else "memory" for kind in inputs], ["int32_t"] * len(outputs))
                 for name, (inputs, outputs) in record(design).functions.items()
             }
-            self.assertEqual(called, written)
+            self.assertEqual(called, {f"undertone_{design.kernels}_{name}": kinds for name, kinds in written.items()})
 
 
 class Flow(unittest.TestCase):
     """Objects in the order of the instruction streams go in at the shims; what comes out is looked at."""
 
     ROUNDS, WIDE, STEPS = 3, 2, 5
-    JOBS, BLOCKS = 2, 3
+    BLOCKS = 3
 
     def linear_feed(self, design):
         """A: row tiles, repeated for each column tile; B: column tiles, again for each round."""
@@ -199,31 +198,53 @@ class Flow(unittest.TestCase):
             feed[f"b_{column}"] = [(wide * design.columns + column, step) for _, wide in turns for step in steps]
         return feed
 
+    def products(self, design):
+        """What comes out of each column."""
+        expected = {}
+        for column in range(design.columns):
+            blocks = expected[f"c_{column}"] = []
+            for turn in range(self.ROUNDS):
+                for wide in range(self.WIDE):
+                    tile = wide * design.columns + column
+                    rows = range(4 * turn, 4 * turn + 4)
+                    blocks.append([tuple((row, step, (tile, step)) for step in range(self.STEPS)) for row in rows])
+        return expected
+
+    def attention_feed(self, design, blocks, jobs):
+        """Stages of a job for each column, the last of them not full; with what comes out."""
+        feed = {f"a_{row}": [] for row in range(4)} | {f"b_{column}": [] for column in range(design.columns)}
+        expected = {}
+        slices = -(-64 // design.k)
+        for first in range(0, jobs, design.columns):
+            stage = range(first, min(jobs, first + design.columns))
+            for job in stage:
+                column = job - first
+                for row in range(4):
+                    last = job == stage[-1]
+                    feed[f"a_{row}"] += [((job, row), column, blocks, last and piece + 1 == slices) for piece in range(slices)]
+                seen = [(kind, job, block) for block in range(blocks) for kind in "kv"]
+                feed[f"b_{column}"] += seen
+                expected.setdefault(f"c_{column}", []).append([((job, row), *seen) for row in range(4)])
+        return feed, expected
+
     def test_products_of_the_right_tiles_come_out(self):
-        for design in (design for design in DESIGNS if design.linear):
+        for design in DESIGNS:
             out = flow.Flow(record(design), self.linear_feed(design)).run()
-            for column in range(design.columns):
-                expected = []
-                for turn in range(self.ROUNDS):
-                    for wide in range(self.WIDE):
-                        tile = wide * design.columns + column
-                        rows = range(4 * turn, 4 * turn + 4)
-                        expected.append([tuple((row, step, (tile, step)) for step in range(self.STEPS)) for row in rows])
-                self.assertEqual(out[f"c_{column}"], expected)
+            self.assertEqual(dict(out), self.products(design))
 
     def test_each_tile_of_queries_sees_all_of_its_keys_and_values(self):
-        for design in (design for design in DESIGNS if not design.linear):
-            for blocks in (self.BLOCKS, 1, 0):
-                feed, expected = {}, {}
-                for column in range(design.columns):
-                    jobs = [(job, column) for job in range(self.JOBS)]
-                    seen = [[(kind, job, block) for block in range(blocks) for kind in "kv"] for job in jobs]
-                    feed[f"a_{column}"] = [[((job, row), blocks, 0) for row in range(4)] for job in jobs]
-                    feed[f"b_{column}"] = [thing for things in seen for thing in things]
-                    expected[f"c_{column}"] = [
-                        [((job, row), *things) for row in range(4)] for job, things in zip(jobs, seen)
-                    ]
+        for design in DESIGNS:
+            for blocks, jobs in ((self.BLOCKS, 2 * design.columns + 1), (1, design.columns), (0, design.columns + 3), (2, 1)):
+                feed, expected = self.attention_feed(design, blocks, jobs)
                 self.assertEqual(dict(flow.Flow(record(design), feed).run()), expected)
+
+    def test_an_array_goes_from_one_kind_of_work_to_the_other(self):
+        for design in DESIGNS:
+            linear, products = self.linear_feed(design), self.products(design)
+            attention, results = self.attention_feed(design, self.BLOCKS, design.columns + 1)
+            feed = {name: linear[name] + attention[name] + linear[name] for name in linear}
+            expected = {name: products[name] + results[name] + products[name] for name in products}
+            self.assertEqual(dict(flow.Flow(record(design), feed).run()), expected)
 
     def test_what_is_missing_or_left_over_is_noticed(self):
         design = DESIGNS[0]
@@ -260,7 +281,7 @@ class Channels(unittest.TestCase):
                 self.assertEqual(channels.extract(design, self.mlir(design, old)), design.channels())
 
     def test_others_than_the_usual_are_taken_over(self):
-        design = describe.Design("npu4", "linear_int8", 64, 64, 64)
+        design = describe.Design("npu4", "int8", 48, 64, 64)
 
         def first(stream, index, place):
             # Where no A comes through a column, the compiler gives B its first channel.

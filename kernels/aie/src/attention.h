@@ -1,8 +1,11 @@
 // Attention of one tile of queries, block of keys by block of keys, with the soft-max's statistics carried along (flash attention).
 //
-// A: q [m/r][64/s][r][s], of int8 also m fp32 scales, control: word 0 the number of keys, word 1 scale · log2(e) as fp32.
+// In this file `tile` is queries × 64 × keys of a block.
+//
+// A: a slice of q, columns wide [m/r][columns/s][r][s], of int8 also m fp32 scales, control. All cores of a row see all objects; a core copies the slices
+// that name its column.
 // B, by turns: K [n/t][64/s][s][t] (s over the width, t over keys), of int8 also n fp32 scales; V [64/t][n/s][s][t] in bf16 (s over keys).
-// C: bf16 [m/r][64/t][r][t], r and t those of bf16.
+// C: bf16 [m/r][64/t][r][t], r and t those of the operands.
 //
 // Scores are summed in int32 or fp32 and never leave fp32 before the soft-max; probabilities are bf16, and it is these that are summed up.
 #pragma once
@@ -12,9 +15,10 @@
 
 namespace undertone {
 
-/// What a core keeps between objects, in words of 4 bytes: fp32 results [m/r][64/t][r][t], scores [m][n], bf16 probabilities [m/r][n/s][r][s], and four
-/// numbers for each query: the largest score, the probabilities' sum, the factor for what was there before, and a place to work in.
-template <typename Tile>
+/// What a core keeps between objects, in words of 4 bytes: fp32 results [m/r][64/t][r][t], scores [m][n], bf16 probabilities [m/r][n/s][r][s], four
+/// numbers for each query (the largest score, the probabilities' sum, the factor for what was there before, and a place to work in), and the queries
+/// themselves with their scales and what is said of them.
+template <typename Type, typename Tile>
 struct AttentionState {
     static constexpr int lanes = 16;
     static constexpr int queries(Tile tile) { return (tile.m() + lanes - 1) / lanes * lanes; }
@@ -24,33 +28,29 @@ struct AttentionState {
     static constexpr int sums(Tile tile) { return largest(tile) + queries(tile); }
     static constexpr int factors(Tile tile) { return sums(tile) + queries(tile); }
     static constexpr int work(Tile tile) { return factors(tile) + queries(tile); }
-    static constexpr int words(Tile tile) { return work(tile) + queries(tile); }
+    static constexpr int own(Tile tile) { return work(tile) + queries(tile); }
+    static constexpr int scales(Tile tile) { return own(tile) + tile.m() * head_width * static_cast<int>(sizeof(Type)) / 4; }
+    static constexpr int said(Tile tile) { return scales(tile) + (std::is_same_v<Type, int8_t> ? tile.m() : 0); }
+    static constexpr int words(Tile tile) { return said(tile) + 4; }
 };
+
+// What is said of a core's queries: words after the queries' scales.
+inline constexpr int said_keys = 0, said_scale = 1, said_own = 2;
 
 /// Below every score; 2 to the power of its distance to any is 0.
 inline constexpr float no_score = -3.0e38F;
 
+/// Blocks of keys that come for a core's queries: for each, K and V.
 template <typename Type, typename Tile>
-constexpr int attention_scales(Tile tile) {
-    return tile.m() * head_width * static_cast<int>(sizeof(Type));
-}
-
-template <typename Type, typename Tile>
-constexpr int attention_control(Tile tile) {
-    return attention_scales<Type>(tile) + (std::is_same_v<Type, int8_t> ? tile.m() * 4 : 0);
-}
-
-/// Blocks of keys that come: for each, K and V.
-template <typename Type, typename Tile>
-inline int32_t attention_blocks(Tile tile, const Type *q) {
-    const int keys = control<int32_t>(q, attention_control<Type>(tile), 0);
+inline int32_t attention_blocks(Tile tile, const float *state) {
+    const int keys = control<int32_t>(state + AttentionState<Type, Tile>::said(tile), 0, said_keys);
     return (keys + tile.n() - 1) / tile.n();
 }
 
 /// Nothing seen yet.
-template <typename Tile>
+template <typename Type, typename Tile>
 inline void attention_begin(Tile tile, float *UNDERTONE_RESTRICT state) {
-    using State = AttentionState<Tile>;
+    using State = AttentionState<Type, Tile>;
     constexpr int lanes = State::lanes;
     UNDERTONE_PIPELINE
     for (int i = 0; i < tile.m() * head_width; i += lanes) aie::store_v(state + i, aie::zeros<float, lanes>());
@@ -61,6 +61,38 @@ inline void attention_begin(Tile tile, float *UNDERTONE_RESTRICT state) {
         // Rows that fill up the last vector stay at 0.
         aie::store_v(state + State::work(tile) + i, aie::zeros<float, lanes>());
     }
+}
+
+/// An object of A of a stage: the core in `column` copies what is its own. 1 if it was the stage's last object and the core has queries: then
+/// its keys and values come.
+template <typename Type, typename Micro, typename Tile>
+inline int32_t attention_queries(Tile tile, int columns, const Type *UNDERTONE_RESTRICT a, float *UNDERTONE_RESTRICT state, int32_t column) {
+    using State = AttentionState<Type, Tile>;
+    constexpr int micro = Micro::r * Micro::s;
+    const Type *end = a + tile.m() * columns;
+    const int scales = std::is_same_v<Type, int8_t> ? tile.m() : 0;
+    const auto said = [&](int word) { return control<int32_t>(end, 4 * scales, word); };
+    float *own = state + State::said(tile);
+    const auto flags = static_cast<uint32_t>(said(0));
+    if (flags & control_first) put(own, said_own, 0);
+    if (said(control_column) == column) {
+        const int slice = said(control_slice);
+        if (slice == 0) attention_begin<Type>(tile, state);
+        put(own, said_own, 1);
+        put(own, said_keys, said(control_keys));
+        put(own, said_scale, said(control_scale));
+        for (int row = 0; row < scales; ++row) put(state + State::scales(tile), row, scalar(reinterpret_cast<const float *>(end), row));
+        // Slices are as wide as the objects, but for what the last one has beyond the head's width.
+        const int first = slice * columns, width = columns < head_width - first ? columns : head_width - first;
+        auto *queries = reinterpret_cast<Type *>(state + State::own(tile));
+        for (int row = 0; row < tile.m() / Micro::r; ++row) {
+            const Type *from = a + row * Micro::r * columns;
+            Type *to = queries + row * Micro::r * head_width + Micro::r * first;
+            UNDERTONE_PIPELINE
+            for (int i = 0; i < width / Micro::s * micro; i += micro) aie::store_v(to + i, aie::load_v<micro>(from + i));
+        }
+    }
+    return flags & control_last ? control<int32_t>(own, 0, said_own) : 0;
 }
 
 /// Scores, row after row: int32 sums, or fp32 ones.
@@ -125,9 +157,9 @@ inline void attention_probabilities(Tile tile, const float *UNDERTONE_RESTRICT s
 }
 
 /// A block of keys: its probabilities, against the largest score so far.
-template <typename Micro, int Lanes, typename Tile, typename Scaled>
+template <typename Type, typename Micro, int Lanes, typename Tile, typename Scaled>
 inline void attention_softmax(Tile tile, int keys, float *UNDERTONE_RESTRICT state, const Scaled &scaled) {
-    using State = AttentionState<Tile>;
+    using State = AttentionState<Type, Tile>;
     constexpr int lanes = State::lanes;
     float *scores = state + State::scores(tile), *work = state + State::work(tile);
     float *largest = state + State::largest(tile), *sums = state + State::sums(tile), *factors = state + State::factors(tile);
@@ -147,48 +179,38 @@ inline void attention_softmax(Tile tile, int keys, float *UNDERTONE_RESTRICT sta
 }
 
 /// The longest vectors of which a row of scores consists: of 32, 16 or 8 keys.
-template <typename Micro, typename Tile, typename Scaled>
+template <typename Type, typename Micro, typename Tile, typename Scaled>
 inline void attention_block(Tile tile, int keys, float *UNDERTONE_RESTRICT state, const Scaled &scaled) {
     if (tile.n() % 32 == 0) {
-        attention_softmax<Micro, 32>(tile, keys, state, scaled);
+        attention_softmax<Type, Micro, 32>(tile, keys, state, scaled);
     } else if (tile.n() % 16 == 0) {
-        attention_softmax<Micro, 16>(tile, keys, state, scaled);
+        attention_softmax<Type, Micro, 16>(tile, keys, state, scaled);
     } else {
-        attention_softmax<Micro, 8>(tile, keys, state, scaled);
+        attention_softmax<Type, Micro, 8>(tile, keys, state, scaled);
     }
 }
 
-/// The keys of block number `block`.
-template <typename Target, typename Tile>
-inline void attention_keys(Tile tile, const bfloat16 *UNDERTONE_RESTRICT q, const bfloat16 *UNDERTONE_RESTRICT k,
-                           float *UNDERTONE_RESTRICT state, int32_t block) {
-    using Type = bfloat16;
+/// The keys of block number `block`: a score is its sum times scale, of int8 also times the key's scale and the query's.
+template <typename Target, typename Type, typename Tile>
+inline void attention_keys(Tile tile, const Type *UNDERTONE_RESTRICT k, float *UNDERTONE_RESTRICT state, int32_t block) {
+    using State = AttentionState<Type, Tile>;
+    constexpr bool int8 = std::is_same_v<Type, int8_t>;
+    using Micro = std::conditional_t<int8, typename Target::Int8, typename Target::Bf16>;
     set_modes();
-    attention_scores<typename Target::Bf16>(tile, q, k, state + AttentionState<Tile>::scores(tile));
-    const int keys = control<int32_t>(q, attention_control<Type>(tile), 0) - block * tile.n();
-    const float scale = control<float>(q, attention_control<Type>(tile), 1);
-    attention_block<typename Target::Bf16>(tile, keys, state, [&](const auto &sums, int, int) {
-        constexpr unsigned lanes = std::remove_cvref_t<decltype(sums)>::size();
-        return multiply<lanes>(sums, all<lanes>(scale));
-    });
-}
-
-/// The same with int8 queries and keys: a score is its sum times (key's scale · (query's scale · scale)).
-template <typename Target, typename Tile>
-inline void attention_keys(Tile tile, const int8_t *UNDERTONE_RESTRICT q, const int8_t *UNDERTONE_RESTRICT k,
-                           float *UNDERTONE_RESTRICT state, int32_t block) {
-    using Type = int8_t;
-    set_modes();
-    attention_scores<typename Target::Int8>(tile, q, k, state + AttentionState<Tile>::scores(tile));
-    const int keys = control<int32_t>(q, attention_control<Type>(tile), 0) - block * tile.n();
-    const float scale = control<float>(q, attention_control<Type>(tile), 1);
-    const float *query_scales = reinterpret_cast<const float *>(q + attention_scales<Type>(tile));
+    attention_scores<Micro>(tile, reinterpret_cast<const Type *>(state + State::own(tile)), k, state + State::scores(tile));
+    const float *said = state + State::said(tile), *query_scales = state + State::scales(tile);
     const float *key_scales = reinterpret_cast<const float *>(k + tile.n() * head_width);
-    attention_block<typename Target::Bf16>(tile, keys, state, [&](const auto &sums, int row, int column) {
+    const int keys = control<int32_t>(said, 0, said_keys) - block * tile.n();
+    const float scale = scalar(said, said_scale);
+    attention_block<Type, typename Target::Bf16>(tile, keys, state, [&](const auto &sums, int row, int column) {
         constexpr unsigned lanes = std::remove_cvref_t<decltype(sums)>::size();
-        const Floats<lanes> by_row = multiply<lanes>(all<lanes>(scalar(query_scales, row)), all<lanes>(scale));
-        const Floats<lanes> by_key = multiply<lanes>(aie::load_v<lanes>(key_scales + column), by_row);
-        return multiply<lanes>(aie::to_float(sums.template cast_to<int32_t>()), by_key);
+        if constexpr (int8) {
+            const Floats<lanes> by_row = multiply<lanes>(all<lanes>(scalar(query_scales, row)), all<lanes>(scale));
+            const Floats<lanes> by_key = multiply<lanes>(aie::load_v<lanes>(key_scales + column), by_row);
+            return multiply<lanes>(aie::to_float(sums.template cast_to<int32_t>()), by_key);
+        } else {
+            return multiply<lanes>(sums, all<lanes>(scale));
+        }
     });
 }
 
@@ -202,10 +224,10 @@ struct ValuesTile {
 };
 
 /// The values of the block whose keys came before: results = results · factor + probabilities · values.
-template <typename Target, typename Tile>
+template <typename Target, typename Type, typename Tile>
 inline void attention_values(Tile tile, const bfloat16 *UNDERTONE_RESTRICT v, float *UNDERTONE_RESTRICT state) {
     using Micro = typename Target::Bf16;
-    using State = AttentionState<Tile>;
+    using State = AttentionState<Type, Tile>;
     constexpr unsigned size = Micro::r * Micro::t;
     set_modes();
     const float *factors = state + State::factors(tile);
@@ -221,11 +243,36 @@ inline void attention_values(Tile tile, const bfloat16 *UNDERTONE_RESTRICT v, fl
     product<Micro>(shape, probabilities, v, start, finish);
 }
 
+/// Writes a row of micro-tiles `values(column)` of `From` into a row-major order of those of `To`, which are larger: C is in the order of the operands'.
+template <typename From, typename To, typename Values>
+inline void attention_store(int row, bfloat16 *UNDERTONE_RESTRICT c, const Values &values) {
+    constexpr int size = From::r * From::t, columns = head_width / From::t;
+    if constexpr (To::t == From::t) {
+        // Their rows lie in one micro-tile, below each other.
+        static_assert(To::r % From::r == 0);
+        constexpr int high = To::r / From::r;
+        bfloat16 *to = c + row / high * high * columns * size + row % high * size;
+        UNDERTONE_PIPELINE
+        for (int column = 0; column < columns; ++column) aie::store_v(to + column * high * size, values(column));
+    } else {
+        // Two of them side by side: their rows by turns.
+        static_assert(To::r == From::r && To::t == 2 * From::t);
+        bfloat16 *to = c + row * columns * size;
+        UNDERTONE_PIPELINE
+        for (int column = 0; column < columns; column += 2) {
+            const auto both = aie::interleave_zip(values(column), values(column + 1), From::t);
+            aie::store_v(to + column * size, both.first);
+            aie::store_v(to + column * size + size, both.second);
+        }
+    }
+}
+
 /// Results divided by the probabilities' sums, to C; zeros if there was no key.
-template <typename Target, typename Tile>
+template <typename Target, typename Type, typename Tile>
 inline void attention_end(Tile tile, float *UNDERTONE_RESTRICT state, bfloat16 *UNDERTONE_RESTRICT c) {
     using Micro = typename Target::Bf16;
-    using State = AttentionState<Tile>;
+    using Results = std::conditional_t<std::is_same_v<Type, int8_t>, typename Target::Int8, Micro>;
+    using State = AttentionState<Type, Tile>;
     constexpr unsigned size = Micro::r * Micro::t;
     constexpr int lanes = State::lanes;
     set_modes();
@@ -238,11 +285,10 @@ inline void attention_end(Tile tile, float *UNDERTONE_RESTRICT state, bfloat16 *
     }
     for (int row = 0; row < tile.m() / Micro::r; ++row) {
         const Floats<size> factor = per_row<size, Micro::t>(work + row * Micro::r);
-        UNDERTONE_PIPELINE
-        for (int column = 0; column < head_width / Micro::t; ++column) {
-            const int at = (row * (head_width / Micro::t) + column) * static_cast<int>(size);
-            aie::store_v(c + at, to_bf16<size>(multiply<size>(aie::load_v<size>(state + at), factor)));
-        }
+        attention_store<Micro, Results>(row, c, [&](int column) {
+            const Floats<size> result = aie::load_v<size>(state + (row * (head_width / Micro::t) + column) * static_cast<int>(size));
+            return to_bf16<size>(multiply<size>(result, factor));
+        });
     }
 }
 

@@ -25,6 +25,18 @@
 
 #define UNDERTONE_RESTRICT __restrict
 
+// What keeps a core's program small: loops that stay loops, and functions that are there once. On the host they would only be slower.
+#if defined(__chess__)
+#define UNDERTONE_ROLLED [[chess::no_unroll]]
+#define UNDERTONE_OUTLINED inline __attribute__((noinline))
+#elif defined(__AIECC__)
+#define UNDERTONE_ROLLED _Pragma("clang loop unroll(disable)")
+#define UNDERTONE_OUTLINED inline __attribute__((noinline))
+#else
+#define UNDERTONE_ROLLED
+#define UNDERTONE_OUTLINED inline
+#endif
+
 namespace undertone {
 
 /// The shape of the product that a core computes with one instruction, and how many of its rows and columns of accumulators are kept in registers.
@@ -64,11 +76,15 @@ struct RuntimeTile {
 /// Width of an attention head.
 inline constexpr int head_width = 64;
 
-/// Words of the control block that ends each A object, and the flags of its first word in linear designs.
+/// Words of the control block that ends each A object, and the flags of its first word: the first and the last step of a row tile, or the first and the
+/// last queries of a stage.
 inline constexpr int control_words = 8;
 inline constexpr uint32_t control_first = 1;
 inline constexpr uint32_t control_last = 2;
 inline constexpr uint32_t control_gelu = 4;
+inline constexpr uint32_t control_queries = 8;
+/// Its other words, of queries: the column of the core whose they are, the number of keys, scale · log2(e) as fp32, which slice of the head's width.
+inline constexpr int control_column = 1, control_keys = 2, control_scale = 3, control_slice = 4;
 
 /// Word `index` of the control block that starts `bytes` after `object`. By copy: the block need not lie at a multiple of a vector.
 template <typename Word, typename T>
@@ -81,8 +97,12 @@ inline Word control(const T *object, int bytes, int index) {
 /// `values[index]`, wherever it lies.
 inline float scalar(const float *values, int index) { return control<float>(values, 0, index); }
 
-/// `values[index] = value`.
-inline void put(float *values, int index, float value) { __builtin_memcpy(values + index, &value, sizeof value); }
+/// `values[index] = value`; of an integer its bits.
+template <typename Word>
+inline void put(float *values, int index, Word value) {
+    static_assert(sizeof value == sizeof *values);
+    __builtin_memcpy(values + index, &value, sizeof value);
+}
 
 /// Every entry sets how it rounds: a core starts with cutting off.
 inline void set_modes() {

@@ -1,5 +1,5 @@
-// Entries: what the array designs call. Compiled for one target (UNDERTONE_NPU=1 or 4) and one tile (TILE_M, TILE_K, TILE_N; attention: queries, 64, keys
-// of a block). UNDERTONE_ENTRY_SUFFIX, if given, is put behind every name, so that several can be linked together.
+// Entries: what the array designs call. Compiled for one target (UNDERTONE_NPU=1 or 4) and one tile (TILE_M, TILE_K, TILE_N).
+// UNDERTONE_ENTRY_SUFFIX, if given, is put behind every name, so that several can be linked together.
 #pragma once
 
 #include "core.h"

@@ -35,11 +35,12 @@ inline Floats<N> from_bf16(const aie::vector<bfloat16, N> &values) {
     return sums.template to_vector<float>();
 }
 
-/// Horner's scheme, highest power first.
+/// Horner's scheme, highest power first. A loop, as each step waits for the one before and a core has 16 KB for its program: one product in fp32
+/// takes hundreds of bytes.
 template <unsigned N, unsigned Degree>
 inline Floats<N> polynomial(const float (&coefficients)[Degree + 1], const Floats<N> &x) {
     Floats<N> value = all<N>(coefficients[0]);
-    UNDERTONE_UNROLL
+    UNDERTONE_ROLLED
     for (unsigned i = 1; i <= Degree; ++i) value = aie::add(multiply<N>(value, x), all<N>(coefficients[i]));
     return value;
 }
@@ -51,7 +52,7 @@ inline constexpr float exp2_coefficients[] = {
 
 /// 2^x for x up to 127, relative error below 4e-6; 0 below -125.
 template <unsigned N>
-inline Floats<N> exp2(const Floats<N> &x) {
+UNDERTONE_OUTLINED Floats<N> exp2(const Floats<N> &x) {
     // 1.5 · 2^23: adding it leaves the nearest whole number in the lowest bits.
     const Floats<N> magic = all<N>(12582912.0F);
     const Floats<N> inside = aie::max(x, all<N>(-125.0F));
@@ -74,7 +75,7 @@ inline constexpr float gelu_end = 5.0F;
 
 /// x Φ(x), as relu(x) - |x| Φ(-|x|): error below 1.1e-5, and below 2e-5 |x|.
 template <unsigned N>
-inline Floats<N> gelu(const Floats<N> &x) {
+UNDERTONE_OUTLINED Floats<N> gelu(const Floats<N> &x) {
     const Floats<N> zero = aie::zeros<float, N>(), end = all<N>(gelu_end);
     const Floats<N> size = aie::max(x, aie::sub(zero, x));
     const Floats<N> inside = aie::min(size, end);
@@ -85,22 +86,22 @@ inline Floats<N> gelu(const Floats<N> &x) {
 
 /// 1 / x for normal x > 0: a guess from its bits (error 0.12), then Newton's steps, each of which squares the error; 2e-7 in the end.
 template <unsigned N>
-inline Floats<N> reciprocal(const Floats<N> &x) {
+UNDERTONE_OUTLINED Floats<N> reciprocal(const Floats<N> &x) {
     Floats<N> guess = aie::sub(aie::broadcast<int32_t, N>(0x7ef311c3), x.template cast_to<int32_t>()).template cast_to<float>();
-    UNDERTONE_UNROLL
+    UNDERTONE_ROLLED
     for (int step = 0; step < 4; ++step) guess = multiply<N>(guess, aie::sub(all<N>(2.0F), multiply<N>(x, guess)));
     return guess;
 }
 
 /// 1 / √x for normal x > 0, in the same way; 3e-7.
 template <unsigned N>
-inline Floats<N> reciprocal_root(const Floats<N> &x) {
+UNDERTONE_OUTLINED Floats<N> reciprocal_root(const Floats<N> &x) {
     // Without the lowest bit, for shifts round.
     const Words<N> even = aie::bit_and(x.template cast_to<int32_t>(), aie::broadcast<int32_t, N>(-2));
     const Words<N> halved = aie::downshift(even, 1);
     Floats<N> guess = aie::sub(aie::broadcast<int32_t, N>(0x5f3759df), halved).template cast_to<float>();
     const Floats<N> half = multiply<N>(x, all<N>(0.5F));
-    UNDERTONE_UNROLL
+    UNDERTONE_ROLLED
     for (int step = 0; step < 4; ++step) {
         guess = multiply<N>(guess, aie::sub(all<N>(1.5F), multiply<N>(half, multiply<N>(guess, guess))));
     }

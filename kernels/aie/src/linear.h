@@ -10,25 +10,26 @@
 
 namespace undertone {
 
-template <typename Tile>
-constexpr int int8_row_scales(Tile tile) {
-    return tile.m() * tile.k();
+/// Word 0 of an A object's control block, which lies behind the operand and, of int8, its row scales.
+template <typename Type, typename Tile>
+inline uint32_t linear_flags(Tile tile, const Type *a) {
+    return control<uint32_t>(a + tile.m() * tile.k(), std::is_same_v<Type, int8_t> ? 4 * tile.m() : 0, 0);
 }
 
-template <typename Tile>
-constexpr int int8_control(Tile tile) {
-    return int8_row_scales(tile) + tile.m() * 4;
-}
-
-template <typename Tile>
-constexpr int bf16_control(Tile tile) {
-    return tile.m() * tile.k() * 2;
-}
+/// The micro-tile of operands of a type, and the type of their sums.
+template <typename Target, typename Type>
+using LinearMicro = std::conditional_t<std::is_same_v<Type, int8_t>, typename Target::Int8, typename Target::Bf16>;
+template <typename Type>
+using LinearSum = std::conditional_t<std::is_same_v<Type, int8_t>, int32_t, float>;
 
 /// The sums of one more step of k, from nothing if it is the first.
-template <typename Micro, typename Tile, typename Type, typename Sum>
-inline void add_step(Tile tile, bool first, const Type *UNDERTONE_RESTRICT a, const Type *UNDERTONE_RESTRICT b, Sum *UNDERTONE_RESTRICT sums) {
+template <typename Target, typename Type, typename Tile>
+inline void linear_step(Tile tile, const Type *UNDERTONE_RESTRICT a, const Type *UNDERTONE_RESTRICT b, LinearSum<Type> *UNDERTONE_RESTRICT sums) {
+    using Micro = LinearMicro<Target, Type>;
+    using Sum = LinearSum<Type>;
     constexpr unsigned size = Micro::r * Micro::t;
+    set_modes();
+    const bool first = linear_flags(tile, a) & control_first;
     const auto start = [&](int row, int column) {
         return first ? aie::zeros<Sum, size>() : aie::load_v<size>(sums + result_at<Micro>(tile, row, column));
     };
@@ -40,7 +41,7 @@ inline void add_step(Tile tile, bool first, const Type *UNDERTONE_RESTRICT a, co
 
 /// Sums to C. `scaled(sums, row, column)` makes fp32 of one vector of sums whose first lies at that row and column of the tile.
 template <typename Micro, typename Tile, typename Sum, typename Scaled>
-inline void finish(Tile tile, bool with_gelu, const Sum *UNDERTONE_RESTRICT sums, const float *UNDERTONE_RESTRICT bias,
+inline void write_results(Tile tile, bool with_gelu, const Sum *UNDERTONE_RESTRICT sums, const float *UNDERTONE_RESTRICT bias,
                    bfloat16 *UNDERTONE_RESTRICT c, const Scaled &scaled) {
     constexpr unsigned size = Micro::r * Micro::t, lanes = size < 32 ? size : 32;
     for (int row = 0; row < tile.m() / Micro::r; ++row) {
@@ -58,39 +59,26 @@ inline void finish(Tile tile, bool with_gelu, const Sum *UNDERTONE_RESTRICT sums
     }
 }
 
-/// One step of int8 operands. 1 if it was the last one, and C has been written.
-template <typename Target, typename Tile>
-inline int32_t linear_int8(Tile tile, const int8_t *UNDERTONE_RESTRICT a, const int8_t *UNDERTONE_RESTRICT b,
-                           int32_t *UNDERTONE_RESTRICT sums, bfloat16 *UNDERTONE_RESTRICT c) {
-    using Micro = typename Target::Int8;
+/// The last step's epilogue: C from the sums, with the scales and the bias that lie in its A and B.
+template <typename Target, typename Type, typename Tile>
+inline void linear_finish(Tile tile, const Type *UNDERTONE_RESTRICT a, const Type *UNDERTONE_RESTRICT b,
+                          const LinearSum<Type> *UNDERTONE_RESTRICT sums, bfloat16 *UNDERTONE_RESTRICT c) {
+    using Micro = LinearMicro<Target, Type>;
     set_modes();
-    const uint32_t flags = control<uint32_t>(a, int8_control(tile), 0);
-    add_step<Micro>(tile, flags & control_first, a, b, sums);
-    if (!(flags & control_last)) return 0;
-    const float *row_scales = reinterpret_cast<const float *>(a + int8_row_scales(tile));
-    const float *column_scales = reinterpret_cast<const float *>(b + tile.k() * tile.n());
-    const auto scaled = [&](const auto &values, int row, int column) {
-        constexpr unsigned lanes = std::remove_cvref_t<decltype(values)>::size();
-        const Floats<lanes> scale =
-            multiply<lanes>(per_row<lanes, Micro::t>(row_scales + row), repeated<lanes, Micro::t>(column_scales + column));
-        return multiply<lanes>(aie::to_float(values), scale);
-    };
-    finish<Micro>(tile, flags & control_gelu, sums, column_scales + tile.n(), c, scaled);
-    return 1;
-}
-
-/// One step of bf16 operands. 1 if it was the last one, and C has been written.
-template <typename Target, typename Tile>
-inline int32_t linear_bf16(Tile tile, const bfloat16 *UNDERTONE_RESTRICT a, const bfloat16 *UNDERTONE_RESTRICT b,
-                           float *UNDERTONE_RESTRICT sums, bfloat16 *UNDERTONE_RESTRICT c) {
-    using Micro = typename Target::Bf16;
-    set_modes();
-    const uint32_t flags = control<uint32_t>(a, bf16_control(tile), 0);
-    add_step<Micro>(tile, flags & control_first, a, b, sums);
-    if (!(flags & control_last)) return 0;
-    const float *bias = reinterpret_cast<const float *>(b + tile.k() * tile.n());
-    finish<Micro>(tile, flags & control_gelu, sums, bias, c, [](const auto &values, int, int) { return values; });
-    return 1;
+    const bool with_gelu = linear_flags(tile, a) & control_gelu;
+    const float *behind = reinterpret_cast<const float *>(b + tile.k() * tile.n());
+    if constexpr (std::is_same_v<Type, int8_t>) {
+        const float *row_scales = reinterpret_cast<const float *>(a + tile.m() * tile.k());
+        const auto scaled = [&](const auto &values, int row, int column) {
+            constexpr unsigned lanes = std::remove_cvref_t<decltype(values)>::size();
+            const Floats<lanes> scale =
+                multiply<lanes>(per_row<lanes, Micro::t>(row_scales + row), repeated<lanes, Micro::t>(behind + column));
+            return multiply<lanes>(aie::to_float(values), scale);
+        };
+        write_results<Micro>(tile, with_gelu, sums, behind + tile.n(), c, scaled);
+    } else {
+        write_results<Micro>(tile, with_gelu, sums, behind, c, [](const auto &values, int, int) { return values; });
+    }
 }
 
 }  // namespace undertone

@@ -8,10 +8,6 @@ use undertone_aie::{Attention, HEAD_WIDTH, KernelError, Precision, Target, Tile}
 
 const BOTH: [Precision; 2] = [Precision::Bf16, Precision::Int8];
 
-fn tile(m: usize, n: usize) -> Tile {
-    Tile { m, k: HEAD_WIDTH, n }
-}
-
 /// The cosine that the project asks for.
 fn enough(precision: Precision) -> f64 {
     if precision == Precision::Bf16 { 0.9999 } else { 0.999 }
@@ -32,7 +28,7 @@ fn numbers_of_keys_around_the_blocks() {
     for (target, precision) in Target::ALL.into_iter().flat_map(|target| BOTH.map(|precision| (target, precision))) {
         for keys in [1, 2, 63, 64, 65, 127, 128, 129, 1500] {
             let head = Head::seeded(precision, 37, keys, 1.0, keys as u64);
-            let found = head.run(target, tile(32, 64), 0.0);
+            let found = head.run(target, 32, 64, 0.0);
             close(&head, &found, precision, &format!("{target:?} {precision:?}, {keys} keys"));
         }
     }
@@ -42,7 +38,7 @@ fn numbers_of_keys_around_the_blocks() {
 fn what_lies_behind_the_last_key_does_not_count() {
     for target in Target::ALL {
         let head = Head::seeded(Precision::Bf16, 32, 65, 1.0, 3);
-        let (zeros, large) = (head.run(target, tile(32, 64), 0.0), head.run(target, tile(32, 64), 1.0e4));
+        let (zeros, large) = (head.run(target, 32, 64, 0.0), head.run(target, 32, 64, 1.0e4));
         assert_eq!(zeros, large, "{target:?}");
     }
 }
@@ -51,7 +47,7 @@ fn what_lies_behind_the_last_key_does_not_count() {
 fn without_keys_there_are_zeros() {
     for (target, precision) in Target::ALL.into_iter().flat_map(|target| BOTH.map(|precision| (target, precision))) {
         let head = Head::seeded(precision, 32, 0, 1.0, 1);
-        assert_eq!(head.run(target, tile(32, 64), 0.0), vec![0.0; 32 * HEAD_WIDTH]);
+        assert_eq!(head.run(target, 32, 64, 0.0), vec![0.0; 32 * HEAD_WIDTH]);
     }
 }
 
@@ -60,12 +56,12 @@ fn large_scores_of_either_sign_stay_finite() {
     for (target, precision) in Target::ALL.into_iter().flat_map(|target| BOTH.map(|precision| (target, precision))) {
         // Scores up to ±10⁴: the soft-max picks one key.
         let head = Head::seeded(precision, 32, 200, 50.0, 9);
-        close(&head, &head.run(target, tile(32, 64), 0.0), precision, "scores of some 10⁴");
+        close(&head, &head.run(target, 32, 64, 0.0), precision, "scores of some 10⁴");
         // All scores far below 0, with a masked tail whose scores would be 0.
         let (q, k) = (vec![30.0; 32 * HEAD_WIDTH], vec![-30.0; 70 * HEAD_WIDTH]);
         let v: Vec<f32> = (0..70 * HEAD_WIDTH).map(|at| (at % 17) as f32).collect();
         let head = Head::new(precision, &q, &k, &v);
-        close(&head, &head.run(target, tile(32, 64), 0.0), precision, "all scores −7200");
+        close(&head, &head.run(target, 32, 64, 0.0), precision, "all scores −7200");
     }
 }
 
@@ -81,7 +77,7 @@ fn the_largest_score_may_come_first_or_last() {
         let v: Vec<f32> = (0..300 * HEAD_WIDTH).map(|at| ((at * 7) % 23) as f32 - 11.0).collect();
         for precision in BOTH {
             let head = Head::new(precision, &q, &k, &v);
-            close(&head, &head.run(Target::Npu4, tile(32, 64), 0.0), precision, "a slope of scores");
+            close(&head, &head.run(Target::Npu4, 32, 64, 0.0), precision, "a slope of scores");
         }
     }
 }
@@ -94,23 +90,33 @@ proptest! {
         let target = if npu4 { Target::Npu4 } else { Target::Npu1 };
         let precision = if int8 { Precision::Int8 } else { Precision::Bf16 };
         let head = Head::seeded(precision, 11, keys, 1.0, seed);
-        let tile = tile(m * if npu4 && int8 { 8 } else { 4 }, n * 8);
-        close(&head, &head.run(target, tile, 0.0), precision, &format!("{target:?} {precision:?} {tile:?} {keys} keys"));
+        let (m, block) = (m * if npu4 && int8 { 8 } else { 4 }, n * 8);
+        close(&head, &head.run(target, m, block, 0.0), precision, &format!("{target:?} {precision:?} {m} {block} {keys} keys"));
     }
 }
 
 #[test]
 fn what_does_not_fit_is_refused() {
     let refused = |target, precision, tile| Attention::new(target, precision, tile).unwrap_err().to_string();
-    assert!(refused(Target::Npu1, Precision::Bf16, Tile { m: 32, k: 32, n: 64 }).contains("64 wide"));
-    assert!(refused(Target::Npu4, Precision::Int8, tile(12, 64)).contains("8×8×8"));
+    assert!(refused(Target::Npu1, Precision::Bf16, Tile { m: 32, k: 32, n: 32 }).contains("64 wide"));
+    assert!(refused(Target::Npu4, Precision::Int8, Head::tile(Precision::Int8, 12, 64)).contains("8×8×8"));
     // Keys are summed over in the second product: whole inner sides of bf16.
-    assert!(refused(Target::Npu1, Precision::Bf16, tile(32, 12)).contains("4×8×4"));
-    let mut kernel = Attention::new(Target::Npu1, Precision::Bf16, tile(32, 64)).unwrap();
-    let a = [vec![0; 4096], common::control(65, 0)].concat();
-    assert_eq!(kernel.blocks(&a), Ok(2));
-    assert!(matches!(kernel.keys(&a, &[0; 8192], 2), Err(KernelError::Value { .. })));
-    assert!(matches!(kernel.keys(&a, &[0; 8191], 0), Err(KernelError::Length { argument: "K", .. })));
+    assert!(refused(Target::Npu1, Precision::Bf16, Head::tile(Precision::Bf16, 32, 12)).contains("4×8×4"));
+    assert!(
+        refused(Target::Npu1, Precision::Int8, Tile { m: 32, k: 24, n: 64 }).contains("4×8×4"),
+        "blocks of 12 keys"
+    );
+    let mut kernel = Attention::new(Target::Npu1, Precision::Bf16, Head::tile(Precision::Bf16, 32, 32)).unwrap();
+    let object = |slice| {
+        [vec![0; 2048], common::words(&[common::QUERIES | common::LAST | common::FIRST, 0, 33, 0, slice])].concat()
+    };
+    assert_eq!(kernel.queries(&object(0), 0), Ok(true));
+    assert_eq!(kernel.blocks(), 2);
+    assert!(matches!(kernel.queries(&object(2), 0), Err(KernelError::Value { .. })));
+    assert!(matches!(kernel.queries(&[0; 7], 0), Err(KernelError::Length { argument: "A", .. })));
+    assert_eq!(kernel.queries(&object(0), 1), Ok(false), "another column's");
+    assert!(matches!(kernel.keys(&[0; 4096], 2), Err(KernelError::Value { .. })));
+    assert!(matches!(kernel.keys(&[0; 4095], 0), Err(KernelError::Length { argument: "K", .. })));
     assert!(matches!(kernel.values(&[0; 1]), Err(KernelError::Length { argument: "V", .. })));
     assert!(matches!(kernel.end(&mut [0; 1]), Err(KernelError::Length { argument: "C", .. })));
 }

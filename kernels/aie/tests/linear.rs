@@ -45,7 +45,7 @@ impl Int8Case {
         for step in 0..steps {
             let x: Vec<i8> = (0..m).flat_map(|i| self.x[i * inner + step * k..][..k].to_vec()).collect();
             let flags = if step == 0 { FIRST } else { 0 } | if step + 1 == steps { LAST | flags } else { 0 };
-            let a = [tiled(&x, k, r, s), plain(&self.row_scales), control(flags, 0)].concat();
+            let a = [tiled(&x, k, r, s), plain(&self.row_scales), control(flags)].concat();
             let b =
                 [tiled_right(&self.w[step * k * n..][..k * n], n, s, t), plain(&self.column_scales), plain(&self.bias)]
                     .concat();
@@ -120,7 +120,7 @@ fn bf16_case(target: Target, tile: Tile, steps: usize, seed: u64) {
     for step in 0..steps {
         let part: Vec<bf16> = (0..m).flat_map(|i| x[i * inner + step * k..][..k].to_vec()).collect();
         let flags = if step == 0 { FIRST } else { 0 } | if step + 1 == steps { LAST } else { 0 };
-        let a = [tiled(&part, k, r, s), control(flags, 0)].concat();
+        let a = [tiled(&part, k, r, s), control(flags)].concat();
         let b = [tiled_right(&w[step * k * n..][..k * n], n, s, t), plain(&bias)].concat();
         linear_bf16(target, tile, &a, &b, &mut sums, &mut c).unwrap();
     }
@@ -162,7 +162,7 @@ proptest! {
 /// bf16 results of a bias alone, so that the epilogue's rounding stands by itself.
 fn rounded(bias: &[f32]) -> Vec<bf16> {
     let tile = Tile { m: 4, k: 8, n: bias.len() };
-    let a = [vec![0; 64], control(FIRST | LAST, 0)].concat();
+    let a = [vec![0; 64], control(FIRST | LAST)].concat();
     let b = [vec![0; 16 * bias.len()], plain(bias)].concat();
     let sizes = LinearSizes::bf16(tile);
     let (mut sums, mut c) = (vec![0.0; sizes.sums], vec![0; sizes.c]);

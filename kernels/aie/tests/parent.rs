@@ -23,7 +23,7 @@ fn product(target: Target, tile: Tile, x: &[i8], w: &[i8], size: usize) -> Vec<f
                 (row..row + rows).flat_map(|row| from[row * size + column..][..columns].to_vec()).collect()
             };
             let flags = if inner == 0 { FIRST } else { 0 } | if inner + k == size { LAST } else { 0 };
-            let a = [tiled(&part(x, row, inner, m, k), k, r, s), plain(&vec![1.0f32; m]), control(flags, 0)].concat();
+            let a = [tiled(&part(x, row, inner, m, k), k, r, s), plain(&vec![1.0f32; m]), control(flags)].concat();
             let b =
                 [tiled_right(&part(w, inner, column, k, n), n, s, t), plain(&vec![1.0f32; n]), plain(&vec![0.0f32; n])];
             linear_int8(target, tile, &a, &b.concat(), &mut sums, &mut c).unwrap();
@@ -89,7 +89,7 @@ fn attention_64x64_int8() {
         let numbers = |seeded: &mut Seeded| -> Vec<f32> { seeded.floats(64 * HEAD_WIDTH) };
         let (q, k, v) = (numbers(&mut seeded), numbers(&mut seeded), numbers(&mut seeded));
         let head = Head::new(Precision::Int8, &q, &k, &v);
-        let found = requantised(&head.run(target, Tile { m: 32, k: HEAD_WIDTH, n: 64 }, 0.0));
+        let found = requantised(&head.run(target, 32, 64, 0.0));
         // Against the numbers before quantisation.
         let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|value| f64::from(*value)).collect() };
         let expected = requantised(&attention(&wide(&q), &wide(&k), &wide(&v), 0.125));

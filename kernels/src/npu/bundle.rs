@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    design::{Argument, Design, DesignError, Operator, Tile},
+    design::{Argument, Design, DesignError, HEAD_WIDTH, Kernels, Tile},
     stream::TOKEN_CONTROLLER,
-    target::Target,
+    target::{MicroTile, Target},
 };
 
 /// The version of `bundle.json` that is read and written here.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The description's name in a bundle's folder.
 pub const MANIFEST: &str = "bundle.json";
@@ -35,7 +35,7 @@ pub struct Manifest {
     pub format: u32,
     /// What was compiled, with the shim channels that the compiler gave it.
     pub design: Design,
-    /// Words of 4 bytes of the three streams' objects.
+    /// What the three streams' objects are: the packing has to be the compiled cores'.
     pub objects: Objects,
     /// The kernel's name in the container: [`KERNEL`].
     pub kernel: String,
@@ -49,22 +49,55 @@ pub struct Manifest {
     pub tools: BTreeMap<String, String>,
 }
 
-/// Words of objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The three streams' objects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Objects {
-    /// Of A.
-    pub a: usize,
-    /// Of B.
-    pub b: usize,
-    /// Of C, of one core.
-    pub c: usize,
+    /// Rows, or queries.
+    pub a: Object,
+    /// Weights, or keys and values in turn.
+    pub b: Object,
+    /// Results of one core.
+    pub c: Object,
+}
+
+/// What a core takes or gives at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Object {
+    /// Its words of 4 bytes.
+    pub words: usize,
+    /// By what it is for: number formats and their order, as `int8[12][8][4][8] fp32[48] control[8]`.
+    pub layouts: BTreeMap<String, String>,
 }
 
 impl Objects {
-    /// What a design's objects take.
+    /// Those of a design.
     pub fn of(design: &Design) -> Self {
-        Self { a: design.a_object() / 4, b: design.b_object() / 4, c: design.c_object() / 4 }
+        let (Tile { m, k, n }, block, micro) = (design.tile, design.block(), design.micro_tile());
+        let second = design.target.bf16_micro_tile();
+        let int8 = design.kernels == Kernels::Int8;
+        let (operand, kernels) = (if int8 { "int8" } else { "bf16" }, design.kernels);
+        let left =
+            |columns: usize| format!("{kernels}[{}][{}][{}][{}]", m / micro.r, columns / micro.s, micro.r, micro.s);
+        let right = |numbers: &str, micro: MicroTile, rows: usize, columns: usize| {
+            format!("{numbers}[{}][{}][{}][{}]", columns / micro.t, rows / micro.s, micro.s, micro.t)
+        };
+        let scales = |count: usize| if int8 { format!(" fp32[{count}]") } else { String::new() };
+        let object = |bytes: usize, layouts: &[(&str, String)]| Object {
+            words: bytes / 4,
+            layouts: layouts.iter().map(|(what, layout)| ((*what).to_owned(), layout.clone())).collect(),
+        };
+        let rows = format!("{}{} control[8]", left(k), scales(m));
+        let weights = format!("{}{} fp32[{n}]", right(operand, micro, k, n), scales(n));
+        let keys = format!("{}{}", right(operand, micro, HEAD_WIDTH, block), scales(block));
+        let values = right("bf16", second, block, HEAD_WIDTH);
+        let results = format!("bf16[{}][{}][{}][{}]", m / micro.r, n / micro.t, micro.r, micro.t);
+        Self {
+            a: object(design.a_object(), &[("rows", rows.clone()), ("queries", rows)]),
+            b: object(design.b_object(), &[("weights", weights), ("keys", keys), ("values", values)]),
+            c: object(design.c_object(), &[("results", results)]),
+        }
     }
 }
 
@@ -135,8 +168,8 @@ pub enum BundleError {
         expected: String,
     },
     /// There is no bundle for a design.
-    #[error("{}: no bundle of {wanted}; there is {have}. Make it: kernels/aie/build.sh --target {} --operator {} --tile {},{},{}",
-        folder.display(), wanted.target, wanted.operator, wanted.tile.m, wanted.tile.k, wanted.tile.n)]
+    #[error("{}: no bundle of {wanted}; there is {have}. Make it: kernels/aie/build.sh --target {} --kernels {} --tile {},{},{}",
+        folder.display(), wanted.target, wanted.kernels, wanted.tile.m, wanted.tile.k, wanted.tile.n)]
     Absent {
         /// Where bundles were looked for.
         folder: PathBuf,
@@ -152,21 +185,21 @@ pub enum BundleError {
 pub struct Wanted {
     /// For which silicon.
     pub target: Target,
-    /// What it computes.
-    pub operator: Operator,
+    /// What its cores hold.
+    pub kernels: Kernels,
     /// What one core computes at a time.
     pub tile: Tile,
 }
 
 impl From<&Design> for Wanted {
-    fn from(&Design { target, operator, tile, .. }: &Design) -> Self {
-        Self { target, operator, tile }
+    fn from(&Design { target, kernels, tile, .. }: &Design) -> Self {
+        Self { target, kernels, tile }
     }
 }
 
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for {}, tiles {}×{}×{}", self.operator, self.target, self.tile.m, self.tile.k, self.tile.n)
+        write!(f, "{} kernels for {}, tiles {}×{}×{}", self.kernels, self.target, self.tile.m, self.tile.k, self.tile.n)
     }
 }
 
@@ -198,8 +231,8 @@ impl Bundle {
         let manifest: Manifest = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
         manifest.design.check().map_err(|error| BundleError::Design { path: path.clone(), error })?;
         if manifest.objects != Objects::of(&manifest.design) {
-            let (found, must) = (manifest.objects, Objects::of(&manifest.design));
-            return Err(malformed(format!("objects of {found:?} words; this program packs {must:?}")));
+            let (found, must) = (&manifest.objects, Objects::of(&manifest.design));
+            return Err(malformed(format!("its objects are {found:?}; this program packs {must:?}")));
         }
         if manifest.arguments != Argument::ALL {
             return Err(malformed("its arguments are not a, b, c".into()));
@@ -336,7 +369,7 @@ impl Bundles {
         &self.broken
     }
 
-    /// The bundle of a target, operator and tile. Its shim channels can differ from the design's: write streams for
+    /// The bundle of a target, kernels and tile. Its shim channels can differ from the design's: write streams for
     /// [`Bundle::design`].
     ///
     /// # Errors

@@ -1,5 +1,6 @@
-//! What a compiled array is: an operator, its tile sizes, and the objects that its three streams carry. One design serves every
-//! shape: what depends on the shape travels in the objects' control blocks and in the instruction stream.
+//! What a compiled array is: the kernels that its cores hold, its tile sizes, and the objects that its three streams carry. One design serves
+//! every shape of linear layers and of attention: what depends on the shape travels in the objects' control blocks and in the instruction
+//! stream. So an array stays loaded for all of a model; changing it costs milliseconds.
 
 use std::fmt;
 
@@ -14,8 +15,57 @@ pub const HEAD_WIDTH: usize = 64;
 /// Bytes of the control block at the end of each A object.
 pub const CONTROL_BYTES: usize = 32;
 
-/// Stack of a core, in bytes: what the deepest kernel takes as compiled for a CPU, where accumulators that are registers on a core are on the stack.
-pub const STACK_BYTES: usize = 4096;
+/// Stack of a core, in bytes. As compiled for a CPU, where accumulators that are registers on a core are on the stack, the deepest kernel takes less than
+/// 4 KB; others' cores with an exponential in fp32 overflowed 3.3 KB and ran with 6.
+pub const STACK_BYTES: usize = 6144;
+
+/// What is left of a core's memory for constants.
+pub const CONSTANT_BYTES: usize = 1024;
+
+/// Which kernels the cores of an array hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kernels {
+    /// Linear layers with int8 operands; attention with scores of int8 queries and keys.
+    Int8,
+    /// Both with bf16 operands.
+    Bf16,
+}
+
+impl Kernels {
+    /// All of them.
+    pub const ALL: [Kernels; 2] = [Kernels::Int8, Kernels::Bf16];
+
+    /// Operands' number format (of attention: of queries and keys).
+    pub fn precision(self) -> Precision {
+        match self {
+            Kernels::Int8 => Precision::Int8,
+            Kernels::Bf16 => Precision::Bf16,
+        }
+    }
+
+    /// Those of a number format; `None` for fp32, which no core multiplies.
+    pub fn of(precision: Precision) -> Option<Self> {
+        Self::ALL.into_iter().find(|kernels| kernels.precision() == precision)
+    }
+
+    /// Bytes of an operand's number.
+    pub fn operand_bytes(self) -> usize {
+        match self {
+            Kernels::Int8 => 1,
+            Kernels::Bf16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kernels::Int8 => "int8",
+            Kernels::Bf16 => "bf16",
+        })
+    }
+}
 
 /// What an array computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,9 +86,14 @@ impl Operator {
     pub const ALL: [Operator; 4] =
         [Operator::LinearInt8, Operator::LinearBf16, Operator::AttentionBf16, Operator::AttentionInt8];
 
-    /// Whether it is one of the two linear operators.
-    pub fn is_linear(self) -> bool {
-        matches!(self, Operator::LinearInt8 | Operator::LinearBf16)
+    /// What a problem is to these kernels.
+    pub fn of(kernels: Kernels, problem: &Problem) -> Self {
+        match (problem, kernels) {
+            (Problem::Linear { .. }, Kernels::Int8) => Operator::LinearInt8,
+            (Problem::Linear { .. }, Kernels::Bf16) => Operator::LinearBf16,
+            (Problem::Attention { .. }, Kernels::Int8) => Operator::AttentionInt8,
+            (Problem::Attention { .. }, Kernels::Bf16) => Operator::AttentionBf16,
+        }
     }
 
     /// Operands' number format (of attention: of queries and keys).
@@ -66,9 +121,9 @@ impl fmt::Display for Operator {
 pub struct Tile {
     /// Linear: rows. Attention: queries.
     pub m: usize,
-    /// Linear: inputs summed in one step. Attention: [`HEAD_WIDTH`].
+    /// Linear: inputs summed in one step. Attention: columns of the queries in one object of A.
     pub k: usize,
-    /// Linear: outputs. Attention: keys of one block.
+    /// Linear: outputs. Attention: [`HEAD_WIDTH`].
     pub n: usize,
 }
 
@@ -170,11 +225,11 @@ impl fmt::Display for Problem {
 pub struct Design {
     /// For which silicon.
     pub target: Target,
-    /// What it computes.
-    pub operator: Operator,
+    /// What its cores hold.
+    pub kernels: Kernels,
     /// What one core computes at a time.
     pub tile: Tile,
-    /// The shim channel by which A reaches core row `i` (linear) or column `i` (attention).
+    /// The shim channel by which A reaches core row `i`.
     pub a: Vec<Channel>,
     /// The shim channel by which B reaches column `i`.
     pub b: Vec<Channel>,
@@ -182,14 +237,21 @@ pub struct Design {
     pub c: Vec<Channel>,
 }
 
+impl fmt::Display for Design {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { target, kernels, tile: Tile { m, k, n }, .. } = self;
+        write!(f, "{kernels} kernels on {target} with tiles {m}×{k}×{n}")
+    }
+}
+
 /// A design that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{operator} for {target} with tiles {}×{}×{}: {reason}", tile.m, tile.k, tile.n)]
+#[error("{kernels} kernels for {target} with tiles {}×{}×{}: {reason}", tile.m, tile.k, tile.n)]
 pub struct DesignError {
     /// For which silicon.
     pub target: Target,
-    /// What it computes.
-    pub operator: Operator,
+    /// What its cores hold.
+    pub kernels: Kernels,
     /// Its tiles.
     pub tile: Tile,
     /// What is wrong, with the limit.
@@ -201,19 +263,14 @@ impl Design {
     ///
     /// # Errors
     /// If the tile does not consist of whole micro-tiles or does not fit a core's memory.
-    pub fn new(target: Target, operator: Operator, tile: Tile) -> Result<Self, DesignError> {
+    pub fn new(target: Target, kernels: Kernels, tile: Tile) -> Result<Self, DesignError> {
         let columns = target.columns();
         let channel = |direction, channel| move |column| Channel { column, direction, channel };
-        let a_columns = if operator.is_linear() {
-            (0..Target::ROWS).map(|row| row * columns / Target::ROWS).collect::<Vec<_>>()
-        } else {
-            (0..columns).collect()
-        };
         let design = Self {
             target,
-            operator,
+            kernels,
             tile,
-            a: a_columns.into_iter().map(channel(Direction::Mm2s, 0)).collect(),
+            a: (0..Target::ROWS).map(|row| row * columns / Target::ROWS).map(channel(Direction::Mm2s, 0)).collect(),
             b: (0..columns).map(channel(Direction::Mm2s, 1)).collect(),
             c: (0..columns).map(channel(Direction::S2mm, 0)).collect(),
         };
@@ -227,20 +284,21 @@ impl Design {
     /// As [`Design::new`]; also if a channel is named twice or does not exist.
     pub fn check(&self) -> Result<(), DesignError> {
         let refuse =
-            |reason: String| Err(DesignError { target: self.target, operator: self.operator, tile: self.tile, reason });
+            |reason: String| Err(DesignError { target: self.target, kernels: self.kernels, tile: self.tile, reason });
         let Tile { m, k, n } = self.tile;
         if [m, k, n].contains(&0) {
             return refuse("a side is 0".into());
         }
-        let attention = !self.operator.is_linear();
-        if attention && k != HEAD_WIDTH {
-            return refuse(format!("heads are {HEAD_WIDTH} wide"));
+        if n != HEAD_WIDTH {
+            return refuse(format!("results of attention are as wide as its heads, {HEAD_WIDTH}"));
         }
+        let block = self.block();
         for MicroTile { r, s, t } in self.micro_tiles() {
             // Attention's second product sums over the keys of a block.
-            let wrong = m % r != 0 || k % s != 0 || n % t != 0 || (attention && n % s != 0);
-            if wrong {
-                return refuse(format!("it is not made of whole micro-tiles {r}×{s}×{t}"));
+            if m % r != 0 || k % s != 0 || n % t != 0 || block == 0 || block % s != 0 || block % t != 0 {
+                return refuse(format!(
+                    "it is not made of whole micro-tiles {r}×{s}×{t}, or its blocks of {block} keys are not"
+                ));
             }
         }
         let memory = self.core_memory();
@@ -251,8 +309,8 @@ impl Design {
         if memory > Target::MEMORY_TILE {
             return refuse(format!("it takes {memory} bytes of a memory tile's {}", Target::MEMORY_TILE));
         }
-        let (columns, rows) = (self.target.columns(), if attention { self.target.columns() } else { Target::ROWS });
-        if self.a.len() != rows || self.b.len() != columns || self.c.len() != columns {
+        let columns = self.target.columns();
+        if self.a.len() != Target::ROWS || self.b.len() != columns || self.c.len() != columns {
             return refuse("it does not name a channel for each row and column".into());
         }
         let mut all: Vec<Channel> = self.a.iter().chain(&self.b).chain(&self.c).copied().collect();
@@ -270,71 +328,66 @@ impl Design {
         Ok(())
     }
 
-    /// The instruction shape of the (first) product.
+    /// The instruction shape of the operands, in whose order results lie, too.
     pub fn micro_tile(&self) -> MicroTile {
-        match self.operator.precision() {
-            Precision::Int8 => self.target.int8_micro_tile(),
-            Precision::Bf16 | Precision::F32 => self.target.bf16_micro_tile(),
+        match self.kernels {
+            Kernels::Int8 => self.target.int8_micro_tile(),
+            Kernels::Bf16 => self.target.bf16_micro_tile(),
         }
     }
 
     /// All instruction shapes that it uses: attention's second product has bf16 operands.
     pub fn micro_tiles(&self) -> impl Iterator<Item = MicroTile> {
-        let second = (self.operator == Operator::AttentionInt8).then(|| self.target.bf16_micro_tile());
+        let second = (self.kernels == Kernels::Int8).then(|| self.target.bf16_micro_tile());
         [self.micro_tile()].into_iter().chain(second)
+    }
+
+    /// Keys of a block of attention: as many as an object of B has room for in bf16.
+    pub fn block(&self) -> usize {
+        self.tile.k * self.kernels.operand_bytes() / 2
+    }
+
+    /// Objects of A that a tile of queries takes: each has `k` of a head's columns.
+    pub fn slices(&self) -> usize {
+        HEAD_WIDTH.div_ceil(self.tile.k)
     }
 
     /// Bytes of an object of A: operand, row scales where they are int8, control block.
     pub fn a_object(&self) -> usize {
         let Tile { m, k, .. } = self.tile;
-        CONTROL_BYTES
-            + match self.operator.precision() {
-                Precision::Int8 => m * k + m * size_of::<f32>(),
-                Precision::Bf16 | Precision::F32 => m * k * 2,
-            }
+        let scales = if self.kernels == Kernels::Int8 { m * size_of::<f32>() } else { 0 };
+        m * k * self.kernels.operand_bytes() + scales + CONTROL_BYTES
     }
 
-    /// Bytes of an object of B: a step's weights with their scales and bias; or a block's keys or values, which are equally large.
+    /// Bytes of an object of B: a step's weights with their scales and bias; or a block's keys or values, and nothing behind them.
     pub fn b_object(&self) -> usize {
         let Tile { k, n, .. } = self.tile;
-        match self.operator {
-            Operator::LinearInt8 => k * n + 2 * n * size_of::<f32>(),
-            Operator::LinearBf16 => k * n * 2 + n * size_of::<f32>(),
-            Operator::AttentionBf16 | Operator::AttentionInt8 => n * HEAD_WIDTH * 2,
-        }
+        let floats = if self.kernels == Kernels::Int8 { 2 * n } else { n };
+        k * n * self.kernels.operand_bytes() + floats * size_of::<f32>()
     }
 
     /// Bytes of an object of C: bf16 results of one core.
     pub fn c_object(&self) -> usize {
-        self.tile.m * self.c_width() * 2
+        self.tile.m * self.tile.n * 2
     }
 
-    /// Values in a row of a C object.
-    pub fn c_width(&self) -> usize {
-        if self.operator.is_linear() { self.tile.n } else { HEAD_WIDTH }
-    }
-
-    /// Bytes that a core keeps between objects: sums; of attention also scores, probabilities and statistics.
+    /// Bytes that a core keeps between objects. Of attention: fp32 results `[m, 64]`, scores `[m, block]`, bf16 probabilities `[m, block]`, four
+    /// numbers of each row in whole vectors, and the queries with their scales and four words. A linear layer's sums lie in the same place.
     pub fn core_state(&self) -> usize {
-        let Tile { m, n, .. } = self.tile;
-        match self.operator {
-            Operator::LinearInt8 | Operator::LinearBf16 => m * n * 4,
-            // fp32 results [m, 64], scores [m, n], bf16 probabilities [m, n], and four numbers of each row, in whole vectors.
-            Operator::AttentionBf16 | Operator::AttentionInt8 => {
-                m * HEAD_WIDTH * 4 + m * n * 4 + m * n * 2 + 4 * m.next_multiple_of(16) * 4
-            }
-        }
+        let (m, block) = (self.tile.m, self.block());
+        let scales = if self.kernels == Kernels::Int8 { m * size_of::<f32>() } else { 0 };
+        let queries = m * HEAD_WIDTH * self.kernels.operand_bytes() + scales + 16;
+        m * HEAD_WIDTH * 4 + m * block * 6 + 4 * m.next_multiple_of(16) * 4 + queries
     }
 
-    /// Bytes of a core's memory that it takes: stack, state, and each stream's objects twice.
+    /// Bytes of a core's memory that it takes: stack, constants, state, and each stream's objects twice.
     pub fn core_memory(&self) -> usize {
-        STACK_BYTES + self.core_state() + 2 * (self.a_object() + self.b_object() + self.c_object())
+        STACK_BYTES + CONSTANT_BYTES + self.core_state() + 2 * (self.a_object() + self.b_object() + self.c_object())
     }
 
-    /// Bytes of the fullest memory tile: the objects of A (attention: of four rows), of B, and of C of four rows, each twice.
+    /// Bytes of the fullest memory tile: the objects of A, of B, and of C of four rows, each twice.
     pub fn memory_tile(&self) -> usize {
-        let a = if self.operator.is_linear() { self.a_object() } else { Target::ROWS * self.a_object() };
-        2 * (a + self.b_object() + Target::ROWS * self.c_object())
+        2 * (self.a_object() + self.b_object() + Target::ROWS * self.c_object())
     }
 
     /// Rows (linear) or queries (attention) of one round: those of four tiles.
@@ -355,7 +408,7 @@ impl Design {
             Problem::Attention { heads, queries, keys } => Problem::Attention {
                 heads,
                 queries: queries.next_multiple_of(self.round_rows()),
-                keys: keys.next_multiple_of(n),
+                keys: keys.next_multiple_of(self.block()),
             },
         }
     }
@@ -367,8 +420,12 @@ impl Design {
             (Problem::Linear { rows, inputs, .. }, Argument::A) => rows / m * (inputs / k) * self.a_object(),
             (Problem::Linear { inputs, outputs, .. }, Argument::B) => outputs / n * (inputs / k) * self.b_object(),
             (Problem::Linear { rows, outputs, .. }, Argument::C) => rows * outputs * 2,
-            (Problem::Attention { heads, queries, .. }, Argument::A) => heads * (queries / m) * self.a_object(),
-            (Problem::Attention { heads, keys, .. }, Argument::B) => heads * (keys / n) * 2 * self.b_object(),
+            (Problem::Attention { heads, queries, .. }, Argument::A) => {
+                heads * (queries / m) * self.slices() * self.a_object()
+            }
+            (Problem::Attention { heads, keys, .. }, Argument::B) => {
+                heads * (keys / self.block()) * 2 * self.b_object()
+            }
             (Problem::Attention { heads, queries, .. }, Argument::C) => heads * queries * HEAD_WIDTH * 2,
         }
     }
@@ -384,30 +441,36 @@ mod tests {
 
     #[test]
     fn objects_are_as_documented() {
-        let int8 = Design::new(Target::Npu1, Operator::LinearInt8, tile(64, 64, 48)).unwrap();
-        assert_eq!((int8.a_object(), int8.b_object(), int8.c_object()), (4096 + 256 + 32, 3072 + 384, 6144));
-        let heads = Design::new(Target::Npu4, Operator::AttentionInt8, tile(32, 64, 64)).unwrap();
-        assert_eq!((heads.a_object(), heads.b_object(), heads.c_object()), (2048 + 128 + 32, 8192, 4096));
+        let int8 = Design::new(Target::Npu4, Kernels::Int8, tile(48, 64, 64)).unwrap();
+        assert_eq!((int8.a_object(), int8.b_object(), int8.c_object()), (3072 + 192 + 32, 4096 + 512, 6144));
+        assert_eq!((int8.block(), int8.slices()), (32, 1));
+        let bf16 = Design::new(Target::Npu1, Kernels::Bf16, tile(48, 32, 64)).unwrap();
+        assert_eq!((bf16.a_object(), bf16.b_object(), bf16.c_object()), (3072 + 32, 4096 + 256, 6144));
+        assert_eq!((bf16.block(), bf16.slices()), (32, 2));
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let refused = |target, operator, tile| Design::new(target, operator, tile).unwrap_err().to_string();
-        assert!(refused(Target::Npu1, Operator::LinearBf16, tile(64, 64, 64)).contains("of a core's 65536"));
-        assert!(refused(Target::Npu4, Operator::LinearInt8, tile(60, 64, 64)).contains("whole micro-tiles 8×8×8"));
-        assert!(refused(Target::Npu1, Operator::AttentionBf16, tile(32, 32, 64)).contains("64 wide"));
-        assert!(refused(Target::Npu1, Operator::LinearInt8, tile(0, 64, 64)).contains("0"));
-        let mut twice = Design::new(Target::Npu1, Operator::LinearInt8, tile(64, 64, 64)).unwrap();
+        let refused = |target, kernels, tile| Design::new(target, kernels, tile).unwrap_err().to_string();
+        assert!(refused(Target::Npu1, Kernels::Bf16, tile(64, 64, 64)).contains("of a core's 65536"));
+        assert!(refused(Target::Npu4, Kernels::Int8, tile(60, 64, 64)).contains("whole micro-tiles 8×8×8"));
+        assert!(refused(Target::Npu1, Kernels::Int8, tile(32, 24, 64)).contains("blocks of 12 keys"));
+        assert!(refused(Target::Npu1, Kernels::Bf16, tile(32, 32, 32)).contains("as wide as its heads, 64"));
+        assert!(refused(Target::Npu1, Kernels::Int8, tile(0, 64, 64)).contains("0"));
+        let mut twice = Design::new(Target::Npu1, Kernels::Int8, tile(48, 64, 64)).unwrap();
         twice.a[1] = twice.a[0];
         assert!(twice.check().unwrap_err().reason.contains("twice"));
     }
 
     #[test]
     fn whispers_rows_are_padded_to_rounds() {
-        let design = Design::new(Target::Npu1, Operator::LinearInt8, tile(64, 64, 64)).unwrap();
+        let design = Design::new(Target::Npu1, Kernels::Int8, tile(48, 64, 64)).unwrap();
         let problem = Problem::Linear { rows: 1500, inputs: 384, outputs: 1536 };
         assert_eq!(design.padded(&problem), Problem::Linear { rows: 1536, inputs: 384, outputs: 1536 });
         assert_eq!(design.buffer_bytes(&problem, Argument::C), 1536 * 1536 * 2);
-        assert_eq!(design.buffer_bytes(&problem, Argument::A), 24 * 6 * design.a_object());
+        assert_eq!(design.buffer_bytes(&problem, Argument::A), 32 * 6 * design.a_object());
+        let heads = Problem::Attention { heads: 6, queries: 1500, keys: 1500 };
+        assert_eq!(design.padded(&heads), Problem::Attention { heads: 6, queries: 1536, keys: 1504 });
+        assert_eq!(design.buffer_bytes(&heads, Argument::B), 6 * 47 * 2 * design.b_object());
     }
 }

@@ -9,7 +9,7 @@ use super::{
     array::Array,
     attention::NpuAttention,
     bundle::Bundles,
-    design::{Design, DesignError, HEAD_WIDTH, Operator},
+    design::{Design, HEAD_WIDTH, Kernels},
     engine::Engines,
     linear::NpuLinear,
     sim::{Mode, SimArray},
@@ -82,9 +82,10 @@ impl<A: Array> Npu<A> {
         Unsupported { device: self.kind(), operator, reason: reason.into() }
     }
 
-    /// The design of an operator.
-    fn design(&self, operator: Operator) -> Result<Design, DesignError> {
-        tiling::shipped(self.engines.array.target(), operator)
+    /// The design of a number format, or why there is none.
+    fn design(&self, precision: Precision) -> Result<Design, String> {
+        let kernels = Kernels::of(precision).ok_or("it has no fp32 products")?;
+        tiling::shipped(self.engines.array.target(), kernels).map_err(|error| error.to_string())
     }
 }
 
@@ -101,18 +102,13 @@ impl<A: Array> Device for Npu<A> {
         bias: Option<&[f32]>,
     ) -> Result<Box<dyn Linear>, Unsupported> {
         let refuse = |reason: &str| Err(self.unsupported("linear", reason));
-        let operator = match spec.precision {
-            Precision::Int8 if spec.inputs > INT8_MAX_INPUTS => {
-                return refuse("int32 does not hold sums of so many inputs");
-            }
-            Precision::Int8 => Operator::LinearInt8,
-            Precision::Bf16 => Operator::LinearBf16,
-            Precision::F32 => return refuse("it has no fp32 products"),
-        };
+        if spec.precision == Precision::Int8 && spec.inputs > INT8_MAX_INPUTS {
+            return refuse("int32 does not hold sums of so many inputs");
+        }
         if spec.inputs == 0 || spec.outputs == 0 {
             return refuse("it has no inputs or no outputs");
         }
-        let design = self.design(operator).map_err(|error| self.unsupported("linear", error.to_string()))?;
+        let design = self.design(spec.precision).map_err(|reason| self.unsupported("linear", reason))?;
         match NpuLinear::new(&self.engines, &design, spec, weights, layout, bias) {
             Ok(kernel) => Ok(Box::new(kernel)),
             Err(error) => refuse(&error.to_string()),
@@ -124,12 +120,7 @@ impl<A: Array> Device for Npu<A> {
         if spec.head_width != HEAD_WIDTH {
             return refuse(&format!("its heads are {HEAD_WIDTH} wide, not {}", spec.head_width));
         }
-        let operator = match spec.precision {
-            Precision::Int8 => Operator::AttentionInt8,
-            Precision::Bf16 => Operator::AttentionBf16,
-            Precision::F32 => return refuse("it has no fp32 products"),
-        };
-        let design = self.design(operator).map_err(|error| self.unsupported("attention", error.to_string()))?;
+        let design = self.design(spec.precision).map_err(|reason| self.unsupported("attention", reason))?;
         let engine = match self.engines.engine(&design) {
             Ok(engine) => engine,
             Err(error) => return refuse(&error.to_string()),

@@ -1,7 +1,7 @@
 //! The NPU: what it is, what runs on it, what that costs, and the two arrays that carry it out: a simulated one and, through
 //! XRT, a real one. Nothing here has run on hardware; `docs/npu.md` says what was checked instead.
 //!
-//! A [`Design`] describes a compiled array: an operator, tile sizes, where its streams enter and leave. A [`Problem`] is the
+//! A [`Design`] describes a compiled array: its kernels, tile sizes, where its streams enter and leave. A [`Problem`] is the
 //! shape of one product. Data is packed into the design's tile objects ([`layout`]), an instruction stream for the shape says how
 //! they move, and an [`Array`] executes the stream over three buffers.
 
@@ -28,7 +28,7 @@ pub mod xrt;
 
 pub use array::{Array, ArrayError, Buffer, Job, RunReport};
 pub use bundle::{Bundle, BundleError, Bundles};
-pub use design::{Argument, Channel, Design, DesignError, Direction, Operator, Problem, Tile};
+pub use design::{Argument, Channel, Design, DesignError, Direction, Kernels, Operator, Problem, Tile};
 pub use device::{NpuDevice, Settings};
 pub use hardware::{Unavailable, hardware};
 pub use probe::{Finding, PciNpu, Probe, probe};

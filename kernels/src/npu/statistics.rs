@@ -101,10 +101,12 @@ impl Counted {
         statistics
     }
 
-    /// One command was executed.
+    /// One command was executed, of problems of one operator.
     pub fn add(&self, design: &Design, problems: impl Iterator<Item = Problem>, report: &RunReport, packing: Duration) {
+        let mut problems = problems.peekable();
+        let Some(operator) = problems.peek().map(|problem| Operator::of(design.kernels, problem)) else { return };
         let mut statistics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let sums = statistics.operators.entry(design.operator).or_default();
+        let sums = statistics.operators.entry(operator).or_default();
         if sums.design.is_none() {
             sums.design = Some(design.clone());
         }

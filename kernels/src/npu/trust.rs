@@ -3,7 +3,7 @@
 
 use super::{
     array::{Array, ArrayError},
-    design::{Argument, Design, HEAD_WIDTH, Problem},
+    design::{Argument, HEAD_WIDTH, Problem},
     engine::Engine,
     layout,
 };
@@ -15,24 +15,19 @@ use crate::{
 /// Largest distance from the oracle, beside its largest magnitude: a few roundings to bf16.
 const TOLERANCE: f32 = 0.02;
 
-/// Compares an array's answers to small problems with the host's plainest arithmetic on the operands as the array has them.
+/// Compares an array's answers to small problems, a linear layer and attention, with the host's plainest arithmetic on the operands as the array has
+/// them.
 pub(super) fn check<A: Array>(array: &A, engine: &Engine<A>) -> Result<(), ArrayError> {
-    let design = &engine.design;
-    let (got, wanted) = if design.operator.is_linear() { linear(array, engine)? } else { attention(array, engine)? };
-    let largest = wanted.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-    let worst = got.iter().zip(&wanted).map(|(got, wanted)| (got - wanted).abs()).fold(0f32, f32::max);
-    // A NaN anywhere fails, too.
-    if worst <= TOLERANCE * largest && got.iter().all(|value| value.is_finite()) {
-        return Ok(());
+    for (got, wanted) in [linear(array, engine)?, attention(array, engine)?] {
+        let largest = wanted.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        let worst = got.iter().zip(&wanted).map(|(got, wanted)| (got - wanted).abs()).fold(0f32, f32::max);
+        // A NaN anywhere fails, too.
+        if !(worst <= TOLERANCE * largest && got.iter().all(|value| value.is_finite())) {
+            let reason = format!("by {worst} where the largest value is {largest}");
+            return Err(ArrayError::Untrusted { what: engine.design.to_string(), reason });
+        }
     }
-    let what = describe(design);
-    Err(ArrayError::Untrusted { what, reason: format!("by {worst} where the largest value is {largest}") })
-}
-
-/// What error messages call a design.
-pub(super) fn describe(design: &Design) -> String {
-    let Design { target, operator, tile, .. } = design;
-    format!("{operator} on {target} with tiles {}×{}×{}", tile.m, tile.k, tile.n)
+    Ok(())
 }
 
 /// Values in −1 … 1, the same each time.
@@ -53,7 +48,7 @@ fn linear<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayError
     // More than one round, step and row of columns; none of them whole.
     let (rows, inputs, outputs) =
         (design.round_rows() + 3, tile.k + tile.k / 2 + 1, tile.n * design.target.columns() + tile.n / 2 + 1);
-    let precision = design.operator.precision();
+    let precision = design.kernels.precision();
     let spec = LinearSpec { inputs, outputs, precision, activation: Activation::Gelu, scale: 1.0 };
     let problem = Problem::Linear { rows, inputs, outputs };
     let (x, weights, bias) = (values(rows * inputs, 1), values(inputs * outputs, 2), values(outputs, 3));
@@ -73,7 +68,7 @@ fn linear<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayError
 
 fn attention<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayError> {
     let design = &engine.design;
-    let (heads, queries, keys) = (design.target.columns() + 1, design.tile.m + 1, design.tile.n + 5);
+    let (heads, queries, keys) = (design.target.columns() + 1, design.tile.m + 1, design.block() + 5);
     let problem = Problem::Attention { heads, queries, keys };
     let spec = AttentionSpec { head_width: HEAD_WIDTH, scale: 0.125, precision: Precision::F32 };
     let data = [

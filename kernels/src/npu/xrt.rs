@@ -181,11 +181,8 @@ impl Array for XrtArray {
     }
 
     fn open(&self, design: &Design) -> Result<XrtContext, ArrayError> {
-        let no_bundle = |error: BundleError| {
-            let Design { target, operator, tile, .. } = design;
-            let what = format!("{operator} on {target} with tiles {}×{}×{}", tile.m, tile.k, tile.n);
-            ArrayError::NoBundle { what, reason: error.to_string() }
-        };
+        let no_bundle =
+            |error: BundleError| ArrayError::NoBundle { what: design.to_string(), reason: error.to_string() };
         let bundle = self.bundles.find(design).map_err(no_bundle)?;
         let xclbin = bundle.xclbin().map_err(no_bundle)?;
         let context = self.device.context(&xclbin).map_err(|error| self.open_error(error))?;

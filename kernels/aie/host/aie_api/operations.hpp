@@ -1,6 +1,8 @@
 // Element by element: arithmetic, comparison, selection; and reductions.
 #pragma once
 
+#include <utility>
+
 #include "accum.hpp"
 
 namespace aie {
@@ -74,6 +76,17 @@ UNDERTONE_INLINE vector<T, Elems> select(const vector<T, Elems> &a, const vector
     vector<T, Elems> result;
     for (unsigned i = 0; i < Elems; ++i) result.lanes[i] = choose.test(i) ? b.lanes[i] : a.lanes[i];
     return result;
+}
+
+/// `chunk` numbers of `a`, as many of `b`, and so on: the first half of that, and the second.
+template <typename T, unsigned Elems>
+UNDERTONE_INLINE std::pair<vector<T, Elems>, vector<T, Elems>> interleave_zip(const vector<T, Elems> &a, const vector<T, Elems> &b, unsigned chunk) {
+    std::pair<vector<T, Elems>, vector<T, Elems>> halves;
+    for (unsigned i = 0; i < 2 * Elems; ++i) {
+        const unsigned turn = i / chunk, at = turn / 2 * chunk + i % chunk;
+        (i < Elems ? halves.first : halves.second).lanes[i % Elems] = (turn % 2 ? b : a).lanes[at];
+    }
+    return halves;
 }
 
 template <unsigned Elems>

@@ -1,6 +1,6 @@
 //! Attention put together from the tile kernel, as an array would do it, and the same in f64.
 
-use super::{Seeded, control, plain, tiled, tiled_right, untiled};
+use super::{FIRST, LAST, QUERIES, Seeded, plain, tiled, tiled_right, untiled, words};
 use half::bf16;
 use undertone_aie::{Attention, HEAD_WIDTH, Precision, Target, Tile};
 
@@ -89,48 +89,77 @@ impl Head {
         if matches!(self.q, Operand::Bf16(_)) { Precision::Bf16 } else { Precision::Int8 }
     }
 
-    /// `[queries, 64]` by the kernel. What lies behind the last key is `filler`, to be masked.
-    pub fn run(&self, target: Target, tile: Tile, filler: f32) -> Vec<f64> {
+    /// The tile of an array whose blocks have so many keys.
+    pub fn tile(precision: Precision, m: usize, block: usize) -> Tile {
+        let k = if precision == Precision::Int8 { 2 * block } else { block };
+        Tile { m, k, n: HEAD_WIDTH }
+    }
+
+    /// `[queries, 64]` by the kernel, tiles of `m` queries and blocks of `block` keys. What lies behind the last key is `filler`, to be masked.
+    pub fn run(&self, target: Target, m: usize, block: usize, filler: f32) -> Vec<f64> {
+        let tile = Self::tile(self.precision(), m, block);
         let mut kernel = Attention::new(target, self.precision(), tile).unwrap();
         let (queries, keys) = (self.q.rows(), self.k.rows());
         let micro = match self.precision() {
             Precision::Int8 => target.int8_micro_tile(),
             Precision::Bf16 => target.bf16_micro_tile(),
         };
-        let (r, s, t) = target.bf16_micro_tile();
+        let (_, s, t) = target.bf16_micro_tile();
         let mut results = Vec::new();
-        for first in (0..queries).step_by(tile.m) {
-            let block = control(keys as u32, (self.scale * std::f32::consts::LOG2_E).to_bits());
-            let a = match self.q.part(first, tile.m) {
-                Operand::Int8 { values, scales } => {
-                    [tiled(&values, HEAD_WIDTH, micro.0, micro.1), plain(&scales), block].concat()
-                }
-                Operand::Bf16(values) => [tiled(&values, HEAD_WIDTH, micro.0, micro.1), block].concat(),
-            };
-            kernel.begin();
-            for block in 0..kernel.blocks(&a).unwrap() {
-                let first = block * tile.n;
-                let mut k = match self.k.part(first, tile.n) {
+        for first in (0..queries).step_by(m) {
+            self.give_queries(&mut kernel, first, tile, micro);
+            assert_eq!(kernel.blocks(), keys.div_ceil(block));
+            for number in 0..kernel.blocks() {
+                let first = number * block;
+                let mut k = match self.k.part(first, block) {
                     Operand::Int8 { values, scales } => {
-                        [tiled_right(&transposed(&values), tile.n, micro.1, micro.2), plain(&scales)].concat()
+                        [tiled_right(&transposed(&values), block, micro.1, micro.2), plain(&scales)].concat()
                     }
                     Operand::Bf16(mut values) => {
-                        values[(keys - first).min(tile.n) * HEAD_WIDTH..].fill(bf16::from_f32(filler));
-                        tiled_right(&transposed(&values), tile.n, micro.1, micro.2)
+                        values[(keys - first).min(block) * HEAD_WIDTH..].fill(bf16::from_f32(filler));
+                        tiled_right(&transposed(&values), block, micro.1, micro.2)
                     }
                 };
                 k.resize(kernel.b_bytes(), 0);
-                kernel.keys(&a, &k, block).unwrap();
-                let mut v: Vec<bf16> = self.v[first * HEAD_WIDTH..].iter().take(tile.n * HEAD_WIDTH).copied().collect();
-                v.resize(tile.n * HEAD_WIDTH, bf16::from_f32(filler));
+                kernel.keys(&k, number).unwrap();
+                let mut v: Vec<bf16> = self.v[first * HEAD_WIDTH..].iter().take(block * HEAD_WIDTH).copied().collect();
+                v.resize(block * HEAD_WIDTH, bf16::from_f32(filler));
                 kernel.values(&tiled_right(&v, HEAD_WIDTH, s, t)).unwrap();
             }
             let mut c = vec![0xff; kernel.c_bytes()];
             kernel.end(&mut c).unwrap();
-            let rows = tile.m.min(queries - first);
-            results.extend(untiled(&c, HEAD_WIDTH, r, t)[..rows * HEAD_WIDTH].iter().map(|value| value.to_f64()));
+            let rows = m.min(queries - first);
+            results.extend(
+                untiled(&c, HEAD_WIDTH, micro.0, micro.2)[..rows * HEAD_WIDTH].iter().map(|value| value.to_f64()),
+            );
         }
         results
+    }
+
+    /// A stage in which the core in column 2 has the queries from `first` on, and its neighbours have others.
+    fn give_queries(&self, kernel: &mut Attention, first: usize, tile: Tile, micro: (usize, usize, usize)) {
+        const COLUMNS: usize = 4;
+        const OWN: usize = 2;
+        let slices = HEAD_WIDTH.div_ceil(tile.k);
+        for (column, slice) in (0..COLUMNS).flat_map(|column| (0..slices).map(move |slice| (column, slice))) {
+            let flags = QUERIES
+                | if column == 0 && slice == 0 { FIRST } else { 0 }
+                | if column + 1 == COLUMNS && slice + 1 == slices { LAST } else { 0 };
+            let keys = if column == OWN { self.k.rows() } else { 1 };
+            let scale = (self.scale * std::f32::consts::LOG2_E).to_bits();
+            let control = words(&[flags, column as u32, keys as u32, scale, slice as u32]);
+            let wide = match self.q.part(if column == OWN { first } else { 0 }, tile.m) {
+                Operand::Int8 { values, scales } => {
+                    [tiled(&columns(&values, slice, tile.k), tile.k, micro.0, micro.1), plain(&scales), control]
+                        .concat()
+                }
+                Operand::Bf16(values) => {
+                    [tiled(&columns(&values, slice, tile.k), tile.k, micro.0, micro.1), control].concat()
+                }
+            };
+            let ready = kernel.queries(&wide, OWN).unwrap();
+            assert_eq!(ready, flags & LAST != 0, "queries are complete with the stage's last object");
+        }
     }
 
     /// `[queries, 64]` in f64, of the rounded operands.
@@ -139,6 +168,14 @@ impl Head {
         let v: Vec<f64> = self.v.iter().map(|value| value.to_f64()).collect();
         attention(&q, &k, &v, f64::from(self.scale))
     }
+}
+
+/// Slice number `slice` of `[rows, 64]`, `width` columns wide; zeros beyond the head.
+fn columns<T: Copy + Default>(values: &[T], slice: usize, width: usize) -> Vec<T> {
+    let wide = |row: &[T]| {
+        (slice * width..).take(width).map(|at| row.get(at).copied().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    values.chunks(HEAD_WIDTH).flat_map(wide).collect()
 }
 
 /// `[rows, 64]` → `[64, rows]`.

@@ -108,16 +108,21 @@ pub fn untiled(bytes: &[u8], columns: usize, r: usize, t: usize) -> Vec<bf16> {
 }
 
 /// The block that ends an A object.
-pub fn control(word0: u32, word1: u32) -> Vec<u8> {
-    let mut bytes = vec![0; CONTROL_BYTES];
-    bytes[..4].copy_from_slice(&word0.to_le_bytes());
-    bytes[4..8].copy_from_slice(&word1.to_le_bytes());
+pub fn words(words: &[u32]) -> Vec<u8> {
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    bytes.resize(CONTROL_BYTES, 0);
     bytes
+}
+
+/// That of a linear layer.
+pub fn control(flags: u32) -> Vec<u8> {
+    words(&[flags])
 }
 
 pub const FIRST: u32 = 1;
 pub const LAST: u32 = 2;
 pub const GELU: u32 = 4;
+pub const QUERIES: u32 = 8;
 
 /// The normal distribution's integral from −∞ to x: series near 0, continued fraction in the tails; 1e-14.
 pub fn normal_integral(x: f64) -> f64 {

@@ -1,7 +1,7 @@
 use super::*;
 
-fn design(operator: Operator, m: usize) -> Design {
-    Design::new(Target::Npu1, operator, Tile { m, k: 64, n: 64 }).unwrap()
+fn design(kernels: Kernels, m: usize) -> Design {
+    Design::new(Target::Npu1, kernels, Tile { m, k: 32, n: 64 }).unwrap()
 }
 
 fn tools() -> BTreeMap<String, String> {
@@ -11,7 +11,7 @@ fn tools() -> BTreeMap<String, String> {
 /// A bundle, and a change of its description: what reading says then.
 fn spoilt(change: impl Fn(&mut serde_json::Value)) -> String {
     let folder = tempfile::tempdir().unwrap();
-    Bundle::write(folder.path(), &design(Operator::LinearInt8, 64), b"container", tools()).unwrap();
+    Bundle::write(folder.path(), &design(Kernels::Int8, 48), b"container", tools()).unwrap();
     let path = folder.path().join(MANIFEST);
     let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     change(&mut json);
@@ -25,7 +25,7 @@ fn spoilt(change: impl Fn(&mut serde_json::Value)) -> String {
 #[test]
 fn what_was_written_is_read() {
     let folder = tempfile::tempdir().unwrap();
-    let written = Bundle::write(folder.path(), &design(Operator::AttentionInt8, 32), b"container", tools()).unwrap();
+    let written = Bundle::write(folder.path(), &design(Kernels::Int8, 32), b"container", tools()).unwrap();
     let read = Bundle::read(folder.path()).unwrap();
     assert_eq!(read, written);
     assert_eq!(read.xclbin().unwrap(), b"container");
@@ -39,14 +39,15 @@ fn what_was_written_is_read() {
 #[test]
 fn damage_is_named() {
     assert_eq!(spoilt(|_| ()), "sound");
-    assert!(spoilt(|json| json["format"] = 2.into()).contains("format 2, and this program reads 1"));
+    assert!(spoilt(|json| json["format"] = 1.into()).contains("format 1, and this program reads 2"));
     assert!(spoilt(|json| json["format"] = u64::MAX.into()).contains("format 18446744073709551615"));
     assert!(spoilt(|json| json["xclbin"]["bytes"] = 8.into()).contains("its size is 9 bytes, 8 bytes was expected"));
     assert!(spoilt(|json| json["xclbin"]["sha256"] = "00".into()).contains("its SHA-256 is"));
     assert!(spoilt(|json| json["xclbin"]["name"] = "../design.xclbin".into()).contains("is no file name"));
     assert!(spoilt(|json| json["xclbin"]["name"] = "..".into()).contains("is no file name"));
     assert!(spoilt(|json| json["xclbin"]["name"] = "gone".into()).contains("No such file"));
-    assert!(spoilt(|json| json["objects"]["a"] = 1.into()).contains("objects of"));
+    assert!(spoilt(|json| json["objects"]["a"]["words"] = 1.into()).contains("its objects are"));
+    assert!(spoilt(|json| json["objects"]["b"]["layouts"]["keys"] = "int8[1]".into()).contains("this program packs"));
     assert!(spoilt(|json| json["kernel"] = "DPU".into()).contains("DPU"));
     assert!(spoilt(|json| json["token_controller"] = 0.into()).contains("packet id 0"));
     assert!(spoilt(|json| json["arguments"] = serde_json::json!(["b", "a", "c"])).contains("not a, b, c"));
@@ -62,13 +63,13 @@ fn a_folder_is_searched() {
     let missing = folder.path().join("none");
     assert!(Bundles::open(&missing).unwrap_err().to_string().contains("kernels/aie/build.sh"));
     let empty = Bundles::open(folder.path()).unwrap();
-    assert!(empty.find(&design(Operator::LinearInt8, 64)).unwrap_err().to_string().contains("none at all"));
+    assert!(empty.find(&design(Kernels::Int8, 48)).unwrap_err().to_string().contains("none at all"));
 
-    let mut moved = design(Operator::LinearInt8, 64);
+    let mut moved = design(Kernels::Int8, 48);
     moved.a.iter_mut().for_each(|channel| channel.channel = 1);
     moved.b.iter_mut().for_each(|channel| channel.channel = 0);
     Bundle::write(&folder.path().join("one"), &moved, b"1", tools()).unwrap();
-    Bundle::write(&folder.path().join("two"), &design(Operator::AttentionBf16, 32), b"2", tools()).unwrap();
+    Bundle::write(&folder.path().join("two"), &design(Kernels::Bf16, 32), b"2", tools()).unwrap();
     fs::create_dir(folder.path().join("broken")).unwrap();
     fs::write(folder.path().join("broken").join(MANIFEST), "{").unwrap();
     fs::write(folder.path().join("README"), "no bundle").unwrap();
@@ -76,10 +77,10 @@ fn a_folder_is_searched() {
     let bundles = Bundles::open(folder.path()).unwrap();
     assert_eq!((bundles.list().len(), bundles.broken().len()), (2, 1));
     // By what it computes; the bundle's own channels come with it.
-    assert_eq!(bundles.find(&design(Operator::LinearInt8, 64)).unwrap().design(), &moved);
-    let absent = bundles.find(&design(Operator::LinearInt8, 32)).unwrap_err().to_string();
-    assert!(absent.contains("--target npu1 --operator linear_int8 --tile 32,64,64"), "{absent}");
-    assert!(absent.contains("attention_bf16 for npu1, tiles 32×64×64; one that can't be used"), "{absent}");
-    let other = Design::new(Target::Npu4, Operator::LinearInt8, Tile { m: 64, k: 64, n: 64 }).unwrap();
+    assert_eq!(bundles.find(&design(Kernels::Int8, 48)).unwrap().design(), &moved);
+    let absent = bundles.find(&design(Kernels::Int8, 32)).unwrap_err().to_string();
+    assert!(absent.contains("--target npu1 --kernels int8 --tile 32,32,64"), "{absent}");
+    assert!(absent.contains("bf16 kernels for npu1, tiles 32×32×64; one that can't be used"), "{absent}");
+    let other = Design::new(Target::Npu4, Kernels::Int8, Tile { m: 48, k: 32, n: 64 }).unwrap();
     assert!(bundles.find(&other).is_err());
 }

@@ -1,10 +1,7 @@
 //! What a target's cores, memory and driver take, as numbers. Those of cores and memory are fitted to published measurements by
 //! [`super::calibrate`] (a test holds that they are); the others are published as they stand, or assumed, and say so.
 
-use super::super::{
-    design::{Design, Operator},
-    target::Target,
-};
+use super::super::{design::Operator, target::Target};
 
 /// What a core multiplies, and how wide the sums are that it loads and stores at each step: that sets its speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,9 +146,9 @@ impl Machine {
         CoreRate { per_output: bf16.per_output.max(wide.per_output), ..bf16 }
     }
 
-    /// Cycles of a result in a design's epilogue.
-    pub(super) fn epilogue(&self, design: &Design) -> f64 {
-        if design.operator == Operator::LinearInt8 { self.scaled_output } else { self.output }
+    /// Cycles of a result in an operator's epilogue.
+    pub(super) fn epilogue(&self, operator: Operator) -> f64 {
+        if operator == Operator::LinearInt8 { self.scaled_output } else { self.output }
     }
 }
 

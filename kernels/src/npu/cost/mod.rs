@@ -2,9 +2,9 @@
 //! designs (`published`), by a model of three things that go on at once: cores computing, streams of 4 bytes a cycle, and memory.
 //!
 //! ```
-//! use undertone_kernels::npu::{Design, Operator, Problem, Target, Tile, cost};
+//! use undertone_kernels::npu::{Design, Kernels, Problem, Target, Tile, cost};
 //!
-//! let design = Design::new(Target::Npu1, Operator::LinearInt8, Tile { m: 64, k: 64, n: 64 })?;
+//! let design = Design::new(Target::Npu1, Kernels::Int8, Tile { m: 48, k: 64, n: 64 })?;
 //! let prediction = cost::predict(&design, &Problem::Linear { rows: 1500, inputs: 384, outputs: 1536 });
 //! assert!(prediction.total > 0.2e-3 && prediction.total < 5e-3);
 //! # Ok::<(), undertone_kernels::npu::DesignError>(())
@@ -21,7 +21,7 @@ pub mod whisper;
 use serde::Serialize;
 
 use super::{
-    design::{Argument, Design, HEAD_WIDTH, Operator, Problem, Tile},
+    design::{Argument, Design, HEAD_WIDTH, Kernels, Operator, Problem, Tile},
     target::Target,
     tiling,
 };
@@ -71,7 +71,7 @@ pub fn predict(design: &Design, problem: &Problem) -> Prediction {
     let compute = cycles / design.target.clock();
     let dram = bytes.iter().sum::<u64>() as f64 / machine.bandwidth;
     let total = machine.total(compute, dram, machine.dispatch);
-    let peak = (design.target.macs(design.operator.precision()) * design.target.cores()) as f64 * design.target.clock();
+    let peak = (design.target.macs(design.kernels.precision()) * design.target.cores()) as f64 * design.target.clock();
     Prediction {
         compute,
         dram,
@@ -94,12 +94,15 @@ fn linear(
     let Tile { m, k, n } = design.tile;
     let (row_rounds, column_rounds) = (rows / design.round_rows(), outputs / (n * design.target.columns()));
     let object = design.a_object().max(design.b_object()) as f64;
-    let core = machine.kernel(design.operator == Operator::LinearInt8);
+    let int8 = design.kernels == Kernels::Int8;
+    let core = machine.kernel(int8);
     let step = core.cycles(m as f64, k as f64, n as f64).max(object / STREAM_BYTES);
     let outputs = (m * n) as f64;
     // The shim of a column sends the results of its four cores one after another.
     let sent = (Target::ROWS * design.c_object()) as f64 / STREAM_BYTES;
-    let round = ((inputs / k) as f64 * step + machine.epilogue(design) * outputs).max(sent);
+    let round = ((inputs / k) as f64 * step
+        + machine.epilogue(if int8 { Operator::LinearInt8 } else { Operator::LinearBf16 }) * outputs)
+        .max(sent);
     let bytes = |argument, times: usize| (design.buffer_bytes(padded, argument) * times) as u64;
     let bytes = [bytes(Argument::A, column_rounds), bytes(Argument::B, row_rounds), bytes(Argument::C, 1)];
     ((row_rounds * column_rounds) as f64 * round, bytes)
@@ -112,17 +115,19 @@ fn attention(
     padded: &Problem,
     [heads, queries, keys]: [usize; 3],
 ) -> (f64, [u64; 3]) {
-    let Tile { m, n, .. } = design.tile;
+    let (m, n) = (design.tile.m, design.block());
     let groups = queries / design.round_rows();
     let (jobs, blocks) = (heads * groups, keys / n);
     let (q, keys, width) = (m as f64, n as f64, HEAD_WIDTH as f64);
-    // Values and probabilities are bf16 in both operators; the instructions for scores are those of the operator.
-    let scores = machine.kernel(design.operator == Operator::AttentionInt8).cycles(q, width, keys);
+    // Values and probabilities are bf16 in both number formats.
+    let scores = machine.kernel(design.kernels == Kernels::Int8).cycles(q, width, keys);
     let values = machine.kernel(false).cycles(q, keys, width);
     let objects = 2.0 * design.b_object() as f64 / STREAM_BYTES;
     let block = (scores + values + machine.score * q * keys).max(objects);
-    let sent = (Target::ROWS * design.a_object().max(design.c_object())) as f64 / STREAM_BYTES;
-    let job = (blocks as f64 * block + machine.epilogue(design) * q * width).max(sent);
+    let sent = (Target::ROWS * design.c_object()) as f64 / STREAM_BYTES;
+    // A row's cores see the queries of all columns before they begin.
+    let queries = (design.target.columns() * design.slices() * design.a_object()) as f64 / STREAM_BYTES;
+    let job = queries + (blocks as f64 * block + machine.epilogue(Operator::AttentionBf16) * q * width).max(sent);
     let bytes = [
         design.buffer_bytes(padded, Argument::A) as u64,
         (design.buffer_bytes(padded, Argument::B) * groups) as u64,
@@ -164,13 +169,11 @@ const MARGIN: f64 = 2.0;
 /// Whether a problem clearly pays ([`MARGIN`]), on the design that is shipped for it and beside a host of two cores ([`host_seconds`]). fp32 does
 /// not: an NPU has none.
 pub fn pays_here(target: Target, precision: Precision, problem: &Problem) -> bool {
-    let linear = matches!(problem, Problem::Linear { .. });
-    let found = |operator: &Operator| operator.is_linear() == linear && operator.precision() == precision;
-    Operator::ALL
-        .into_iter()
-        .find(found)
-        .and_then(|operator| tiling::shipped(target, operator).ok())
-        .is_some_and(|design| pays(problem, &design, host_seconds(design.operator, problem) / MARGIN))
+    let design = Kernels::of(precision).and_then(|kernels| tiling::shipped(target, kernels).ok());
+    design.is_some_and(|design| {
+        let host = host_seconds(Operator::of(design.kernels, problem), problem);
+        pays(problem, &design, host / MARGIN)
+    })
 }
 
 /// Whether a problem is predicted to be done sooner on the NPU, packing and dispatch included, than in `host_seconds`.

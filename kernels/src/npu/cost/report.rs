@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    super::{design::Operator, target::Target, tiling},
+    super::{design::Kernels, target::Target, tiling},
     Machine, PACKING_RATE, Products, STREAM_BYTES, calibrate, packing, predict,
     published::{ARRAYS, CORES, Figure, Kind, NOT_COMPARABLE, Use},
     whisper::{MODELS, Model},
@@ -22,17 +22,14 @@ pub struct Window {
     pub listed: f64,
     /// Packing and unpacking on the host, at [`PACKING_RATE`].
     pub packing: f64,
-    /// Changing between the products' design and attention's, twice a layer.
-    pub changes: f64,
 }
 
 /// Predicts a window; `None` if a shipped design cannot be.
 pub fn window(target: Target, model: &Model, precision: Precision) -> Option<Window> {
-    let machine = Machine::of(target);
-    let changes = 1e3 * 2.0 * model.layers as f64 * machine.switch;
-    let mut window = Window { array: 0.0, listed: 0.0, packing: 0.0, changes };
-    for (operator, problem, count) in model.encoder(precision) {
-        let prediction = predict(&tiling::shipped(target, operator).ok()?, &problem);
+    let design = tiling::shipped(target, Kernels::of(precision)?).ok()?;
+    let mut window = Window { array: 0.0, listed: 0.0, packing: 0.0 };
+    for (_, problem, count) in model.encoder(precision) {
+        let prediction = predict(&design, &problem);
         let count = 1e3 * count as f64;
         window.array += count * prediction.total;
         window.listed += count * prediction.listed(target);
@@ -136,19 +133,19 @@ fn purpose(purpose: Use) -> &'static str {
 }
 
 fn windows(text: &mut String) {
-    text.push_str("\n## Whisper's encoders: predicted milliseconds for a window of 30 s\n\nWith the designs that are shipped. \"array\" is all products, convolutions and attention, each a command; \"listed\" the same in run lists; \"packing\" the host's, at an assumed 4 GB/s of fp32\nvalues; \"changes\" two of design in each layer. Layer norms and residual sums, which the host does, are not in it.\n\n| model | target | precision | array | listed | packing | changes | all, × real time | measured by others, npu1 bf16 |\n|---|---|---|---|---|---|---|---|---|\n");
+    text.push_str("\n## Whisper's encoders: predicted milliseconds for a window of 30 s\n\nWith the designs that are shipped. \"array\" is all products, convolutions and attention, each a command; \"listed\" the same in run lists; \"packing\" the host's, at an assumed 4 GB/s of fp32\nvalues. One design serves all of a model, so the array is never changed. Layer norms and residual sums, which the host does, are not in it.\n\n| model | target | precision | array | listed | packing | both, × real time | measured by others, npu1 bf16 |\n|---|---|---|---|---|---|---|---|\n");
     for model in MODELS.iter().filter(|model| model.name != "medium") {
         for target in Target::ALL {
             for precision in [Precision::Int8, Precision::Bf16] {
                 let Some(window) = window(target, model, precision) else { continue };
-                let Window { array, listed, packing, changes } = window;
-                let factor = 30e3 / (array + packing + changes);
+                let Window { array, listed, packing } = window;
+                let factor = 30e3 / (array + packing);
                 let comparable = target == Target::Npu1 && precision == Precision::Bf16;
                 let others = OTHERS.iter().find(|(name, _)| comparable && *name == model.name);
                 let others = others.map_or(String::new(), |(_, ms)| format!("{ms:.0} ms"));
                 let _ = writeln!(
                     text,
-                    "| {} | {target} | {precision} | {array:.1} | {listed:.1} | {packing:.1} | {changes:.1} | {factor:.0} | {others} |",
+                    "| {} | {target} | {precision} | {array:.1} | {listed:.1} | {packing:.1} | {factor:.0} | {others} |",
                     model.name
                 );
             }
@@ -158,18 +155,17 @@ fn windows(text: &mut String) {
 }
 
 fn tiles(text: &mut String) {
-    text.push_str("## Tiles\n\nWhat the search (`tiling::choose`) finds best for a family of models, beside the shipped design (one for each operator, for all models), in predicted milliseconds for one window of each\nmodel of the family.\n\n| target | operator | models | best tile | ms | shipped tile | ms |\n|---|---|---|---|---|---|---|\n");
+    text.push_str("## Tiles\n\nWhat the search (`tiling::choose`) finds best for a family of models, beside the shipped design (one for each number format, for all models), in predicted milliseconds for one window of each\nmodel of the family.\n\n| target | kernels | models | best tile | ms | shipped tile | ms |\n|---|---|---|---|---|---|---|\n");
     for target in Target::ALL {
-        for operator in Operator::ALL {
+        for kernels in Kernels::ALL {
             for names in [&["tiny", "small"][..], &["base", "medium"], &["large-v3-turbo"]] {
                 let models = MODELS.iter().filter(|model| names.contains(&model.name));
                 let problems: Vec<_> = models
-                    .flat_map(|model| model.encoder(operator.precision()))
-                    .filter(|(its, ..)| *its == operator)
+                    .flat_map(|model| model.encoder(kernels.precision()))
                     .map(|(_, problem, count)| (problem, count))
                     .collect();
                 let (Ok(best), Ok(shipped)) =
-                    (tiling::choose(target, operator, &problems), tiling::shipped(target, operator))
+                    (tiling::choose(target, kernels, &problems), tiling::shipped(target, kernels))
                 else {
                     continue;
                 };
@@ -179,7 +175,7 @@ fn tiles(text: &mut String) {
                 };
                 let _ = writeln!(
                     text,
-                    "| {target} | {operator} | {} | {} | {} |",
+                    "| {target} | {kernels} | {} | {} | {} |",
                     names.join(", "),
                     cell(&best),
                     cell(&shipped)

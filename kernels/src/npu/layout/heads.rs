@@ -1,10 +1,17 @@
 //! Attention's operands and results as its buffers have them.
 
-use super::{bf16_at, put_bf16, put_word, quantise};
+use super::{
+    bf16_at,
+    control::{COLUMN, FIRST, KEYS, LAST, QUERIES, SCALE, SLICE},
+    put_bf16, put_word, quantise,
+};
 use crate::{
     Heads, HeadsMut, Parallel, Precision,
     host::split,
-    npu::design::{CONTROL_BYTES, Design, HEAD_WIDTH},
+    npu::{
+        design::{CONTROL_BYTES, Design, HEAD_WIDTH, Kernels, Tile},
+        target::Target,
+    },
 };
 
 /// A row of a head, of [`HEAD_WIDTH`] values.
@@ -13,8 +20,8 @@ fn row<'a>(operand: &Heads<'a>, item: usize, head: usize, row: usize) -> &'a [f3
     &operand.data[at..at + HEAD_WIDTH]
 }
 
-/// Packs `[batch, heads, queries, 64]` into the A buffer of an attention design, `[batch · heads][query tile][object]`, with what the cores are
-/// to know of the keys: how many there are, and what multiplies the scores, which are then exponents of 2.
+/// Packs `[batch, heads, queries, 64]` into the A buffer, `[batch · heads][query tile][slice]` objects, with what the cores are to know: whose they
+/// are, how many keys there are, and what multiplies the scores, which are then exponents of 2.
 ///
 /// # Panics
 /// If a view reaches outside its slice, or `out` is not as long as [`Design::buffer_bytes`] says.
@@ -26,35 +33,52 @@ pub fn pack_queries(
     out: &mut [u8],
     pool: &dyn Parallel,
 ) {
-    let (m, object, micro) = (design.tile.m, design.a_object(), design.micro_tile());
-    let tiles = queries.next_multiple_of(design.round_rows()) / m;
-    assert_eq!(out.len(), batch * heads * tiles * object, "the A buffer of {batch}×{heads} heads of {queries} queries");
-    split::chunks(pool, object, out, &|index, out| {
+    let (Tile { m, k, .. }, object, micro) = (design.tile, design.a_object(), design.micro_tile());
+    let (slices, columns) = (design.slices(), design.target.columns());
+    let groups = queries.div_ceil(design.round_rows());
+    let (tiles, jobs) = (groups * Target::ROWS, batch * heads * groups);
+    assert_eq!(
+        out.len(),
+        batch * heads * tiles * slices * object,
+        "the A buffer of {batch}×{heads} heads of {queries} queries"
+    );
+    split::chunks(pool, slices * object, out, &|index, out| {
         let (head, tile) = (index / tiles, index % tiles);
+        let job = index / Target::ROWS;
         out.fill(0);
         let mut quantised = [0u8; HEAD_WIDTH];
         for query in tile * m..queries.min((tile + 1) * m) {
             let x = row(q, head / heads, head % heads, query);
             let query = query - tile * m;
-            match design.operator.precision() {
-                Precision::Int8 => {
-                    let scale = quantise(x, &mut quantised);
-                    for column in (0..HEAD_WIDTH).step_by(micro.s) {
-                        out[micro.left(HEAD_WIDTH, query, column)..][..micro.s]
-                            .copy_from_slice(&quantised[column..][..micro.s]);
+            let scale = match design.kernels {
+                Kernels::Int8 => Some(quantise(x, &mut quantised)),
+                Kernels::Bf16 => None,
+            };
+            for (out, first) in out.chunks_exact_mut(object).zip((0..).step_by(k)) {
+                for column in (first..HEAD_WIDTH.min(first + k)).step_by(micro.s) {
+                    let at = micro.left(k, query, column - first);
+                    match scale {
+                        Some(_) => out[at..][..micro.s].copy_from_slice(&quantised[column..][..micro.s]),
+                        None => put_bf16(&mut out[2 * at..], &x[column..][..micro.s]),
                     }
-                    put_word(&mut out[m * HEAD_WIDTH..], query, scale.to_bits());
                 }
-                Precision::Bf16 | Precision::F32 => {
-                    for (piece, column) in x.chunks(micro.s).zip((0..HEAD_WIDTH).step_by(micro.s)) {
-                        put_bf16(&mut out[2 * micro.left(HEAD_WIDTH, query, column)..], piece);
-                    }
+                if let Some(scale) = scale {
+                    put_word(&mut out[m * k..], query, scale.to_bits());
                 }
             }
         }
-        let control = out.len() - CONTROL_BYTES;
-        put_word(&mut out[control..], 0, keys as u32);
-        put_word(&mut out[control..], 1, (scale * std::f32::consts::LOG2_E).to_bits());
+        for (slice, out) in out.chunks_exact_mut(object).enumerate() {
+            let flag = |on, flag| if on { flag } else { 0 };
+            let (column, end) = (job % columns, job + 1 == jobs);
+            let first = flag(column == 0 && slice == 0, FIRST);
+            let last = flag((column + 1 == columns || end) && slice + 1 == slices, LAST);
+            let control = out.len() - CONTROL_BYTES;
+            let words =
+                [(0, QUERIES | first | last), (COLUMN, column as u32), (KEYS, keys as u32), (SLICE, slice as u32)];
+            for (word, value) in words.into_iter().chain([(SCALE, (scale * std::f32::consts::LOG2_E).to_bits())]) {
+                put_word(&mut out[control..], word, value);
+            }
+        }
     });
 }
 
@@ -70,7 +94,7 @@ pub fn pack_keys_and_values(
     out: &mut [u8],
     pool: &dyn Parallel,
 ) {
-    let (n, object, micro) = (design.tile.n, design.b_object(), design.micro_tile());
+    let (n, object, micro) = (design.block(), design.b_object(), design.micro_tile());
     let second = design.target.bf16_micro_tile();
     let blocks = keys.div_ceil(n);
     assert_eq!(out.len(), batch * heads * blocks * 2 * object, "the B buffer of {batch}×{heads} heads of {keys} keys");
@@ -83,7 +107,7 @@ pub fn pack_keys_and_values(
             let (item, head) = (head / heads, head % heads);
             let (k, v) = (row(k, item, head, key), row(v, item, head, key));
             let key = key - block * n;
-            match design.operator.precision() {
+            match design.kernels.precision() {
                 Precision::Int8 => {
                     let scale = quantise(k, &mut quantised);
                     for (at, value) in quantised.iter().enumerate() {

@@ -3,6 +3,7 @@
 //! Numbers are little-endian. A tile of `[rows, columns]` lies micro-tile after micro-tile, each row-major, so that a core loads an
 //! operand of its product instruction with one aligned load. Results come back row-major: the memory tile turns them.
 
+pub mod control;
 mod heads;
 mod weights;
 
@@ -15,15 +16,9 @@ use crate::{
     host::{bf16_bits, int8_bits, split},
     linear::int8_scale,
 };
+use control::{FIRST, GELU, LAST};
 pub use heads::{pack_keys_and_values, pack_queries, unpack_heads};
 pub use weights::{pack_weights, unpack_weights};
-
-/// Control word 0 of a linear A object: sums start at zero.
-pub const FIRST: u32 = 1;
-/// Control word 0 of a linear A object: the sums are complete.
-pub const LAST: u32 = 2;
-/// Control word 0 of a linear A object: results go through GELU.
-pub const GELU: u32 = 4;
 
 impl MicroTile {
     /// Index of element (row, column) in a left operand of `columns` columns: `[rows/r][columns/s][r][s]`.
@@ -84,7 +79,7 @@ fn pack_tile(design: &Design, x: &[f32], rows: std::ops::Range<usize>, inputs: u
     let (micro, object) = (design.micro_tile(), design.a_object());
     let steps = out.len() / object;
     out.fill(0);
-    match design.operator.precision() {
+    match design.kernels.precision() {
         Precision::Int8 => {
             let mut quantised = vec![0u8; steps * k];
             for (row, x) in rows.clone().zip(x.chunks_exact(inputs.max(1)).skip(rows.start)) {
@@ -181,7 +176,7 @@ mod tests {
     use super::*;
     use crate::{
         Serial,
-        npu::{Operator, Target},
+        npu::{Kernels, Target},
     };
 
     #[test]
@@ -206,7 +201,7 @@ mod tests {
 
     #[test]
     fn rows_lie_as_documented() {
-        let design = Design::new(Target::Npu1, Operator::LinearInt8, Tile { m: 8, k: 16, n: 16 }).unwrap();
+        let design = Design::new(Target::Npu1, Kernels::Int8, Tile { m: 8, k: 16, n: 64 }).unwrap();
         let (rows, inputs) = (33, 20);
         let x: Vec<f32> = (0..rows * inputs).map(|at| ((at * 37) % 255) as f32 - 127.0).collect();
         let problem = crate::npu::Problem::Linear { rows, inputs, outputs: 1 };
@@ -227,7 +222,7 @@ mod tests {
 
     #[test]
     fn no_rows_and_no_inputs_pack() {
-        let design = Design::new(Target::Npu4, Operator::LinearBf16, Tile { m: 8, k: 16, n: 16 }).unwrap();
+        let design = Design::new(Target::Npu4, Kernels::Bf16, Tile { m: 8, k: 16, n: 64 }).unwrap();
         pack_rows(&design, &[], 0, 5, false, &mut [], &Serial);
         pack_rows(&design, &[], 3, 0, false, &mut [], &Serial);
         unpack_rows(&design, &[], 0, 5, None, &mut [], &Serial);

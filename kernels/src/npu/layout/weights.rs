@@ -43,13 +43,13 @@ pub fn pack_weights(
         let column = output % n;
         let bias = bias.map_or(0.0, |bias| bias[output] * scale);
         let tile = &mut out[output / n * steps * object..][..steps * object];
-        let column_scale = match design.operator.precision() {
+        let column_scale = match design.kernels.precision() {
             Precision::Int8 => quantise(&column_values, &mut quantised) * scale,
             Precision::Bf16 | Precision::F32 => scale,
         };
         for (step, object) in tile.chunks_exact_mut(object).enumerate() {
             let inputs_here = step * k..inputs.min((step + 1) * k);
-            match design.operator.precision() {
+            match design.kernels.precision() {
                 Precision::Int8 => {
                     for (row, value) in quantised[inputs_here].iter().enumerate() {
                         object[micro.right(k, row, column)] = *value;
@@ -83,7 +83,7 @@ pub fn unpack_weights(design: &Design, spec: &LinearSpec, packed: &[u8]) -> (Vec
         for input in 0..inputs {
             let object = &packed[(output / n * steps + input / k) * object..][..object];
             let at = micro.right(k, input % k, output % n);
-            (weights[input * outputs + output], bias[output]) = match design.operator.precision() {
+            (weights[input * outputs + output], bias[output]) = match design.kernels.precision() {
                 Precision::Int8 => {
                     let scale = float(&object[k * n..], output % n);
                     (f32::from(object[at] as i8) * scale, float(&object[k * n..], n + output % n))
@@ -102,16 +102,16 @@ mod tests {
     use super::*;
     use crate::{
         Activation,
-        npu::{Argument, Operator, Problem, Target},
+        npu::{Argument, Kernels, Problem, Target},
     };
 
     #[test]
     fn weights_come_back() {
-        for (operator, bound) in [(Operator::LinearInt8, 0.5 / 127.0), (Operator::LinearBf16, 1.0 / 256.0)] {
+        for (kernels, bound) in [(Kernels::Int8, 0.5 / 127.0), (Kernels::Bf16, 1.0 / 256.0)] {
             for target in Target::ALL {
-                let design = Design::new(target, operator, Tile { m: 16, k: 16, n: 16 }).unwrap();
+                let design = Design::new(target, kernels, Tile { m: 16, k: 16, n: 64 }).unwrap();
                 for (inputs, outputs) in [(1, 1), (16, 64), (35, 70), (33, 129)] {
-                    let precision = operator.precision();
+                    let precision = kernels.precision();
                     let spec = LinearSpec { inputs, outputs, precision, activation: Activation::None, scale: 0.5 };
                     let weights: Vec<f32> = (0..inputs * outputs).map(|at| (at as f32 * 0.7).sin()).collect();
                     let bias: Vec<f32> = (0..outputs).map(|at| at as f32).collect();
@@ -120,7 +120,7 @@ mod tests {
                     pack_weights(&design, &spec, &weights, WeightLayout::InputsByOutputs, Some(&bias), &mut packed);
                     let (got, got_bias) = unpack_weights(&design, &spec, &packed);
                     let near = |(got, wanted): (&f32, &f32)| (got - wanted * 0.5).abs() <= 0.5 * bound;
-                    assert!(got.iter().zip(&weights).all(near), "{target} {operator} {inputs}×{outputs}");
+                    assert!(got.iter().zip(&weights).all(near), "{target} {kernels} {inputs}×{outputs}");
                     assert!(got_bias.iter().zip(&bias).all(|(got, bias)| *got == bias * 0.5));
                     let turned: Vec<f32> =
                         (0..inputs * outputs).map(|at| weights[at % inputs * outputs + at / inputs]).collect();

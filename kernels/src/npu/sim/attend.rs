@@ -3,7 +3,7 @@
 
 use super::{
     State, bytes_of,
-    fast::{each_line, float, word, zeroed},
+    fast::{float, word, zeroed},
     floats::{exp2, larger, reciprocal, reduce_add, reduce_max},
     network::Output,
     product::{Number, product, widen},
@@ -11,7 +11,8 @@ use super::{
 use crate::{
     host::bf16_bits,
     npu::{
-        design::{CONTROL_BYTES, Design, HEAD_WIDTH, Operator, Tile},
+        design::{CONTROL_BYTES, Design, HEAD_WIDTH, Kernels, Tile},
+        layout::control::{KEYS, SCALE, SLICE},
         target::MicroTile,
     },
 };
@@ -22,13 +23,12 @@ const NO_SCORE: f32 = -3.0e38;
 /// One result.
 #[inline(always)]
 pub(super) fn attention(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut State, c: &mut [u8]) {
-    let Tile { m, n, .. } = design.tile;
+    let (m, n, micro) = (design.tile.m, design.block(), design.micro_tile());
     let second = design.target.bf16_micro_tile();
-    let State { integers, wide_integers, floats, wide_floats, scores, rows, gathered } = state;
+    let State { integers, wide_integers, floats, wide_floats, scores, rows, queries, gathered } = state;
     let [a_gathered, b_gathered] = gathered;
-    let q = bytes_of(&output.a[0], a, a_gathered);
-    let control = &q[q.len() - CONTROL_BYTES..];
-    let (keys, scale) = (word(control, 0) as usize, float(control, 1));
+    let (keys, scale) = take_queries(design, output, a, a_gathered, queries);
+    let q = &queries[..];
     let results = zeroed(floats, m * HEAD_WIDTH);
     let [scores, products] = scores;
     let (scores, probabilities) = (zeroed(scores, m * n), zeroed(products, m * n));
@@ -36,18 +36,18 @@ pub(super) fn attention(design: &Design, output: &Output, a: &[u8], b: &[u8], st
     rows.resize(m, Row { largest: NO_SCORE, sum: 0.0 });
     for (block, objects) in output.b.chunks_exact(2).enumerate() {
         let k = bytes_of(&objects[0], b, b_gathered);
-        if design.operator == Operator::AttentionInt8 {
+        if design.kernels == Kernels::Int8 {
             let exact = zeroed(integers, m * n);
             multiply(design, q, k, wide_integers, exact);
             let (query_scales, key_scales) = (&q[m * HEAD_WIDTH..], &k[n * HEAD_WIDTH..]);
-            row_major(design.micro_tile(), n, exact, scores, |row, column, sum| {
+            row_major(micro, n, exact, scores, |row, column, sum| {
                 let by_row = float(query_scales, row) * scale;
                 sum as f32 * (float(key_scales, column) * by_row)
             });
         } else {
             probabilities.fill(0.0);
             multiply(design, q, k, wide_floats, probabilities);
-            row_major(design.micro_tile(), n, probabilities, scores, |_, _, sum| sum * scale);
+            row_major(micro, n, probabilities, scores, |_, _, sum| sum * scale);
         }
         let visible = (keys - block * n).min(n);
         for (row, (scores, statistics)) in scores.chunks_exact_mut(n).zip(&mut *rows).enumerate() {
@@ -70,12 +70,48 @@ pub(super) fn attention(design: &Design, output: &Output, a: &[u8], b: &[u8], st
         widen(bytes_of(&objects[1], b, b_gathered), values);
         product(second, n, HEAD_WIDTH, probabilities, values, results);
     }
-    each_line(second, HEAD_WIDTH, c, results, |row, _, line, results| {
-        let sum = rows[row].sum;
+    // Results lie in the order of the second product, C in that of the operands.
+    for (row, statistics) in rows.iter().enumerate() {
         // Where there is a key at all, the largest has probability 1.
-        let factor = if sum < 0.5 { 0.0 } else { reciprocal(larger(sum, 0.5)) };
-        line.iter_mut().zip(results).for_each(|(line, result)| *line = result * factor);
-    });
+        let factor = if statistics.sum < 0.5 { 0.0 } else { reciprocal(larger(statistics.sum, 0.5)) };
+        for column in (0..HEAD_WIDTH).step_by(second.t) {
+            let from = &results[second.result(HEAD_WIDTH, row, column)..][..second.t];
+            let to = &mut c[2 * micro.result(HEAD_WIDTH, row, column)..][..2 * second.t];
+            for (to, result) in to.chunks_exact_mut(2).zip(from) {
+                to.copy_from_slice(&bf16_bits(result * factor).to_le_bytes());
+            }
+        }
+    }
+}
+
+/// Puts the slices of the core's queries together, as a left operand of the head's width with its scales behind it; gives the number of keys and
+/// what multiplies scores.
+#[inline(always)]
+fn take_queries(
+    design: &Design,
+    output: &Output,
+    a: &[u8],
+    gathered: &mut Vec<u8>,
+    queries: &mut Vec<u8>,
+) -> (usize, f32) {
+    let Tile { m, k, .. } = design.tile;
+    let (size, r) = (design.kernels.operand_bytes(), design.micro_tile().r);
+    let wide = zeroed(queries, m * HEAD_WIDTH * size + 4 * m);
+    let mut said = (0, 0.0);
+    for object in &output.a {
+        let object = bytes_of(object, a, gathered);
+        let (object, control) = object.split_at(object.len() - CONTROL_BYTES);
+        said = (word(control, KEYS) as usize, float(control, SCALE));
+        let (operand, scales) = object.split_at(m * k * size);
+        let first = word(control, SLICE) as usize * k;
+        let width = k.min(HEAD_WIDTH - first);
+        for (row, from) in operand.chunks_exact(r * k * size).enumerate() {
+            let at = r * size * (row * HEAD_WIDTH + first);
+            wide[at..][..r * size * width].copy_from_slice(&from[..r * size * width]);
+        }
+        wide[m * HEAD_WIDTH * size..][..scales.len()].copy_from_slice(scales);
+    }
+    said
 }
 
 /// What is kept of a row of queries.
@@ -90,12 +126,11 @@ pub(super) struct Row {
 /// The sums of queries and keys, in the layout of a result.
 #[inline(always)]
 fn multiply<T: Number>(design: &Design, q: &[u8], k: &[u8], wide: &mut [Vec<T>; 2], sums: &mut [T]) {
-    let Tile { m, n, .. } = design.tile;
     let [wide_q, wide_k] = wide;
-    let (wide_q, wide_k) = (zeroed(wide_q, m * HEAD_WIDTH), zeroed(wide_k, n * HEAD_WIDTH));
+    let (wide_q, wide_k) = (zeroed(wide_q, design.tile.m * HEAD_WIDTH), zeroed(wide_k, design.block() * HEAD_WIDTH));
     widen(q, wide_q);
     widen(k, wide_k);
-    product(design.micro_tile(), HEAD_WIDTH, n, wide_q, wide_k, sums);
+    product(design.micro_tile(), HEAD_WIDTH, design.block(), wide_q, wide_k, sums);
 }
 
 /// From the layout of a result of `n` columns to rows, through a function of row, column and value.

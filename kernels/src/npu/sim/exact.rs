@@ -4,7 +4,8 @@ use undertone_aie as aie;
 
 use super::{SimError, State, network::Output};
 use crate::npu::{
-    design::{Design, Operator},
+    design::{CONTROL_BYTES, Design, Kernels},
+    layout::control::COLUMN,
     sim::feed::Object,
     target::Target,
 };
@@ -28,8 +29,8 @@ pub(super) fn compute(
     let tile = aie::Tile { m: design.tile.m, k: design.tile.k, n: design.tile.n };
     let State { integers, floats, gathered: [a_object, b_object], .. } = state;
     let steps = output.a.iter().zip(&output.b);
-    match design.operator {
-        Operator::LinearInt8 => {
+    match (design.kernels, output.attends) {
+        (Kernels::Int8, false) => {
             integers.resize(tile.m * tile.n, 0);
             for (a_place, b_place) in steps {
                 gather(a_place, a, a_object);
@@ -37,7 +38,7 @@ pub(super) fn compute(
                 aie::linear_int8(target, tile, a_object, b_object, integers, c)?;
             }
         }
-        Operator::LinearBf16 => {
+        (Kernels::Bf16, false) => {
             floats.resize(tile.m * tile.n, 0.0);
             for (a_place, b_place) in steps {
                 gather(a_place, a, a_object);
@@ -45,15 +46,22 @@ pub(super) fn compute(
                 aie::linear_bf16(target, tile, a_object, b_object, floats, c)?;
             }
         }
-        Operator::AttentionBf16 | Operator::AttentionInt8 => {
-            let int8 = design.operator == Operator::AttentionInt8;
-            let precision = if int8 { aie::Precision::Int8 } else { aie::Precision::Bf16 };
+        (kernels, true) => {
+            let precision = match kernels {
+                Kernels::Int8 => aie::Precision::Int8,
+                Kernels::Bf16 => aie::Precision::Bf16,
+            };
             let mut core = aie::Attention::new(target, precision, tile)?;
-            gather(&output.a[0], a, a_object);
-            core.begin();
+            for place in &output.a {
+                gather(place, a, a_object);
+                // The core's own objects name its column.
+                let control = a_object.len() - CONTROL_BYTES;
+                let column = u32::from_le_bytes([0, 1, 2, 3].map(|byte| a_object[control + 4 * COLUMN + byte]));
+                core.queries(a_object, column as usize)?;
+            }
             for (block, objects) in output.b.chunks_exact(2).enumerate() {
                 gather(&objects[0], b, b_object);
-                core.keys(a_object, b_object, block)?;
+                core.keys(b_object, block)?;
                 gather(&objects[1], b, b_object);
                 core.values(b_object)?;
             }

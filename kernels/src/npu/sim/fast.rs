@@ -12,8 +12,8 @@ use crate::{
         simd::{Simd, Task, dispatch},
     },
     npu::{
-        design::{CONTROL_BYTES, Design, Operator, Tile},
-        layout::{FIRST, GELU},
+        design::{CONTROL_BYTES, Design, Kernels, Tile},
+        layout::control::{FIRST, GELU},
         target::MicroTile,
     },
 };
@@ -38,10 +38,10 @@ impl Task for Compute<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { design, output, a, b, state, c } = self;
-        match design.operator {
-            Operator::LinearInt8 => linear_int8(design, output, a, b, state, c),
-            Operator::LinearBf16 => linear_bf16(design, output, a, b, state, c),
-            Operator::AttentionBf16 | Operator::AttentionInt8 => attend::attention(design, output, a, b, state, c),
+        match (design.kernels, output.attends) {
+            (_, true) => attend::attention(design, output, a, b, state, c),
+            (Kernels::Int8, false) => linear_int8(design, output, a, b, state, c),
+            (Kernels::Bf16, false) => linear_bf16(design, output, a, b, state, c),
         }
     }
 }
@@ -128,7 +128,7 @@ fn linear_bf16(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut
 
 /// Turns sums, line of a micro-tile by line, into bf16 results in the same layout. `to_floats` gets row, first column, the line and its sums.
 #[inline(always)]
-pub(super) fn each_line<T: Copy>(
+fn each_line<T: Copy>(
     micro: MicroTile,
     n: usize,
     c: &mut [u8],

@@ -30,7 +30,7 @@ use self::{
 use super::{
     access::AccessError,
     array::RunReport,
-    design::{Argument, Channel, Design},
+    design::{Argument, Channel, Design, HEAD_WIDTH, Tile},
     stream::{self, Event, StreamError},
     target::Target,
 };
@@ -182,8 +182,9 @@ fn execute_events(
 
 /// Multiply-accumulates of one result of a core.
 fn macs(design: &Design, output: &Output) -> u64 {
-    let tile = design.tile;
-    (output.b.len() * tile.m * tile.k * tile.n) as u64
+    let Tile { m, k, n } = design.tile;
+    let each = if output.attends { m * HEAD_WIDTH * design.block() } else { m * k * n };
+    (output.b.len() * each) as u64
 }
 
 /// The results of each core, one after another.
@@ -230,6 +231,7 @@ struct State {
     wide_floats: [Vec<f32>; 2],
     scores: [Vec<f32>; 2],
     rows: Vec<attend::Row>,
+    queries: Vec<u8>,
     gathered: [Vec<u8>; 2],
 }
 
@@ -247,9 +249,8 @@ fn bytes_of<'a>(object: &Object, argument: &'a [u8], gathered: &'a mut Vec<u8>) 
 
 /// Joins the results of each column's cores, turns them row-major, and writes them where the shim's channels put them.
 fn write(design: &Design, schedule: &Schedule, results: &[Vec<u8>], c: &mut [u8], mode: Mode) -> Result<(), SimError> {
-    let (columns, bytes, width) = (design.target.columns(), design.c_object(), design.c_width());
-    // Results are bf16, whatever the operands are.
-    let micro = if design.operator.is_linear() { design.micro_tile() } else { design.target.bf16_micro_tile() };
+    let (columns, bytes, width) = (design.target.columns(), design.c_object(), design.tile.n);
+    let micro = design.micro_tile();
     let mut block = vec![0; Target::ROWS * bytes];
     let mut written = vec![false; if mode == Mode::Exact { c.len() } else { 0 }];
     for (column, blocks) in schedule.blocks.iter().enumerate() {

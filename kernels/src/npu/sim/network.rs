@@ -10,7 +10,7 @@ use super::{
 use crate::npu::{
     access::Transfer,
     design::{Argument, CONTROL_BYTES, Channel, Design, Direction},
-    layout::LAST,
+    layout::control::{COLUMN, KEYS, LAST, QUERIES},
     stream::Event,
     target::Target,
 };
@@ -21,9 +21,11 @@ const DEPTH: usize = 4;
 /// What one core is to do for one object of C.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    /// Objects of A: of a linear design one for each step, of attention one.
+    /// Whether it is attention, not a linear layer.
+    pub attends: bool,
+    /// Objects of A: of a linear layer one for each step, of attention the slices of the core's queries.
     pub a: Vec<Object>,
-    /// Objects of B: of a linear design one for each step, of attention keys and values in turn.
+    /// Objects of B: of a linear layer one for each step, of attention keys and values in turn.
     pub b: Vec<Object>,
 }
 
@@ -52,9 +54,9 @@ struct Core {
     taken: [usize; 2],
     /// What it is at.
     current: Output,
-    /// Of attention: objects of B that the current result still needs, and whether it has its queries.
-    wanted: usize,
+    /// Of attention: whether the stage's queries are complete, and objects of B that the result still needs.
     begun: bool,
+    wanted: usize,
     done: Vec<Output>,
 }
 
@@ -63,7 +65,7 @@ struct Network<'a> {
     /// A's bytes, for the control words.
     a: &'a [u8],
     feeds: Vec<Feed>,
-    /// A of each row (linear) or column (attention), then B of each column.
+    /// A of each row, then B of each column.
     lines: [Vec<Line>; 2],
     /// For each column the feed of its results.
     outputs: Vec<usize>,
@@ -113,12 +115,10 @@ impl<'a> Network<'a> {
             feeds.push(Feed::new(*channel));
             feeds.len() - 1
         };
-        // Attention's queries of a column's four cores travel together.
-        let joined = if design.operator.is_linear() { 1 } else { Target::ROWS };
         let mut lines = |channels: &[Channel], bytes: usize| {
             channels.iter().map(|channel| Line { feed: feed(channel), objects: Vec::new(), bytes }).collect::<Vec<_>>()
         };
-        let lines = [lines(&design.a, joined * design.a_object()), lines(&design.b, design.b_object())];
+        let lines = [lines(&design.a, design.a_object()), lines(&design.b, design.b_object())];
         let outputs = design.c.iter().map(feed).collect();
         Self {
             design,
@@ -161,19 +161,13 @@ impl<'a> Network<'a> {
         Ok(())
     }
 
-    /// The line of A that a core reads.
-    fn a_line(&self, core: usize) -> usize {
-        let columns = self.design.target.columns();
-        if self.design.operator.is_linear() { core / columns } else { core % columns }
-    }
-
     /// The shim's channels bring objects for which there is room.
     fn fetch(&mut self) -> bool {
         let columns = self.design.target.columns();
         let mut moved = false;
         for operand in 0..2 {
             for index in 0..self.lines[operand].len() {
-                let reads = |core: usize| if operand == 0 { self.a_line(core) } else { core % columns };
+                let reads = |core: usize| if operand == 0 { core / columns } else { core % columns };
                 let readers = (0..self.cores.len()).filter(|core| reads(*core) == index);
                 let slowest = readers.map(|core| self.cores[core].taken[operand]).min().unwrap_or(0);
                 let line = &mut self.lines[operand][index];
@@ -201,62 +195,66 @@ impl<'a> Network<'a> {
     /// One step of one core; `false` if it has to wait.
     fn step(&mut self, index: usize) -> Result<bool, SimError> {
         let columns = self.design.target.columns();
-        let column = index % columns;
-        let (a_line, written) = (self.a_line(index), self.blocks[column].len());
+        let (row, column) = (index / columns, index % columns);
         let core = &self.cores[index];
-        let a = self.lines[0][a_line].objects.get(core.taken[0]);
-        let b = self.lines[1][column].objects.get(core.taken[1]);
         // Results wait in the core and in the memory tile, two in each.
-        let has_room = core.done.len() < written + DEPTH;
-        if self.design.operator.is_linear() {
-            let (Some(a), Some(b)) = (a, b) else { return Ok(false) };
-            let last = self.control(a, self.design.a_object()) & LAST != 0;
-            if last && !has_room {
-                return Ok(false);
-            }
-            let (a, b) = (a.clone(), b.clone());
+        let has_room = core.done.len() < self.blocks[column].len() + DEPTH;
+        let b = self.lines[1][column].objects.get(core.taken[1]);
+        if core.begun {
+            return Ok(self.attend(index, b.cloned(), has_room));
+        }
+        let Some(a) = self.lines[0][row].objects.get(core.taken[0]) else { return Ok(false) };
+        let flags = self.control(a, 0);
+        let last = flags & LAST != 0;
+        if flags & QUERIES != 0 {
+            let (own, keys) = (self.control(a, COLUMN) as usize == column, self.control(a, KEYS) as usize);
+            let (a, block) = (a.clone(), self.design.block());
             let core = &mut self.cores[index];
-            core.current.a.push(a);
-            core.current.b.push(b);
-            core.taken = core.taken.map(|taken| taken + 1);
-            if last {
-                core.done.push(std::mem::take(&mut core.current));
+            core.taken[0] += 1;
+            if own {
+                core.current.attends = true;
+                core.current.a.push(a);
+                core.wanted = 2 * keys.div_ceil(block);
             }
+            core.begun = last && core.current.attends;
             return Ok(true);
         }
-        if !core.begun {
-            let Some(a) = a else { return Ok(false) };
-            let bytes = self.design.a_object();
-            let row = index / columns;
-            let own = a.part(row * bytes..(row + 1) * bytes);
-            let keys = self.control(&own, bytes) as usize;
-            let core = &mut self.cores[index];
-            core.wanted = 2 * keys.div_ceil(self.design.tile.n);
-            core.begun = true;
-            core.current.a.push(own);
-            return Ok(true);
+        let Some(b) = b else { return Ok(false) };
+        if last && !has_room {
+            return Ok(false);
         }
-        if core.wanted == 0 {
-            if has_room {
-                let core = &mut self.cores[index];
-                core.taken[0] += 1;
-                core.begun = false;
-                core.done.push(std::mem::take(&mut core.current));
-            }
-            return Ok(has_room);
-        }
-        let Some(b) = b.cloned() else { return Ok(false) };
+        let (a, b) = (a.clone(), b.clone());
         let core = &mut self.cores[index];
+        core.current.a.push(a);
         core.current.b.push(b);
-        core.taken[1] += 1;
-        core.wanted -= 1;
+        core.taken = core.taken.map(|taken| taken + 1);
+        if last {
+            core.done.push(std::mem::take(&mut core.current));
+        }
         Ok(true)
     }
 
-    /// Control word 0 of an A object.
-    fn control(&self, object: &Object, bytes: usize) -> u32 {
-        let word = object.part(bytes - CONTROL_BYTES..bytes - CONTROL_BYTES + 4);
-        let at = word.pieces()[0].offset;
+    /// A step of a core that has its queries: a block's keys or values, or the result.
+    fn attend(&mut self, index: usize, b: Option<Object>, has_room: bool) -> bool {
+        let core = &mut self.cores[index];
+        if core.wanted == 0 {
+            if has_room {
+                core.begun = false;
+                core.done.push(std::mem::take(&mut core.current));
+            }
+            return has_room;
+        }
+        let Some(b) = b else { return false };
+        core.current.b.push(b);
+        core.taken[1] += 1;
+        core.wanted -= 1;
+        true
+    }
+
+    /// A word of an A object's control block.
+    fn control(&self, object: &Object, word: usize) -> u32 {
+        let first = self.design.a_object() - CONTROL_BYTES + 4 * word;
+        let at = object.part(first..first + 4).pieces()[0].offset;
         u32::from_le_bytes([0, 1, 2, 3].map(|byte| self.a[at + byte]))
     }
 
@@ -299,7 +297,7 @@ impl<'a> Network<'a> {
         let columns = self.design.target.columns();
         let untaken = self.cores.iter().enumerate().any(|(index, core)| {
             let [a, b] = core.taken;
-            a < self.lines[0][self.a_line(index)].objects.len() || b < self.lines[1][index % columns].objects.len()
+            a < self.lines[0][index / columns].objects.len() || b < self.lines[1][index % columns].objects.len()
         });
         let held =
             self.cores.iter().enumerate().any(|(index, core)| {

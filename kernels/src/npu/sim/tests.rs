@@ -4,16 +4,16 @@ use super::*;
 use crate::{
     Serial,
     npu::{
-        Direction, Operator, Problem, Tile,
+        Direction, Kernels, Problem,
         access::{QUEUE_DEPTH, Transfer},
-        layout::{FIRST, LAST},
+        layout::control::{FIRST, LAST},
         stream,
     },
 };
 
 /// The smallest design: one micro-tile of rows.
 fn design() -> Design {
-    Design::new(Target::Npu1, Operator::LinearInt8, Tile { m: 4, k: 8, n: 8 }).unwrap()
+    Design::new(Target::Npu1, Kernels::Int8, Tile { m: 4, k: 16, n: 64 }).unwrap()
 }
 
 /// One round of one step: every core gets one object of A and one of B, and gives one of C.
@@ -28,20 +28,20 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let design = design();
-        let problem = Problem::Linear { rows: 16, inputs: 8, outputs: 32 };
+        let problem = Problem::Linear { rows: 16, inputs: 16, outputs: 256 };
         let words = stream::write(&design, &problem).unwrap();
         let events = stream::events(&words, design.target).unwrap();
         let [a, b, c] = Argument::ALL.map(|argument| vec![0; design.buffer_bytes(&problem, argument)]);
         let mut case = Self { design, events, a, b, c };
         let object = case.design.a_object();
         for (row, a) in case.a.chunks_exact_mut(object).enumerate() {
-            a[..32].fill(row as u8 + 1);
-            (0..4).for_each(|row| a[32 + 4 * row..][..4].copy_from_slice(&1f32.to_le_bytes()));
-            a[48..52].copy_from_slice(&(FIRST | LAST).to_le_bytes());
+            a[..64].fill(row as u8 + 1);
+            (0..4).for_each(|row| a[64 + 4 * row..][..4].copy_from_slice(&1f32.to_le_bytes()));
+            a[80..84].copy_from_slice(&(FIRST | LAST).to_le_bytes());
         }
         for b in case.b.chunks_exact_mut(case.design.b_object()) {
-            b[..64].fill(1);
-            (0..8).for_each(|column| b[64 + 4 * column..][..4].copy_from_slice(&1f32.to_le_bytes()));
+            b[..1024].fill(1);
+            (0..64).for_each(|column| b[1024 + 4 * column..][..4].copy_from_slice(&1f32.to_le_bytes()));
         }
         case
     }
@@ -68,13 +68,13 @@ impl Case {
 fn a_whole_stream_runs() {
     let mut case = Case::new();
     let report = case.run().unwrap();
-    // Eight products of row + 1 and 1.
-    for (row, line) in case.c.chunks_exact(64).enumerate() {
-        let value = half::bf16::from_f32(8.0 * (row / 4 + 1) as f32).to_le_bytes();
+    // Sixteen products of row + 1 and 1.
+    for (row, line) in case.c.chunks_exact(512).enumerate() {
+        let value = half::bf16::from_f32(16.0 * (row / 4 + 1) as f32).to_le_bytes();
         assert!(line.chunks_exact(2).all(|c| c == value), "row {row}");
     }
     assert_eq!(report.dma_bytes, [case.a.len() as u64, case.b.len() as u64, case.c.len() as u64]);
-    assert_eq!(report.core_macs, vec![4 * 8 * 8; 16]);
+    assert_eq!(report.core_macs, vec![4 * 16 * 64; 16]);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn what_is_left_over_is_an_error() {
     // A core that waits for its last step.
     let mut case = Case::new();
     let object = case.design.a_object();
-    case.a.chunks_exact_mut(object).for_each(|a| a[48..52].copy_from_slice(&FIRST.to_le_bytes()));
+    case.a.chunks_exact_mut(object).for_each(|a| a[80..84].copy_from_slice(&FIRST.to_le_bytes()));
     assert!(case.error().contains("within a result"));
 }
 

@@ -116,7 +116,7 @@ impl Engine {
                 let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
                 sim::execute(design, &words, a, b, c, Mode::Fast, &ScopedThreads(threads))
                     .map(|_| ())
-                    .map_err(|error| format!("{} for {}: {error}", design.operator, design.target))
+                    .map_err(|error| format!("{design}: {error}"))
             }
         }
     }

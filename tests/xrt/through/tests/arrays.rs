@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use common::{Fault, assert_nothing_open, count, log, path};
 use undertone_kernels::npu::xrt::XrtArray;
 use undertone_kernels::npu::{
-    Argument, Array, ArrayError, Buffer, Bundle, Bundles, Job, NpuDevice, Operator, Problem, Settings, Target, device,
+    Argument, Array, ArrayError, Buffer, Bundle, Bundles, Job, Kernels, NpuDevice, Problem, Settings, Target, device,
     hardware, layout, probe, stream,
 };
 use undertone_kernels::parallel::ScopedThreads;
@@ -200,7 +200,7 @@ fn a_command_that_never_ends_is_given_up_in_time_and_the_next_context_works() {
     let limit = Duration::from_millis(300);
     let array = array(limit);
     let bundles = Bundles::open(&path("UNDERTONE_TEST_BUNDLES")).unwrap();
-    let bundle = bundles.list().iter().find(|bundle| bundle.design().operator == Operator::LinearInt8).unwrap();
+    let bundle = bundles.list().iter().find(|bundle| bundle.design().kernels == Kernels::Int8).unwrap();
     let design = bundle.design();
     let (rows, inputs, outputs) = (5, 70, 9);
     let problem = Problem::Linear { rows, inputs, outputs };
@@ -232,8 +232,8 @@ fn a_container_that_computes_something_else_is_not_trusted() {
     log();
     let folder = tempfile::tempdir().unwrap();
     let bundles = Bundles::open(&path("UNDERTONE_TEST_BUNDLES")).unwrap();
-    let find = |operator| bundles.list().iter().find(|bundle| bundle.design().operator == operator).unwrap();
-    let (meant, other) = (find(Operator::LinearBf16), find(Operator::LinearInt8));
+    let find = |kernels| bundles.list().iter().find(|bundle| bundle.design().kernels == kernels).unwrap();
+    let (meant, other) = (find(Kernels::Bf16), find(Kernels::Int8));
     let tools = meant.manifest().tools.clone();
     Bundle::write(&folder.path().join("wrong"), meant.design(), &other.xclbin().unwrap(), tools).unwrap();
     let npu = hardware(&settings(folder.path())).unwrap();

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
-use undertone_kernels::npu::{Bundle, Design, Operator, Target, Tile};
+use undertone_kernels::npu::{Bundle, Kernels, Target, Tile, tiling};
 
 /// First line of a stand-in, as `tests/xrt/fake/src/engine.rs` knows it.
 const STAND_IN: &str = "undertone stand-in for a PDI";
@@ -21,22 +21,18 @@ fn main() -> Result<()> {
     let (script, root, folder) = (next()?, next()?, PathBuf::from(next()?));
     let work = tempfile::tempdir()?;
     let (pdi, container) = (work.path().join("stand_in.pdi"), work.path().join("design.xclbin"));
-    for design in designs(target)? {
+    // The designs that the device uses.
+    for kernels in Kernels::ALL {
+        let design = tiling::shipped(target, kernels)?;
         fs::write(&pdi, format!("{STAND_IN}\n{}\n", serde_json::to_string(&design)?))?;
         let columns = target.columns().to_string();
         let made = Command::new(&script).arg(&root).arg(columns).args([&pdi, &container]).output()?;
-        ensure!(made.status.success(), "{}: {}", design.operator, String::from_utf8_lossy(&made.stderr));
+        ensure!(made.status.success(), "{kernels}: {}", String::from_utf8_lossy(&made.stderr));
         let Tile { m, k, n } = design.tile;
-        let name = format!("{}_{m}x{k}x{n}_{target}", design.operator);
+        let name = format!("{target}-{kernels}-{m}x{k}x{n}");
         let tools = BTreeMap::from([("stand-in".to_owned(), "for the pretended NPU only".to_owned())]);
         Bundle::write(&folder.join(&name), &design, &fs::read(&container)?, tools)?;
         println!("{name}");
     }
     Ok(())
-}
-
-/// The designs that the device uses.
-fn designs(target: Target) -> Result<Vec<Design>> {
-    let tile = |operator| Tile { m: if operator == Operator::LinearInt8 { 64 } else { 32 }, k: 64, n: 64 };
-    Operator::ALL.into_iter().map(|operator| Ok(Design::new(target, operator, tile(operator))?)).collect()
 }
