@@ -129,7 +129,7 @@ fn text(answer: &Answer) -> String {
             let _ = writeln!(text, "  {shape:<28} {:>6} {ms:>13.2} {:>7.0}%", problem.calls, problem.useful * 100.0);
         }
     }
-    bundles(&mut text, target, &plan.npu);
+    bundles(&mut text, &plan.npu);
     let npu = &plan.npu;
     let sum = |of: fn(&undertone_runner::npu::OperatorReport) -> u64| npu.operators.values().map(of).sum::<u64>();
     let switches = sum(|operator| operator.context_switches);
@@ -163,7 +163,7 @@ fn text(answer: &Answer) -> String {
 }
 
 /// The bundles that the kernels need: whether they are there, or how to make them. One serves linear layers and attention.
-fn bundles(text: &mut String, target: &str, npu: &NpuReport) {
+fn bundles(text: &mut String, npu: &NpuReport) {
     let mut told: Vec<&DesignReport> = Vec::new();
     for operator in npu.operators.values() {
         let Some(design) = operator.design.as_ref().filter(|design| !told.contains(design)) else { continue };
@@ -173,10 +173,7 @@ fn bundles(text: &mut String, target: &str, npu: &NpuReport) {
         let _ = match &operator.bundle {
             None => writeln!(text, "name a folder with --bundle-dir"),
             Some(BundleReport::Present(folder)) => writeln!(text, "{}", folder.display()),
-            Some(BundleReport::Missing(reason)) => writeln!(
-                text,
-                "missing ({reason})\n  make it: kernels/aie/build.sh --target {target} --kernels {kernels} --tile {m},{k},{n} --out FOLDER"
-            ),
+            Some(BundleReport::Missing(reason)) => writeln!(text, "missing ({reason})"),
         };
     }
 }

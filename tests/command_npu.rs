@@ -47,8 +47,8 @@ fn what_is_predicted_is_called_so_and_missing_bundles_are_named() {
     for words in [
         "Nothing ran on an NPU",
         "predicted ms",
-        "bundle missing",
-        "kernels/aie/build.sh --target npu4 --operator linear_int8 --tile 64,64,64 --out FOLDER",
+        "tiles 48×64×64: missing",
+        "kernels/aie/build.sh --target npu4 --kernels int8 --tile 48,64,64 --out FOLDER",
         "this CPU alone, measured",
         "single tokens stay on the CPU",
     ] {

@@ -72,9 +72,11 @@ pub struct ProblemReport {
     pub useful: f64,
 }
 
-/// A design's tiles: `m × k × n`.
+/// A compiled array: its kernels and its tiles.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesignReport {
+    /// `int8` or `bf16`: linear layers and attention with such operands.
+    pub kernels: String,
     /// What a core computes at a time.
     pub tile: TileReport,
 }
