@@ -1,10 +1,13 @@
 //! Attention's operands and results as its buffers have them.
 
-use super::{bf16_at, put_bf16, put_word, quantise};
+use super::{
+    Way, put_control,
+    tiles::{LeftTile, RightTile, to_floats},
+};
 use crate::{
     Heads, HeadsMut, Parallel, Precision,
     host::split,
-    npu::design::{CONTROL_BYTES, Design, HEAD_WIDTH},
+    npu::design::{Design, HEAD_WIDTH},
 };
 
 /// A row of a head, of [`HEAD_WIDTH`] values.
@@ -21,6 +24,22 @@ fn row<'a>(operand: &Heads<'a>, item: usize, head: usize, row: usize) -> &'a [f3
 pub fn pack_queries(
     design: &Design,
     q: &Heads<'_>,
+    shape: [usize; 4],
+    scale: f32,
+    out: &mut [u8],
+    pool: &dyn Parallel,
+) {
+    pack_queries_by(Way::best(), design, q, shape, scale, out, pool);
+}
+
+/// [`pack_queries`] in a given way.
+///
+/// # Panics
+/// As [`pack_queries`].
+pub fn pack_queries_by(
+    way: Way,
+    design: &Design,
+    q: &Heads<'_>,
     [batch, heads, queries, keys]: [usize; 4],
     scale: f32,
     out: &mut [u8],
@@ -29,32 +48,13 @@ pub fn pack_queries(
     let (m, object, micro) = (design.tile.m, design.a_object(), design.micro_tile());
     let tiles = queries.next_multiple_of(design.round_rows()) / m;
     assert_eq!(out.len(), batch * heads * tiles * object, "the A buffer of {batch}×{heads} heads of {queries} queries");
+    let tile = LeftTile { micro, rows: m, columns: HEAD_WIDTH, precision: design.operator.precision() };
+    let control = [keys as u32, (scale * std::f32::consts::LOG2_E).to_bits()];
     split::chunks(pool, object, out, &|index, out| {
-        let (head, tile) = (index / tiles, index % tiles);
-        out.fill(0);
-        let mut quantised = [0u8; HEAD_WIDTH];
-        for query in tile * m..queries.min((tile + 1) * m) {
-            let x = row(q, head / heads, head % heads, query);
-            let query = query - tile * m;
-            match design.operator.precision() {
-                Precision::Int8 => {
-                    let scale = quantise(x, &mut quantised);
-                    for column in (0..HEAD_WIDTH).step_by(micro.s) {
-                        out[micro.left(HEAD_WIDTH, query, column)..][..micro.s]
-                            .copy_from_slice(&quantised[column..][..micro.s]);
-                    }
-                    put_word(&mut out[m * HEAD_WIDTH..], query, scale.to_bits());
-                }
-                Precision::Bf16 | Precision::F32 => {
-                    for (piece, column) in x.chunks(micro.s).zip((0..HEAD_WIDTH).step_by(micro.s)) {
-                        put_bf16(&mut out[2 * micro.left(HEAD_WIDTH, query, column)..], piece);
-                    }
-                }
-            }
-        }
-        let control = out.len() - CONTROL_BYTES;
-        put_word(&mut out[control..], 0, keys as u32);
-        put_word(&mut out[control..], 1, (scale * std::f32::consts::LOG2_E).to_bits());
+        let (head, first) = (index / tiles, index % tiles * m);
+        let query = |query: usize| row(q, head / heads, head % heads, first + query);
+        tile.write(way, object, queries.saturating_sub(first).min(m), query, out);
+        out.chunks_exact_mut(object).for_each(|object| put_control(object, &control));
     });
 }
 
@@ -66,57 +66,65 @@ pub fn pack_keys_and_values(
     design: &Design,
     k: &Heads<'_>,
     v: &Heads<'_>,
+    shape: [usize; 3],
+    out: &mut [u8],
+    pool: &dyn Parallel,
+) {
+    pack_keys_and_values_by(Way::best(), design, [k, v], shape, out, pool);
+}
+
+/// [`pack_keys_and_values`] in a given way.
+///
+/// # Panics
+/// As [`pack_queries`].
+pub fn pack_keys_and_values_by(
+    way: Way,
+    design: &Design,
+    [k, v]: [&Heads<'_>; 2],
     [batch, heads, keys]: [usize; 3],
     out: &mut [u8],
     pool: &dyn Parallel,
 ) {
     let (n, object, micro) = (design.tile.n, design.b_object(), design.micro_tile());
-    let second = design.target.bf16_micro_tile();
     let blocks = keys.div_ceil(n);
     assert_eq!(out.len(), batch * heads * blocks * 2 * object, "the B buffer of {batch}×{heads} heads of {keys} keys");
+    let keys_tile = RightTile { micro, rows: HEAD_WIDTH, columns: n, precision: design.operator.precision() };
+    let second = design.target.bf16_micro_tile();
+    let values_tile = RightTile { micro: second, rows: n, columns: HEAD_WIDTH, precision: Precision::Bf16 };
     split::chunks(pool, 2 * object, out, &|index, out| {
-        let (head, block) = (index / blocks, index % blocks);
-        out.fill(0);
+        let (head, first) = (index / blocks, index % blocks * n);
+        let here = keys.saturating_sub(first).min(n);
         let (keys_object, values_object) = out.split_at_mut(object);
-        let mut quantised = [0u8; HEAD_WIDTH];
-        for key in block * n..keys.min((block + 1) * n) {
-            let (item, head) = (head / heads, head % heads);
-            let (k, v) = (row(k, item, head, key), row(v, item, head, key));
-            let key = key - block * n;
-            match design.operator.precision() {
-                Precision::Int8 => {
-                    let scale = quantise(k, &mut quantised);
-                    for (at, value) in quantised.iter().enumerate() {
-                        keys_object[micro.right(HEAD_WIDTH, at, key)] = *value;
-                    }
-                    put_word(&mut keys_object[n * HEAD_WIDTH..], key, scale.to_bits());
-                }
-                Precision::Bf16 | Precision::F32 => {
-                    for (at, value) in k.iter().enumerate() {
-                        put_bf16(&mut keys_object[2 * micro.right(HEAD_WIDTH, at, key)..], &[*value]);
-                    }
-                }
-            }
-            for (piece, column) in v.chunks(second.t).zip((0..HEAD_WIDTH).step_by(second.t)) {
-                put_bf16(&mut values_object[2 * second.right(n, key, column)..], piece);
-            }
-        }
+        let key = |key: usize| row(k, head / heads, head % heads, first + key);
+        keys_tile.write_columns(way, object, 1.0, here, key, keys_object);
+        let value = |key: usize| row(v, head / heads, head % heads, first + key);
+        values_tile.write_rows(way, here, value, values_object);
     });
 }
 
 /// Takes `[batch, heads, queries, 64]` results from the C buffer, `[batch · heads][padded queries][64]`.
 ///
 /// # Panics
-/// As [`pack_queries`].
-pub fn unpack_heads(design: &Design, c: &[u8], [batch, heads, queries]: [usize; 3], out: &mut HeadsMut<'_>) {
+/// As [`pack_queries`]; also if rows of `out` overlap.
+pub fn unpack_heads(design: &Design, c: &[u8], shape: [usize; 3], out: &mut HeadsMut<'_>, pool: &dyn Parallel) {
+    unpack_heads_by(Way::best(), design, c, shape, out, pool);
+}
+
+/// [`unpack_heads`] in a given way.
+///
+/// # Panics
+/// As [`unpack_heads`].
+pub fn unpack_heads_by(
+    way: Way,
+    design: &Design,
+    c: &[u8],
+    [batch, heads, queries]: [usize; 3],
+    out: &mut HeadsMut<'_>,
+    pool: &dyn Parallel,
+) {
+    const BYTES: usize = 2 * HEAD_WIDTH;
     let padded = queries.next_multiple_of(design.round_rows());
-    for head in 0..batch * heads {
-        for query in 0..queries {
-            let at = head / heads * out.batch_stride + head % heads * out.head_stride + query * out.row_stride;
-            let (c, _) = c[2 * (head * padded + query) * HEAD_WIDTH..][..2 * HEAD_WIDTH].as_chunks::<2>();
-            for (out, c) in out.data[at..at + HEAD_WIDTH].iter_mut().zip(c) {
-                *out = bf16_at(c);
-            }
-        }
-    }
+    split::heads(pool, out, [batch, heads, queries, HEAD_WIDTH], &|[item, head, query], out| {
+        to_floats(way, &c[((item * heads + head) * padded + query) * BYTES..][..BYTES], None, out);
+    });
 }
