@@ -31,8 +31,12 @@ use crate::{
 const BLOCK: usize = 64;
 /// A converted block, of the wider format.
 type Block = [u8; 2 * BLOCK];
-/// The most columns of a micro-tile's right operand.
-const MOST_COLUMNS: usize = 8;
+/// The most rows of a micro-tile's left operand, and columns of its right one.
+const MOST_ROWS: usize = 8;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Rows between the one that is written and the one that is asked for.
+const AHEAD: usize = 8;
 const WORD: usize = size_of::<u64>();
 
 /// The scale of a row of values: of the largest magnitude among them.
@@ -155,6 +159,20 @@ fn write_pieces_of<F: Format>(format: F, x: &[f32], values: usize, bytes: usize,
     }
 }
 
+/// Asks for the memory of values that are soon read or written. Objects lie so far apart that the CPU does not guess what comes next.
+#[inline(always)]
+fn ask_for<S: Simd, T>(s: S, values: &[T]) {
+    values.chunks(LINE / size_of::<T>()).for_each(|line| s.prefetch(line.as_ptr().cast()));
+}
+
+/// The rows from `first` on of `count` that there are, at most `most`; the others are empty.
+#[inline(always)]
+fn some_rows<'x>(first: usize, count: usize, most: usize, row: impl Fn(usize) -> &'x [f32]) -> [&'x [f32]; MOST_ROWS] {
+    let mut rows: [&[f32]; MOST_ROWS] = [&[]; MOST_ROWS];
+    (first..count.min(first + most)).zip(&mut rows).for_each(|(index, x)| *x = row(index));
+    rows
+}
+
 /// Writes a scale among the scales at the start of `out`.
 #[inline(always)]
 fn put_scale(out: &mut [u8], index: usize, scale: f32) {
@@ -187,6 +205,7 @@ impl LeftTile {
     /// If an object is too small for the operand, or `out` no whole number of objects.
     pub fn write<'x>(self, way: Way, object: usize, rows: usize, row: impl Fn(usize) -> &'x [f32], out: &mut [u8]) {
         assert!(out.len().is_multiple_of(object) && rows <= self.rows, "{rows} rows of {self:?}");
+        assert!(self.micro.r <= MOST_ROWS, "micro-tiles of {} rows", self.micro.r);
         match (way, self.precision) {
             (Way::OneByOne, _) => scalar::left(self, object, rows, row, out),
             (Way::Vectors(isa), Precision::Int8) => {
@@ -212,21 +231,30 @@ impl<'x, F: Format, R: Fn(usize) -> &'x [f32]> Task for Left<'_, F, R> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let Self { tile, object, rows, row, out, .. } = self;
         let LeftTile { micro: MicroTile { r, s, .. }, rows: m, columns: k, .. } = tile;
         let values = tile.values(F::BYTES);
         // Rows up to a whole micro-tile are written as rows of zeros, all below in one go.
         let begun = rows.next_multiple_of(r);
-        for index in 0..begun {
-            let x = if index < rows { row(index) } else { &[] };
-            let (format, scale) = F::of(x);
+        let mut next = some_rows(0, rows, r, &row);
+        for first in (0..begun).step_by(r) {
+            // A micro-tile's rows together, step by step: so lines of memory are written as a whole.
+            let x = std::mem::replace(&mut next, some_rows(first + r, rows, r, &row));
+            let mut formats = [F::of(&[]).0; MOST_ROWS];
+            for (index, (x, to)) in (first..rows).zip(x.iter().zip(&mut formats).take(r)) {
+                let (format, scale) = F::of(x);
+                *to = format;
+                if F::SCALED {
+                    out.chunks_exact_mut(object).for_each(|object| put_scale(&mut object[values..], index, scale));
+                }
+            }
             for (step, object) in out.chunks_exact_mut(object).enumerate() {
-                let (operand, scales) = object.split_at_mut(values);
-                let first = (index / r * (k / s) * r + index % r) * s * F::BYTES;
-                write_pieces(format, part(x, step * k, k), k, s, r * s, &mut operand[first..]);
-                if F::SCALED && index < rows {
-                    put_scale(scales, index, scale);
+                let (group, behind) = object[first * k * F::BYTES..].split_at_mut(r * k * F::BYTES);
+                ask_for(simd, &behind[..behind.len().min(group.len())]);
+                next.iter().take(r).for_each(|x| ask_for(simd, part(x, step * k, k)));
+                for (at, (x, format)) in x.iter().zip(formats).take(r).enumerate() {
+                    write_pieces(format, part(x, step * k, k), k, s, r * s, &mut group[at * s * F::BYTES..]);
                 }
             }
         }
@@ -273,7 +301,7 @@ impl RightTile {
         out: &mut [u8],
     ) {
         assert!(out.len().is_multiple_of(object) && columns <= self.columns, "{columns} columns of {self:?}");
-        assert!(self.micro.t <= MOST_COLUMNS, "micro-tiles of {} columns", self.micro.t);
+        assert!(self.micro.t <= MOST_ROWS, "micro-tiles of {} columns", self.micro.t);
         match (way, self.precision) {
             (Way::OneByOne, _) => scalar::columns(self, object, factor, columns, column, out),
             (Way::Vectors(isa), Precision::Int8) => {
@@ -318,26 +346,28 @@ impl<'x, F: Format, C: Fn(usize) -> &'x [f32]> Task for Columns<'_, F, C> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let Self { tile, object, factor, columns, column, out, .. } = self;
         let RightTile { micro: MicroTile { t, .. }, rows: k, .. } = tile;
         let (values, panel) = (tile.values(F::BYTES), k * t * F::BYTES);
         let begun = columns.next_multiple_of(t);
+        let mut next = some_rows(0, columns, t, &column);
         for first in (0..begun).step_by(t) {
-            let mut x: [&[f32]; MOST_COLUMNS] = [&[]; MOST_COLUMNS];
-            let mut formats = [F::of(&[]).0; MOST_COLUMNS];
-            for (at, index) in (first..columns.min(first + t)).enumerate() {
-                x[at] = column(index);
-                let (format, scale) = F::of(x[at]);
-                formats[at] = format;
+            let x = std::mem::replace(&mut next, some_rows(first + t, columns, t, &column));
+            let mut formats = [F::of(&[]).0; MOST_ROWS];
+            for (index, (x, to)) in (first..columns).zip(x.iter().zip(&mut formats).take(t)) {
+                let (format, scale) = F::of(x);
+                *to = format;
                 if F::SCALED {
-                    out.chunks_exact_mut(object)
-                        .for_each(|object| put_scale(&mut object[values..], index, scale * factor));
+                    let scale = scale * factor;
+                    out.chunks_exact_mut(object).for_each(|object| put_scale(&mut object[values..], index, scale));
                 }
             }
             for (step, object) in out.chunks_exact_mut(object).enumerate() {
                 let x = x.map(|x| part(x, step * k, k));
-                let panel = &mut object[first / t * panel..][..panel];
+                let (panel, behind) = object[first / t * panel..].split_at_mut(panel);
+                ask_for(simd, &behind[..behind.len().min(panel.len())]);
+                next.iter().take(t).for_each(|x| ask_for(simd, part(x, step * k, k)));
                 // Sizes that are known when this is compiled, of all micro-tiles that there are.
                 match t {
                     4 => write_panel(4, &formats, &x, k, panel),
@@ -356,11 +386,11 @@ impl<'x, F: Format, C: Fn(usize) -> &'x [f32]> Task for Columns<'_, F, C> {
 
 /// Writes `t` columns of `k` values side by side: `[k][t]`.
 #[inline(always)]
-fn write_panel<F: Format>(t: usize, formats: &[F; MOST_COLUMNS], x: &[&[f32]; MOST_COLUMNS], k: usize, out: &mut [u8]) {
+fn write_panel<F: Format>(t: usize, formats: &[F; MOST_ROWS], x: &[&[f32]; MOST_ROWS], k: usize, out: &mut [u8]) {
     // A row of the panel is one or two words, each of the same row of some columns.
     let lanes = WORD / F::BYTES;
     debug_assert!(t.is_multiple_of(lanes), "rows of {t} columns are whole words");
-    let mut blocks = [[0; 2 * BLOCK]; MOST_COLUMNS];
+    let mut blocks = [[0; 2 * BLOCK]; MOST_ROWS];
     for (at, out) in (0..k).step_by(BLOCK).zip(out.chunks_mut(BLOCK * t * F::BYTES)) {
         for ((block, format), x) in blocks.iter_mut().zip(formats).zip(x).take(t) {
             format.convert(&padded(x, at), block);
@@ -390,12 +420,15 @@ impl<'x, R: Fn(usize) -> &'x [f32]> Task for RightRows<'_, R> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let Self { tile, rows, row, out } = self;
         let RightTile { micro: MicroTile { t, .. }, rows: k, columns: n, .. } = tile;
         let (operand, rest) = out.split_at_mut(tile.values(Bf16::BYTES));
         rest.fill(0);
         for index in 0..rows {
+            if index + AHEAD < rows {
+                ask_for(simd, row(index + AHEAD));
+            }
             let out = &mut operand[index * t * Bf16::BYTES..];
             write_pieces(Bf16, part(row(index), 0, n), n, t, k * t, out);
         }
