@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use super::shared::Shared;
-use crate::Parallel;
+use super::{attention::check_output, shared::Shared};
+use crate::{HeadsMut, Parallel};
 
 /// Values below which waking a second thread costs more than it saves.
 const SMALL: usize = 1 << 16;
@@ -70,6 +70,33 @@ pub(crate) fn chunks(pool: &dyn Parallel, chunk: usize, out: &mut [u8], work: &(
             // SAFETY: a pool runs each task once, and chunks lie apart, inside the slice.
             let out = unsafe { std::slice::from_raw_parts_mut(shared.at(start), chunk.min(values - start)) };
             work(index, out);
+        }
+    });
+}
+
+/// Calls `work` for each row of `[batch, heads, rows, width]`, with its item, head and number. Rows of an item with one number come one after another,
+/// as most layouts have them side by side.
+///
+/// # Panics
+/// If `out` reaches outside its slice or its rows overlap.
+pub(crate) fn heads(
+    pool: &dyn Parallel,
+    out: &mut HeadsMut<'_>,
+    [batch, heads, rows, width]: [usize; 4],
+    work: &(dyn Fn([usize; 3], &mut [f32]) + Sync),
+) {
+    check_output(out, [batch, heads, rows, width]);
+    let HeadsMut { batch_stride, head_stride, row_stride, .. } = *out;
+    let shared = Shared::new(out.data);
+    ranges(pool, batch * rows, batch * heads * rows * width, &|range| {
+        for index in range {
+            let (item, row) = (index / rows, index % rows);
+            for head in 0..heads {
+                let start = item * batch_stride + head * head_stride + row * row_stride;
+                // SAFETY: a pool runs each task once; the rows lie apart and inside the slice, which has just been checked.
+                let out = unsafe { std::slice::from_raw_parts_mut(shared.at(start), width) };
+                work([item, head, row], out);
+            }
         }
     });
 }

@@ -47,7 +47,7 @@ impl<A: Array> NpuAttention<A> {
             &[Work { problem, b: &b, packing }],
             pool,
             |a| layout::pack_queries(design, &q, shape, self.spec.scale, a, pool),
-            |_, c| layout::unpack_heads(design, c, [batch, heads, queries], &mut out),
+            |_, c| layout::unpack_heads(design, c, [batch, heads, queries], &mut out, pool),
         )?;
         self.engine.give(Argument::B, b);
         Ok(())

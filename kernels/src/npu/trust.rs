@@ -90,7 +90,7 @@ fn attention<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayEr
     let (c, _) = engine.try_out(array, &problem, &a, &b)?;
     let (mut got, mut wanted) = (vec![0.0; data[0].len()], vec![0.0; data[0].len()]);
     let out = |data| HeadsMut { data, batch_stride: 0, head_stride: queries * HEAD_WIDTH, row_stride: HEAD_WIDTH };
-    layout::unpack_heads(design, &c, [1, heads, queries], &mut out(&mut got));
+    layout::unpack_heads(design, &c, [1, heads, queries], &mut out(&mut got), &Serial);
     let args = AttentionArgs { batch: 1, heads, queries, keys, q, k, v, mask: Mask::None, out: out(&mut wanted) };
     reference::attention::attention(&spec, args);
     Ok((got, wanted))

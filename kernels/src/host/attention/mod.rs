@@ -11,6 +11,8 @@ mod tile;
 mod view;
 pub(super) mod workers;
 
+pub(super) use view::check_output;
+
 use self::{
     cache::Side,
     operand::{Bf16, F32, Int8},

@@ -108,10 +108,8 @@ impl<'a> Frame<'a> {
         out: HeadsMut<'a>,
     ) -> Self {
         let width = spec.head_width;
+        check_output(&out, [batch, heads, queries, width]);
         let HeadsMut { data, batch_stride, head_stride, row_stride } = out;
-        let axes = [(batch, batch_stride), (heads, head_stride), (queries, row_stride), (width, 1)];
-        assert!(reach(axes) <= data.len(), "attention: the output's strides reach outside its slice");
-        assert!(reach(axes) == 0 || distinct(axes), "attention: rows of the output overlap");
         if let Mask::Additive { data, batch_stride, head_stride, row_stride } = mask {
             let axes = [(batch, batch_stride), (heads, head_stride), (queries, row_stride), (keys, 1)];
             assert!(reach(axes) <= data.len(), "attention: the mask's strides reach outside its slice");
@@ -161,6 +159,16 @@ impl<'a> Frame<'a> {
             }
         }
     }
+}
+
+/// Checks that an output of `[batch, heads, length, width]` can be written by several threads.
+///
+/// # Panics
+/// If it reaches outside its slice or rows overlap.
+pub(crate) fn check_output(out: &HeadsMut<'_>, [batch, heads, length, width]: [usize; 4]) {
+    let axes = [(batch, out.batch_stride), (heads, out.head_stride), (length, out.row_stride), (width, 1)];
+    assert!(reach(axes) <= out.data.len(), "attention: the output's strides reach outside its slice");
+    assert!(reach(axes) == 0 || distinct(axes), "attention: rows of the output overlap");
 }
 
 /// One more than the largest offset of a view; 0 if it has no elements.

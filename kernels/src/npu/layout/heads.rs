@@ -1,15 +1,16 @@
 //! Attention's operands and results as its buffers have them.
 
 use super::{
-    bf16_at,
+    Way,
     control::{COLUMN, FIRST, KEYS, LAST, QUERIES, SCALE, SLICE},
-    put_bf16, put_word, quantise,
+    put_control,
+    tiles::{LeftTile, RightTile, to_floats},
 };
 use crate::{
     Heads, HeadsMut, Parallel, Precision,
     host::split,
     npu::{
-        design::{CONTROL_BYTES, Design, HEAD_WIDTH, Kernels, Tile},
+        design::{CONTROL_BYTES, Design, HEAD_WIDTH, Tile},
         target::Target,
     },
 };
@@ -20,12 +21,28 @@ fn row<'a>(operand: &Heads<'a>, item: usize, head: usize, row: usize) -> &'a [f3
     &operand.data[at..at + HEAD_WIDTH]
 }
 
-/// Packs `[batch, heads, queries, 64]` into the A buffer, `[batch · heads][query tile][slice]` objects, with what the cores are to know: whose they
-/// are, how many keys there are, and what multiplies the scores, which are then exponents of 2.
+/// Packs `[batch, heads, queries, 64]` into the A buffer of an attention design, `[batch · heads][query tile][object]`, with what the cores are
+/// to know of the keys: how many there are, and what multiplies the scores, which are then exponents of 2.
 ///
 /// # Panics
 /// If a view reaches outside its slice, or `out` is not as long as [`Design::buffer_bytes`] says.
 pub fn pack_queries(
+    design: &Design,
+    q: &Heads<'_>,
+    shape: [usize; 4],
+    scale: f32,
+    out: &mut [u8],
+    pool: &dyn Parallel,
+) {
+    pack_queries_by(Way::best(), design, q, shape, scale, out, pool);
+}
+
+/// [`pack_queries`] in a given way.
+///
+/// # Panics
+/// As [`pack_queries`].
+pub fn pack_queries_by(
+    way: Way,
     design: &Design,
     q: &Heads<'_>,
     [batch, heads, queries, keys]: [usize; 4],
@@ -33,51 +50,30 @@ pub fn pack_queries(
     out: &mut [u8],
     pool: &dyn Parallel,
 ) {
-    let (Tile { m, k, .. }, object, micro) = (design.tile, design.a_object(), design.micro_tile());
-    let (slices, columns) = (design.slices(), design.target.columns());
-    let groups = queries.div_ceil(design.round_rows());
-    let (tiles, jobs) = (groups * Target::ROWS, batch * heads * groups);
+    let (Tile { m, k, .. }, object, slices) = (design.tile, design.a_object(), design.slices());
+    let (tiles, columns) = (queries.next_multiple_of(design.round_rows()) / m, design.target.columns());
+    let jobs = batch * heads * tiles / Target::ROWS;
     assert_eq!(
         out.len(),
         batch * heads * tiles * slices * object,
         "the A buffer of {batch}×{heads} heads of {queries} queries"
     );
+    let tile = LeftTile { micro: design.micro_tile(), rows: m, columns: k, precision: design.kernels.precision() };
     split::chunks(pool, slices * object, out, &|index, out| {
-        let (head, tile) = (index / tiles, index % tiles);
+        let (head, first) = (index / tiles, index % tiles * m);
+        let query = |query: usize| row(q, head / heads, head % heads, first + query);
+        tile.write(way, object, queries.saturating_sub(first).min(m), query, out);
+        // A stage has a job for each column.
         let job = index / Target::ROWS;
-        out.fill(0);
-        let mut quantised = [0u8; HEAD_WIDTH];
-        for query in tile * m..queries.min((tile + 1) * m) {
-            let x = row(q, head / heads, head % heads, query);
-            let query = query - tile * m;
-            let scale = match design.kernels {
-                Kernels::Int8 => Some(quantise(x, &mut quantised)),
-                Kernels::Bf16 => None,
-            };
-            for (out, first) in out.chunks_exact_mut(object).zip((0..).step_by(k)) {
-                for column in (first..HEAD_WIDTH.min(first + k)).step_by(micro.s) {
-                    let at = micro.left(k, query, column - first);
-                    match scale {
-                        Some(_) => out[at..][..micro.s].copy_from_slice(&quantised[column..][..micro.s]),
-                        None => put_bf16(&mut out[2 * at..], &x[column..][..micro.s]),
-                    }
-                }
-                if let Some(scale) = scale {
-                    put_word(&mut out[m * k..], query, scale.to_bits());
-                }
-            }
-        }
-        for (slice, out) in out.chunks_exact_mut(object).enumerate() {
+        let column = job % columns;
+        let ends = column + 1 == columns || job + 1 == jobs;
+        for (slice, object) in out.chunks_exact_mut(object).enumerate() {
             let flag = |on, flag| if on { flag } else { 0 };
-            let (column, end) = (job % columns, job + 1 == jobs);
-            let first = flag(column == 0 && slice == 0, FIRST);
-            let last = flag((column + 1 == columns || end) && slice + 1 == slices, LAST);
-            let control = out.len() - CONTROL_BYTES;
-            let words =
-                [(0, QUERIES | first | last), (COLUMN, column as u32), (KEYS, keys as u32), (SLICE, slice as u32)];
-            for (word, value) in words.into_iter().chain([(SCALE, (scale * std::f32::consts::LOG2_E).to_bits())]) {
-                put_word(&mut out[control..], word, value);
-            }
+            let mut control = [0; CONTROL_BYTES / 4];
+            control[0] = QUERIES | flag(column == 0 && slice == 0, FIRST) | flag(ends && slice + 1 == slices, LAST);
+            (control[COLUMN], control[KEYS], control[SLICE]) = (column as u32, keys as u32, slice as u32);
+            control[SCALE] = (scale * std::f32::consts::LOG2_E).to_bits();
+            put_control(object, &control);
         }
     });
 }
@@ -90,57 +86,65 @@ pub fn pack_keys_and_values(
     design: &Design,
     k: &Heads<'_>,
     v: &Heads<'_>,
+    shape: [usize; 3],
+    out: &mut [u8],
+    pool: &dyn Parallel,
+) {
+    pack_keys_and_values_by(Way::best(), design, [k, v], shape, out, pool);
+}
+
+/// [`pack_keys_and_values`] in a given way.
+///
+/// # Panics
+/// As [`pack_queries`].
+pub fn pack_keys_and_values_by(
+    way: Way,
+    design: &Design,
+    [k, v]: [&Heads<'_>; 2],
     [batch, heads, keys]: [usize; 3],
     out: &mut [u8],
     pool: &dyn Parallel,
 ) {
     let (n, object, micro) = (design.block(), design.b_object(), design.micro_tile());
-    let second = design.target.bf16_micro_tile();
     let blocks = keys.div_ceil(n);
     assert_eq!(out.len(), batch * heads * blocks * 2 * object, "the B buffer of {batch}×{heads} heads of {keys} keys");
+    let keys_tile = RightTile { micro, rows: HEAD_WIDTH, columns: n, precision: design.kernels.precision() };
+    let second = design.target.bf16_micro_tile();
+    let values_tile = RightTile { micro: second, rows: n, columns: HEAD_WIDTH, precision: Precision::Bf16 };
     split::chunks(pool, 2 * object, out, &|index, out| {
-        let (head, block) = (index / blocks, index % blocks);
-        out.fill(0);
+        let (head, first) = (index / blocks, index % blocks * n);
+        let here = keys.saturating_sub(first).min(n);
         let (keys_object, values_object) = out.split_at_mut(object);
-        let mut quantised = [0u8; HEAD_WIDTH];
-        for key in block * n..keys.min((block + 1) * n) {
-            let (item, head) = (head / heads, head % heads);
-            let (k, v) = (row(k, item, head, key), row(v, item, head, key));
-            let key = key - block * n;
-            match design.kernels.precision() {
-                Precision::Int8 => {
-                    let scale = quantise(k, &mut quantised);
-                    for (at, value) in quantised.iter().enumerate() {
-                        keys_object[micro.right(HEAD_WIDTH, at, key)] = *value;
-                    }
-                    put_word(&mut keys_object[n * HEAD_WIDTH..], key, scale.to_bits());
-                }
-                Precision::Bf16 | Precision::F32 => {
-                    for (at, value) in k.iter().enumerate() {
-                        put_bf16(&mut keys_object[2 * micro.right(HEAD_WIDTH, at, key)..], &[*value]);
-                    }
-                }
-            }
-            for (piece, column) in v.chunks(second.t).zip((0..HEAD_WIDTH).step_by(second.t)) {
-                put_bf16(&mut values_object[2 * second.right(n, key, column)..], piece);
-            }
-        }
+        let key = |key: usize| row(k, head / heads, head % heads, first + key);
+        keys_tile.write_columns(way, object, 1.0, here, key, keys_object);
+        let value = |key: usize| row(v, head / heads, head % heads, first + key);
+        values_tile.write_rows(way, here, value, values_object);
     });
 }
 
 /// Takes `[batch, heads, queries, 64]` results from the C buffer, `[batch · heads][padded queries][64]`.
 ///
 /// # Panics
-/// As [`pack_queries`].
-pub fn unpack_heads(design: &Design, c: &[u8], [batch, heads, queries]: [usize; 3], out: &mut HeadsMut<'_>) {
+/// As [`pack_queries`]; also if rows of `out` overlap.
+pub fn unpack_heads(design: &Design, c: &[u8], shape: [usize; 3], out: &mut HeadsMut<'_>, pool: &dyn Parallel) {
+    unpack_heads_by(Way::best(), design, c, shape, out, pool);
+}
+
+/// [`unpack_heads`] in a given way.
+///
+/// # Panics
+/// As [`unpack_heads`].
+pub fn unpack_heads_by(
+    way: Way,
+    design: &Design,
+    c: &[u8],
+    [batch, heads, queries]: [usize; 3],
+    out: &mut HeadsMut<'_>,
+    pool: &dyn Parallel,
+) {
+    const BYTES: usize = 2 * HEAD_WIDTH;
     let padded = queries.next_multiple_of(design.round_rows());
-    for head in 0..batch * heads {
-        for query in 0..queries {
-            let at = head / heads * out.batch_stride + head % heads * out.head_stride + query * out.row_stride;
-            let (c, _) = c[2 * (head * padded + query) * HEAD_WIDTH..][..2 * HEAD_WIDTH].as_chunks::<2>();
-            for (out, c) in out.data[at..at + HEAD_WIDTH].iter_mut().zip(c) {
-                *out = bf16_at(c);
-            }
-        }
-    }
+    split::heads(pool, out, [batch, heads, queries, HEAD_WIDTH], &|[item, head, query], out| {
+        to_floats(way, &c[((item * heads + head) * padded + query) * BYTES..][..BYTES], None, out);
+    });
 }

@@ -5,6 +5,10 @@
 
 pub mod control;
 mod heads;
+mod scalar;
+#[cfg(test)]
+mod tests;
+mod tiles;
 mod weights;
 
 use super::{
@@ -12,13 +16,31 @@ use super::{
     target::MicroTile,
 };
 use crate::{
-    Parallel, Precision,
-    host::{bf16_bits, int8_bits, split},
-    linear::int8_scale,
+    Parallel,
+    host::{Isa, split},
 };
 use control::{FIRST, GELU, LAST};
-pub use heads::{pack_keys_and_values, pack_queries, unpack_heads};
-pub use weights::{pack_weights, unpack_weights};
+pub use heads::{
+    pack_keys_and_values, pack_keys_and_values_by, pack_queries, pack_queries_by, unpack_heads, unpack_heads_by,
+};
+use tiles::LeftTile;
+pub use weights::{pack_weights, pack_weights_by, unpack_weights};
+
+/// How values are packed and unpacked; the bytes are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// One value after another: for tests and benchmarks.
+    OneByOne,
+    /// With the vectors of an instruction set.
+    Vectors(Isa),
+}
+
+impl Way {
+    /// With this machine's best vectors.
+    pub fn best() -> Self {
+        Way::Vectors(Isa::best())
+    }
+}
 
 impl MicroTile {
     /// Index of element (row, column) in a left operand of `columns` columns: `[rows/r][columns/s][r][s]`.
@@ -48,6 +70,12 @@ fn put_word(bytes: &mut [u8], index: usize, value: u32) {
     bytes[4 * index..][..4].copy_from_slice(&value.to_le_bytes());
 }
 
+/// Writes the control block at the end of an object, of which the words beyond `words` are zero already.
+fn put_control(object: &mut [u8], words: &[u32]) {
+    let control = object.len() - CONTROL_BYTES;
+    words.iter().enumerate().for_each(|(index, word)| put_word(&mut object[control..], index, *word));
+}
+
 /// Packs rows of activations into the A buffer of a linear design, `[row tile][step][object]`: int8 with a scale found for each row over
 /// all inputs, or bf16. Padded rows and inputs are zero.
 ///
@@ -62,73 +90,37 @@ pub fn pack_rows(
     out: &mut [u8],
     pool: &dyn Parallel,
 ) {
+    pack_rows_by(Way::best(), design, x, [rows, inputs], gelu, out, pool);
+}
+
+/// [`pack_rows`] of `[rows, inputs]` in a given way.
+///
+/// # Panics
+/// As [`pack_rows`].
+pub fn pack_rows_by(
+    way: Way,
+    design: &Design,
+    x: &[f32],
+    [rows, inputs]: [usize; 2],
+    gelu: bool,
+    out: &mut [u8],
+    pool: &dyn Parallel,
+) {
     let Tile { m, k, .. } = design.tile;
     assert_eq!(x.len(), rows * inputs, "x is [{rows}, {inputs}]");
     let (steps, object) = (inputs.div_ceil(k), design.a_object());
     let tiles = rows.next_multiple_of(design.round_rows()) / m;
     assert_eq!(out.len(), tiles * steps * object, "the A buffer of {rows}×{inputs}");
-    split::chunks(pool, steps * object, out, &|tile, out| {
-        let rows_here = tile * m..rows.min((tile + 1) * m);
-        pack_tile(design, x, rows_here, inputs, gelu, out);
+    let tile = LeftTile { micro: design.micro_tile(), rows: m, columns: k, precision: design.kernels.precision() };
+    split::chunks(pool, steps * object, out, &|index, out| {
+        let first = index * m;
+        let row = |row: usize| &x[(first + row) * inputs..][..inputs];
+        tile.write(way, object, rows.saturating_sub(first).min(m), row, out);
+        for (step, object) in out.chunks_exact_mut(object).enumerate() {
+            let flag = |on, flag| if on { flag } else { 0 };
+            put_control(object, &[flag(step == 0, FIRST) | flag(step + 1 == steps, LAST) | flag(gelu, GELU)]);
+        }
     });
-}
-
-/// One row tile: its rows of `x`, all steps.
-fn pack_tile(design: &Design, x: &[f32], rows: std::ops::Range<usize>, inputs: usize, gelu: bool, out: &mut [u8]) {
-    let Tile { m, k, .. } = design.tile;
-    let (micro, object) = (design.micro_tile(), design.a_object());
-    let steps = out.len() / object;
-    out.fill(0);
-    match design.kernels.precision() {
-        Precision::Int8 => {
-            let mut quantised = vec![0u8; steps * k];
-            for (row, x) in rows.clone().zip(x.chunks_exact(inputs.max(1)).skip(rows.start)) {
-                let scale = quantise(x, &mut quantised);
-                let row = row - rows.start;
-                for (step, object) in out.chunks_exact_mut(object).enumerate() {
-                    for column in (0..k).step_by(micro.s) {
-                        let at = micro.left(k, row, column);
-                        object[at..][..micro.s].copy_from_slice(&quantised[step * k + column..][..micro.s]);
-                    }
-                    put_word(&mut object[m * k..], row, scale.to_bits());
-                }
-            }
-        }
-        Precision::Bf16 | Precision::F32 => {
-            for (row, x) in rows.clone().zip(x.chunks_exact(inputs.max(1)).skip(rows.start)) {
-                let row = row - rows.start;
-                for (step, (object, x)) in out.chunks_exact_mut(object).zip(x.chunks(k)).enumerate() {
-                    debug_assert!(step < steps);
-                    for (piece, column) in x.chunks(micro.s).zip((0..k).step_by(micro.s)) {
-                        put_bf16(&mut object[2 * micro.left(k, row, column)..], piece);
-                    }
-                }
-            }
-        }
-    }
-    for (step, object) in out.chunks_exact_mut(object).enumerate() {
-        let flag = |on, flag| if on { flag } else { 0 };
-        let flags = flag(step == 0, FIRST) | flag(step + 1 == steps, LAST) | flag(gelu, GELU);
-        let control = object.len() - CONTROL_BYTES;
-        put_word(&mut object[control..], 0, flags);
-    }
-}
-
-/// Quantises a row into the start of `out`; returns its scale. What `out` has beyond the row stays zero.
-fn quantise(x: &[f32], out: &mut [u8]) -> f32 {
-    let largest = x.iter().fold(0u32, |largest, value| largest.max(value.to_bits() & 0x7fff_ffff));
-    let scale = int8_scale(f32::from_bits(largest));
-    for (out, value) in out.iter_mut().zip(x) {
-        *out = int8_bits(*value, scale.inverse);
-    }
-    scale.scale
-}
-
-/// Writes values as bf16.
-fn put_bf16(out: &mut [u8], values: &[f32]) {
-    for (out, value) in out.chunks_exact_mut(2).zip(values) {
-        out.copy_from_slice(&bf16_bits(*value).to_le_bytes());
-    }
 }
 
 /// A bf16 value as fp32.
@@ -150,6 +142,22 @@ pub fn unpack_rows(
     out: &mut [f32],
     pool: &dyn Parallel,
 ) {
+    unpack_rows_by(Way::best(), design, c, [rows, outputs], residual, out, pool);
+}
+
+/// [`unpack_rows`] of `[rows, outputs]` in a given way.
+///
+/// # Panics
+/// As [`unpack_rows`].
+pub fn unpack_rows_by(
+    way: Way,
+    design: &Design,
+    c: &[u8],
+    [rows, outputs]: [usize; 2],
+    residual: Option<&[f32]>,
+    out: &mut [f32],
+    pool: &dyn Parallel,
+) {
     assert_eq!(out.len(), rows * outputs, "out is [{rows}, {outputs}]");
     assert!(residual.is_none_or(|residual| residual.len() == out.len()), "residual is [{rows}, {outputs}]");
     if out.is_empty() {
@@ -158,73 +166,8 @@ pub fn unpack_rows(
     let padded = outputs.next_multiple_of(design.tile.n * design.target.columns());
     split::rows(pool, outputs, out, &|range, out| {
         for (row, out) in range.zip(out.chunks_exact_mut(outputs)) {
-            let (c, _) = c[2 * row * padded..][..2 * outputs].as_chunks::<2>();
-            for (out, c) in out.iter_mut().zip(c) {
-                *out = bf16_at(c);
-            }
-            if let Some(residual) = residual {
-                for (out, residual) in out.iter_mut().zip(&residual[row * outputs..][..outputs]) {
-                    *out += residual;
-                }
-            }
+            let residual = residual.map(|residual| &residual[row * outputs..][..outputs]);
+            tiles::to_floats(way, &c[2 * row * padded..][..2 * outputs], residual, out);
         }
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        Serial,
-        npu::{Kernels, Target},
-    };
-
-    #[test]
-    fn micro_tiles_cover_a_tile_once() {
-        for target in Target::ALL {
-            for micro in [target.int8_micro_tile(), target.bf16_micro_tile()] {
-                let (rows, columns) = (micro.r * 3, micro.s * micro.t);
-                let all = |index: &dyn Fn(usize, usize) -> usize, rows: usize, columns: usize| {
-                    let mut seen: Vec<usize> = (0..rows)
-                        .flat_map(|row| (0..columns).map(move |column| (row, column)))
-                        .map(|(row, column)| index(row, column))
-                        .collect();
-                    seen.sort_unstable();
-                    assert_eq!(seen, (0..rows * columns).collect::<Vec<_>>());
-                };
-                all(&|row, column| micro.left(columns, row, column), rows, columns);
-                all(&|row, column| micro.right(columns, row, column), columns, micro.t * 3);
-                all(&|row, column| micro.result(columns, row, column), rows, columns);
-            }
-        }
-    }
-
-    #[test]
-    fn rows_lie_as_documented() {
-        let design = Design::new(Target::Npu1, Kernels::Int8, Tile { m: 8, k: 16, n: 64 }).unwrap();
-        let (rows, inputs) = (33, 20);
-        let x: Vec<f32> = (0..rows * inputs).map(|at| ((at * 37) % 255) as f32 - 127.0).collect();
-        let problem = crate::npu::Problem::Linear { rows, inputs, outputs: 1 };
-        let mut a = vec![1; design.buffer_bytes(&problem, crate::npu::Argument::A)];
-        pack_rows(&design, &x, rows, inputs, true, &mut a, &Serial);
-        let object = |tile: usize, step: usize| &a[(tile * 2 + step) * design.a_object()..][..design.a_object()];
-        let micro = design.micro_tile();
-        for (row, input) in [(0, 0), (5, 7), (32, 19), (20, 16), (7, 15)] {
-            let object = object(row / 8, input / 16);
-            let scale = f32::from_le_bytes(object[128 + 4 * (row % 8)..][..4].try_into().unwrap());
-            let value = object[micro.left(16, row % 8, input % 16)] as i8;
-            assert!((f32::from(value) * scale - x[row * inputs + input]).abs() <= scale * 0.5001, "{row} {input}");
-        }
-        assert_eq!(object(4, 1)[micro.left(16, 0, 5)], 0, "beyond the inputs");
-        let flags = |object: &[u8]| u32::from_le_bytes(object[160..164].try_into().unwrap());
-        assert_eq!((flags(object(0, 0)), flags(object(7, 1))), (FIRST | GELU, LAST | GELU));
-    }
-
-    #[test]
-    fn no_rows_and_no_inputs_pack() {
-        let design = Design::new(Target::Npu4, Kernels::Bf16, Tile { m: 8, k: 16, n: 64 }).unwrap();
-        pack_rows(&design, &[], 0, 5, false, &mut [], &Serial);
-        pack_rows(&design, &[], 3, 0, false, &mut [], &Serial);
-        unpack_rows(&design, &[], 0, 5, None, &mut [], &Serial);
-    }
 }

@@ -1,6 +1,6 @@
 //! Weights of a linear layer as the B buffer has them, and back.
 
-use super::{bf16_at, put_bf16, put_word, quantise};
+use super::{Way, bf16_at, put_word, tiles::RightTile};
 use crate::{
     LinearSpec, Precision, WeightLayout,
     npu::design::{Design, Tile},
@@ -19,6 +19,21 @@ pub fn pack_weights(
     bias: Option<&[f32]>,
     out: &mut [u8],
 ) {
+    pack_weights_by(Way::best(), design, spec, (weights, layout), bias, out);
+}
+
+/// [`pack_weights`] in a given way.
+///
+/// # Panics
+/// As [`pack_weights`].
+pub fn pack_weights_by(
+    way: Way,
+    design: &Design,
+    spec: &LinearSpec,
+    (weights, layout): (&[f32], WeightLayout),
+    bias: Option<&[f32]>,
+    out: &mut [u8],
+) {
     let LinearSpec { inputs, outputs, scale, .. } = *spec;
     let Tile { k, n, .. } = design.tile;
     assert_eq!(weights.len(), inputs * outputs, "weights are [{inputs}, {outputs}]");
@@ -26,43 +41,42 @@ pub fn pack_weights(
     let (steps, object) = (inputs.div_ceil(k), design.b_object());
     let tiles = outputs.next_multiple_of(n * design.target.columns()) / n;
     assert_eq!(out.len(), tiles * steps * object, "the B buffer of {inputs}×{outputs}");
-    out.fill(0);
     if out.is_empty() {
         return;
     }
-    let micro = design.micro_tile();
-    let mut column_values = vec![0.0; inputs];
-    let mut quantised = vec![0u8; inputs];
-    for output in 0..outputs {
-        for (input, value) in column_values.iter_mut().enumerate() {
-            *value = match layout {
-                WeightLayout::InputsByOutputs => weights[input * outputs + output],
-                WeightLayout::OutputsByInputs => weights[output * inputs + input],
-            };
+    let precision = design.kernels.precision();
+    let tile = RightTile { micro: design.micro_tile(), rows: k, columns: n, precision };
+    // Biases lie behind the values and, of int8 ones, the scales.
+    let biases = match precision {
+        Precision::Int8 => k * n + n * size_of::<f32>(),
+        Precision::Bf16 | Precision::F32 => 2 * k * n,
+    };
+    // What the spec multiplies by is in the scales of int8 values, and else in the values.
+    let [factor, scale_factor] = if precision == Precision::Int8 { [1.0, scale] } else { [scale, 1.0] };
+    let as_they_are = layout == WeightLayout::OutputsByInputs && factor == 1.0;
+    let mut turned = vec![0.0; if as_they_are { 0 } else { inputs * n }];
+    for (index, out) in out.chunks_exact_mut(steps * object).enumerate() {
+        let first = index * n;
+        let here = outputs.saturating_sub(first).min(n);
+        let rows = weights.get(first * inputs..).unwrap_or_default();
+        match layout {
+            WeightLayout::OutputsByInputs if as_they_are => {}
+            WeightLayout::OutputsByInputs => {
+                turned.iter_mut().zip(rows).for_each(|(turned, weight)| *turned = weight * factor);
+            }
+            WeightLayout::InputsByOutputs => {
+                for (input, weights) in weights.chunks_exact(outputs).enumerate() {
+                    let weights = weights.iter().skip(first).take(here).enumerate();
+                    weights.for_each(|(column, weight)| turned[column * inputs + input] = weight * factor);
+                }
+            }
         }
-        let column = output % n;
-        let bias = bias.map_or(0.0, |bias| bias[output] * scale);
-        let tile = &mut out[output / n * steps * object..][..steps * object];
-        let column_scale = match design.kernels.precision() {
-            Precision::Int8 => quantise(&column_values, &mut quantised) * scale,
-            Precision::Bf16 | Precision::F32 => scale,
-        };
-        for (step, object) in tile.chunks_exact_mut(object).enumerate() {
-            let inputs_here = step * k..inputs.min((step + 1) * k);
-            match design.kernels.precision() {
-                Precision::Int8 => {
-                    for (row, value) in quantised[inputs_here].iter().enumerate() {
-                        object[micro.right(k, row, column)] = *value;
-                    }
-                    put_word(&mut object[k * n..], column, column_scale.to_bits());
-                    put_word(&mut object[k * n..], n + column, bias.to_bits());
-                }
-                Precision::Bf16 | Precision::F32 => {
-                    for (row, value) in column_values[inputs_here].iter().enumerate() {
-                        put_bf16(&mut object[2 * micro.right(k, row, column)..], &[*value * scale]);
-                    }
-                    put_word(&mut object[2 * k * n..], column, bias.to_bits());
-                }
+        let columns = if as_they_are { rows } else { &turned };
+        tile.write_columns(way, object, scale_factor, here, |column| &columns[column * inputs..][..inputs], out);
+        for object in out.chunks_exact_mut(object) {
+            for column in 0..here {
+                let bias = bias.map_or(0.0, |bias| bias[first + column] * scale);
+                put_word(&mut object[biases..], column, bias.to_bits());
             }
         }
     }

@@ -1,0 +1,210 @@
+//! Layouts as they are documented, and fast packing beside the obvious, byte by byte.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    Activation, Heads, HeadsMut, LinearSpec, Serial, WeightLayout,
+    npu::{Argument, Kernels, Problem, Target, design::HEAD_WIDTH},
+    parallel::ScopedThreads,
+};
+
+#[test]
+fn micro_tiles_cover_a_tile_once() {
+    for target in Target::ALL {
+        for micro in [target.int8_micro_tile(), target.bf16_micro_tile()] {
+            let (rows, columns) = (micro.r * 3, micro.s * micro.t);
+            let all = |index: &dyn Fn(usize, usize) -> usize, rows: usize, columns: usize| {
+                let mut seen: Vec<usize> = (0..rows)
+                    .flat_map(|row| (0..columns).map(move |column| (row, column)))
+                    .map(|(row, column)| index(row, column))
+                    .collect();
+                seen.sort_unstable();
+                assert_eq!(seen, (0..rows * columns).collect::<Vec<_>>());
+            };
+            all(&|row, column| micro.left(columns, row, column), rows, columns);
+            all(&|row, column| micro.right(columns, row, column), columns, micro.t * 3);
+            all(&|row, column| micro.result(columns, row, column), rows, columns);
+        }
+    }
+}
+
+#[test]
+fn rows_lie_as_documented() {
+    let design = Design::new(Target::Npu1, Kernels::Int8, Tile { m: 8, k: 16, n: 64 }).unwrap();
+    let (rows, inputs) = (33, 20);
+    let x: Vec<f32> = (0..rows * inputs).map(|at| ((at * 37) % 255) as f32 - 127.0).collect();
+    let problem = crate::npu::Problem::Linear { rows, inputs, outputs: 1 };
+    let mut a = vec![1; design.buffer_bytes(&problem, crate::npu::Argument::A)];
+    pack_rows(&design, &x, rows, inputs, true, &mut a, &Serial);
+    let object = |tile: usize, step: usize| &a[(tile * 2 + step) * design.a_object()..][..design.a_object()];
+    let micro = design.micro_tile();
+    for (row, input) in [(0, 0), (5, 7), (32, 19), (20, 16), (7, 15)] {
+        let object = object(row / 8, input / 16);
+        let scale = f32::from_le_bytes(object[128 + 4 * (row % 8)..][..4].try_into().unwrap());
+        let value = object[micro.left(16, row % 8, input % 16)] as i8;
+        assert!((f32::from(value) * scale - x[row * inputs + input]).abs() <= scale * 0.5001, "{row} {input}");
+    }
+    assert_eq!(object(4, 1)[micro.left(16, 0, 5)], 0, "beyond the inputs");
+    let flags = |object: &[u8]| u32::from_le_bytes(object[160..164].try_into().unwrap());
+    assert_eq!((flags(object(0, 0)), flags(object(7, 1))), (FIRST | GELU, LAST | GELU));
+}
+
+#[test]
+fn no_rows_and_no_inputs_pack() {
+    let design = Design::new(Target::Npu4, Kernels::Bf16, Tile { m: 8, k: 16, n: 64 }).unwrap();
+    pack_rows(&design, &[], 0, 5, false, &mut [], &Serial);
+    pack_rows(&design, &[], 3, 0, false, &mut [], &Serial);
+    unpack_rows(&design, &[], 0, 5, None, &mut [], &Serial);
+}
+
+/// Values of every kind: small and large, subnormal, zeros of both signs; halfway between two integers, and between two bf16.
+fn values(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state >> 16
+    };
+    (0..count)
+        .map(|_| match next() % 12 {
+            0 => 0.0,
+            1 => -0.0,
+            2 => f32::from_bits(next() as u32 & 0x7f_ffff),
+            3 => (next() % 255) as f32 / 2.0 - 63.5,
+            4 => f32::from_bits((next() as u32 & 0x3fff_0000) | 0x8000),
+            _ => (next() % (1 << 24)) as f32 / (1 << 23) as f32 - 1.0,
+        })
+        .collect()
+}
+
+/// The ways that this machine has beside the obvious one.
+fn fast_ways() -> impl Iterator<Item = Way> {
+    Isa::available().map(Way::Vectors)
+}
+
+/// Asserts that `pack` writes the same bytes in every way, whatever was there before, on one thread and on three.
+fn same_bytes(bytes: usize, pack: impl Fn(Way, &mut [u8], &dyn Parallel)) {
+    let mut wanted = vec![0x55; bytes];
+    pack(Way::OneByOne, &mut wanted, &Serial);
+    for way in fast_ways() {
+        for (threads, before) in [(1, 0xaa), (3, 0x11)] {
+            let mut got = vec![before; bytes];
+            pack(way, &mut got, &ScopedThreads(threads));
+            let first = got.iter().zip(&wanted).position(|(got, wanted)| got != wanted);
+            assert_eq!(first, None, "{way:?} on {threads} threads");
+        }
+    }
+}
+
+/// Likewise of what `unpack` writes, whose bits are compared.
+fn same_floats(count: usize, unpack: impl Fn(Way, &mut [f32], &dyn Parallel)) {
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    let mut wanted = vec![f32::NAN; count];
+    unpack(Way::OneByOne, &mut wanted, &Serial);
+    for way in fast_ways() {
+        for threads in [1, 3] {
+            let mut got = vec![f32::NAN; count];
+            unpack(way, &mut got, &ScopedThreads(threads));
+            assert_eq!(bits(&got), bits(&wanted), "{way:?} on {threads} threads");
+        }
+    }
+}
+
+/// A design whose tiles have sides of so many times 16.
+fn design(npu4: bool, int8: bool, [m, k]: [usize; 2]) -> Design {
+    let target = if npu4 { Target::Npu4 } else { Target::Npu1 };
+    let kernels = if int8 { Kernels::Int8 } else { Kernels::Bf16 };
+    Design::new(target, kernels, Tile { m: 16 * m, k: 16 * k, n: HEAD_WIDTH }).unwrap()
+}
+
+/// `[batch, heads, length, 64]`, with the length before or behind the heads; the strides, and how many values it takes.
+fn strides(length_first: bool, [batch, heads, length]: [usize; 3]) -> ([usize; 3], usize) {
+    let [head, row] = if length_first { [HEAD_WIDTH, heads * HEAD_WIDTH] } else { [length * HEAD_WIDTH, HEAD_WIDTH] };
+    ([heads * length * HEAD_WIDTH, head, row], batch * heads * length * HEAD_WIDTH)
+}
+
+fn view(data: &[f32], [batch_stride, head_stride, row_stride]: [usize; 3]) -> Heads<'_> {
+    Heads { data, batch_stride, head_stride, row_stride }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn linear_operands_are_packed_alike(
+        npu4: bool, int8: bool, gelu: bool, turned: bool, biased: bool, tile in [1usize..4, 1usize..3],
+        rows in prop_oneof![Just(0usize), Just(1), 2usize..150], inputs in prop_oneof![Just(0usize), Just(1), 2usize..300],
+        outputs in prop_oneof![Just(1usize), 2usize..200], scale in prop_oneof![Just(1.0f32), Just(0.125), Just(-0.3)], seed: u64,
+    ) {
+        let design = design(npu4, int8, tile);
+        let problem = Problem::Linear { rows, inputs, outputs };
+        let x = values(rows * inputs, seed);
+        same_bytes(design.buffer_bytes(&problem, Argument::A), |way, out, pool| {
+            pack_rows_by(way, &design, &x, [rows, inputs], gelu, out, pool);
+        });
+        let weights = values(inputs * outputs, seed ^ 5);
+        let bias = biased.then(|| values(outputs, seed ^ 9));
+        let layout = if turned { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
+        let precision = design.kernels.precision();
+        let spec = LinearSpec { inputs, outputs, precision, activation: Activation::None, scale };
+        same_bytes(design.buffer_bytes(&problem, Argument::B), |way, out, _| {
+            pack_weights_by(way, &design, &spec, (&weights, layout), bias.as_deref(), out);
+        });
+        let c: Vec<u8> = values(design.buffer_bytes(&problem, Argument::C) / 2, seed ^ 3)
+            .iter()
+            .flat_map(|value| crate::host::bf16_bits(*value).to_le_bytes())
+            .collect();
+        let residual = biased.then(|| values(rows * outputs, seed ^ 7));
+        same_floats(rows * outputs, |way, out, pool| {
+            unpack_rows_by(way, &design, &c, [rows, outputs], residual.as_deref(), out, pool);
+        });
+    }
+
+    #[test]
+    fn attention_operands_are_packed_alike(
+        npu4: bool, int8: bool, length_first: bool, tile in [1usize..3, 1usize..5], batch in 0usize..3, heads in 1usize..4,
+        queries in prop_oneof![Just(0usize), Just(1), 2usize..150], keys in prop_oneof![Just(0usize), Just(1), 2usize..150], seed: u64,
+    ) {
+        let design = design(npu4, int8, tile);
+        let problem = Problem::Attention { heads: batch * heads, queries, keys };
+        let (q_strides, q_len) = strides(length_first, [batch, heads, queries]);
+        let (k_strides, k_len) = strides(!length_first, [batch, heads, keys]);
+        let [q, k, v] = [(q_len, seed), (k_len, seed ^ 1), (k_len, seed ^ 2)].map(|(len, seed)| values(len, seed));
+        same_bytes(design.buffer_bytes(&problem, Argument::A), |way, out, pool| {
+            pack_queries_by(way, &design, &view(&q, q_strides), [batch, heads, queries, keys], 0.125, out, pool);
+        });
+        same_bytes(design.buffer_bytes(&problem, Argument::B), |way, out, pool| {
+            let operands = [&view(&k, k_strides), &view(&v, k_strides)];
+            pack_keys_and_values_by(way, &design, operands, [batch, heads, keys], out, pool);
+        });
+        let c: Vec<u8> = values(design.buffer_bytes(&problem, Argument::C) / 2, seed ^ 3)
+            .iter()
+            .flat_map(|value| crate::host::bf16_bits(*value).to_le_bytes())
+            .collect();
+        same_floats(q_len, |way, data, pool| {
+            let [batch_stride, head_stride, row_stride] = q_strides;
+            let mut out = HeadsMut { data, batch_stride, head_stride, row_stride };
+            unpack_heads_by(way, &design, &c, [batch, heads, queries], &mut out, pool);
+        });
+    }
+}
+
+/// Rows that hold no numbers have a scale that is none, and bf16 keeps what is none.
+#[test]
+fn infinities_and_nan_are_packed_alike() {
+    for int8 in [true, false] {
+        for npu4 in [false, true] {
+            let design = design(npu4, int8, [1, 1]);
+            let (rows, inputs) = (5, 21);
+            let mut x = values(rows * inputs, 77);
+            (x[3], x[30], x[31], x[50]) = (f32::INFINITY, f32::NAN, 1.0, f32::NEG_INFINITY);
+            x[90] = f32::from_bits(0x7f80_0001);
+            let problem = Problem::Linear { rows, inputs, outputs: 1 };
+            same_bytes(design.buffer_bytes(&problem, Argument::A), |way, out, pool| {
+                pack_rows_by(way, &design, &x, [rows, inputs], false, out, pool);
+            });
+        }
+    }
+}
