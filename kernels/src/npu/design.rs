@@ -295,7 +295,13 @@ impl Design {
         let block = self.block();
         for MicroTile { r, s, t } in self.micro_tiles() {
             // Attention's second product sums over the keys of a block.
-            if m % r != 0 || k % s != 0 || n % t != 0 || block == 0 || block % s != 0 || block % t != 0 {
+            if m % r != 0
+                || k % s != 0
+                || n % t != 0
+                || block == 0
+                || !block.is_multiple_of(s)
+                || !block.is_multiple_of(t)
+            {
                 return refuse(format!(
                     "it is not made of whole micro-tiles {r}×{s}×{t}, or its blocks of {block} keys are not"
                 ));
