@@ -58,6 +58,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    output::keep_for_results();
     let level = match arguments.verbose {
         0 => LevelFilter::ERROR,
         1 => LevelFilter::INFO,

@@ -1,10 +1,11 @@
-//! Result files: each is written under a temporary name and renamed when it is whole, so that a run that fails or is stopped
-//! leaves no part of one. What is in a file is the formats' business (`undertone_runner::format`).
+//! Results, in files and on standard output. Files are written under a temporary name and renamed when they are whole, so that a run that
+//! fails or is stopped leaves no part of one. What is in a file is the formats' business (`undertone_runner::format`).
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -84,17 +85,44 @@ pub fn stems(inputs: &[PathBuf]) -> Result<Vec<String>> {
     Ok(stems)
 }
 
+/// Standard output, since it is kept for results alone.
+static RESULTS: OnceLock<File> = OnceLock::new();
+
+/// Keeps standard output for results alone: what libraries below print there by themselves goes to standard error from now on. XRT's driver
+/// library does, a line for each buffer, when an NPU is lost; and somebody may be reading JSON.
+pub fn keep_for_results() {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd as _;
+        // Where it does not work, all goes on as it would without.
+        if let Ok(own) = io::stdout().as_fd().try_clone_to_owned()
+            && rustix::stdio::dup2_stdout(io::stderr()).is_ok()
+        {
+            // This is called once.
+            let _ = RESULTS.set(own.into());
+        }
+    }
+}
+
 /// Writes to standard output; a reader that has gone away (`| head`) is no error.
 ///
 /// # Errors
 ///
 /// If standard output cannot be written to for another reason.
 pub fn print(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    let done = match RESULTS.get() {
+        Some(results) => write_all(results, text),
+        None => write_all(io::stdout().lock(), text),
+    };
+    match done {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),
     }
+}
+
+fn write_all(mut out: impl Write, text: &str) -> io::Result<()> {
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 #[cfg(test)]

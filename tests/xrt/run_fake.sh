@@ -15,6 +15,8 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
 export CARGO_TARGET_DIR="$target"
+# The command packs nothing into the user's cache, and takes nothing from there.
+export UNDERTONE_PACKED=off
 cargo build --quiet --release --package undertone-fake-npu --package undertone-kernels --features undertone-kernels/xrt --lib --example npu
 shim="$("$here/shim.sh" "$root")"
 cargo build --quiet --release --manifest-path tests/xrt/through/Cargo.toml
@@ -102,16 +104,17 @@ cargo build --quiet --release --package onnxruntime-ep-xdna --package undertone 
 # Under another name of its folder: a build without the feature puts its own in this one's place.
 mkdir "$work/lib"
 cp "$target/release/libonnxruntime_ep_xdna.so" "$work/lib/"
+export UNDERTONE_EP_LIBRARY="$work/lib/libonnxruntime_ep_xdna.so"
 transcribe=("$target/release/undertone" transcribe --model models/reference --language en --output-format txt)
 for silicon in npu1 npu4; do
     for precision in int8 bf16; do
         folder="$work/whisper-$silicon-$precision"
         words="$folder.words"
         mkdir "$words"
-        UNDERTONE_EP_LIBRARY="$work/lib/libonnxruntime_ep_xdna.so" "${transcribe[@]}" --device sim --target "$silicon" \
+        "${transcribe[@]}" --device sim --target "$silicon" \
             --precision "$precision" tests/audio/000-en.mp3 >"$words/sim" 2>"$words/sim.err" ||
             { cat "$words/sim.err" >&2; exit 1; }
-        UNDERTONE_EP_LIBRARY="$work/lib/libonnxruntime_ep_xdna.so" fake "$silicon" "$folder" "${transcribe[@]}" --device npu \
+        fake "$silicon" "$folder" "${transcribe[@]}" --device npu \
             --precision "$precision" --bundle-dir "$work/bundles-$silicon" tests/audio/000-en.mp3 >"$words/npu" 2>"$words/npu.err" ||
             { cat "$words/npu.err" "$folder/log" >&2; exit 1; }
         [[ -s "$words/npu" ]] && diff "$words/sim" "$words/npu" >&2 ||
@@ -123,4 +126,15 @@ for silicon in npu1 npu4; do
         echo "Whisper, $silicon, $precision: the simulator's words, with $executed commands executed"
     done
 done
+# The command with each fault, and the real graph of whisper-tiny, whose weights are made with onnx.
+onnx="$target/xrt-onnx-1.23.2"
+if [[ ! -d "$onnx" ]]; then
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --only-binary=:all: --target "$onnx.new" \
+        onnx==1.23.2 numpy
+    mv "$onnx.new" "$onnx"
+fi
+above=("$work/bundles-npu4" "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$libraries"
+    --preload "$target/release/libundertone_fake_npu.so" "$target/release/undertone")
+python3 -B "$here/faults.py" npu4 "$work/faults" "${above[@]}"
+PYTHONPATH="$onnx" python3 -B "$here/tiny.py" npu4 "$work/tiny" "${above[@]}"
 echo "run_fake.sh: all well"

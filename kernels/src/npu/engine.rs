@@ -20,9 +20,12 @@ const KEPT_PROGRAMS: usize = 64;
 /// An array with the designs that are open on it.
 pub(super) struct Engines<A: Array> {
     pub array: A,
-    open: Mutex<HashMap<Design, Arc<Engine<A>>>>,
+    open: Mutex<HashMap<Design, Opened<A>>>,
     pub counted: Counted,
 }
+
+/// A design that is open, or why it will not be tried again.
+type Opened<A> = Result<Arc<Engine<A>>, ArrayError>;
 
 /// One design, open.
 pub(super) struct Engine<A: Array> {
@@ -58,11 +61,21 @@ impl<A: Array> Engines<A> {
 
     /// The engine of a design, opened at its first use. Its answer to a small problem is then compared with the host's: a bundle that
     /// computes something else is not used.
+    ///
+    /// A design that hung or was not trusted is not tried again: a model has hundreds of kernels, and each would wait for the limit anew.
     pub fn engine(&self, design: &Design) -> Result<Arc<Engine<A>>, ArrayError> {
         let mut open = lock(&self.open);
-        if let Some(engine) = open.get(design) {
-            return Ok(Arc::clone(engine));
+        if let Some(opened) = open.get(design) {
+            return opened.clone();
         }
+        let opened = self.open(design);
+        if let Ok(_) | Err(ArrayError::Timeout { .. } | ArrayError::Untrusted { .. }) = &opened {
+            open.insert(design.clone(), opened.clone());
+        }
+        opened
+    }
+
+    fn open(&self, design: &Design) -> Result<Arc<Engine<A>>, ArrayError> {
         let context = self.array.open(design)?;
         let engine = Engine {
             design: self.array.compiled(&context).unwrap_or(design).clone(),
@@ -73,9 +86,7 @@ impl<A: Array> Engines<A> {
         if self.array.computes() {
             trust::check(&self.array, &engine)?;
         }
-        let engine = Arc::new(engine);
-        open.insert(design.clone(), Arc::clone(&engine));
-        Ok(engine)
+        Ok(Arc::new(engine))
     }
 
     /// Executes problems that read the same rows, in one command where the array can: `pack` fills their A, `unpack` reads the C of each.
@@ -168,3 +179,7 @@ impl<A: Array> Engine<A> {
         Ok((c_buffer.bytes().to_vec(), report.wall))
     }
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -1,18 +1,22 @@
 //! Faults that a test asks for: words in the file `fault` of its folder, read at each call, so that it can break a device in the middle.
 //!
-//! One fault: a word, and how often the device still works before (`error 3`: three commands succeed, then all fail).
+//! One fault: a word, how often the device still works before (`error 3`: three commands succeed, then all fail), and how often it then
+//! strikes before all is well again (`error 3 1`: the fourth command fails, no other).
 //!
 //! | word | what happens |
 //! |---|---|
 //! | `timeout` | commands are taken and not completed as long as the file says so; then they end in `ERT_CMD_STATE_TIMEOUT` |
 //! | `error`, `abort` | commands end in `ERT_CMD_STATE_ERROR`, `ERT_CMD_STATE_ABORT` |
 //! | `refused` | the driver refuses to take a command (`EINVAL`) |
-//! | `lost` | every call answers `ENODEV`, also those that wait |
+//! | `lost` | every call answers `ENODEV`, also those that wait; works until so many *commands* were done |
 //! | `no-memory` | no buffer can be made (`ENOMEM`) |
 //! | `contexts` | the device has no context left (`EINVAL`) |
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// The word for a device that is gone.
+const LOST: &str = "lost";
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +44,7 @@ impl Fault {
             "error" => Fault::Error,
             "abort" => Fault::Abort,
             "refused" => Fault::Refused,
-            "lost" => Fault::Lost,
+            LOST => Fault::Lost,
             "no-memory" => Fault::NoMemory,
             "contexts" => Fault::Contexts,
             _ => return None,
@@ -48,40 +52,55 @@ impl Fault {
     }
 }
 
-/// The file, and how much of its grace was used.
+/// The file, and how much of its numbers was used.
 #[derive(Debug)]
 pub struct Faults {
     file: PathBuf,
     text: String,
+    /// How often the device worked, and how often the fault struck.
     used: u64,
+    struck: u64,
 }
 
 impl Faults {
     /// Faults as asked for in `folder`.
     pub fn new(folder: &Path) -> Self {
-        Self { file: folder.join("fault"), text: String::new(), used: 0 }
+        Self { file: folder.join("fault"), text: String::new(), used: 0, struck: 0 }
     }
 
-    /// Whether one of these faults is asked for at this event. Each question about the fault that is asked for uses some of its grace.
+    /// A command was done.
+    pub fn done(&mut self) {
+        if self.text.starts_with(LOST) {
+            self.used += 1;
+        }
+    }
+
+    /// Whether one of these faults is asked for at this event. Each question about the fault that is asked for uses some of its numbers.
     ///
     /// # Errors
     /// A word that is no fault: a test that misspells one must not pass.
     pub fn strikes(&mut self, possible: &[Fault]) -> Result<Option<Fault>, String> {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
         if text != self.text {
-            self.used = 0;
+            (self.used, self.struck) = (0, 0);
             self.text = text;
         }
         let mut words = self.text.split_whitespace();
         let Some(word) = words.next() else { return Ok(None) };
         let fault = Fault::from_word(word).ok_or_else(|| format!("{}: \"{word}\" is no fault", self.file.display()))?;
-        let grace =
-            words.next().map_or(Ok(0), str::parse::<u64>).map_err(|_| format!("\"{}\": no number", self.text))?;
+        let mut number = |otherwise| words.next().map_or(Ok(otherwise), str::parse::<u64>);
+        let (Ok(grace), Ok(times)) = (number(0), number(u64::MAX)) else {
+            return Err(format!("\"{}\": no number", self.text));
+        };
         if !possible.contains(&fault) {
             return Ok(None);
         }
-        self.used += 1;
-        Ok((self.used > grace).then_some(fault))
+        if self.used < grace {
+            self.used += u64::from(fault != Fault::Lost);
+            return Ok(None);
+        }
+        self.struck += 1;
+        Ok((self.struck <= times).then_some(fault))
     }
 }
 
@@ -101,6 +120,19 @@ mod tests {
         assert_eq!(faults.strikes(&[Fault::Lost]), Ok(None));
         let answers: Vec<_> = (0..4).map(|_| faults.strikes(&commands).unwrap()).collect();
         assert_eq!(answers, [None, None, Some(Fault::Error), Some(Fault::Error)]);
+        write("error 1 2\n");
+        let answers: Vec<_> = (0..5).map(|_| faults.strikes(&commands).unwrap()).collect();
+        assert_eq!(answers, [None, Some(Fault::Error), Some(Fault::Error), None, None]);
+        write("lost 2");
+        for done in 0..3 {
+            // However often it is asked.
+            for _ in 0..5 {
+                assert_eq!(faults.strikes(&[Fault::Lost]), Ok((done == 2).then_some(Fault::Lost)));
+            }
+            faults.done();
+        }
+        write("error many");
+        assert!(faults.strikes(&commands).unwrap_err().contains("many"));
         write("timeout");
         assert_eq!(faults.strikes(&commands), Ok(Some(Fault::Timeout)));
         write("tiemout");

@@ -99,6 +99,9 @@ impl Worker {
                 State::Completed => counters.executed += 1,
                 _ => counters.failed += 1,
             });
+            if state == State::Completed {
+                self.world.done();
+            }
             if chain {
                 let word = |place: usize| job.command.start + packet::HEADER + 4 * place;
                 job.command.memory.publish(word(1), index as u32);

@@ -73,10 +73,14 @@ pub fn plant(folder: &Path, target: Target, incoherent: bool) -> io::Result<()> 
     let node = inside(NODE);
     fs::create_dir_all(inside("/dev/accel"))?;
     fs::OpenOptions::new().create(true).append(true).open(&node)?;
-    for link in [inside(DRIVER).join(PLACE), inside(ON_BUS)] {
+    fs::create_dir_all(inside(DRIVER))?;
+    // The driver's folder leads to its devices, the bus too, and each device to its driver.
+    let links =
+        [(inside(DRIVER).join(PLACE), &device), (inside(ON_BUS), &device), (device.join("driver"), &inside(DRIVER))];
+    for (link, target) in links {
         let parent = link.parent().unwrap_or(&root);
         fs::create_dir_all(parent)?;
-        match symlink(&device, &link) {
+        match symlink(target, &link) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }

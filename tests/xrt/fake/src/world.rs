@@ -92,6 +92,11 @@ impl World {
         self.fault(&[Fault::Lost]).is_some()
     }
 
+    /// A command was done, which uses up some faults' grace.
+    pub fn done(&self) {
+        lock(&self.faults).done();
+    }
+
     /// Changes counters and writes them down.
     pub fn count(&self, change: impl FnOnce(&mut Counters)) {
         let mut counters = lock(&self.counters);

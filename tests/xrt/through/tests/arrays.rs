@@ -93,6 +93,8 @@ fn assert_same_bits(name: &str, got: &[f32], wanted: &[f32]) {
 fn the_device_is_found() {
     let found = probe();
     assert_eq!(found.npus.iter().map(|npu| npu.target).collect::<Vec<_>>(), [Some(target())], "{found}");
+    // So that `auto` takes it.
+    assert!(found.usable(), "{found}");
     let npu = npu();
     assert_eq!((npu.kind(), npu.target()), (DeviceKind::Npu, target()));
     drop(npu);
