@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::*;
 use crate::{
     DeviceKind,
-    npu::{array::RunReport, design::Operator, target::Target, tiling},
+    npu::{array::RunReport, design::Kernels, target::Target, tiling},
 };
 
 /// An array whose commands all end in the same error.
@@ -64,8 +64,8 @@ impl Array for Failing {
 /// How often two designs were opened that were each asked for three times.
 fn tries(error: ArrayError) -> u64 {
     let engines = Engines::new(Failing { error: error.clone(), opened: AtomicU64::new(0) });
-    for operator in [Operator::LinearInt8, Operator::AttentionInt8] {
-        let design = tiling::shipped(Target::Npu1, operator).unwrap();
+    for kernels in [Kernels::Int8, Kernels::Bf16] {
+        let design = tiling::shipped(Target::Npu1, kernels).unwrap();
         for _ in 0..3 {
             assert_eq!(engines.engine(&design).err(), Some(error.clone()));
         }
