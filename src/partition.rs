@@ -92,6 +92,9 @@ struct Fused {
     steps: BTreeMap<String, usize>,
     precision: BTreeMap<String, BTreeMap<String, usize>>,
     device: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Why products and attention are the host device's though there is an NPU.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    on_host: BTreeMap<String, BTreeMap<String, usize>>,
     gflop: f64,
     bytes_in: usize,
     bytes_out: usize,
@@ -204,6 +207,7 @@ fn part_as_text(part: &Part) -> String {
             bytes(fused.bytes_out),
             steps.join(", ")
         );
+        text += &on_host_as_text(fused);
     }
     if part.fused.len() > SHOWN {
         let rest = &part.fused[SHOWN..];
@@ -235,6 +239,12 @@ fn step_as_text(fused: &Fused, kind: &str, count: usize) -> String {
     format!("{count} {kind} ({}{device})", words(precision))
 }
 
+/// Why kernels are the host device's beside an NPU, a line for each reason.
+fn on_host_as_text(fused: &Fused) -> String {
+    let reasons = fused.on_host.iter().flat_map(|(kind, reasons)| reasons.iter().map(move |reason| (kind, reason)));
+    reasons.map(|(kind, (reason, count))| format!("      host: {count} {kind}, {reason}\n")).collect()
+}
+
 /// Fused nodes that the text shows one by one; with `claim=matmul` there are dozens alike.
 const SHOWN: usize = 8;
 
@@ -257,6 +267,18 @@ mod tests {
     #[test]
     fn sizes_have_units() {
         assert_eq!([bytes(0), bytes(9_999), bytes(960_000), bytes(12_345_678)], ["0 B", "9999 B", "960 kB", "12.3 MB"]);
+    }
+
+    #[test]
+    fn what_stays_on_the_host_is_said_with_its_reason() {
+        let fused: Fused = serde_json::from_str(
+            r#"{"nodes": 3, "steps": {"linear": 3}, "precision": {"linear": {"int8": 3}}, "device": {"linear": {"host": 2, "sim": 1}},
+                "on_host": {"linear": {"1×384×384: predicted 0.090 ms on the NPU, 0.005 ms here": 2}},
+                "gflop": 0.1, "bytes_in": 1, "bytes_out": 1}"#,
+        )
+        .unwrap();
+        let text = on_host_as_text(&fused);
+        assert_eq!(text, "      host: 2 linear, 1×384×384: predicted 0.090 ms on the NPU, 0.005 ms here\n");
     }
 
     #[test]

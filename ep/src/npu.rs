@@ -1,15 +1,19 @@
 //! The NPUs that sessions compute on, simulated or real: opened once for the process, with what they did and what fell back to the
 //! host device.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, Weak,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    num::NonZero,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
 };
 
 use serde::Serialize;
 use undertone_kernels::{
     DeviceKind, Failed,
-    npu::{NpuDevice, Settings, Statistics, device::simulator, hardware},
+    npu::{NpuDevice, Settings, Statistics, device::simulator, hardware, placement::Placement, rates::Rates},
 };
 
 use crate::options::{DeviceChoice, Options, OptionsError};
@@ -22,6 +26,7 @@ pub struct OpenNpu {
     device: Arc<dyn NpuDevice>,
     kind: DeviceKind,
     settings: Settings,
+    placement: Placement,
     fallbacks: Mutex<Fallbacks>,
     failures_in_a_row: AtomicU64,
 }
@@ -46,6 +51,8 @@ struct Told<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sim: Option<String>,
     fallbacks: &'a Fallbacks,
+    /// How fast the host is that its kernels are weighed against.
+    rates: &'a Rates,
 }
 
 #[derive(Serialize)]
@@ -100,13 +107,14 @@ fn open_named(options: &Options) -> Result<Arc<OpenNpu>, String> {
     if let Some(wanted) = options.target.filter(|wanted| *wanted != device.target()) {
         return Err(format!("this machine's is {}, not {wanted}: leave the option target out", device.target()));
     }
-    let npu = Arc::new(OpenNpu::new(device, settings));
+    let threads = options.threads.or_else(|| thread::available_parallelism().ok().map(NonZero::get)).unwrap_or(1);
+    let npu = Arc::new(OpenNpu::new(device, settings).beside(Rates::measured(threads)));
     open.retain(|npu| npu.strong_count() > 0);
     open.push(Arc::downgrade(&npu));
     Ok(npu)
 }
 
-/// All NPUs that are open, and what they did, as JSON: `devices` (`device`, `target`, `sim`, `operators`, `fallbacks`) and `not_opened`.
+/// All NPUs that are open, and what they did, as JSON: `devices` (`device`, `target`, `sim`, `operators`, `fallbacks`, `rates`) and `not_opened`.
 pub fn statistics() -> Option<String> {
     let open: Vec<Arc<OpenNpu>> = lock(&OPEN).iter().filter_map(Weak::upgrade).collect();
     let fallbacks: Vec<Fallbacks> = open.iter().map(|npu| npu.fallbacks()).collect();
@@ -114,16 +122,27 @@ pub fn statistics() -> Option<String> {
         statistics: npu.device.statistics(),
         sim: (npu.kind == DeviceKind::Sim).then(|| npu.settings.mode.to_string()),
         fallbacks,
+        rates: npu.placement.rates(),
     });
     let told = AllTold { devices: devices.collect(), not_opened: lock(&NOT_OPENED).clone() };
     serde_json::to_string(&told).ok()
 }
 
 impl OpenNpu {
-    /// A device that was opened with these settings.
+    /// A device that was opened with these settings, beside a host that is as fast as is assumed.
     pub fn new(device: Arc<dyn NpuDevice>, settings: Settings) -> Self {
-        let kind = device.kind();
-        Self { device, kind, settings, fallbacks: Mutex::default(), failures_in_a_row: AtomicU64::new(0) }
+        let (kind, placement) = (device.kind(), Placement::new(device.target(), Rates::ASSUMED));
+        Self { device, kind, settings, placement, fallbacks: Mutex::default(), failures_in_a_row: AtomicU64::new(0) }
+    }
+
+    /// The same, beside a host of these rates.
+    pub fn beside(self, rates: Rates) -> Self {
+        Self { placement: Placement::new(self.device.target(), rates), ..self }
+    }
+
+    /// What decides which kernels have their place on it.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// The device.

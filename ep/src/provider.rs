@@ -110,7 +110,7 @@ impl Provider {
         let captured = unsafe { snapshot::capture(self.runtime, graph)? };
         let mut partition = match partition::packed(&captured.graph) {
             Some(packed) => packed,
-            None => partition(&captured.graph, &self.options),
+            None => partition(&captured.graph, &self.options, self.npu.as_ref().map(|npu| npu.placement())),
         };
         if !partition.groups.is_empty() {
             match self.obstacle(&captured) {

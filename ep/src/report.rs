@@ -35,6 +35,9 @@ pub struct Fused {
     pub precision: BTreeMap<String, BTreeMap<String, usize>>,
     /// The device that its products and attention are prepared for, by kind.
     pub device: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Why products and attention are the host device's though there is an NPU, by kind, and how many.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub on_host: BTreeMap<String, BTreeMap<String, usize>>,
     /// Estimated work of its products, in 10⁹ floating-point operations.
     pub gflop: f64,
     /// Estimated bytes that cross into it in a run, constants not counted.

@@ -5,14 +5,14 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use undertone_kernels::{AttentionSpec, Device, DeviceKind, Precision, host::HostDevice};
+use undertone_kernels::{AttentionSpec, Device, DeviceKind, Precision, host::HostDevice, npu::placement::Placement};
 
 use crate::{
     context, fusion,
     graph::{Dim, Graph, NodeId, ValueId},
     lower,
     options::{Claim, Options},
-    plan::{attention_precision, belongs_on_npu},
+    plan::{attention_precision, why_not_on_npu},
     program::{HeadLayout, Op, Program, Step},
     report::{Fused, GraphReport, Unclaimed},
     work::{ASSUMED, Work},
@@ -27,8 +27,8 @@ pub struct Partition {
     pub report: GraphReport,
 }
 
-/// Partitions `graph` as `options.claim` says.
-pub fn partition(graph: &Graph<'_>, options: &Options) -> Partition {
+/// Partitions `graph` as `options.claim` says; `placement` says what of it is the NPU's, if there is one.
+pub fn partition(graph: &Graph<'_>, options: &Options, placement: Option<&Placement>) -> Partition {
     let program = fusion::fuse(graph, lower::lower(graph));
     let reasons = reasons(graph, &program, options.claim);
     let claimed: Vec<bool> = reasons.iter().map(Option::is_none).collect();
@@ -37,7 +37,7 @@ pub fn partition(graph: &Graph<'_>, options: &Options) -> Partition {
         // A fused step is closed, so it is a group by itself.
         Claim::Attention | Claim::MatMul => (0..claimed.len()).filter(|step| claimed[*step]).map(|s| vec![s]).collect(),
     };
-    let report = report(graph, &program, options, &steps, &reasons);
+    let report = report(graph, &program, options, placement, &steps, &reasons);
     let groups = steps.iter().map(|steps| nodes(&program, steps)).collect();
     Partition { groups, report }
 }
@@ -54,6 +54,7 @@ pub fn packed(graph: &Graph<'_>) -> Option<Partition> {
         steps: BTreeMap::from([("packed".to_owned(), 1)]),
         precision: BTreeMap::new(),
         device: BTreeMap::new(),
+        on_host: BTreeMap::new(),
         gflop: 0.0,
         bytes_in: 0,
         bytes_out: 0,
@@ -131,12 +132,14 @@ fn report(
     graph: &Graph<'_>,
     program: &Program,
     options: &Options,
+    placement: Option<&Placement>,
     groups: &[Vec<usize>],
     reasons: &[Option<String>],
 ) -> GraphReport {
     let work = Work::estimate(graph, program);
     let gflop = |step: usize| work.flops[step] / 1e9;
-    let fused: Vec<Fused> = groups.iter().map(|steps| fused(graph, program, options, &work, steps)).collect();
+    let fused: Vec<Fused> =
+        groups.iter().map(|steps| fused(graph, program, options, placement, &work, steps)).collect();
     let unclaimed: Vec<Unclaimed> = program
         .steps
         .iter()
@@ -162,10 +165,18 @@ fn report(
     }
 }
 
-fn fused(graph: &Graph<'_>, program: &Program, options: &Options, work: &Work, steps: &[usize]) -> Fused {
+fn fused(
+    graph: &Graph<'_>,
+    program: &Program,
+    options: &Options,
+    placement: Option<&Placement>,
+    work: &Work,
+    steps: &[usize],
+) -> Fused {
     let mut kinds = BTreeMap::new();
     let mut precision: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     let mut device: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    let mut on_host: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     let (mut read, mut made) = (BTreeSet::new(), BTreeSet::new());
     for step in steps.iter().map(|step| &program.steps[*step]) {
         *kinds.entry(step.op.kind().to_owned()).or_insert(0) += 1;
@@ -177,9 +188,12 @@ fn fused(graph: &Graph<'_>, program: &Program, options: &Options, work: &Work, s
         };
         if let Some(used) = used {
             *precision.entry(step.op.kind().to_owned()).or_default().entry(used.to_string()).or_insert(0) += 1;
-            let on_npu = belongs_on_npu(step, options, &work.shapes);
-            let on = if on_npu { options.device } else { DeviceKind::Host }.to_string();
+            let reason = placement.map(|placement| why_not_on_npu(step, options, placement, &work.shapes));
+            let on = if reason == Some(None) { options.device } else { DeviceKind::Host }.to_string();
             *device.entry(step.op.kind().to_owned()).or_default().entry(on).or_insert(0) += 1;
+            if let Some(reason) = reason.flatten() {
+                *on_host.entry(step.op.kind().to_owned()).or_default().entry(reason).or_insert(0) += 1;
+            }
         }
         read.extend(step.operands().filter(|value| graph.values[*value].constant.is_none()));
         made.extend(step.outputs.iter().copied());
@@ -196,6 +210,7 @@ fn fused(graph: &Graph<'_>, program: &Program, options: &Options, work: &Work, s
         steps: kinds,
         precision,
         device,
+        on_host,
         gflop: total(steps.iter().map(|step| work.flops[*step] / 1e9)),
         bytes_in: bytes(&mut read.difference(&made)),
         bytes_out: bytes(&mut made.intersection(&read_outside)),

@@ -49,7 +49,7 @@ proptest! {
         choices in prop::collection::vec((any::<u8>(), any::<u8>(), prop::bool::weighted(0.8)), 1..40)
     ) {
         let graph = random_graph(&choices);
-        let partition = partition(&graph, &Options::default());
+        let partition = partition(&graph, &Options::default(), None);
         let mut claimed = BTreeSet::new();
         for group in &partition.groups {
             prop_assert!(!group.is_empty());
@@ -69,20 +69,20 @@ proptest! {
 #[test]
 fn a_graph_that_is_known_whole_is_one_group() {
     let choices = [(0, 0, true), (1, 0, true), (0, 2, true), (9, 3, true)];
-    assert_eq!(partition(&random_graph(&choices), &Options::default()).groups, [[0, 1, 2, 3]]);
+    assert_eq!(partition(&random_graph(&choices), &Options::default(), None).groups, [[0, 1, 2, 3]]);
 }
 
 #[test]
 fn an_empty_graph_has_no_group() {
     let graph = Builder::default().input("x", DataType::F32, &[1]).build(&["x"]);
-    let partition = partition(&graph, &Options::default());
+    let partition = partition(&graph, &Options::default(), None);
     assert!(partition.groups.is_empty());
     assert_eq!((partition.report.nodes, partition.report.gflop_claimed), (0, 0.0));
 }
 
 #[test]
 fn an_unknown_operator_is_named() {
-    let partition = partition(&random_graph(&[(0, 0, false)]), &Options::default());
+    let partition = partition(&random_graph(&[(0, 0, false)]), &Options::default(), None);
     assert_eq!(partition.report.unclaimed[0].op_type, "FromAnotherWorld");
     assert!(partition.report.unclaimed[0].reason.contains("FromAnotherWorld"), "{:?}", partition.report.unclaimed);
 }
@@ -90,7 +90,7 @@ fn an_unknown_operator_is_named() {
 #[test]
 fn more_axes_than_a_plan_takes_are_left_out() {
     let graph = Builder::default().input("x", DataType::F32, &[1; 9]).node("Abs", &["x"], "y").build(&["y"]);
-    let partition = partition(&graph, &Options::default());
+    let partition = partition(&graph, &Options::default(), None);
     assert!(partition.groups.is_empty());
     assert!(partition.report.unclaimed[0].reason.contains("9 axes"), "{:?}", partition.report.unclaimed);
 }
@@ -104,7 +104,7 @@ fn claim_matmul_takes_linear_layers_and_products_only() {
         .node("Softmax", &["a"], "p")
         .node("MatMul", &["p", "x"], "b")
         .build(&["b"]);
-    let partition = partition(&graph, &Options { claim: Claim::MatMul, ..Options::default() });
+    let partition = partition(&graph, &Options { claim: Claim::MatMul, ..Options::default() }, None);
     assert_eq!(partition.groups, [[0], [2]]);
     assert_eq!(partition.report.unclaimed.len(), 1);
 }
@@ -116,7 +116,7 @@ fn the_work_of_a_product_is_two_operations_per_multiplication() {
         .constant("w", &[4, 5], &noise(20, 1))
         .node("MatMul", &["x", "w"], "y")
         .build(&["y"]);
-    let report = partition(&graph, &Options::default()).report;
+    let report = partition(&graph, &Options::default(), None).report;
     assert_eq!(report.gflop_claimed, 2.0 * 3.0 * 4.0 * 5.0 / 1e9);
     assert_eq!((report.fused[0].bytes_in, report.fused[0].bytes_out), (3 * 4 * 4, 3 * 5 * 4));
 }

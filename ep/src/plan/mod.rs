@@ -38,7 +38,7 @@ use self::{
     tensor::Place,
 };
 pub use self::{
-    placed::belongs_on_npu,
+    placed::why_not_on_npu,
     prepare::attention_precision,
     shared::{Kept, Key, Made, Record, Shared, Store, WORTH_SHARING},
     tensor::MAX_RANK,

@@ -66,8 +66,10 @@ pub fn pack(graph: &Graph<'_>, program: &Program, options: &Options, store: &Sto
 
     // What is known of rows decides where kernels go; on the host device alone nothing is to be decided.
     let shapes = store.placing().map(|_| Work::estimate(graph, program).shapes).unwrap_or_default();
-    let place =
-        |step: usize| store.placing().filter(|_| placed::belongs_on_npu(&program.steps[step], options, &shapes));
+    let place = |step: usize| {
+        let reason = |placement| placed::why_not_on_npu(&program.steps[step], options, placement, &shapes);
+        store.placing().filter(|placing| reason(placing.npu.placement()).is_none())
+    };
 
     let carry_out = |job: Job| match job {
         Job::Kernel(step) => {

@@ -1,5 +1,5 @@
-//! Kernels that have a place on an NPU: many rows go there, few stay on the host device, and where that was asked for (`device=auto`) the
-//! host device takes over what fails.
+//! Kernels that have a place on an NPU: what pays goes there, by [`Placement`]'s one formula, when it is prepared and each time it runs. The rest
+//! stays on the host device, which where that was asked for (`device=auto`) also takes over what fails.
 //!
 //! The host's layer is made when it is first wanted, of the weights as the NPU holds them: until then, and for ever in a model whose
 //! encoder is on the NPU and whose decoder is not, no weight is in memory twice.
@@ -11,10 +11,10 @@ use std::{
 
 use smallvec::SmallVec;
 use undertone_kernels::{
-    Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, Conv1d, Device, DeviceKind, Failed, Linear,
-    Precision,
+    Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed,
+    Linear, LinearSpec, Precision,
     host::{HostDevice, linear::Product},
-    npu::{Problem, Target, cost, design::HEAD_WIDTH},
+    npu::{Problem, design::HEAD_WIDTH, placement::Placement},
 };
 
 use super::tensor::Shape;
@@ -23,15 +23,6 @@ use crate::{
     options::Options,
     program::{HeadLayout, Op, Step},
 };
-
-/// Rows that are many. Fewer are the host's unless the cost model says that they pay: a dispatch of 60 µs and more, and tiles that are mostly
-/// padding, cost more than they do.
-pub const LEAST_ROWS: usize = 64;
-
-/// Whether a product of `[rows, inputs, outputs]` has its place on the NPU.
-fn product_pays(target: Target, precision: Precision, [rows, inputs, outputs]: [usize; 3]) -> bool {
-    rows >= LEAST_ROWS || cost::pays_here(target, precision, &Problem::Linear { rows, inputs, outputs })
-}
 
 /// Layers of one command that are remembered without allocation.
 const INLINE: usize = 8;
@@ -45,41 +36,69 @@ pub struct Placing {
     pub falls_back: bool,
 }
 
-/// Whether a step's kernel is to have its place on an NPU: a product of constant weights with many rows, or attention without a mask
-/// of many queries. `shapes` are those of the graph's values, as far as they are known; an unknown number counts as many, for a kernel
+/// Why a step's kernel has its place on the host device beside an NPU; `None` if it is the NPU's: a product of constant weights, or attention without
+/// a mask, that pays. `shapes` are those of the graph's values, as far as they are known; an unknown number of rows counts as many, for a kernel
 /// decides again when it runs.
-pub fn belongs_on_npu(step: &Step, options: &Options, shapes: &[Option<Shape>]) -> bool {
-    if options.device == DeviceKind::Host || options.precision == Precision::F32 {
-        return false;
+pub fn why_not_on_npu(
+    step: &Step,
+    options: &Options,
+    placement: &Placement,
+    shapes: &[Option<Shape>],
+) -> Option<String> {
+    let precision = options.precision;
+    if precision == Precision::F32 {
+        return Some("an NPU has no fp32".into());
     }
-    let shape = |index: usize| shapes.get(step.inputs.get(index).copied().flatten()?).copied().flatten();
-    let rows = match &step.op {
-        Op::Linear { .. } => {
-            let result = step.outputs.first().and_then(|value| shapes.get(*value).copied().flatten());
-            let Some(x) = shape(0) else { return true };
-            let inputs = x.last().copied().unwrap_or(1);
-            let outputs = result.and_then(|y| y.last().copied()).unwrap_or(inputs);
-            let sizes = [x.elements() / inputs.max(1), inputs, outputs];
-            return product_pays(options.npu_settings().target, options.precision, sizes);
-        }
-        Op::Conv1d(_) => None,
+    let known = |value: Option<usize>| shapes.get(value?).copied().flatten();
+    let operand = |index: usize| known(step.inputs.get(index).copied().flatten());
+    let result = known(step.outputs.first().copied());
+    let problem = match &step.op {
+        Op::Linear { weights, .. } => operand(0).zip(known(Some(weights.value))).and_then(|(x, weights)| {
+            let inputs = *x.last()?;
+            Some(linear(x.elements() / inputs.max(1), inputs, weights.elements() / inputs.max(1)))
+        }),
+        Op::Conv1d(conv) => result.zip(known(Some(conv.weights.value))).and_then(|(y, weights)| {
+            let outputs = *weights.first()?;
+            Some(linear(y.elements() / outputs.max(1), weights.elements() / outputs.max(1), outputs))
+        }),
         Op::Attention { head_width, q, k, .. } => {
-            let masked = step.inputs.get(3).copied().flatten().is_some();
-            // Keys out of a cache are the host's, in f32.
-            if masked || *k == HeadLayout::HeadsFirst || head_width.is_some_and(|width| width != HEAD_WIDTH) {
-                return false;
+            if step.inputs.get(3).copied().flatten().is_some() {
+                return Some("a mask is the host's".into());
             }
-            shape(0).filter(|shape| shape.len() == 4).map(|shape| match q {
-                HeadLayout::HeadsFirst => shape[2],
-                HeadLayout::LengthFirst => shape[1],
+            if *k == HeadLayout::HeadsFirst {
+                return Some("keys out of a cache are the host's, in fp32".into());
+            }
+            if head_width.is_some_and(|width| width != HEAD_WIDTH) {
+                return Some(format!("the NPU's heads are {HEAD_WIDTH} wide"));
+            }
+            let sizes = |x: Shape, layout: &HeadLayout| match layout {
+                HeadLayout::HeadsFirst => Some([*x.first()?, *x.get(1)?, *x.get(2)?]),
+                HeadLayout::LengthFirst => Some([*x.first()?, *x.get(2)?, *x.get(1)?]),
+            };
+            let four = |index: usize| operand(index).filter(|shape| shape.len() == 4);
+            four(0).zip(four(1)).and_then(|(queries, keys)| {
+                let ([batch, heads, queries], [_, _, keys]) = (sizes(queries, q)?, sizes(keys, k)?);
+                Some(Problem::Attention { heads: batch * heads, queries, keys })
             })
         }
-        _ => return false,
+        Op::MatMul => return Some("both operands are known only when it runs".into()),
+        _ => return Some("it is no product".into()),
     };
-    rows.is_none_or(|rows| rows >= LEAST_ROWS)
+    let weighed = placement.weigh(precision, problem?)?;
+    (!weighed.on_npu()).then(|| weighed.to_string())
+}
+
+/// A product as the NPU has it.
+fn linear(rows: usize, inputs: usize, outputs: usize) -> Problem {
+    Problem::Linear { rows, inputs, outputs }
 }
 
 impl Placing {
+    /// Whether a kernel has its place on the NPU.
+    fn pays(&self, precision: Precision, problem: Problem) -> bool {
+        self.npu.placement().on_npu(precision, problem)
+    }
+
     /// The host's kernel, where it takes over what failed.
     fn successor<T>(&self, failure: &Failed, host: impl FnOnce() -> Option<T>) -> Option<T> {
         let host = self.falls_back.then(host).flatten()?;
@@ -98,18 +117,20 @@ pub struct PlacedLinear {
     npu: Box<dyn Linear>,
     host: OnceLock<Option<Box<dyn Linear>>>,
     placing: Placing,
+    /// Inputs and outputs.
+    sizes: [usize; 2],
 }
 
 impl PlacedLinear {
-    /// Of the NPU's layer.
-    pub fn new(npu: Box<dyn Linear>, placing: Placing) -> Self {
-        Self { npu, host: OnceLock::new(), placing }
+    /// Of the NPU's layer for a spec.
+    pub fn new(npu: Box<dyn Linear>, spec: &LinearSpec, placing: Placing) -> Self {
+        Self { npu, host: OnceLock::new(), placing, sizes: [spec.inputs, spec.outputs] }
     }
 
-    /// Whether `rows` rows, whose operand has `x` values and whose result `y`, are the NPU's.
-    fn pays(&self, rows: usize, x: usize, y: usize) -> bool {
-        let each = rows.max(1);
-        product_pays(self.placing.npu.device().target(), self.npu.precision(), [rows, x / each, y / each])
+    /// Whether `rows` rows are the NPU's.
+    fn pays(&self, rows: usize) -> bool {
+        let [inputs, outputs] = self.sizes;
+        self.placing.pays(self.npu.precision(), linear(rows, inputs, outputs))
     }
 
     fn host(&self) -> Option<&dyn Linear> {
@@ -143,7 +164,7 @@ impl Linear for PlacedLinear {
         out: &mut [f32],
     ) -> Result<(), Failed> {
         let leaves = self.placing.leaves();
-        if (!self.pays(rows, x.len(), out.len()) || leaves)
+        if (!self.pays(rows) || leaves)
             && let Some(host) = self.host()
         {
             if leaves {
@@ -169,12 +190,15 @@ impl Linear for PlacedLinear {
         x: &[f32],
         products: &mut [Product<'_>],
     ) -> Option<Result<(), Failed>> {
-        if rows < LEAST_ROWS || self.placing.leaves() {
-            // One by one each decides for itself.
+        if self.placing.leaves() {
             return None;
         }
         let inner = products.iter_mut().map(|product| {
             let placed = product.layer.as_any()?.downcast_ref::<Self>()?;
+            if !placed.pays(rows) {
+                // One by one each decides for itself.
+                return None;
+            }
             let Product { outputs, residual, .. } = *product;
             Some(Product { layer: &*placed.npu, outputs, residual, out: &mut *product.out })
         });
@@ -200,12 +224,21 @@ pub struct PlacedConv1d {
     npu: Box<dyn Conv1d>,
     host: OnceLock<Option<Box<dyn Conv1d>>>,
     placing: Placing,
+    /// Values of a window, and channels of the result: inputs and outputs of the product that it is.
+    sizes: [usize; 2],
 }
 
 impl PlacedConv1d {
-    /// Of the NPU's convolution.
-    pub fn new(npu: Box<dyn Conv1d>, placing: Placing) -> Self {
-        Self { npu, host: OnceLock::new(), placing }
+    /// Of the NPU's convolution for a spec.
+    pub fn new(npu: Box<dyn Conv1d>, spec: &Conv1dSpec, placing: Placing) -> Self {
+        let sizes = [spec.in_channels * spec.width, spec.out_channels];
+        Self { npu, host: OnceLock::new(), placing, sizes }
+    }
+
+    /// Whether results of so many values are the NPU's.
+    fn pays(&self, values: usize) -> bool {
+        let [inputs, outputs] = self.sizes;
+        self.placing.pays(self.npu.precision(), linear(values / outputs.max(1), inputs, outputs))
     }
 
     fn host(&self) -> Option<&dyn Conv1d> {
@@ -239,7 +272,7 @@ impl Conv1d for PlacedConv1d {
         out: &mut [f32],
     ) -> Result<(), Failed> {
         let leaves = self.placing.leaves();
-        if (length < LEAST_ROWS || leaves)
+        if (!self.pays(out.len()) || leaves)
             && let Some(host) = self.host()
         {
             if leaves {
@@ -258,7 +291,7 @@ impl Conv1d for PlacedConv1d {
     }
 }
 
-/// Attention with its place on an NPU, which by itself leaves masks, caches and few queries to the host device.
+/// Attention with its place on an NPU, which by itself leaves masks and caches to the host device.
 pub struct PlacedAttention {
     npu: Box<dyn Attention>,
     host: Box<dyn Attention>,
@@ -281,13 +314,14 @@ impl Attention for PlacedAttention {
         self.npu.precision()
     }
 
-    fn precision_for(&self, queries: usize) -> Precision {
-        self.npu.precision_for(queries)
-    }
-
     fn run(&self, context: &mut Context<'_>, args: AttentionArgs<'_>) -> Result<(), Failed> {
-        if self.placing.leaves() {
-            self.placing.npu.fell_back(None);
+        let AttentionArgs { batch, heads, queries, keys, .. } = args;
+        let leaves = self.placing.leaves();
+        let problem = Problem::Attention { heads: batch * heads, queries, keys };
+        if !self.placing.pays(self.npu.precision(), problem) || leaves {
+            if leaves {
+                self.placing.npu.fell_back(None);
+            }
             return self.host.run(context, args);
         }
         let AttentionArgs { batch, heads, queries, keys, q, k, v, mask, mut out } = args;

@@ -6,15 +6,16 @@ use std::sync::{
 };
 
 use undertone_kernels::{
-    Attention, AttentionSpec, Context, Conv1d, Conv1dSpec, Counters, Device, DeviceKind, Failed, Linear, LinearSpec,
-    Precision, Scratch, Serial, Unsupported, WeightLayout,
+    Attention, AttentionArgs, AttentionSpec, Context, Conv1d, Conv1dSpec, Counters, Device, DeviceKind, Failed, Heads,
+    HeadsMut, Linear, LinearSpec, Mask, Precision, Scratch, Serial, Unsupported, WeightLayout,
     host::HostDevice,
-    npu::{NpuDevice, Settings, Statistics, Target, device::simulator},
+    npu::{NpuDevice, Problem, Settings, Statistics, Target, device::simulator, placement::Placement, rates::Rates},
 };
 
 use super::{
     Plan, Shared, Store,
-    placed::{LEAST_ROWS, PlacedLinear, Placing},
+    placed::{PlacedAttention, PlacedConv1d, PlacedLinear, Placing, why_not_on_npu},
+    tensor::Shape,
 };
 use crate::{
     graph::DataType,
@@ -25,6 +26,19 @@ use crate::{
 
 const INPUTS: usize = 70;
 const OUTPUTS: usize = 40;
+/// Rows that are worth a dispatch beside [`SLOW`], and rows that are not.
+const MANY: usize = 128;
+const FEW: usize = 3;
+
+/// A host beside which small products pay.
+const SLOW: Rates = Rates {
+    products_int8: 5e9,
+    products_bf16: 5e9,
+    attention_int8: 5e9,
+    attention_bf16: 5e9,
+    memory: 5e9,
+    ..Rates::ASSUMED
+};
 
 /// An NPU whose layers fail as often as is said, and then compute.
 struct Failing {
@@ -115,7 +129,7 @@ fn npu(failures: u64) -> (Arc<OpenNpu>, Arc<AtomicU64>) {
     let left = Arc::new(AtomicU64::new(failures));
     let settings = Settings::default();
     let device = Failing { below: simulator(&settings), left: Arc::clone(&left) };
-    (Arc::new(OpenNpu::new(Arc::new(device), settings)), left)
+    (Arc::new(OpenNpu::new(Arc::new(device), settings).beside(SLOW)), left)
 }
 
 fn layer(npu: &Arc<OpenNpu>, falls_back: bool) -> PlacedLinear {
@@ -128,7 +142,7 @@ fn layer(npu: &Arc<OpenNpu>, falls_back: bool) -> PlacedLinear {
     };
     let weights = noise(INPUTS * OUTPUTS, 1);
     let layer = npu.device().linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&noise(OUTPUTS, 2)));
-    PlacedLinear::new(layer.expect("taken"), Placing { npu: Arc::clone(npu), falls_back })
+    PlacedLinear::new(layer.expect("taken"), &spec, Placing { npu: Arc::clone(npu), falls_back })
 }
 
 /// Runs a layer: its result, and kernels by device.
@@ -150,9 +164,9 @@ fn many_rows_go_to_the_npu_and_few_to_the_host() {
     let (npu, _) = npu(0);
     let layer = layer(&npu, false);
     assert_eq!(layer.device(), DeviceKind::Sim);
-    let (many, calls) = compute(&layer, LEAST_ROWS);
+    let (many, calls) = compute(&layer, MANY);
     assert_eq!(calls, [0, 1]);
-    let (few, calls) = compute(&layer, LEAST_ROWS - 1);
+    let (few, calls) = compute(&layer, FEW);
     assert_eq!(calls, [1, 0]);
     // Both are nearly the same product.
     let (many, few) = (many.expect("done"), few.expect("done"));
@@ -164,22 +178,22 @@ fn many_rows_go_to_the_npu_and_few_to_the_host() {
 fn a_failure_is_an_error_where_the_npu_was_named() {
     let (npu, _) = npu(1);
     let layer = layer(&npu, false);
-    let (done, calls) = compute(&layer, 100);
+    let (done, calls) = compute(&layer, MANY);
     let failure = done.expect_err("it fails").to_string();
     assert!(failure.contains("the array burnt") && failure.contains("linear failed on the sim device"), "{failure}");
     assert_eq!((calls, npu.fallbacks().calls), ([0, 0], 0));
-    assert!(compute(&layer, 100).0.is_ok());
+    assert!(compute(&layer, MANY).0.is_ok());
 }
 
 #[test]
 fn with_auto_the_host_takes_over_and_it_is_counted() {
     let (npu, left) = npu(2);
     let layer = layer(&npu, true);
-    let taken_over = compute(&layer, 100);
+    let taken_over = compute(&layer, MANY);
     assert_eq!(taken_over.1, [1, 0]);
-    let again = compute(&layer, 100);
+    let again = compute(&layer, MANY);
     assert_eq!(again.1, [1, 0]);
-    let worked = compute(&layer, 100);
+    let worked = compute(&layer, MANY);
     assert_eq!(worked.1, [0, 1]);
     assert!(close(&taken_over.0.expect("done"), &worked.0.expect("done")));
     let fallbacks = npu.fallbacks();
@@ -190,7 +204,7 @@ fn with_auto_the_host_takes_over_and_it_is_counted() {
     // Three in a row are enough: it is not tried again, though it would work.
     left.store(3, Ordering::Relaxed);
     for _ in 0..5 {
-        assert_eq!(compute(&layer, 100).1, [1, 0]);
+        assert_eq!(compute(&layer, MANY).1, [1, 0]);
     }
     assert!(npu.is_given_up());
     assert_eq!((left.load(Ordering::Relaxed), npu.fallbacks().calls), (0, 7));
@@ -214,9 +228,9 @@ fn a_plan_on_the_simulator_places_products_by_their_rows() {
         let calls: u64 = npu.device().statistics().operators.values().map(|operator| operator.calls).sum();
         (made[0].floats(), calls, x)
     };
-    let (few, calls, _) = plan_of(3);
-    assert_eq!((few.len(), calls), (3 * OUTPUTS, 0));
-    let (many, calls, x) = plan_of(LEAST_ROWS);
+    let (few, calls, _) = plan_of(FEW);
+    assert_eq!((few.len(), calls), (FEW * OUTPUTS, 0));
+    let (many, calls, x) = plan_of(MANY);
     assert_eq!(calls, 1);
     let spec = LinearSpec {
         inputs: INPUTS,
@@ -230,7 +244,67 @@ fn a_plan_on_the_simulator_places_products_by_their_rows() {
         .expect("taken");
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
     let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
-    let mut wanted = vec![0.0; LEAST_ROWS * OUTPUTS];
-    exact.run(&mut context, LEAST_ROWS, &x, None, &mut wanted).expect("done");
+    let mut wanted = vec![0.0; MANY * OUTPUTS];
+    exact.run(&mut context, MANY, &x, None, &mut wanted).expect("done");
     assert!(close(&wanted, &many));
+}
+
+/// Convolutions and attention decide as products do, each time they run.
+#[test]
+fn convolutions_and_attention_of_few_rows_are_the_host_s() {
+    let (npu, _) = npu(0);
+    let placing = || Placing { npu: Arc::clone(&npu), falls_back: false };
+    let spec = Conv1dSpec {
+        in_channels: 24,
+        out_channels: OUTPUTS,
+        width: 3,
+        stride: 1,
+        padding: [1, 1],
+        precision: Precision::Int8,
+        activation: undertone_kernels::Activation::None,
+        input_channels_last: true,
+        output_channels_last: true,
+    };
+    let conv = npu.device().conv1d(&spec, &noise(OUTPUTS * 24 * 3, 1), None).expect("taken");
+    let conv = PlacedConv1d::new(conv, &spec, placing());
+    let heads = AttentionSpec { head_width: 64, scale: 0.125, precision: Precision::Int8 };
+    let attention = npu.device().attention(&heads).expect("taken");
+    let attention = PlacedAttention::new(attention, &heads, placing()).expect("the host takes it too");
+    for (rows, on_npu) in [(MANY, [0, 1]), (FEW, [1, 0])] {
+        let (counters, mut scratch) = (Counters::new(), Scratch::default());
+        let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
+        conv.run(&mut context, 1, rows, &noise(rows * 24, 2), &mut vec![0.0; rows * OUTPUTS]).expect("done");
+        let calls = || [DeviceKind::Host, DeviceKind::Sim].map(|device| counters.calls(device));
+        assert_eq!(calls(), on_npu, "convolution of {rows}");
+        let x = noise(MANY * 64, 3);
+        let view = Heads { data: &x, batch_stride: MANY * 64, head_stride: 64, row_stride: 64 };
+        let data = &mut vec![0.0; rows * 64];
+        let out = HeadsMut { data, batch_stride: rows * 64, head_stride: 64, row_stride: 64 };
+        let (q, k, v, mask) = (view, view, view, Mask::None);
+        let args = AttentionArgs { batch: 1, heads: 1, queries: rows, keys: MANY, q, k, v, mask, out };
+        attention.run(&mut context, args).expect("done");
+        assert_eq!(calls(), on_npu.map(|calls| 2 * calls), "attention of {rows}");
+    }
+}
+
+#[test]
+fn what_is_left_to_the_host_has_a_reason() {
+    let options = Options { asked: DeviceChoice::Sim, device: DeviceKind::Sim, ..Options::default() };
+    let placement = Placement::new(Target::Npu4, Rates::ASSUMED);
+    let graph = Builder::default()
+        .input("x", DataType::F32, &[1, 384])
+        .constant("w", &[384, 1536], &noise(384 * 1536, 1))
+        .node("MatMul", &["x", "w"], "y")
+        .build(&["y"]);
+    let program = crate::fusion::fuse(&graph, crate::lower::lower(&graph));
+    let work = crate::work::Work::estimate(&graph, &program);
+    let step = &program.steps[0];
+    let reason = why_not_on_npu(step, &options, &placement, &work.shapes).expect("one row is the host's");
+    let problem = Problem::Linear { rows: 1, inputs: 384, outputs: 1536 };
+    assert_eq!(reason, placement.weigh(Precision::Int8, problem).expect("a design").to_string());
+    assert!(reason.starts_with("1×384×1536: predicted 0."), "{reason}");
+    let unknown: Vec<Option<Shape>> = vec![None; work.shapes.len()];
+    assert_eq!(why_not_on_npu(step, &options, &placement, &unknown), None, "unknown rows are many");
+    let exact = Options { precision: Precision::F32, ..options };
+    assert!(why_not_on_npu(step, &exact, &placement, &work.shapes).is_some_and(|reason| reason.contains("fp32")));
 }

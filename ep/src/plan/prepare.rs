@@ -113,7 +113,7 @@ pub fn kernel(
                 let bias = bias.map(|value| row(graph, value, outputs)).transpose()?;
                 let take = |device: &dyn Device| device.linear(&spec, &values, layout, bias.as_deref());
                 match placing.map(|placing| on_npu(placing, take)).transpose()?.flatten() {
-                    Some((kernel, placing)) => Ok(Box::new(PlacedLinear::new(kernel, placing))),
+                    Some((kernel, placing)) => Ok(Box::new(PlacedLinear::new(kernel, &spec, placing))),
                     None => Ok(take(store.host())?),
                 }
             })?;
@@ -180,7 +180,7 @@ fn convolution(
         let bias = conv.bias.map(|value| row(graph, value, out_channels)).transpose()?;
         let take = |device: &dyn Device| device.conv1d(&spec, &values, bias.as_deref());
         match placing.map(|placing| on_npu(placing, take)).transpose()?.flatten() {
-            Some((kernel, placing)) => Ok(Box::new(PlacedConv1d::new(kernel, placing))),
+            Some((kernel, placing)) => Ok(Box::new(PlacedConv1d::new(kernel, &spec, placing))),
             None => Ok(take(store.host())?),
         }
     })?;

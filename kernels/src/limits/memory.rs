@@ -56,8 +56,12 @@ pub struct Reader {
 impl Reader {
     /// Reserves and writes the memory: eight times the last-level cache, at least 256 MiB.
     pub fn new() -> Self {
+        Self::of(LEAST_BYTES.max(CACHES * last_level_cache().unwrap_or(0)))
+    }
+
+    /// With so much memory, of which a cache may keep a part.
+    pub fn of(bytes: usize) -> Self {
         let cache = last_level_cache();
-        let bytes = LEAST_BYTES.max(CACHES * cache.unwrap_or(0));
         // Not zero: untouched zero pages may all be one page, which a cache holds.
         let lines = bytes / size_of::<Line>();
         let mut data = Vec::with_capacity(lines);

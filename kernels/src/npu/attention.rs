@@ -1,5 +1,5 @@
-//! Attention on an NPU: queries, keys and values are packed for each run. What the array does not take (a mask, a cache, few queries) the
-//! host device does.
+//! Attention on an NPU: queries, keys and values are packed for each run. What the array does not take (a mask, a cache, nothing) the host
+//! device does.
 
 use std::sync::Arc;
 
@@ -10,9 +10,6 @@ use super::{
     layout,
 };
 use crate::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, DeviceKind, Failed, Mask, Precision};
-
-/// Fewer queries than this are the host's: a dispatch costs more than they do.
-const FEWEST_QUERIES: usize = 64;
 
 /// Attention over an array, and the host's beside it.
 pub(super) struct NpuAttention<A: Array> {
@@ -25,10 +22,7 @@ pub(super) struct NpuAttention<A: Array> {
 impl<A: Array> NpuAttention<A> {
     /// Whether the array takes a call.
     fn takes(args: &AttentionArgs<'_>) -> bool {
-        matches!(args.mask, Mask::None)
-            && args.queries >= FEWEST_QUERIES
-            && args.keys > 0
-            && args.batch * args.heads > 0
+        matches!(args.mask, Mask::None) && args.queries > 0 && args.keys > 0 && args.batch * args.heads > 0
     }
 
     fn execute(&self, context: &Context<'_>, args: AttentionArgs<'_>) -> Result<(), ArrayError> {
@@ -61,10 +55,6 @@ impl<A: Array> Attention for NpuAttention<A> {
 
     fn precision(&self) -> Precision {
         self.spec.precision
-    }
-
-    fn precision_for(&self, queries: usize) -> Precision {
-        if queries < FEWEST_QUERIES { self.host.precision_for(queries) } else { self.spec.precision }
     }
 
     fn run(&self, context: &mut Context<'_>, args: AttentionArgs<'_>) -> Result<(), Failed> {

@@ -23,13 +23,12 @@ use serde::Serialize;
 use super::{
     design::{Argument, Design, HEAD_WIDTH, Kernels, Operator, Problem, Tile},
     target::Target,
-    tiling,
 };
-use crate::Precision;
 pub use machine::{CoreRate, Machine, Products, STREAM_BYTES};
 
-/// Bytes of fp32 values that the host packs or unpacks in a second on two threads; assumed where it was not measured.
-pub const PACKING_RATE: f64 = 4.0e9;
+/// Bytes of fp32 values that the host packs or unpacks in a second on two threads; assumed where it was not measured (on two busy cores of
+/// Zen 4 it was 12 to 16, `cargo bench -p undertone-kernels --bench packing`).
+pub const PACKING_RATE: f64 = 10.0e9;
 
 /// What one execution is predicted to take. Times are in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -144,39 +143,4 @@ pub fn packing(problem: &Problem, rate: f64) -> f64 {
         Problem::Attention { heads, queries, keys } => heads * HEAD_WIDTH * 2 * (queries + keys),
     };
     (values * size_of::<f32>()) as f64 / rate
-}
-
-/// Seconds that a host of two cores is taken to need, conservatively (that is, fast): AVX-512 at its measured peak, or its memory at
-/// its measured bandwidth where weights, or keys and values, take longer to read.
-///
-/// The peaks are those in the project's list of facts: 441 GOPS int8 and 221 GFLOPS bf16 a core, 32 GB/s for two.
-pub fn host_seconds(operator: Operator, problem: &Problem) -> f64 {
-    let (operations, element) = match operator {
-        Operator::LinearInt8 => (882e9, 1),
-        Operator::AttentionInt8 | Operator::LinearBf16 | Operator::AttentionBf16 => (442e9, 2),
-    };
-    let read = match *problem {
-        Problem::Linear { inputs, outputs, .. } => inputs * outputs,
-        Problem::Attention { heads, keys, .. } => 2 * heads * keys * HEAD_WIDTH,
-    };
-    (2.0 * problem.macs() as f64 / operations).max((read * element) as f64 / 32e9)
-}
-
-/// How much sooner a problem has to be done to pay where the host is not sure to lose: dispatch, packing and the host's speed are assumed, not
-/// measured, in [`pays`].
-const MARGIN: f64 = 2.0;
-
-/// Whether a problem clearly pays ([`MARGIN`]), on the design that is shipped for it and beside a host of two cores ([`host_seconds`]). fp32 does
-/// not: an NPU has none.
-pub fn pays_here(target: Target, precision: Precision, problem: &Problem) -> bool {
-    let design = Kernels::of(precision).and_then(|kernels| tiling::shipped(target, kernels).ok());
-    design.is_some_and(|design| {
-        let host = host_seconds(Operator::of(design.kernels, problem), problem);
-        pays(problem, &design, host / MARGIN)
-    })
-}
-
-/// Whether a problem is predicted to be done sooner on the NPU, packing and dispatch included, than in `host_seconds`.
-pub fn pays(problem: &Problem, design: &Design, host_seconds: f64) -> bool {
-    predict(design, problem).total + packing(problem, PACKING_RATE) < host_seconds
 }

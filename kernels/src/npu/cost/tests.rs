@@ -100,22 +100,6 @@ fn run(array: &super::super::sim::SimArray, design: &Design, problem: &Problem) 
 }
 
 #[test]
-fn single_tokens_do_not_pay_and_encoders_do() {
-    for target in Target::ALL {
-        for model in whisper::MODELS {
-            for (operator, problem) in model.step(crate::Precision::Int8) {
-                let design = tiling::shipped(target, Kernels::Int8).unwrap();
-                let host = host_seconds(operator, &problem);
-                assert!(!pays(&problem, &design, host), "{target} {} {problem}", model.name);
-            }
-        }
-        let wide = Problem::Linear { rows: 1500, inputs: 1280, outputs: 5120 };
-        let design = tiling::shipped(target, Kernels::Int8).unwrap();
-        assert!(pays(&wide, &design, host_seconds(Operator::LinearInt8, &wide)), "{target}");
-    }
-}
-
-#[test]
 fn nothing_costs_a_dispatch() {
     let design = tiling::shipped(Target::Npu4, Kernels::Bf16).unwrap();
     let nothing = predict(&design, &Problem::Attention { heads: 0, queries: 5, keys: 5 });
@@ -130,23 +114,4 @@ fn the_document_is_what_the_command_prints() {
         written == report::document(),
         "run: cargo run --release -p undertone-kernels --example npu_cost > docs/npu-cost.md"
     );
-}
-
-/// Single tokens do not clearly pay in any Whisper model, on either NPU.
-#[test]
-fn few_rows_do_not_pay() {
-    for target in Target::ALL {
-        for model in super::whisper::MODELS {
-            for precision in [crate::Precision::Int8, crate::Precision::Bf16] {
-                for (_, problem) in model.step(precision) {
-                    assert!(!super::pays_here(target, precision, &problem), "{target} {} {problem}", model.name);
-                }
-            }
-        }
-        assert!(!super::pays_here(
-            target,
-            crate::Precision::F32,
-            &Problem::Linear { rows: 1500, inputs: 64, outputs: 64 }
-        ));
-    }
 }
