@@ -120,7 +120,7 @@ fn waits(ops: &[text::Op]) -> Vec<u32> {
 fn streams_come_back_as_they_were_meant() {
     let folder = tempfile::tempdir().unwrap();
     for (design, problem) in cases() {
-        let what = format!("{} {} {problem}", design.target, design.operator);
+        let what = format!("{design}, {problem}");
         let words = write(&design, &problem).unwrap();
         let (stream, object) = (folder.path().join("stream.bin"), folder.path().join("stream.elf"));
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
