@@ -53,14 +53,19 @@ fn builder_for(provider: &str, options: &[(String, String)]) -> ort::Result<Sess
     Ok(Session::builder(environment)?.with_devices(devices, Some(options))?)
 }
 
-/// A session with the EP.
+/// A session with the EP, of a graph of the reference model.
 pub fn ep_session(graph: &str, options: &[(&str, &str)]) -> ort::Result<Session> {
     ep_builder(options)?.commit_from_file(reference(graph))
 }
 
-/// A session on ONNX Runtime's CPU provider alone: the reference.
+/// A session on ONNX Runtime's CPU provider alone, of a graph of the reference model: the reference.
 pub fn cpu_session(graph: &str) -> Session {
-    builder_for("CPUExecutionProvider", &[]).unwrap().commit_from_file(reference(graph)).unwrap()
+    cpu_session_of(&reference(graph))
+}
+
+/// The same of any file.
+pub fn cpu_session_of(path: &Path) -> Session {
+    builder_for("CPUExecutionProvider", &[]).unwrap().commit_from_file(path).unwrap()
 }
 
 /// Sizes of the open axes of the reference model's inputs.
