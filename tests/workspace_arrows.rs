@@ -18,6 +18,9 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("undertone-kernels", "undertone-aie", ""),
     // The NPU that tests pretend executes commands with the simulator.
     ("undertone-fake-npu", "undertone-kernels", ""),
+    // Tests of the device and of the binding above that NPU.
+    ("undertone-xrt-tests", "undertone-kernels", ""),
+    ("undertone-xrt-tests", "xrt-sys", "dev"),
 ];
 
 #[test]

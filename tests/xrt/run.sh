@@ -49,9 +49,7 @@ fails() {
 shim="$("$here/shim.sh" "$root")"
 
 # The command line, the EP with the NPU device, and what looks through the binding alone.
-# In one go, so that the kernels are compiled once.
-cargo build --quiet --release --package xrt-sys --package undertone-kernels --package onnxruntime-ep-xdna --package undertone \
-    --features onnxruntime-ep-xdna/xrt --lib --bins --example look --example npu
+"$here/build.sh" >/dev/null
 # Under another name of its folder: a build without the feature puts its own in this one's place.
 mkdir "$work/lib"
 cp "$target/release/libonnxruntime_ep_xdna.so" "$work/lib/"

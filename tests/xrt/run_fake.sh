@@ -17,9 +17,13 @@ trap 'rm -rf "$work"' EXIT
 export CARGO_TARGET_DIR="$target"
 # The command packs nothing into the user's cache, and takes nothing from there.
 export UNDERTONE_PACKED=off
-cargo build --quiet --release --package undertone-fake-npu --package undertone-kernels --features undertone-kernels/xrt --lib --example npu
+# Our own code's tests: the files of `through/tests`, each a program.
+programs="$("$here/build.sh")"
+# Under another name of its folder: a build without the feature puts its own in this one's place.
+mkdir "$work/lib"
+cp "$target/release/libonnxruntime_ep_xdna.so" "$work/lib/"
+export UNDERTONE_EP_LIBRARY="$work/lib/libonnxruntime_ep_xdna.so"
 shim="$("$here/shim.sh" "$root")"
-cargo build --quiet --release --manifest-path tests/xrt/through/Cargo.toml
 c++ -std=c++17 -O1 -Wall -isystem "$root/usr/include" -o "$work/add" "$here/fake/check/add.cpp" \
     -L"$libraries" -lxrt_coreutil -Wl,--allow-shlib-undefined
 
@@ -62,10 +66,7 @@ for generation in 1 4; do
     done
 done
 
-# Our own code: the tests of `through/`, each file a program. They run one after another, for there is one device.
-programs="$(cargo test --quiet --release --no-run --message-format=json --manifest-path tests/xrt/through/Cargo.toml |
-    sed -n 's/.*"kind":\["test"\].*"executable":"\([^"]*\)".*/\1/p')"
-[[ -n "$programs" ]] || { echo "run_fake.sh: the tests of tests/xrt/through were not built" >&2; exit 1; }
+# They run one after another, for there is one device.
 export UNDERTONE_XRT_LIBRARY="$shim"
 # through TARGET INCOHERENT: all of them; 1 for a device that sees only what was synced.
 through() {
@@ -100,11 +101,6 @@ done
 through npu1 1
 # Whisper, whole: the reference model through ONNX Runtime, the EP, its NPU device, the real XRT and its shim to the pretended NPU. What is
 # heard has to be what the EP's simulated device hears, which needs none of that.
-cargo build --quiet --release --package onnxruntime-ep-xdna --package undertone --features onnxruntime-ep-xdna/xrt --lib --bins
-# Under another name of its folder: a build without the feature puts its own in this one's place.
-mkdir "$work/lib"
-cp "$target/release/libonnxruntime_ep_xdna.so" "$work/lib/"
-export UNDERTONE_EP_LIBRARY="$work/lib/libonnxruntime_ep_xdna.so"
 transcribe=("$target/release/undertone" transcribe --model models/reference --language en --output-format txt)
 for silicon in npu1 npu4; do
     for precision in int8 bf16; do

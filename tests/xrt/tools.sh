@@ -16,4 +16,5 @@ for name in aiebu-asm aiebu-dump xclbinutil; do
     chmod +x "$tools/$name"
 done
 cd "$here/../.."
-UNDERTONE_AMD_TOOLS="$tools" cargo test --release --package undertone-kernels --test amd_tools
+# Of the whole workspace, as `cargo test --workspace` is: for one package by itself Cargo would compile the kernels anew.
+UNDERTONE_AMD_TOOLS="$tools" cargo test --release --workspace --test amd_tools
