@@ -158,6 +158,9 @@ fn text(answer: &Answer) -> String {
         let reason = npu.fallbacks.reason.as_deref().unwrap_or_default();
         let _ = writeln!(text, "{} kernels stay on the CPU: {reason}", npu.fallbacks.refused);
     }
+    if let Some(rates) = &npu.rates {
+        let _ = writeln!(text, "weighed against {rates}");
+    }
     text += "The decoder's single tokens stay on the CPU: a dispatch costs more than the product of one row.\n";
     text
 }

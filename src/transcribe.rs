@@ -312,6 +312,9 @@ fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
     );
     if let Some(npu) = &run.npu {
         tracing::info!("{npu}");
+        if let Some(rates) = &npu.rates {
+            tracing::info!("kernels were weighed against {rates}");
+        }
         if let Some(ms) = npu.predicted_ms().filter(|_| run.windows > 0) {
             tracing::info!(
                 "predicted on hardware: {:.2} ms for each of {} windows",

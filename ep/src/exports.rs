@@ -119,7 +119,8 @@ pub extern "C" fn onnxruntime_ep_xdna_profile(on: bool) -> *const c_char {
 
 /// The NPUs that are open, simulated or real, and what they have done, counted by what executed it, as JSON: `devices`, each with `device`,
 /// `target`, `sim`, `operators` (`calls`, `dispatches`, `context_switches`, `dma_bytes`, `macs`, `wall_seconds`, `packing_seconds`, and what hardware
-/// is predicted to take) and `fallbacks` (`calls`, `refused`, `reason`); and `not_opened`, why `device=auto` computes on the host though there
+/// is predicted to take), `fallbacks` (`calls`, `refused`, `reason`) and `rates` (how fast the host is that kernels are weighed against: operations and
+/// bytes a second); and `not_opened`, why `device=auto` computes on the host though there
 /// is an NPU. The string is valid until this thread's next call of a function of this library that returns one.
 #[unsafe(no_mangle)]
 pub extern "C" fn onnxruntime_ep_xdna_npu() -> *const c_char {

@@ -23,6 +23,47 @@ pub struct NpuReport {
     pub operators: BTreeMap<String, OperatorReport>,
     /// What the host device computed in its place.
     pub fallbacks: FallbackReport,
+    /// How fast the host is, beside which the provider weighed each kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rates: Option<RatesReport>,
+}
+
+/// The host's speeds: operations and bytes a second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RatesReport {
+    /// Whether they were measured on this machine, or are assumed.
+    pub measured: bool,
+    /// Multiplications and additions of products with int8 operands.
+    pub products_int8: f64,
+    /// The same with bf16 operands.
+    pub products_bf16: f64,
+    /// The same of attention with int8 scores.
+    pub attention_int8: f64,
+    /// The same of attention with bf16 scores.
+    pub attention_bf16: f64,
+    /// Bytes read from memory.
+    pub memory: f64,
+    /// Bytes of fp32 values packed or unpacked.
+    pub packing: f64,
+}
+
+impl fmt::Display for RatesReport {
+    /// `host measured: products 480 GOPS int8, 230 bf16; attention 260 int8, 180 bf16; memory 31 GB/s, packing 20 GB/s`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let giga = |rate: f64| rate / 1e9;
+        write!(
+            f,
+            "host {}: products {:.0} GOPS int8, {:.0} bf16; attention {:.0} int8, {:.0} bf16; memory {:.0} GB/s, packing {:.1} GB/s",
+            if self.measured { "measured" } else { "assumed" },
+            giga(self.products_int8),
+            giga(self.products_bf16),
+            giga(self.attention_int8),
+            giga(self.attention_bf16),
+            giga(self.memory),
+            giga(self.packing),
+        )
+    }
 }
 
 /// Executions of one operator.
@@ -248,7 +289,9 @@ mod tests {
         {"device": "sim", "target": "npu4", "sim": "fast", "operators": {"linear_int8":
             {"calls": 5, "dispatches": 6, "context_switches": 1, "dma_bytes": [1000000, 2000000, 500000], "macs": 7,
              "core_macs": [1, 2], "wall_seconds": 0.5, "packing_seconds": 0.25}},
-         "fallbacks": {"calls": 3, "refused": 0, "reason": "lost"}}]}"#;
+         "fallbacks": {"calls": 3, "refused": 0, "reason": "lost"},
+         "rates": {"measured": true, "products_int8": 4.8e11, "products_bf16": 2.3e11, "attention_int8": 2.6e11,
+                   "attention_bf16": 1.8e11, "memory": 3.1e10, "packing": 2.04e10}}]}"#;
 
     fn report() -> NpuReport {
         NpuReport::of(TOLD, Device::Sim, None, Simulation::Fast).unwrap()
@@ -278,6 +321,18 @@ mod tests {
         assert_eq!((run.calls(), run.operators["linear_int8"].dma_bytes), (3, [1, 0, 2]));
         assert_eq!((run.predicted_ms(), run.fallbacks.calls, run.fallbacks.reason.as_deref()), (Some(2.0), 0, None));
         assert!(report().since(&report()).operators.is_empty());
+    }
+
+    #[test]
+    fn rates_are_told_as_measured() {
+        let rates = report().rates.unwrap();
+        assert_eq!(
+            rates.to_string(),
+            "host measured: products 480 GOPS int8, 230 bf16; attention 260 int8, 180 bf16; memory 31 GB/s, packing 20.4 GB/s"
+        );
+        assert!(RatesReport { measured: false, ..rates }.to_string().starts_with("host assumed"));
+        assert_eq!(report().since(&report()).rates, Some(rates));
+        assert_eq!(NpuReport::of(TOLD, Device::Sim, Some("npu1"), Simulation::Fast).unwrap().rates, None);
     }
 
     #[test]
