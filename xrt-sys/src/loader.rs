@@ -23,7 +23,7 @@ pub enum LoadError {
     /// No library, or one that needs something that is not there.
     #[error(
         "{LIBRARY_NAME} did not load ({}): install XRT (libxrt2 and libxrt-npu2, or AMD's xrt and xrt-npu packages), and build the library with \
-         `cargo build --release --manifest-path xrt-sys/shim/Cargo.toml` beside this one or name it in {LIBRARY_VARIABLE}",
+         `cargo build --release --manifest-path xrt-sys/shim/Cargo.toml`, put it beside the provider or the program, or name it in {LIBRARY_VARIABLE}",
         .tried.join("; ")
     )]
     NotFound {
@@ -52,7 +52,7 @@ pub(crate) struct Loaded {
 }
 
 impl Library {
-    /// Loads the library that [`LIBRARY_VARIABLE`] names; else the one beside the shared library or program that this code is in;
+    /// Loads the library that [`LIBRARY_VARIABLE`] names; else the one beside the shared library that this code is in, or beside the program;
     /// else the system's.
     ///
     /// # Errors
@@ -61,8 +61,12 @@ impl Library {
         let places = match env::var_os(LIBRARY_VARIABLE) {
             Some(path) if !path.is_empty() => vec![PathBuf::from(path)],
             _ => {
-                let beside = own_file().and_then(|file| Some(file.parent()?.join(LIBRARY_NAME)));
-                beside.into_iter().chain([PathBuf::from(LIBRARY_NAME)]).collect()
+                let beside = |file: PathBuf| Some(file.parent()?.join(LIBRARY_NAME));
+                let mut places: Vec<_> =
+                    [own_file(), env::current_exe().ok()].into_iter().flatten().filter_map(beside).collect();
+                places.dedup();
+                places.push(PathBuf::from(LIBRARY_NAME));
+                places
             }
         };
         let mut tried = Vec::new();

@@ -39,7 +39,9 @@ pub enum Finding {
     #[error("NPUs are reached through Linux's driver amdxdna and AMD's XRT; this system has neither")]
     NotLinux,
     /// The build leaves XRT out.
-    #[error("this build has no XRT device: build with `--features xrt` (it needs nothing of XRT before it runs)")]
+    #[error(
+        "this build has no XRT device: build with the feature `xrt`, which is on unless it was turned off (it needs nothing of XRT before it runs)"
+    )]
     NotBuilt,
     /// The PCI bus shows none.
     #[error(
