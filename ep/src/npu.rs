@@ -36,6 +36,8 @@ pub struct OpenNpu {
 pub struct Fallbacks {
     /// Calls of kernels that failed on the NPU, or were not tried any more, and ran on the host device.
     pub calls: u64,
+    /// Lists of commands that failed, and whose kernels were then tried one by one.
+    pub retried: u64,
     /// Kernels that the NPU did not take when they were prepared.
     pub refused: u64,
     /// What was first said.
@@ -176,6 +178,13 @@ impl OpenNpu {
         if fallbacks.reason.is_none() {
             fallbacks.reason = failure.map(Failed::to_string);
         }
+    }
+
+    /// A list of kernels failed; they are tried one by one.
+    pub fn retried(&self, failure: &Failed) {
+        let mut fallbacks = lock(&self.fallbacks);
+        fallbacks.retried += 1;
+        fallbacks.reason.get_or_insert_with(|| failure.to_string());
     }
 
     /// The host device prepares a kernel that this one does not take.

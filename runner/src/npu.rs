@@ -149,6 +149,8 @@ pub enum BundleReport {
 pub struct FallbackReport {
     /// Calls of kernels that failed on the NPU, or were not tried any more.
     pub calls: u64,
+    /// Lists of commands that failed, and whose kernels were then tried one by one.
+    pub retried: u64,
     /// Kernels that the NPU did not take.
     pub refused: u64,
     /// What was first said.
@@ -186,11 +188,16 @@ impl NpuReport {
             let new = now.since(earlier.operators.get(name).unwrap_or(&none));
             (new.calls > 0).then(|| (name.clone(), new))
         });
-        let FallbackReport { calls, refused, ref reason } = self.fallbacks;
+        let FallbackReport { calls, retried, refused, ref reason } = self.fallbacks;
         let calls = calls.saturating_sub(earlier.fallbacks.calls);
+        let retried = retried.saturating_sub(earlier.fallbacks.retried);
         // Kernels are prepared, and the device opened, once and before anything runs.
-        let reason = reason.clone().filter(|_| calls > 0 || refused > 0 || self.target.is_empty());
-        Self { operators: operators.collect(), fallbacks: FallbackReport { calls, refused, reason }, ..self.clone() }
+        let reason = reason.clone().filter(|_| calls > 0 || retried > 0 || refused > 0 || self.target.is_empty());
+        Self {
+            operators: operators.collect(),
+            fallbacks: FallbackReport { calls, retried, refused, reason },
+            ..self.clone()
+        }
     }
 
     /// Whether the host device computed what the NPU was to compute.
@@ -266,9 +273,12 @@ impl fmt::Display for NpuReport {
         if let Some(ms) = self.predicted_ms() {
             write!(f, ", predicted {ms:.1} ms on hardware")?;
         }
-        let FallbackReport { calls, refused, reason } = &self.fallbacks;
+        let FallbackReport { calls, retried, refused, reason } = &self.fallbacks;
         if *calls > 0 {
             write!(f, "; {calls} fell back to host")?;
+        }
+        if *retried > 0 {
+            write!(f, "; {retried} lists of kernels failed and were tried one by one")?;
         }
         if *refused > 0 {
             write!(f, "; {refused} kernels were not taken and are host's")?;

@@ -209,7 +209,10 @@ impl Linear for PlacedLinear {
                 Some(Ok(()))
             }
             // Each layer tries once more, and says so if it falls back.
-            Err(_) if self.placing.falls_back => None,
+            Err(failure) if self.placing.falls_back => {
+                self.placing.npu.retried(&failure);
+                None
+            }
             Err(failure) => Some(Err(failure)),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{
 use undertone_kernels::{
     Attention, AttentionArgs, AttentionSpec, Context, Conv1d, Conv1dSpec, Counters, Device, DeviceKind, Failed, Heads,
     HeadsMut, Linear, LinearSpec, Mask, Precision, Scratch, Serial, Unsupported, WeightLayout,
-    host::HostDevice,
+    host::{HostDevice, linear::Product},
     npu::{NpuDevice, Problem, Settings, Statistics, Target, device::simulator, placement::Placement, rates::Rates},
 };
 
@@ -86,6 +86,21 @@ impl Linear for FailingLinear {
             return Err(Failed { device: self.device(), operator: "linear", reason: "the array burnt".into() });
         }
         self.below.run(context, rows, x, residual, out)
+    }
+
+    /// A list always fails.
+    fn run_together(
+        &self,
+        _: &mut Context<'_>,
+        _: usize,
+        _: &[f32],
+        _: &mut [Product<'_>],
+    ) -> Option<Result<(), Failed>> {
+        Some(Err(Failed { device: self.device(), operator: "linear", reason: "the list burnt".into() }))
+    }
+
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        Some(self)
     }
 }
 
@@ -208,6 +223,24 @@ fn with_auto_the_host_takes_over_and_it_is_counted() {
     }
     assert!(npu.is_given_up());
     assert_eq!((left.load(Ordering::Relaxed), npu.fallbacks().calls), (0, 7));
+}
+
+#[test]
+fn a_list_that_fails_is_counted_though_its_kernels_succeed_by_themselves() {
+    for (falls_back, retried) in [(true, 1), (false, 0)] {
+        let (npu, _) = npu(0);
+        let layer = layer(&npu, falls_back);
+        let (counters, mut scratch) = (Counters::new(), Scratch::default());
+        let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
+        let (x, mut out) = (noise(MANY * INPUTS, 3), vec![0.0; MANY * OUTPUTS]);
+        let mut products = [Product { layer: &layer, outputs: OUTPUTS, residual: None, out: &mut out }];
+        let done = layer.run_together(&mut context, MANY, &x, &mut products);
+        // `None`: the caller goes on one by one.
+        assert_eq!(done.is_none(), falls_back);
+        let fallbacks = npu.fallbacks();
+        assert_eq!((fallbacks.calls, fallbacks.retried), (0, retried));
+        assert_eq!(fallbacks.reason.is_some_and(|reason| reason.contains("the list burnt")), falls_back);
+    }
 }
 
 #[test]
