@@ -64,7 +64,7 @@ impl Tile {
             return refuse(format!("heads are {HEAD_WIDTH} wide"));
         }
         for &(r, s, t) in micro_tiles {
-            let whole = |keys: usize| keys > 0 && keys % t == 0 && keys % s == 0;
+            let whole = |keys: usize| keys > 0 && keys.is_multiple_of(t) && keys.is_multiple_of(s);
             if m % r != 0 || k % s != 0 || n % t != 0 || !keys.is_none_or(whole) {
                 return refuse(format!("it is not made of whole micro-tiles {r}×{s}×{t}"));
             }
