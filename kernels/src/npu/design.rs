@@ -64,8 +64,8 @@ impl Kernels {
         Self::PRODUCTS.into_iter().find(|kernels| kernels.precision() == precision)
     }
 
-    /// Whether they compute problems of this kind.
-    pub fn take(self, problem: &Problem) -> bool {
+    /// Whether a problem is of their kind.
+    pub fn computes(self, problem: &Problem) -> bool {
         matches!(problem, Problem::Rows { .. }) == (self == Kernels::Rows)
     }
 

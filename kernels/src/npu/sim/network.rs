@@ -227,9 +227,9 @@ impl<'a> Network<'a> {
         let core = &self.cores[index];
         // Results wait in the core and in the memory tile, two in each.
         let has_room = core.done.len() < self.blocks[column].len() + DEPTH;
-        let b = self.lines[1][column].objects.get(core.taken[1]).cloned();
+        let b = self.lines[1][column].objects.get(core.taken[1]);
         if core.begun {
-            return Ok(self.go_on(index, b, has_room));
+            return Ok(self.go_on(index, b.cloned(), has_room));
         }
         let Some(a) = self.a_of(index) else { return Ok(false) };
         if self.design.kernels == Kernels::Rows {
@@ -250,7 +250,7 @@ impl<'a> Network<'a> {
             core.begun = last && core.current.work == Work::Attention;
             return Ok(true);
         }
-        let Some(b) = b else { return Ok(false) };
+        let Some(b) = b.cloned() else { return Ok(false) };
         if last && !has_room {
             return Ok(false);
         }

@@ -41,7 +41,7 @@ impl Stage {
 pub fn stages(design: &Design, problem: &Problem) -> Result<Vec<Stage>, StreamError> {
     design.check()?;
     let refuse = |reason: String| StreamError::Problem { problem: problem.to_string(), reason };
-    if !design.kernels.take(problem) {
+    if !design.kernels.computes(problem) {
         return Err(refuse(format!("an array of {} kernels does not compute it", design.kernels)));
     }
     if let Problem::Rows { columns, .. } = *problem
