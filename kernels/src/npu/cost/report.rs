@@ -164,7 +164,7 @@ fn windows(text: &mut String) {
 const ROWS_OF: [&str; 2] = ["tiny", "large-v3-turbo"];
 
 fn rows(text: &mut String) {
-    text.push_str("## Whole rows\n\nLayer norm, soft-max and GELU by the array of whole rows, in predicted milliseconds, for one layer of an encoder. Four cores share a stream of 4 bytes a cycle, so a number takes 2 cycles to\narrive; to compute it takes as many fp32 products as the code has (soft-max 11, layer norm 3, GELU 12) at the assumed cycles above. \"there and back\" is the change from the array of\nthe products and back to it; \"host\" is two cores at 32 GB/s, each number read and written once: an assumption in the host's favour.\n\n| model | target | | shape | array | packing | there and back | host |\n|---|---|---|---|---|---|---|---|\n");
+    text.push_str("## Whole rows\n\nLayer norm, soft-max and GELU by the array of whole rows, in predicted milliseconds, for one layer of an encoder. Four cores share a stream of 4 bytes a cycle, so each gets a number\nevery other cycle; to compute it takes as many fp32 products as the code has (soft-max 11, layer norm 3, GELU 12) at the assumed cycles above. \"there and back\" is the change from the array of\nthe products and back to it; \"host\" is two cores at 32 GB/s, each number read and written once: an assumption in the host's favour.\n\n| model | target | | shape | array | packing | there and back | host |\n|---|---|---|---|---|---|---|---|\n");
     for model in MODELS.iter().filter(|model| ROWS_OF.contains(&model.name)) {
         for target in Target::ALL {
             let Ok(design) = tiling::shipped(target, Kernels::Rows) else { continue };
