@@ -1,5 +1,6 @@
 //! Whole rows on the simulated NPU: soft-max, layer norm and GELU against plain arithmetic in f64.
 
+use half::bf16;
 use proptest::prelude::*;
 use undertone_kernels::{
     Context, Counters, DeviceKind, Scratch,
@@ -29,8 +30,8 @@ fn device(target: Target, mode: Mode) -> std::sync::Arc<dyn NpuDevice> {
     simulator(&Settings { target, mode, bundle_dir: None })
 }
 
-/// A function of seeded rows on a device, and in f64 of the same values, not rounded to bf16.
-fn run(device: &dyn NpuDevice, what: RowOperator, rows: usize, columns: usize) -> (Vec<f32>, Vec<f32>) {
+/// A function of seeded rows on a device, and in f64: of the same values, or of those rounded to bf16, as the array has them.
+fn run(device: &dyn NpuDevice, what: RowOperator, rows: usize, columns: usize) -> (Vec<f32>, [Vec<f32>; 2]) {
     let x = noise(rows * columns, 1, if what == RowOperator::LayerNorm { 0.5 } else { 0.0 });
     let (gamma, beta) = (noise(columns, 2, 1.0), noise(columns, 3, 0.0));
     let function = match what {
@@ -43,16 +44,25 @@ fn run(device: &dyn NpuDevice, what: RowOperator, rows: usize, columns: usize) -
     let mut out = vec![f32::NAN; rows * columns];
     device.rows(&mut context, &function, columns, &x, &mut out).expect("runs");
     assert_eq!(counters.calls(DeviceKind::Sim), 1);
-    let wanted = match what {
-        RowOperator::SoftMax => reference::norm::softmax(columns, &x),
-        RowOperator::LayerNorm => reference::norm::layer_norm(columns, &x, &gamma, Some(&beta), EPSILON),
+    let wanted = |x: &[f32]| match what {
+        RowOperator::SoftMax => reference::norm::softmax(columns, x),
+        RowOperator::LayerNorm => reference::norm::layer_norm(columns, x, &gamma, Some(&beta), EPSILON),
         RowOperator::Gelu => x.iter().map(|x| reference::norm::gelu(f64::from(*x)) as f32).collect(),
     };
-    (out, wanted)
+    let rounded: Vec<f32> = x.iter().map(|x| bf16::from_f32(*x).to_f32()).collect();
+    (out, [wanted(&x), wanted(&rounded)])
 }
 
+/// Rows of Whisper's lengths: near the truth, whatever rounding did to the values.
 fn near(device: &dyn NpuDevice, what: RowOperator, rows: usize, columns: usize) {
-    let (got, wanted) = run(device, what, rows, columns);
+    let (got, [wanted, _]) = run(device, what, rows, columns);
+    let similar = cosine(&got, &wanted);
+    assert!(similar > 0.9999, "{} {what} of {rows} rows of {columns}: {similar}", device.target());
+}
+
+/// Any rows: near the truth of the rounded values, for two values that become one in bf16 have no norm.
+fn near_rounded(device: &dyn NpuDevice, what: RowOperator, rows: usize, columns: usize) {
+    let (got, [_, wanted]) = run(device, what, rows, columns);
     let similar = cosine(&got, &wanted);
     assert!(similar > 0.9999, "{} {what} of {rows} rows of {columns}: {similar}", device.target());
 }
@@ -76,8 +86,9 @@ fn rows_of_odd_shapes_are_near_f64() {
         let device = device(target, Mode::Fast);
         for what in RowOperator::ALL {
             for (rows, columns) in [(1, 2), (1, 17), (3, 16), (700, 65), (33, 1000), (2, 1536), (1100, 700)] {
-                near(&*device, what, rows, columns);
+                near_rounded(&*device, what, rows, columns);
             }
+            (1..40).for_each(|columns| near_rounded(&*device, what, 67, columns));
         }
     }
 }
@@ -130,8 +141,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_rows_are_near_f64(what in 0usize..3, rows in 1usize..400, columns in 2usize..1537, npu1 in any::<bool>()) {
-        near(&*device(if npu1 { Target::Npu1 } else { Target::Npu4 }, Mode::Fast), RowOperator::ALL[what], rows, columns);
+    fn any_rows_are_near_f64(what in 0usize..3, rows in 1usize..400, columns in 1usize..1537, npu1 in any::<bool>()) {
+        near_rounded(&*device(if npu1 { Target::Npu1 } else { Target::Npu4 }, Mode::Fast), RowOperator::ALL[what], rows, columns);
     }
 
     #[test]
