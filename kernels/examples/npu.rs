@@ -1,4 +1,4 @@
-//! Tries this machine's NPU: for every bundle of a folder, layers and attention of odd shapes, compared with the simulator of the same
+//! Tries this machine's NPU: for every bundle of a folder, layers and attention, or whole rows, of odd shapes, compared with the simulator of the same
 //! silicon; prints how far they are apart, and what the device counted.
 //!
 //! `cargo run --release -p undertone-kernels --features xrt --example npu -- FOLDER`
@@ -6,12 +6,12 @@
 //! Beside the NPU it needs XRT and the shim library (`xrt-sys/shim`). Ends with 1 if a result is further off than the simulator and silicon may
 //! differ in the order of fp32 sums.
 
-use std::{env, error::Error, path::PathBuf, process::ExitCode};
+use std::{env, error::Error, fmt::Debug, path::PathBuf, process::ExitCode};
 
 use undertone_kernels::{
-    Activation, AttentionArgs, AttentionSpec, Context, Counters, Device, Heads, HeadsMut, LinearSpec, Mask, Precision,
-    Scratch, Serial, WeightLayout,
-    npu::{Settings, bundle::Bundles, device::simulator, hardware},
+    Activation, AttentionArgs, AttentionSpec, Context, Counters, Heads, HeadsMut, LinearSpec, Mask, Precision, Scratch,
+    Serial, WeightLayout,
+    npu::{Kernels, NpuDevice, RowFunction, RowOperator, Settings, bundle::Bundles, device::simulator, hardware},
 };
 
 /// Largest distance, beside the largest magnitude.
@@ -23,6 +23,9 @@ const PRODUCTS: [(usize, usize, usize); 6] =
 
 /// Heads, queries, keys.
 const ATTENTIONS: [(usize, usize, usize); 5] = [(1, 1, 1), (2, 5, 70), (3, 129, 64), (1, 300, 1), (6, 1500, 1500)];
+
+/// Rows, columns.
+const ROWS: [(usize, usize); 6] = [(1, 1), (3, 65), (257, 384), (1500, 384), (1500, 1280), (600, 1500)];
 
 fn main() -> ExitCode {
     let Some(folder) = env::args_os().nth(1) else {
@@ -50,24 +53,14 @@ fn try_out(folder: PathBuf) -> Result<bool, Box<dyn Error>> {
     for bundle in bundles.list().iter().filter(|bundle| bundle.design().target == npu.target()) {
         let kernels = bundle.design().kernels;
         let precision = kernels.precision();
-        for (what, shapes) in [("linear", &PRODUCTS[..]), ("attention", &ATTENTIONS)] {
-            let mut tried = false;
-            for &shape in shapes {
-                let of = |device: &dyn Device| match what {
-                    "linear" => product(device, precision, shape),
-                    _ => attention(device, precision, shape),
-                };
-                let ((got, by_npu), (wanted, _)) = (of(&*npu)?, of(&*sim)?);
-                let distance = distance(&got, &wanted);
-                well &= distance <= TOLERANCE;
-                tried |= by_npu;
-                let apart = if got == wanted { "equal".into() } else { format!("{distance:.5} apart") };
-                println!("{what} {kernels} {shape:?}: {apart}{}", if by_npu { "" } else { ", by the host" });
+        let mut compare = Compare { npu: &*npu, sim: &*sim, kernels, well: &mut well };
+        if kernels == Kernels::Rows {
+            for what in RowOperator::ALL {
+                compare.all(&what.to_string(), &ROWS, |device, shape| rows(device, what, shape))?;
             }
-            if !tried {
-                println!("{what} {kernels}: nothing was executed by the NPU");
-                well = false;
-            }
+        } else {
+            compare.all("linear", &PRODUCTS, |device, shape| product(device, precision, shape))?;
+            compare.all("attention", &ATTENTIONS, |device, shape| attention(device, precision, shape))?;
         }
     }
     for (operator, counted) in npu.statistics().operators {
@@ -77,6 +70,41 @@ fn try_out(folder: PathBuf) -> Result<bool, Box<dyn Error>> {
         );
     }
     Ok(well)
+}
+
+/// The NPU and what it is compared with.
+struct Compare<'a> {
+    npu: &'a dyn NpuDevice,
+    sim: &'a dyn NpuDevice,
+    kernels: Kernels,
+    /// Becomes false where they differ.
+    well: &'a mut bool,
+}
+
+impl Compare<'_> {
+    /// Computes problems of all shapes on both.
+    fn all<T: Copy + Debug>(
+        &mut self,
+        what: &str,
+        shapes: &[T],
+        of: impl Fn(&dyn NpuDevice, T) -> Answer,
+    ) -> Result<(), Box<dyn Error>> {
+        let kernels = self.kernels;
+        let mut tried = false;
+        for &shape in shapes {
+            let ((got, by_npu), (wanted, _)) = (of(self.npu, shape)?, of(self.sim, shape)?);
+            let distance = distance(&got, &wanted);
+            *self.well &= distance <= TOLERANCE;
+            tried |= by_npu;
+            let apart = if got == wanted { "equal".into() } else { format!("{distance:.5} apart") };
+            println!("{what} {kernels} {shape:?}: {apart}{}", if by_npu { "" } else { ", by the host" });
+        }
+        if !tried {
+            println!("{what} {kernels}: nothing was executed by the NPU");
+            *self.well = false;
+        }
+        Ok(())
+    }
 }
 
 /// Largest difference, beside the largest magnitude; infinite if one is not finite.
@@ -100,7 +128,7 @@ fn values(count: usize, seed: u32) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-fn product(device: &dyn Device, precision: Precision, (rows, inputs, outputs): (usize, usize, usize)) -> Answer {
+fn product(device: &dyn NpuDevice, precision: Precision, (rows, inputs, outputs): (usize, usize, usize)) -> Answer {
     let spec = LinearSpec { inputs, outputs, precision, activation: Activation::Gelu, scale: 1.0 };
     let (x, weights, bias) = (values(rows * inputs, 1), values(inputs * outputs, 2), values(outputs, 3));
     let layer = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias))?;
@@ -111,7 +139,7 @@ fn product(device: &dyn Device, precision: Precision, (rows, inputs, outputs): (
     Ok((out, counters.calls(device.kind()) > 0))
 }
 
-fn attention(device: &dyn Device, precision: Precision, (heads, queries, keys): (usize, usize, usize)) -> Answer {
+fn attention(device: &dyn NpuDevice, precision: Precision, (heads, queries, keys): (usize, usize, usize)) -> Answer {
     let spec = AttentionSpec { head_width: 64, scale: 0.125, precision };
     let view = |data| Heads { data, batch_stride: 0, head_stride: 0, row_stride: 64 };
     let (q, k, v) = (values(heads * queries * 64, 4), values(heads * keys * 64, 5), values(heads * keys * 64, 6));
@@ -131,5 +159,19 @@ fn attention(device: &dyn Device, precision: Precision, (heads, queries, keys): 
         out: HeadsMut { data: &mut out, batch_stride: 0, head_stride: queries * 64, row_stride: 64 },
     };
     kernel.run(&mut context, args)?;
+    Ok((out, counters.calls(device.kind()) > 0))
+}
+
+fn rows(device: &dyn NpuDevice, what: RowOperator, (rows, columns): (usize, usize)) -> Answer {
+    let (x, gamma, beta) = (values(rows * columns, 7), values(columns, 8), values(columns, 9));
+    let function = match what {
+        RowOperator::SoftMax => RowFunction::SoftMax,
+        RowOperator::LayerNorm => RowFunction::LayerNorm { gamma: &gamma, beta: &beta, epsilon: 1e-5 },
+        RowOperator::Gelu => RowFunction::Gelu,
+    };
+    let mut out = vec![0.0; rows * columns];
+    let (counters, mut scratch) = (Counters::new(), Scratch::default());
+    let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
+    device.rows(&mut context, &function, columns, &x, &mut out)?;
     Ok((out, counters.calls(device.kind()) > 0))
 }

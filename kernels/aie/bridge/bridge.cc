@@ -4,7 +4,7 @@
 
 #include "attention.h"
 #include "linear.h"
-#include "rows.h"
+#include "row_objects.h"
 
 namespace undertone::bridge {
 namespace {
@@ -98,12 +98,22 @@ void softmax_rows(rust::Slice<const uint16_t> x, rust::Slice<uint16_t> y, int32_
 void layer_norm_rows(rust::Slice<const uint16_t> x, rust::Slice<const float> gamma, rust::Slice<const float> beta, rust::Slice<uint16_t> y,
                      float epsilon) {
     const int columns = static_cast<int>(gamma.size()), rows = static_cast<int>(x.size()) / columns;
-    undertone::layer_norm_rows(as<bfloat16>(x), gamma.data(), beta.data(), as<bfloat16>(y), rows, columns, 1.0F / static_cast<float>(columns),
-                               epsilon);
+    undertone::layer_norm_rows(as<bfloat16>(x), gamma.data(), beta.data(), as<bfloat16>(y), rows, columns, columns,
+                               1.0F / static_cast<float>(columns), epsilon);
 }
 
 void gelu_rows(rust::Slice<const uint16_t> x, rust::Slice<uint16_t> y) {
     undertone::gelu_rows(as<bfloat16>(x), as<bfloat16>(y), static_cast<int>(x.size()));
+}
+
+bool rows_first(int32_t m, int32_t k, rust::Slice<const uint8_t> a) { return undertone::rows_first(RuntimeTile{m, k, k}, as<bfloat16>(a)) != 0; }
+
+void rows_keep(int32_t m, int32_t k, rust::Slice<const uint8_t> b, rust::Slice<float> state, int32_t which) {
+    undertone::rows_keep(RuntimeTile{m, k, k}, as<float>(b), state.data(), which);
+}
+
+void rows_compute(int32_t m, int32_t k, rust::Slice<const uint8_t> a, rust::Slice<const float> state, rust::Slice<uint8_t> c) {
+    undertone::rows_compute(RuntimeTile{m, k, k}, as<bfloat16>(a), state.data(), as<bfloat16>(c));
 }
 
 void exp2(rust::Slice<const float> x, rust::Slice<float> y) {

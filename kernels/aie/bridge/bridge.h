@@ -26,6 +26,10 @@ void layer_norm_rows(rust::Slice<const uint16_t> x, rust::Slice<const float> gam
                      float epsilon);
 void gelu_rows(rust::Slice<const uint16_t> x, rust::Slice<uint16_t> y);
 
+bool rows_first(int32_t m, int32_t k, rust::Slice<const uint8_t> a);
+void rows_keep(int32_t m, int32_t k, rust::Slice<const uint8_t> b, rust::Slice<float> state, int32_t which);
+void rows_compute(int32_t m, int32_t k, rust::Slice<const uint8_t> a, rust::Slice<const float> state, rust::Slice<uint8_t> c);
+
 // Functions of single numbers, 16 at a time, and the accumulator's way to int8: for tests of the header and of the polynomials.
 void exp2(rust::Slice<const float> x, rust::Slice<float> y);
 void gelu(rust::Slice<const float> x, rust::Slice<float> y);

@@ -3,7 +3,7 @@
 use crate::{KernelError, exactly, ffi};
 
 /// Numbers of a core's vector here.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Refuses rows that are not whole vectors.
 fn check(kernel: &'static str, x: usize, y: usize, columns: usize) -> Result<(), KernelError> {

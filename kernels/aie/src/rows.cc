@@ -1,19 +1,21 @@
-// Entries for rows of bf16: soft-max, layer norm, GELU. Rows are multiples of 16 numbers; no tile is asked for.
+// Entries of the array of whole rows: soft-max, layer norm, GELU.
+//
+// An object of A says whether gamma and beta come first: then take B, keep it as gamma; take B, keep it as beta. Then take C and compute. `state` is
+// what the core keeps.
 #include "entry.h"
-#include "rows.h"
+#include "row_objects.h"
+
+#define UNDERTONE_NAME(entry) UNDERTONE_ENTRY(rows_##entry)
+
+static_assert(TILE_K % undertone::row_lanes == 0 && TILE_N == TILE_K, "rows are whole vectors, and results as wide as they");
 
 extern "C" {
 
-/// Soft-max of the first `valid` numbers of each row; the others become 0.
-void UNDERTONE_ENTRY(softmax_rows)(const bfloat16 *x, bfloat16 *y, int32_t rows, int32_t columns, int32_t valid) {
-    undertone::softmax_rows(x, y, rows, columns, valid);
-}
+/// 1 if gamma and beta come before these rows.
+int32_t UNDERTONE_NAME(first)(const bfloat16 *a) { return undertone::rows_first(Tile{}, a); }
 
-/// `inverse` is 1 / columns.
-void UNDERTONE_ENTRY(layer_norm_rows)(const bfloat16 *x, const float *gamma, const float *beta, bfloat16 *y, int32_t rows, int32_t columns,
-                                      float inverse, float epsilon) {
-    undertone::layer_norm_rows(x, gamma, beta, y, rows, columns, inverse, epsilon);
-}
+/// Keeps gamma (`which` 0) or beta (1).
+void UNDERTONE_NAME(keep)(const float *b, float *state, int32_t which) { undertone::rows_keep(Tile{}, b, state, which); }
 
-void UNDERTONE_ENTRY(gelu_rows)(const bfloat16 *x, bfloat16 *y, int32_t count) { undertone::gelu_rows(x, y, count); }
+void UNDERTONE_NAME(compute)(const bfloat16 *a, const float *state, bfloat16 *c) { undertone::rows_compute(Tile{}, a, state, c); }
 }

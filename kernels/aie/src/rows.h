@@ -7,6 +7,12 @@ namespace undertone {
 
 inline constexpr int row_lanes = 16;
 
+/// Which of the numbers from `column` on are among the first `valid`.
+inline aie::mask<row_lanes> visible(int column, int valid) {
+    const int left = valid - column;
+    return aie::mask<row_lanes>::from_uint32(left >= row_lanes ? 0xffff : left > 0 ? (uint32_t{1} << left) - 1 : 0);
+}
+
 /// Soft-max of the first `valid` of `columns` numbers of each row; the others become 0, and with them all if `valid` is 0.
 inline void softmax_rows(const bfloat16 *UNDERTONE_RESTRICT x, bfloat16 *UNDERTONE_RESTRICT y, int rows, int columns, int valid) {
     constexpr int lanes = row_lanes;
@@ -14,9 +20,7 @@ inline void softmax_rows(const bfloat16 *UNDERTONE_RESTRICT x, bfloat16 *UNDERTO
     set_modes();
     for (int row = 0; row < rows; ++row, x += columns, y += columns) {
         const auto numbers = [&](int column) {
-            const int left = valid - column;
-            const uint32_t there = left >= lanes ? 0xffff : left > 0 ? (uint32_t{1} << left) - 1 : 0;
-            return aie::select(all<lanes>(nothing), from_bf16<lanes>(aie::load_v<lanes>(x + column)), aie::mask<lanes>::from_uint32(there));
+            return aie::select(all<lanes>(nothing), from_bf16<lanes>(aie::load_v<lanes>(x + column)), visible(column, valid));
         };
         Floats<lanes> largest = all<lanes>(nothing);
         UNDERTONE_PIPELINE
@@ -35,9 +39,10 @@ inline void softmax_rows(const bfloat16 *UNDERTONE_RESTRICT x, bfloat16 *UNDERTO
     }
 }
 
-/// (x - mean) / √(variance + epsilon) · gamma + beta for each row. `inverse` is 1 / columns: a core does not divide.
+/// (x - mean) / √(variance + epsilon) · gamma + beta for each row, of whose `columns` numbers the first `valid` count. `inverse` is 1 / valid: a core
+/// does not divide.
 inline void layer_norm_rows(const bfloat16 *UNDERTONE_RESTRICT x, const float *UNDERTONE_RESTRICT gamma, const float *UNDERTONE_RESTRICT beta,
-                            bfloat16 *UNDERTONE_RESTRICT y, int rows, int columns, float inverse, float epsilon) {
+                            bfloat16 *UNDERTONE_RESTRICT y, int rows, int columns, int valid, float inverse, float epsilon) {
     constexpr int lanes = row_lanes;
     set_modes();
     for (int row = 0; row < rows; ++row, x += columns, y += columns) {
@@ -45,12 +50,14 @@ inline void layer_norm_rows(const bfloat16 *UNDERTONE_RESTRICT x, const float *U
         const auto average = [&](const Floats<lanes> &sum) { return multiply<lanes>(all<lanes>(aie::reduce_add(sum)), all<lanes>(inverse)); };
         Floats<lanes> sum = aie::zeros<float, lanes>();
         UNDERTONE_PIPELINE
-        for (int column = 0; column < columns; column += lanes) sum = aie::add(sum, numbers(column));
+        for (int column = 0; column < columns; column += lanes) {
+            sum = aie::add(sum, aie::select(aie::zeros<float, lanes>(), numbers(column), visible(column, valid)));
+        }
         const Floats<lanes> mean = average(sum);
         Floats<lanes> squares = aie::zeros<float, lanes>();
         UNDERTONE_PIPELINE
         for (int column = 0; column < columns; column += lanes) {
-            const Floats<lanes> distance = aie::sub(numbers(column), mean);
+            const Floats<lanes> distance = aie::select(aie::zeros<float, lanes>(), aie::sub(numbers(column), mean), visible(column, valid));
             squares = aie::add(squares, multiply<lanes>(distance, distance));
         }
         const Floats<lanes> factor = reciprocal_root<lanes>(aie::add(average(squares), all<lanes>(epsilon)));

@@ -55,7 +55,7 @@ pub struct Manifest {
 pub struct Objects {
     /// Rows, or queries.
     pub a: Object,
-    /// Weights, or keys and values in turn.
+    /// Weights, or keys and values in turn, or gamma and beta.
     pub b: Object,
     /// Results of one core.
     pub c: Object,
@@ -75,6 +75,18 @@ impl Objects {
     /// Those of a design.
     pub fn of(design: &Design) -> Self {
         let (Tile { m, k, n }, block, micro) = (design.tile, design.block(), design.micro_tile());
+        let object = |bytes: usize, layouts: &[(&str, String)]| Object {
+            words: bytes / 4,
+            layouts: layouts.iter().map(|(what, layout)| ((*what).to_owned(), layout.clone())).collect(),
+        };
+        if design.kernels == Kernels::Rows {
+            let parameters = format!("fp32[{k}]");
+            return Self {
+                a: object(design.a_object(), &[("rows", format!("bf16[{}] control[8]", m * k))]),
+                b: object(design.b_object(), &[("gamma", parameters.clone()), ("beta", parameters)]),
+                c: object(design.c_object(), &[("results", format!("bf16[{}]", m * n))]),
+            };
+        }
         let second = design.target.bf16_micro_tile();
         let int8 = design.kernels == Kernels::Int8;
         let (operand, kernels) = (if int8 { "int8" } else { "bf16" }, design.kernels);
@@ -84,10 +96,6 @@ impl Objects {
             format!("{numbers}[{}][{}][{}][{}]", columns / micro.t, rows / micro.s, micro.s, micro.t)
         };
         let scales = |count: usize| if int8 { format!(" fp32[{count}]") } else { String::new() };
-        let object = |bytes: usize, layouts: &[(&str, String)]| Object {
-            words: bytes / 4,
-            layouts: layouts.iter().map(|(what, layout)| ((*what).to_owned(), layout.clone())).collect(),
-        };
         let rows = format!("{}{} control[8]", left(k), scales(m));
         let weights = format!("{}{} fp32[{n}]", right(operand, micro, k, n), scales(n));
         let keys = format!("{}{}", right(operand, micro, HEAD_WIDTH, block), scales(block));

@@ -2,7 +2,7 @@
 //! XRT, a real one. Nothing here has run on hardware; `docs/npu.md` says what was checked instead.
 //!
 //! A [`Design`] describes a compiled array: its kernels, tile sizes, where its streams enter and leave. A [`Problem`] is the
-//! shape of one product. Data is packed into the design's tile objects ([`layout`]), an instruction stream for the shape says how
+//! shape of what is computed at once. Data is packed into the design's tile objects ([`layout`]), an instruction stream for the shape says how
 //! they move, and an [`Array`] executes the stream over three buffers.
 
 pub mod access;
@@ -18,7 +18,9 @@ pub mod layout;
 mod linear;
 pub mod placement;
 pub mod probe;
+mod problem;
 pub mod rates;
+mod rows;
 pub mod sim;
 pub mod statistics;
 pub mod stream;
@@ -30,9 +32,10 @@ pub mod xrt;
 
 pub use array::{Array, ArrayError, Buffer, Job, RunReport};
 pub use bundle::{Bundle, BundleError, Bundles};
-pub use design::{Argument, Channel, Design, DesignError, Direction, Kernels, Operator, Problem, Tile};
+pub use design::{Argument, Channel, Design, DesignError, Direction, Kernels, Operator, Problem, RowOperator, Tile};
 pub use device::{NpuDevice, Settings};
 pub use hardware::{Unavailable, hardware};
 pub use probe::{Finding, PciNpu, Probe, probe};
+pub use rows::RowFunction;
 pub use statistics::{Bundled, OperatorStatistics, ProblemStatistics, Statistics};
 pub use target::{MicroTile, Target};

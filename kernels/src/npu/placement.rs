@@ -43,7 +43,8 @@ pub struct Weighed {
 impl Placement {
     /// On an NPU of `target`, beside a host of these rates.
     pub fn new(target: Target, rates: Rates) -> Self {
-        let designs = Kernels::ALL.into_iter().filter_map(|kernels| tiling::shipped(target, kernels).ok()).collect();
+        let designs =
+            Kernels::PRODUCTS.into_iter().filter_map(|kernels| tiling::shipped(target, kernels).ok()).collect();
         Self { rates, designs }
     }
 
@@ -54,7 +55,8 @@ impl Placement {
 
     /// The times of a kernel; `None` for one that an NPU has no design for, as for all of fp32. A closed formula, for each call of a kernel.
     pub fn weigh(&self, precision: Precision, problem: Problem) -> Option<Weighed> {
-        let design = self.designs.iter().find(|design| design.kernels.precision() == precision)?;
+        let fits = |design: &&Design| design.kernels.precision() == precision && design.kernels.computes(&problem);
+        let design = self.designs.iter().find(fits)?;
         Some(Weighed {
             problem,
             npu: cost::predict(design, &problem).total + cost::packing(&problem, self.rates.packing),
@@ -69,10 +71,10 @@ impl Placement {
     }
 }
 
-/// Rows of a product, queries of attention.
+/// Rows; of attention queries.
 fn rows(problem: &Problem) -> usize {
     match *problem {
-        Problem::Linear { rows, .. } => rows,
+        Problem::Linear { rows, .. } | Problem::Rows { rows, .. } => rows,
         Problem::Attention { queries, .. } => queries,
     }
 }

@@ -25,7 +25,7 @@ const NO_SCORE: f32 = -3.0e38;
 pub(super) fn attention(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut State, c: &mut [u8]) {
     let (m, n, micro) = (design.tile.m, design.block(), design.micro_tile());
     let second = design.target.bf16_micro_tile();
-    let State { integers, wide_integers, floats, wide_floats, scores, rows, queries, gathered } = state;
+    let State { integers, wide_integers, floats, wide_floats, scores, rows, queries, gathered, .. } = state;
     let [a_gathered, b_gathered] = gathered;
     let (keys, scale) = take_queries(design, output, a, a_gathered, queries);
     let q = &queries[..];

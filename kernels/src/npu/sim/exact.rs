@@ -2,7 +2,10 @@
 
 use undertone_aie as aie;
 
-use super::{SimError, State, network::Output};
+use super::{
+    SimError, State,
+    network::{Output, Work},
+};
 use crate::npu::{
     design::{CONTROL_BYTES, Design, Kernels},
     layout::control::COLUMN,
@@ -27,10 +30,10 @@ pub(super) fn compute(
         Target::Npu4 => aie::Target::Npu4,
     };
     let tile = aie::Tile { m: design.tile.m, k: design.tile.k, n: design.tile.n };
-    let State { integers, floats, gathered: [a_object, b_object], .. } = state;
+    let State { integers, floats, row_core, gathered: [a_object, b_object], .. } = state;
     let steps = output.a.iter().zip(&output.b);
-    match (design.kernels, output.attends) {
-        (Kernels::Int8, false) => {
+    match (output.work, design.kernels) {
+        (Work::Linear, Kernels::Int8) => {
             integers.resize(tile.m * tile.n, 0);
             for (a_place, b_place) in steps {
                 gather(a_place, a, a_object);
@@ -38,7 +41,7 @@ pub(super) fn compute(
                 aie::linear_int8(target, tile, a_object, b_object, integers, c)?;
             }
         }
-        (Kernels::Bf16, false) => {
+        (Work::Linear, Kernels::Bf16 | Kernels::Rows) => {
             floats.resize(tile.m * tile.n, 0.0);
             for (a_place, b_place) in steps {
                 gather(a_place, a, a_object);
@@ -46,10 +49,10 @@ pub(super) fn compute(
                 aie::linear_bf16(target, tile, a_object, b_object, floats, c)?;
             }
         }
-        (kernels, true) => {
+        (Work::Attention, kernels) => {
             let precision = match kernels {
                 Kernels::Int8 => aie::Precision::Int8,
-                Kernels::Bf16 => aie::Precision::Bf16,
+                Kernels::Bf16 | Kernels::Rows => aie::Precision::Bf16,
             };
             let mut core = aie::Attention::new(target, precision, tile)?;
             for place in &output.a {
@@ -66,6 +69,22 @@ pub(super) fn compute(
                 core.values(b_object)?;
             }
             core.end(c)?;
+        }
+        (Work::Rows(_), _) => {
+            let core = match row_core {
+                Some(core) => core,
+                None => row_core.insert(aie::RowObjects::new(target, tile)?),
+            };
+            for place in &output.a {
+                gather(place, a, a_object);
+            }
+            if core.first(a_object)? {
+                for (place, which) in output.b.iter().zip([aie::Parameter::Gamma, aie::Parameter::Beta]) {
+                    gather(place, b, b_object);
+                    core.keep(b_object, which)?;
+                }
+            }
+            core.compute(a_object, c)?;
         }
     }
     Ok(())

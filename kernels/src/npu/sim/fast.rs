@@ -3,8 +3,9 @@
 
 use super::{
     State, attend, bytes_of, floats,
-    network::Output,
+    network::{Output, Work},
     product::{Number, product, widen},
+    rows,
 };
 use crate::{
     host::{
@@ -38,10 +39,11 @@ impl Task for Compute<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { design, output, a, b, state, c } = self;
-        match (design.kernels, output.attends) {
-            (_, true) => attend::attention(design, output, a, b, state, c),
-            (Kernels::Int8, false) => linear_int8(design, output, a, b, state, c),
-            (Kernels::Bf16, false) => linear_bf16(design, output, a, b, state, c),
+        match (output.work, design.kernels) {
+            (Work::Attention, _) => attend::attention(design, output, a, b, state, c),
+            (Work::Rows(control), _) => rows::rows(design, control, output, a, b, state, c),
+            (Work::Linear, Kernels::Int8) => linear_int8(design, output, a, b, state, c),
+            (Work::Linear, Kernels::Bf16 | Kernels::Rows) => linear_bf16(design, output, a, b, state, c),
         }
     }
 }

@@ -16,6 +16,7 @@ mod feed;
 mod floats;
 mod network;
 mod product;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,7 @@ pub use array::{SimArray, SimContext};
 
 use self::{
     feed::Object,
-    network::{Output, Schedule},
+    network::{Output, Schedule, Work},
 };
 use super::{
     access::AccessError,
@@ -138,6 +139,9 @@ pub enum SimError {
         /// Where.
         offset: usize,
     },
+    /// What an object of A says cannot be.
+    #[error("a control block: {0}")]
+    Control(String),
     /// The cores' code does not take the design's tiles.
     #[error("the design's tiles cannot be simulated exactly: {0}")]
     Tile(#[from] undertone_aie::KernelError),
@@ -183,7 +187,11 @@ fn execute_events(
 /// Multiply-accumulates of one result of a core.
 fn macs(design: &Design, output: &Output) -> u64 {
     let Tile { m, k, n } = design.tile;
-    let each = if output.attends { m * HEAD_WIDTH * design.block() } else { m * k * n };
+    let each = match output.work {
+        Work::Linear => m * k * n,
+        Work::Attention => m * HEAD_WIDTH * design.block(),
+        Work::Rows(_) => 0,
+    };
     (output.b.len() * each) as u64
 }
 
@@ -232,6 +240,9 @@ struct State {
     scores: [Vec<f32>; 2],
     rows: Vec<attend::Row>,
     queries: Vec<u8>,
+    /// Gamma and beta, and the core that keeps them where its own code runs.
+    parameters: [Vec<f32>; 2],
+    row_core: Option<undertone_aie::RowObjects>,
     gathered: [Vec<u8>; 2],
 }
 

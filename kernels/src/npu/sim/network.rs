@@ -9,8 +9,8 @@ use super::{
 };
 use crate::npu::{
     access::Transfer,
-    design::{Argument, CONTROL_BYTES, Channel, Design, Direction},
-    layout::control::{COLUMN, KEYS, LAST, QUERIES},
+    design::{Argument, CONTROL_BYTES, Channel, Design, Direction, Kernels},
+    layout::control::{COLUMN, KEYS, LAST, QUERIES, RowsControl, WORDS},
     stream::Event,
     target::Target,
 };
@@ -18,14 +18,26 @@ use crate::npu::{
 /// Objects that a stream holds before its slowest core: two in the memory tile and two in the core.
 const DEPTH: usize = 4;
 
+/// What a core does for an object of C.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) enum Work {
+    /// A tile of a linear layer.
+    #[default]
+    Linear,
+    /// Attention of a tile of queries.
+    Attention,
+    /// Whole rows, of which this is said.
+    Rows(RowsControl),
+}
+
 /// What one core is to do for one object of C.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    /// Whether it is attention, not a linear layer.
-    pub attends: bool,
-    /// Objects of A: of a linear layer one for each step, of attention the slices of the core's queries.
+    /// What it is.
+    pub work: Work,
+    /// Objects of A: of a linear layer one for each step, of attention the slices of the core's queries, of rows one.
     pub a: Vec<Object>,
-    /// Objects of B: of a linear layer one for each step, of attention keys and values in turn.
+    /// Objects of B: of a linear layer one for each step, of attention keys and values in turn, of rows gamma and beta where they come.
     pub b: Vec<Object>,
 }
 
@@ -33,7 +45,7 @@ pub(super) struct Output {
 pub(super) struct Schedule {
     /// For each core, row by row, its results in order.
     pub cores: Vec<Vec<Output>>,
-    /// For each column, where its blocks go: the results of its four cores as `[4m, width]`, row-major.
+    /// For each column, where its blocks go: the results of its four cores as `[4m, n]`, row-major.
     pub blocks: Vec<Vec<Object>>,
     /// Bytes that the shim moved of each argument.
     pub moved: [u64; 3],
@@ -54,8 +66,9 @@ struct Core {
     taken: [usize; 2],
     /// What it is at.
     current: Output,
-    /// Of attention: whether the stage's queries are complete, and objects of B that the result still needs.
+    /// Of attention: whether the stage's queries are complete. Of rows: whether what they say was read.
     begun: bool,
+    /// Objects of B that the result still needs.
     wanted: usize,
     done: Vec<Output>,
 }
@@ -65,7 +78,7 @@ struct Network<'a> {
     /// A's bytes, for the control words.
     a: &'a [u8],
     feeds: Vec<Feed>,
-    /// A of each row, then B of each column.
+    /// A of each row of cores, or of each column; then B of each column.
     lines: [Vec<Line>; 2],
     /// For each column the feed of its results.
     outputs: Vec<usize>,
@@ -118,7 +131,7 @@ impl<'a> Network<'a> {
         let mut lines = |channels: &[Channel], bytes: usize| {
             channels.iter().map(|channel| Line { feed: feed(channel), objects: Vec::new(), bytes }).collect::<Vec<_>>()
         };
-        let lines = [lines(&design.a, design.a_object()), lines(&design.b, design.b_object())];
+        let lines = [lines(&design.a, design.a_transfer()), lines(&design.b, design.b_object())];
         let outputs = design.c.iter().map(feed).collect();
         Self {
             design,
@@ -145,6 +158,24 @@ impl<'a> Network<'a> {
         self.channels().find(|(_, known)| *known == channel).map(|(argument, _)| argument)
     }
 
+    /// The stream by which A (0) or B (1) reaches a core.
+    fn line(&self, operand: usize, core: usize) -> usize {
+        let columns = self.design.target.columns();
+        let along_rows = operand == 0 && self.design.kernels != Kernels::Rows;
+        if along_rows { core / columns } else { core % columns }
+    }
+
+    /// The object of A that a core is at: of what comes to four cores at once its own part.
+    fn a_of(&self, core: usize) -> Option<Object> {
+        let bytes = self.design.a_object();
+        let whole = self.lines[0][self.line(0, core)].objects.get(self.cores[core].taken[0])?;
+        if self.design.kernels != Kernels::Rows {
+            return Some(whole.clone());
+        }
+        let row = core / self.design.target.columns();
+        Some(whole.part(row * bytes..(row + 1) * bytes))
+    }
+
     /// A descriptor is used: no task that is not done may need it with other contents.
     fn described(&self, column: usize, descriptor: usize, transfer: &Transfer) -> Result<(), SimError> {
         let mut feeds = self.channels().zip(&self.feeds);
@@ -163,12 +194,10 @@ impl<'a> Network<'a> {
 
     /// The shim's channels bring objects for which there is room.
     fn fetch(&mut self) -> bool {
-        let columns = self.design.target.columns();
         let mut moved = false;
         for operand in 0..2 {
             for index in 0..self.lines[operand].len() {
-                let reads = |core: usize| if operand == 0 { core / columns } else { core % columns };
-                let readers = (0..self.cores.len()).filter(|core| reads(*core) == index);
+                let readers = (0..self.cores.len()).filter(|core| self.line(operand, *core) == index);
                 let slowest = readers.map(|core| self.cores[core].taken[operand]).min().unwrap_or(0);
                 let line = &mut self.lines[operand][index];
                 while line.objects.len() < slowest + DEPTH {
@@ -194,36 +223,37 @@ impl<'a> Network<'a> {
 
     /// One step of one core; `false` if it has to wait.
     fn step(&mut self, index: usize) -> Result<bool, SimError> {
-        let columns = self.design.target.columns();
-        let (row, column) = (index / columns, index % columns);
+        let column = index % self.design.target.columns();
         let core = &self.cores[index];
         // Results wait in the core and in the memory tile, two in each.
         let has_room = core.done.len() < self.blocks[column].len() + DEPTH;
         let b = self.lines[1][column].objects.get(core.taken[1]);
         if core.begun {
-            return Ok(self.attend(index, b.cloned(), has_room));
+            return Ok(self.go_on(index, b.cloned(), has_room));
         }
-        let Some(a) = self.lines[0][row].objects.get(core.taken[0]) else { return Ok(false) };
-        let flags = self.control(a, 0);
+        let Some(a) = self.a_of(index) else { return Ok(false) };
+        if self.design.kernels == Kernels::Rows {
+            return self.take_rows(index, a);
+        }
+        let flags = self.control(&a, 0);
         let last = flags & LAST != 0;
         if flags & QUERIES != 0 {
-            let (own, keys) = (self.control(a, COLUMN) as usize == column, self.control(a, KEYS) as usize);
-            let (a, block) = (a.clone(), self.design.block());
+            let (own, keys) = (self.control(&a, COLUMN) as usize == column, self.control(&a, KEYS) as usize);
+            let block = self.design.block();
             let core = &mut self.cores[index];
             core.taken[0] += 1;
             if own {
-                core.current.attends = true;
+                core.current.work = Work::Attention;
                 core.current.a.push(a);
                 core.wanted = 2 * keys.div_ceil(block);
             }
-            core.begun = last && core.current.attends;
+            core.begun = last && core.current.work == Work::Attention;
             return Ok(true);
         }
-        let Some(b) = b else { return Ok(false) };
+        let Some(b) = b.cloned() else { return Ok(false) };
         if last && !has_room {
             return Ok(false);
         }
-        let (a, b) = (a.clone(), b.clone());
         let core = &mut self.cores[index];
         core.current.a.push(a);
         core.current.b.push(b);
@@ -234,8 +264,22 @@ impl<'a> Network<'a> {
         Ok(true)
     }
 
-    /// A step of a core that has its queries: a block's keys or values, or the result.
-    fn attend(&mut self, index: usize, b: Option<Object>, has_room: bool) -> bool {
+    /// A core reads what an object says of its rows.
+    fn take_rows(&mut self, index: usize, a: Object) -> Result<bool, SimError> {
+        let mut words = [0; WORDS];
+        words.iter_mut().enumerate().for_each(|(word, to)| *to = self.control(&a, word));
+        let control = RowsControl::read(self.design, words).map_err(SimError::Control)?;
+        let core = &mut self.cores[index];
+        core.current.work = Work::Rows(control);
+        core.current.a.push(a);
+        core.taken[0] += 1;
+        core.wanted = if control.first { 2 } else { 0 };
+        core.begun = true;
+        Ok(true)
+    }
+
+    /// A step of a core that knows what it is at: an object of B (a block's keys or values; gamma or beta), or the result.
+    fn go_on(&mut self, index: usize, b: Option<Object>, has_room: bool) -> bool {
         let core = &mut self.cores[index];
         if core.wanted == 0 {
             if has_room {
@@ -296,8 +340,9 @@ impl<'a> Network<'a> {
     fn finish(self) -> Result<Schedule, SimError> {
         let columns = self.design.target.columns();
         let untaken = self.cores.iter().enumerate().any(|(index, core)| {
-            let [a, b] = core.taken;
-            a < self.lines[0][index / columns].objects.len() || b < self.lines[1][index % columns].objects.len()
+            let left =
+                |operand: usize| core.taken[operand] < self.lines[operand][self.line(operand, index)].objects.len();
+            left(0) || left(1)
         });
         let held =
             self.cores.iter().enumerate().any(|(index, core)| {
