@@ -56,8 +56,11 @@ fn transcripts_are_as_good_as_f32_s() {
             // A convolution of several windows is one kernel call, and an execution for each window.
             assert!(operators.values().map(|operator| count(&operator["calls"])).sum::<u64>() >= sim, "{run}");
             assert!(operators.keys().any(|name| name.starts_with("attention")), "{run}");
-            let moved =
-                |operator: &Value| operator["dma_bytes"].as_array().unwrap().iter().all(|bytes| count(bytes) > 0);
+            let moved = |operator: &Value| {
+                let bytes: Vec<u64> = operator["dma_bytes"].as_array().unwrap().iter().map(count).collect();
+                let channels = operator["dma_channels"].as_object().unwrap().values().map(count);
+                bytes.iter().all(|bytes| *bytes > 0) && channels.sum::<u64>() == bytes.iter().sum::<u64>()
+            };
             assert!(operators.values().all(|operator| count(&operator["macs"]) > 0 && moved(operator)), "{run}");
             assert_eq!((count(&npu["fallbacks"]["calls"]), count(&npu["fallbacks"]["refused"])), (0, 0), "{run}");
         }

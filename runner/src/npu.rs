@@ -78,6 +78,9 @@ pub struct OperatorReport {
     pub context_switches: u64,
     /// Bytes read for rows or queries, read for weights or keys and values, and written; zeros where the hardware does not tell.
     pub dma_bytes: [u64; 3],
+    /// The same for each DMA channel; empty where the hardware does not tell.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub dma_channels: BTreeMap<String, u64>,
     /// Multiply-accumulates that the results need.
     pub macs: u64,
     /// Seconds that hardware is predicted to take; `None` where the provider does not predict. Never a measurement.
@@ -109,7 +112,7 @@ pub struct ProblemReport {
     pub calls: u64,
     /// Seconds that hardware is predicted to take for them, without context switches.
     pub predicted_seconds: f64,
-    /// Share of the multiply-accumulates that is not padding.
+    /// Share of the work that is not padding.
     pub useful: f64,
 }
 
@@ -237,6 +240,11 @@ impl OperatorReport {
             dispatches: self.dispatches.saturating_sub(earlier.dispatches),
             context_switches: self.context_switches.saturating_sub(earlier.context_switches),
             dma_bytes: [(a, earlier_a), (b, earlier_b), (c, earlier_c)].map(|(now, then)| now.saturating_sub(then)),
+            dma_channels: (self.dma_channels.iter())
+                .map(|(channel, bytes)| {
+                    (channel.clone(), bytes.saturating_sub(earlier.dma_channels.get(channel).copied().unwrap_or(0)))
+                })
+                .collect(),
             macs: self.macs.saturating_sub(earlier.macs),
             predicted_seconds: self.predicted_seconds.map(|now| now - earlier.predicted_seconds.unwrap_or(0.0)),
             utilisation: self.utilisation.clone(),

@@ -1,9 +1,9 @@
 //! Something that executes instruction streams over buffers: the simulator, or XRT with an NPU below it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    design::{Argument, Design},
+    design::{Argument, Channel, Design},
     target::Target,
 };
 use crate::{DeviceKind, Parallel};
@@ -101,6 +101,8 @@ pub struct RunReport {
     pub context_switches: u64,
     /// Bytes that the shim DMAs read for A, read for B and wrote for C. 0 where that is not counted (XRT).
     pub dma_bytes: [u64; 3],
+    /// The same by channel; empty where that is not counted.
+    pub channel_bytes: BTreeMap<Channel, u64>,
     /// Multiply-accumulates that each core carried out, padding included; empty where that is not counted (XRT).
     pub core_macs: Vec<u64>,
     /// Wall time of the execution.

@@ -28,6 +28,8 @@ pub struct OperatorStatistics {
     pub context_switches: u64,
     /// Bytes that the shim DMAs moved: rows or queries read, weights or keys and values (or gamma and beta) read, results written. Zeros where that is not counted.
     pub dma_bytes: [u64; 3],
+    /// The same for each DMA channel of the shim tiles, by its name; empty where that is not counted.
+    pub dma_channels: BTreeMap<String, u64>,
     /// Multiply-accumulates that the results need.
     pub macs: u64,
     /// Multiply-accumulates that each core carried out, padding included; empty where that is not counted.
@@ -128,6 +130,9 @@ impl Counted {
         sums.dispatches += report.dispatches;
         sums.context_switches += report.context_switches;
         sums.dma_bytes.iter_mut().zip(report.dma_bytes).for_each(|(sum, bytes)| *sum += bytes);
+        for (channel, bytes) in &report.channel_bytes {
+            *sums.dma_channels.entry(channel.to_string()).or_default() += bytes;
+        }
         sums.core_macs.resize(sums.core_macs.len().max(report.core_macs.len()), 0);
         sums.core_macs.iter_mut().zip(&report.core_macs).for_each(|(sum, macs)| *sum += macs);
         sums.wall_seconds += report.wall.as_secs_f64();

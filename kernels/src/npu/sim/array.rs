@@ -126,6 +126,9 @@ impl Array for SimArray {
             let done = execute(&context.design, &program.words, a.bytes(), b.bytes(), c.bytes_mut(), self.mode, pool)
                 .map_err(|error| ArrayError::Refused(error.to_string()))?;
             report.dma_bytes.iter_mut().zip(done.dma_bytes).for_each(|(sum, bytes)| *sum += bytes);
+            done.channel_bytes.into_iter().for_each(|(channel, bytes)| {
+                *report.channel_bytes.entry(channel).or_default() += bytes;
+            });
             report.core_macs.iter_mut().zip(done.core_macs).for_each(|(sum, macs)| *sum += macs);
         }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);

@@ -181,7 +181,14 @@ fn execute_events(
     }
     let core_macs =
         schedule.cores.iter().map(|outputs| outputs.iter().map(|output| macs(design, output)).sum()).collect();
-    Ok(RunReport { dispatches: 1, context_switches: 0, dma_bytes: schedule.moved, core_macs, wall: start.elapsed() })
+    Ok(RunReport {
+        dispatches: 1,
+        context_switches: 0,
+        dma_bytes: schedule.moved,
+        channel_bytes: schedule.channels,
+        core_macs,
+        wall: start.elapsed(),
+    })
 }
 
 /// Multiply-accumulates of one result of a core.

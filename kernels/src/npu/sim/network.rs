@@ -3,6 +3,8 @@
 //! The array is a network of processes that wait for one another: shim channels, memory tiles and cores. What moves where depends on
 //! counts and control words only, so it is found first, and the arithmetic is done afterwards, for all cores at the same moment.
 
+use std::collections::BTreeMap;
+
 use super::{
     SimError,
     feed::{Feed, Object},
@@ -47,8 +49,9 @@ pub(super) struct Schedule {
     pub cores: Vec<Vec<Output>>,
     /// For each column, where its blocks go: the results of its four cores as `[4m, n]`, row-major.
     pub blocks: Vec<Vec<Object>>,
-    /// Bytes that the shim moved of each argument.
+    /// Bytes that the shim moved: of each argument, and by each channel.
     pub moved: [u64; 3],
+    pub channels: BTreeMap<Channel, u64>,
 }
 
 /// A stream of operands with the objects that are still wanted.
@@ -352,10 +355,13 @@ impl<'a> Network<'a> {
             return Err(SimError::Deadlock { waits: format!("the end of the stream; {}", self.state()) });
         }
         let mut moved = [0; 3];
+        let mut channels = BTreeMap::new();
         for ((argument, channel), feed) in self.channels().zip(&self.feeds) {
             debug_assert_eq!(channel.direction == Direction::S2mm, argument == Argument::C);
             moved[argument as usize] += feed.moved;
+            channels.insert(channel, feed.moved);
         }
-        Ok(Schedule { cores: self.cores.into_iter().map(|core| core.done).collect(), blocks: self.blocks, moved })
+        let cores = self.cores.into_iter().map(|core| core.done).collect();
+        Ok(Schedule { cores, blocks: self.blocks, moved, channels })
     }
 }

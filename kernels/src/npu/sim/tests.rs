@@ -77,6 +77,13 @@ fn a_whole_stream_runs() {
         assert!(line.chunks_exact(2).all(|c| c == value), "row {row}");
     }
     assert_eq!(report.dma_bytes, [case.a.len() as u64, case.b.len() as u64, case.c.len() as u64]);
+    // A for each row of cores; B and C for each column.
+    let of = |channels: &[Channel], bytes: usize| {
+        channels.iter().map(|channel| (*channel, bytes as u64 / 4)).collect::<Vec<_>>()
+    };
+    let Design { a, b, c, .. } = &case.design;
+    let expected = [of(a, case.a.len()), of(b, case.b.len()), of(c, case.c.len())].concat();
+    assert_eq!(report.channel_bytes, expected.into_iter().collect());
     assert_eq!(report.core_macs, vec![4 * 16 * 64; 16]);
 }
 
