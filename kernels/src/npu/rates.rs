@@ -46,8 +46,8 @@ const PATIENCE: f64 = 5e-3;
 const SIZE: usize = 384;
 /// Heads and queries of the attention that is timed; keys are as many.
 const HEADS: usize = 2;
-/// Bytes of memory that are read: more than the caches of one core.
-const READ: usize = 24 << 20;
+/// Bytes of memory that are read: more than most caches hold.
+const READ: usize = 64 << 20;
 
 impl Rates {
     /// Two cores with AVX-512: products at their measured peak (441 GOPS int8 and 221 GFLOPS bf16 a core), 32 GB/s, and [`PACKING_RATE`]. For
