@@ -12,7 +12,7 @@ use super::{
 use crate::npu::{
     access::Transfer,
     design::{Argument, CONTROL_BYTES, Channel, Design, Direction, Kernels},
-    layout::control::{COLUMN, KEYS, LAST, QUERIES, RowsControl, WORDS},
+    layout::control::{COLUMN, KEYS, LAST, QUERIES, RowsControl, SLICE, WORDS},
     stream::Event,
     target::Target,
 };
@@ -241,17 +241,10 @@ impl<'a> Network<'a> {
         let flags = self.control(&a, 0);
         let last = flags & LAST != 0;
         if flags & QUERIES != 0 {
-            let (own, keys) = (self.control(&a, COLUMN) as usize == column, self.control(&a, KEYS) as usize);
-            let block = self.design.block();
-            let core = &mut self.cores[index];
-            core.taken[0] += 1;
-            if own {
-                core.current.work = Work::Attention;
-                core.current.a.push(a);
-                core.wanted = 2 * keys.div_ceil(block);
-            }
-            core.begun = last && core.current.work == Work::Attention;
-            return Ok(true);
+            return self.take_queries(index, a, last);
+        }
+        if core.current.work == Work::Attention {
+            return Err(SimError::Control("rows of a linear layer stand among a stage's queries".into()));
         }
         let Some(b) = b.cloned() else { return Ok(false) };
         if last && !has_room {
@@ -264,6 +257,28 @@ impl<'a> Network<'a> {
         if last {
             core.done.push(std::mem::take(&mut core.current));
         }
+        Ok(true)
+    }
+
+    /// A core sees the queries of its row, and takes those that are its own. With the last of a stage it knows what it is at.
+    fn take_queries(&mut self, index: usize, a: Object, last: bool) -> Result<bool, SimError> {
+        let (column, slices) = (index % self.design.target.columns(), self.design.slices());
+        let [whose, keys, slice] = [COLUMN, KEYS, SLICE].map(|word| self.control(&a, word) as usize);
+        if slice >= slices {
+            return Err(SimError::Control(format!("queries say that they are slice {slice} of {slices}")));
+        }
+        let block = self.design.block();
+        let core = &mut self.cores[index];
+        if core.current.work == Work::Linear && !core.current.a.is_empty() {
+            return Err(SimError::Control("queries come before a linear layer's last step".into()));
+        }
+        core.taken[0] += 1;
+        if whose == column {
+            core.current.work = Work::Attention;
+            core.current.a.push(a);
+            core.wanted = 2 * keys.div_ceil(block);
+        }
+        core.begun = last && core.current.work == Work::Attention;
         Ok(true)
     }
 

@@ -8,7 +8,7 @@ use crate::{
         access::{QUEUE_DEPTH, Transfer},
         layout::{
             self,
-            control::{FIRST, LAST},
+            control::{FIRST, LAST, QUERIES, SLICE},
         },
         stream,
     },
@@ -252,4 +252,36 @@ fn rows_that_wait_for_parameters_are_noticed() {
     let mut case = norm();
     case.a[64 + 4 * 3] = 32;
     assert!(case.error().contains("an object for 2 rows of 16 is said to hold 2 of 32"));
+}
+
+/// Control words that no packing writes, as a spoilt buffer has them.
+#[test]
+fn control_words_that_cannot_be_are_refused() {
+    let queries = |slice: u32| {
+        let mut case = Case::new();
+        let object = case.design.a_object();
+        for a in case.a.chunks_exact_mut(object) {
+            a[80..84].copy_from_slice(&(QUERIES | FIRST | LAST).to_le_bytes());
+            a[80 + 4 * SLICE..][..4].copy_from_slice(&slice.to_le_bytes());
+        }
+        case.error()
+    };
+    // Objects of 16 of a head's 64 columns.
+    assert!(queries(4).contains("slice 4 of 4"), "{}", queries(4));
+    assert!(queries(u32::MAX).contains("slice 4294967295 of 4"));
+    // Queries and a linear layer's rows by turns: of two steps the first, and the last.
+    let turns = |flags: [u32; 2]| {
+        let mut case = Case::new();
+        let problem = Problem::Linear { rows: 16, inputs: 32, outputs: 256 };
+        let words = stream::write(&case.design, &problem).unwrap();
+        case.events = stream::events(&words, case.design.target).unwrap();
+        let design = &case.design;
+        [case.a, case.b, case.c] = Argument::ALL.map(|argument| vec![0; design.buffer_bytes(&problem, argument)]);
+        for (index, a) in case.a.chunks_exact_mut(case.design.a_object()).enumerate() {
+            a[80..84].copy_from_slice(&flags[index % 2].to_le_bytes());
+        }
+        case.error()
+    };
+    assert!(turns([QUERIES | FIRST, LAST]).contains("among a stage's queries"));
+    assert!(turns([FIRST, QUERIES | LAST]).contains("before a linear layer's last step"));
 }
