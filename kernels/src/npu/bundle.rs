@@ -176,8 +176,8 @@ pub enum BundleError {
         expected: String,
     },
     /// There is no bundle for a design.
-    #[error("{}: no bundle of {wanted}; there is {have}. Make it: kernels/aie/build.sh --target {} --kernels {} --tile {},{},{}",
-        folder.display(), wanted.target, wanted.kernels, wanted.tile.m, wanted.tile.k, wanted.tile.n)]
+    #[error("{}: no bundle of {wanted}; there is {have}. Make it: kernels/aie/build.sh --target {} --kernels {} --tile {},{},{} --out {}",
+        folder.display(), wanted.target, wanted.kernels, wanted.tile.m, wanted.tile.k, wanted.tile.n, folder.display())]
     Absent {
         /// Where bundles were looked for.
         folder: PathBuf,
