@@ -76,8 +76,10 @@ impl XrtArray {
         let library = match Library::load() {
             Ok(library) => library,
             Err(error) => {
-                // What is wrong below is the first cause: XRT without a device is of no use.
-                probe.findings.push(Finding::Library(error.to_string()));
+                // What is wrong below is the first cause: XRT without a device is of no use, and where there is none, nobody is sent to install it.
+                if !probe.npus.is_empty() {
+                    probe.findings.push(Finding::Library(error.to_string()));
+                }
                 return Err(Unavailable::Machine(probe));
             }
         };
