@@ -163,11 +163,11 @@ impl Linear for PlacedLinear {
         residual: Option<&[f32]>,
         out: &mut [f32],
     ) -> Result<(), Failed> {
-        let leaves = self.placing.leaves();
-        if (!self.pays(rows) || leaves)
+        let pays = self.pays(rows);
+        if (!pays || self.placing.leaves())
             && let Some(host) = self.host()
         {
-            if leaves {
+            if pays {
                 self.placing.npu.fell_back(None);
             }
             return host.run(context, rows, x, residual, out);
@@ -274,11 +274,11 @@ impl Conv1d for PlacedConv1d {
         x: &[f32],
         out: &mut [f32],
     ) -> Result<(), Failed> {
-        let leaves = self.placing.leaves();
-        if (!self.pays(out.len()) || leaves)
+        let pays = self.pays(out.len());
+        if (!pays || self.placing.leaves())
             && let Some(host) = self.host()
         {
-            if leaves {
+            if pays {
                 self.placing.npu.fell_back(None);
             }
             return host.run(context, batch, length, x, out);
@@ -319,10 +319,10 @@ impl Attention for PlacedAttention {
 
     fn run(&self, context: &mut Context<'_>, args: AttentionArgs<'_>) -> Result<(), Failed> {
         let AttentionArgs { batch, heads, queries, keys, .. } = args;
-        let leaves = self.placing.leaves();
         let problem = Problem::Attention { heads: batch * heads, queries, keys };
-        if !self.placing.pays(self.npu.precision(), problem) || leaves {
-            if leaves {
+        let pays = self.placing.pays(self.npu.precision(), problem);
+        if !pays || self.placing.leaves() {
+            if pays {
                 self.placing.npu.fell_back(None);
             }
             return self.host.run(context, args);

@@ -223,6 +223,9 @@ fn with_auto_the_host_takes_over_and_it_is_counted() {
     }
     assert!(npu.is_given_up());
     assert_eq!((left.load(Ordering::Relaxed), npu.fallbacks().calls), (0, 7));
+    // Few rows would be the host's in any case: nothing falls back.
+    assert_eq!(compute(&layer, FEW).1, [1, 0]);
+    assert_eq!(npu.fallbacks().calls, 7);
 }
 
 #[test]
