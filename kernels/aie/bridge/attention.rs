@@ -27,7 +27,6 @@ impl Precision {
 /// [`keys`](Self::keys) and [`values`](Self::values); then [`end`](Self::end).
 #[derive(Clone, Debug)]
 pub struct Attention {
-    target: Target,
     precision: Precision,
     tile: Tile,
     core: ffi::Core,
@@ -49,12 +48,7 @@ impl Attention {
         let (m, n) = (tile.m as i32, n as i32);
         let core = ffi::Core { npu4: target == Target::Npu4, int8: precision == Precision::Int8, m, n };
         let words = ffi::attention_state_words(core);
-        Ok(Self { target, precision, tile, core, state: vec![0.0; words as usize] })
-    }
-
-    /// For which silicon.
-    pub fn target(&self) -> Target {
-        self.target
+        Ok(Self { precision, tile, core, state: vec![0.0; words as usize] })
     }
 
     /// Keys of a block: as many as an object of B holds in bf16.

@@ -28,17 +28,6 @@ pub enum Operator {
 }
 
 impl Operator {
-    /// All of them.
-    pub const ALL: [Operator; 7] = [
-        Operator::LinearInt8,
-        Operator::LinearBf16,
-        Operator::AttentionBf16,
-        Operator::AttentionInt8,
-        Operator::SoftMax,
-        Operator::LayerNorm,
-        Operator::Gelu,
-    ];
-
     /// What a problem is to these kernels.
     pub fn of(kernels: Kernels, problem: &Problem) -> Self {
         let int8 = kernels == Kernels::Int8;

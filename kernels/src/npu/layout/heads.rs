@@ -2,7 +2,7 @@
 
 use super::{
     Way,
-    control::{COLUMN, FIRST, KEYS, LAST, QUERIES, SCALE, SLICE},
+    control::{COLUMN, FIRST, KEYS, LAST, QUERIES, SCALE, SLICE, WORDS},
     put_control,
     tiles::{LeftTile, RightTile, to_floats},
 };
@@ -10,7 +10,7 @@ use crate::{
     Heads, HeadsMut, Parallel, Precision,
     host::split,
     npu::{
-        design::{CONTROL_BYTES, Design, HEAD_WIDTH, Tile},
+        design::{Design, HEAD_WIDTH, Tile},
         target::Target,
     },
 };
@@ -21,8 +21,8 @@ fn row<'a>(operand: &Heads<'a>, item: usize, head: usize, row: usize) -> &'a [f3
     &operand.data[at..at + HEAD_WIDTH]
 }
 
-/// Packs `[batch, heads, queries, 64]` into the A buffer of an attention design, `[batch · heads][query tile][object]`, with what the cores are
-/// to know of the keys: how many there are, and what multiplies the scores, which are then exponents of 2.
+/// Packs `[batch, heads, queries, 64]` into the A buffer, `[batch · heads][query tile][slice]` objects, with what the cores are to know: whose
+/// queries they are, how many keys there are, and what multiplies the scores, which are then exponents of 2.
 ///
 /// # Panics
 /// If a view reaches outside its slice, or `out` is not as long as [`Design::buffer_bytes`] says.
@@ -69,7 +69,7 @@ pub fn pack_queries_by(
         let ends = column + 1 == columns || job + 1 == jobs;
         for (slice, object) in out.chunks_exact_mut(object).enumerate() {
             let flag = |on, flag| if on { flag } else { 0 };
-            let mut control = [0; CONTROL_BYTES / 4];
+            let mut control = [0; WORDS];
             control[0] = QUERIES | flag(column == 0 && slice == 0, FIRST) | flag(ends && slice + 1 == slices, LAST);
             (control[COLUMN], control[KEYS], control[SLICE]) = (column as u32, keys as u32, slice as u32);
             control[SCALE] = (scale * std::f32::consts::LOG2_E).to_bits();
