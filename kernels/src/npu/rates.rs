@@ -13,10 +13,7 @@ use super::{
 };
 use crate::{
     Activation, AttentionArgs, AttentionSpec, Context, Counters, Device as _, Heads, HeadsMut, LinearSpec, Mask,
-    Parallel, Precision, Scratch, WeightLayout,
-    host::HostDevice,
-    limits::{median, memory::Reader},
-    team::Team,
+    Parallel, Precision, Scratch, WeightLayout, host::HostDevice, limits::memory::Reader, team::Team,
 };
 
 /// The host's speeds. Operations are multiplications and additions, a second; bytes are a second's too.
@@ -38,9 +35,10 @@ pub struct Rates {
     pub packing: f64,
 }
 
-/// Samples of each rate; the median counts.
-const SAMPLES: usize = 5;
-/// Seconds after which no further sample of a rate is taken.
+/// Samples of each rate, at least and at most. The fastest counts: whatever else runs makes samples slower, single ones by a hundred times, and
+/// where a kernel goes must not depend on that.
+const SAMPLES: [usize; 2] = [5, 25];
+/// Seconds after which no further sample of a rate is taken than must be.
 const PATIENCE: f64 = 5e-3;
 /// Rows of the product that is timed, and its inputs and outputs.
 const SIZE: usize = 384;
@@ -100,17 +98,18 @@ impl Rates {
     }
 }
 
-/// The median of what `work` takes, in seconds, after it was done once.
+/// The least that `work` takes, in seconds, after it was done once.
 fn seconds(mut work: impl FnMut() -> Option<()>) -> Option<f64> {
     let begun = Instant::now();
     work()?;
-    let mut samples = Vec::with_capacity(SAMPLES);
-    while samples.is_empty() || samples.len() < SAMPLES && begun.elapsed().as_secs_f64() < PATIENCE {
+    let (mut samples, mut least) = (0, f64::INFINITY);
+    while samples < SAMPLES[0] || samples < SAMPLES[1] && begun.elapsed().as_secs_f64() < PATIENCE {
         let start = Instant::now();
         work()?;
-        samples.push(start.elapsed().as_secs_f64());
+        least = least.min(start.elapsed().as_secs_f64());
+        samples += 1;
     }
-    Some(median(&samples).max(f64::MIN_POSITIVE))
+    Some(least.max(f64::MIN_POSITIVE))
 }
 
 /// Values in −1 … 1 without a pattern that matters.
