@@ -9,6 +9,8 @@ mod common;
 /// (from, to, kind); `""` is an ordinary dependency.
 const ARROWS: &[(&str, &str, &str)] = &[
     ("undertone", "undertone-runner", ""),
+    ("undertone", "undertone-models", ""),
+    ("undertone-runner", "undertone-models", ""),
     // Only so that `cargo test` builds the library that the tests load through ONNX Runtime.
     ("undertone", "onnxruntime-ep-xdna", "dev"),
     ("onnxruntime-ep-xdna", "undertone-kernels", ""),
