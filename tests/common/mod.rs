@@ -4,6 +4,7 @@
 
 pub mod bad;
 pub mod python;
+pub mod weights;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
