@@ -1,0 +1,70 @@
+//! What can be wrong with weights on disk, or with writing a model from them.
+
+use std::path::{Path, PathBuf};
+
+/// Why a model was not converted. Every message names the file, the value, and where there is one the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// No reader knows the file or directory.
+    #[error(
+        "'{0}' holds no weights that are understood: Hugging Face's safetensors or pytorch_model.bin with a config.json, a \
+         CTranslate2 folder, OpenAI's .pt, or whisper.cpp's ggml .bin"
+    )]
+    Unknown(PathBuf),
+    /// A file cannot be read, or one cannot be written.
+    #[error("cannot {what} '{path}': {source}")]
+    Io {
+        /// `read`, `write`, …
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is cut short or says what cannot be.
+    #[error("'{path}' is damaged: {reason}; fetch it anew")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file is sound as far as it goes, but of a kind that is not read.
+    #[error("'{path}' is not supported: {reason}")]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        reason: String,
+    },
+    /// Weights or configuration are not those of a whole Whisper.
+    #[error("'{path}' is not a whole Whisper: {reason}")]
+    NotWhisper {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is missing or does not fit.
+        reason: String,
+    },
+    /// What is to be written is there already.
+    #[error("'{0}' exists already: remove it, or name another directory")]
+    Exists(PathBuf),
+}
+
+impl ConvertError {
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { what, path, source }
+    }
+
+    pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn unsupported(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Unsupported { path: path.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn not_whisper(path: &Path, reason: impl Into<String>) -> Self {
+        Self::NotWhisper { path: path.to_owned(), reason: reason.into() }
+    }
+}
