@@ -140,7 +140,7 @@ impl From<PrecisionWord> for Precision {
 }
 
 /// The device, as an option's value.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub enum DeviceWord {
     /// The best device there is; if it fails, the CPU provider, and that is said
     Auto,

@@ -3,8 +3,11 @@
 
 mod bench;
 mod choices;
+mod decoding;
 mod describe;
 mod devices;
+mod eval;
+mod interrupt;
 mod locate;
 mod machine;
 mod npu;
@@ -12,7 +15,6 @@ mod output;
 mod partition;
 mod transcribe;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
@@ -53,6 +55,7 @@ enum Command {
     Partition(partition::Arguments),
     Devices(devices::Arguments),
     Bench(bench::Arguments),
+    Eval(eval::Arguments),
     Npu(npu::Arguments),
 }
 
@@ -64,12 +67,19 @@ fn main() -> ExitCode {
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time().init();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .without_time()
+        // Standard error may be closed: that is told to nobody, and is no reason to end.
+        .log_internal_errors(false)
+        .init();
     let result = match arguments.command {
         Command::Transcribe(arguments) => transcribe::run(&arguments),
         Command::Partition(arguments) => partition::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
         Command::Npu(arguments) => npu::run(&arguments),
     };
     match result {
@@ -81,8 +91,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// One line on stderr: the error of a file, which its own words may not name.
+fn report_error_in(file: &str, error: &anyhow::Error) {
+    let line = words(error);
+    output::say(&if line.contains(file) { format!("error: {line}") } else { format!("error: {file}: {line}") });
+}
+
 /// One line on stderr: the error and what caused it.
 fn report_error(error: &anyhow::Error) {
+    output::say(&format!("error: {}", words(error)));
+}
+
+/// An error and what caused it, in one line.
+fn words(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
         let text = one_line(&cause.to_string());
@@ -91,8 +112,7 @@ fn report_error(error: &anyhow::Error) {
             line = if line.is_empty() { text } else { format!("{line}: {text}") };
         }
     }
-    // Nothing is left to be told if stderr is closed.
-    let _ = writeln!(std::io::stderr(), "error: {line}");
+    line
 }
 
 /// Lines joined: messages of libraries below (ONNX Runtime, the system) may have several.

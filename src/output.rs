@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
+use undertone_runner::format::Format;
 
 /// A directory that files can be written to.
 pub struct OutputDirectory(PathBuf);
@@ -47,6 +48,19 @@ impl OutputDirectory {
         }
         Ok(())
     }
+}
+
+/// The longest name of a file that common file systems take, in bytes.
+const LONGEST_NAME: usize = 255;
+
+/// The name of a result: `stem.txt` and the like. A name that is too long loses its end, not its extension.
+pub fn file_name(stem: &str, format: Format) -> String {
+    let extension = format.extension();
+    let mut length = stem.len().min(LONGEST_NAME - 1 - extension.len());
+    while !stem.is_char_boundary(length) {
+        length -= 1;
+    }
+    format!("{}.{extension}", &stem[..length])
 }
 
 /// A file that removes itself unless it is renamed, with the permissions that any new file has.
@@ -104,6 +118,16 @@ pub fn keep_for_results() {
     }
 }
 
+/// Whether somebody looks at standard output as it comes.
+pub fn is_terminal() -> bool {
+    RESULTS.get().map_or_else(|| io::stdout().is_terminal(), IsTerminal::is_terminal)
+}
+
+/// A line on standard error. Nothing is left to be told if that is closed or full.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Writes to standard output; a reader that has gone away (`| head`) is no error.
 ///
 /// # Errors
@@ -154,6 +178,15 @@ mod tests {
         let error = OutputDirectory::open(&path).err().unwrap().to_string();
         assert!(error.contains("file") && error.contains("--output-dir"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "kept");
+    }
+
+    #[test]
+    fn the_longest_names_keep_their_extension() {
+        assert_eq!(file_name("talk", Format::Srt), "talk.srt");
+        assert_eq!(file_name(&"x".repeat(251), Format::Txt), format!("{}.txt", "x".repeat(251)));
+        assert_eq!(file_name(&"x".repeat(251), Format::Json), format!("{}.json", "x".repeat(250)));
+        // Letters of several bytes are not cut apart.
+        assert_eq!(file_name(&"é".repeat(126), Format::Txt), format!("{}.txt", "é".repeat(125)));
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn transcriber(cache: bool, layout: Layout) -> Transcriber {
 /// The tokens of every segment, the previous text being prompted: prompts get long.
 fn tokens(transcriber: &mut Transcriber, audio: &Audio) -> Vec<Vec<u32>> {
     let options = TranscribeOptions { no_speech_threshold: None, ..TranscribeOptions::default() };
-    let result = transcriber.transcribe(audio, &options, &mut |_| {}).unwrap();
+    let result = transcriber.transcribe(audio, &options, &mut ()).unwrap();
     result.segments.into_iter().map(|s| s.tokens).collect()
 }
 

@@ -23,7 +23,7 @@ fn options(device: Device) -> EngineOptions {
 fn transcribe(options: &EngineOptions) -> Transcription {
     let mut transcriber = Transcriber::load(&model(), options).unwrap();
     let audio = audio::read_file(&common::root().join("speech/short/001-en.flac")).unwrap();
-    transcriber.transcribe(&audio, &TranscribeOptions::default(), &mut |_| {}).unwrap()
+    transcriber.transcribe(&audio, &TranscribeOptions::default(), &mut ()).unwrap()
 }
 
 /// One test: the counts are of the process, and others running at the same time would be counted too.

@@ -52,7 +52,7 @@ fn speech(file: &str) -> Audio {
 }
 
 fn transcribe(file: &str, options: &TranscribeOptions) -> Transcription {
-    transcriber().transcribe(&speech(file), options, &mut |_| {}).unwrap()
+    transcriber().transcribe(&speech(file), options, &mut ()).unwrap()
 }
 
 /// The call of the expected files: no thresholds.

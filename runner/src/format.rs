@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use crate::result::Transcription;
+use crate::result::{Segment, Transcription};
 use crate::time::{TimeStyle, format_time};
 
 /// An output format.
@@ -57,6 +57,12 @@ impl Format {
         }
     }
 
+    /// Segments as [`Format::Txt`] writes them, for those that come one after another.
+    #[must_use]
+    pub fn text(segments: &[Segment]) -> String {
+        segments.iter().map(|segment| format!("{}\n", one_line(&segment.text))).collect()
+    }
+
     /// The same as a string.
     #[must_use]
     pub fn render(self, transcription: &Transcription) -> String {
@@ -83,10 +89,7 @@ impl FromStr for Format {
 }
 
 fn txt(transcription: &Transcription, out: &mut impl Write) -> io::Result<()> {
-    for segment in &transcription.segments {
-        writeln!(out, "{}", one_line(&segment.text))?;
-    }
-    Ok(())
+    out.write_all(Format::text(&transcription.segments).as_bytes())
 }
 
 fn srt(transcription: &Transcription, out: &mut impl Write) -> io::Result<()> {

@@ -19,6 +19,8 @@ pub(crate) struct Recording<'a> {
     pub(crate) language: Option<(String, u32)>,
     /// Its own times and tokens.
     pub(crate) run: RunReport,
+    /// Segments that [`Self::take_fresh`] has given.
+    given: usize,
 }
 
 enum State {
@@ -44,7 +46,7 @@ impl Stretch {
 
 impl<'a> Recording<'a> {
     pub(crate) fn new(audio: &'a Audio, language: Option<(String, u32)>) -> Self {
-        Self { audio, state: State::Untouched, language, run: RunReport::default() }
+        Self { audio, state: State::Untouched, language, run: RunReport::default(), given: 0 }
     }
 
     /// The stretches, made at the first call. Of audio that is too short for a frame there is one, of no frames, if its
@@ -140,8 +142,23 @@ impl<'a> Recording<'a> {
         Ok(())
     }
 
+    /// The segments that stand by now and were not given before: those of each stretch before which all are finished.
+    pub(crate) fn take_fresh(&mut self) -> Vec<Segment> {
+        let mut standing: Vec<Segment> = match &self.state {
+            State::Untouched => Vec::new(),
+            State::Open { stretches, .. } => {
+                let finished = stretches.iter().take_while(|stretch| stretch.finished()).count();
+                stretches.iter().take(finished + 1).flat_map(|s| &s.writer.segments).skip(self.given).cloned().collect()
+            }
+            State::Finished { segments, .. } => segments.iter().skip(self.given).cloned().collect(),
+        };
+        standing.iter_mut().zip(self.given..).for_each(|(segment, id)| segment.id = id);
+        self.given += standing.len();
+        standing
+    }
+
     /// Puts the stretches' texts together and lets go of the features.
-    fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         let State::Open { stretches, .. } = &mut self.state else { return };
         let (mut segments, mut tokens) = (Vec::new(), Vec::new());
         for stretch in stretches {
@@ -152,9 +169,9 @@ impl<'a> Recording<'a> {
         self.state = State::Finished { segments, tokens };
     }
 
-    /// Segments, and the tokens of the whole text.
-    pub(crate) fn into_text(self) -> (Vec<Segment>, Vec<u32>) {
-        match self.state {
+    /// Segments, and the tokens of the whole text; nothing before [`Self::finish`].
+    pub(crate) fn text(&self) -> (&[Segment], &[u32]) {
+        match &self.state {
             State::Finished { segments, tokens } => (segments, tokens),
             _ => Default::default(),
         }

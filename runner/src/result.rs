@@ -89,6 +89,9 @@ pub struct RunReport {
     pub npu: Option<NpuReport>,
     /// Windows of 30 s that went through the encoder, of all recordings.
     pub windows: u64,
+    /// Second up to which the recording was transcribed when it was ended early; `None` if it is whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<f64>,
     /// Why windows were run again on the CPU provider; `None` if none was.
     pub fallback: Option<String>,
 }

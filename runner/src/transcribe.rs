@@ -12,9 +12,11 @@ use crate::decoder::{LoadError, OrtModel};
 use crate::engine::{Engine, EpCounts};
 use crate::mel::LogMel;
 use crate::model::{Model, ModelConfig};
+use crate::npu::NpuReport;
+use crate::observer::{Observer, Progress};
 use crate::options::{Device, EngineOptions, Task};
 use crate::recording::Recording;
-use crate::result::Transcription;
+use crate::result::{RunReport, Transcription};
 use crate::rules::Rule;
 use crate::speech_model::{RunError, SpeechModel};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -79,15 +81,6 @@ impl Default for TranscribeOptions {
     }
 }
 
-/// How far a transcription has come.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Progress {
-    /// Seconds of audio that are done.
-    pub done_seconds: f64,
-    /// Seconds of audio in all.
-    pub total_seconds: f64,
-}
-
 /// Why there is no transcription.
 #[derive(Debug, thiserror::Error)]
 pub enum TranscribeError {
@@ -122,6 +115,13 @@ impl From<crate::engine::EngineError> for TranscribeError {
 /// Makes the model that takes over when the asked device fails, and says how many nodes its sessions have.
 type Spare = Box<dyn FnMut() -> Result<(Box<dyn SpeechModel>, usize), LoadError> + Send>;
 
+/// What the counters said when a transcription began.
+struct Start {
+    begun: Instant,
+    counts: EpCounts,
+    npu: NpuReport,
+}
+
 /// A loaded model that turns audio into text.
 ///
 /// ```no_run
@@ -132,7 +132,7 @@ type Spare = Box<dyn FnMut() -> Result<(Box<dyn SpeechModel>, usize), LoadError>
 /// options.device = Device::Cpu;
 /// let mut transcriber = Transcriber::load(&model, &options)?;
 /// let audio: Audio = audio::read_file("speech/short/000-en.flac".as_ref())?;
-/// let result = transcriber.transcribe(&audio, &TranscribeOptions::default(), &mut |_| {})?;
+/// let result = transcriber.transcribe(&audio, &TranscribeOptions::default(), &mut ())?;
 /// println!("[{}]{}", result.language, result.text);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -226,7 +226,15 @@ impl Transcriber {
         &self.tokenizer
     }
 
-    /// Transcribes `audio`; `progress` is called whenever windows are done.
+    /// Whether `options` fit the model: its language and task. [`Self::transcribe`] asks the same; this answers before audio is read.
+    ///
+    /// # Errors
+    /// [`TranscribeError::Language`], [`TranscribeError::EnglishOnly`].
+    pub fn check(&self, options: &TranscribeOptions) -> Result<(), TranscribeError> {
+        self.asked_language(options).map(drop)
+    }
+
+    /// Transcribes `audio`; `observer` is told whenever windows are done, and can end it early.
     ///
     /// With device `auto`, a window on which the execution provider fails is run again on the CPU provider, and so are
     /// those after it; `run.fallback` says so.
@@ -237,82 +245,122 @@ impl Transcriber {
         &mut self,
         audio: &Audio,
         options: &TranscribeOptions,
-        progress: &mut dyn FnMut(Progress),
+        observer: &mut dyn Observer,
     ) -> Result<Transcription, TranscribeError> {
         // There is one for each recording.
-        self.transcribe_all(&[audio], options, progress).map(|mut all| all.remove(0))
+        self.transcribe_all(&[audio], options, observer).map(|mut all| all.remove(0))
     }
 
     /// [`Self::transcribe`] of several recordings, whose windows are decoded together, `options.batch` at a time. In f32 each
     /// one's segments are those that it gets alone.
     ///
+    /// Where `observer` ends it early, the recordings that are not done have the segments so far, and their `run.stopped` says
+    /// until where.
+    ///
     /// # Errors
-    /// As [`Self::transcribe`]; then there is no result for any.
+    /// As [`Self::transcribe`]; then there is no result for any but those that `observer` was told of.
     pub fn transcribe_all(
         &mut self,
         recordings: &[&Audio],
         options: &TranscribeOptions,
-        progress: &mut dyn FnMut(Progress),
+        observer: &mut dyn Observer,
     ) -> Result<Vec<Transcription>, TranscribeError> {
-        let begun = Instant::now();
-        let before = self.counts();
-        let npu_before = self.engine.as_ref().and_then(Engine::npu).unwrap_or_default();
+        let start = Start {
+            begun: Instant::now(),
+            counts: self.counts(),
+            npu: self.engine.as_ref().and_then(Engine::npu).unwrap_or_default(),
+        };
         let asked = self.asked_language(options)?;
         let rules = rules(&self.tokenizer.special, &self.config, options.without_timestamps);
         let total_seconds: f64 = recordings.iter().map(|audio| audio.duration()).sum();
         let mut recordings: Vec<(&Audio, Recording<'_>)> =
             recordings.iter().map(|&audio| (audio, Recording::new(audio, asked.clone()))).collect();
-        let mut fallback = self.load_fallback.clone();
-        let (mut most, mut windows) = (0, 0);
-        loop {
+        let mut results: Vec<Option<Transcription>> = recordings.iter().map(|_| None).collect();
+        let mut session = RunReport {
+            recordings: recordings.len() as u64,
+            fallback: self.load_fallback.clone(),
+            ..RunReport::default()
+        };
+        while !observer.stop() {
             let chosen = self.choose(&mut recordings, options)?;
+            session.batch = session.batch.max(chosen.len() as u64);
+            session.windows += chosen.len() as u64;
+            if !chosen.is_empty() {
+                let batch = self.batch(&recordings, &chosen, options, &rules);
+                let heard = self.run(&batch, &mut session.fallback)?;
+                for (&(recording, stretch), heard) in chosen.iter().zip(heard) {
+                    recordings[recording].1.hear(stretch, heard, &self.tokenizer)?;
+                }
+            }
+            let done_seconds = recordings.iter().map(|(_, recording)| recording.done_seconds()).sum();
+            session.realtime_factor = done_seconds / start.begun.elapsed().as_secs_f64().max(1e-9);
+            for (index, ((audio, recording), result)) in recordings.iter_mut().zip(&mut results).enumerate() {
+                if result.is_none() {
+                    let fresh = recording.take_fresh();
+                    if !fresh.is_empty() {
+                        observer.segments(index, &fresh);
+                    }
+                    if recording.finished() {
+                        let done = self.result(audio, recording, options, &start, &session)?;
+                        observer.finished(index, result.insert(done));
+                    }
+                }
+            }
             if chosen.is_empty() {
                 break;
             }
-            most = most.max(chosen.len());
-            windows += chosen.len();
-            let batch = self.batch(&recordings, &chosen, options, &rules);
-            let heard = self.run(&batch, &mut fallback)?;
-            for (&(recording, stretch), heard) in chosen.iter().zip(heard) {
-                recordings[recording].1.hear(stretch, heard, &self.tokenizer)?;
-            }
-            let done_seconds = recordings.iter().map(|(_, recording)| recording.done_seconds()).sum();
-            progress(Progress { done_seconds, total_seconds });
+            observer.progress(Progress { done_seconds, total_seconds });
         }
-
-        let counts = self.counts().since(&before);
-        let npu = self.engine.as_ref().and_then(Engine::npu).map(|npu| npu.since(&npu_before));
-        let device = self.executed_by(&counts, fallback.is_some());
-        let spare_nodes = fallback.as_ref().and(self.taken_over.as_ref()).map_or(0, |(_, nodes)| *nodes);
-        let realtime_factor = total_seconds / begun.elapsed().as_secs_f64().max(1e-9);
-        let count = recordings.len() as u64;
-        let result = |(audio, recording): (&Audio, Recording<'_>)| {
-            let mut run = recording.run.clone();
-            run.device = device.clone();
-            run.precision = self.precision.clone();
-            run.ort_version = self.engine.as_ref().map_or_else(String::new, |e| e.ort_version().to_owned());
-            run.recordings = count;
-            run.batch = most as u64;
-            run.fused_nodes_executed = counts.fused_nodes_executed;
-            run.kernel_calls = counts.kernel_calls.clone();
-            run.cpu_nodes = self.cpu_nodes.map(|nodes| (nodes + spare_nodes) as u64);
-            run.realtime_factor = realtime_factor;
-            run.npu = npu.clone();
-            run.windows = windows as u64;
-            run.fallback = fallback.clone();
-            let language = recording.language.clone().map_or_else(|| "en".to_owned(), |(code, _)| code);
-            let (segments, tokens) = recording.into_text();
-            let text = self.tokenizer.decode(&tokens)?;
-            Ok(Transcription {
-                task: options.task.to_string(),
-                language,
-                duration: audio.duration(),
-                text,
-                segments,
-                run,
-            })
+        let ended = |((audio, mut recording), result): ((&Audio, Recording<'_>), Option<Transcription>)| match result {
+            Some(result) => Ok(result),
+            None => {
+                let until = recording.done_seconds();
+                recording.finish();
+                let mut result = self.result(audio, &recording, options, &start, &session)?;
+                result.run.stopped = Some(until);
+                Ok(result)
+            }
         };
-        recordings.into_iter().map(result).collect()
+        recordings.into_iter().zip(results).map(ended).collect()
+    }
+
+    /// What a finished recording came to. `session` holds what is counted for all recordings together.
+    fn result(
+        &self,
+        audio: &Audio,
+        recording: &Recording<'_>,
+        options: &TranscribeOptions,
+        start: &Start,
+        session: &RunReport,
+    ) -> Result<Transcription, TranscribeError> {
+        let counts = self.counts().since(&start.counts);
+        let spare_nodes = session.fallback.as_ref().and(self.taken_over.as_ref()).map_or(0, |(_, nodes)| *nodes);
+        let duration = audio.duration();
+        let own = &recording.run;
+        let run = RunReport {
+            audio_ms: own.audio_ms,
+            mel_ms: own.mel_ms,
+            encoder_ms: own.encoder_ms,
+            decoder_ms: own.decoder_ms,
+            tokens: own.tokens,
+            device: self.executed_by(&counts, session.fallback.is_some()),
+            precision: self.precision.clone(),
+            ort_version: self.engine.as_ref().map_or_else(String::new, |e| e.ort_version().to_owned()),
+            fused_nodes_executed: counts.fused_nodes_executed,
+            kernel_calls: counts.kernel_calls,
+            cpu_nodes: self.cpu_nodes.map(|nodes| (nodes + spare_nodes) as u64),
+            npu: self.engine.as_ref().and_then(Engine::npu).map(|npu| npu.since(&start.npu)),
+            ..session.clone()
+        };
+        let (segments, tokens) = recording.text();
+        Ok(Transcription {
+            task: options.task.to_string(),
+            language: recording.language.clone().map_or_else(|| "en".to_owned(), |(code, _)| code),
+            duration,
+            text: self.tokenizer.decode(tokens)?,
+            segments: segments.to_vec(),
+            run,
+        })
     }
 
     /// The windows that run next: the first that is not done, and those after it that can go with it, at most `options.batch`;

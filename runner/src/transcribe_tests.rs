@@ -3,6 +3,8 @@
 use super::*;
 use crate::choice::{Scores, scores};
 use crate::mel::WINDOW_FRAMES;
+use crate::observer::OnProgress;
+use crate::result::Segment;
 use crate::speech_model::StartLogits;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -133,7 +135,7 @@ fn times(result: &Transcription) -> Vec<(f64, f64, &str)> {
 #[test]
 fn the_language_is_detected_once_and_then_prompted() {
     let (mut transcriber, log) = transcriber(Script::new(&[&[T0, HELLO, T0 + 100], &[T0, WORLD, T0 + 50]]));
-    let result = transcriber.transcribe(&seconds(45.0), &TranscribeOptions::default(), &mut |_| {}).unwrap();
+    let result = transcriber.transcribe(&seconds(45.0), &TranscribeOptions::default(), &mut ()).unwrap();
     assert_eq!(result.language, "de");
     assert_eq!(times(&result), [(0.0, 2.0, " Hello"), (30.0, 31.0, " world")]);
     assert_eq!(result.text, " Hello world");
@@ -153,7 +155,7 @@ fn unconditioned_windows_and_other_tasks_have_short_prompts() {
         initial_prompt: Some(" Hello ".to_owned()),
         ..german()
     };
-    let result = transcriber.transcribe(&seconds(31.0), &options, &mut |_| {}).unwrap();
+    let result = transcriber.transcribe(&seconds(31.0), &options, &mut ()).unwrap();
     assert_eq!((result.task.as_str(), result.text.as_str()), ("translate", " Hello world"));
     assert_eq!(times(&result), [(0.0, 30.0, " Hello"), (30.0, 31.0, " world")]);
     let prompts = &log.lock().unwrap().prompts;
@@ -165,7 +167,7 @@ fn unconditioned_windows_and_other_tasks_have_short_prompts() {
 fn long_prompts_keep_their_end() {
     let many: Vec<u32> = [T0].into_iter().chain(std::iter::repeat_n(HELLO, 198)).chain([T0 + 1400]).collect();
     let (mut transcriber, log) = transcriber(Script::new(&[&many, &many, &many]));
-    transcriber.transcribe(&seconds(90.0), &german(), &mut |_| {}).unwrap();
+    transcriber.transcribe(&seconds(90.0), &german(), &mut ()).unwrap();
     let prompts = &log.lock().unwrap().prompts;
     assert_eq!(prompts[1].len(), 1 + 200 + 3);
     assert_eq!(prompts[2].len(), 1 + 223 + 3);
@@ -176,7 +178,7 @@ fn long_prompts_keep_their_end() {
 fn silence_is_skipped_only_when_the_text_is_doubtful_too() {
     let run = |no_speech, options: &TranscribeOptions| {
         let script = Script { no_speech, ..Script::new(&[&[T0, HELLO, T0 + 100]]) };
-        transcriber(script).0.transcribe(&seconds(10.0), options, &mut |_| {}).unwrap().segments.len()
+        transcriber(script).0.transcribe(&seconds(10.0), options, &mut ()).unwrap().segments.len()
     };
     let never_sure = TranscribeOptions { logprob_threshold: None, ..german() };
     let never_silent = TranscribeOptions { no_speech_threshold: None, ..never_sure.clone() };
@@ -190,7 +192,7 @@ fn silence_is_skipped_only_when_the_text_is_doubtful_too() {
 fn nothing_is_said_after_the_end_of_the_audio() {
     // The first segment reaches beyond the audio's 2.505 s, the second begins after it.
     let text = [T0, HELLO, T0 + 200, T0 + 200, WORLD, T0 + 300];
-    let result = transcriber(Script::new(&[&text])).0.transcribe(&seconds(2.505), &german(), &mut |_| {}).unwrap();
+    let result = transcriber(Script::new(&[&text])).0.transcribe(&seconds(2.505), &german(), &mut ()).unwrap();
     assert_eq!(times(&result), [(0.0, 2.505, " Hello")]);
     assert_eq!(result.text, " Hello");
 }
@@ -200,7 +202,7 @@ fn audio_shorter_than_a_frame_has_no_text() {
     for samples in [0, 1, 159] {
         let (mut transcriber, log) = transcriber(Script::new(&[&[T0, HELLO, T0 + 1]]));
         let audio = Audio::from_samples(vec![0.1; samples]);
-        let result = transcriber.transcribe(&audio, &TranscribeOptions::default(), &mut |_| {}).unwrap();
+        let result = transcriber.transcribe(&audio, &TranscribeOptions::default(), &mut ()).unwrap();
         assert_eq!((result.text.as_str(), result.segments.len(), result.language.as_str()), ("", 0, "de"));
         assert_eq!(log.lock().unwrap().windows, 1);
     }
@@ -211,7 +213,13 @@ fn progress_reaches_the_end() {
     let mut seen = Vec::new();
     let (mut transcriber, _) =
         transcriber(Script::new(&[&[T0, HELLO, T0 + 100, T0 + 100, WORLD], &[T0, WORLD, T0 + 9]]));
-    transcriber.transcribe(&seconds(20.0), &german(), &mut |p| seen.push((p.done_seconds, p.total_seconds))).unwrap();
+    transcriber
+        .transcribe(
+            &seconds(20.0),
+            &german(),
+            &mut OnProgress(|p: Progress| seen.push((p.done_seconds, p.total_seconds))),
+        )
+        .unwrap();
     assert_eq!(seen, [(2.0, 20.0), (20.0, 20.0)]);
 }
 
@@ -225,7 +233,7 @@ fn a_failed_window_is_run_again_by_the_spare_and_so_are_those_after_it() {
     transcriber.device = Device::Auto;
     transcriber.spare = Some(Box::new(move || Ok((Box::new(spare.take().unwrap()) as Box<dyn SpeechModel>, 7))));
     transcriber.cpu_nodes = Some(3);
-    let result = transcriber.transcribe(&seconds(90.0), &german(), &mut |_| {}).unwrap();
+    let result = transcriber.transcribe(&seconds(90.0), &german(), &mut ()).unwrap();
     assert_eq!(times(&result), [(0.0, 1.0, " Hello"), (30.0, 31.6, " world"), (60.0, 61.8, " world")]);
     assert_eq!(result.run.fallback.as_deref(), Some("the encoder failed: the device is gone"));
     assert_eq!(result.run.cpu_nodes, Some(10));
@@ -238,7 +246,7 @@ fn a_failed_window_is_run_again_by_the_spare_and_so_are_those_after_it() {
 #[test]
 fn without_a_spare_a_failure_is_an_error() {
     let (mut transcriber, _) = transcriber(Script { fails_at_window: Some(0), ..Script::new(&[]) });
-    let error = transcriber.transcribe(&seconds(1.0), &german(), &mut |_| {}).unwrap_err();
+    let error = transcriber.transcribe(&seconds(1.0), &german(), &mut ()).unwrap_err();
     assert_eq!(error.to_string(), "the encoder failed: the device is gone");
 }
 
@@ -246,7 +254,7 @@ fn without_a_spare_a_failure_is_an_error() {
 fn english_only_models_are_prompted_without_language_and_task() {
     let (mut transcriber, log) = transcriber(Script::new(&[&[T0, HELLO, T0 + 100]]));
     transcriber.tokenizer.special.multilingual = false;
-    let mut ask = |options: &TranscribeOptions| transcriber.transcribe(&seconds(1.0), options, &mut |_| {});
+    let mut ask = |options: &TranscribeOptions| transcriber.transcribe(&seconds(1.0), options, &mut ());
     assert_eq!(ask(&TranscribeOptions::default()).unwrap().language, "en");
     assert_eq!(log.lock().unwrap().prompts, [[50258]]);
     assert!(ask(&german()).unwrap_err().to_string().contains("English-only and cannot hear 'de'"));
@@ -259,7 +267,7 @@ fn unknown_languages_are_errors_that_name_the_known() {
     let (mut transcriber, _) = transcriber(Script::new(&[]));
     let mut ask = |language: &str| {
         let options = TranscribeOptions { language: Some(language.to_owned()), ..TranscribeOptions::default() };
-        transcriber.transcribe(&seconds(1.0), &options, &mut |_| {}).map_err(|e| e.to_string())
+        transcriber.transcribe(&seconds(1.0), &options, &mut ()).map_err(|e| e.to_string())
     };
     let error = ask("xx").unwrap_err();
     assert!(error.starts_with("the model knows no language 'xx'") && error.contains(" de "), "{error}");
@@ -282,7 +290,11 @@ fn recordings_together_keep_their_own_loops() {
     let options = TranscribeOptions { batch: 3, ..TranscribeOptions::default() };
     let mut seen = Vec::new();
     let results = transcriber
-        .transcribe_all(&[&short, &long, &none, &short, &short], &options, &mut |p| seen.push(p.done_seconds))
+        .transcribe_all(
+            &[&short, &long, &none, &short, &short],
+            &options,
+            &mut OnProgress(|p: Progress| seen.push(p.done_seconds)),
+        )
         .unwrap();
     let texts: Vec<_> = results.iter().map(times).collect();
     assert_eq!(texts[0], [(0.0, 1.0, " Hello")]);
@@ -302,7 +314,7 @@ fn stretches_of_a_cut_recording_run_together_without_the_text_before() {
     let texts: Vec<&[u32]> = vec![&[T0, HELLO, T0 + 50]; 9];
     let (mut transcriber, log) = transcriber(Script::new(&texts));
     let options = TranscribeOptions { cut_at_pauses: true, batch: 4, ..TranscribeOptions::default() };
-    let result = transcriber.transcribe(&seconds(130.0), &options, &mut |_| {}).unwrap();
+    let result = transcriber.transcribe(&seconds(130.0), &options, &mut ()).unwrap();
     let log = log.lock().unwrap();
     assert!((5..=7).contains(&log.windows) && log.batches[0] == 4, "{:?}", log.batches);
     assert!(log.prompts.iter().all(|p| *p == [50258, 50261, 50359]), "{:?}", log.prompts);
@@ -325,9 +337,60 @@ proptest! {
     ) {
         let texts: Vec<&[u32]> = texts.iter().map(|t| &t[..]).collect();
         let audio = seconds(length);
-        let result = transcriber(Script::new(&texts)).0.transcribe(&audio, &german(), &mut |_| {}).unwrap();
+        let result = transcriber(Script::new(&texts)).0.transcribe(&audio, &german(), &mut ()).unwrap();
         prop_assert!(result.segments.iter().all(|s| s.start <= s.end && s.end <= audio.duration()));
         prop_assert!(result.segments.iter().map(|s| s.start).is_sorted());
         prop_assert!(result.segments.iter().enumerate().all(|(i, s)| s.id == i));
     }
+}
+
+/// Notes all that it is told, and stops after some windows.
+#[derive(Default)]
+struct Notes {
+    segments: Vec<(usize, String)>,
+    finished: Vec<usize>,
+    windows: usize,
+    stop_after: Option<usize>,
+}
+
+impl Observer for Notes {
+    fn progress(&mut self, _: Progress) {
+        self.windows += 1;
+    }
+    fn segments(&mut self, recording: usize, segments: &[Segment]) {
+        self.segments.extend(segments.iter().map(|segment| (recording, segment.text.clone())));
+    }
+    fn finished(&mut self, recording: usize, _: &Transcription) {
+        self.finished.push(recording);
+    }
+    fn stop(&mut self) -> bool {
+        self.stop_after.is_some_and(|windows| self.windows >= windows)
+    }
+}
+
+#[test]
+fn segments_and_results_are_told_as_they_come() {
+    let script = || Script::new(&[&[T0, HELLO, T0 + 100], &[T0, WORLD, T0 + 50], &[T0, HELLO, T0 + 9]]);
+    let (mut first, _) = transcriber(script());
+    let (short, long) = (seconds(10.0), seconds(50.0));
+    let mut notes = Notes::default();
+    let options = TranscribeOptions { batch: 1, ..german() };
+    let results = first.transcribe_all(&[&short, &long], &options, &mut notes).unwrap();
+    let all: Vec<(usize, String)> = (0..)
+        .zip(&results)
+        .flat_map(|(index, result)| result.segments.iter().map(move |segment| (index, segment.text.clone())))
+        .collect();
+    assert_eq!(notes.segments, all);
+    assert_eq!(notes.finished, [0, 1]);
+    assert!(results.iter().all(|result| result.run.stopped.is_none()));
+
+    // Ended after the second window: the first recording is whole, the other has one of its two windows.
+    let (mut second, _) = transcriber(script());
+    let mut notes = Notes { stop_after: Some(2), ..Notes::default() };
+    let stopped = second.transcribe_all(&[&short, &long], &options, &mut notes).unwrap();
+    assert_eq!((notes.windows, notes.finished), (2, vec![0]));
+    assert_eq!((stopped[0].segments.clone(), stopped[0].run.stopped), (results[0].segments.clone(), None));
+    assert_eq!(stopped[1].segments, results[1].segments[..stopped[1].segments.len()]);
+    let until = stopped[1].run.stopped.unwrap();
+    assert!(until > 0.0 && until < 50.0 && !stopped[1].text.is_empty(), "{until}");
 }

@@ -1,5 +1,7 @@
-//! `undertone transcribe`: audio files to text, subtitles or JSON. Reads the files, writes the results, reports; what is heard is
-//! the runner's business.
+//! `undertone transcribe`: audio files to text, subtitles or JSON. Reads the files and reports; what is heard is the runner's
+//! business, and where results go that of [`delivery`].
+
+mod delivery;
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -9,13 +11,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use undertone_runner::audio::{self, Audio};
+use undertone_runner::audio::{self, Audio, AudioError};
 use undertone_runner::format::Format;
-use undertone_runner::transcribe::DEFAULT_BATCH;
-use undertone_runner::{Task, TranscribeOptions, Transcriber, Transcription};
+use undertone_runner::{TranscribeOptions, Transcriber, Transcription};
 
+use self::delivery::{Delivery, Target};
 use crate::choices::{self, DeviceWord, Libraries, ModelChoice, NpuChoice, PackedChoice, PrecisionWord};
-use crate::output::{self, OutputDirectory};
+use crate::decoding::DecodingChoice;
+use crate::interrupt;
+use crate::output::{self, OutputDirectory, say};
 
 /// Seconds of audio in a window, and from which on a progress bar is worth its line.
 const LONG_AUDIO: f64 = 30.0;
@@ -32,12 +36,8 @@ pub struct Arguments {
     /// What to write; `all` needs --output-dir
     #[arg(short = 'f', long, value_enum, default_value_t = FormatWord::Txt)]
     output_format: FormatWord,
-    /// The spoken language, such as en or de [default: detected in each file]
-    #[arg(short, long, value_name = "CODE")]
-    language: Option<String>,
-    /// Write the words as spoken, or in English
-    #[arg(long, value_enum, default_value_t = TaskWord::Transcribe)]
-    task: TaskWord,
+    #[command(flatten)]
+    decoding: DecodingChoice,
     /// What computes
     #[arg(short, long, value_enum, default_value_t = DeviceWord::Auto)]
     device: DeviceWord,
@@ -51,14 +51,6 @@ pub struct Arguments {
     npu: NpuChoice,
     #[command(flatten)]
     model: ModelChoice,
-    /// Decode each window of long audio without the text before it
-    #[arg(long)]
-    no_previous_text: bool,
-    /// Decode N windows of 30 s together, which is faster and takes more memory. Longer recordings are cut at pauses for that,
-    /// and each window is decoded without the text before it: the words can differ. 1 decodes one window after another
-    /// [default: up to 8 windows of different recordings together, which changes no word; long recordings window by window]
-    #[arg(short, long, value_name = "N", value_parser = choices::batch)]
-    batch: Option<usize>,
     /// Print no line on what ran where
     #[arg(short, long)]
     quiet: bool,
@@ -95,21 +87,6 @@ impl FormatWord {
     }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum TaskWord {
-    Transcribe,
-    Translate,
-}
-
-impl From<TaskWord> for Task {
-    fn from(word: TaskWord) -> Self {
-        match word {
-            TaskWord::Transcribe => Self::Transcribe,
-            TaskWord::Translate => Self::Translate,
-        }
-    }
-}
-
 /// A recording that was read.
 struct Input<'a> {
     file: &'a Path,
@@ -123,7 +100,7 @@ struct Input<'a> {
 ///
 /// # Errors
 ///
-/// If nothing can be done at all: the output directory, the model or the device does not work.
+/// If nothing can be done at all: the output directory, the model, the device or the language does not work.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let directory = arguments.output_dir.as_deref().map(OutputDirectory::open).transpose()?;
     if directory.is_none() && arguments.output_format == FormatWord::All {
@@ -133,11 +110,32 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         Some(_) => output::stems(&arguments.files)?,
         None => vec![String::new(); arguments.files.len()],
     };
+    let target = Target {
+        directory: directory.as_ref(),
+        formats: arguments.output_format.formats(),
+        live: directory.is_none() && arguments.output_format == FormatWord::Txt && output::is_terminal(),
+    };
     let mut code = ExitCode::SUCCESS;
-    // Loaded for the first files that can be read: a wrong file name is answered at once.
-    let mut transcriber = None;
+    // A wrong file name is answered before anything is loaded, a wrong model or language before anything is decoded.
+    let mut files = Vec::new();
+    for (file, stem) in arguments.files.iter().zip(&stems) {
+        match find(file) {
+            Ok(()) => files.push((file.as_path(), stem.as_str())),
+            Err(error) => {
+                crate::report_error(&error.into());
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    if files.is_empty() {
+        return Ok(code);
+    }
+    let options = arguments.decoding.options();
+    let mut transcriber = load(arguments)?;
+    transcriber.check(&options)?;
+    interrupt::watch();
     let mut group: Vec<Input<'_>> = Vec::new();
-    let mut files = arguments.files.iter().zip(&stems).peekable();
+    let mut files = files.into_iter().peekable();
     while let Some((file, stem)) = files.next() {
         let started = Instant::now();
         match read(file) {
@@ -150,20 +148,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         if group.is_empty() || (files.peek().is_some() && !is_full(arguments, &group)) {
             continue;
         }
-        let transcriber = match &mut transcriber {
-            Some(transcriber) => transcriber,
-            empty => empty.insert(load(arguments)?),
-        };
-        for (input, result) in transcribe(arguments, transcriber, std::mem::take(&mut group)) {
-            let done = result.and_then(|result| {
-                deliver(arguments, directory.as_ref(), input.stem, &result)?;
-                report(arguments, input.file, &result);
-                Ok(())
-            });
-            if let Err(error) = done {
-                crate::report_error(&error);
-                code = ExitCode::FAILURE;
+        let _work = interrupt::Work::begin();
+        if !transcribe(arguments, &options, &target, &mut transcriber, &std::mem::take(&mut group)) {
+            code = ExitCode::FAILURE;
+        }
+        if interrupt::asked() {
+            let rest = files.count();
+            if rest > 0 {
+                say(&format!("stopped: {rest} more file{} not begun", if rest == 1 { " was" } else { "s were" }));
             }
+            return Ok(ExitCode::from(interrupt::EXIT_CODE));
         }
     }
     Ok(code)
@@ -173,11 +167,22 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// run in one that is not full, and when the last one's windows follow each other and gain nothing from others.
 fn is_full(arguments: &Arguments, group: &[Input<'_>]) -> bool {
     const BATCHES: usize = 4;
+    let decoding = &arguments.decoding;
     let windows = |input: &Input<'_>| (input.audio.duration() / LONG_AUDIO).ceil().max(1.0) as usize;
-    let alone = arguments.batch.is_none() && !arguments.no_previous_text;
-    group.iter().map(windows).sum::<usize>() >= BATCHES * arguments.batch.unwrap_or(DEFAULT_BATCH)
-        || arguments.batch == Some(1)
+    let alone = decoding.batch.is_none() && !decoding.no_previous_text;
+    group.iter().map(windows).sum::<usize>() >= BATCHES * decoding.windows()
+        || decoding.batch == Some(1)
         || group.last().is_some_and(|input| alone && windows(input) > 1)
+}
+
+/// Whether there is something to read.
+fn find(file: &Path) -> Result<(), AudioError> {
+    match std::fs::metadata(file) {
+        _ if file.as_os_str() == "-" => Ok(()),
+        Ok(metadata) if metadata.is_dir() => Err(AudioError::IsDirectory(file.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(AudioError::NotFound(file.to_owned())),
+        _ => Ok(()),
+    }
 }
 
 fn read(file: &Path) -> Result<Audio> {
@@ -202,50 +207,52 @@ fn load(arguments: &Arguments) -> Result<Transcriber> {
     Ok(Transcriber::load(&model, &options)?)
 }
 
-/// The results of a group's recordings. If they fail together, each is tried alone.
-fn transcribe<'a>(
+/// Transcribes a group's recordings and delivers what they come to; whether all of them could be. If they fail together, those that
+/// were not done are tried alone.
+fn transcribe(
     arguments: &Arguments,
-    transcriber: &mut Transcriber,
-    group: Vec<Input<'a>>,
-) -> Vec<(Input<'a>, Result<Transcription>)> {
-    match transcribe_together(arguments, transcriber, &group) {
-        Ok(results) => group.into_iter().zip(results.into_iter().map(Ok)).collect(),
-        Err(error) if group.len() == 1 => {
-            let failed = Err(error.context(name(group[0].file)));
-            group.into_iter().zip([failed]).collect()
-        }
-        Err(_) => group.into_iter().flat_map(|input| transcribe(arguments, transcriber, vec![input])).collect(),
-    }
-}
-
-fn transcribe_together(
-    arguments: &Arguments,
+    options: &TranscribeOptions,
+    target: &Target<'_>,
     transcriber: &mut Transcriber,
     group: &[Input<'_>],
-) -> Result<Vec<Transcription>> {
-    let options = TranscribeOptions {
-        language: arguments.language.clone(),
-        task: arguments.task.into(),
-        condition_on_previous_text: !arguments.no_previous_text,
-        batch: arguments.batch.unwrap_or(DEFAULT_BATCH),
-        cut_at_pauses: arguments.batch.is_some_and(|windows| windows > 1),
-        ..TranscribeOptions::default()
-    };
-    let recordings: Vec<&Audio> = group.iter().map(|input| &input.audio).collect();
-    let bar = progress_bar(group);
+) -> bool {
     let begun = Instant::now();
-    let results = transcriber
-        .transcribe_all(&recordings, &options, &mut |progress| bar.set_position(progress.done_seconds as u64));
-    bar.finish_and_clear();
-    let mut results = results?;
-    // The runner got decoded audio; here the work began with files.
-    let elapsed = begun.elapsed() + group.iter().map(|input| input.audio_time).sum();
-    let seconds: f64 = results.iter().map(|result| result.duration).sum();
-    for (result, input) in results.iter_mut().zip(group) {
-        result.run.audio_ms = input.audio_time.as_secs_f64() * 1000.0;
-        result.run.realtime_factor = seconds / elapsed.as_secs_f64();
+    let audio_time: Duration = group.iter().map(|input| input.audio_time).sum();
+    let mut complete = |recording: usize, result: &mut Transcription| {
+        // The runner got decoded audio; here the work began with files.
+        let run = &mut result.run;
+        let wall = begun.elapsed().as_secs_f64();
+        run.audio_ms = group[recording].audio_time.as_secs_f64() * 1000.0;
+        run.realtime_factor *= wall / (wall + audio_time.as_secs_f64());
+        report(arguments, group[recording].file, result);
+    };
+    let mut delivery = Delivery::new(target, group, progress_bar(group), &mut complete);
+    let mut failed = Vec::new();
+    let together: Vec<&Audio> = group.iter().map(|input| &input.audio).collect();
+    match transcriber.transcribe_all(&together, options, &mut delivery) {
+        Ok(results) => results.into_iter().enumerate().for_each(|(index, result)| delivery.take(index, result)),
+        Err(error) if group.len() == 1 => failed.push((0, error)),
+        Err(_) => {
+            for (index, input) in group.iter().enumerate().filter(|_| !interrupt::asked()) {
+                if delivery.delivered(index) {
+                    continue;
+                }
+                match transcriber.transcribe(&input.audio, options, &mut delivery.alone(index)) {
+                    Ok(result) => delivery.take(index, result),
+                    Err(error) => {
+                        failed.push((index, error));
+                        delivery.give_up(index);
+                    }
+                }
+            }
+        }
     }
-    Ok(results)
+    let mut errors = delivery.finish();
+    errors.extend(failed.into_iter().map(|(index, error)| (index, error.into())));
+    for (index, error) in &errors {
+        crate::report_error_in(&name(group[*index].file), error);
+    }
+    errors.is_empty()
 }
 
 /// A bar over the audio's seconds; hidden where nobody looks or nothing lasts.
@@ -265,30 +272,18 @@ fn progress_bar(group: &[Input<'_>]) -> ProgressBar {
     bar
 }
 
-fn deliver(
-    arguments: &Arguments,
-    directory: Option<&OutputDirectory>,
-    stem: &str,
-    result: &Transcription,
-) -> Result<()> {
-    let formats = arguments.output_format.formats();
-    match directory {
-        Some(directory) => {
-            let file = |format: &Format| (format!("{stem}.{format}"), format.render(result));
-            directory.write(&formats.iter().map(file).collect())
-        }
-        None => formats.iter().try_for_each(|format| output::print(&format.render(result))),
-    }
-}
-
-/// What ran where, as counted by the code that ran it.
+/// Says what ran where, as counted by the code that ran it, and what is not as it was asked for.
 fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
     let run = &result.run;
+    let name = name(file);
+    if let Some(until) = run.stopped {
+        say(&format!("stopped: {name}: transcribed until {until:.1} s of {:.1} s", result.duration));
+    }
     if let Some(reason) = &run.fallback {
-        eprintln!("warning: {}: not on the device asked for: {reason}", name(file));
+        say(&format!("warning: {name}: not on the device asked for: {reason}"));
     }
     if let Some(npu) = run.npu.as_ref().filter(|npu| npu.fell_back()) {
-        eprintln!("warning: {}: not all on the NPU: {npu}", name(file));
+        say(&format!("warning: {name}: not all on the NPU: {npu}"));
     }
     if arguments.quiet {
         return;
@@ -301,26 +296,16 @@ fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
         .collect();
     let together = if run.recordings > 1 { format!(" for {} recordings", run.recordings) } else { String::new() };
     let calls = if calls.is_empty() { "ONNX Runtime's CPU provider alone".to_string() } else { calls.join(", ") };
-    eprintln!(
-        "{}: {:.1} s of audio at {:.1}x real time, language {}, device {}, {}: {calls}{together}",
-        name(file),
-        result.duration,
-        run.realtime_factor,
-        result.language,
-        run.device,
-        run.precision,
-    );
-    if let Some(npu) = &run.npu {
-        tracing::info!("{npu}");
-        if let Some(rates) = &npu.rates {
-            tracing::info!("kernels were weighed against {rates}");
-        }
-        if let Some(ms) = npu.predicted_ms().filter(|_| run.windows > 0) {
-            tracing::info!(
-                "predicted on hardware: {:.2} ms for each of {} windows",
-                ms / run.windows as f64,
-                run.windows
-            );
-        }
+    say(&format!(
+        "{name}: {:.1} s of audio at {:.1}x real time, language {}, device {}, {}: {calls}{together}",
+        result.duration, run.realtime_factor, result.language, run.device, run.precision,
+    ));
+    let Some(npu) = &run.npu else { return };
+    tracing::info!("{npu}");
+    if let Some(rates) = &npu.rates {
+        tracing::info!("kernels were weighed against {rates}");
+    }
+    if let Some(ms) = npu.predicted_ms().filter(|_| run.windows > 0) {
+        tracing::info!("predicted on hardware: {:.2} ms for each of {} windows", ms / run.windows as f64, run.windows);
     }
 }

@@ -1,0 +1,48 @@
+//! Watching a transcription: how far it is, its segments as they come, its results as they are done, and the wish to end it.
+
+use crate::result::{Segment, Transcription};
+
+/// How far a transcription has come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    /// Seconds of audio that are done.
+    pub done_seconds: f64,
+    /// Seconds of audio in all.
+    pub total_seconds: f64,
+}
+
+/// Told what happens while recordings are transcribed, always between windows. `()` watches nothing.
+///
+/// `recording` is the place among the recordings that were given.
+pub trait Observer {
+    /// Windows are done.
+    fn progress(&mut self, progress: Progress) {
+        let _ = progress;
+    }
+
+    /// The next segments of a recording: in order of time, each once, and they will not change.
+    fn segments(&mut self, recording: usize, segments: &[Segment]) {
+        let _ = (recording, segments);
+    }
+
+    /// A recording is done; this is what is returned for it in the end.
+    fn finished(&mut self, recording: usize, transcription: &Transcription) {
+        let _ = (recording, transcription);
+    }
+
+    /// Asked before each window: whether to end with what there is.
+    fn stop(&mut self) -> bool {
+        false
+    }
+}
+
+impl Observer for () {}
+
+/// Calls a function with the [`Progress`] and lets everything run.
+pub struct OnProgress<F>(pub F);
+
+impl<F: FnMut(Progress)> Observer for OnProgress<F> {
+    fn progress(&mut self, progress: Progress) {
+        (self.0)(progress);
+    }
+}

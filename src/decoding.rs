@@ -1,0 +1,64 @@
+//! The options that say how speech is decoded, shared by the subcommands that decode: what the runner's `TranscribeOptions` hold, as a
+//! person writes it.
+
+use clap::{Args, ValueEnum};
+use undertone_runner::transcribe::DEFAULT_BATCH;
+use undertone_runner::{Task, TranscribeOptions};
+
+use crate::choices;
+
+/// How speech is decoded.
+#[derive(Args, Clone)]
+pub struct DecodingChoice {
+    /// The spoken language, such as en, English or en-US; auto detects it in each file [default: auto]
+    #[arg(short, long, value_name = "LANGUAGE")]
+    pub language: Option<String>,
+    /// Write the words as spoken, or in English
+    #[arg(long, value_enum, default_value_t = TaskWord::Transcribe)]
+    pub task: TaskWord,
+    /// Decode each window of long audio without the text before it
+    #[arg(long)]
+    pub no_previous_text: bool,
+    /// Decode N windows of 30 s together, which is faster and takes more memory. Longer recordings are cut at pauses for that,
+    /// and each window is decoded without the text before it: the words can differ. 1 decodes one window after another
+    /// [default: up to 8 windows of different recordings together, which changes no word; long recordings window by window]
+    #[arg(short, long, value_name = "N", value_parser = choices::batch)]
+    pub batch: Option<usize>,
+}
+
+impl DecodingChoice {
+    /// The runner's options.
+    pub fn options(&self) -> TranscribeOptions {
+        TranscribeOptions {
+            language: self.language.clone(),
+            task: self.task.into(),
+            condition_on_previous_text: !self.no_previous_text,
+            batch: self.windows(),
+            cut_at_pauses: self.batch.is_some_and(|windows| windows > 1),
+            ..TranscribeOptions::default()
+        }
+    }
+
+    /// Windows that are decoded together.
+    pub fn windows(&self) -> usize {
+        self.batch.unwrap_or(DEFAULT_BATCH)
+    }
+}
+
+/// The task, as an option's value.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum TaskWord {
+    /// In the spoken language
+    Transcribe,
+    /// Into English
+    Translate,
+}
+
+impl From<TaskWord> for Task {
+    fn from(word: TaskWord) -> Self {
+        match word {
+            TaskWord::Transcribe => Self::Transcribe,
+            TaskWord::Translate => Self::Translate,
+        }
+    }
+}

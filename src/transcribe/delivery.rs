@@ -1,0 +1,191 @@
+//! Results on their way out: each recording's files as soon as it is done, standard output in the order of the recordings, text on a
+//! terminal segment by segment; and, where the work is ended early, what there is.
+
+use anyhow::Result;
+use indicatif::ProgressBar;
+use undertone_runner::format::Format;
+use undertone_runner::{Observer, Progress, Segment, Transcription};
+
+use super::Input;
+use crate::interrupt;
+use crate::output::{self, OutputDirectory};
+
+/// Where results go.
+pub struct Target<'a> {
+    /// A directory; without one, standard output.
+    pub directory: Option<&'a OutputDirectory>,
+    /// What is written.
+    pub formats: &'a [Format],
+    /// Text appears segment by segment.
+    pub live: bool,
+}
+
+/// What has become of the recordings of a group.
+pub struct Delivery<'a> {
+    target: &'a Target<'a>,
+    inputs: &'a [Input<'a>],
+    bar: ProgressBar,
+    /// Called with each result before it is written.
+    complete: &'a mut dyn FnMut(usize, &mut Transcription),
+    /// Results that are done and wait for their turn on standard output.
+    waiting: Vec<Option<Transcription>>,
+    /// Segments of a recording that already stand on standard output.
+    shown: Vec<usize>,
+    /// Segments that wait for their turn.
+    unshown: Vec<Vec<Segment>>,
+    delivered: Vec<bool>,
+    /// The recording whose turn it is on standard output.
+    turn: usize,
+    errors: Vec<(usize, anyhow::Error)>,
+}
+
+impl<'a> Delivery<'a> {
+    /// For the recordings `inputs`.
+    pub fn new(
+        target: &'a Target<'a>,
+        inputs: &'a [Input<'a>],
+        bar: ProgressBar,
+        complete: &'a mut dyn FnMut(usize, &mut Transcription),
+    ) -> Self {
+        let count = inputs.len();
+        Self {
+            target,
+            inputs,
+            bar,
+            complete,
+            waiting: (0..count).map(|_| None).collect(),
+            shown: vec![0; count],
+            unshown: vec![Vec::new(); count],
+            delivered: vec![false; count],
+            turn: 0,
+            errors: Vec::new(),
+        }
+    }
+
+    /// Whether a recording's result has gone where it belongs, or could not.
+    pub fn delivered(&self, recording: usize) -> bool {
+        self.delivered[recording]
+    }
+
+    /// Takes the result of a recording, whole or not.
+    pub fn take(&mut self, recording: usize, mut result: Transcription) {
+        if self.delivered[recording] || self.waiting[recording].is_some() {
+            return;
+        }
+        (self.complete)(recording, &mut result);
+        if result.run.stopped.is_some() && result.segments.is_empty() {
+            // An empty file would say that nothing is spoken.
+            return self.give_up(recording);
+        }
+        match self.target.directory {
+            Some(directory) => {
+                let stem = self.inputs[recording].stem;
+                let file = |format: &Format| (output::file_name(stem, *format), format.render(&result));
+                let written = directory.write(&self.target.formats.iter().map(file).collect());
+                self.done(recording, written);
+            }
+            None => {
+                self.waiting[recording] = Some(result);
+                self.advance();
+            }
+        }
+    }
+
+    /// Recordings that fail let the others have their turn.
+    pub fn give_up(&mut self, recording: usize) {
+        self.delivered[recording] = true;
+        self.advance();
+    }
+
+    /// Watches one recording that is transcribed by itself.
+    pub fn alone(&mut self, recording: usize) -> Alone<'_, 'a> {
+        Alone { delivery: self, recording }
+    }
+
+    /// The end: what could not be written, by recording.
+    pub fn finish(self) -> Vec<(usize, anyhow::Error)> {
+        self.bar.finish_and_clear();
+        self.errors
+    }
+
+    fn done(&mut self, recording: usize, written: Result<()>) {
+        self.delivered[recording] = true;
+        if let Err(error) = written {
+            self.errors.push((recording, error));
+        }
+    }
+
+    /// Prints what has its turn.
+    fn advance(&mut self) {
+        while self.turn < self.inputs.len() {
+            let turn = self.turn;
+            if !self.delivered[turn] {
+                self.show(turn);
+                let Some(result) = self.waiting[turn].take() else { return };
+                let printed = if self.target.live {
+                    let rest = result.segments.get(self.shown[turn]..).unwrap_or_default();
+                    self.bar.suspend(|| output::print(&Format::text(rest)))
+                } else {
+                    let print = |format: &Format| output::print(&format.render(&result));
+                    self.bar.suspend(|| self.target.formats.iter().try_for_each(print))
+                };
+                self.done(turn, printed);
+            }
+            self.turn += 1;
+        }
+    }
+
+    /// Prints the segments of a recording that came so far.
+    fn show(&mut self, recording: usize) {
+        let fresh = std::mem::take(&mut self.unshown[recording]);
+        if fresh.is_empty() {
+            return;
+        }
+        self.shown[recording] += fresh.len();
+        if let Err(error) = self.bar.suspend(|| output::print(&Format::text(&fresh))) {
+            self.errors.push((recording, error));
+        }
+    }
+}
+
+impl Observer for Delivery<'_> {
+    fn progress(&mut self, progress: Progress) {
+        self.bar.set_position(progress.done_seconds as u64);
+    }
+
+    fn segments(&mut self, recording: usize, segments: &[Segment]) {
+        if self.target.live && !self.delivered[recording] {
+            self.unshown[recording].extend_from_slice(segments);
+            self.advance();
+        }
+    }
+
+    fn finished(&mut self, recording: usize, transcription: &Transcription) {
+        self.take(recording, transcription.clone());
+    }
+
+    fn stop(&mut self) -> bool {
+        interrupt::asked()
+    }
+}
+
+/// One recording of a [`Delivery`] that is transcribed by itself, after the group failed together.
+pub struct Alone<'a, 'b> {
+    delivery: &'a mut Delivery<'b>,
+    recording: usize,
+}
+
+impl Observer for Alone<'_, '_> {
+    fn segments(&mut self, _: usize, segments: &[Segment]) {
+        // What was shown before the failure comes again.
+        let known = self.delivery.shown[self.recording] + self.delivery.unshown[self.recording].len();
+        let first = segments.first().map_or(known, |segment| segment.id);
+        if let Some(fresh) = segments.get(known.saturating_sub(first)..) {
+            self.delivery.segments(self.recording, fresh);
+        }
+    }
+
+    fn stop(&mut self) -> bool {
+        interrupt::asked()
+    }
+}
