@@ -218,6 +218,8 @@ pub struct Node<'a> {
     pub outputs: Vec<Option<ValueId>>,
     /// Attributes by name.
     pub attributes: BTreeMap<String, Attribute<'a>>,
+    /// A product that the partition wants computed in fp32, whatever precision was asked for.
+    pub exact: bool,
 }
 
 /// A graph, or a group of its nodes that ONNX Runtime hands back to be compiled.

@@ -18,7 +18,13 @@ pub fn lower(graph: &Graph<'_>) -> Program {
             let node = &graph.nodes[id];
             let op = Lowering { graph, node }.op().unwrap_or_else(Op::Unsupported);
             let used = node.inputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-            Step { inputs: operands(&op, &node.inputs[..used]), op, outputs: outputs(node), nodes: vec![id as NodeId] }
+            Step {
+                inputs: operands(&op, &node.inputs[..used]),
+                op,
+                outputs: outputs(node),
+                nodes: vec![id as NodeId],
+                exact: node.exact,
+            }
         })
         .collect();
     Program { steps }
@@ -227,6 +233,7 @@ impl Lowering<'_, '_> {
                 bias: None,
                 scale: 1.0,
                 activation: Activation::None,
+                quantised: false,
             },
             _ => Op::MatMul,
         })
@@ -248,6 +255,7 @@ impl Lowering<'_, '_> {
                     bias,
                     scale: 1.0,
                     activation: Activation::None,
+                    quantised: false,
                 })
             }
             _ => Err("Gemm whose matrix is not constant, or with alpha, beta or transA".into()),

@@ -4,7 +4,7 @@
 //! stands for, so that a partition can be read off.
 
 use undertone_kernels::{
-    Activation,
+    Activation, Precision,
     host::elementwise::{Binary, Compare, Logic, Unary},
 };
 
@@ -62,8 +62,9 @@ pub struct Conv {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "fields carry the names of ONNX's attributes, or of the type's")]
 pub enum Op {
-    /// `x`, and `residual` if there is a second operand: `activation((x · w + bias) · scale) + residual`.
-    Linear { weights: Weights, bias: Option<ValueId>, scale: f32, activation: Activation },
+    /// `x`, and `residual` if there is a second operand: `activation((x · w + bias) · scale) + residual`. If it is `quantised`, `x` is uint8
+    /// or int8 and stands for `(x − zero point) · scale`, by the third operand, its scale, and perhaps a fourth, its zero point.
+    Linear { weights: Weights, bias: Option<ValueId>, scale: f32, activation: Activation, quantised: bool },
     /// `a, b`, both known only at run time.
     MatMul,
     /// `q, k, v` and, if there is a fourth operand, a mask that is added to the scores. The heads' width may be known only at
@@ -138,6 +139,8 @@ pub struct Step {
     pub outputs: Vec<ValueId>,
     /// The nodes that it stands for.
     pub nodes: Vec<NodeId>,
+    /// A product that is computed in fp32, whatever precision was asked for.
+    pub exact: bool,
 }
 
 /// A lowered graph.
@@ -199,5 +202,10 @@ impl Step {
         let stored = weights.map(|w| w.value);
         let (scale, zero_point) = weights.and_then(|w| w.quantised).map_or((None, None), |(s, z)| (Some(s), z));
         self.inputs.iter().flatten().copied().chain(stored).chain(bias).chain(scale).chain(zero_point)
+    }
+
+    /// The precision that a product of this step is computed in, of the one that was asked for.
+    pub fn precision(&self, asked: Precision) -> Precision {
+        if self.exact { Precision::F32 } else { asked }
     }
 }

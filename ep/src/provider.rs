@@ -3,11 +3,12 @@
 #![allow(unsafe_code, reason = "implements ONNX Runtime's EP callbacks")]
 
 use std::{
+    collections::{BTreeSet, HashMap},
     ffi::c_char,
     path::PathBuf,
     ptr, slice,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -22,7 +23,7 @@ use crate::{
         container::{self, Container},
         node,
     },
-    graph::{Dim, Graph},
+    graph::{Dim, Graph, NodeId},
     guard::{guard, guard_release},
     kv,
     npu::OpenNpu,
@@ -47,6 +48,9 @@ pub struct Provider {
     reporter: Reporter,
     /// Whether any group was claimed yet.
     has_claimed: AtomicBool,
+    /// For the results of products, by name, whether they may be narrow: found with the whole graph in view, for when their groups are
+    /// compiled.
+    narrow: Mutex<HashMap<String, bool>>,
 }
 
 /// First ONNX Runtime (1.*N*) that names the fused nodes of one model's graphs apart. Earlier ones start counting anew in each
@@ -88,6 +92,7 @@ impl Provider {
             npu,
             reporter,
             has_claimed: AtomicBool::new(false),
+            narrow: Mutex::default(),
         }))
         .cast()
     }
@@ -140,8 +145,23 @@ impl Provider {
                 )?;
             }
         }
+        self.note_narrow(&captured.graph, &partition);
         self.reporter.record(partition.report)?;
         Ok(())
+    }
+
+    /// Remembers which products may be narrow. Of two graphs' products whose results have one name neither may, unless both may.
+    fn note_narrow(&self, graph: &Graph<'_>, partition: &Partition) {
+        let mut narrow = self.narrow.lock().unwrap_or_else(PoisonError::into_inner);
+        let claimed: BTreeSet<NodeId> = partition.groups.iter().flatten().copied().collect();
+        let may: BTreeSet<NodeId> = partition.narrow.iter().copied().collect();
+        for node in claimed {
+            for output in graph.nodes[node].outputs.iter().flatten() {
+                let is_narrow = may.contains(&node);
+                let known = narrow.entry(graph.values[*output].name.clone()).or_insert(is_narrow);
+                *known &= is_narrow;
+            }
+        }
     }
 
     /// Why nothing may be claimed in this graph, if so. Of a decoder's two branches the one with a key-value cache is preferred:
@@ -217,6 +237,9 @@ impl Provider {
                 (fused.input_places, fused.output_places) = (input_places, output_places);
                 plan
             } else {
+                let narrow = self.narrow.lock().unwrap_or_else(PoisonError::into_inner);
+                partition::mark_exact(&mut fused.graph, |result| narrow.get(result) == Some(&true));
+                drop(narrow);
                 let store = match self.writing.enable {
                     true => Store::recording(&self.shared, &record),
                     false => Store::new(&self.shared),

@@ -44,6 +44,21 @@ pub struct Fused {
     pub bytes_in: usize,
     /// Estimated bytes that cross out of it.
     pub bytes_out: usize,
+    /// Each of its products and attentions.
+    pub products: Vec<Product>,
+}
+
+/// A product, or attention, of a group: what it is computed in, and why.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct Product {
+    /// Name of its node; empty if the model gives none.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Number format of its operands.
+    pub precision: String,
+    /// Why this one.
+    pub reason: String,
 }
 
 /// One graph's partition.

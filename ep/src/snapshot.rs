@@ -227,6 +227,7 @@ impl<'a> Reader<'a> {
                 inputs,
                 outputs: self.values_of(node, &NODE_OUTPUTS)?,
                 attributes,
+                exact: false,
             })
         }
     }

@@ -102,6 +102,11 @@ impl Failure {
     fn code(&self) -> OrtErrorCode {
         match self {
             Failure::Options(_) | Failure::Kv(_) => OrtErrorCode::ORT_INVALID_ARGUMENT,
+            // What the program passed, not this EP: it may go on with other inputs. After ORT_EP_FAIL ONNX Runtime's Python module
+            // makes the session anew without this EP, for good.
+            Failure::Run { source: RunError::Input { .. } | RunError::Step { .. }, .. } => {
+                OrtErrorCode::ORT_INVALID_ARGUMENT
+            }
             Failure::TooOld { .. } => OrtErrorCode::ORT_NOT_IMPLEMENTED,
             _ => OrtErrorCode::ORT_EP_FAIL,
         }

@@ -79,6 +79,7 @@ impl Builder {
             inputs,
             outputs,
             attributes: attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            exact: false,
         });
         self
     }

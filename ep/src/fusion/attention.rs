@@ -36,9 +36,7 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
             })
         };
         let product = [a, b].into_iter().find(|value| is_product(*value))?;
-        // The kernel reads an entry for each key; a mask that is the same for all of them is left to single steps.
-        mask = other(scores, product).filter(|mask| is_per_key(fusion, *mask));
-        mask?;
+        mask = Some(other(scores, product).filter(|mask| fusion.rank(*mask).is_none_or(|rank| rank <= 4))?);
         absorbed.push(above);
         (above, scores) = fusion.sole_maker(product)?;
     }
@@ -146,14 +144,6 @@ fn transposed_heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<Operand> 
             Some(Operand { value: source, layout: HeadLayout::LengthFirst, absorbed: Some(id) })
         }
         _ => None,
-    }
-}
-
-/// Whether a mask may have an entry for each key: its last axis is not known to be one, or missing.
-fn is_per_key(fusion: &Fusion<'_, '_>, mask: ValueId) -> bool {
-    match &fusion.graph.values[mask].shape {
-        Some(shape) => shape.last().is_some_and(|last| *last != Dim::Fixed(1)),
-        None => true,
     }
 }
 

@@ -8,14 +8,17 @@ use undertone_kernels::{
 use super::{Fusion, StepId, other};
 use crate::{
     graph::ValueId,
-    program::{Op, Weights},
+    program::{Op, Step, Weights},
 };
 
 /// Root: a linear layer; takes in one reader.
 pub(super) fn epilogue(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
     let step = fusion.step(root)?;
-    let Op::Linear { weights, bias, scale, activation: Activation::None } = step.op.clone() else { return None };
-    let [x] = step.inputs[..] else { return None };
+    let Op::Linear { weights, bias, scale, activation: Activation::None, quantised } = step.op.clone() else {
+        return None;
+    };
+    let linear = |bias, scale, activation| Op::Linear { weights, bias, scale, activation, quantised };
+    let inputs = without_residual(step)?;
     let product = step.outputs[0];
     let (reader, next) = fusion.sole_reader(product)?;
     let op = match next.op {
@@ -24,21 +27,21 @@ pub(super) fn epilogue(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> 
             if !fusion.is_constant_row(addend, columns(fusion, &weights)?) {
                 return None;
             }
-            Op::Linear { weights, bias: Some(addend), scale, activation: Activation::None }
+            linear(Some(addend), scale, Activation::None)
         }
         Op::Binary(Binary::Mul) => {
             let (factor, _) = fusion.scalar_and_other(next)?;
-            Op::Linear { weights, bias, scale: scale * factor, activation: Activation::None }
+            linear(bias, scale * factor, Activation::None)
         }
         Op::Binary(Binary::Div) if next.inputs[0] == Some(product) => {
             let (divisor, _) = fusion.scalar_and_other(next)?;
-            Op::Linear { weights, bias, scale: scale / divisor, activation: Activation::None }
+            linear(bias, scale / divisor, Activation::None)
         }
-        Op::Unary(Unary::Gelu) => Op::Linear { weights, bias, scale, activation: Activation::Gelu },
+        Op::Unary(Unary::Gelu) => linear(bias, scale, Activation::Gelu),
         _ => return None,
     };
     // The fused step stands where the reader stood; the root moves on with it.
-    fusion.replace(reader, &[root], op, vec![x]);
+    fusion.replace(reader, &[root], op, inputs);
     epilogue(fusion, reader);
     Some(())
 }
@@ -50,17 +53,24 @@ pub(super) fn residual(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> 
     for product in sum.inputs.iter().flatten().copied() {
         let Some((linear, step)) = fusion.sole_maker(product) else { continue };
         let Op::Linear { .. } = step.op else { continue };
-        let [x] = step.inputs[..] else { continue };
+        let Some(mut inputs) = without_residual(step) else { continue };
         let addend = other(sum, product)?;
         let same_rank = fusion.rank(addend).is_some() && fusion.rank(addend) == fusion.rank(product);
         if fusion.graph.values[addend].constant.is_some() || !same_rank {
             continue;
         }
         let op = step.op.clone();
-        fusion.replace(root, &[linear], op, vec![x, Some(addend)]);
+        inputs.resize(inputs.len().max(2), None);
+        inputs[1] = Some(addend);
+        fusion.replace(root, &[linear], op, inputs);
         return Some(());
     }
     None
+}
+
+/// The operands of a linear layer that has no residual yet.
+fn without_residual(step: &Step) -> Option<Vec<Option<ValueId>>> {
+    step.inputs.get(1).copied().flatten().is_none().then(|| step.inputs.clone())
 }
 
 fn columns(fusion: &Fusion<'_, '_>, weights: &Weights) -> Option<usize> {

@@ -13,6 +13,7 @@ mod quantised;
 #[cfg(test)]
 mod tests;
 
+pub use self::quantised::Quantising;
 use crate::{
     graph::{DataType, Graph, ValueId},
     program::{Op, Program, Step},
@@ -23,7 +24,12 @@ type StepId = usize;
 
 /// Fuses what can be fused.
 pub fn fuse(graph: &Graph<'_>, program: Program) -> Program {
-    let mut fusion = Fusion::new(graph, program);
+    fuse_with(graph, program, Quantising::Within)
+}
+
+/// Fuses what can be fused, with the quantisation of operands taken in or left apart.
+pub fn fuse_with(graph: &Graph<'_>, program: Program, quantising: Quantising) -> Program {
+    let mut fusion = Fusion::new(graph, program, quantising);
     fusion.each(gelu::gelu);
     fusion.each(layer_norm::layer_norm);
     fusion.each(quantised::linear);
@@ -44,10 +50,11 @@ struct Fusion<'g, 'a> {
     producer: Vec<Option<StepId>>,
     /// Readers of each value, a step once for each operand; the graph's outputs count as one more.
     uses: Vec<usize>,
+    quantising: Quantising,
 }
 
 impl<'g, 'a> Fusion<'g, 'a> {
-    fn new(graph: &'g Graph<'a>, program: Program) -> Self {
+    fn new(graph: &'g Graph<'a>, program: Program, quantising: Quantising) -> Self {
         let mut producer = vec![None; graph.values.len()];
         let mut uses = vec![0; graph.values.len()];
         for (id, step) in program.steps.iter().enumerate() {
@@ -55,7 +62,7 @@ impl<'g, 'a> Fusion<'g, 'a> {
             step.operands().for_each(|value| uses[value] += 1);
         }
         graph.outputs.iter().for_each(|output| uses[*output] += 1);
-        Self { graph, steps: program.steps.into_iter().map(Some).collect(), producer, uses }
+        Self { graph, steps: program.steps.into_iter().map(Some).collect(), producer, uses, quantising }
     }
 
     /// Tries a pattern with each step as its root, first to last, and again on a step that it changed.
@@ -98,15 +105,17 @@ impl<'g, 'a> Fusion<'g, 'a> {
     fn replace(&mut self, last: StepId, absorbed: &[StepId], op: Op, inputs: Vec<Option<ValueId>>) {
         let outputs = self.steps[last].as_ref().map(|step| step.outputs.clone()).unwrap_or_default();
         let mut nodes = Vec::new();
+        let mut exact = false;
         for id in absorbed.iter().chain([&last]) {
             if let Some(step) = self.steps[*id].take() {
                 step.operands().for_each(|value| self.uses[value] -= 1);
                 step.outputs.iter().for_each(|output| self.producer[*output] = None);
                 nodes.extend(step.nodes);
+                exact |= step.exact;
             }
         }
         nodes.sort_unstable();
-        let step = Step { op, inputs, outputs, nodes };
+        let step = Step { op, inputs, outputs, nodes, exact };
         step.operands().for_each(|value| self.uses[value] += 1);
         step.outputs.iter().for_each(|output| self.producer[*output] = Some(last));
         self.steps[last] = Some(step);

@@ -1,5 +1,6 @@
 //! Which nodes to claim, in which groups, and for the others why not. Pure: a graph and options in, a partition out.
 
+mod precision;
 #[cfg(test)]
 mod tests;
 
@@ -7,14 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use undertone_kernels::{AttentionSpec, Device, DeviceKind, Precision, host::HostDevice, npu::placement::Placement};
 
+use self::precision::Place;
 use crate::{
-    context, fusion,
+    context,
+    fusion::{self, Quantising},
     graph::{Dim, Graph, NodeId, ValueId},
     lower,
     options::{Claim, Options},
     plan::{attention_precision, why_not_on_npu},
     program::{HeadLayout, Op, Program, Step},
-    report::{Fused, GraphReport, Unclaimed},
+    report::{Fused, GraphReport, Product, Unclaimed},
     work::{ASSUMED, Work},
 };
 
@@ -23,13 +26,56 @@ use crate::{
 pub struct Partition {
     /// Nodes of each group, ascending. Groups are disjoint and convex: no path leaves a group and comes back.
     pub groups: Vec<Vec<NodeId>>,
+    /// Nodes of products that may be computed in the narrow formats that the option `precision` names.
+    pub narrow: Vec<NodeId>,
     /// The same for a reader.
     pub report: GraphReport,
 }
 
 /// Partitions `graph` as `options.claim` says; `placement` says what of it is the NPU's, if there is one.
 pub fn partition(graph: &Graph<'_>, options: &Options, placement: Option<&Placement>) -> Partition {
-    let program = fusion::fuse(graph, lower::lower(graph));
+    let made = match options.claim {
+        Claim::All => Some(grouped(graph, options, Quantising::Within)).filter(|made| made.is_closed(graph)),
+        // Each product is a group by itself, and several read one quantised operand.
+        Claim::Attention | Claim::MatMul => None,
+    };
+    let Grouped { mut program, reasons, steps } = made.unwrap_or_else(|| grouped(graph, options, Quantising::Apart));
+    let places = precision::places(graph, &program);
+    for (step, place) in program.steps.iter_mut().zip(&places) {
+        step.exact = place.is_some_and(|place| !place.is_narrow());
+    }
+    let of_products = |step: &Step| {
+        let is_product = |node: &NodeId| PRODUCTS.contains(&graph.nodes[*node].op_type.as_str());
+        step.nodes.iter().copied().filter(is_product).collect::<Vec<_>>()
+    };
+    let in_layers = program.steps.iter().zip(&places).filter(|(_, place)| place.is_some_and(Place::is_narrow));
+    let narrow = in_layers.flat_map(|(step, _)| of_products(step)).collect();
+    let report = report(graph, &program, &places, options, placement, &steps, &reasons);
+    let groups = steps.iter().map(|steps| nodes(&program, steps)).collect();
+    Partition { groups, narrow, report }
+}
+
+/// Has every product computed in fp32 that the partition of the whole graph did not find to be narrow; `is_narrow` tells by the name of
+/// its result.
+pub fn mark_exact(graph: &mut Graph<'_>, is_narrow: impl Fn(&str) -> bool) {
+    let Graph { nodes, values, .. } = graph;
+    for node in nodes.iter_mut().filter(|node| PRODUCTS.contains(&node.op_type.as_str())) {
+        node.exact = !node.outputs.iter().flatten().any(|output| is_narrow(&values[*output].name));
+    }
+}
+
+/// Operators that products are made of.
+const PRODUCTS: [&str; 5] = ["MatMul", "Gemm", "Conv", "MatMulInteger", "ConvInteger"];
+
+/// A fused program, for each step why it is not claimed, and the steps of each group.
+struct Grouped {
+    program: Program,
+    reasons: Vec<Option<String>>,
+    steps: Vec<Vec<usize>>,
+}
+
+fn grouped(graph: &Graph<'_>, options: &Options, quantising: Quantising) -> Grouped {
+    let program = fusion::fuse_with(graph, lower::lower(graph), quantising);
     let reasons = reasons(graph, &program, options.claim);
     let claimed: Vec<bool> = reasons.iter().map(Option::is_none).collect();
     let steps = match options.claim {
@@ -37,9 +83,23 @@ pub fn partition(graph: &Graph<'_>, options: &Options, placement: Option<&Placem
         // A fused step is closed, so it is a group by itself.
         Claim::Attention | Claim::MatMul => (0..claimed.len()).filter(|step| claimed[*step]).map(|s| vec![s]).collect(),
     };
-    let report = report(graph, &program, options, placement, &steps, &reasons);
-    let groups = steps.iter().map(|steps| nodes(&program, steps)).collect();
-    Partition { groups, report }
+    Grouped { program, reasons, steps }
+}
+
+impl Grouped {
+    /// Whether every quantisation of an operand is in one group with all products that have taken it in.
+    fn is_closed(&self, graph: &Graph<'_>) -> bool {
+        let mut group_of: Vec<Option<usize>> = vec![None; graph.nodes.len()];
+        for (group, steps) in self.steps.iter().enumerate() {
+            nodes(&self.program, steps).into_iter().for_each(|node| group_of[node] = Some(group));
+        }
+        let quantises = |node: &NodeId| graph.nodes[*node].op_type == "DynamicQuantizeLinear";
+        (0..graph.nodes.len()).filter(quantises).all(|quantise| {
+            let made = &graph.nodes[quantise].outputs;
+            let reads = |node: &NodeId| graph.nodes[*node].inputs.iter().flatten().any(|x| made.contains(&Some(*x)));
+            (0..graph.nodes.len()).filter(reads).all(|reader| group_of[reader] == group_of[quantise])
+        })
+    }
 }
 
 /// The partition of a packed model: each of its packed nodes, and nothing else; `None` if it has none.
@@ -58,6 +118,7 @@ pub fn packed(graph: &Graph<'_>) -> Option<Partition> {
         gflop: 0.0,
         bytes_in: 0,
         bytes_out: 0,
+        products: Vec::new(),
     };
     let unclaimed = others.into_iter().map(|node| &graph.nodes[node]).map(|node| Unclaimed {
         name: node.name.clone(),
@@ -75,7 +136,7 @@ pub fn packed(graph: &Graph<'_>) -> Option<Partition> {
         gflop_unclaimed: 0.0,
         assumed: BTreeMap::new(),
     };
-    Some(Partition { groups: packed.into_iter().map(|node| vec![node]).collect(), report })
+    Some(Partition { groups: packed.into_iter().map(|node| vec![node]).collect(), narrow: Vec::new(), report })
 }
 
 /// For each step why it is not claimed, or `None`.
@@ -131,6 +192,7 @@ fn nodes(program: &Program, steps: &[usize]) -> Vec<NodeId> {
 fn report(
     graph: &Graph<'_>,
     program: &Program,
+    places: &[Option<Place>],
     options: &Options,
     placement: Option<&Placement>,
     groups: &[Vec<usize>],
@@ -139,7 +201,7 @@ fn report(
     let work = Work::estimate(graph, program);
     let gflop = |step: usize| work.flops[step] / 1e9;
     let fused: Vec<Fused> =
-        groups.iter().map(|steps| fused(graph, program, options, placement, &work, steps)).collect();
+        groups.iter().map(|steps| fused(graph, program, places, options, placement, &work, steps)).collect();
     let unclaimed: Vec<Unclaimed> = program
         .steps
         .iter()
@@ -168,6 +230,7 @@ fn report(
 fn fused(
     graph: &Graph<'_>,
     program: &Program,
+    places: &[Option<Place>],
     options: &Options,
     placement: Option<&Placement>,
     work: &Work,
@@ -178,15 +241,17 @@ fn fused(
     let mut device: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     let mut on_host: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     let (mut read, mut made) = (BTreeSet::new(), BTreeSet::new());
-    for step in steps.iter().map(|step| &program.steps[*step]) {
+    let mut products = Vec::new();
+    for (step, place) in steps.iter().map(|step| (&program.steps[*step], places[*step])) {
         *kinds.entry(step.op.kind().to_owned()).or_insert(0) += 1;
         let used = match &step.op {
-            Op::Linear { .. } | Op::Conv1d(_) => Some(options.precision),
+            Op::Linear { .. } | Op::Conv1d(_) => Some(step.precision(options.precision)),
             Op::Attention { .. } => Some(attention_used(step, options, work)),
             Op::MatMul => Some(Precision::F32),
             _ => None,
         };
         if let Some(used) = used {
+            products.push(product(graph, step, place, used, options.precision));
             *precision.entry(step.op.kind().to_owned()).or_default().entry(used.to_string()).or_insert(0) += 1;
             let reason = placement.map(|placement| why_not_on_npu(step, options, placement, &work.shapes));
             let on = if reason == Some(None) { options.device } else { DeviceKind::Host }.to_string();
@@ -214,6 +279,26 @@ fn fused(
         gflop: total(steps.iter().map(|step| work.flops[*step] / 1e9)),
         bytes_in: bytes(&mut read.difference(&made)),
         bytes_out: bytes(&mut made.intersection(&read_outside)),
+        products,
+    }
+}
+
+/// What the report says of one product.
+fn product(graph: &Graph<'_>, step: &Step, place: Option<Place>, used: Precision, asked: Precision) -> Product {
+    let node = step.nodes.iter().map(|node| &graph.nodes[*node]);
+    let node = node.clone().find(|node| PRODUCTS.contains(&node.op_type.as_str())).or_else(|| node.clone().next());
+    let place = place.map(|place| place.to_string()).unwrap_or_default();
+    Product {
+        name: node.map(|node| node.name.clone()).unwrap_or_default(),
+        kind: step.op.kind().to_owned(),
+        precision: used.to_string(),
+        reason: match (step.exact, used) {
+            (false, Precision::F32) if asked != Precision::F32 => {
+                format!("{place}; its keys and values are read once for each query, and rounding them would cost more")
+            }
+            (false, Precision::F32) => "as asked".to_owned(),
+            _ => place,
+        },
     }
 }
 
@@ -225,7 +310,7 @@ fn total(terms: impl Iterator<Item = f64>) -> f64 {
 /// The precision in which the host device would carry out attention of the assumed sizes.
 fn attention_used(step: &Step, options: &Options, work: &Work) -> Precision {
     let Op::Attention { head_width, scale, q, k, .. } = &step.op else { return options.precision };
-    let precision = attention_precision(options.precision, *k);
+    let precision = attention_precision(step.precision(options.precision), *k);
     let shape = step.inputs[0].and_then(|value| work.shapes[value]);
     let (Some(shape), Some(head_width)) = (shape.filter(|shape| shape.len() == 4), *head_width) else {
         return precision;

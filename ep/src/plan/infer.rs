@@ -26,11 +26,11 @@ pub fn shape(machine: &Machine<'_, '_>, step: &PlanStep) -> Inferred<Shape> {
     match &step.op {
         Op::Linear { .. } => Err("a linear layer's width comes from its kernel".into()),
         Op::MatMul => matmul(at(0)?, at(1)?),
-        Op::Attention { q, out, .. } => {
-            let [batch, heads, length, width] = heads(at(0)?, *q)?;
+        Op::Attention { out, .. } => {
+            let Scores { batch, heads, queries, width, .. } = scores(machine, step)?;
             known(Shape::new(&match out {
-                HeadLayout::HeadsFirst => [batch, heads, length, width],
-                HeadLayout::LengthFirst => [batch, length, heads, width],
+                HeadLayout::HeadsFirst => [batch, heads, queries, width],
+                HeadLayout::LengthFirst => [batch, queries, heads, width],
             }))
         }
         Op::Conv1d(_) => Err("a convolution's width comes from its kernel".into()),
@@ -134,6 +134,50 @@ pub fn heads(shape: &Shape, layout: HeadLayout) -> Inferred<[usize; 4]> {
         | ([batch, length, heads, width], HeadLayout::LengthFirst) => Ok([*batch, *heads, *length, *width]),
         _ => Err(format!("{shape:?} is no operand of attention")),
     }
+}
+
+/// Sizes of an attention's scores, and the width of its heads.
+#[derive(Clone, Copy, Debug)]
+pub struct Scores {
+    /// Batch items.
+    pub batch: usize,
+    /// Heads of each.
+    pub heads: usize,
+    /// Queries of a head.
+    pub queries: usize,
+    /// Keys of a head.
+    pub keys: usize,
+    /// Values of a query, a key and a value.
+    pub width: usize,
+}
+
+/// The sizes of an attention step. Queries, keys, values and a mask that are there once are the same for every batch item or head.
+pub fn scores(machine: &Machine<'_, '_>, step: &PlanStep) -> Inferred<Scores> {
+    let Op::Attention { q, k, v, .. } = &step.op else { return Err("it is no attention".into()) };
+    let of = |index: usize, layout: HeadLayout| heads(machine.shape(operand(step, index)?), layout);
+    let (q, k, v) = (of(0, *q)?, of(1, *k)?, of(2, *v)?);
+    let mask = step.inputs.get(3).copied().flatten().map(|value| mask(machine.shape(value))).transpose()?;
+    let [_, _, queries, width] = q;
+    let [_, _, keys, _] = k;
+    let outer = mask.map_or([1, 1], |mask| [mask[0], mask[1]]);
+    let each = broadcast_shape(&[&q[..2], &k[..2], &v[..2], &outer]);
+    match each.as_deref() {
+        Some(&[batch, heads]) if k[3] == width && v[2..] == [keys, width] => {
+            if let Some(mask) = mask.filter(|mask| ![1, queries].contains(&mask[2]) || ![1, keys].contains(&mask[3])) {
+                return Err(format!("a mask of {mask:?} for scores of {:?}", [batch, heads, queries, keys]));
+            }
+            Ok(Scores { batch, heads, queries, keys, width })
+        }
+        _ => Err(format!("queries {q:?}, keys {k:?}, values {v:?}, mask {mask:?}")),
+    }
+}
+
+/// The four axes of a mask.
+pub fn mask(shape: &Shape) -> Inferred<[usize; 4]> {
+    let mut dims = [1; 4];
+    let leading = 4usize.checked_sub(shape.len()).ok_or_else(|| format!("a mask of {shape:?}"))?;
+    dims[leading..].copy_from_slice(shape);
+    Ok(dims)
 }
 
 /// Operand `index` of a step.

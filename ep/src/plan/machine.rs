@@ -6,6 +6,7 @@ use undertone_kernels::Scratch;
 
 use super::{
     Input, Outputs, RunError,
+    fault::Fault,
     layout::{Layout, PlanStep, computed},
     leaps::{Found, Leap},
     resident::{self, Kept, Past},
@@ -277,7 +278,7 @@ impl<'m, 'io> Machine<'m, 'io> {
     ///
     /// # Errors
     /// If the memory cannot be had.
-    pub fn begin(&mut self, output: ValueId, shape: Shape) -> Stepped<Target<'io>> {
+    pub fn begin(&mut self, output: ValueId, shape: Shape) -> Result<Target<'io>, Fault> {
         // What is kept is not given out: it lies in a buffer as long as the run reads it.
         let place = self.kept(output).map_or(self.layout.homes[output], |kept| Place::Slot(kept.buffer));
         let tensor = &mut self.workspace.tensors[output];
@@ -291,13 +292,13 @@ impl<'m, 'io> Machine<'m, 'io> {
                 Ok(Target::Slot(index, buffer))
             }
             (Place::Output(index), Some(outputs)) => {
-                let memory = outputs.output(index as usize, &shape).map_err(|error| error.to_string())?;
+                let memory = outputs.output(index as usize, &shape)?;
                 if memory.len() != len {
-                    return Err(format!("output {index} has {} bytes for {shape:?}", memory.len()));
+                    return Err(Fault::Failed(format!("output {index} has {} bytes for {shape:?}", memory.len())));
                 }
                 Ok(Target::Output(index, memory))
             }
-            _ => Err("a result has no place".into()),
+            _ => Err(Fault::Failed("a result has no place".into())),
         }
     }
 

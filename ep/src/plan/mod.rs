@@ -4,6 +4,7 @@
 //! memory is a `Workspace` from a lock-free pool, so that runs may be concurrent.
 
 mod compute;
+mod fault;
 mod infer;
 mod layout;
 mod leaps;
@@ -121,6 +122,14 @@ pub enum RunError {
         /// The operator and the name of the step's last node.
         step: String,
         /// What is wrong, with the shapes.
+        reason: String,
+    },
+    /// A step was not carried out, though its operation is defined for its operands.
+    #[error("{step}: {reason}")]
+    Failed {
+        /// The operator and the name of the step's last node.
+        step: String,
+        /// What its device or the memory's owner says.
         reason: String,
     },
     /// An input differs from what the graph declares.

@@ -45,9 +45,9 @@ pub fn why_not_on_npu(
     placement: &Placement,
     shapes: &[Option<Shape>],
 ) -> Option<String> {
-    let precision = options.precision;
+    let precision = step.precision(options.precision);
     if precision == Precision::F32 {
-        return Some("an NPU has no fp32".into());
+        return Some("it is computed in fp32, which an NPU does not have".into());
     }
     let known = |value: Option<usize>| shapes.get(value?).copied().flatten();
     let operand = |index: usize| known(step.inputs.get(index).copied().flatten());

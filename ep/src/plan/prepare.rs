@@ -98,13 +98,13 @@ pub fn kernel(
     store: &Store<'_>,
 ) -> Result<Option<Kernel>, PlanError> {
     match &step.op {
-        Op::Linear { weights, bias, scale, activation } => {
+        Op::Linear { weights, bias, scale, activation, .. } => {
             let constant = constant(graph, weights.value)?;
             let [a, b] = constant.shape[..] else { return Err(wrong_shape(graph, weights.value)) };
             let (inputs, outputs) = if weights.transposed { (b, a) } else { (a, b) };
             let layout = if weights.transposed { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
-            let spec =
-                LinearSpec { inputs, outputs, precision: options.precision, activation: *activation, scale: *scale };
+            let precision = step.precision(options.precision);
+            let spec = LinearSpec { inputs, outputs, precision, activation: *activation, scale: *scale };
             let mut parts = quantisation_parts(graph, weights)?;
             parts.extend(bias.map(|value| self::constant(graph, value)).transpose()?);
             let key = Key::new(&parts, format!("{spec:?} {layout:?} {}{}", constant.dtype, form(placing)));
@@ -120,7 +120,7 @@ pub fn kernel(
             Ok(Some(Kernel::Linear { inputs, outputs, kernel }))
         }
         Op::Attention { head_width, scale, k, .. } => {
-            let precision = attention_precision(options.precision, *k);
+            let precision = attention_precision(step.precision(options.precision), *k);
             let kernel = AttentionKernel {
                 scale: *scale,
                 precision,
@@ -134,7 +134,7 @@ pub fn kernel(
             }
             Ok(Some(Kernel::Attention(kernel)))
         }
-        Op::Conv1d(conv) => convolution(graph, conv, options, placing, store).map(Some),
+        Op::Conv1d(conv) => convolution(graph, conv, step.precision(options.precision), placing, store).map(Some),
         Op::MatMul | Op::LayerNorm { .. } | Op::Softmax | Op::Unary(_) | Op::Binary(_) => {
             Ok(Some(Kernel::Host(store.host().isa())))
         }
@@ -153,7 +153,7 @@ pub fn stored(graph: &Graph<'_>, value: ValueId, store: &Store<'_>) -> Result<Ar
 fn convolution(
     graph: &Graph<'_>,
     conv: &Conv,
-    options: &Options,
+    precision: Precision,
     placing: Option<&Placing>,
     store: &Store<'_>,
 ) -> Result<Kernel, PlanError> {
@@ -167,7 +167,7 @@ fn convolution(
         width,
         stride: conv.stride,
         padding: conv.padding,
-        precision: options.precision,
+        precision,
         activation: conv.activation,
         input_channels_last: conv.input_channels_last,
         output_channels_last: conv.output_channels_last,

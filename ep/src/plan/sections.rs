@@ -99,7 +99,7 @@ impl<'p> Arranger<'p> {
     fn section(&self, first: StepId) -> (Kind, Vec<StepId>) {
         let (norm, rows) = match (&self.steps[first].op, self.steps[first].outputs.first()) {
             (Op::LayerNorm { .. }, Some(normed)) => (Some(first), *normed),
-            (Op::Linear { .. }, _) => match self.steps[first].inputs[0] {
+            (Op::Linear { quantised: false, .. }, _) => match self.steps[first].inputs[0] {
                 Some(rows) => (None, rows),
                 None => return (Kind::Single, vec![first]),
             },
@@ -143,7 +143,7 @@ impl<'p> Arranger<'p> {
         let ready = |value: &Option<ValueId>| {
             value.is_none_or(|value| self.producer[value].is_none_or(|producer| self.placed[producer]))
         };
-        matches!(step.op, Op::Linear { .. })
+        matches!(step.op, Op::Linear { quantised: false, .. })
             && step.inputs[0] == Some(rows)
             && step.inputs[1..].iter().all(|value| *value != Some(rows) && ready(value))
             && step.outputs.iter().all(|output| !self.is_output[*output])

@@ -1,15 +1,15 @@
 //! Attention steps: where the heads of queries, keys, values and results lie, and the mask.
 
-use undertone_kernels::{AttentionArgs, CachedArgs, Context, Heads, HeadsMut, Mask, host::KvCache};
+use undertone_kernels::{AttentionArgs, CachedArgs, Context, Heads, HeadsMut, Mask, Scratch};
 
 use super::{
     super::{
-        infer::{self, operand},
+        infer::{self, Scores, operand},
         layout::PlanStep,
         machine::{Machine, Target},
         prepare::AttentionKernel,
     },
-    Computed,
+    Computed, Fault,
 };
 use crate::{
     graph::ValueId,
@@ -27,68 +27,46 @@ pub fn run(
     context: &mut Context<'_>,
     target: &mut Target<'_>,
 ) -> Computed<()> {
+    let Op::Attention { q: q_layout, k: k_layout, v: v_layout, out: out_layout, .. } = &step.op else {
+        return Err("it is no attention".into());
+    };
+    let scores = infer::scores(machine, step)?;
+    let Scores { batch, heads, queries, keys, width } = scores;
+    let kernel = kernel.for_width(width).map_err(Fault::Failed)?;
+    let Context { pool, counters, ref mut scratch } = *context;
+    let (mask, scratch) = mask(machine, step, &scores, scratch)?;
+    let context = &mut Context { pool, counters, scratch };
+
+    let q = self::heads(machine, operand(step, 0)?, *q_layout)?;
+    let sizes = [batch, heads, queries, width];
+    let [batch_stride, head_stride, row_stride] = strides(sizes, *out_layout);
+    let data = target.elements(sizes.iter().product())?;
+    let out = HeadsMut { data, batch_stride, head_stride, row_stride };
+
     let cached = |index: usize| operand(step, index).ok().and_then(|value| machine.cached(value));
     if let (Some(keys), Some(values)) = (cached(1), cached(2)) {
-        let (width, args) = cached_arguments(machine, step, keys, values, target)?;
-        return kernel.for_width(width)?.run_cached(context, args).map_err(|error| error.to_string());
+        if keys.shape() != values.shape() || keys.shape()[..2] != [batch, heads] {
+            let [keys, values] = [keys, values].map(|cache| cache.shape());
+            return Err(format!("queries {sizes:?}, cached keys {keys:?}, values {values:?}").into());
+        }
+        return Ok(kernel.run_cached(context, CachedArgs { queries, q, keys, values, mask, out })?);
     }
-    let (width, args) = arguments(machine, step, target)?;
-    kernel.for_width(width)?.run(context, args).map_err(|error| error.to_string())
+    let k = self::heads(machine, operand(step, 1)?, *k_layout)?;
+    let v = self::heads(machine, operand(step, 2)?, *v_layout)?;
+    Ok(kernel.run(context, AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out })?)
 }
 
-fn cached_arguments<'a>(
-    machine: &'a Machine<'_, '_>,
-    step: &PlanStep,
-    keys: &'a KvCache,
-    values: &'a KvCache,
-    target: &'a mut Target<'_>,
-) -> Computed<(usize, CachedArgs<'a>)> {
-    let Op::Attention { q: layout, out, .. } = &step.op else { return Err("it is no attention".into()) };
-    let (q, sizes @ [batch, heads, queries, width]) = heads(machine, operand(step, 0)?, *layout)?;
-    let kept @ [.., length, _] = keys.shape();
-    if kept != values.shape() || kept != [batch, heads, length, width] {
-        return Err(format!("queries {sizes:?}, cached keys {kept:?}, values {:?}", values.shape()));
-    }
-    let mask = mask(machine, step, [batch, heads, queries, length])?;
-    let out = result(target, sizes, *out)?;
-    Ok((width, CachedArgs { queries, q, keys, values, mask, out }))
-}
-
-fn arguments<'a>(
-    machine: &'a Machine<'_, '_>,
-    step: &PlanStep,
-    target: &'a mut Target<'_>,
-) -> Computed<(usize, AttentionArgs<'a>)> {
-    let Op::Attention { q, k, v, out, .. } = &step.op else { return Err("it is no attention".into()) };
-    let (q, sizes @ [batch, heads, queries, width]) = self::heads(machine, operand(step, 0)?, *q)?;
-    let (k, k_sizes) = self::heads(machine, operand(step, 1)?, *k)?;
-    let (v, v_sizes) = self::heads(machine, operand(step, 2)?, *v)?;
-    let keys = k_sizes[2];
-    if k_sizes != v_sizes || k_sizes != [batch, heads, keys, width] {
-        return Err(format!("queries [{batch}, {heads}, {queries}, {width}], keys {k_sizes:?}, values {v_sizes:?}"));
-    }
-    let mask = mask(machine, step, [batch, heads, queries, keys])?;
-    let out = result(target, sizes, *out)?;
-    Ok((width, AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out }))
-}
-
-/// An operand, and its `[batch, heads, length, width]`.
-fn heads<'a>(machine: &'a Machine<'_, '_>, value: ValueId, layout: HeadLayout) -> Computed<(Heads<'a>, [usize; 4])> {
-    let sizes = infer::heads(machine.shape(value), layout)?;
+/// An operand's heads. What it has only once, it has for every batch item or head.
+fn heads<'a>(machine: &'a Machine<'_, '_>, value: ValueId, layout: HeadLayout) -> Computed<Heads<'a>> {
+    let sizes @ [batch, heads, ..] = infer::heads(machine.shape(value), layout)?;
     let [batch_stride, head_stride, row_stride] = strides(sizes, layout);
-    Ok((Heads { data: machine.data(value)?, batch_stride, head_stride, row_stride }, sizes))
-}
-
-fn result<'a>(target: &'a mut Target<'_>, sizes: [usize; 4], layout: HeadLayout) -> Computed<HeadsMut<'a>> {
-    let [batch_stride, head_stride, row_stride] = strides(sizes, layout);
-    Ok(HeadsMut { data: target.elements(sizes.iter().product())?, batch_stride, head_stride, row_stride })
-}
-
-fn mask<'a>(machine: &'a Machine<'_, '_>, step: &PlanStep, scores: [usize; 4]) -> Computed<Mask<'a>> {
-    match step.inputs.get(3).copied().flatten() {
-        None => Ok(Mask::None),
-        Some(value) => additive_mask(machine, value, scores),
-    }
+    let once = |count: usize, stride: usize| if count == 1 { 0 } else { stride };
+    Ok(Heads {
+        data: machine.data(value)?,
+        batch_stride: once(batch, batch_stride),
+        head_stride: once(heads, head_stride),
+        row_stride,
+    })
 }
 
 /// Strides of batch, head and row.
@@ -99,21 +77,32 @@ fn strides([_, heads, length, width]: [usize; 4], layout: HeadLayout) -> [usize;
     }
 }
 
-fn additive_mask<'a>(machine: &'a Machine<'_, '_>, value: ValueId, full: [usize; 4]) -> Computed<Mask<'a>> {
-    let shape = machine.shape(value);
-    let mut dims = [1; 4];
-    let leading = 4usize.checked_sub(shape.len()).ok_or_else(|| format!("a mask of {shape:?}"))?;
-    dims[leading..].copy_from_slice(shape);
-    let fits = dims.iter().zip(&full).all(|(dim, full)| dim == full || *dim == 1);
-    // A mask that is the same for all keys changes nothing that a soft-max keeps, but a kernel reads one entry per key.
-    if !fits || dims[3] != full[3] {
-        return Err(format!("a mask of {shape:?} for scores of {full:?}"));
+/// The mask of a step, and the working memory that is left.
+fn mask<'a>(
+    machine: &'a Machine<'_, '_>,
+    step: &PlanStep,
+    scores: &Scores,
+    scratch: &'a mut Scratch,
+) -> Computed<(Mask<'a>, &'a mut Scratch)> {
+    let Some(value) = step.inputs.get(3).copied().flatten() else { return Ok((Mask::None, scratch)) };
+    let mut dims = infer::mask(machine.shape(value))?;
+    let (mut data, mut rest): (&[f32], _) = (machine.data(value)?, scratch);
+    if dims[3] == 1 && scores.keys > 1 {
+        // One entry for all keys of a query. To leave it out would change what a soft-max makes of −inf, of NaN, and of numbers so
+        // large that the scores vanish beside them.
+        let (spread, left) = rest.floats_and_rest(data.len() * scores.keys);
+        for (row, entry) in spread.chunks_exact_mut(scores.keys).zip(data) {
+            row.fill(*entry);
+        }
+        (data, rest) = (spread, left);
+        dims[3] = scores.keys;
     }
     let stride = |axis: usize, inner: usize| if dims[axis] == 1 { 0 } else { inner };
-    Ok(Mask::Additive {
-        data: machine.data(value)?,
+    let mask = Mask::Additive {
+        data,
         batch_stride: stride(0, dims[1] * dims[2] * dims[3]),
         head_stride: stride(1, dims[2] * dims[3]),
         row_stride: stride(2, dims[3]),
-    })
+    };
+    Ok((mask, rest))
 }

@@ -29,7 +29,7 @@ pub fn run(
     if machine.tensor(step.output).dtype != DataType::F32 {
         return None;
     }
-    let x = |index: usize| -> Computed<&[f32]> { machine.data(operand(step, index)?) };
+    let x = |index: usize| -> Computed<&[f32]> { Ok(machine.data(operand(step, index)?)?) };
     let mut run = || -> Computed<()> {
         let out: &mut [f32] = target.elements(shape.elements())?;
         let width = shape.last().copied().unwrap_or(1);
@@ -40,7 +40,7 @@ pub fn run(
                 let (gain, bias) = (x(1)?, step.inputs.get(2).copied().flatten().map(|bias| machine.data(bias)));
                 let bias: Option<&[f32]> = bias.transpose()?;
                 if gain.len() != width || bias.is_some_and(|bias| bias.len() != width) {
-                    return Err(format!("layer norm of rows of {width} with {} gains", gain.len()));
+                    return Err(format!("layer norm of rows of {width} with {} gains", gain.len()).into());
                 }
                 let norm = norm::Norm { gain, bias, epsilon: *epsilon };
                 norm::layer_norm(isa, context, rows, &norm, x(0)?, out);
@@ -71,7 +71,7 @@ fn product(
     let (a_shape, b_shape) = (machine.shape(a_id), machine.shape(b_id));
     let (a, b): (&[f32], &[f32]) = (machine.data(a_id)?, machine.data(b_id)?);
     let ([a_batch @ .., m, k], [b_batch @ .., _, n]) = (&a_shape[..], &b_shape[..]) else {
-        return Err(format!("{a_shape:?} times {b_shape:?}"));
+        return Err(format!("{a_shape:?} times {b_shape:?}").into());
     };
     let batch: usize = shape[..shape.len() - 2].iter().product();
     let (a_count, b_count): (usize, usize) = (a_batch.iter().product(), b_batch.iter().product());

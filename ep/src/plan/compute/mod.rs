@@ -10,6 +10,7 @@ pub use section::run as section;
 use undertone_kernels::{Context, host::HostDevice};
 
 use super::{
+    fault::Fault,
     infer::{self, operand},
     layout::{PlanStep, is_view},
     machine::{Machine, Target},
@@ -31,8 +32,8 @@ pub struct Tools {
     pub keeping: Keeping,
 }
 
-/// What a step's work gives, or what its operands lack, in words.
-type Computed<T> = Result<T, String>;
+/// What a step's work gives, or why it gives nothing.
+type Computed<T> = Result<T, Fault>;
 
 /// Most elements of an integer tensor that is computed when only shapes are wanted.
 const SHAPE_ELEMENTS: usize = 4096;
@@ -55,7 +56,7 @@ fn step<'io>(
     let shape = match kernel {
         Some(Kernel::Linear { inputs, outputs, .. }) => linear::shape(machine, step, *inputs, *outputs),
         Some(Kernel::Conv1d { shape, .. }) => conv_shape(machine, step, *shape).map(|(_, out)| out),
-        _ => infer::shape(machine, step),
+        _ => infer::shape(machine, step).map_err(Fault::from),
     }?;
     if step.inputs.first().is_some_and(|source| is_viewed(machine, step, *source)) {
         machine.view(step.output, operand(step, 0)?, shape);
@@ -67,7 +68,7 @@ fn step<'io>(
     machine.finish(target);
     written?;
     machine.note_change(step, former);
-    keeping.keep(machine, step.output, context)
+    Ok(keeping.keep(machine, step.output, context)?)
 }
 
 /// As [`step`], when only shapes and the integers that shapes are made of are wanted. `shape` is the result's, where the
@@ -123,9 +124,8 @@ fn compute(
         }
         (Op::Conv1d(_), Some(Kernel::Conv1d { shape: weights, kernel })) => {
             let ([batch, length], _) = conv_shape(machine, step, *weights)?;
-            kernel
-                .run(context, batch, length, machine.data(operand(step, 0)?)?, target.elements(shape.elements())?)
-                .map_err(|error| error.to_string())
+            let x = machine.data(operand(step, 0)?)?;
+            Ok(kernel.run(context, batch, length, x, target.elements(shape.elements())?)?)
         }
         (op, Some(Kernel::Host(isa))) => floating::run(machine, step, op, *isa, context, shape, target)
             .unwrap_or_else(|| plain::run(machine, step, shape, target)),
@@ -135,5 +135,5 @@ fn compute(
 
 fn conv_shape(machine: &Machine<'_, '_>, step: &PlanStep, weights: [usize; 3]) -> Computed<([usize; 2], Shape)> {
     let Op::Conv1d(conv) = &step.op else { return Err("it is no convolution".into()) };
-    infer::convolution(machine.shape(operand(step, 0)?), conv, weights)
+    Ok(infer::convolution(machine.shape(operand(step, 0)?), conv, weights)?)
 }

@@ -39,14 +39,13 @@ pub fn run<'io>(
     tools: Tools,
     context: &mut Context<'_>,
 ) -> Result<(), RunError> {
-    let failed = |step: &PlanStep, reason| RunError::Step { step: step.name.clone(), reason };
     if kind != Kind::Single
         && let Some(section) = Section::of(machine, kind, steps, kernels)
     {
-        return section.run(machine, tools.host, context).map_err(|reason| failed(&steps[0], reason));
+        return section.run(machine, tools.host, context).map_err(|fault| fault.of(&steps[0]));
     }
     for (step, kernel) in steps.iter().zip(kernels) {
-        super::step(machine, step, kernel.as_ref(), tools.keeping, context).map_err(|reason| failed(step, reason))?;
+        super::step(machine, step, kernel.as_ref(), tools.keeping, context).map_err(|fault| fault.of(step))?;
     }
     Ok(())
 }
@@ -160,12 +159,12 @@ impl<'p> Section<'p> {
             let out = target.elements(shape.elements())?;
             products.push(Product { layer: layer_kernel, outputs, residual, out });
         }
-        match self.hidden {
+        let done = match self.hidden {
             None => device.products(context, &from, &mut products),
             Some(hidden) => products
                 .into_iter()
                 .try_for_each(|second| device.mlp(context, &from, hidden.kernel, hidden.outputs, second)),
-        }
-        .map_err(|error| error.to_string())
+        };
+        Ok(done?)
     }
 }

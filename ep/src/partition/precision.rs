@@ -1,0 +1,387 @@
+//! Which products may be computed in the narrow formats that the option `precision` names, and why the others are not.
+//!
+//! Rounding is known to do no harm inside a transformer: its layers read normed rows, and what they make is added to a residual stream that
+//! is normed again. It does harm in a front end: a spectrum spans many orders of magnitude, and a logarithm turns an error that is small
+//! beside the loudest bin into a large one of the quiet bins. So a product is narrowed where it is recognised as a part of a transformer
+//! layer or of the convolutional stem before one, and nowhere else; and not even there, if its result reaches a logarithm, or if what it
+//! reads is sound itself.
+//!
+//! The whole graph is looked at: a group, or a body of control flow, does not show where its products stand.
+
+use std::fmt;
+
+use undertone_kernels::{Activation, host::elementwise::Unary};
+
+use crate::{
+    graph::{DataType, Dim, Graph, ValueId},
+    program::{Op, Program, Step},
+};
+
+/// Why a product may be narrowed, or why it is computed in fp32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Attention itself.
+    Attention,
+    /// A projection or feed-forward layer that reads the result of a layer norm.
+    AfterNorm,
+    /// It makes queries, keys or values.
+    BeforeAttention,
+    /// It reads what attention gives.
+    AfterAttention,
+    /// It reads what another product of a layer gives, perhaps through an activation.
+    AfterLayer,
+    /// A convolution with an activation, on its way to a transformer's first layer norm.
+    Stem,
+    /// Its result reaches a logarithm.
+    BeforeLog,
+    /// It reads sound, not features.
+    OfSound,
+    /// Both of its operands are known only when it runs.
+    RunTime,
+    /// None of these.
+    Unrecognised,
+}
+
+impl Place {
+    /// Whether a product here may be narrowed.
+    pub fn is_narrow(self) -> bool {
+        !matches!(self, Place::BeforeLog | Place::OfSound | Place::RunTime | Place::Unrecognised)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Place::Attention => "a transformer's attention",
+            Place::AfterNorm => "in a transformer: reads a layer norm",
+            Place::BeforeAttention => "in a transformer: makes queries, keys or values",
+            Place::AfterAttention => "in a transformer: reads attention",
+            Place::AfterLayer => "in a transformer: reads another of its products",
+            Place::Stem => "the convolutional stem of a transformer",
+            Place::BeforeLog => "its result reaches a Log, which turns small errors into large ones",
+            Place::OfSound => "it reads sound, not features",
+            Place::RunTime => "both operands are known only when it runs",
+            Place::Unrecognised => "not recognised as a part of a transformer's layer",
+        })
+    }
+}
+
+/// For each step of a whole graph's program where it stands, if it is a product.
+pub fn places(graph: &Graph<'_>, program: &Program) -> Vec<Option<Place>> {
+    let flow = Flow::new(graph, program);
+    let logged = flow.reaches_log();
+    let sound = flow.is_sound();
+    let projects = flow.projections();
+    let stem = flow.stem();
+    let transformer = program.steps.iter().enumerate().any(|(id, _)| flow.mixes(id));
+    let mut places: Vec<Option<Place>> = vec![None; program.steps.len()];
+    for (id, step) in program.steps.iter().enumerate() {
+        let place = match step.op {
+            Op::MatMul => Place::RunTime,
+            Op::Linear { .. } | Op::Conv1d(_) | Op::Attention { .. } => {
+                if step.outputs.iter().any(|output| logged[*output]) {
+                    Place::BeforeLog
+                } else if flow.multiplied(step).any(|value| sound[value]) {
+                    Place::OfSound
+                } else if transformer {
+                    flow.layer(id, &places, &projects, &stem)
+                } else {
+                    Place::Unrecognised
+                }
+            }
+            _ => continue,
+        };
+        places[id] = Some(place);
+    }
+    places
+}
+
+/// What a step does to what flows through it, as far as recognition goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// A layer norm.
+    Norm,
+    /// A soft-max, or its logarithm.
+    Softmax,
+    /// Scaled-dot-product attention as one operator.
+    Attention,
+    /// A product with weights, or of two activations.
+    Product,
+    /// A logarithm.
+    Log,
+    /// A non-linear function of each value.
+    Activation,
+    /// Arithmetic of each value with another.
+    Arithmetic,
+    /// Values are moved, cast or quantised.
+    Movement,
+    /// Values do not flow through it.
+    Nothing,
+    /// Not known.
+    Other,
+}
+
+fn role(graph: &Graph<'_>, step: &Step) -> Role {
+    match &step.op {
+        Op::Linear { .. } | Op::MatMul | Op::Conv1d(_) => Role::Product,
+        Op::Attention { .. } => Role::Attention,
+        Op::LayerNorm { .. } => Role::Norm,
+        Op::Softmax => Role::Softmax,
+        Op::Unary(Unary::Log) => Role::Log,
+        Op::Unary(Unary::Gelu | Unary::Erf | Unary::Tanh | Unary::Sigmoid | Unary::Relu) => Role::Activation,
+        Op::Binary(_) | Op::Unary(Unary::Neg) => Role::Arithmetic,
+        Op::Unary(_) | Op::ReduceMean { .. } => Role::Other,
+        Op::Compare(_) | Op::Logic(_) | Op::Not | Op::IsNaN => Role::Nothing,
+        Op::Shape { .. } | Op::Range | Op::ConstantOfShape { .. } => Role::Nothing,
+        Op::Select
+        | Op::Reshape { .. }
+        | Op::Unsqueeze
+        | Op::Squeeze
+        | Op::Identity
+        | Op::Cast { .. }
+        | Op::Transpose { .. }
+        | Op::Concat { .. }
+        | Op::Gather { .. }
+        | Op::Slice
+        | Op::Expand
+        | Op::Tile
+        | Op::Dequantize => Role::Movement,
+        Op::QuantisedPart(_) | Op::Unsupported(_) => {
+            step.nodes.first().map_or(Role::Other, |node| role_of_operator(&graph.nodes[*node].op_type))
+        }
+    }
+}
+
+/// The role of an operator that the EP does not carry out.
+fn role_of_operator(operator: &str) -> Role {
+    match operator {
+        "LayerNormalization"
+        | "SkipLayerNormalization"
+        | "SimplifiedLayerNormalization"
+        | "SkipSimplifiedLayerNormalization"
+        | "RMSNormalization"
+        | "EmbedLayerNormalization" => Role::Norm,
+        "Softmax" | "LogSoftmax" => Role::Softmax,
+        "Attention"
+        | "MultiHeadAttention"
+        | "DecoderMaskedMultiHeadAttention"
+        | "DecoderMaskedSelfAttention"
+        | "GroupQueryAttention"
+        | "PackedMultiHeadAttention"
+        | "QAttention" => Role::Attention,
+        "MatMul" | "Gemm" | "FusedMatMul" | "FusedGemm" | "MatMulInteger" | "MatMulNBits" | "MatMulBnb4"
+        | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" | "QLinearMatMul" | "Conv" | "FusedConv" | "ConvInteger"
+        | "QLinearConv" | "ConvTranspose" | "Einsum" => Role::Product,
+        "Log" => Role::Log,
+        "Gelu" | "FastGelu" | "BiasGelu" | "QuickGelu" | "Swish" | "HardSwish" | "Elu" | "LeakyRelu" => {
+            Role::Activation
+        }
+        "DynamicQuantizeLinear" | "QuantizeLinear" | "DequantizeLinear" | "Split" | "Pad" | "Flatten" => Role::Movement,
+        "Shape" | "Size" | "If" | "Loop" | "Scan" => Role::Nothing,
+        _ => Role::Other,
+    }
+}
+
+/// A program's steps with who makes each value.
+struct Flow<'p, 'a> {
+    graph: &'p Graph<'a>,
+    steps: &'p [Step],
+    roles: Vec<Role>,
+    maker: Vec<Option<usize>>,
+}
+
+impl<'p, 'a> Flow<'p, 'a> {
+    fn new(graph: &'p Graph<'a>, program: &'p Program) -> Self {
+        let mut maker = vec![None; graph.values.len()];
+        for (id, step) in program.steps.iter().enumerate() {
+            step.outputs.iter().for_each(|output| maker[*output] = Some(id));
+        }
+        let roles = program.steps.iter().map(|step| role(graph, step)).collect();
+        Self { graph, steps: &program.steps, roles, maker }
+    }
+
+    /// The operands whose values flow into a step's result; shapes, indices, conditions and constants left out.
+    fn data(&self, step: &'p Step) -> impl Iterator<Item = ValueId> + use<'_, 'p, 'a> {
+        let taken = match &step.op {
+            Op::Select => 1..3,
+            Op::Attention { .. } => 0..3,
+            Op::Binary(_) | Op::Concat { .. } | Op::MatMul | Op::QuantisedPart(_) | Op::Unsupported(_) => 0..usize::MAX,
+            Op::Linear { .. } => 0..2,
+            _ => 0..1,
+        };
+        let values = step.inputs.iter().enumerate().filter(move |(at, _)| taken.contains(at));
+        values.filter_map(|(_, value)| *value).filter(|value| self.graph.values[*value].constant.is_none())
+    }
+
+    /// The operands that a product multiplies, without a residual.
+    fn multiplied(&self, step: &'p Step) -> impl Iterator<Item = ValueId> + use<'_, 'p, 'a> {
+        let count = if matches!(step.op, Op::Linear { .. }) { 1 } else { usize::MAX };
+        self.data(step).take(count)
+    }
+
+    /// For each value whether it reaches a logarithm, by any way that a layer norm, a soft-max or attention does not end: what leaves
+    /// those is of a scale of its own.
+    fn reaches_log(&self) -> Vec<bool> {
+        let mut reaches = vec![false; self.graph.values.len()];
+        for (id, step) in self.steps.iter().enumerate().rev() {
+            let goes_on = match self.roles[id] {
+                Role::Log => true,
+                Role::Norm | Role::Softmax | Role::Attention | Role::Nothing => false,
+                _ => step.outputs.iter().any(|output| reaches[*output]),
+            };
+            if goes_on {
+                self.data(step).for_each(|value| reaches[value] = true);
+            }
+        }
+        reaches
+    }
+
+    /// For each value whether it is sound, or its spectrum: an input like sound, through all but products and a logarithm.
+    fn is_sound(&self) -> Vec<bool> {
+        let mut sound = vec![false; self.graph.values.len()];
+        self.graph.inputs.iter().for_each(|input| sound[*input] = is_like_sound(self.graph, *input));
+        for (id, step) in self.steps.iter().enumerate() {
+            if matches!(self.roles[id], Role::Product | Role::Attention | Role::Log | Role::Nothing) {
+                continue;
+            }
+            // A mask of two axes that is multiplied to features does not make sound of them.
+            let mut data = self.data(step).peekable();
+            if data.peek().is_some() && data.all(|value| sound[value]) {
+                step.outputs.iter().for_each(|output| sound[*output] = true);
+            }
+        }
+        sound
+    }
+
+    /// Whether a step weighs values by a soft-max: attention, as one step or as the second product of it.
+    fn mixes(&self, id: usize) -> bool {
+        match (self.roles[id], &self.steps[id].op) {
+            (Role::Attention, _) => true,
+            (_, Op::MatMul) => self.steps[id].inputs[0].is_some_and(|weights| {
+                let through = |role| matches!(role, Role::Movement | Role::Arithmetic);
+                self.sources(weights, through).iter().any(|source| self.roles[*source] == Role::Softmax)
+            }),
+            _ => false,
+        }
+    }
+
+    /// The nearest steps before a value that values do not merely pass through.
+    fn sources(&self, value: ValueId, through: impl Fn(Role) -> bool) -> Vec<usize> {
+        let (mut found, mut open, mut seen) = (Vec::new(), vec![value], vec![false; self.steps.len()]);
+        while let Some(id) = open.pop().map(|value| self.maker[value]) {
+            let Some(id) = id.filter(|id| !std::mem::replace(&mut seen[*id], true)) else { continue };
+            if through(self.roles[id]) {
+                open.extend(self.data(&self.steps[id]));
+            } else {
+                found.push(id);
+            }
+        }
+        found
+    }
+
+    /// For each step whether it is a product that makes queries, keys or values.
+    fn projections(&self) -> Vec<bool> {
+        let through = |role| matches!(role, Role::Movement | Role::Arithmetic);
+        let mut projects = vec![false; self.steps.len()];
+        for (id, step) in self.steps.iter().enumerate() {
+            let values: Vec<ValueId> = match (self.roles[id], &step.op) {
+                (Role::Attention, _) => self.data(step).collect(),
+                // Scores on their way to a soft-max, and what their weights are multiplied with.
+                (Role::Softmax, _) => {
+                    let scores = self.data(step).flat_map(|value| self.sources(value, through));
+                    let products = scores.filter(|source| self.steps[*source].op == Op::MatMul);
+                    products.flat_map(|product| self.data(&self.steps[product])).collect()
+                }
+                (_, Op::MatMul) if self.mixes(id) => step.inputs.get(1).copied().flatten().into_iter().collect(),
+                _ => continue,
+            };
+            for source in values.into_iter().flat_map(|value| self.sources(value, through)) {
+                projects[source] |= self.roles[source] == Role::Product;
+            }
+        }
+        projects
+    }
+
+    /// For each value whether a step of `role` is ahead of it, through what `through` says of a step.
+    fn ahead(&self, role: Role, through: impl Fn(Role, &Op) -> bool) -> Vec<bool> {
+        let mut ahead = vec![false; self.graph.values.len()];
+        for (id, step) in self.steps.iter().enumerate().rev() {
+            let passes = through(self.roles[id], &step.op) && step.outputs.iter().any(|output| ahead[*output]);
+            if self.roles[id] == role || passes {
+                self.data(step).for_each(|value| ahead[value] = true);
+            }
+        }
+        ahead
+    }
+
+    /// For each step whether it is a convolution of a stem: an activation follows it, and, with whatever others, a layer norm.
+    fn stem(&self) -> Vec<bool> {
+        let plain = |role| matches!(role, Role::Movement | Role::Arithmetic);
+        let activated = self.ahead(Role::Activation, |role, _| plain(role));
+        let through = |role, op: &Op| plain(role) || role == Role::Activation || matches!(op, Op::Conv1d(_));
+        let normed = self.ahead(Role::Norm, through);
+        let is_stem = |step: &Step| match &step.op {
+            Op::Conv1d(conv) => step.outputs.iter().any(|output| {
+                normed[*output] && (conv.activation != Activation::None || activated[*output])
+            }),
+            _ => false,
+        };
+        self.steps.iter().map(is_stem).collect()
+    }
+
+    /// Where in a transformer a product stands; `places` are those of the steps before it.
+    fn layer(&self, id: usize, places: &[Option<Place>], projects: &[bool], stem: &[bool]) -> Place {
+        let step = &self.steps[id];
+        if matches!(step.op, Op::Attention { .. }) {
+            return Place::Attention;
+        }
+        if projects[id] {
+            return Place::BeforeAttention;
+        }
+        let Some(x) = step.inputs[0] else { return Place::Unrecognised };
+        let moved = self.sources(x, |role| role == Role::Movement);
+        if moved.iter().any(|source| self.roles[*source] == Role::Norm) {
+            return Place::AfterNorm;
+        }
+        if moved.iter().any(|source| self.mixes(*source)) {
+            return Place::AfterAttention;
+        }
+        let computed = self.sources(x, |role| matches!(role, Role::Movement | Role::Arithmetic | Role::Activation));
+        let in_layer = |source: &usize| {
+            matches!(places[*source], Some(place) if place.is_narrow() && place != Place::Stem)
+                || (self.roles[*source] == Role::Product && places[*source].is_none() && self.reads_norm(*source))
+        };
+        if computed.iter().any(in_layer) {
+            return Place::AfterLayer;
+        }
+        if stem[id] {
+            return Place::Stem;
+        }
+        Place::Unrecognised
+    }
+
+    /// Whether a product that the EP does not carry out reads a layer norm.
+    fn reads_norm(&self, id: usize) -> bool {
+        let x = self.data(&self.steps[id]).next();
+        let sources = x.map(|x| self.sources(x, |role| role == Role::Movement)).unwrap_or_default();
+        sources.iter().any(|source| self.roles[*source] == Role::Norm)
+    }
+}
+
+/// Whether an input of a graph may be sound: numbers along one axis, perhaps for each item of a batch.
+fn is_like_sound(graph: &Graph<'_>, input: ValueId) -> bool {
+    let value = &graph.values[input];
+    let numbers = matches!(
+        value.dtype,
+        Some(DataType::F32 | DataType::F16 | DataType::Bf16 | DataType::F64 | DataType::I16)
+    );
+    numbers
+        && match value.shape.as_deref() {
+            Some([_] | [_, _]) => true,
+            Some([_, channels, _]) => *channels == Dim::Fixed(1),
+            _ => false,
+        }
+}
+
+#[cfg(test)]
+mod tests;
