@@ -169,9 +169,22 @@ fn role_of_operator(operator: &str) -> Role {
         | "GroupQueryAttention"
         | "PackedMultiHeadAttention"
         | "QAttention" => Role::Attention,
-        "MatMul" | "Gemm" | "FusedMatMul" | "FusedGemm" | "MatMulInteger" | "MatMulNBits" | "MatMulBnb4"
-        | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" | "QLinearMatMul" | "Conv" | "FusedConv" | "ConvInteger"
-        | "QLinearConv" | "ConvTranspose" | "Einsum" => Role::Product,
+        "MatMul"
+        | "Gemm"
+        | "FusedMatMul"
+        | "FusedGemm"
+        | "MatMulInteger"
+        | "MatMulNBits"
+        | "MatMulBnb4"
+        | "MatMulIntegerToFloat"
+        | "DynamicQuantizeMatMul"
+        | "QLinearMatMul"
+        | "Conv"
+        | "FusedConv"
+        | "ConvInteger"
+        | "QLinearConv"
+        | "ConvTranspose"
+        | "Einsum" => Role::Product,
         "Log" => Role::Log,
         "Gelu" | "FastGelu" | "BiasGelu" | "QuickGelu" | "Swish" | "HardSwish" | "Elu" | "LeakyRelu" => {
             Role::Activation
@@ -321,9 +334,10 @@ impl<'p, 'a> Flow<'p, 'a> {
         let through = |role, op: &Op| plain(role) || role == Role::Activation || matches!(op, Op::Conv1d(_));
         let normed = self.ahead(Role::Norm, through);
         let is_stem = |step: &Step| match &step.op {
-            Op::Conv1d(conv) => step.outputs.iter().any(|output| {
-                normed[*output] && (conv.activation != Activation::None || activated[*output])
-            }),
+            Op::Conv1d(conv) => step
+                .outputs
+                .iter()
+                .any(|output| normed[*output] && (conv.activation != Activation::None || activated[*output])),
             _ => false,
         };
         self.steps.iter().map(is_stem).collect()
@@ -371,10 +385,8 @@ impl<'p, 'a> Flow<'p, 'a> {
 /// Whether an input of a graph may be sound: numbers along one axis, perhaps for each item of a batch.
 fn is_like_sound(graph: &Graph<'_>, input: ValueId) -> bool {
     let value = &graph.values[input];
-    let numbers = matches!(
-        value.dtype,
-        Some(DataType::F32 | DataType::F16 | DataType::Bf16 | DataType::F64 | DataType::I16)
-    );
+    let numbers =
+        matches!(value.dtype, Some(DataType::F32 | DataType::F16 | DataType::Bf16 | DataType::F64 | DataType::I16));
     numbers
         && match value.shape.as_deref() {
             Some([_] | [_, _]) => true,

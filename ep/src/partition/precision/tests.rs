@@ -84,13 +84,15 @@ fn every_product_of_a_layer_is_narrow() {
 #[test]
 fn keys_of_another_model_s_result_are_narrow_and_an_embedding_is_not() {
     let graph = Builder::default().input("x", DataType::F32, &[1, 5, 3]).input("hidden", DataType::F32, &[1, 9, 7]);
-    let graph = matrix(matrix(matrix(graph, "embedding", 3, WIDTH), "ck", 7, WIDTH), "cv", 7, WIDTH)
-        .node("MatMul", &["x", "embedding"], "e");
+    let graph = matrix(matrix(matrix(graph, "embedding", 3, WIDTH), "ck", 7, WIDTH), "cv", 7, WIDTH);
+    let graph = matrix(graph, "cq", WIDTH, WIDTH).node("MatMul", &["x", "embedding"], "e");
     let graph = layer(graph, "e", "y")
         .node("MatMul", &["hidden", "ck"], "k2")
         .node("MatMul", &["hidden", "cv"], "v2")
         .node_of("Transpose", &["k2"], &[("kt2", DataType::F32)], &[("perm", Attribute::Ints(vec![0, 2, 1]))])
-        .node("MatMul", &["y", "kt2"], "scores2")
+        .node("LayerNormalization", &["y", "gain"], "n2")
+        .node("MatMul", &["n2", "cq"], "q2")
+        .node("MatMul", &["q2", "kt2"], "scores2")
         .node("Softmax", &["scores2"], "p2")
         .node("MatMul", &["p2", "v2"], "z")
         .build(&["z"]);
@@ -118,12 +120,18 @@ fn front_end(kind: &str) -> (Graph<'static>, Vec<&'static str>) {
     let mut products = vec!["mel"];
     let graph = match kind {
         "convolution" => {
-            products.push("spectrum");
+            // With the transposition that it takes in.
+            products.push("rows");
             graph
                 .constant("dft", &[6, 1, 8], &noise(48, 7))
                 .integers("axis", &[1])
                 .node("Unsqueeze", &["sound", "axis"], "one")
-                .node_of("Conv", &["one", "dft"], &[("spectrum", DataType::F32)], &[("strides", Attribute::Ints(vec![8]))])
+                .node_of(
+                    "Conv",
+                    &["one", "dft"],
+                    &[("spectrum", DataType::F32)],
+                    &[("strides", Attribute::Ints(vec![8]))],
+                )
                 .node_of(
                     "Transpose",
                     &["spectrum"],
@@ -175,10 +183,12 @@ fn a_stem_that_reads_sound_or_its_spectrum_is_exact() {
             Some(operator) => (graph.node(operator, &["sound"], "spectrum").node("Abs", &["spectrum"], "size"), "size"),
             None => (graph, "sound"),
         };
-        let graph = graph
-            .node("Conv", &[x, "c0"], "s0")
-            .node("Gelu", &["s0"], "g0")
-            .node_of("Transpose", &["g0"], &[("x", DataType::F32)], &[("perm", Attribute::Ints(vec![0, 2, 1]))]);
+        let graph = graph.node("Conv", &[x, "c0"], "s0").node("Gelu", &["s0"], "g0").node_of(
+            "Transpose",
+            &["g0"],
+            &[("x", DataType::F32)],
+            &[("perm", Attribute::Ints(vec![0, 2, 1]))],
+        );
         let graph = layer(graph, "x", "y").build(&["y"]);
         let found = found(&graph);
         assert!(found.values().any(|place| *place == Place::OfSound), "{found:?}");
