@@ -2,9 +2,13 @@
 //! copy of each weight in files beside the graphs. Any ONNX Runtime loads it.
 
 mod data;
+mod files;
 mod graph;
+mod heads;
 mod layers;
 mod proto;
+mod tokenizer;
+mod vocabulary;
 mod whisper;
 
 use std::path::{Path, PathBuf};
@@ -102,6 +106,8 @@ fn write(
     format: WeightFormat,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), ConvertError> {
+    // First what is small and may be refused.
+    let files = files::all(checkpoint)?;
     const F32: u64 = 4;
     let all: u64 = checkpoint.tensors().map(|(_, tensor)| (tensor.rows() * tensor.width()) as u64 * F32).sum();
     let mut done = 0;
@@ -116,7 +122,7 @@ fn write(
     save(folder, "decoder_model.onnx", &whisper::decoder(checkpoint, &mut data, false)?)?;
     save(folder, "decoder_with_past_model.onnx", &whisper::decoder(checkpoint, &mut data, true)?)?;
     data.finish()?;
-    for (name, bytes) in &checkpoint.details.files {
+    for (name, bytes) in files {
         let path = folder.join(name);
         std::fs::write(&path, bytes).map_err(ConvertError::io("write", &path))?;
     }

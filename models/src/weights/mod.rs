@@ -9,6 +9,12 @@ mod ctranslate2;
 mod element;
 mod error;
 mod file;
+mod ggml;
+mod huggingface;
+mod names;
+mod pickle;
+mod pytorch;
+mod safetensors;
 mod tensor;
 
 use std::path::{Path, PathBuf};
@@ -57,7 +63,9 @@ pub fn open(source: &Path) -> Result<Checkpoint, ConvertError> {
     let (kind, file) = locate(source).ok_or_else(|| ConvertError::Unknown(source.to_owned()))?;
     match kind {
         SourceKind::CTranslate2 => ctranslate2::open(&file),
-        other => Err(ConvertError::unsupported(&file, format!("{other} is not read yet"))),
+        SourceKind::Safetensors => safetensors::open(&file),
+        SourceKind::PyTorch => pytorch::open(&file),
+        SourceKind::Ggml => ggml::open(&file),
     }
 }
 

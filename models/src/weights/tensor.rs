@@ -150,6 +150,14 @@ impl Tensor {
         self.shape.iter().skip(1).product()
     }
 
+    /// Bytes that it takes in its file, densely.
+    pub fn stored_bytes(&self) -> u64 {
+        match &self.stored {
+            Stored::File { element, .. } => count(&self.shape).and_then(|count| element.bytes(count)).unwrap_or(0),
+            Stored::Values(values) => 4 * values.len() as u64,
+        }
+    }
+
     /// Whether f16 holds every value.
     pub fn fits_f16(&self) -> bool {
         matches!(&self.stored, Stored::File { element, scale: None, .. } if element.fits_f16())
