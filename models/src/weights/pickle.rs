@@ -119,7 +119,7 @@ impl Machine<'_, '_> {
             0x95 => _ = self.array::<8>()?,
             b'(' => self.marks.push(self.stack.len()),
             b'0' => _ = self.pop()?,
-            b'1' => _ = self.from_mark()?,
+            b'1' => _ = self.since_mark()?,
             b'2' => self.stack.push(self.top()?.clone()),
             b'N' => self.stack.push(Value::None),
             0x88 => self.stack.push(Value::Bool(true)),
@@ -147,25 +147,25 @@ impl Machine<'_, '_> {
             0x86 => self.tuple_of(2)?,
             0x87 => self.tuple_of(3)?,
             b't' => {
-                let items = self.from_mark()?;
+                let items = self.since_mark()?;
                 self.tuple(items);
             }
             b']' => self.list(Vec::new()),
             b'l' => {
-                let items = self.from_mark()?;
+                let items = self.since_mark()?;
                 self.list(items);
             }
             b'}' => self.dict(Vec::new()),
             b'd' => {
-                let items = self.from_mark()?;
+                let items = self.since_mark()?;
                 let entries = pairs(items)?;
                 self.dict(entries);
             }
             // Sets: nothing here needs one.
             0x8f => self.stack.push(Value::Opaque),
-            0x90 => _ = self.from_mark()?,
+            0x90 => _ = self.since_mark()?,
             0x91 => {
-                self.from_mark()?;
+                self.since_mark()?;
                 self.stack.push(Value::Opaque);
             }
             b'a' => {
@@ -173,7 +173,7 @@ impl Machine<'_, '_> {
                 self.append(vec![item])?;
             }
             b'e' => {
-                let items = self.from_mark()?;
+                let items = self.since_mark()?;
                 self.append(items)?;
             }
             b's' => {
@@ -181,7 +181,7 @@ impl Machine<'_, '_> {
                 self.set(vec![(key, value)])?;
             }
             b'u' => {
-                let items = self.from_mark()?;
+                let items = self.since_mark()?;
                 let entries = pairs(items)?;
                 self.set(entries)?;
             }
@@ -226,11 +226,15 @@ impl Machine<'_, '_> {
             }
             // Objects of classes: made by nothing that is carried out, and their states are not looked at.
             0x81 => {
-                (self.pop()?, self.pop()?);
+                for _ in 0..2 {
+                    self.pop()?;
+                }
                 self.stack.push(Value::Opaque);
             }
             0x92 => {
-                (self.pop()?, self.pop()?, self.pop()?);
+                for _ in 0..3 {
+                    self.pop()?;
+                }
                 self.stack.push(Value::Opaque);
             }
             b'b' => _ = self.pop()?,
@@ -331,7 +335,7 @@ impl Machine<'_, '_> {
         self.stack.pop().ok_or_else(|| "nothing is on the stack".to_owned())
     }
 
-    fn from_mark(&mut self) -> Read<Vec<Value>> {
+    fn since_mark(&mut self) -> Read<Vec<Value>> {
         let mark = self.marks.pop().ok_or("there is no mark")?;
         Ok(self.stack.split_off(mark))
     }
