@@ -74,17 +74,14 @@ impl Pickle {
         self.op(b't').op(b'Q')
     }
 
-    /// A tensor, `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, OrderedDict())`.
+    /// A tensor, `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, OrderedDict())`; `place` is offset, size, stride.
     pub fn tensor(
         &mut self,
-        kind: Kind,
-        key: &str,
-        count: usize,
-        offset: usize,
-        shape: &[usize],
-        strides: &[usize],
+        storage: (Kind, &str, usize),
+        place: (usize, &[usize], &[usize]),
         legacy: bool,
     ) -> &mut Self {
+        let ((kind, key, count), (offset, shape, strides)) = (storage, place);
         self.global("torch._utils", "_rebuild_tensor_v2").op(b'(');
         self.storage(kind, key, count, legacy).int(offset).ints(shape).ints(strides).op(0x89);
         self.global("collections", "OrderedDict").op(b')').op(b'R');
@@ -131,7 +128,7 @@ pub fn state(model: &Model, kind: Kind, form: Form, legacy: bool) -> (Vec<u8>, V
         let offset = i % 2 * 5;
         let padded = [vec![7.0; offset], stored].concat();
         let key = storages.len().to_string();
-        pickle.text(&name).tensor(kind, &key, padded.len(), offset, shape, &strides, legacy);
+        pickle.text(&name).tensor((kind, &key, padded.len()), (offset, shape, &strides), legacy);
         storages.push((key, bytes(&padded, kind)));
     }
     pickle.op(b'u');
