@@ -2,6 +2,10 @@
 //! weights (safetensors, CTranslate2, PyTorch, ggml), and an exporter to ONNX. Runs no model.
 
 pub mod export;
+pub mod external;
+pub mod folders;
+pub mod hub;
+pub mod names;
 pub mod once;
 pub mod pip;
 pub mod weights;
