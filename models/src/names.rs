@@ -64,6 +64,11 @@ pub fn find(name: &str) -> Option<&'static Known> {
     NAMES.iter().find(|known| known.name == word || known.aliases.contains(&word))
 }
 
+/// The model that `repository` serves.
+pub fn of_repository(repository: &str) -> Option<&'static Known> {
+    NAMES.iter().find(|known| known.repository == repository)
+}
+
 /// Names that begin like `word`, for a message on a name that is none.
 pub fn similar(word: &str) -> Vec<&'static str> {
     let start: String = word.to_ascii_lowercase().chars().take(3).collect();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fake::{COMMIT, Fault, Hub, Rules};
-use undertone_models::hub::{self, Fetched, HubError, Repository, Settings, Snapshot};
+use undertone_models::hub::{self, Fetched, HubError, Repository, Settings, Snapshot, Wish};
 
 const NAME: &str = "owner/whisper";
 
@@ -37,7 +37,7 @@ impl Machine {
     }
 
     fn get(&self, variant: Option<&str>) -> Result<Snapshot, HubError> {
-        hub::provide(&self.settings, &repository(), variant, &mut |_| ())
+        hub::provide(&self.settings, &repository(), variant.into(), &mut |_| ())
     }
 
     fn repository_folder(&self) -> PathBuf {
@@ -91,7 +91,7 @@ fn what_is_needed_is_fetched_once_into_python_s_layout() {
     let machine = Machine::new(&hub);
     let mut told: Vec<(u64, u64)> = Vec::new();
     let mut progress = |fetched: Fetched<'_>| told.push((fetched.done, fetched.total));
-    let snapshot = hub::provide(&machine.settings, &repository(), None, &mut progress).unwrap();
+    let snapshot = hub::provide(&machine.settings, &repository(), Wish::Best, &mut progress).unwrap();
     assert!(is_whole(&snapshot) && !snapshot.is_onnx);
     assert_eq!(hub.taken(), ["config.json", "tokenizer.json", "model.safetensors"]);
     let all = 2 + 5000 + (1 << 20);
@@ -106,7 +106,7 @@ fn what_is_needed_is_fetched_once_into_python_s_layout() {
     }
     // Then without the network, and without asking it.
     let offline = Settings { offline: true, endpoint: "http://127.0.0.1:9".into(), ..machine.settings.clone() };
-    assert_eq!(hub::provide(&offline, &repository(), None, &mut |_| ()).unwrap(), snapshot);
+    assert_eq!(hub::provide(&offline, &repository(), Wish::Best, &mut |_| ()).unwrap(), snapshot);
     assert_eq!(machine.get(None).unwrap(), snapshot);
     assert!(hub.taken().is_empty());
     let cached = hub::cached(&machine.settings);
@@ -145,10 +145,10 @@ fn a_download_that_stalls_ends_with_an_error_and_the_next_one_goes_on() {
     for word in ["model.safetensors", NAME, "100000 of 1048576", "sends nothing"] {
         assert!(text.contains(word), "{text}");
     }
-    assert!(hub::complete(&machine.settings, &repository(), None).is_none());
+    assert!(hub::complete(&machine.settings, &repository(), Wish::Best).is_none());
     let rest = hub_of_weights();
     let settings = Settings { endpoint: rest.endpoint(), ..machine.settings.clone() };
-    assert!(is_whole(&hub::provide(&settings, &repository(), None, &mut |_| ()).unwrap()));
+    assert!(is_whole(&hub::provide(&settings, &repository(), Wish::Best, &mut |_| ()).unwrap()));
     assert_eq!(rest.taken(), ["model.safetensors@100000"]);
 }
 
@@ -159,7 +159,7 @@ fn a_slow_download_is_none_that_stalls() {
     let settings = Settings { patience: Duration::from_millis(1500), ..machine.settings.clone() };
     hub.fault("model.safetensors", Fault::Slow, 1);
     // Two seconds in all.
-    assert!(is_whole(&hub::provide(&settings, &repository(), None, &mut |_| ()).unwrap()));
+    assert!(is_whole(&hub::provide(&settings, &repository(), Wish::Best, &mut |_| ()).unwrap()));
     assert_eq!(hub.taken().len(), 3);
 }
 
@@ -219,7 +219,7 @@ fn a_cache_that_was_damaged_is_repaired() {
     let mut wrong = weights();
     wrong[77] ^= 1;
     fs::write(&blob, &wrong).unwrap();
-    let repaired = hub::repair(&machine.settings, &repository(), None, &mut |_| ()).unwrap();
+    let repaired = hub::repair(&machine.settings, &repository(), Wish::Best, &mut |_| ()).unwrap();
     assert!(is_whole(&repaired));
     assert_eq!(hub.taken(), ["model.safetensors"]);
     // A link whose bytes are gone.
@@ -227,7 +227,7 @@ fn a_cache_that_was_damaged_is_repaired() {
     assert!(is_whole(&machine.get(None).unwrap()));
     assert_eq!(hub.taken(), ["model.safetensors"]);
     // Nothing is wrong any more.
-    hub::repair(&machine.settings, &repository(), None, &mut |_| ()).unwrap();
+    hub::repair(&machine.settings, &repository(), Wish::Best, &mut |_| ()).unwrap();
     assert!(hub.taken().is_empty());
 }
 
@@ -253,7 +253,7 @@ fn what_is_not_there_is_said_so() {
     let hub = hub_of_weights();
     let machine = Machine::new(&hub);
     let nobody = Repository::parse("owner/nothing").unwrap();
-    let error = hub::provide(&machine.settings, &nobody, None, &mut |_| ()).unwrap_err();
+    let error = hub::provide(&machine.settings, &nobody, Wish::Best, &mut |_| ()).unwrap_err();
     assert!(matches!(error, HubError::NotFound { .. }) && error.to_string().contains("owner/nothing"), "{error}");
     let error = machine.get(Some("q4")).unwrap_err();
     assert!(matches!(error, HubError::NothingFits { .. }) && error.to_string().contains("q4"), "{error}");
@@ -362,7 +362,8 @@ fn many_at_once_fetch_once() {
     let settings = Settings { patience: Duration::from_secs(5), ..machine.settings.clone() };
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| assert!(is_whole(&hub::provide(&settings, &repository(), None, &mut |_| ()).unwrap())));
+            scope
+                .spawn(|| assert!(is_whole(&hub::provide(&settings, &repository(), Wish::Best, &mut |_| ()).unwrap())));
         }
     });
     assert_eq!(hub.taken().iter().filter(|file| file.starts_with("model.safetensors")).count(), 1);

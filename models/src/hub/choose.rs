@@ -26,6 +26,23 @@ const SMALL: [&str; 11] = [
 const REPLACED: [(&str, &str); 3] =
     [("vocab.json", "tokenizer.json"), ("merges.txt", "tokenizer.json"), ("vocabulary.json", "tokenizer.json")];
 
+/// What is wished for among a repository's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish<'a> {
+    /// ONNX graphs where there are some, else weights.
+    Best,
+    /// ONNX graphs of a variant: one suffix (`fp16`), or one for each graph (`encoder=fp16,decoder=q4`).
+    Variant(&'a str),
+    /// Weights, to be converted.
+    Weights,
+}
+
+impl<'a> From<Option<&'a str>> for Wish<'a> {
+    fn from(variant: Option<&'a str>) -> Self {
+        variant.map_or(Self::Best, Self::Variant)
+    }
+}
+
 /// What is needed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
@@ -35,15 +52,18 @@ pub(crate) struct Choice {
     pub(crate) is_onnx: bool,
 }
 
-/// The needed files of `listing`. `variant` chooses among graphs: one suffix (`fp16`), or one for each graph
-/// (`encoder=fp16,decoder=q4`).
+/// The needed files of `listing`.
 ///
 /// # Errors
 ///
 /// What is lacking, in words.
-pub(crate) fn choose(listing: &[String], variant: Option<&str>) -> Result<Choice, String> {
+pub(crate) fn choose(listing: &[String], wish: Wish<'_>) -> Result<Choice, String> {
     let has = |name: &str| listing.iter().any(|file| file == name);
-    let graphs = graphs(listing, variant);
+    let graphs = match wish {
+        Wish::Best => graphs(listing, None),
+        Wish::Variant(words) => graphs(listing, Some(words)),
+        Wish::Weights => None,
+    };
     let (large, is_onnx) = match graphs {
         Some(graphs) => {
             // What a graph keeps outside is known for sure when it is there; these names are usual.
@@ -52,19 +72,18 @@ pub(crate) fn choose(listing: &[String], variant: Option<&str>) -> Result<Choice
             };
             (graphs.iter().chain(listing.iter().filter(beside)).cloned().collect::<Vec<_>>(), true)
         }
-        None if variant.is_some() => {
-            let word = variant.unwrap_or_default();
-            return Err(format!("ONNX graphs of the variant '{word}' (an encoder with its decoder)"));
-        }
-        None => match weights(listing) {
-            Some(files) => (files, false),
-            None => {
-                return Err(
-                    "an encoder_model.onnx with its decoder, model.safetensors, model.bin and other known weights"
-                        .into(),
-                );
+        None => {
+            match (weights(listing), wish) {
+                (_, Wish::Variant(word)) => {
+                    return Err(format!("ONNX graphs of the variant '{word}' (an encoder with its decoder)"));
+                }
+                (Some(files), _) => (files, false),
+                (None, Wish::Best) => {
+                    return Err("an encoder_model.onnx with its decoder, and model.safetensors, model.bin and other known weights".into());
+                }
+                (None, Wish::Weights) => return Err("model.safetensors, model.bin and other known weights".into()),
             }
-        },
+        }
     };
     // ggml files, and OpenAI's own, hold everything.
     let alone = large.iter().all(|file| is_alone(file));
@@ -72,11 +91,11 @@ pub(crate) fn choose(listing: &[String], variant: Option<&str>) -> Result<Choice
         return Err("config.json".into());
     }
     let replaced = |name: &str| REPLACED.iter().any(|(file, by)| *file == name && has(by));
-    if !alone && !has("tokenizer.json") && !(has("vocab.json") && has("merges.txt")) {
-        // CTranslate2's folder can do with its word list only where the tokenizer is known; graphs cannot.
-        if is_onnx || !(has("vocabulary.json") || has("vocabulary.txt")) {
-            return Err("tokenizer.json".into());
-        }
+    let words = has("tokenizer.json") || (has("vocab.json") && has("merges.txt"));
+    // A CTranslate2 folder may have its own list of words in their place; whether that is enough, the converter says.
+    let listed = !is_onnx && (has("vocabulary.json") || has("vocabulary.txt"));
+    if !(alone || words || listed) {
+        return Err("tokenizer.json".into());
     }
     let small = SMALL.iter().chain(&["vocabulary.txt"]).filter(|name| has(name) && !replaced(name) && !alone);
     let files = small.map(|name| (*name).to_owned()).chain(large).collect();
@@ -168,7 +187,7 @@ mod tests {
     /// The large files that are chosen.
     fn large(names: &[&str], variant: Option<&str>) -> Result<Vec<String>, String> {
         let listing = list(&[&["config.json", "tokenizer.json", "README.md"], names].concat());
-        let choice = choose(&listing, variant)?;
+        let choice = choose(&listing, variant.into())?;
         assert!(!choice.files.contains(&"README.md".to_owned()));
         Ok(choice.files.into_iter().filter(|file| !SMALL.contains(&file.as_str())).collect())
     }
@@ -220,6 +239,8 @@ mod tests {
         assert_eq!(large(&sharded, None).unwrap(), [index, shards[0], shards[1]]);
         assert_eq!(large(&[&["model.safetensors"], &others[..]].concat(), None).unwrap(), ["model.safetensors"]);
         assert_eq!(large(&others[..3], None).unwrap(), ["pytorch_model.bin"]);
+        let both = list(&[&HUB[..], &["config.json", "tokenizer.json"]].concat());
+        assert_eq!(choose(&both, Wish::Weights).unwrap().files, ["config.json", "tokenizer.json", "model.safetensors"]);
         assert_eq!(large(&["model.bin", "vocabulary.txt"], None).unwrap(), ["vocabulary.txt", "model.bin"]);
         assert!(large(&["tf_model.h5"], None).unwrap_err().contains("encoder_model.onnx"));
     }
@@ -227,15 +248,18 @@ mod tests {
     #[test]
     fn small_files_come_first_and_none_twice() {
         let listing = list(&["merges.txt", "vocab.json", "tokenizer.json", "model.safetensors", "config.json"]);
-        assert_eq!(choose(&listing, None).unwrap().files, ["config.json", "tokenizer.json", "model.safetensors"]);
+        assert_eq!(choose(&listing, Wish::Best).unwrap().files, ["config.json", "tokenizer.json", "model.safetensors"]);
         let old = list(&["merges.txt", "vocab.json", "model.safetensors", "config.json"]);
-        assert_eq!(choose(&old, None).unwrap().files, ["config.json", "vocab.json", "merges.txt", "model.safetensors"]);
+        assert_eq!(
+            choose(&old, Wish::Best).unwrap().files,
+            ["config.json", "vocab.json", "merges.txt", "model.safetensors"]
+        );
         for lacking in ["config.json", "tokenizer.json"] {
             let rest: Vec<_> =
                 listing.iter().filter(|file| *file != lacking && *file != "vocab.json").cloned().collect();
-            assert_eq!(choose(&rest, None).unwrap_err(), lacking);
+            assert_eq!(choose(&rest, Wish::Best).unwrap_err(), lacking);
         }
         let ggml = list(&["ggml-base.bin", "README.md"]);
-        assert_eq!(choose(&ggml, None), Ok(Choice { files: list(&["ggml-base.bin"]), is_onnx: false }));
+        assert_eq!(choose(&ggml, Wish::Best), Ok(Choice { files: list(&["ggml-base.bin"]), is_onnx: false }));
     }
 }

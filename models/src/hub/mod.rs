@@ -13,8 +13,9 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use cache::bytes_of;
 pub use cache::{CachedRepository, cached};
-pub use choose::SUFFIXES;
+pub use choose::{SUFFIXES, Wish};
 pub use error::HubError;
 pub use settings::Settings;
 
@@ -75,12 +76,12 @@ pub struct Fetched<'a> {
 }
 
 /// The snapshot of `repository` if all that is needed of it is in the cache; asks no network.
-pub fn complete(settings: &Settings, repository: &Repository, variant: Option<&str>) -> Option<Snapshot> {
+pub fn complete(settings: &Settings, repository: &Repository, wish: Wish<'_>) -> Option<Snapshot> {
     let cache = Cache::new(settings, repository);
-    local(&cache, repository, variant).ok()
+    local(&cache, repository, wish).ok()
 }
 
-/// Makes sure that what is needed of `repository` is in the cache. `variant` chooses among ONNX graphs.
+/// Makes sure that what is needed of `repository` is in the cache.
 ///
 /// # Errors
 ///
@@ -88,11 +89,11 @@ pub fn complete(settings: &Settings, repository: &Repository, variant: Option<&s
 pub fn provide(
     settings: &Settings,
     repository: &Repository,
-    variant: Option<&str>,
+    wish: Wish<'_>,
     progress: &mut dyn FnMut(Fetched<'_>),
 ) -> Result<Snapshot, HubError> {
     let cache = Cache::new(settings, repository);
-    let lacking = match local(&cache, repository, variant) {
+    let lacking = match local(&cache, repository, wish) {
         Ok(snapshot) => return Ok(snapshot),
         Err(lacking) => lacking,
     };
@@ -100,7 +101,7 @@ pub fn provide(
         return Err(HubError::Offline { repository: repository.to_string(), missing: lacking });
     }
     tracing::info!("{repository}: the cache lacks {lacking}");
-    update(settings, repository, variant, Check::Sizes, progress).map_err(|error| error.lacking(&lacking))
+    update(settings, repository, wish, Check::Sizes, progress).map_err(|error| error.lacking(&lacking))
 }
 
 /// [`provide`] with the hub's present revision, every file's checksum compared, and what is damaged fetched anew.
@@ -111,14 +112,14 @@ pub fn provide(
 pub fn repair(
     settings: &Settings,
     repository: &Repository,
-    variant: Option<&str>,
+    wish: Wish<'_>,
     progress: &mut dyn FnMut(Fetched<'_>),
 ) -> Result<Snapshot, HubError> {
     if settings.offline {
         let missing = "what the hub would have to confirm".to_owned();
         return Err(HubError::Offline { repository: repository.to_string(), missing });
     }
-    update(settings, repository, variant, Check::Checksums, progress)
+    update(settings, repository, wish, Check::Checksums, progress)
 }
 
 /// How closely files that are already there are looked at.
@@ -129,7 +130,7 @@ pub(crate) enum Check {
 }
 
 /// What the cache holds of the repository, if that is enough; else what it lacks.
-fn local(cache: &Cache, repository: &Repository, variant: Option<&str>) -> Result<Snapshot, String> {
+fn local(cache: &Cache, repository: &Repository, wish: Wish<'_>) -> Result<Snapshot, String> {
     let nothing = || "everything (nothing of it is in the cache)".to_owned();
     let commit = cache.commit_of(&repository.revision).ok_or_else(nothing)?;
     let folder = cache.snapshot(&commit);
@@ -137,7 +138,7 @@ fn local(cache: &Cache, repository: &Repository, variant: Option<&str>) -> Resul
     if listing.is_empty() {
         return Err(nothing());
     }
-    let Choice { files, is_onnx } = choose::choose(&listing, variant)?;
+    let Choice { files, is_onnx } = choose::choose(&listing, wish)?;
     let mut missing: Vec<String> = files.iter().filter(|file| !listing.contains(file)).cloned().collect();
     for file in &files {
         missing.extend(external::lacking(&folder, file));
@@ -151,7 +152,7 @@ fn local(cache: &Cache, repository: &Repository, variant: Option<&str>) -> Resul
 fn update(
     settings: &Settings,
     repository: &Repository,
-    variant: Option<&str>,
+    wish: Wish<'_>,
     check: Check,
     progress: &mut dyn FnMut(Fetched<'_>),
 ) -> Result<Snapshot, HubError> {
@@ -159,7 +160,7 @@ fn update(
     let cache = Cache::new(settings, repository);
     let info = client.info(repository)?;
     let names: Vec<String> = info.files.iter().map(|file| file.name.clone()).collect();
-    let choice = choose::choose(&names, variant).map_err(|lacking| HubError::NothingFits {
+    let choice = choose::choose(&names, wish).map_err(|lacking| HubError::NothingFits {
         repository: repository.to_string(),
         lacking,
         files: names.len(),
