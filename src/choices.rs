@@ -3,11 +3,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use undertone_models::ProvideError;
 use undertone_runner::{Claim, Device, EngineOptions, Model, Precision, Simulation, Target};
 
 use crate::locate;
+use crate::output::say;
+use crate::steps::Steps;
 
 /// Where the shared libraries are; both have defaults that need no help.
 #[derive(Args, Clone)]
@@ -71,9 +74,9 @@ impl PackedChoice {
 /// Which model.
 #[derive(Args, Clone)]
 pub struct ModelChoice {
-    /// A model's directory, or a Hugging Face repository such as onnx-community/whisper-base, which is fetched once [default: the
-    /// small reference model, trained on synthesised speech only]
-    #[arg(short, long, value_name = "DIR|REPOSITORY", env = "UNDERTONE_MODEL", hide_env_values = true)]
+    /// A model: a name such as tiny, base, small.en, large-v3 or turbo; a Hugging Face repository; a folder or a file. What is not
+    /// here is fetched, and weights are converted, once (`undertone model list`) [default: base]
+    #[arg(short, long, value_name = "MODEL", env = "UNDERTONE_MODEL", hide_env_values = true)]
     pub model: Option<String>,
     /// Which set of files, by the end of their names: fp16 takes encoder_model_fp16.onnx [default: full precision, else what is there]
     #[arg(long, value_name = "SUFFIX")]
@@ -81,24 +84,42 @@ pub struct ModelChoice {
 }
 
 impl ModelChoice {
-    /// Opens the model, or the reference model if none is named.
+    /// Opens the model, fetched and converted if it is not here. Without a name it is the default one; where that cannot be had
+    /// for want of a network, the reference model, with a warning.
     ///
     /// # Errors
     ///
     /// If it cannot be found, fetched or understood.
     pub fn open(&self) -> Result<Model> {
-        let default;
-        let source = match self.model.as_deref().filter(|name| !name.is_empty()) {
-            Some(name) => name,
-            None => {
-                default = locate::default_model()?;
-                default.to_str().with_context(|| format!("the path {} is not Unicode", default.display()))?
-            }
+        let folder = match self.model.as_deref().filter(|name| !name.is_empty()) {
+            Some(name) => self.folder_of(name)?,
+            None => match self.folder_of(undertone_models::DEFAULT) {
+                Err(error) if error.is_for_want_of_a_network() => reference_instead(&error)?,
+                other => other?,
+            },
         };
-        let model = Model::open(source, self.variant.as_deref())?;
+        let model = Model::from_directory(&folder, self.variant.as_deref())?;
         tracing::info!("model: {}, {}", model.directory().display(), model.variant());
         Ok(model)
     }
+
+    fn folder_of(&self, name: &str) -> Result<PathBuf, ProvideError> {
+        let steps = Steps::new();
+        let provided = undertone_models::provide(name, self.variant.as_deref(), &mut |step| steps.show(step))?;
+        tracing::info!("model '{name}' from {}", provided.from);
+        Ok(provided.folder)
+    }
+}
+
+/// The last resort.
+fn reference_instead(error: &ProvideError) -> Result<PathBuf> {
+    let reference = locate::reference_model()?;
+    say(&format!(
+        "warning: the default model '{}' is not here: {error}. The small reference model takes its place: it knows synthesised \
+         speech and understands no person",
+        undertone_models::DEFAULT
+    ));
+    Ok(reference)
 }
 
 /// `--threads`, checked: zero threads would mean something else to each layer below.

@@ -1,11 +1,11 @@
-//! Where the command finds what it loads at run time: ONNX Runtime's library, the execution provider's, and the model that
-//! is used when none is named. It looks in the layouts of `cargo run` and of an installation; it downloads nothing and loads nothing.
+//! Where the command finds what it loads at run time: ONNX Runtime's library, the execution provider's, and the small
+//! model that is used where no other can be had. It looks in the layouts of `cargo run` and of an installation; it downloads nothing and loads nothing.
 //!
 //! | thing | `cargo run` and tests | installed |
 //! |---|---|---|
 //! | ONNX Runtime | the file that `build.rs` found | `lib/` beside `bin/`, or beside the command |
 //! | execution provider | `deps/` beside the command, or beside it | `lib/` beside `bin/`, or beside the command |
-//! | model | `models/reference` of the source | `share/undertone/models/reference` beside `bin/` |
+//! | reference model | `models/reference` of the source | `share/undertone/models/reference` beside `bin/` |
 
 use std::env;
 use std::fs;
@@ -74,12 +74,12 @@ pub fn ep_library(named: Option<&Path>) -> Result<PathBuf> {
         })
 }
 
-/// The directory of the model that is used when none is named.
+/// The directory of the small model that knows synthesised speech only.
 ///
 /// # Errors
 ///
 /// If neither the installation nor the source tree holds it.
-pub fn default_model() -> Result<PathBuf> {
+pub fn reference_model() -> Result<PathBuf> {
     let installed = command_directory().join("../share/undertone/models/reference");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join("reference");
     [installed, source]
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn the_build_s_library_and_the_source_s_model_are_found() {
         assert!(ort_library(None).unwrap().is_file());
-        assert!(default_model().unwrap().join("encoder_model.onnx").is_file());
+        assert!(reference_model().unwrap().join("encoder_model.onnx").is_file());
     }
 
     #[test]

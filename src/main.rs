@@ -10,9 +10,11 @@ mod eval;
 mod interrupt;
 mod locate;
 mod machine;
+mod model;
 mod npu;
 mod output;
 mod partition;
+mod steps;
 mod transcribe;
 
 use std::process::ExitCode;
@@ -35,10 +37,13 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
+  undertone transcribe --sample                             ten seconds of a person, to see that all works
   undertone transcribe speech.flac                          the text of a recording
   undertone transcribe -f srt -o subtitles a.mp3 b.m4a      one subtitle file for each
   ffmpeg -i film.mkv -f wav - | undertone transcribe -      any source, through a pipe
   undertone transcribe --device cpu speech.flac             ONNX Runtime's own CPU provider alone
+  undertone model list                                      models that are here, and names of others
+  undertone transcribe --model small speech.flac            with one of them, fetched when it is first used
   undertone devices                                         what this machine offers
   undertone partition models/reference                      which part of a model runs where
   undertone npu plan models/reference --target npu4         what an NPU would do, and how long it is predicted to take
@@ -54,6 +59,7 @@ enum Command {
     Transcribe(transcribe::Arguments),
     Partition(partition::Arguments),
     Devices(devices::Arguments),
+    Model(model::Arguments),
     Bench(bench::Arguments),
     Eval(eval::Arguments),
     Npu(npu::Arguments),
@@ -78,6 +84,7 @@ fn main() -> ExitCode {
         Command::Transcribe(arguments) => transcribe::run(&arguments),
         Command::Partition(arguments) => partition::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
+        Command::Model(arguments) => model::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Npu(arguments) => npu::run(&arguments),

@@ -5,15 +5,15 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use undertone_runner::Device;
 use undertone_runner::bench::{self, BenchOptions, Plan};
 use undertone_runner::npu::{BundleReport, DesignReport, NpuReport, TileReport};
-use undertone_runner::{Device, Model};
 
-use crate::choices::{Libraries, PrecisionWord, TargetWord};
-use crate::{locate, output};
+use crate::choices::{Libraries, ModelChoice, PrecisionWord, TargetWord};
+use crate::output;
 
 const WINDOW_MS: f64 = 30_000.0;
 
@@ -34,7 +34,7 @@ enum What {
 /// Nothing runs on an NPU: times of its kernels are predicted by a cost model, times of this machine's CPU are measured.
 #[derive(Args)]
 struct PlanArguments {
-    /// A model's directory or a Hugging Face repository [default: the reference model]
+    /// A model: a name, a Hugging Face repository, or a folder [default: base]
     #[arg(value_name = "MODEL")]
     model: Option<String>,
     /// Which set of files, by the end of their names
@@ -80,14 +80,7 @@ struct Answer {
 /// If the model or a library cannot be loaded.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let What::Plan(arguments) = &arguments.what;
-    let model = match &arguments.model {
-        Some(name) => Model::open(name, arguments.variant.as_deref())?,
-        None => {
-            let path = locate::default_model()?;
-            let path = path.to_str().with_context(|| format!("the path {} is not Unicode", path.display()))?;
-            Model::open(path, arguments.variant.as_deref())?
-        }
-    };
+    let model = ModelChoice { model: arguments.model.clone(), variant: arguments.variant.clone() }.open()?;
     let mut options = arguments.libraries.options(Device::Sim)?;
     options.precision = arguments.precision.into();
     options.target = Some(arguments.target.into());

@@ -17,7 +17,7 @@ use crate::output;
 /// Show which nodes of a model the execution provider takes, and why not the others
 #[derive(Args)]
 pub struct Arguments {
-    /// A model's directory, one ONNX file, or a Hugging Face repository [default: the reference model]
+    /// A model (a name, a Hugging Face repository, a folder), or one ONNX file [default: base]
     #[arg(value_name = "MODEL")]
     model: Option<String>,
     /// Which set of files, by the end of their names

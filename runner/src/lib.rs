@@ -35,7 +35,6 @@ pub mod tokenizer;
 pub mod transcribe;
 
 mod batch;
-mod hub;
 mod kv_cache;
 mod native;
 mod packed;

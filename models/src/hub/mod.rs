@@ -1,0 +1,214 @@
+//! Models from the Hugging Face hub: the files that are needed of a repository, fetched into the cache that Python's
+//! `huggingface_hub` has too. What is there whole is used without asking the network; what is not is completed.
+//!
+//! Of our own and not `hf-hub`: that has no time limit on a read, no certificates but those built in, no `HF_HUB_OFFLINE`, tells
+//! nothing of sizes, and trusts whatever stands in the cache. What is needed of the hub's protocol is four requests.
+
+mod cache;
+mod choose;
+mod client;
+mod download;
+mod error;
+mod settings;
+
+use std::path::{Path, PathBuf};
+
+pub(crate) use cache::bytes_of;
+pub use cache::{CachedRepository, cached};
+pub use choose::{SUFFIXES, Wish};
+pub use error::HubError;
+pub use settings::Settings;
+
+use crate::external;
+use cache::Cache;
+use choose::Choice;
+use client::Client;
+
+/// A repository, and which revision of it: `owner/name` or `owner/name@revision`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// `owner/name`.
+    pub name: String,
+    /// A branch, a tag or a commit; `main` if none is named.
+    pub revision: String,
+}
+
+impl Repository {
+    /// Reads a repository's name; nothing if `text` is not written like one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let part = |s: &str| {
+            !s.is_empty() && !s.starts_with('.') && s.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
+        let (name, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let (owner, rest) = name.split_once('/')?;
+        let fits = part(owner) && part(rest) && revision.split('/').all(part);
+        fits.then(|| Self { name: name.to_owned(), revision: revision.to_owned() })
+    }
+}
+
+impl std::fmt::Display for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)?;
+        if self.revision == "main" { Ok(()) } else { write!(f, "@{}", self.revision) }
+    }
+}
+
+/// What there is of a repository on this machine, and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The folder with the files.
+    pub folder: PathBuf,
+    /// The commit that they are of.
+    pub commit: String,
+    /// Whether they are ONNX graphs; else weights, which have to be converted.
+    pub is_onnx: bool,
+}
+
+/// How far a download is.
+#[derive(Debug, Clone, Copy)]
+pub struct Fetched<'a> {
+    /// The file at work.
+    pub file: &'a str,
+    /// Bytes of all files that are there by now.
+    pub done: u64,
+    /// Bytes of all files that are known to be needed.
+    pub total: u64,
+}
+
+/// The snapshot of `repository` if all that is needed of it is in the cache; asks no network.
+pub fn complete(settings: &Settings, repository: &Repository, wish: Wish<'_>) -> Option<Snapshot> {
+    let cache = Cache::new(settings, repository);
+    local(&cache, repository, wish).ok()
+}
+
+/// Makes sure that what is needed of `repository` is in the cache.
+///
+/// # Errors
+///
+/// [`HubError`]: the hub is not reached, says no, or breaks off. What came is kept, and the next call goes on from there.
+pub fn provide(
+    settings: &Settings,
+    repository: &Repository,
+    wish: Wish<'_>,
+    progress: &mut dyn FnMut(Fetched<'_>),
+) -> Result<Snapshot, HubError> {
+    let cache = Cache::new(settings, repository);
+    let lacking = match local(&cache, repository, wish) {
+        Ok(snapshot) => return Ok(snapshot),
+        Err(lacking) => lacking,
+    };
+    if settings.offline {
+        return Err(HubError::Offline { repository: repository.to_string(), missing: lacking });
+    }
+    tracing::info!("{repository}: the cache lacks {lacking}");
+    update(settings, repository, wish, Check::Sizes, progress).map_err(|error| error.lacking(&lacking))
+}
+
+/// [`provide`] with the hub's present revision, every file's checksum compared, and what is damaged fetched anew.
+///
+/// # Errors
+///
+/// As [`provide`].
+pub fn repair(
+    settings: &Settings,
+    repository: &Repository,
+    wish: Wish<'_>,
+    progress: &mut dyn FnMut(Fetched<'_>),
+) -> Result<Snapshot, HubError> {
+    if settings.offline {
+        let missing = "what the hub would have to confirm".to_owned();
+        return Err(HubError::Offline { repository: repository.to_string(), missing });
+    }
+    update(settings, repository, wish, Check::Checksums, progress)
+}
+
+/// How closely files that are already there are looked at.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Check {
+    Sizes,
+    Checksums,
+}
+
+/// What the cache holds of the repository, if that is enough; else what it lacks.
+fn local(cache: &Cache, repository: &Repository, wish: Wish<'_>) -> Result<Snapshot, String> {
+    let nothing = || "everything (nothing of it is in the cache)".to_owned();
+    let commit = cache.commit_of(&repository.revision).ok_or_else(nothing)?;
+    let folder = cache.snapshot(&commit);
+    let listing = cache.listing(&commit);
+    if listing.is_empty() {
+        return Err(nothing());
+    }
+    let Choice { files, is_onnx } = choose::choose(&listing, wish)?;
+    let mut missing: Vec<String> = files.iter().filter(|file| !listing.contains(file)).cloned().collect();
+    for file in &files {
+        missing.extend(external::lacking(&folder, file));
+    }
+    missing.sort();
+    missing.dedup();
+    if missing.is_empty() { Ok(Snapshot { folder, commit, is_onnx }) } else { Err(missing.join(", ")) }
+}
+
+/// Asks the hub what there is, and fetches what is needed of it and not there.
+fn update(
+    settings: &Settings,
+    repository: &Repository,
+    wish: Wish<'_>,
+    check: Check,
+    progress: &mut dyn FnMut(Fetched<'_>),
+) -> Result<Snapshot, HubError> {
+    let client = Client::new(settings)?;
+    let cache = Cache::new(settings, repository);
+    let info = client.info(repository)?;
+    let names: Vec<String> = info.files.iter().map(|file| file.name.clone()).collect();
+    let choice = choose::choose(&names, wish).map_err(|lacking| HubError::NothingFits {
+        repository: repository.to_string(),
+        lacking,
+        files: names.len(),
+    })?;
+    let mut wanted: Vec<_> = info.files.iter().filter(|file| choice.files.contains(&file.name)).cloned().collect();
+    // In the choice's order: small files first, so that where the weights are, all else is too.
+    wanted.sort_by_key(|file| choice.files.iter().position(|name| *name == file.name));
+    let mut batch = download::Batch::new(&client, &cache, repository, &info.commit, check, progress);
+    batch.fetch(&wanted)?;
+    let folder = cache.snapshot(&info.commit);
+    // Weights outside a graph's file may be called anything; only the graph says.
+    let mut more: Vec<String> = choice.files.iter().flat_map(|file| external::lacking(&folder, file)).collect();
+    more.sort();
+    more.dedup();
+    let sidecars: Vec<_> = info.files.iter().filter(|file| more.contains(&file.name)).cloned().collect();
+    batch.fetch(&sidecars)?;
+    if let Some(file) = more.iter().find(|name| !names.contains(name)) {
+        let missing = file.clone();
+        return Err(HubError::Incomplete { repository: repository.to_string(), missing });
+    }
+    cache.point(&repository.revision, &info.commit)?;
+    cache.remember_licence(settings, info.licence.as_deref());
+    Ok(Snapshot { folder, commit: info.commit, is_onnx: choice.is_onnx })
+}
+
+/// The folder of licences that repositories named when they were fetched; the hub's own cache has no place for them.
+pub(crate) fn licences(settings: &Settings) -> Option<&Path> {
+    settings.licences.as_deref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_repositories() {
+        for name in ["openai/whisper-tiny", "onnx-community/whisper-large-v3-turbo", "a/b.c_d"] {
+            let repository = Repository::parse(name).unwrap();
+            assert_eq!((repository.name.as_str(), repository.revision.as_str()), (name, "main"));
+            assert_eq!(repository.to_string(), name);
+        }
+        let branch = Repository::parse("a/b@refs/pr/1").unwrap();
+        assert_eq!((branch.name.as_str(), branch.revision.as_str()), ("a/b", "refs/pr/1"));
+        assert_eq!(branch.to_string(), "a/b@refs/pr/1");
+        for name in
+            ["whisper", "/abs/path", "./here", "../up", "a/b/c", "", "/", "a/", "a b/c", "a/../b", "a/b@", "a/b@../c"]
+        {
+            assert_eq!(Repository::parse(name), None, "{name}");
+        }
+    }
+}
