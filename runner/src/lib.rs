@@ -40,6 +40,7 @@ mod kv_cache;
 mod native;
 mod packed;
 mod recording;
+mod scratch;
 mod writer;
 
 pub use audio::Audio;
