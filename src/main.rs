@@ -13,6 +13,7 @@ mod machine;
 mod npu;
 mod output;
 mod partition;
+mod sound;
 mod transcribe;
 
 use std::process::ExitCode;

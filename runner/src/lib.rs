@@ -49,5 +49,5 @@ pub use model::{Layout, Model, ModelError};
 pub use npu::NpuReport;
 pub use observer::{Observer, Progress};
 pub use options::{Claim, Device, EngineOptions, Precision, Simulation, Target, Task};
-pub use result::{RunReport, Segment, Transcription};
+pub use result::{RunReport, Segment, Transcription, Warning};
 pub use transcribe::{Padding, TranscribeError, TranscribeOptions, Transcriber};

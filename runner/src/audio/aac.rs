@@ -83,7 +83,9 @@ fn ends_in_upper_band(packet: &[u8]) -> bool {
         let Some(payload) = (end - 3).checked_sub(count * 8) else { return false };
         let head = match count {
             ..15 => payload.checked_sub(7).is_some_and(|at| bits(at, 3) == 6 && bits(at + 3, 4) as usize == count),
-            _ => payload.checked_sub(15).is_some_and(|at| bits(at, 7) == 0b110_1111 && bits(at + 7, 8) as usize == count - 14),
+            _ => payload
+                .checked_sub(15)
+                .is_some_and(|at| bits(at, 7) == 0b110_1111 && bits(at + 7, 8) as usize == count - 14),
         };
         head && matches!(bits(payload, 4), 0xd | 0xe)
     })

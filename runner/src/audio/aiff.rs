@@ -24,7 +24,8 @@ pub(super) fn open(mut bytes: Bytes) -> Result<Box<dyn Demuxer>, String> {
             };
             let offset = bytes.array().map_or(0, u32::from_be_bytes);
             bytes.skip(4 + u64::from(offset));
-            let stated = believable(size).map(|size| size.saturating_sub(8 + u64::from(offset))).filter(|size| *size > 0);
+            let stated =
+                believable(size).map(|size| size.saturating_sub(8 + u64::from(offset))).filter(|size| *size > 0);
             return Ok(Box::new(Plain::new(bytes, "AIFF", plain(codec, rate, channels, stated))));
         }
         bytes.skip(u64::from(size.next_multiple_of(2)));
@@ -36,7 +37,9 @@ pub(super) fn open(mut bytes: Bytes) -> Result<Box<dyn Demuxer>, String> {
 pub(super) fn open_au(mut bytes: Bytes) -> Result<Box<dyn Demuxer>, String> {
     let words: Vec<u32> =
         bytes.peek(24).chunks_exact(4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]])).collect();
-    let [_, offset, size, encoding, rate, channels] = words[..] else { return Err("an AU file without sound".to_owned()) };
+    let [_, offset, size, encoding, rate, channels] = words[..] else {
+        return Err("an AU file without sound".to_owned());
+    };
     bytes.skip(u64::from(offset.max(24)));
     let sample = match encoding {
         1 => Some(Sample::MuLaw),

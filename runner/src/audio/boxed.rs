@@ -14,9 +14,9 @@ use symphonia::core::formats::{self, FormatOptions, FormatReader, TrackFlags, Tr
 use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
 
+use super::aac;
 use super::demux::{Codec, Demuxer, Item, Packet, Track};
 use super::frames::LOSSY_TOLERANCE;
-use super::aac;
 
 /// Packets that are looked at before the first is given.
 const AHEAD: usize = 12;
@@ -32,7 +32,8 @@ pub(super) fn open(source: Box<dyn MediaSource>) -> Result<Box<dyn Demuxer>, Err
     };
     let ids: Vec<u32> = reader.tracks().iter().filter(is_audio).map(|track| track.id).collect();
     let video = reader.first_track(TrackType::Video).is_some();
-    let mut boxed = Boxed { ids, tracks: Vec::new(), selected: 0, video, queue: VecDeque::new(), reader, base: None, ended: None };
+    let mut boxed =
+        Boxed { ids, tracks: Vec::new(), selected: 0, video, queue: VecDeque::new(), reader, base: None, ended: None };
     // Tracks of an unknown kind come without anything.
     boxed.look_ahead();
     for (index, id) in boxed.ids.iter().enumerate() {
@@ -72,8 +73,9 @@ fn make_track(track: &formats::Track, packets: &[&[u8]]) -> Track {
     let rate = rate.unwrap_or(super::SAMPLE_RATE).max(1);
     // Lengths are in ticks of the track.
     let in_frames = |ticks: u64| match track.time_base {
-        Some(base) => (u128::from(ticks) * u128::from(base.numer.get()) * u128::from(rate)
-            / u128::from(base.denom.get())) as u64,
+        Some(base) => {
+            (u128::from(ticks) * u128::from(base.numer.get()) * u128::from(rate) / u128::from(base.denom.get())) as u64
+        }
         None => ticks,
     };
     let promised = track.duration.map(|ticks| in_frames(ticks.get())).or(track.num_frames);
@@ -259,7 +261,10 @@ impl Demuxer for Boxed {
             }
             let rate = self.tracks.get(index).map_or(1, |track| track.rate);
             let base = *self.base.get_or_insert(packet.at.unwrap_or(0));
-            packet.at = packet.at.and_then(|at| at.checked_sub(base)).map(|at| (u128::from(at) * u128::from(rate) / 1_000_000_000) as u64);
+            packet.at = packet
+                .at
+                .and_then(|at| at.checked_sub(base))
+                .map(|at| (u128::from(at) * u128::from(rate) / 1_000_000_000) as u64);
             return Some(Item::Packet(packet));
         }
     }

@@ -70,7 +70,8 @@ impl Decoder {
                 })?;
                 decoded.copy_to_vec_interleaved(out);
                 let (rate, channels) = (decoded.spec().rate(), decoded.spec().channels());
-                let known = self.spec.as_ref().is_some_and(|spec| spec.rate == rate && spec.weights.len() == channels.count());
+                let known =
+                    self.spec.as_ref().is_some_and(|spec| spec.rate == rate && spec.weights.len() == channels.count());
                 if !known {
                     self.spec = Some(Spec { rate, weights: mix::weights(channels) });
                 }

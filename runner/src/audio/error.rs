@@ -38,7 +38,9 @@ pub enum AudioError {
         limit: u64,
     },
     /// No known container: text, an image, noise.
-    #[error("{0}: is not audio that can be read; give a recording or a film, or convert it with `ffmpeg -i IN OUT.wav`")]
+    #[error(
+        "{0}: is not audio that can be read; give a recording or a film, or convert it with `ffmpeg -i IN OUT.wav`"
+    )]
     NotAudio(String),
     /// A known container whose beginning or index is missing or makes no sense.
     #[error("{name}: cannot be read ({what}); get it again, or give another file")]

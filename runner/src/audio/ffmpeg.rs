@@ -89,7 +89,14 @@ fn complaint(line: &str) -> String {
 
 fn command(place: &Place<'_>, loglevel: &str) -> io::Result<Command> {
     let mut command = Command::new(program());
-    command.args(["-nostdin", "-hide_banner", "-loglevel", loglevel, "-protocol_whitelist", "file,pipe,fd,crypto,data"]);
+    command.args([
+        "-nostdin",
+        "-hide_banner",
+        "-loglevel",
+        loglevel,
+        "-protocol_whitelist",
+        "file,pipe,fd,crypto,data",
+    ]);
     command.arg("-i");
     match place {
         Place::Path(path) => {

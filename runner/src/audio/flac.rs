@@ -120,7 +120,10 @@ impl Flac {
         let mut crc = 0u16;
         for (at, byte) in window.iter().enumerate() {
             let behind = &window[at..];
-            if crc == 0 && at > 8 && (head(behind, &mut self.info).is_some() || tags::begins(behind) || behind.starts_with(b"fLaC")) {
+            if crc == 0
+                && at > 8
+                && (head(behind, &mut self.info).is_some() || tags::begins(behind) || behind.starts_with(b"fLaC"))
+            {
                 return Some(at);
             }
             crc = crc << 8 ^ CRC16[usize::from(crc.to_be_bytes()[0] ^ byte)];
@@ -139,8 +142,10 @@ impl Flac {
                 return false;
             }
             let end = length - LONGEST_HEADER + 1;
-            let found = (0..end)
-                .find(|at| window[*at] == 0xff && head(&window[*at..], &mut self.info).is_some() || window[*at..].starts_with(b"fLaC"));
+            let found = (0..end).find(|at| {
+                window[*at] == 0xff && head(&window[*at..], &mut self.info).is_some()
+                    || window[*at..].starts_with(b"fLaC")
+            });
             self.bytes.skip(found.unwrap_or(end) as u64);
             if found.is_some() {
                 return true;

@@ -229,9 +229,8 @@ impl<S: Syntax> Demuxer for Frames<S> {
         loop {
             let ahead = self.bytes.peek(SEARCH);
             if ahead.is_empty() {
-                return (!zeros && left_out as f64 > self.mean).then(|| {
-                    Item::Damage(format!("{left_out} bytes at the end that are no {}", S::NAME))
-                });
+                return (!zeros && left_out as f64 > self.mean)
+                    .then(|| Item::Damage(format!("{left_out} bytes at the end that are no {}", S::NAME)));
             }
             let found = find::<S>(ahead, Some(&self.head));
             // The last bytes may be the beginning of a frame that is only seen with more.

@@ -94,7 +94,8 @@ impl Mixer {
             return;
         }
         if self.single.is_none() && kept < CANCELLED * independent {
-            self.single = (0..channels).max_by(|&a, &b| powers[a].total_cmp(&powers[b]));
+            // The first of equals.
+            self.single = (0..channels).rev().max_by(|&a, &b| powers[a].total_cmp(&powers[b]));
             tracing::debug!("the channels cancel each other: channel {:?} stands for all", self.single);
         } else if self.single.is_some() && kept > SOUND * independent {
             self.single = None;

@@ -36,8 +36,6 @@ pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Demuxer>, String> {
         cluster: 0,
         base: None,
         queue: VecDeque::new(),
-        discard: 0,
-        damaged: false,
     };
     while mkv.cluster_not_begun() {
         if !mkv.element() {
@@ -83,9 +81,6 @@ struct Mkv {
     /// The time of the first cluster.
     base: Option<u64>,
     queue: VecDeque<(usize, Item)>,
-    /// Nanoseconds that the last block is too long.
-    discard: u64,
-    damaged: bool,
 }
 
 /// An audio track as its entry describes it.
@@ -267,8 +262,30 @@ fn float(data: &[u8]) -> f64 {
 /// Elements that are known and left out, besides those that are read.
 fn known(id: u32) -> bool {
     const KNOWN: [u32; 24] = [
-        0xec, 0xbf, 0xab, 0xa7, 0xa4, 0xa6, 0x9b, 0xfb, 0xfa, 0xfd, 0x8e, 0xaf, 0x5854, 0x75a1, 0xee, 0xcc, 0xcb, 0xa2,
-        0x114d_9b74, 0x1c53_bb6b, 0x1254_c367, 0x1941_a469, 0x1043_a770, 0x1b53_8667,
+        0xec,
+        0xbf,
+        0xab,
+        0xa7,
+        0xa4,
+        0xa6,
+        0x9b,
+        0xfb,
+        0xfa,
+        0xfd,
+        0x8e,
+        0xaf,
+        0x5854,
+        0x75a1,
+        0xee,
+        0xcc,
+        0xcb,
+        0xa2,
+        0x114d_9b74,
+        0x1c53_bb6b,
+        0x1254_c367,
+        0x1941_a469,
+        0x1043_a770,
+        0x1b53_8667,
     ];
     KNOWN.contains(&id)
 }
@@ -285,15 +302,15 @@ impl Mkv {
         if available == 0 {
             return false;
         }
-        let parsed = name(head).and_then(|(id, length)| vint(&head[length..]).map(|(size, more)| (id, size, length + more)));
+        let parsed =
+            name(head).and_then(|(id, length)| vint(&head[length..]).map(|(size, more)| (id, size, length + more)));
         let Some((id, size, length)) = parsed else { return self.damage(available) };
         let room = size.filter(|size| *size <= LONGEST);
         match (id, room) {
             // What holds others is gone into: the segment, a cluster, a group of blocks.
             (0x1853_8067 | CLUSTER | 0xa0, _) => {
                 self.bytes.skip(length as u64);
-                self.discard = 0;
-                return true;
+                true
             }
             // The header of EBML, which comes again where files were joined; a cluster's time; information; the tracks.
             (0x1a45_dfa3 | 0xe7 | 0x1549_a966 | 0x1654_ae6b | 0xa3 | 0xa1 | 0x75a2, Some(size)) => {
@@ -328,7 +345,6 @@ impl Mkv {
 
     /// Goes to the next cluster; what is left out is told if there is one, and else the bytes are cut.
     fn damage(&mut self, mut available: usize) -> bool {
-        self.damaged = true;
         loop {
             let window = self.bytes.peek(1 << 16);
             let found = window.windows(4).skip(1).position(|id| id == CLUSTER.to_be_bytes());
@@ -405,9 +421,11 @@ impl Mkv {
         }
         let entry = &self.entries[index];
         let (rate, delay) = (u64::from(entry.rate()), entry.delay);
-        let time = i64::from(i16::from_be_bytes([*high, *low])) + self.cluster.saturating_sub(self.base.unwrap_or(0)) as i64;
+        let time =
+            i64::from(i16::from_be_bytes([*high, *low])) + self.cluster.saturating_sub(self.base.unwrap_or(0)) as i64;
         let nanoseconds = u64::try_from(time).unwrap_or(0).saturating_mul(self.scale);
-        let mut at = Some((u128::from(nanoseconds.saturating_sub(delay)) * u128::from(rate) / u128::from(SECOND)) as u64);
+        let mut at =
+            Some((u128::from(nanoseconds.saturating_sub(delay)) * u128::from(rate) / u128::from(SECOND)) as u64);
         let skip = (u128::from(delay) * u128::from(rate)).div_ceil(u128::from(SECOND)) as u64;
         let Some(packets) = unlace(flags >> 1 & 3, body) else {
             self.queue.push_back((index, Item::Damage("a broken Matroska block".to_owned())));

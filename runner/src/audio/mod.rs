@@ -180,12 +180,12 @@ pub fn read_file(path: &Path) -> Result<Audio, AudioError> {
     open(path, &AudioOptions::default())?.read()
 }
 
-/// Reads audio from standard input, or something like it, to its end.
+/// Reads audio from a stream, for example standard input, to its end.
 ///
 /// # Errors
 /// [`AudioError`], with “standard input” as the name.
-pub fn read(reader: impl Read + Send + 'static) -> Result<Audio, AudioError> {
-    open_reader(reader, "standard input", &AudioOptions::default())?.read()
+pub fn read(reader: impl Read + Send + 'static, options: &AudioOptions) -> Result<Audio, AudioError> {
+    open_reader(reader, "standard input", options)?.read()
 }
 
 /// Decodes a whole audio file that is in memory; `name` is what errors call it.

@@ -79,7 +79,8 @@ impl Syntax for Mpeg {
         let flags = word(4 + side + 4)?;
         let mut at = 4 + side + 8;
         let frames = if flags & 1 == 0 { None } else { word(at).map(u64::from) };
-        at += [(1, 4), (2, 4), (4, 100), (8, 4)].iter().filter(|(flag, _)| flags & flag != 0).map(|f| f.1).sum::<usize>();
+        at +=
+            [(1, 4), (2, 4), (4, 100), (8, 4)].iter().filter(|(flag, _)| flags & flag != 0).map(|f| f.1).sum::<usize>();
         let mut info = Info { frames: frames.filter(|frames| *frames > 0), ..Info::default() };
         let encoder = frame.get(at..at + 4).unwrap_or(&[]);
         if let (true, Some([a, b, c])) =
@@ -112,7 +113,8 @@ mod tests {
 
     #[test]
     fn headers_of_every_layer() {
-        let parse = |header: [u8; 4]| Mpeg::parse(&header).map(|head| (head.length, head.samples, head.rate, head.channels));
+        let parse =
+            |header: [u8; 4]| Mpeg::parse(&header).map(|head| (head.length, head.samples, head.rate, head.channels));
         assert_eq!(parse([0xff, 0xfb, 0x90, 0x64]), Some((417, 1152, 44_100, 2)));
         assert_eq!(parse([0xff, 0xfb, 0x92, 0xc4]), Some((418, 1152, 44_100, 1)));
         assert_eq!(parse([0xff, 0xf3, 0x48, 0xc4]), Some((144, 576, 16_000, 1)));

@@ -23,7 +23,8 @@ const MOST_HEADERS: usize = 4096;
 
 /// Opens what begins with `OggS`.
 pub(super) fn open(bytes: Bytes) -> Result<Box<dyn Demuxer>, String> {
-    let mut ogg = Ogg { bytes, streams: Vec::new(), tracks: Vec::new(), selected: 0, queue: VecDeque::new(), video: false };
+    let mut ogg =
+        Ogg { bytes, streams: Vec::new(), tracks: Vec::new(), selected: 0, queue: VecDeque::new(), video: false };
     for _ in 0..MOST_HEADERS {
         if ogg.streams.iter().any(|stream| stream.track.is_some()) && ogg.streams.iter().all(Stream::opened) {
             break;
@@ -111,9 +112,8 @@ struct Clock {
 impl Stream {
     /// From the first packet of a stream.
     fn new(serial: u32, first: &[u8]) -> Self {
-        let rate = |at: usize| {
-            first.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes)
-        };
+        let rate =
+            |at: usize| first.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
         let track = |codec, rate| Track { codec, rate, promised: None, tolerance: 0, slack: 0, default: true };
         let unknown = |name: &str| (Kind::Other, 0, Some(track(Codec::Unknown(name.to_owned()), 1)));
         let (kind, headers, track) = match first {
@@ -128,7 +128,8 @@ impl Stream {
             [0x7f, b'F', b'L', b'A', b'C', _, _, high, low, rest @ ..] => {
                 let info = rest.get(8..42).unwrap_or(&[]);
                 let mut parameters = AudioCodecParameters::new();
-                let rate = info.get(10..13).map_or(0, |r| u32::from(r[0]) << 12 | u32::from(r[1]) << 4 | u32::from(r[2]) >> 4);
+                let rate =
+                    info.get(10..13).map_or(0, |r| u32::from(r[0]) << 12 | u32::from(r[1]) << 4 | u32::from(r[2]) >> 4);
                 let mut info = info.to_vec();
                 if info.len() == 34 {
                     // As for files of FLAC alone: any length of a block may come.
@@ -295,13 +296,12 @@ impl Ogg {
                 Err(Broken::Cut) => {
                     // No page reaches beyond what was seen: this is the end, unless the length is what is wrong.
                     let next = window[1..].windows(4).position(|tag| tag == b"OggS");
-                    match next {
-                        Some(next) => self.bytes.skip(next as u64 + 1),
-                        None => {
-                            self.queue.push_back(Item::Cut(None));
-                            return None;
-                        }
-                    };
+                    let left_out = next.map_or(window.len(), |next| next + 1);
+                    self.bytes.skip(left_out as u64);
+                    if next.is_none() {
+                        self.queue.push_back(Item::Cut(None));
+                        return None;
+                    }
                 }
                 Err(Broken::Damaged) => {
                     let next = window[1..].windows(4).position(|tag| tag == b"OggS");

@@ -98,14 +98,19 @@ fn kind(bytes: &mut Bytes) -> Kind {
     };
     match () {
         () if at(0, b"RIFF") && at(8, b"AVI ") => Kind::Foreign("AVI"),
-        () if riff::begins(&start) && !at(0, b"RIFF") || at(0, b"RIFF") && (at(8, b"WAVE") || start.len() < 12) => Kind::Wav,
+        () if riff::begins(&start) && !at(0, b"RIFF") || at(0, b"RIFF") && (at(8, b"WAVE") || start.len() < 12) => {
+            Kind::Wav
+        }
         () if at(0, b"FORM") && (at(8, b"AIFF") || at(8, b"AIFC")) => Kind::Aiff,
         () if at(0, b".snd") => Kind::Au,
         () if at(0, b"fLaC") => Kind::Flac,
         () if at(0, b"OggS") => Kind::Ogg,
         () if at(0, &[0x1a, 0x45, 0xdf, 0xa3]) => Kind::Matroska,
         () if at(0, b"caff") => Kind::Boxed,
-        () if [b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp"].iter().any(|t| at(4, *t)) => {
+        () if [b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp"]
+            .iter()
+            .any(|t| at(4, *t)) =>
+        {
             Kind::Boxed
         }
         () if at(0, b"#!AMR") => Kind::Foreign("AMR"),
@@ -199,7 +204,9 @@ pub(super) fn open(input: &Input, name: &str, options: &AudioOptions) -> Result<
             Err(Choice::Error(error)) => return Err(error),
             Err(Choice::NoDecoder(what, spare)) => {
                 // High-efficiency AAC without ffmpeg is heard by its lower band.
-                if let Some(stream) = spare.filter(|_| options.decoder == DecoderChoice::Builtin || !ffmpeg::available()) {
+                if let Some(stream) =
+                    spare.filter(|_| options.decoder == DecoderChoice::Builtin || !ffmpeg::available())
+                {
                     return Ok(*stream);
                 }
                 Refusal::NoDecoder(what)
@@ -248,9 +255,10 @@ fn choose(
         return Err(Choice::NoDecoder("no known audio codec".to_owned(), None));
     }
     let index = match options.track {
-        Some(asked) => asked.checked_sub(1).filter(|index| *index < tracks.len()).ok_or_else(|| {
-            Choice::Error(AudioError::NoTrack { name: name.to_owned(), asked, count: tracks.len() })
-        })?,
+        Some(asked) => asked
+            .checked_sub(1)
+            .filter(|index| *index < tracks.len())
+            .ok_or_else(|| Choice::Error(AudioError::NoTrack { name: name.to_owned(), asked, count: tracks.len() }))?,
         None if tracks.len() == 1 => 0,
         None => {
             let index = first_choice(tracks.iter().map(|track| track.default));
@@ -315,7 +323,11 @@ fn through_ffmpeg(input: &Input, name: &str, options: &AudioOptions) -> Result<A
     let failed = |what: String| AudioError::Ffmpeg { name: name.to_owned(), what };
     let found = input.place(ffmpeg::look).map_err(unreadable)?.map_err(|error| failed(error.to_string()))?;
     if found.tracks.is_empty() {
-        return Err(if found.video { AudioError::NoSound { name: name.to_owned() } } else { AudioError::NotAudio(name.to_owned()) });
+        return Err(if found.video {
+            AudioError::NoSound { name: name.to_owned() }
+        } else {
+            AudioError::NotAudio(name.to_owned())
+        });
     }
     if found.doubtful {
         return Err(AudioError::NotAudio(name.to_owned()));
@@ -329,10 +341,11 @@ fn through_ffmpeg(input: &Input, name: &str, options: &AudioOptions) -> Result<A
         Ok(AudioStream::new(name, options.strict, Box::new(running), track, decoder))
     };
     let index = match options.track {
-        Some(asked) => asked
-            .checked_sub(1)
-            .filter(|index| *index < count)
-            .ok_or_else(|| AudioError::NoTrack { name: name.to_owned(), asked, count })?,
+        Some(asked) => asked.checked_sub(1).filter(|index| *index < count).ok_or_else(|| AudioError::NoTrack {
+            name: name.to_owned(),
+            asked,
+            count,
+        })?,
         None if count == 1 => 0,
         None => {
             let index = first_choice(found.tracks.iter().map(|(_, default)| *default));

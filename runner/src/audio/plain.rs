@@ -54,7 +54,7 @@ impl Plain {
         let padded = self.header.stated.is_some_and(|stated| stated % 2 == 1);
         for pad in [0, usize::from(padded)] {
             let next = self.bytes.peek(pad + 8);
-            let Some(next) = next.get(pad..) else { return None };
+            let next = next.get(pad..)?;
             if next.is_empty() {
                 return None;
             }
@@ -110,7 +110,8 @@ impl Demuxer for Plain {
         if rest > block_head && block_frames > 1 {
             // The last block is not whole: its frames lie evenly behind the head.
             frames += block_frames;
-            trim_end = (block - block_head - (rest - block_head)) as u64 * (block_frames - 1) / (block - block_head) as u64;
+            trim_end =
+                (block - block_head - (rest - block_head)) as u64 * (block_frames - 1) / (block - block_head) as u64;
             data.resize((whole + 1) * block, 0);
         } else {
             data.truncate(whole * block);

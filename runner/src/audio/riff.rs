@@ -130,7 +130,8 @@ fn search(bytes: &mut Bytes, size: u64) -> bool {
 
 /// Whether what stands `pad` bytes on is another chunk that fits into what is left.
 pub(super) fn chunk_follows(bytes: &mut Bytes, pad: usize) -> bool {
-    let Some([tag @ .., a, b, c, d]) = bytes.peek(pad + 8).get(pad..).and_then(|next| <[u8; 8]>::try_from(next).ok()) else {
+    let Some([tag @ .., a, b, c, d]) = bytes.peek(pad + 8).get(pad..).and_then(|next| <[u8; 8]>::try_from(next).ok())
+    else {
         return false;
     };
     let size = u32::from_le_bytes([a, b, c, d]);
@@ -184,11 +185,8 @@ fn format_of(chunk: &[u8], big: bool) -> Result<Header, String> {
             }
             let frames = ((align - head) * 2 / channels + first) as u64;
             let mut parameters = AudioCodecParameters::new();
-            let positions = if channels == 1 {
-                Position::FRONT_LEFT
-            } else {
-                Position::FRONT_LEFT | Position::FRONT_RIGHT
-            };
+            let positions =
+                if channels == 1 { Position::FRONT_LEFT } else { Position::FRONT_LEFT | Position::FRONT_RIGHT };
             parameters
                 .for_codec(id)
                 .with_sample_rate(rate)

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::result::Warning;
+
 /// A part of a recording that is missing, damaged or not decoded in full.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AudioWarning {
@@ -36,21 +38,35 @@ pub enum AudioDefect {
     Decoder,
 }
 
-impl fmt::Display for AudioWarning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.from, self.to) {
-            (Some(from), Some(to)) => write!(f, "from {from:.2} s to {to:.2} s ")?,
-            (Some(from), None) => write!(f, "at {from:.2} s ")?,
-            _ => {}
-        }
-        f.write_str(match self.kind {
+impl AudioWarning {
+    /// As it stands in a result about audio of `duration` seconds.
+    pub(crate) fn in_result(&self, duration: f64) -> Warning {
+        let from = self.from.unwrap_or(0.0);
+        let to = self.to.unwrap_or(if self.from.is_some() { from } else { duration });
+        Warning { from, to, what: self.what() }
+    }
+
+    /// The warning without its times.
+    fn what(&self) -> String {
+        let what = match self.kind {
             AudioDefect::Missing => "the sound is damaged or missing; silence stands in its place",
             AudioDefect::Damaged => "something is damaged and left out; later times may be early",
             AudioDefect::EndsEarly => "the sound is missing: the recording is cut short",
             AudioDefect::Unreadable => "the recording cannot be read any further",
             AudioDefect::HalfBandwidth => "the codec's upper band is not decoded; install ffmpeg for it",
             AudioDefect::Decoder => "the decoder found damage",
-        })?;
-        if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
+        };
+        if self.detail.is_empty() { what.to_owned() } else { format!("{what} ({})", self.detail) }
+    }
+}
+
+impl fmt::Display for AudioWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.from, self.to) {
+            (Some(from), Some(to)) => write!(f, "from {from:.2} s to {to:.2} s: ")?,
+            (Some(from), None) => write!(f, "at {from:.2} s: ")?,
+            _ => {}
+        }
+        f.write_str(&self.what())
     }
 }
