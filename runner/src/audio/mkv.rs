@@ -12,6 +12,7 @@ use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 
 use super::bytes::Bytes;
 use super::demux::{Codec, Demuxer, Item, Packet, Track};
+use super::ebml::{child, float, name, unlace, unsigned, vint, xiph};
 use super::pcm::{Pcm, Sample};
 use super::{aac, opus};
 
@@ -217,48 +218,6 @@ fn laced_headers(private: &[u8]) -> Option<Vec<u8>> {
     Some([rest.get(..first)?, rest.get(first + second..)?].concat())
 }
 
-/// A length as Xiph writes it: bytes of 255 and a last one that is less.
-fn xiph(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let full = bytes.iter().take_while(|byte| **byte == 255).count();
-    Some((full * 255 + usize::from(*bytes.get(full)?), &bytes[full + 1..]))
-}
-
-/// A number of EBML's at the start of `bytes`, its marker left out, and its length. All ones: no number.
-fn vint(bytes: &[u8]) -> Option<(Option<u64>, usize)> {
-    let length = bytes.first()?.leading_zeros() as usize + 1;
-    let body = bytes.get(..length).filter(|_| length <= 8)?;
-    let value = body.iter().fold(0u64, |value, byte| value << 8 | u64::from(*byte)) & !(1 << (7 * length));
-    Some(((value != (1 << (7 * length)) - 1).then_some(value), length))
-}
-
-/// An element's name, and its length.
-fn name(bytes: &[u8]) -> Option<(u32, usize)> {
-    let length = bytes.first()?.leading_zeros() as usize + 1;
-    let body = bytes.get(..length).filter(|_| length <= 4)?;
-    Some((body.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)), length))
-}
-
-/// The first element of `bytes`: its name, what it holds, and what follows.
-fn child(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
-    let (id, length) = name(bytes)?;
-    let (size, more) = vint(&bytes[length..])?;
-    let body = &bytes[length + more..];
-    let size = size.map_or(body.len(), |size| usize::try_from(size).unwrap_or(usize::MAX)).min(body.len());
-    Some((id, &body[..size], &body[size..]))
-}
-
-fn unsigned(data: &[u8]) -> u64 {
-    data.iter().take(8).fold(0, |value, byte| value << 8 | u64::from(*byte))
-}
-
-fn float(data: &[u8]) -> f64 {
-    match data.len() {
-        4 => f64::from(f32::from_bits(unsigned(data) as u32)),
-        8 => f64::from_bits(unsigned(data)),
-        _ => 0.0,
-    }
-}
-
 /// Elements that are known and left out, besides those that are read.
 fn known(id: u32) -> bool {
     const KNOWN: [u32; 24] = [
@@ -441,44 +400,6 @@ impl Mkv {
             self.queue.push_back((index, item));
         }
     }
-}
-
-/// The packets of a block (RFC 9559, section 10.3).
-fn unlace(lacing: u8, body: &[u8]) -> Option<Vec<&[u8]>> {
-    if lacing == 0 {
-        return Some(vec![body]);
-    }
-    let (count, mut rest) = body.split_first()?;
-    let mut sizes = Vec::new();
-    match lacing {
-        1 => {
-            for _ in 0..*count {
-                let (size, behind) = xiph(rest)?;
-                sizes.push(size);
-                rest = behind;
-            }
-        }
-        3 => {
-            let mut size = 0i64;
-            for index in 0..*count {
-                let (value, length) = vint(rest)?;
-                let value = i64::try_from(value?).ok()?;
-                // All but the first are differences, with the middle of their range as 0.
-                size = if index == 0 { value } else { size + value - ((1 << (7 * length - 1)) - 1) };
-                sizes.push(usize::try_from(size).ok()?);
-                rest = &rest[length..];
-            }
-        }
-        _ => sizes = vec![rest.len() / (usize::from(*count) + 1); usize::from(*count)],
-    }
-    let mut packets = Vec::new();
-    for size in sizes {
-        let (packet, behind) = rest.split_at_checked(size)?;
-        packets.push(packet);
-        rest = behind;
-    }
-    packets.push(rest);
-    Some(packets)
 }
 
 impl Demuxer for Mkv {

@@ -17,6 +17,7 @@ mod boxed;
 mod bytes;
 mod codec;
 mod demux;
+mod ebml;
 mod error;
 mod ffmpeg;
 mod flac;
