@@ -67,8 +67,9 @@ fn found(text: &str) -> Found {
         if let Some((_, codec)) = line.strip_prefix("Stream #").and_then(|line| line.split_once(": Audio: ")) {
             let name: String = codec.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
             found.tracks.push((name, codec.contains("(default)")));
-        } else if line.starts_with("Stream #") && line.contains(": Video: ") && !line.contains("(attached pic)") {
-            found.video = true;
+        } else if line.starts_with("Stream #") && line.contains(": Video: ") {
+            // A cover is no film, and text that ffmpeg would draw is none either.
+            found.video |= !line.contains("(attached pic)") && !line.contains(": Video: ansi");
         } else if line.contains("with low score") {
             found.doubtful = true;
         } else if !line.is_empty() && !line.starts_with("At least one output") {

@@ -141,7 +141,8 @@ enum Refusal {
 }
 
 /// The reader for `bytes`, of a kind that is read from front to back.
-fn demuxer(kind: Kind, bytes: Bytes) -> Result<Box<dyn Demuxer>, Refusal> {
+fn demuxer(kind: Kind, mut bytes: Bytes) -> Result<Box<dyn Demuxer>, Refusal> {
+    while tags::skip(&mut bytes) {}
     match kind {
         Kind::Wav => riff::open(bytes),
         Kind::Aiff => aiff::open(bytes),
