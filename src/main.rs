@@ -14,6 +14,7 @@ mod model;
 mod npu;
 mod output;
 mod partition;
+mod sound;
 mod steps;
 mod transcribe;
 

@@ -58,12 +58,30 @@ fn text_that_is_called_wav() {
     error_of(&file(&home, "text.wav", b"This is no audio.\nNot at all, whatever its name says.\n"));
 }
 
+/// What is there is heard, and what is not is told, in both places; with `--strict` it is an error.
 #[test]
 fn a_truncated_flac() {
     let home = tempfile::tempdir().unwrap();
     let whole = fs::read(common::root().join("speech/short/000-en.flac")).unwrap();
-    error_of(&file(&home, "half.flac", &whole[..whole.len() / 2]));
     error_of(&file(&home, "head.flac", &whole[..20]));
+    let half = file(&home, "half.flac", &whole[..whole.len() / 2]);
+    let out = home.path().join("out");
+    let command = || {
+        let mut command = common::undertone();
+        command.args(["transcribe", "--device", "cpu", "--quiet", "--output-format", "json", "--output-dir"]);
+        command.arg(&out).arg(&half);
+        command
+    };
+    let output = common::run(&mut command());
+    let said = common::text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("warning:") && line.contains("half.flac")), "{said}");
+    let result = common::json(&out.join("half.json"));
+    let [warning] = &result["run"]["warnings"].as_array().unwrap()[..] else { panic!("{}", result["run"]) };
+    assert_eq!(warning["from"], result["duration"]);
+    assert!(warning["to"].as_f64() > warning["from"].as_f64(), "{warning}");
+    let line = bad::error_line(command().arg("--strict"));
+    assert!(line.contains("half.flac") && line.contains("cut short"), "{line}");
 }
 
 #[test]

@@ -39,6 +39,7 @@ mod kv_cache;
 mod native;
 mod packed;
 mod recording;
+mod scratch;
 mod writer;
 
 pub use audio::Audio;
@@ -47,5 +48,5 @@ pub use model::{Layout, Model, ModelError};
 pub use npu::NpuReport;
 pub use observer::{Observer, Progress};
 pub use options::{Claim, Device, EngineOptions, Precision, Simulation, Target, Task};
-pub use result::{RunReport, Segment, Transcription};
+pub use result::{RunReport, Segment, Transcription, Warning};
 pub use transcribe::{Padding, TranscribeError, TranscribeOptions, Transcriber};

@@ -350,6 +350,12 @@ impl Transcriber {
             kernel_calls: counts.kernel_calls,
             cpu_nodes: self.cpu_nodes.map(|nodes| (nodes + spare_nodes) as u64),
             npu: self.engine.as_ref().and_then(Engine::npu).map(|npu| npu.since(&start.npu)),
+            warnings: audio
+                .warnings
+                .iter()
+                .map(|warning| warning.in_result(duration))
+                .chain(own.warnings.clone())
+                .collect(),
             ..session.clone()
         };
         let (segments, tokens) = recording.text();

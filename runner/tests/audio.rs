@@ -8,18 +8,28 @@ use std::f64::consts::TAU;
 use common::{best_shift, correlation, root, wav};
 use hound::{SampleFormat, WavSpec};
 use proptest::prelude::*;
-use undertone_runner::audio::{self, Audio, AudioError, SAMPLE_RATE};
+use undertone_runner::audio::{self, Audio, AudioError, AudioOptions, SAMPLE_RATE};
 
 fn decode(bytes: Vec<u8>) -> Audio {
-    audio::decode_bytes(bytes, "test", Some("wav")).unwrap()
+    audio::decode_bytes(bytes, "test", &AudioOptions::default()).unwrap()
 }
 
 fn pcm(rate: u32, channels: u16, bits: u16, samples: &[i32]) -> Vec<u8> {
     wav(WavSpec { channels, sample_rate: rate, bits_per_sample: bits, sample_format: SampleFormat::Int }, samples)
 }
 
+/// With nothing that says where the channels are.
 fn float(rate: u32, channels: u16, samples: &[f32]) -> Vec<u8> {
-    wav(WavSpec { channels, sample_rate: rate, bits_per_sample: 32, sample_format: SampleFormat::Float }, samples)
+    let mut file = wav(
+        WavSpec { channels: 1, sample_rate: rate, bits_per_sample: 32, sample_format: SampleFormat::Float },
+        samples,
+    );
+    let format = file.windows(4).position(|name| name == b"fmt ").unwrap() + 8;
+    file[format..format + 2].copy_from_slice(&3u16.to_le_bytes());
+    file[format + 2..format + 4].copy_from_slice(&channels.to_le_bytes());
+    file[format + 8..format + 12].copy_from_slice(&(rate.wrapping_mul(4 * u32::from(channels))).to_le_bytes());
+    file[format + 12..format + 14].copy_from_slice(&(4 * channels).to_le_bytes());
+    file
 }
 
 #[test]
@@ -121,7 +131,7 @@ fn a_few_samples_are_valid_audio() {
 
 #[test]
 fn no_samples_are_an_error() {
-    let error = audio::decode_bytes(pcm(16_000, 1, 16, &[]), "nothing.wav", None).unwrap_err();
+    let error = audio::decode_bytes(pcm(16_000, 1, 16, &[]), "nothing.wav", &AudioOptions::default()).unwrap_err();
     assert!(matches!(error, AudioError::NoAudio(_)), "{error:?}");
     assert!(error.to_string().starts_with("no audio in nothing.wav"), "{error}");
 }
@@ -129,7 +139,7 @@ fn no_samples_are_an_error() {
 #[test]
 fn rates_that_cannot_be_meant() {
     for rate in [1, 1_999, 768_001, u32::MAX] {
-        let error = audio::decode_bytes(pcm(rate, 1, 16, &[1; 100]), "odd.wav", None).unwrap_err();
+        let error = audio::decode_bytes(pcm(rate, 1, 16, &[1; 100]), "odd.wav", &AudioOptions::default()).unwrap_err();
         assert!(matches!(error, AudioError::Rate { .. }), "{rate}: {error:?}");
     }
 }
@@ -161,7 +171,7 @@ fn compressed_formats_give_the_same_sound_at_the_same_time() {
         assert!((0..=3_000).contains(&longer), "{file}: {longer}");
 
         // The same through a stream, without the name.
-        let streamed = audio::read(std::fs::File::open(&path).unwrap(), None).unwrap();
+        let streamed = audio::read(std::fs::File::open(&path).unwrap(), &AudioOptions::default()).unwrap();
         assert_eq!(streamed, audio, "{file}");
     }
 }

@@ -1,5 +1,5 @@
-//! Audio files as they arrive when something went wrong: each gives one line that names the file and the way out, and none
-//! makes the reader panic or lose sound without a word.
+//! Audio files as they arrive when something went wrong: what is there is read and stands at its time, what is missing is told, and
+//! what holds no sound gives one line that names the file and the way out. None makes the reader panic.
 
 mod common;
 
@@ -9,10 +9,21 @@ use std::path::Path;
 use common::{root, wav};
 use hound::{SampleFormat, WavSpec};
 use proptest::prelude::*;
-use undertone_runner::audio::{self, Audio, AudioError};
+use undertone_runner::audio::{self, Audio, AudioDefect, AudioError, AudioOptions, DecoderChoice};
 
 fn decode(bytes: impl Into<Vec<u8>>) -> Result<Audio, AudioError> {
-    audio::decode_bytes(bytes.into(), "some file", None)
+    audio::decode_bytes(bytes.into(), "some file", &BUILTIN)
+}
+
+/// Without ffmpeg, whether it is there or not.
+const BUILTIN: AudioOptions = AudioOptions { decoder: DecoderChoice::Builtin, track: None, strict: false };
+
+/// The same is an error where nothing may be missing.
+fn strict(bytes: &[u8]) {
+    let options = AudioOptions { strict: true, ..BUILTIN };
+    let error = audio::decode_bytes(bytes.to_vec(), "some file", &options).unwrap_err();
+    assert!(matches!(error, AudioError::Strict { .. }), "{error:?}");
+    check(&error, "some file");
 }
 
 fn bytes_of(file: &str) -> Vec<u8> {
@@ -65,6 +76,7 @@ fn files_without_sound() {
         let error = audio::read_file(&path).unwrap_err();
         match name {
             "empty.wav" => assert!(matches!(error, AudioError::Empty(_)), "{name}: {error:?}"),
+            "short.flac" => assert!(matches!(error, AudioError::Broken { .. }), "{name}: {error:?}"),
             _ => assert!(matches!(error, AudioError::NotAudio(_)), "{name}: {error:?}"),
         }
         check(&error, path.to_str().unwrap());
@@ -73,7 +85,7 @@ fn files_without_sound() {
 
 #[test]
 fn an_empty_stream() {
-    let error = audio::read(Cursor::new([]), None).unwrap_err();
+    let error = audio::read(Cursor::new([]), &BUILTIN).unwrap_err();
     assert!(matches!(error, AudioError::Empty(_)), "{error:?}");
     check(&error, "standard input");
 }
@@ -86,8 +98,14 @@ fn a_stream_that_breaks_while_reading() {
             Err(std::io::Error::other("the cable"))
         }
     }
-    let error = audio::read(Broken, None).unwrap_err();
+    let error = audio::read(Broken, &BUILTIN).unwrap_err();
     assert!(matches!(error, AudioError::Read { .. }) && error.to_string().contains("the cable"), "{error}");
+}
+
+/// What is there is that of the whole file, but for the last `rim` seconds before the end.
+fn same_up_to_the_end(whole: &Audio, part: &Audio, rim: f64) {
+    let count = part.samples.len() - ((rim * 16_000.0) as usize).min(part.samples.len());
+    assert_eq!(part.samples[..count], whole.samples[..count]);
 }
 
 #[test]
@@ -96,37 +114,53 @@ fn a_flac_file_cut_short() {
     let complete = decode(whole.clone()).unwrap();
     let mut last = 0.0;
     for percent in [30, 50, 75, 99] {
-        let error = decode(&whole[..whole.len() * percent / 100]).unwrap_err();
-        let AudioError::Truncated { at, expected, .. } = &error else { panic!("{percent} %: {error:?}") };
-        assert_eq!(*expected, Some(complete.duration()));
-        assert!(*at >= last && *at < complete.duration(), "{percent} %: {at}");
-        last = *at;
-        check(&error, "some file");
-        assert!(error.to_string().contains(&format!("at {at:.2} s")), "{error}");
+        let part = &whole[..whole.len() * percent / 100];
+        let audio = decode(part).unwrap();
+        let [warning] = &audio.warnings[..] else { panic!("{percent} %: {:?}", audio.warnings) };
+        assert_eq!(warning.kind, AudioDefect::EndsEarly);
+        assert_eq!((warning.from, warning.to), (Some(audio.duration()), Some(complete.duration())));
+        assert!(audio.duration() >= last && audio.duration() < complete.duration(), "{percent} %");
+        same_up_to_the_end(&complete, &audio, 0.0);
+        last = audio.duration();
+        strict(part);
     }
-    assert!(last > 0.5, "what could be decoded was not counted: {last}");
-    // A single byte less.
-    assert!(matches!(decode(&whole[..whole.len() - 1]), Err(AudioError::Truncated { .. })));
+    assert!(last > 0.5, "what could be decoded was not kept: {last}");
+    // A single byte less costs the last frame.
+    let audio = decode(&whole[..whole.len() - 1]).unwrap();
+    assert_eq!(audio.warnings.len(), 1, "{:?}", audio.warnings);
 }
 
 #[test]
 fn a_flac_file_with_a_wrong_bit() {
     let whole = flac();
-    for place in [whole.len() / 3, whole.len() / 2, whole.len() * 9 / 10] {
+    let complete = decode(whole.clone()).unwrap();
+    for place in [whole.len() / 3, whole.len() / 2, whole.len() * 3 / 4] {
         let mut damaged = whole.clone();
         damaged[place] ^= 0x10;
-        let error = decode(damaged).unwrap_err();
-        assert!(matches!(error, AudioError::Damaged { .. } | AudioError::Truncated { .. }), "{error:?}");
-        check(&error, "some file");
+        let audio = decode(damaged.clone()).unwrap();
+        let [warning] = &audio.warnings[..] else { panic!("{:?}", audio.warnings) };
+        assert_eq!(warning.kind, AudioDefect::Missing);
+        // Silence of the frame's length stands in its place, and all else is there and then.
+        assert_eq!(audio.samples.len(), complete.samples.len());
+        let [from, to] = [warning.from, warning.to].map(|at| (at.unwrap() * 16_000.0).round() as usize);
+        assert!(to > from && to - from <= 4608, "{from} to {to}");
+        assert!(audio.samples[from..to].iter().all(|sample| *sample == 0.0));
+        assert_eq!(audio.samples[..from], complete.samples[..from]);
+        assert_eq!(audio.samples[to..], complete.samples[to..]);
+        strict(&damaged);
     }
 }
 
 #[test]
 fn a_wav_file_cut_short() {
-    let whole = plain_wav(&vec![100; 16_000]);
-    let error = decode(&whole[..whole.len() / 2]).unwrap_err();
-    let AudioError::Truncated { at, expected: Some(expected), .. } = error else { panic!("{error:?}") };
-    assert!((0.4..0.5).contains(&at) && expected == 1.0, "{at} of {expected}");
+    let whole = plain_wav(&(0..16_000).collect::<Vec<_>>());
+    let part = &whole[..whole.len() / 2];
+    let audio = decode(part).unwrap();
+    let [warning] = &audio.warnings[..] else { panic!("{:?}", audio.warnings) };
+    assert_eq!((warning.kind, warning.from, warning.to), (AudioDefect::EndsEarly, Some(audio.duration()), Some(1.0)));
+    assert!((0.49..0.5).contains(&audio.duration()), "{}", audio.duration());
+    same_up_to_the_end(&decode(&whole[..]).unwrap(), &audio, 0.0);
+    strict(part);
 }
 
 #[test]
@@ -156,8 +190,11 @@ fn wav_files_that_do_not_know_their_length() {
 fn m4a_files_cut_short() {
     let whole = bytes_of("tests/audio/000-en.m4a");
     for percent in [10, 50, 90] {
-        let error = decode(&whole[..whole.len() * percent / 100]).unwrap_err();
-        check(&error, "some file");
+        match decode(&whole[..whole.len() * percent / 100]) {
+            // The index stands at the end, or is not whole.
+            Err(error) => check(&error, "some file"),
+            Ok(audio) => assert!(!audio.warnings.is_empty()),
+        }
     }
 }
 
@@ -165,10 +202,18 @@ fn m4a_files_cut_short() {
 fn ogg_and_mp3_files_cut_short() {
     for file in ["tests/audio/000-en.ogg", "tests/audio/000-en.mp3"] {
         let whole = bytes_of(file);
+        let complete = decode(whole.clone()).unwrap();
+        assert!(complete.warnings.is_empty(), "{file}: {:?}", complete.warnings);
+        let mut last = 0.0;
         for percent in [40, 60, 80] {
-            let error = decode(&whole[..whole.len() * percent / 100]).unwrap_err();
-            assert!(matches!(error, AudioError::Truncated { .. }), "{file}, {percent} %: {error:?}");
-            check(&error, "some file");
+            let part = &whole[..whole.len() * percent / 100];
+            let audio = decode(part).unwrap();
+            let [warning] = &audio.warnings[..] else { panic!("{file}, {percent} %: {:?}", audio.warnings) };
+            assert_eq!(warning.kind, AudioDefect::EndsEarly, "{file}");
+            assert!(audio.duration() > last && audio.duration() < complete.duration(), "{file}, {percent} %");
+            same_up_to_the_end(&complete, &audio, 0.1);
+            last = audio.duration();
+            strict(part);
         }
     }
 }
@@ -194,7 +239,7 @@ proptest! {
         tail in prop::collection::vec(any::<u8>(), 0..2000),
     ) {
         let bytes = [head, &tail].concat();
-        match audio::read(Cursor::new(bytes), None) {
+        match audio::read(Cursor::new(bytes), &BUILTIN) {
             Ok(audio) => prop_assert!(!audio.samples.is_empty()),
             Err(error) => check(&error, "standard input"),
         }

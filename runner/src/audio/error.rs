@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-/// An error of [`super::read_file`], [`super::read`] or [`super::decode_bytes`].
+use super::warning::AudioWarning;
+
+/// An error of [`super::open`], [`super::read_file`] and their kin.
 ///
 /// `name` is the file's path as given, or what the caller called the stream.
 #[derive(Debug, thiserror::Error)]
@@ -23,16 +25,8 @@ pub enum AudioError {
         source: std::io::Error,
     },
     /// Not one byte.
-    #[error("{0}: is empty; give a WAV, FLAC, MP3, OGG/Vorbis or M4A/AAC file")]
+    #[error("{0}: is empty; give an audio or video file")]
     Empty(String),
-    /// A stream longer than [`super::MAX_STREAM_BYTES`].
-    #[error("{name}: is larger than {limit} bytes, the most that is read from a stream; give the file's path instead")]
-    TooLarge {
-        /// The stream.
-        name: String,
-        /// [`super::MAX_STREAM_BYTES`].
-        limit: u64,
-    },
     /// Longer than [`super::MAX_SECONDS`].
     #[error(
         "{name}: is longer than {limit} hours; split it, for example with `ffmpeg -i IN -f segment -segment_time 3600 OUT%03d.wav`"
@@ -45,10 +39,58 @@ pub enum AudioError {
     },
     /// No known container: text, an image, noise.
     #[error(
-        "{0}: is not audio that can be read; give a WAV, FLAC, MP3, OGG/Vorbis or M4A/AAC file, or convert it with `ffmpeg -i IN OUT.wav`"
+        "{0}: is not audio that can be read; give a recording or a film, or convert it with `ffmpeg -i IN OUT.wav`"
     )]
     NotAudio(String),
-    /// A known container with a codec or feature that cannot be decoded.
+    /// A known container whose beginning or index is missing or makes no sense.
+    #[error("{name}: cannot be read ({what}); get it again, or give another file")]
+    Broken {
+        /// The file or stream.
+        name: String,
+        /// What the reader met.
+        what: String,
+    },
+    /// Pictures only.
+    #[error("{name}: has pictures, but no sound in it; give a film with an audio track")]
+    NoSound {
+        /// The file or stream.
+        name: String,
+    },
+    /// An audio track that is not there.
+    #[error("{name}: has no audio track {asked}; it has {count}, counted from 1 (--audio-track)")]
+    NoTrack {
+        /// The file or stream.
+        name: String,
+        /// What was asked for.
+        asked: usize,
+        /// The audio tracks there are.
+        count: usize,
+    },
+    /// A container or codec that is left to ffmpeg.
+    #[error("{name}: is {what}, which is decoded by ffmpeg; {}", way_to_ffmpeg(*.ffmpeg))]
+    NoDecoder {
+        /// The file or stream.
+        name: String,
+        /// The container or codec.
+        what: String,
+        /// Whether there is an ffmpeg that was not allowed.
+        ffmpeg: bool,
+    },
+    /// `ffmpeg` was asked for and cannot be run.
+    #[error("{name}: is to be decoded by ffmpeg, and there is none; {}", way_to_ffmpeg(false))]
+    NoFfmpeg {
+        /// The file or stream.
+        name: String,
+    },
+    /// `ffmpeg` could not decode it either.
+    #[error("{name}: ffmpeg cannot decode it ({what}); get it again, or give another file")]
+    Ffmpeg {
+        /// The file or stream.
+        name: String,
+        /// What ffmpeg said.
+        what: String,
+    },
+    /// A feature that cannot be decoded.
     #[error("{name}: uses {what}, which cannot be decoded; convert it with `ffmpeg -i IN OUT.wav`")]
     Unsupported {
         /// The file or stream.
@@ -56,8 +98,8 @@ pub enum AudioError {
         /// The codec or feature.
         what: String,
     },
-    /// The stream ends before what its header promises.
-    #[error("{name}: is cut short: the stream ends at {at:.2} s{}; get the whole file, or keep what is there with `ffmpeg -i IN OUT.wav`", promised(.expected))]
+    /// Nothing is left of it: it was cut short before the first sound.
+    #[error("{name}: is cut short before its first sound{}; get the whole file", promised(.expected))]
     Truncated {
         /// The file or stream.
         name: String,
@@ -66,15 +108,13 @@ pub enum AudioError {
         /// Seconds that the header promises, where it does.
         expected: Option<f64>,
     },
-    /// The stream breaks in the middle.
-    #[error("{name}: is damaged at {at:.2} s ({what}); get it again, or repair it with `ffmpeg -i IN OUT.wav`")]
-    Damaged {
+    /// Something is missing, and [`super::AudioOptions::strict`] makes that an error.
+    #[error("{name}: {warning}; without --strict what is there is read")]
+    Strict {
         /// The file or stream.
         name: String,
-        /// Seconds that were decoded before the break.
-        at: f64,
-        /// What the decoder met.
-        what: String,
+        /// What is missing.
+        warning: AudioWarning,
     },
     /// A valid file with no samples in it.
     #[error("no audio in {0}: it holds 0 samples; check the recording")]
@@ -94,5 +134,17 @@ pub enum AudioError {
 }
 
 fn promised(expected: &Option<f64>) -> String {
-    expected.map_or_else(String::new, |seconds| format!(" of {seconds:.2} s"))
+    expected.map_or_else(String::new, |seconds| format!(", of {seconds:.2} s that its header promises"))
+}
+
+fn way_to_ffmpeg(there: bool) -> &'static str {
+    if there {
+        "allow it with --decoder auto"
+    } else if cfg!(target_os = "macos") {
+        "install it (`brew install ffmpeg`), or convert the file elsewhere"
+    } else if cfg!(windows) {
+        "install it (`winget install ffmpeg`), or convert the file elsewhere"
+    } else {
+        "install the package ffmpeg (`sudo apt install ffmpeg`, `sudo dnf install ffmpeg`), or convert the file elsewhere"
+    }
 }

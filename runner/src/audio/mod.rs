@@ -1,35 +1,82 @@
-//! Audio in: a file or a stream in any common format becomes 16 kHz mono samples.
+//! Audio in: a file or a stream in any common format becomes 16 kHz mono samples, block by block ([`open`], [`open_reader`]) or as a
+//! whole ([`read_file`], [`read`]).
 //!
-//! WAV, FLAC, MP3, OGG/Vorbis, M4A/AAC and ALAC through symphonia, any sampling rate and channel count; the channels are
-//! averaged, the rate is changed by a band-limited filter without a shift in time. Damaged input is an error that says at which
-//! second it broke: nothing is lost in silence. This is not a player: no volume, no channel choice, no partial reads.
+//! Read here: WAV in all its dresses, AIFF, AU, FLAC, MPEG audio, AAC, OGG, Matroska and WebM, MP4 and its kin, CAF; PCM, ADPCM,
+//! FLAC, ALAC, MP1 to MP3, AAC, Vorbis, Opus. Everything else goes through the system's `ffmpeg`, if there is one. Any rate and
+//! any number of channels; the channels are mixed to one, and the rate is changed by a band-limited filter without a shift in time.
 //!
-//! Times are those of the samples. One exception: the silence that an AAC encoder puts in front (1024 to 2112 samples of the
-//! source, 20 to 130 ms) stays, because symphonia does not read what M4A says about it.
+//! A header's promise never outranks the data: what is there is read to its end, and stands at its true time; what is missing is
+//! silence where its length is known, and an [`AudioWarning`] says from where to where. An error means that nothing was left.
+//!
+//! One exception of true times: the silence that an AAC encoder puts in front (1024 to 2112 samples of the source, 20 to 130 ms)
+//! stays, because symphonia does not read what M4A says about it.
 
-mod decode;
+mod aac;
+mod aiff;
+mod boxed;
+mod bytes;
+mod codec;
+mod demux;
+mod ebml;
 mod error;
+mod ffmpeg;
+mod flac;
+mod frames;
+mod mix;
+mod mkv;
+mod mpeg;
 mod ogg;
+mod open;
+mod opus;
+mod pcm;
+mod plain;
 mod resample;
-mod wav;
+mod riff;
+mod stream;
+mod tags;
+mod vorbis;
+mod warning;
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::path::Path;
 
 pub use error::AudioError;
-use symphonia::core::io::MediaSource;
+use open::Input;
+pub use stream::AudioStream;
+pub use warning::{AudioDefect, AudioWarning};
 
 /// Samples per second of everything after this module.
 pub const SAMPLE_RATE: u32 = 16_000;
-/// The most bytes that [`read`] takes from a stream before it refuses: it holds them in memory.
-pub const MAX_STREAM_BYTES: u64 = 2 << 30;
-/// The longest audio that is decoded, in seconds: a day, which is 5.5 GB of samples.
-pub const MAX_SECONDS: u64 = 24 * 3600;
+/// The longest audio that is decoded, in seconds: four days.
+pub const MAX_SECONDS: u64 = 4 * 24 * 3600;
 /// The lowest sampling rate that is read, in Hz.
 pub const MIN_RATE: u32 = 2_000;
 /// The highest sampling rate that is read, in Hz.
 pub const MAX_RATE: u32 = 768_000;
+
+/// What decodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DecoderChoice {
+    /// The decoders of this crate, and for what they do not know the system's `ffmpeg`, if there is one.
+    #[default]
+    Auto,
+    /// The decoders of this crate alone.
+    Builtin,
+    /// `ffmpeg` for everything.
+    Ffmpeg,
+}
+
+/// How audio is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AudioOptions {
+    /// What decodes.
+    pub decoder: DecoderChoice,
+    /// The audio track, counted from 1; `None` takes the default one, or if that is silent the first that is not.
+    pub track: Option<usize>,
+    /// Whether anything that is missing or damaged is an error.
+    pub strict: bool,
+}
 
 /// Decoded audio.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,13 +87,15 @@ pub struct Audio {
     pub source_rate: u32,
     /// The source's channels.
     pub channels: usize,
+    /// What is missing, in order of time.
+    pub warnings: Vec<AudioWarning>,
 }
 
 impl Audio {
     /// Audio that is already 16 kHz mono.
     #[must_use]
     pub fn from_samples(samples: Vec<f32>) -> Self {
-        Self { samples, source_rate: SAMPLE_RATE, channels: 1 }
+        Self { samples, source_rate: SAMPLE_RATE, channels: 1, warnings: Vec::new() }
     }
 
     /// Length in seconds.
@@ -56,12 +105,71 @@ impl Audio {
     }
 }
 
-/// Reads an audio file.
-///
-/// The format is found from the content; the file's extension is only a hint.
+impl AudioStream {
+    /// The rest of the stream as a whole.
+    ///
+    /// # Errors
+    /// As [`Self::next_block`].
+    pub fn read(mut self) -> Result<Audio, AudioError> {
+        let mut samples = Vec::new();
+        while let Some(block) = self.next_block()? {
+            samples.extend_from_slice(block);
+        }
+        let warnings = self.warnings().to_vec();
+        Ok(Audio { samples, source_rate: self.source_rate(), channels: self.channels(), warnings })
+    }
+}
+
+/// Opens an audio or video file. The format is found from the content.
 ///
 /// # Errors
-/// [`AudioError`], one line that names the file: nothing there, a directory, empty, not audio, cut short, damaged.
+/// [`AudioError`], one line that names the file: nothing there, a directory, empty, not audio, no sound, no decoder.
+///
+/// # Example
+/// ```no_run
+/// use undertone_runner::audio::{self, AudioOptions};
+///
+/// let mut stream = audio::open("film.mkv".as_ref(), &AudioOptions::default())?;
+/// let mut samples = 0;
+/// while let Some(block) = stream.next_block()? {
+///     samples += block.len();
+/// }
+/// for warning in stream.warnings() {
+///     eprintln!("{warning}");
+/// }
+/// # Ok::<(), audio::AudioError>(())
+/// ```
+pub fn open(path: &Path, options: &AudioOptions) -> Result<AudioStream, AudioError> {
+    let name = path.display().to_string();
+    let metadata = open::check(path)?;
+    let file = File::open(path).map_err(|source| AudioError::Read { name: name.clone(), source })?;
+    if !metadata.is_file() {
+        // A pipe or a device: no length and no seeking.
+        return open::open_reader(file, &name, options);
+    }
+    if metadata.len() == 0 {
+        return Err(AudioError::Empty(name));
+    }
+    open::open(&Input::Path(path.to_owned()), &name, options)
+}
+
+/// Opens a stream, for example standard input; `name` is what messages call it. It is decoded as it comes, or, where its
+/// container must be read with seeking, goes to a file without a name first.
+///
+/// # Errors
+/// As [`open()`].
+pub fn open_reader(
+    reader: impl Read + Send + 'static,
+    name: &str,
+    options: &AudioOptions,
+) -> Result<AudioStream, AudioError> {
+    open::open_reader(reader, name, options)
+}
+
+/// Reads an audio file as a whole.
+///
+/// # Errors
+/// As [`open()`].
 ///
 /// # Example
 /// ```no_run
@@ -70,62 +178,24 @@ impl Audio {
 /// # Ok::<(), undertone_runner::audio::AudioError>(())
 /// ```
 pub fn read_file(path: &Path) -> Result<Audio, AudioError> {
-    let name = path.display().to_string();
-    let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => AudioError::NotFound(path.to_owned()),
-        _ => AudioError::Read { name: name.clone(), source },
-    })?;
-    if metadata.is_dir() {
-        return Err(AudioError::IsDirectory(path.to_owned()));
-    }
-    let file = File::open(path).map_err(|source| AudioError::Read { name: name.clone(), source })?;
-    let hint = path.extension().and_then(|extension| extension.to_str());
-    if !metadata.is_file() {
-        // A pipe or a device: no length and no seeking.
-        return read_named(file, &name, hint);
-    }
-    if metadata.len() == 0 {
-        return Err(AudioError::Empty(name));
-    }
-    decode_source(file, &name, hint)
+    open(path, &AudioOptions::default())?.read()
 }
 
 /// Reads audio from a stream, for example standard input, to its end.
 ///
-/// `hint` is a file extension such as `mp3`, if one is known. Up to [`MAX_STREAM_BYTES`] are held in memory while decoding.
-///
 /// # Errors
 /// [`AudioError`], with “standard input” as the name.
-pub fn read(reader: impl Read, hint: Option<&str>) -> Result<Audio, AudioError> {
-    read_named(reader, "standard input", hint)
+pub fn read(reader: impl Read + Send + 'static, options: &AudioOptions) -> Result<Audio, AudioError> {
+    open_reader(reader, "standard input", options)?.read()
 }
 
 /// Decodes a whole audio file that is in memory; `name` is what errors call it.
 ///
 /// # Errors
-/// As [`read_file`].
-pub fn decode_bytes(bytes: Vec<u8>, name: &str, hint: Option<&str>) -> Result<Audio, AudioError> {
+/// As [`open()`].
+pub fn decode_bytes(bytes: Vec<u8>, name: &str, options: &AudioOptions) -> Result<Audio, AudioError> {
     if bytes.is_empty() {
         return Err(AudioError::Empty(name.to_owned()));
     }
-    decode_source(Cursor::new(bytes), name, hint)
-}
-
-fn read_named(reader: impl Read, name: &str, hint: Option<&str>) -> Result<Audio, AudioError> {
-    let mut bytes = Vec::new();
-    reader
-        .take(MAX_STREAM_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| AudioError::Read { name: name.to_owned(), source })?;
-    if bytes.len() as u64 > MAX_STREAM_BYTES {
-        return Err(AudioError::TooLarge { name: name.to_owned(), limit: MAX_STREAM_BYTES });
-    }
-    decode_bytes(bytes, name, hint)
-}
-
-fn decode_source(mut source: impl MediaSource + 'static, name: &str, hint: Option<&str>) -> Result<Audio, AudioError> {
-    let unreadable = |source| AudioError::Read { name: name.to_owned(), source };
-    let cut = ogg::ends_within_page(&mut source).map_err(unreadable)?;
-    let source = wav::with_real_length(source).map_err(unreadable)?;
-    decode::decode(Box::new(source), name, hint, cut)
+    open::open(&Input::Memory(bytes.into()), name, options)?.read()
 }

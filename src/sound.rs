@@ -1,0 +1,59 @@
+//! How recordings are read: the options of every subcommand that does, and the reading.
+
+use std::io;
+use std::path::Path;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use undertone_runner::audio::{self, Audio, AudioOptions, DecoderChoice};
+
+/// The options.
+#[derive(Args)]
+pub struct SoundChoice {
+    /// What decodes the recordings
+    #[arg(long, value_enum, default_value_t = DecoderWord::Auto)]
+    decoder: DecoderWord,
+    /// The audio track of a film, 1 for the first [default: the one to play; if that is silent, the first that is not]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    audio_track: Option<u64>,
+    /// Give no result for a recording that is damaged or cut short [default: what is there is heard, with a warning]
+    #[arg(long)]
+    strict: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DecoderWord {
+    /// The command's own decoders, and ffmpeg for what they do not know, if it is installed
+    Auto,
+    /// The command's own alone
+    Builtin,
+    /// ffmpeg for everything
+    Ffmpeg,
+}
+
+impl SoundChoice {
+    /// The same for the runner.
+    pub fn options(&self) -> AudioOptions {
+        AudioOptions {
+            decoder: match self.decoder {
+                DecoderWord::Auto => DecoderChoice::Auto,
+                DecoderWord::Builtin => DecoderChoice::Builtin,
+                DecoderWord::Ffmpeg => DecoderChoice::Ffmpeg,
+            },
+            track: self.audio_track.map(|track| track as usize),
+            strict: self.strict,
+        }
+    }
+
+    /// Reads a file, or standard input for `-`.
+    ///
+    /// # Errors
+    ///
+    /// If nothing of it can be decoded, or not all and that is wanted.
+    pub fn read(&self, file: &Path) -> Result<Audio> {
+        if file.as_os_str() == "-" {
+            return Ok(audio::read(io::stdin(), &self.options())?);
+        }
+        Ok(audio::open(file, &self.options())?.read()?)
+    }
+}
