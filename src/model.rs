@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use undertone_models::inventory::{self, Entry, Kept};
 use undertone_models::names::NAMES;
-use undertone_models::{ConvertOptions, Source, Step, WeightFormat};
+use undertone_models::{ConvertOptions, Step, WeightFormat};
 
 use crate::output;
 use crate::steps::Steps;

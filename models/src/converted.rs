@@ -99,11 +99,13 @@ pub(crate) fn note(home: &Path) -> Option<Note> {
     serde_json::from_slice(&fs::read(home.join(NOTE)).ok()?).ok()
 }
 
-/// The model made from `origin`, made now if it is not there. `source` returns the weights; it may put them into the folder that
-/// it is given, which goes away.
+/// Returns the folder or file of weights; it may put them into the folder that it is given, which goes away.
+type Weights<'a> = dyn FnMut(&Path, &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, ProvideError> + 'a;
+
+/// The model made from the weights of `source`, made now if it is not there. `origin` says where they are from.
 pub(crate) fn once(
     origin: &Origin,
-    source: &mut dyn FnMut(&Path, &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, ProvideError>,
+    source: &mut Weights<'_>,
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<PathBuf, ProvideError> {
     let home = origin.home().ok_or(ProvideError::NoFolder)?;

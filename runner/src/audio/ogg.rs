@@ -198,7 +198,7 @@ impl Stream {
             let packet = std::mem::take(&mut self.partial);
             if self.headers > 0 {
                 self.header(&packet);
-            } else if !packet.is_empty() && !(matches!(self.kind, Kind::Flac) && packet[0] != 0xff) {
+            } else if !(packet.is_empty() || matches!(self.kind, Kind::Flac) && packet[0] != 0xff) {
                 let frames = match &mut self.kind {
                     Kind::Vorbis(modes) => modes.as_mut().map_or(0, |modes| modes.frames(&packet)),
                     Kind::Opus => opus::frames(&packet),
