@@ -36,6 +36,7 @@ pub mod transcribe;
 
 mod batch;
 mod hub;
+mod json;
 mod kv_cache;
 mod native;
 mod packed;
