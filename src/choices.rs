@@ -75,7 +75,8 @@ pub struct ModelChoice {
     /// small reference model, trained on synthesised speech only]
     #[arg(short, long, value_name = "DIR|REPOSITORY", env = "UNDERTONE_MODEL", hide_env_values = true)]
     pub model: Option<String>,
-    /// Which set of files, by the end of their names: fp16 takes encoder_model_fp16.onnx [default: full precision, else what is there]
+    /// Which set of files, by the end of their names: fp16 takes encoder_model_fp16.onnx, and encoder=fp16,decoder=q4 one for
+    /// each [default: full precision, else what is there]
     #[arg(long, value_name = "SUFFIX")]
     pub variant: Option<String>,
 }

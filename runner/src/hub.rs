@@ -2,7 +2,7 @@
 //! What is in the cache is used without asking the network. Says nothing about what the files mean; `model` does.
 
 use crate::engine::one_line;
-use crate::model::{FOLDERS, Model, ModelError, VARIANTS, suffix};
+use crate::model::{DecoderFiles, FOLDERS, Model, ModelError, VARIANTS, suffix};
 use hf_hub::Cache;
 use hf_hub::api::sync::{ApiBuilder, ApiError};
 use std::path::PathBuf;
@@ -41,6 +41,10 @@ fn provide_from(
     let cached = cache.model(repository.to_owned()).get("config.json").and_then(|p| Some(p.parent()?.to_owned()));
     let lacking = match &cached {
         Some(directory) => match Model::from_directory(directory, variant) {
+            // One without a cache may be one that was not fetched whole.
+            Ok(model) if matches!(model.decoder(), DecoderFiles::Alone(_)) => {
+                "decoder_with_past_model.onnx (or decoder_model_merged.onnx in its place)".to_owned()
+            }
             Ok(_) => return Ok(directory.clone()),
             Err(error) => match error {
                 ModelError::Missing { missing, .. } => missing,

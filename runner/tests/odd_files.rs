@@ -342,6 +342,9 @@ fn values_that_cannot_be_meant_are_named_with_their_file() {
     assert!(error.contains("d_model is missing"), "{error}");
     let error = refused(|files| files.config = Some(json!([1])));
     assert!(error.contains("config.json") && error.contains("no JSON object"), "{error}");
-    let error = refused(|files| files.config()["model_type"] = "wav2vec2".into());
+    let error = refused(|files| {
+        files.config()["model_type"] = "wav2vec2".into();
+        files.config()["architectures"] = json!(["Wav2Vec2ForCTC"]);
+    });
     assert!(error.contains("'wav2vec2', not 'whisper'"), "{error}");
 }

@@ -6,7 +6,7 @@ use super::fit::{Side, expect_dim, fixed, input_type, vocabulary};
 use super::rows::RowDecoder;
 use super::tensor::{self, Logits};
 use super::{LoadError, token_input};
-use crate::engine::{Engine, OpenGraph, words};
+use crate::engine::{OpenGraph, words};
 use crate::model::{ModelConfig, ModelError};
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, TensorElementType};

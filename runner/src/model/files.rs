@@ -41,19 +41,21 @@ pub(super) fn find(directory: &Path, wish: &Variants, layout: Option<Layout>) ->
         Some(Layout::Merged) => merged(suffix),
         None => split(suffix).or_else(|| merged(suffix)),
     };
-    if let Some(found) = together(&encoders, &decoders(&cached)) {
+    // Who asks for one graph's suffix leaves the other's to the order of preference.
+    let alike = wish.encoder.is_none() == wish.decoder.is_none();
+    if let Some(found) = together(&encoders, &decoders(&cached), alike) {
         return Some(found);
     }
     if layout.is_some() {
         return None;
     }
     let alone = |suffix: &str| graph(directory, "decoder_model", suffix).map(DecoderFiles::Alone);
-    together(&encoders, &decoders(&alone)).or_else(|| of_other_names(directory, wish))
+    together(&encoders, &decoders(&alone), alike).or_else(|| of_other_names(directory, wish, alike))
 }
 
-/// The first encoder that has a decoder of its suffix, else the first of each.
-fn together(encoders: &[(String, PathBuf)], decoders: &[(String, DecoderFiles)]) -> Option<Graphs> {
-    let same = encoders.iter().find_map(|encoder| {
+/// The first encoder that has a decoder of its suffix, if they are to be alike; else the first of each.
+fn together(encoders: &[(String, PathBuf)], decoders: &[(String, DecoderFiles)], alike: bool) -> Option<Graphs> {
+    let same = encoders.iter().filter(|_| alike).find_map(|encoder| {
         let decoder = decoders.iter().find(|decoder| decoder.0 == encoder.0)?;
         Some((encoder, decoder))
     });
@@ -96,7 +98,7 @@ fn named(directory: &Path, part: &str) -> Vec<Named> {
     found
 }
 
-fn of_other_names(directory: &Path, wish: &Variants) -> Option<Graphs> {
+fn of_other_names(directory: &Path, wish: &Variants, alike: bool) -> Option<Graphs> {
     let fits =
         |wish: Option<&str>, named: &Named| wish.is_none_or(|wish| candidates(Some(wish)).contains(&named.suffix));
     let mut encoders = named(directory, "encoder");
@@ -111,7 +113,7 @@ fn of_other_names(directory: &Path, wish: &Variants) -> Option<Graphs> {
             Some((encoder, decoders.iter().find(of_it)?))
         })
     };
-    let (encoder, decoder) = pair(true).or_else(|| pair(false))?;
+    let (encoder, decoder) = if alike { pair(true) } else { None }.or_else(|| pair(false))?;
     Some(Graphs {
         encoder: encoder.path.clone(),
         decoder: DecoderFiles::Alone(decoder.path.clone()),
