@@ -206,7 +206,7 @@ fn load(arguments: &Arguments) -> Result<Transcriber> {
     options.packed = arguments.packed.folder();
     let transcriber = Transcriber::load(&model, &options)?;
     if let Some(warning) = transcriber.warning() {
-        eprintln!("warning: {warning}");
+        say(&format!("warning: {warning}"));
     }
     Ok(transcriber)
 }
