@@ -71,6 +71,9 @@ fn copy(without: &[&str], add: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
     directory
 }
 
+/// A name for it, files that are left out, and files that are added.
+type Kind = (&'static str, &'static [&'static str], Vec<(&'static str, Vec<u8>)>);
+
 #[test]
 fn odd_small_files_write_the_same() {
     let reference = root().join("models/reference");
@@ -80,7 +83,7 @@ fn odd_small_files_write_the_same() {
     merges_lost["model"]["merges"].as_array_mut().unwrap().remove(0);
     let generation = fs::read_to_string(reference.join("generation_config.json")).unwrap();
     let marked = format!("\u{FEFF}{}", generation.replacen('{', "{\"temperature\": NaN,", 1));
-    let kinds: [(&str, &[&str], Vec<(&str, Vec<u8>)>); 5] = [
+    let kinds: [Kind; 5] = [
         ("first merge lost", &["tokenizer.json"], vec![("tokenizer.json", merges_lost.to_string().into())]),
         ("no tokenizer.json", &["tokenizer.json"], vec![]),
         ("a mark and a NaN", &["generation_config.json"], vec![("generation_config.json", marked.into())]),
