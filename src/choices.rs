@@ -78,7 +78,8 @@ pub struct ModelChoice {
     /// here is fetched, and weights are converted, once (`undertone model list`) [default: base]
     #[arg(short, long, value_name = "MODEL", env = "UNDERTONE_MODEL", hide_env_values = true)]
     pub model: Option<String>,
-    /// Which set of files, by the end of their names: fp16 takes encoder_model_fp16.onnx [default: full precision, else what is there]
+    /// Which set of files, by the end of their names: fp16 takes encoder_model_fp16.onnx, and encoder=fp16,decoder=q4 one for
+    /// each [default: full precision, else what is there]
     #[arg(long, value_name = "SUFFIX")]
     pub variant: Option<String>,
 }

@@ -225,6 +225,7 @@ fn convert(source: &str, out: &Path, weights: Option<WeightWord>) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use undertone_models::Source;
 
     #[test]
     fn sizes_as_people_read_them() {

@@ -2,6 +2,7 @@
 //! that follows from it. Short enough to be carried out where the logits are made, so that they need not travel;
 //! [`scores`] is the same on logits in memory. What is forbidden is said by `rules`, what a token means by others.
 
+use crate::tokenizer::TIMESTAMPS;
 use std::ops::Range;
 
 /// What may be chosen next: everything that is not forbidden, in two kinds that are weighed against each other.
@@ -9,13 +10,25 @@ use std::ops::Range;
 pub struct Ask<'a> {
     /// Tokens that must not come: ranges in order that do not overlap. They may reach beyond the vocabulary.
     pub forbidden: &'a [Range<u32>],
-    /// Tokens from here on are timestamps; [`Ask::NO_TIMESTAMPS`] makes all of them text.
+    /// The [`TIMESTAMPS`] tokens from here on are timestamps, and what follows is text again; [`Ask::NO_TIMESTAMPS`] makes all
+    /// of them text.
     pub first_timestamp: u32,
 }
 
 impl Ask<'_> {
     /// No token is a timestamp.
     pub const NO_TIMESTAMPS: u32 = u32::MAX;
+
+    /// Whether some of a vocabulary's tokens behind the timestamps are allowed.
+    pub(crate) fn allows_behind_timestamps(&self, vocabulary: usize) -> bool {
+        let mut from = self.first_timestamp.saturating_add(TIMESTAMPS);
+        for range in self.forbidden {
+            if range.contains(&from) {
+                from = range.end;
+            }
+        }
+        (from as usize) < vocabulary
+    }
 }
 
 /// The likeliest token of one kind, and what the others of its kind weigh.
@@ -32,7 +45,7 @@ pub struct Best {
 /// The answer to an [`Ask`]. A kind of which nothing is allowed is `None`; a logit that is no number or −∞ is not allowed.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Scores {
-    /// Of the tokens before the first timestamp.
+    /// Of the tokens that are no timestamps.
     pub text: Option<Best>,
     /// Of the timestamps.
     pub timestamps: Option<Best>,
@@ -77,7 +90,18 @@ impl Scores {
 /// ```
 pub fn scores(logits: &[f32], ask: &Ask<'_>) -> Scores {
     let first = logits.len().min(ask.first_timestamp as usize);
-    Scores { text: best(logits, ask.forbidden, 0..first), timestamps: best(logits, ask.forbidden, first..logits.len()) }
+    let end = logits.len().min(first + TIMESTAMPS as usize);
+    let of = |tokens| best(logits, ask.forbidden, tokens);
+    Scores { text: either(of(0..first), of(end..logits.len())), timestamps: of(first..end) }
+}
+
+/// The best of two sets of tokens as one, the first's tokens coming first.
+fn either(first: Option<Best>, second: Option<Best>) -> Option<Best> {
+    let (Some(first), Some(second)) = (first, second) else { return first.or(second) };
+    let (best, other) = if second.logit > first.logit { (second, first) } else { (first, second) };
+    // Where both are infinite each counts for itself.
+    let weight = if other.logit == best.logit { 1.0 } else { (other.logit - best.logit).exp() };
+    Some(Best { sum: best.sum + other.sum * weight, ..best })
 }
 
 /// Probability of `token` under the softmax of `logits`; 0 for a token outside.
@@ -190,11 +214,12 @@ mod tests {
 
     /// The obvious way, in f64.
     fn slow(logits: &[f32], ask: &Ask<'_>) -> [Option<(u32, f32, f64)>; 2] {
-        let first = (ask.first_timestamp as usize).min(logits.len());
-        [0..first, first..logits.len()].map(|kind| {
+        let first = ask.first_timestamp as usize;
+        let is_timestamp = |t: usize| t >= first && t < first + TIMESTAMPS as usize;
+        [false, true].map(|kind| {
             let allowed =
                 |t: &usize| !ask.forbidden.iter().any(|r| r.contains(&(*t as u32))) && logits[*t] > f32::NEG_INFINITY;
-            let tokens: Vec<usize> = kind.filter(allowed).collect();
+            let tokens: Vec<usize> = (0..logits.len()).filter(|&t| is_timestamp(t) == kind).filter(allowed).collect();
             let best = tokens.iter().copied().reduce(|a, b| if logits[b] > logits[a] { b } else { a })?;
             let sum = tokens.iter().map(|&t| (f64::from(logits[t]) - f64::from(logits[best])).exp()).sum();
             Some((best as u32, logits[best], sum))
@@ -237,7 +262,7 @@ mod tests {
                 &[0..50_364, 60_000..60_001],
                 &[0..9, 9..u32::MAX],
             ] {
-                for first_timestamp in [0, 50_364, 51_865, Ask::NO_TIMESTAMPS] {
+                for first_timestamp in [0, 30_000, 50_363, 50_364, 51_865, Ask::NO_TIMESTAMPS] {
                     check(&logits, &Ask { forbidden, first_timestamp });
                 }
             }
@@ -282,9 +307,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_logits_and_ranges(
-            logits in prop::collection::vec(prop_oneof![9 => -30.0f32..30.0, 1 => Just(f32::NAN), 1 => Just(f32::NEG_INFINITY)], 0..1500),
-            lengths in prop::collection::vec(0u32..200, 0..12),
-            first_timestamp in 0u32..1600,
+            logits in prop::collection::vec(prop_oneof![9 => -30.0f32..30.0, 1 => Just(f32::NAN), 1 => Just(f32::NEG_INFINITY)], 0..2000),
+            lengths in prop::collection::vec(0u32..300, 0..12),
+            first_timestamp in prop_oneof![0u32..400, 0u32..2100],
         ) {
             // Alternately allowed and forbidden lengths.
             let mut at = 0;
@@ -293,7 +318,11 @@ mod tests {
                 forbidden.push(at + pair[0]..at + pair[0] + pair[1]);
                 at += pair[0] + pair[1];
             }
-            check(&logits, &Ask { forbidden: &forbidden, first_timestamp });
+            let ask = Ask { forbidden: &forbidden, first_timestamp };
+            check(&logits, &ask);
+            let behind = (first_timestamp + TIMESTAMPS) as usize..logits.len();
+            let allowed = |t: usize| !forbidden.iter().any(|range| range.contains(&(t as u32)));
+            prop_assert_eq!(ask.allows_behind_timestamps(logits.len()), behind.into_iter().any(allowed));
         }
     }
 }

@@ -1,7 +1,13 @@
-//! Which language is spoken: read from the logits after start-of-transcript, where the model expects a language token.
+//! Which language is spoken: what people call it, and what the model says of it.
+//!
+//! A model expects a language token after start-of-transcript: the one that was asked for, or the likeliest by the logits there.
+
+mod names;
 
 use crate::choice::probability;
 use std::collections::BTreeMap;
+
+pub use names::{LANGUAGES, name};
 
 /// A detected language.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,9 +31,51 @@ pub fn detect(logits: &[f32], languages: &BTreeMap<String, u32>) -> Option<Detec
     Some(Detected { code: code.clone(), token, probability })
 }
 
+/// A word that names no language.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no language '{word}'{}; use a code such as en, a name such as english, or auto", listed(.near))]
+pub struct UnknownLanguage {
+    /// What was asked for.
+    pub word: String,
+    /// What is written nearly so: names, or codes.
+    pub near: Vec<String>,
+}
+
+fn listed(words: &[String]) -> String {
+    if words.is_empty() { String::new() } else { format!(" (near: {})", words.join(", ")) }
+}
+
+/// Whisper's code for a language that a person names: by code (`de`), in English (`german`, `castilian`), with a region
+/// (`en-US`, `pt_BR`), in capitals or not. `auto` and the empty word are `None`: the language is to be detected.
+///
+/// ```
+/// use undertone_runner::language::parse;
+///
+/// assert_eq!(parse("English")?.as_deref(), Some("en"));
+/// assert_eq!(parse("zh-CN")?.as_deref(), Some("zh"));
+/// assert_eq!(parse("auto")?, None);
+/// # Ok::<(), undertone_runner::language::UnknownLanguage>(())
+/// ```
+///
+/// # Errors
+/// [`UnknownLanguage`] with the words that are near.
+pub fn parse(word: &str) -> Result<Option<String>, UnknownLanguage> {
+    let plain = word.trim().trim_start_matches("<|").trim_end_matches("|>").to_lowercase().replace(['_', ' '], "-");
+    if plain.is_empty() || plain == "auto" || plain == "detect" {
+        return Ok(None);
+    }
+    // A region or a script follows the language: `en-us`, `zh-hans-cn`, also `de.utf-8` as locales have it.
+    let primary = plain.split(['-', '.', '@']).next().unwrap_or_default();
+    match names::code(&plain).or_else(|| names::code(primary)) {
+        Some(code) => Ok(Some(code.to_owned())),
+        None => Err(UnknownLanguage { word: word.to_owned(), near: names::near(&plain) }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_likeliest_language_among_languages_only() {
@@ -39,5 +87,83 @@ mod tests {
         assert!((found.probability - expected).abs() < 1e-6);
         assert_eq!(detect(&logits, &BTreeMap::new()), None);
         assert_eq!(detect(&[], &languages).unwrap().probability, 0.0);
+    }
+
+    #[test]
+    fn every_language_by_code_by_name_and_with_a_region() {
+        for (code, name) in LANGUAGES {
+            let title = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+            let written = [
+                code.to_owned(),
+                code.to_uppercase(),
+                name.to_owned(),
+                title,
+                name.to_uppercase(),
+                name.replace(' ', "_"),
+                format!("{code}-XX"),
+                format!("{code}_Xxxx_YY"),
+                format!(" {code} "),
+                format!("<|{code}|>"),
+            ];
+            for word in written {
+                assert_eq!(parse(&word), Ok(Some(code.to_owned())), "{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_words_for_languages() {
+        let expected = [
+            ("burmese", "my"),
+            ("Flemish", "nl"),
+            ("castilian", "es"),
+            ("mandarin", "zh"),
+            ("valencian", "ca"),
+            ("haitian", "ht"),
+            ("Haitian Creole", "ht"),
+            ("letzeburgesch", "lb"),
+            ("pushto", "ps"),
+            ("panjabi", "pa"),
+            ("moldavian", "ro"),
+            ("moldovan", "ro"),
+            ("sinhalese", "si"),
+            ("en-US", "en"),
+            ("zh-CN", "zh"),
+            ("zh-Hant-TW", "zh"),
+            ("pt_BR", "pt"),
+            ("de_DE.UTF-8", "de"),
+            ("jv", "jw"),
+            ("nb-NO", "no"),
+            ("fil", "tl"),
+            ("iw", "he"),
+            ("zh-yue", "yue"),
+        ];
+        for (word, code) in expected {
+            assert_eq!(parse(word), Ok(Some(code.to_owned())), "{word}");
+        }
+        for word in ["auto", "AUTO", "", " "] {
+            assert_eq!(parse(word), Ok(None), "{word:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_words_name_what_is_near() {
+        for (word, near) in [("germn", "german"), ("Enlgish", "english"), ("portugese", "portuguese"), ("dd", "de")] {
+            let error = parse(word).unwrap_err();
+            assert!(error.near.iter().any(|found| found == near), "{word}: {:?}", error.near);
+            assert!(error.to_string().contains(near) && error.to_string().contains(word), "{error}");
+        }
+        let error = parse("xylophone").unwrap_err();
+        assert!(error.near.is_empty() && !error.to_string().contains("near"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_word_is_an_answer(word in "\\PC{0,12}") {
+            match parse(&word) {
+                Ok(code) => prop_assert!(code.is_none_or(|code| LANGUAGES.iter().any(|(known, _)| *known == code))),
+                Err(error) => prop_assert_eq!(error.word, word),
+            }
+        }
     }
 }

@@ -35,6 +35,7 @@ pub mod tokenizer;
 pub mod transcribe;
 
 mod batch;
+mod json;
 mod kv_cache;
 mod native;
 mod packed;

@@ -3,6 +3,7 @@
 //!
 //! Source: openai/whisper, `whisper/decoding.py` (the logit filters).
 
+use crate::tokenizer::TIMESTAMPS;
 use std::ops::Range;
 
 /// Seconds between two timestamps.
@@ -77,6 +78,19 @@ impl Rule for SuppressTokens {
     }
 }
 
+/// Ids that stand for nothing are never written: a vocabulary may be padded.
+#[derive(Debug, Clone)]
+pub struct SuppressNameless {
+    /// Those ids.
+    pub ranges: Vec<Range<u32>>,
+}
+
+impl Rule for SuppressNameless {
+    fn forbid(&self, _written: &[u32], forbidden: &mut Forbidden) {
+        self.ranges.iter().for_each(|range| forbidden.add(range.clone()));
+    }
+}
+
 /// Timestamps come in pairs around text and never run backwards. That they come at all when they are likelier than text
 /// is [`crate::choice::Scores::choose`]'s.
 #[derive(Debug, Clone)]
@@ -85,7 +99,7 @@ pub struct TimestampRules {
     pub eot: u32,
     /// The token that asks for text without timestamps.
     pub notimestamps: u32,
-    /// The timestamp 0.00; all later tokens are timestamps.
+    /// The timestamp 0.00, the first of [`TIMESTAMPS`]; what comes after them is text that a fine-tune added.
     pub first: u32,
     /// The latest that the first timestamp may be, in steps of 20 ms.
     pub max_initial: usize,
@@ -93,17 +107,18 @@ pub struct TimestampRules {
 
 impl Rule for TimestampRules {
     fn forbid(&self, written: &[u32], forbidden: &mut Forbidden) {
-        let first = self.first;
+        let (first, end) = (self.first, self.first.saturating_add(TIMESTAMPS));
         forbidden.tokens(&[self.notimestamps]);
-        let is_timestamp = |token: u32| token >= first;
+        let is_timestamp = |token: u32| (first..end).contains(&token);
         let ends_in_timestamp = written.last().is_some_and(|&t| is_timestamp(t));
         let before_last = written.len().checked_sub(2).map(|i| written[i]);
         let pair_complete = before_last.is_none_or(is_timestamp);
         if ends_in_timestamp {
             if pair_complete {
-                forbidden.add(first..u32::MAX); // text must follow
+                forbidden.add(first..end); // text must follow
             } else {
                 forbidden.add(0..self.eot); // a second timestamp or the end
+                forbidden.add(end..u32::MAX);
             }
         }
         if let Some(&last) = written.iter().rev().find(|&&t| is_timestamp(t)) {
@@ -178,8 +193,29 @@ mod tests {
             [Box::new(SuppressTokens { tokens: vec![9, 4, 5, u32::MAX, 3, 4] }), Box::new(rules())];
         let mut forbidden = Forbidden::default();
         assert_eq!(forbidden.by(&rules, &[]), [0..FIRST, FIRST + 6..u32::MAX]);
-        assert_eq!(forbidden.by(&rules, &[FIRST]), [3..6, 9..10, 12..u32::MAX]);
+        assert_eq!(forbidden.by(&rules, &[FIRST]), [3..6, 9..10, 12..FIRST + TIMESTAMPS]);
         assert_eq!(forbidden.by(&[], &[]), []);
+    }
+
+    #[test]
+    fn what_stands_behind_the_timestamps_is_text() {
+        let added = FIRST + TIMESTAMPS + 1;
+        let allowed = |written: &[u32]| {
+            let forbidden = forbidden(&[Box::new(rules())], written);
+            !forbidden.iter().any(|range| range.contains(&added))
+        };
+        assert!(!allowed(&[]), "a timestamp comes first");
+        assert!(allowed(&[15]) && allowed(&[15, 3]) && allowed(&[15, added]) && allowed(&[15, 3, 20, 20]));
+        assert!(!allowed(&[15, 3, 20]) && !allowed(&[15, added, 20]), "text follows half a pair");
+        assert_eq!(left(&[15, added]), left(&[15, 3]), "time goes on from the last timestamp");
+    }
+
+    #[test]
+    fn what_stands_for_nothing_never_comes() {
+        let rule: [Box<dyn Rule>; 1] = [Box::new(SuppressNameless { ranges: vec![40..50, 60..u32::MAX] })];
+        for written in [&[][..], &[5], &[15, 3, 20]] {
+            assert_eq!(forbidden(&rule, written), [40..50, 60..u32::MAX]);
+        }
     }
 
     proptest! {

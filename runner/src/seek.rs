@@ -3,6 +3,8 @@
 //! Source: openai/whisper, `whisper/transcribe.py`. A window that ends in a pair of timestamps was cut in mid-speech: the
 //! next one begins at that pair. One that ends in a single timestamp, or has no pair, was heard to its end.
 
+use crate::tokenizer::TIMESTAMPS;
+
 /// Mel frames between two timestamps (20 ms at 10 ms a frame).
 const FRAMES_PER_TIMESTAMP: usize = 2;
 
@@ -27,11 +29,14 @@ pub struct Cut {
 }
 
 /// Cuts the `tokens` of the window that begins at frame `seek` and holds `frames` frames of audio.
-/// `first_timestamp` is the token of 0.00; all later tokens are timestamps.
+/// `first_timestamp` is the token of 0.00, the first of [`TIMESTAMPS`].
 pub fn cut(tokens: &[u32], first_timestamp: u32, seek: usize, frames: usize) -> Cut {
-    let is_timestamp = |&t: &u32| t >= first_timestamp;
+    let is_timestamp = |&t: &u32| t.checked_sub(first_timestamp).is_some_and(|step| step < TIMESTAMPS);
     // One hundredth of a second is one mel frame.
-    let offset = |token: u32| token.saturating_sub(first_timestamp) as usize * FRAMES_PER_TIMESTAMP;
+    let offset = |token: u32| match is_timestamp(&token) {
+        true => (token - first_timestamp) as usize * FRAMES_PER_TIMESTAMP,
+        false => 0,
+    };
     let piece = |tokens: &[u32]| Piece {
         start: seek + offset(tokens[0]),
         end: seek + offset(tokens[tokens.len() - 1]),
@@ -99,6 +104,14 @@ mod tests {
         let tokens = [T0, 1, T0 + 50, T0 + 60, 2, T0 + 90];
         let cut = cut(&tokens, T0, 0, 3000);
         assert_eq!((times(&cut), cut.advance), (vec![(0, 100, 3), (120, 180, 3)], 3000));
+    }
+
+    #[test]
+    fn tokens_behind_the_timestamps_are_text() {
+        let added = T0 + TIMESTAMPS;
+        let with = |word: u32| times(&super::cut(&[T0, word, T0 + 50, T0 + 50, word, word, T0 + 90], T0, 0, 3000));
+        assert_eq!(with(added), with(1));
+        assert_eq!(times(&super::cut(&[added, added], T0, 500, 1200)), [(500, 1700, 2)]);
     }
 
     #[test]

@@ -8,8 +8,9 @@
 use crate::audio::Audio;
 use crate::batch::{Batch, Heard, Window};
 use crate::choice::Ask;
-use crate::decoder::{LoadError, OrtModel};
+use crate::decoder::{self, LoadError, Loaded};
 use crate::engine::{Engine, EpCounts};
+use crate::language::{self, UnknownLanguage};
 use crate::mel::LogMel;
 use crate::model::{Model, ModelConfig};
 use crate::npu::NpuReport;
@@ -37,7 +38,7 @@ pub enum Padding {
 /// What to do with the audio.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TranscribeOptions {
-    /// Language code of the speech; `None` detects it from the first window.
+    /// Language of the speech, as [`language::parse`] understands it; `None` detects it from the first window.
     pub language: Option<String>,
     /// Write in the spoken language or in English.
     pub task: Task,
@@ -93,6 +94,9 @@ pub enum TranscribeError {
     /// The model failed while it ran.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// A word that names no language.
+    #[error(transparent)]
+    UnknownLanguage(#[from] UnknownLanguage),
     /// A language that the model does not know.
     #[error("the model knows no language '{language}'; it knows: {known}")]
     Language {
@@ -150,6 +154,8 @@ pub struct Transcriber {
     precision: String,
     /// Why the CPU provider is used though another device was asked for, if that was so from the start.
     load_fallback: Option<String>,
+    /// What is to be said about the model.
+    warning: Option<String>,
 }
 
 impl Transcriber {
@@ -160,14 +166,14 @@ impl Transcriber {
     /// [`TranscribeError`]: a library, a device, a graph or a tokenizer that is missing or does not fit.
     pub fn load(model: &Model, options: &EngineOptions) -> Result<Self, TranscribeError> {
         let cpu = EngineOptions { device: Device::Cpu, report: None, ..options.clone() };
-        let on = |options: &EngineOptions| -> Result<(Engine, OrtModel), LoadError> {
+        let on = |options: &EngineOptions| -> Result<(Engine, Loaded), LoadError> {
             let engine = Engine::new(options)?;
-            let loaded = OrtModel::load(model, &engine)?;
+            let loaded = decoder::load(model, &engine)?;
             Ok((engine, loaded))
         };
         // The tokenizer's tables take longer to read than a packed model does: one beside the other.
         let (tokenizer, loaded) = thread::scope(|scope| {
-            let tokenizer = scope.spawn(|| Tokenizer::load(model.directory()));
+            let tokenizer = scope.spawn(|| Tokenizer::of(model));
             let loaded = on(options);
             (tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)), loaded)
         });
@@ -181,18 +187,18 @@ impl Transcriber {
             }
             Err(error) => return Err(error.into()),
         };
+        loaded.fits(&tokenizer.special).map_err(LoadError::from)?;
         let on_cpu = options.device == Device::Cpu || load_fallback.is_some();
         let precision = if on_cpu { model.variant().to_owned() } else { options.precision.to_string() };
         let spare: Option<Spare> = (options.device == Device::Auto && !on_cpu).then(|| {
             let model = model.clone();
             let load = move || {
-                let loaded = OrtModel::load(&model, &Engine::new(&cpu)?)?;
-                let nodes = loaded.cpu_nodes();
-                Ok((Box::new(loaded) as Box<dyn SpeechModel>, nodes))
+                let loaded = decoder::load(&model, &Engine::new(&cpu)?)?;
+                Ok((loaded.model, loaded.cpu_nodes))
             };
             Box::new(load) as Spare
         });
-        let cpu_nodes = Some(loaded.cpu_nodes());
+        let cpu_nodes = Some(loaded.cpu_nodes);
         Ok(Self {
             cpu_nodes,
             spare,
@@ -200,7 +206,8 @@ impl Transcriber {
             device: options.device,
             precision,
             load_fallback,
-            ..Self::with_model(Box::new(loaded), tokenizer, model.config().clone())
+            warning: loaded.warning,
+            ..Self::with_model(loaded.model, tokenizer, loaded.config)
         })
     }
 
@@ -218,7 +225,13 @@ impl Transcriber {
             device: Device::Cpu,
             precision: String::new(),
             load_fallback: None,
+            warning: None,
         }
+    }
+
+    /// What a person should know about the model before waiting for it: that its layout makes it slow.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// The model's tokenizer.
@@ -450,10 +463,16 @@ impl Transcriber {
     /// The language token that was asked for; `None` where it is to be detected, or the model knows only English.
     fn asked_language(&self, options: &TranscribeOptions) -> Result<Option<(String, u32)>, TranscribeError> {
         let special = &self.tokenizer.special;
-        let language = options.language.as_deref().map(str::to_lowercase);
+        let named = options.language.as_deref();
+        // A model may know languages that Whisper does not.
+        let language = match named.filter(|word| special.language(word).is_some()) {
+            Some(code) => Some(code.to_owned()),
+            None => named.map(language::parse).transpose()?.flatten(),
+        };
         if !special.multilingual {
             if let Some(other) = language.filter(|l| l != "en") {
-                return Err(TranscribeError::EnglishOnly(format!("hear '{other}'")));
+                let name = language::name(&other).unwrap_or(&other);
+                return Err(TranscribeError::EnglishOnly(format!("hear '{other}' ({name})")));
             }
             if options.task == Task::Translate {
                 return Err(TranscribeError::EnglishOnly("translate".to_owned()));

@@ -257,7 +257,11 @@ fn english_only_models_are_prompted_without_language_and_task() {
     let mut ask = |options: &TranscribeOptions| transcriber.transcribe(&seconds(1.0), options, &mut ());
     assert_eq!(ask(&TranscribeOptions::default()).unwrap().language, "en");
     assert_eq!(log.lock().unwrap().prompts, [[50258]]);
-    assert!(ask(&german()).unwrap_err().to_string().contains("English-only and cannot hear 'de'"));
+    assert!(ask(&german()).unwrap_err().to_string().contains("English-only and cannot hear 'de' (german)"));
+    for word in ["en", "English", "en-US", "auto"] {
+        let options = TranscribeOptions { language: Some(word.to_owned()), ..TranscribeOptions::default() };
+        assert_eq!(ask(&options).unwrap().language, "en", "{word}");
+    }
     let translate = TranscribeOptions { task: Task::Translate, ..TranscribeOptions::default() };
     assert!(ask(&translate).unwrap_err().to_string().contains("cannot translate"));
 }
@@ -269,9 +273,14 @@ fn unknown_languages_are_errors_that_name_the_known() {
         let options = TranscribeOptions { language: Some(language.to_owned()), ..TranscribeOptions::default() };
         transcriber.transcribe(&seconds(1.0), &options, &mut ()).map_err(|e| e.to_string())
     };
-    let error = ask("xx").unwrap_err();
-    assert!(error.starts_with("the model knows no language 'xx'") && error.contains(" de "), "{error}");
-    assert_eq!(ask("EN").unwrap().language, "en");
+    let error = ask("yue").unwrap_err();
+    assert!(error.starts_with("the model knows no language 'yue'") && error.contains(" de "), "{error}");
+    let error = ask("Germn").unwrap_err();
+    assert!(error.starts_with("there is no language 'Germn'") && error.contains("german"), "{error}");
+    for word in ["EN", "English", "en-US", "en_GB"] {
+        assert_eq!(ask(word).unwrap().language, "en", "{word}");
+    }
+    assert_eq!(ask("auto").unwrap().language, "de", "what the model hears");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::decode::Decoded;
 use crate::model::ModelConfig;
 use crate::options::Task;
 use crate::result::Segment;
-use crate::rules::{Rule, SuppressBlank, SuppressTokens, TimestampRules};
+use crate::rules::{Rule, SuppressBlank, SuppressNameless, SuppressTokens, TimestampRules};
 use crate::seek::cut;
 use crate::text::compression_ratio;
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
@@ -131,11 +131,19 @@ impl Writer {
 /// The model's rules in Whisper's order.
 pub(crate) fn rules(special: &SpecialTokens, config: &ModelConfig, without_timestamps: bool) -> Vec<Box<dyn Rule>> {
     let mut suppressed = config.suppress_tokens.clone();
+    if config.suppress_non_speech {
+        suppressed.extend(&special.non_speech);
+    }
+    let mut at_first = config.begin_suppress_tokens.clone();
+    if config.suppress_blank {
+        at_first.extend(special.blank.into_iter().chain([special.eot]));
+    }
     let control = [special.transcribe, special.translate, special.sot, special.startofprev, special.nospeech];
     suppressed.extend(control.into_iter().chain(special.startoflm));
     let mut rules: Vec<Box<dyn Rule>> = vec![
-        Box::new(SuppressBlank { tokens: config.begin_suppress_tokens.clone() }),
+        Box::new(SuppressBlank { tokens: at_first }),
         Box::new(SuppressTokens { tokens: suppressed }),
+        Box::new(SuppressNameless { ranges: special.nameless() }),
     ];
     if !without_timestamps {
         rules.push(Box::new(TimestampRules {

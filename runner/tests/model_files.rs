@@ -78,14 +78,96 @@ fn an_incomplete_variant_is_not_taken() {
 }
 
 #[test]
+fn one_variant_for_each_graph() {
+    let all = ["encoder_model", "encoder_model_fp16", "decoder_model_merged_q4", "decoder_model_merged_quantized"];
+    let directory = directory(&all);
+    let of = |variant: Option<&str>| {
+        let model = Model::from_directory(directory.path(), variant).unwrap();
+        let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let DecoderFiles::Merged(decoder) = model.decoder() else { panic!("{:?}", model.decoder()) };
+        (name(model.encoder()), name(decoder), model.variant().to_owned())
+    };
+    let expected = |encoder: &str, decoder: &str, variant: &str| {
+        (format!("encoder_model{encoder}"), format!("decoder_model_merged{decoder}"), variant.to_owned())
+    };
+    let fp16_q4 = expected("_fp16", "_q4", "encoder=fp16,decoder=q4");
+    for wish in ["encoder=fp16,decoder=q4", "decoder=_q4 , encoder=fp16", "encoder_model=fp16,decoder_model_merged=q4"]
+    {
+        assert_eq!(of(Some(wish)), fp16_q4, "{wish}");
+    }
+    assert_eq!(of(Some("decoder=q8")), expected("", "_quantized", "encoder=f32,decoder=quantized"));
+    assert_eq!(of(Some("encoder=fp16")), expected("_fp16", "_quantized", "encoder=fp16,decoder=quantized"));
+    assert_eq!(of(None), expected("", "_quantized", "encoder=f32,decoder=quantized"), "nothing is of one suffix");
+    let error = Model::from_directory(directory.path(), Some("encoder=fp16,coder=q4")).unwrap_err();
+    assert!(matches!(error, ModelError::Variant(_)) && error.to_string().contains("'coder=q4'"), "{error}");
+}
+
+#[test]
+fn words_for_the_same_variant() {
+    let names = |suffix: &str| SPLIT.map(|g| format!("{g}{suffix}"));
+    let graphs: Vec<String> = ["", "_fp16", "_q8"].iter().flat_map(|s| names(s)).collect();
+    let directory = directory(&graphs.iter().map(String::as_str).collect::<Vec<_>>());
+    let suffix = |word: &str| Model::from_directory(directory.path(), Some(word)).unwrap().variant().to_owned();
+    for word in ["f32", "fp32", "", "FP32"] {
+        assert_eq!(suffix(word), "f32", "{word}");
+    }
+    for word in ["fp16", "_fp16", "half"] {
+        assert_eq!(suffix(word), "fp16", "{word}");
+    }
+    for word in ["q8", "quantized"] {
+        assert_eq!(suffix(word), "q8", "{word}");
+    }
+}
+
+#[test]
+fn a_decoder_alone_serves_where_there_is_none_with_a_cache() {
+    let alone = |graphs: &[&str], variant: Option<&str>| {
+        let directory = directory(graphs);
+        let model = Model::from_directory(directory.path(), variant).unwrap();
+        let DecoderFiles::Alone(decoder) = model.decoder() else { panic!("{:?}", model.decoder()) };
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        (name(model.encoder()), name(decoder), model.variant().to_owned())
+    };
+    let names =
+        |encoder: &str, decoder: &str, variant: &str| (encoder.to_owned(), decoder.to_owned(), variant.to_owned());
+    assert_eq!(
+        alone(&["encoder_model", "decoder_model"], None),
+        names("encoder_model.onnx", "decoder_model.onnx", "f32")
+    );
+    let amd = ["encoder_model", "decoder_model", "encoder_model_static", "decoder_model_static"];
+    assert_eq!(alone(&amd, Some("static")), names("encoder_model_static.onnx", "decoder_model_static.onnx", "static"));
+    assert_eq!(alone(&amd[2..], None), names("encoder_model_static.onnx", "decoder_model_static.onnx", "static"));
+    let sherpa = ["tiny-encoder", "tiny-decoder", "tiny-encoder.int8", "tiny-decoder.int8"];
+    assert_eq!(alone(&sherpa, None), names("tiny-encoder.onnx", "tiny-decoder.onnx", "f32"));
+    assert_eq!(alone(&sherpa, Some("int8")), names("tiny-encoder.int8.onnx", "tiny-decoder.int8.onnx", "int8"));
+    assert_eq!(
+        alone(&sherpa, Some("decoder=int8")),
+        names("tiny-encoder.onnx", "tiny-decoder.int8.onnx", "encoder=f32,decoder=int8")
+    );
+    let ort = ["onnx/whisper-tiny_encoder", "onnx/whisper-tiny_decoder", "onnx/whisper-tiny_encoder_decoder_init"];
+    assert_eq!(alone(&ort, None), names("whisper-tiny_encoder.onnx", "whisper-tiny_decoder.onnx", "f32"));
+    // Those of two models are not mixed.
+    let mixed = directory(&["a-encoder", "b-decoder"]);
+    assert!(refusal(&mixed, None).contains("lacks encoder_model.onnx"));
+}
+
+#[test]
+fn the_folder_of_the_graphs_is_named_for_the_model() {
+    let names = SPLIT.map(|g| format!("onnx/{g}"));
+    let directory = directory(&names.each_ref().map(String::as_str));
+    let model = Model::from_directory(&directory.path().join("onnx"), None).unwrap();
+    assert_eq!(model.directory(), directory.path());
+}
+
+#[test]
 fn the_missing_file_is_named() {
     let missing = |graphs: &[&str]| refusal(&directory(graphs), None);
     assert!(missing(&[]).contains("encoder_model.onnx (or one with a suffix"));
     assert!(missing(&["decoder_model_merged"]).contains("encoder_model.onnx"));
     assert!(missing(&["encoder_model"]).contains("decoder_model.onnx and decoder_with_past_model.onnx, or"));
-    let half = missing(&["encoder_model", "decoder_model"]);
-    assert!(half.contains("lacks decoder_with_past_model.onnx (or decoder_model_merged.onnx in its place)"), "{half}");
     assert!(missing(&["encoder_model", "decoder_with_past_model"]).contains("lacks decoder_model.onnx"));
+    let search = missing(&["whisper-tiny_beamsearch"]);
+    assert!(search.contains("'whisper-tiny_beamsearch.onnx' holds a whole search in one graph"), "{search}");
     for file in ["config.json", "tokenizer.json"] {
         let directory = directory(&SPLIT);
         fs::remove_file(directory.path().join(file)).unwrap();
@@ -109,6 +191,12 @@ fn configurations_that_are_not_whispers() {
     let model = open(&directory);
     assert_eq!(model.config().begin_suppress_tokens, [220, 50257]);
     assert_eq!(model.config().suppress_tokens, [1], "where generation_config.json has none, config.json's");
+    assert!(!model.config().suppress_non_speech && !model.config().suppress_blank);
+    fs::write(&config, CONFIG.replace("whisper", "lite-whisper")).unwrap();
+    assert_eq!(open(&directory).config().width, 384);
+    let named = CONFIG.replace("\"whisper\",", "\"kin\", \"architectures\": [\"KinWhisperForAll\"],");
+    fs::write(&config, named).unwrap();
+    assert_eq!(open(&directory).config().width, 384);
 }
 
 #[test]

@@ -212,7 +212,11 @@ fn load(arguments: &Arguments) -> Result<Transcriber> {
     options.threads = arguments.threads;
     arguments.npu.apply(&mut options);
     options.packed = arguments.packed.folder();
-    Ok(Transcriber::load(&model, &options)?)
+    let transcriber = Transcriber::load(&model, &options)?;
+    if let Some(warning) = transcriber.warning() {
+        say(&format!("warning: {warning}"));
+    }
+    Ok(transcriber)
 }
 
 /// Transcribes a group's recordings and delivers what they come to; whether all of them could be. If they fail together, those that

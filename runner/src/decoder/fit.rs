@@ -58,23 +58,45 @@ pub(super) fn expect_dim(
     }
 }
 
-/// Layers by the names of the cache's tensors, heads, vocabulary.
+/// Layers, by the names of the cache's keys with this prefix and suffix, and heads.
 pub(super) fn check_decoder(
     graph: &OpenGraph,
     config: &ModelConfig,
     side: Side,
     prefix: &str,
+    suffix: &str,
 ) -> Result<(), ModelError> {
     let outlets = match side {
         Side::Input => graph.session.inputs(),
         Side::Output => graph.session.outputs(),
     };
-    let layers = outlets.iter().filter(|o| o.name().starts_with(prefix) && o.name().ends_with(".decoder.key")).count();
+    let layers = outlets.iter().filter(|o| o.name().starts_with(prefix) && o.name().ends_with(suffix)).count();
     if layers != config.decoder_layers {
         return Err(mismatch(&graph.path, "the number of decoder layers", layers, config.decoder_layers));
     }
-    let key = format!("{prefix}0.decoder.key");
+    let key = format!("{prefix}0{suffix}");
     expect_dim(graph, side, &key, 1, "the number of heads", config.decoder_heads)?;
-    expect_dim(graph, side, &key, 3, "the width of a head", HEAD_WIDTH)?;
-    expect_dim(graph, Side::Output, "logits", 2, "the vocabulary", config.vocabulary)
+    expect_dim(graph, side, &key, 3, "the width of a head", HEAD_WIDTH)
+}
+
+/// The number of tokens that a decoder weighs: what its graph says comes before what `config.json` does, which fine-tunes that
+/// add tokens and exporters that pad leave as it was.
+pub(super) fn vocabulary(graph: &OpenGraph, config: &ModelConfig) -> Result<usize, ModelError> {
+    if type_of(graph, Side::Output, "logits").is_none() {
+        return Err(mismatch(&graph.path, "its interface", "without 'logits'", "that of Whisper's decoder"));
+    }
+    let found = fixed(graph, Side::Output, "logits", 2).unwrap_or(config.vocabulary);
+    if found != config.vocabulary {
+        let (path, said) = (graph.path.display(), config.vocabulary);
+        tracing::debug!(
+            "'{path}' has a vocabulary of {found}, and the configuration says {said}: the graph's is taken"
+        );
+    }
+    Ok(found)
+}
+
+/// The length of an axis, where it is fixed.
+pub(super) fn fixed(graph: &OpenGraph, side: Side, name: &str, axis: usize) -> Option<usize> {
+    let length = type_of(graph, side, name)?.tensor_shape()?.get(axis).copied()?;
+    usize::try_from(length).ok().filter(|&length| length > 0)
 }

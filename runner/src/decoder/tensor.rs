@@ -49,6 +49,15 @@ where
     Ok(all.into_dyn())
 }
 
+/// Token ids, as 64-bit or 32-bit numbers.
+pub(super) fn ids(wide: bool, shape: [usize; 2], tokens: &[u32]) -> Result<DynValue, ort::Error> {
+    Ok(if wide {
+        Tensor::from_array((shape, tokens.iter().map(|&token| i64::from(token)).collect::<Vec<_>>()))?.into_dyn()
+    } else {
+        Tensor::from_array((shape, tokens.iter().map(|&token| token.cast_signed()).collect::<Vec<_>>()))?.into_dyn()
+    })
+}
+
 /// A cache of no positions, `[rows, heads, 0, width]`.
 pub(super) fn empty(half: bool, shape: [usize; 4]) -> Result<DynValue, ort::Error> {
     let allocator = Allocator::default();
@@ -98,6 +107,11 @@ impl<'a> Logits<'a> {
             ));
         }
         Ok(Self { data, vocabulary, returned, positions })
+    }
+
+    /// Whether logits of every position were returned, not the last's alone.
+    pub(super) fn has_every_position(&self) -> bool {
+        self.returned == self.positions
     }
 
     /// Calls `look` with the logits `[vocabulary]` after a row's token at `position`, or after its last where no others were

@@ -6,21 +6,30 @@
 //! execution provider has the whole decoder, it keeps the cache and chooses the token (`residence`). Rules, search and text
 //! are not here.
 
+mod encoder;
 mod fit;
+mod fixed;
+mod load;
 mod residence;
+mod rows;
 mod tensor;
+mod uncached;
+mod without_cache;
 
 use crate::choice::{Ask, Scores, scores};
 use crate::engine::{Engine, EngineError, OpenGraph, words};
 use crate::model::{DecoderFiles, Model, ModelError};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
-use fit::{Side, check_decoder, expect_dim, input_type, symbol};
-use half::f16;
+use encoder::Encoder;
+use fit::{Side, check_decoder, expect_dim, input_type, symbol, vocabulary};
 use ort::session::{SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Tensor, TensorElementType};
 use residence::Residence;
 use std::borrow::Cow;
 use tensor::Logits;
+
+pub use load::{Loaded, load};
+pub use without_cache::WithoutCache;
 
 /// Frames of one window: 30 s.
 pub const WINDOW_FRAMES: usize = 3000;
@@ -40,8 +49,30 @@ pub enum LoadError {
 }
 
 enum Graphs {
-    Split { first: OpenGraph, with_past: OpenGraph },
+    Split {
+        first: OpenGraph,
+        with_past: OpenGraph,
+    },
     Merged(OpenGraph),
+    /// One graph for all steps: its cache is empty at first, and the cross-attention's comes from the encoder.
+    Whole(OpenGraph),
+}
+
+impl Graphs {
+    /// The graph of a step.
+    fn of(&self, step: Step) -> &OpenGraph {
+        match self {
+            Self::Split { first, .. } if step == Step::First => first,
+            Self::Split { with_past: graph, .. } | Self::Merged(graph) | Self::Whole(graph) => graph,
+        }
+    }
+
+    fn of_mut(&mut self, step: Step) -> &mut OpenGraph {
+        match self {
+            Self::Split { first, .. } if step == Step::First => first,
+            Self::Split { with_past: graph, .. } | Self::Merged(graph) | Self::Whole(graph) => graph,
+        }
+    }
 }
 
 /// Which graph a decoder step runs in.
@@ -61,9 +92,8 @@ struct Cached {
 
 /// Whisper's graphs in ONNX Runtime sessions.
 pub struct OrtModel {
-    encoder: OpenGraph,
+    encoder: Encoder,
     graphs: Graphs,
-    mel_bins: usize,
     vocabulary: usize,
     heads: usize,
     /// The encoded windows, `[slots, 1500, width]`.
@@ -75,6 +105,8 @@ pub struct OrtModel {
     rows: Vec<usize>,
     /// Whether the cache is of the present windows.
     started: bool,
+    /// Tokens of each row that are cached.
+    positions: usize,
     /// The cache, where the execution provider keeps it: its rows are always the present ones, and [`Cached::value`]s are none.
     residence: Option<Residence>,
 }
@@ -83,48 +115,77 @@ impl OrtModel {
     /// Opens `model`'s graphs on `engine`'s device and checks that they fit together and to the configuration.
     ///
     /// # Errors
-    /// [`LoadError`]: a graph that cannot be opened, that does not match, or of which the asked device took nothing.
+    /// [`LoadError`]: a graph that cannot be opened, that does not match, that has no cache ([`load()`] takes those too), or of
+    /// which the asked device took nothing.
     pub fn load(model: &Model, engine: &Engine) -> Result<Self, LoadError> {
-        let config = model.config();
-        let encoder = engine.open(model.encoder())?;
-        expect_dim(&encoder, Side::Input, "input_features", 1, "the number of mel bins", config.mel_bins)?;
-        expect_dim(&encoder, Side::Output, "last_hidden_state", 2, "the width", config.width)?;
-        let graphs = match model.decoder() {
+        let encoder = Encoder::open(model.encoder(), engine, model.config())?;
+        match model.decoder() {
+            DecoderFiles::Alone(path) => {
+                let graph = engine.open(path)?;
+                if !is_whole(&graph) {
+                    return Err(ModelError::NoCache(path.clone()).into());
+                }
+                Self::with(model, engine, encoder, Graphs::Whole(graph))
+            }
             DecoderFiles::Split { first, with_past } => {
                 let graphs = Graphs::Split { first: engine.open(first)?, with_past: engine.open(with_past)? };
-                if let Graphs::Split { first, with_past } = &graphs {
-                    check_decoder(first, config, Side::Output, "present.")?;
-                    check_decoder(with_past, config, Side::Input, "past_key_values.")?;
-                    expect_dim(first, Side::Input, "encoder_hidden_states", 2, "the width", config.width)?;
-                }
-                graphs
+                Self::with(model, engine, encoder, graphs)
             }
-            DecoderFiles::Merged(path) => {
-                let graph = engine.open(path)?;
-                check_decoder(&graph, config, Side::Input, "past_key_values.")?;
-                expect_dim(&graph, Side::Input, "encoder_hidden_states", 2, "the width", config.width)?;
-                Graphs::Merged(graph)
+            DecoderFiles::Merged(path) => Self::with(model, engine, encoder, Graphs::Merged(engine.open(path)?)),
+        }
+    }
+
+    /// Checks the graphs of a decoder, and makes a model of them.
+    fn with(model: &Model, engine: &Engine, encoder: Encoder, graphs: Graphs) -> Result<Self, LoadError> {
+        let config = model.config();
+        match &graphs {
+            Graphs::Split { first, with_past } => {
+                check_decoder(first, config, Side::Output, "present.", ".decoder.key")?;
+                check_decoder(with_past, config, Side::Input, "past_key_values.", ".decoder.key")?;
+                expect_dim(first, Side::Input, "encoder_hidden_states", 2, "the width", config.width)?;
+            }
+            Graphs::Merged(graph) => {
+                check_decoder(graph, config, Side::Input, "past_key_values.", ".decoder.key")?;
+                expect_dim(graph, Side::Input, "encoder_hidden_states", 2, "the width", config.width)?;
+            }
+            Graphs::Whole(graph) => check_decoder(graph, config, Side::Input, "past_key_self_", "")?,
+        }
+        let names = |layer: usize, cross: bool, kind: &str| match (&graphs, cross) {
+            (Graphs::Whole(_), false) => (format!("past_{kind}_self_{layer}"), format!("present_{kind}_self_{layer}")),
+            (Graphs::Whole(_), true) => (format!("past_{kind}_cross_{layer}"), format!("present_{kind}_cross_{layer}")),
+            (_, cross) => {
+                let of = if cross { "encoder" } else { "decoder" };
+                (format!("past_key_values.{layer}.{of}.{kind}"), format!("present.{layer}.{of}.{kind}"))
             }
         };
-        let cache = (0..config.decoder_layers)
-            .flat_map(|layer| [("decoder", false), ("encoder", true)].map(|(of, cross)| (layer, of, cross)))
-            .flat_map(|(layer, of, cross)| {
-                ["key", "value"].map(|kind| Cached {
-                    input: format!("past_key_values.{layer}.{of}.{kind}"),
-                    output: format!("present.{layer}.{of}.{kind}"),
-                    cross,
-                    value: None,
-                })
-            })
-            .collect();
-        let (mel_bins, vocabulary, heads) = (config.mel_bins, config.vocabulary, config.decoder_heads);
-        let (hidden, slots, rows, started) = (None, 0, Vec::new(), false);
+        let mut cache = Vec::with_capacity(4 * config.decoder_layers);
+        for layer in 0..config.decoder_layers {
+            for (cross, kind) in [(false, "key"), (false, "value"), (true, "key"), (true, "value")] {
+                let (input, output) = names(layer, cross, kind);
+                if matches!(graphs, Graphs::Whole(_)) && cross {
+                    expect_dim(&encoder.graph, Side::Output, &output, 1, "the number of heads", config.decoder_heads)?;
+                }
+                cache.push(Cached { input, output, cross, value: None });
+            }
+        }
+        let vocabulary = vocabulary(graphs.of(Step::First), config)?;
         let residence = Residence::of(&graphs, config.decoder_heads, engine)?;
-        let this =
-            Self { encoder, graphs, mel_bins, vocabulary, heads, hidden, cache, slots, rows, started, residence };
+        let this = Self {
+            encoder,
+            graphs,
+            vocabulary,
+            heads: config.decoder_heads,
+            hidden: None,
+            cache,
+            slots: 0,
+            rows: Vec::new(),
+            started: false,
+            positions: 0,
+            residence,
+        };
         let device = engine.options().device;
         if device != crate::Device::Cpu && this.graphs().iter().all(|g| g.ep_nodes == 0) {
-            return Err(EngineError::NothingClaimed { device, graph: this.encoder.path }.into());
+            return Err(EngineError::NothingClaimed { device, graph: this.encoder.graph.path }.into());
         }
         Ok(this)
     }
@@ -136,8 +197,8 @@ impl OrtModel {
 
     fn graphs(&self) -> Vec<&OpenGraph> {
         match &self.graphs {
-            Graphs::Split { first, with_past } => vec![&self.encoder, first, with_past],
-            Graphs::Merged(graph) => vec![&self.encoder, graph],
+            Graphs::Split { first, with_past } => vec![&self.encoder.graph, first, with_past],
+            Graphs::Merged(graph) | Graphs::Whole(graph) => vec![&self.encoder.graph, graph],
         }
     }
 
@@ -174,15 +235,14 @@ impl OrtModel {
         } else {
             (self.slots, &self.rows)
         };
-        let (graph, merged) = match &mut self.graphs {
-            Graphs::Split { first, .. } if step == Step::First => (first, false),
-            Graphs::Split { with_past, .. } => (with_past, false),
-            Graphs::Merged(graph) => (graph, true),
-        };
+        let (merged, whole) = (matches!(self.graphs, Graphs::Merged(_)), matches!(self.graphs, Graphs::Whole(_)));
+        let graph = self.graphs.of_mut(step);
         let stage = || format!("decoder '{}'", graph.path.display());
         let failed = |e: ort::Error| RunError { stage: stage(), reason: words(&e) };
         let wrong = |reason: String| RunError { stage: stage(), reason };
-        let hidden = self.hidden.as_ref().ok_or_else(|| wrong("no window was encoded before".to_owned()))?;
+        if slots == 0 {
+            return Err(wrong("no window was encoded before".to_owned()));
+        }
         if step == Step::WithPast && !self.started {
             return Err(wrong("a step was taken before a sequence was started".to_owned()));
         }
@@ -190,31 +250,38 @@ impl OrtModel {
         if count == 0 || tokens.len() != count * rows.len() {
             return Err(wrong(format!("{} tokens do not go to {} rows", tokens.len(), rows.len())));
         }
-        let mut ids = vec![0i64; slots * count];
+        let mut ids = vec![0u32; slots * count];
         for (&slot, tokens) in rows.iter().zip(tokens.chunks_exact(count)) {
-            for (id, &token) in ids[slot * count..].iter_mut().zip(tokens) {
-                *id = i64::from(token);
-            }
+            ids[slot * count..(slot + 1) * count].copy_from_slice(tokens);
         }
-        let ids = Tensor::from_array(([slots, count], ids)).map_err(failed)?;
+        let wide = input_type(graph, "input_ids") != Some(TensorElementType::Int32);
+        let ids = tensor::ids(wide, [slots, count], &ids).map_err(failed)?;
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = vec![("input_ids".into(), ids.into())];
         if reads_windows {
+            let hidden = self.hidden.as_ref().ok_or_else(|| wrong("the encoder gave no window".to_owned()))?;
             inputs.push(("encoder_hidden_states".into(), hidden.into()));
+        }
+        let cached_before = if step == Step::First { 0 } else { self.positions };
+        // Exports of 2024 want to be told where the tokens stand.
+        if input_type(graph, "cache_position").is_some() {
+            let places: Vec<i64> = (cached_before..cached_before + count).map(|at| at as i64).collect();
+            inputs.push(("cache_position".into(), Tensor::from_array(([count], places)).map_err(failed)?.into()));
         }
         if merged {
             let cached = Tensor::from_array(([1], vec![step == Step::WithPast])).map_err(failed)?;
             inputs.push(("use_cache_branch".into(), cached.into()));
         }
-        let empty = match (merged, step) {
-            (true, Step::First) if self.residence.is_none() => {
+        let empty = match step {
+            Step::First if (merged || whole) && self.residence.is_none() => {
                 Some(empty_cache(graph, slots, self.heads).map_err(failed)?)
             }
             _ => None,
         };
         let empty = self.residence.as_ref().map(Residence::nothing).or(empty.as_ref());
-        if merged || step == Step::WithPast {
+        if merged || whole || step == Step::WithPast {
             for cached in &self.cache {
-                let value = empty.or(cached.value.as_ref());
+                // A whole decoder's cross-attention has the encoder's results from the start.
+                let value = empty.filter(|_| !(whole && cached.cross)).or(cached.value.as_ref());
                 let value = value.ok_or_else(|| wrong(format!("the last step gave no {}", cached.output)))?;
                 inputs.push((cached.input.as_str().into(), value.into()));
             }
@@ -222,6 +289,7 @@ impl OrtModel {
         if let Some(residence) = &self.residence {
             let outputs = graph.session.run_with_options(inputs, residence.options()).map_err(failed)?;
             self.started = true;
+            self.positions = cached_before + count;
             return read(&outputs, rows, slots, count).map_err(wrong);
         }
         let mut outputs = graph.session.run(inputs).map_err(failed)?;
@@ -229,19 +297,20 @@ impl OrtModel {
         for cached in &mut self.cache {
             // The first step makes all of them. Later ones make only the decoder's own: the merged graph's cached branch
             // returns the cross-attention's empty.
-            if step == Step::First || !cached.cross {
+            if (step == Step::First && !whole) || !cached.cross {
                 let value = outputs.remove(&cached.output);
                 cached.value = Some(value.ok_or_else(|| wrong(format!("it has no output {}", cached.output)))?);
             }
         }
         self.started = true;
+        self.positions = cached_before + count;
         Ok(result)
     }
 
     /// Runs the first step over every row's tokens; the logits after each of `positions`, row by row.
     fn first(&mut self, prompts: &[&[u32]], positions: &[usize]) -> Result<Vec<Vec<f32>>, RunError> {
         let equal = prompts.windows(2).all(|pair| pair[0].len() == pair[1].len());
-        if self.hidden.is_some() && (prompts.len() != self.rows.len() || !equal) {
+        if self.slots > 0 && (prompts.len() != self.rows.len() || !equal) {
             let reason = format!("{} prompts, or not of one length, for {} rows", prompts.len(), self.rows.len());
             return Err(RunError { stage: "decoder".to_owned(), reason });
         }
@@ -253,12 +322,7 @@ impl OrtModel {
 
     /// Whether a step's graph reads the encoded windows.
     fn reads_windows(&self, step: Step) -> bool {
-        let graph = match &self.graphs {
-            Graphs::Split { first, .. } if step == Step::First => first,
-            Graphs::Split { with_past, .. } => with_past,
-            Graphs::Merged(graph) => graph,
-        };
-        graph.session.inputs().iter().any(|input| input.name() == "encoder_hidden_states")
+        input_type(self.graphs.of(step), "encoder_hidden_states").is_some()
     }
 
     /// Moves the rows together, in their order, so that tensors have no others.
@@ -277,28 +341,37 @@ impl SpeechModel for OrtModel {
     /// Windows are encoded one after another: measured on `cpu` and `host`, several at once take as long (tiny, base), and the
     /// memory of several.
     fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
-        let path = self.encoder.path.display().to_string();
-        let failed = |e: ort::Error| RunError { stage: format!("encoder '{path}'"), reason: words(&e) };
         self.hidden = None;
         self.started = false;
+        self.slots = 0;
         for cached in &mut self.cache {
             cached.value = None;
         }
-        let shape = [1, self.mel_bins, WINDOW_FRAMES];
-        let half = input_type(&self.encoder, "input_features") == Some(TensorElementType::Float16);
-        let mut encoded = Vec::with_capacity(windows.len());
+        let path = self.encoder.graph.path.clone();
+        let failed = |reason: String| Encoder::error(&path, reason);
+        let name = self.encoder.encoded();
+        let whole = matches!(self.graphs, Graphs::Whole(_));
+        let from_encoder = |cached: &&mut Cached| whole && cached.cross;
+        let mut hidden = Vec::with_capacity(windows.len());
+        let mut cross: Vec<Vec<DynValue>> =
+            self.cache.iter_mut().filter(from_encoder).map(|_| Vec::with_capacity(windows.len())).collect();
         for window in windows {
-            let input: DynValue = if half {
-                let data: Vec<f16> = window.iter().map(|&x| f16::from_f32(x)).collect();
-                Tensor::from_array((shape, data)).map_err(failed)?.into_dyn()
-            } else {
-                Tensor::from_array((shape, window.to_vec())).map_err(failed)?.into_dyn()
-            };
-            let mut outputs = self.encoder.session.run(ort::inputs!["input_features" => input]).map_err(failed)?;
-            let missing = || ort::Error::new("it has no output last_hidden_state");
-            encoded.push(outputs.remove("last_hidden_state").ok_or_else(missing).map_err(failed)?);
+            let mut outputs = self.encoder.run(window)?;
+            let mut take = |name: &str| outputs.remove(name).ok_or_else(|| failed(format!("it has no output {name}")));
+            if !whole {
+                hidden.push(take(name.unwrap_or("last_hidden_state"))?);
+            }
+            for (values, cached) in cross.iter_mut().zip(self.cache.iter_mut().filter(from_encoder)) {
+                values.push(take(&cached.output)?);
+            }
         }
-        self.hidden = Some(tensor::stack(encoded).map_err(failed)?);
+        let stack = |values| tensor::stack(values).map_err(|e: ort::Error| failed(words(&e)));
+        for (values, cached) in cross.into_iter().zip(self.cache.iter_mut().filter(from_encoder)) {
+            cached.value = Some(stack(values)?);
+        }
+        if !whole {
+            self.hidden = Some(stack(hidden)?);
+        }
         self.slots = windows.len();
         self.rows = (0..self.slots).collect();
         Ok(())
@@ -322,7 +395,9 @@ impl SpeechModel for OrtModel {
             let reason = format!("{} asks do not go to {} rows", asks.len(), self.rows.len());
             return Err(RunError { stage: "decoder".to_owned(), reason });
         }
-        if self.residence.as_mut().is_some_and(|residence| residence.ask(asks)) {
+        // The execution provider weighs text that comes before the timestamps only.
+        let beyond = asks.iter().any(|ask| ask.allows_behind_timestamps(self.vocabulary));
+        if !beyond && self.residence.as_mut().is_some_and(|residence| residence.ask(asks)) {
             self.run(Step::WithPast, tokens, |_, _, _, _| Ok(()))?;
             let wrong = |reason| RunError { stage: "decoder".to_owned(), reason };
             return self.residence.as_mut().map_or(Ok(()), |r| r.choice(asks.len(), answers)).map_err(wrong);
@@ -368,64 +443,28 @@ impl OrtModel {
 
     /// Whether the first step's graph returns logits of every position; some exports keep the last one only.
     fn returns_all_positions(&self) -> bool {
-        let graph = match &self.graphs {
-            Graphs::Split { first, .. } => first,
-            Graphs::Merged(graph) => graph,
-        };
+        let graph = self.graphs.of(Step::First);
         let logits = graph.session.outputs().iter().find(|o| o.name() == "logits");
         let positions = logits.and_then(|o| o.dtype().tensor_shape()).and_then(|s| s.get(1).copied());
         positions != Some(1) && logits.is_none_or(|o| symbol(o.dtype(), 1) != Some("1"))
     }
 }
 
+/// Whether a decoder's graph is ONNX Runtime's export, or onnxruntime-genai's: one graph for all steps.
+fn is_whole(graph: &OpenGraph) -> bool {
+    input_type(graph, "past_key_self_0").is_some()
+}
+
+/// A decoder's input of tokens.
+fn token_input(graph: &OpenGraph) -> Option<String> {
+    let names = ["input_ids", "decoder_input_ids", "tokens"];
+    names.into_iter().find(|name| input_type(graph, name).is_some()).map(str::to_owned)
+}
+
 /// A cache of no positions, `[rows, heads, 0, 64]`, of the type that the graph wants.
 fn empty_cache(graph: &OpenGraph, rows: usize, heads: usize) -> Result<DynValue, ort::Error> {
-    let half = input_type(graph, "past_key_values.0.decoder.key") == Some(TensorElementType::Float16);
+    let first =
+        ["past_key_values.0.decoder.key", "past_key_self_0"].into_iter().find_map(|name| input_type(graph, name));
+    let half = first == Some(TensorElementType::Float16);
     tensor::empty(half, [rows, heads, 0, HEAD_WIDTH])
-}
-
-/// The same model without a cache: every step runs the whole sequence through the first step's graph.
-/// The slow, obvious way, for comparison.
-pub struct WithoutCache {
-    model: OrtModel,
-    /// Each row's sequence.
-    rows: Vec<Vec<u32>>,
-}
-
-impl WithoutCache {
-    /// Runs `model` without its cache.
-    pub fn new(mut model: OrtModel) -> Self {
-        model.residence = None;
-        Self { model, rows: Vec::new() }
-    }
-}
-
-impl SpeechModel for WithoutCache {
-    fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
-        self.model.encode(windows)
-    }
-
-    fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError> {
-        self.rows = prompts.iter().map(|prompt| prompt.to_vec()).collect();
-        self.model.start(prompts, sot)
-    }
-
-    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
-        let count = (tokens.len() / self.rows.len().max(1)).max(1);
-        for (row, tokens) in self.rows.iter_mut().zip(tokens.chunks(count)) {
-            row.extend_from_slice(tokens);
-        }
-        let prompts: Vec<&[u32]> = self.rows.iter().map(Vec::as_slice).collect();
-        let last = prompts.first().map_or(0, |row| row.len() - 1);
-        let logits = self.model.first(&prompts, &[last])?;
-        answers.clear();
-        answers.extend(logits.iter().zip(asks).map(|(logits, ask)| scores(logits, ask)));
-        Ok(())
-    }
-
-    fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
-        self.model.keep(rows)?;
-        self.rows = rows.iter().filter_map(|&row| self.rows.get(row).cloned()).collect();
-        Ok(())
-    }
 }

@@ -1,0 +1,134 @@
+//! Decoders that run one row at a time: those without a cache, and those whose cache has another form. Slower than
+//! [`super::OrtModel`] by what rows would share, and simple.
+
+use super::encoder::Encoder;
+use crate::choice::{Ask, Scores, scores};
+use crate::engine::OpenGraph;
+use crate::speech_model::{RunError, SpeechModel, StartLogits};
+use ort::session::SessionOutputs;
+
+/// A decoder's graph for one row.
+pub(super) trait RowDecoder: Send {
+    /// What a row has behind it.
+    type State: Send;
+
+    /// A row over a window, from the encoder's outputs for it.
+    fn begin(&self, outputs: &mut SessionOutputs<'_>) -> Result<Self::State, String>;
+
+    /// Forgets the row's sequence, not its window.
+    fn restart(&self, state: &mut Self::State) -> Result<(), String>;
+
+    /// Appends `tokens` to the row's sequence and calls `look` with the logits `[vocabulary]` after each of `positions`, counted
+    /// within `tokens`, in their order.
+    fn feed(
+        &mut self,
+        state: &mut Self::State,
+        tokens: &[u32],
+        positions: &[usize],
+        look: &mut dyn FnMut(&[f32]),
+    ) -> Result<(), String>;
+
+    /// The same row once more.
+    fn copy(&self, state: &Self::State) -> Result<Self::State, String>;
+
+    /// Its graph.
+    fn graph(&self) -> &OpenGraph;
+}
+
+/// An encoder with such a decoder.
+pub(super) struct RowByRow<D: RowDecoder> {
+    pub(super) encoder: Encoder,
+    pub(super) decoder: D,
+    rows: Vec<D::State>,
+    started: bool,
+}
+
+impl<D: RowDecoder> RowByRow<D> {
+    pub(super) fn new(encoder: Encoder, decoder: D) -> Self {
+        Self { encoder, decoder, rows: Vec::new(), started: false }
+    }
+
+    fn failed(&self, reason: String) -> RunError {
+        RunError { stage: format!("decoder '{}'", self.decoder.graph().path.display()), reason }
+    }
+}
+
+impl<D: RowDecoder> SpeechModel for RowByRow<D> {
+    fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
+        self.rows.clear();
+        self.started = false;
+        let path = self.encoder.graph.path.clone();
+        for window in windows {
+            let mut outputs = self.encoder.run(window)?;
+            let row = self.decoder.begin(&mut outputs).map_err(|reason| Encoder::error(&path, reason))?;
+            self.rows.push(row);
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError> {
+        if self.rows.is_empty() {
+            return Err(self.failed("no window was encoded before".to_owned()));
+        }
+        if prompts.len() != self.rows.len() {
+            return Err(self.failed(format!("{} prompts do not go to {} rows", prompts.len(), self.rows.len())));
+        }
+        let mut all = Vec::with_capacity(prompts.len());
+        let mut failure = None;
+        for (row, prompt) in self.rows.iter_mut().zip(prompts) {
+            let mut found = Vec::with_capacity(2);
+            let last = prompt.len().saturating_sub(1);
+            let fed = self
+                .decoder
+                .restart(row)
+                .and_then(|()| self.decoder.feed(row, prompt, &[sot, last], &mut |logits| found.push(logits.to_vec())));
+            match (fed, <[Vec<f32>; 2]>::try_from(found)) {
+                (Ok(()), Ok([sot, last])) => all.push(StartLogits { sot, last }),
+                (Ok(()), Err(_)) => failure = Some("it gave no logits".to_owned()),
+                (Err(reason), _) => failure = Some(reason),
+            }
+        }
+        self.started = failure.is_none();
+        failure.map_or(Ok(all), |reason| Err(self.failed(reason)))
+    }
+
+    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+        if !self.started {
+            return Err(self.failed("a step was taken before a sequence was started".to_owned()));
+        }
+        let count = tokens.len() / self.rows.len().max(1);
+        if asks.len() != self.rows.len() || count == 0 || tokens.len() != count * self.rows.len() {
+            let (tokens, asks, rows) = (tokens.len(), asks.len(), self.rows.len());
+            return Err(self.failed(format!("{tokens} tokens and {asks} asks do not go to {rows} rows")));
+        }
+        answers.clear();
+        let mut failure = None;
+        for ((row, tokens), ask) in self.rows.iter_mut().zip(tokens.chunks_exact(count)).zip(asks) {
+            let fed = self.decoder.feed(row, tokens, &[count - 1], &mut |logits| answers.push(scores(logits, ask)));
+            if let Err(reason) = fed {
+                failure.get_or_insert(reason);
+            }
+        }
+        failure.map_or(Ok(()), |reason| Err(self.failed(reason)))
+    }
+
+    fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
+        let mut before: Vec<Option<D::State>> = std::mem::take(&mut self.rows).into_iter().map(Some).collect();
+        for (i, &row) in rows.iter().enumerate() {
+            let again = rows[i + 1..].contains(&row);
+            let state = match before.get_mut(row) {
+                Some(state) if !again => state.take().ok_or_else(|| "a row was taken twice".to_owned()),
+                Some(Some(state)) => self.decoder.copy(state),
+                _ => Err(format!("there is no row {row}")),
+            };
+            match state {
+                Ok(state) => self.rows.push(state),
+                Err(reason) => return Err(self.failed(reason)),
+            }
+        }
+        if self.rows.is_empty() {
+            return Err(self.failed("no row is to go on".to_owned()));
+        }
+        Ok(())
+    }
+}

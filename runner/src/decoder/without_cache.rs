@@ -1,0 +1,51 @@
+//! The slow, obvious way to decode, beside which the cache is held.
+
+use super::OrtModel;
+use crate::choice::{Ask, Scores, scores};
+use crate::speech_model::{RunError, SpeechModel, StartLogits};
+
+/// The same model without a cache: every step runs the whole sequence through the first step's graph.
+/// The slow, obvious way, for comparison.
+pub struct WithoutCache {
+    model: OrtModel,
+    /// Each row's sequence.
+    rows: Vec<Vec<u32>>,
+}
+
+impl WithoutCache {
+    /// Runs `model` without its cache.
+    pub fn new(mut model: OrtModel) -> Self {
+        model.residence = None;
+        Self { model, rows: Vec::new() }
+    }
+}
+
+impl SpeechModel for WithoutCache {
+    fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
+        self.model.encode(windows)
+    }
+
+    fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError> {
+        self.rows = prompts.iter().map(|prompt| prompt.to_vec()).collect();
+        self.model.start(prompts, sot)
+    }
+
+    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+        let count = (tokens.len() / self.rows.len().max(1)).max(1);
+        for (row, tokens) in self.rows.iter_mut().zip(tokens.chunks(count)) {
+            row.extend_from_slice(tokens);
+        }
+        let prompts: Vec<&[u32]> = self.rows.iter().map(Vec::as_slice).collect();
+        let last = prompts.first().map_or(0, |row| row.len() - 1);
+        let logits = self.model.first(&prompts, &[last])?;
+        answers.clear();
+        answers.extend(logits.iter().zip(asks).map(|(logits, ask)| scores(logits, ask)));
+        Ok(())
+    }
+
+    fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
+        self.model.keep(rows)?;
+        self.rows = rows.iter().filter_map(|&row| self.rows.get(row).cloned()).collect();
+        Ok(())
+    }
+}

@@ -1,0 +1,186 @@
+//! Text to tokens and back, and the ids of Whisper's special tokens, all read from the model's own files.
+//!
+//! Byte-pair encoding is the `tokenizers` crate's. The special tokens are kept out of it: text that merely looks like one
+//! (`<|endoftext|>`) is encoded as text, and what is decoded is text only.
+
+mod files;
+mod special;
+
+use std::path::{Path, PathBuf};
+
+use crate::model::Model;
+use files::Files;
+use special::{Configs, special_tokens};
+use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+
+pub(crate) use files::has_files;
+pub use special::SpecialTokens;
+
+/// Timestamps from 0.00 to 30.00 s.
+pub const TIMESTAMPS: u32 = 1501;
+/// Seconds from one timestamp to the next.
+pub const TIMESTAMP_STEP: f64 = 0.02;
+/// Vocabularies from this size on are multilingual (`whisper/model.py`); used where the files do not say.
+const SMALLEST_MULTILINGUAL: u64 = 51865;
+
+/// Why a model's tokenizer could not be loaded or used: one line that names the file and the way out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenizerError {
+    /// A file cannot be read.
+    #[error("{}: cannot be read ({source}); fetch it from the model's repository", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is not what its name says.
+    #[error("{}: is not a valid {what} ({reason}); fetch it again from the model's repository", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A special token that Whisper needs is not in the file.
+    #[error("{}: has no token {token}; it is not the tokenizer of a Whisper model: fetch it again from the model's repository", path.display())]
+    MissingToken {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// As it is written in the file.
+        token: &'static str,
+    },
+    /// The tokenizer and another file of the model disagree.
+    #[error("{}: {reason}; the files are of different models: fetch them again from one repository", path.display())]
+    Disagreement {
+        /// The file that disagrees with the tokenizer's.
+        path: PathBuf,
+        /// How.
+        reason: String,
+    },
+    /// Text that cannot be encoded, or tokens that cannot be decoded.
+    #[error("the tokenizer failed: {0}; this is a defect of the model's tokenizer.json")]
+    Failed(String),
+}
+
+/// A model's tokenizer.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    /// Without added tokens.
+    text: tokenizers::Tokenizer,
+    /// The ids of the special tokens.
+    pub special: SpecialTokens,
+}
+
+impl Tokenizer {
+    /// Reads a model's directory: `tokenizer.json`, or `vocab.json` with `merges.txt` and `added_tokens.json`; and what
+    /// `config.json` and `generation_config.json` say of tokens, where they are.
+    ///
+    /// What is odd but clear is read, and said at level `debug`: a first merge that was lost, tokens without a name, a
+    /// vocabulary that is larger than the tokenizer.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged, or belongs to another model: [`TokenizerError`] says which value in which file.
+    pub fn load(directory: &Path) -> Result<Self, TokenizerError> {
+        Self::with_configs(directory, Configs::read(directory)?)
+    }
+
+    /// [`Self::load`] of the model's directory, knowing from its configuration what a missing `config.json` does not say.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn of(model: &Model) -> Result<Self, TokenizerError> {
+        Self::with_configs(model.directory(), Configs::read(model.directory())?.or(model.config()))
+    }
+
+    fn with_configs(directory: &Path, configs: Configs) -> Result<Self, TokenizerError> {
+        let files = Files::read(directory)?;
+        let special = special_tokens(&files, &configs)?;
+        let invalid = |reason: String| TokenizerError::Invalid { path: files.path.clone(), what: "tokenizer", reason };
+        let mut present = vec![false; special.eot as usize];
+        for &id in files.vocabulary.values() {
+            if let Some(seen) = present.get_mut(id as usize) {
+                *seen = true;
+            }
+        }
+        if let Some(id) = present.iter().position(|seen| !seen) {
+            let count = present.iter().filter(|seen| **seen).count();
+            return Err(invalid(format!("it has {count} of {} text tokens: {id} is not there", special.eot)));
+        }
+        let model = BPE::builder().vocab_and_merges(files.vocabulary, files.merges).build();
+        let mut text = tokenizers::Tokenizer::new(model.map_err(|error| invalid(error.to_string()))?);
+        // Whisper's is GPT-2's: words keep the blank before them.
+        text.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+        text.with_decoder(Some(ByteLevel::new(false, true, true)));
+        let mut tokenizer = Self { text, special };
+        tokenizer.special.blank = tokenizer.encode(" ").ok().and_then(|tokens| tokens.first().copied());
+        tokenizer.special.non_speech = non_speech(&tokenizer);
+        Ok(tokenizer)
+    }
+
+    /// The text of the tokens; timestamps and other special tokens are left out. Bytes are joined across tokens, and those that
+    /// are no UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Failed`], which no valid file leads to.
+    pub fn decode(&self, tokens: &[u32]) -> Result<String, TokenizerError> {
+        let bytes = |tokens: &mut Vec<u32>| {
+            let text = self.text.decode(tokens, false).map_err(|error| TokenizerError::Failed(error.to_string()));
+            tokens.clear();
+            text
+        };
+        let mut text = String::new();
+        let mut pending = Vec::with_capacity(tokens.len());
+        for &token in tokens {
+            match self.special.added_text.get(&token) {
+                Some(added) => {
+                    text.push_str(&bytes(&mut pending)?);
+                    text.push_str(added);
+                }
+                None if self.special.is_text(token) => pending.push(token),
+                None => {}
+            }
+        }
+        let last = bytes(&mut pending)?;
+        Ok(if text.is_empty() { last } else { text + &last })
+    }
+
+    /// The tokens of a text, as it stands: Whisper's words begin with a blank.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Failed`], which no valid file leads to.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self.text.encode_fast(text, false).map_err(|error| TokenizerError::Failed(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+}
+
+/// Marks that stand for no speech, alone or after a blank.
+///
+/// Source: openai/whisper, `whisper/tokenizer.py`.
+const NO_SPEECH_MARKS: &str = "\" # ( ) * + / : ; < = > @ [ \\ ] ^ _ ` { | } ~ 「 」 『 』 \
+    << >> <<< >>> -- --- -( -[ (' (\" (( )) ((( ))) [[ ]] {{ }} ♪♪ ♪♪♪";
+/// Signs of music; where they are several tokens, their first is no speech's either.
+const MUSIC: &str = "♩ ♪ ♫ ♬ ♭ ♮ ♯";
+
+/// The tokens that openai/whisper suppresses unless it is told otherwise.
+fn non_speech(tokenizer: &Tokenizer) -> Vec<u32> {
+    let encode = |text: &str| tokenizer.encode(text).unwrap_or_default();
+    // A hyphen or an apostrophe may stand within words, but not begin one.
+    let mut tokens: Vec<u32> = [" -", " '"].iter().filter_map(|text| encode(text).first().copied()).collect();
+    let marks = NO_SPEECH_MARKS.split_whitespace().map(|mark| (mark, false));
+    for (mark, music) in marks.chain(MUSIC.split_whitespace().map(|mark| (mark, true))) {
+        for found in [encode(mark), encode(&format!(" {mark}"))] {
+            if let Some(&first) = found.first().filter(|_| music || found.len() == 1) {
+                tokens.push(first);
+            }
+        }
+    }
+    tokens.sort_unstable();
+    tokens.dedup();
+    tokens
+}
