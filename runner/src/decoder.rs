@@ -66,7 +66,9 @@ pub struct OrtModel {
     mel_bins: usize,
     vocabulary: usize,
     heads: usize,
-    /// The encoded windows, `[slots, 1500, width]`.
+    /// The encoded windows, all of them, `[windows, 1500, width]`.
+    encoded: Option<DynValue>,
+    /// Those of the rows, `[slots, 1500, width]`, where they are not all in their order.
     hidden: Option<DynValue>,
     cache: Vec<Cached>,
     /// The rows that tensors have.
@@ -118,10 +120,22 @@ impl OrtModel {
             })
             .collect();
         let (mel_bins, vocabulary, heads) = (config.mel_bins, config.vocabulary, config.decoder_heads);
-        let (hidden, slots, rows, started) = (None, 0, Vec::new(), false);
+        let (encoded, hidden, slots, rows, started) = (None, None, 0, Vec::new(), false);
         let residence = Residence::of(&graphs, config.decoder_heads, engine)?;
-        let this =
-            Self { encoder, graphs, mel_bins, vocabulary, heads, hidden, cache, slots, rows, started, residence };
+        let this = Self {
+            encoder,
+            graphs,
+            mel_bins,
+            vocabulary,
+            heads,
+            encoded,
+            hidden,
+            cache,
+            slots,
+            rows,
+            started,
+            residence,
+        };
         let device = engine.options().device;
         if device != crate::Device::Cpu && this.graphs().iter().all(|g| g.ep_nodes == 0) {
             return Err(EngineError::NothingClaimed { device, graph: this.encoder.path }.into());
@@ -182,7 +196,8 @@ impl OrtModel {
         let stage = || format!("decoder '{}'", graph.path.display());
         let failed = |e: ort::Error| RunError { stage: stage(), reason: words(&e) };
         let wrong = |reason: String| RunError { stage: stage(), reason };
-        let hidden = self.hidden.as_ref().ok_or_else(|| wrong("no window was encoded before".to_owned()))?;
+        let hidden = self.hidden.as_ref().or(self.encoded.as_ref());
+        let hidden = hidden.ok_or_else(|| wrong("no window was encoded before".to_owned()))?;
         if step == Step::WithPast && !self.started {
             return Err(wrong("a step was taken before a sequence was started".to_owned()));
         }
@@ -241,7 +256,7 @@ impl OrtModel {
     /// Runs the first step over every row's tokens; the logits after each of `positions`, row by row.
     fn first(&mut self, prompts: &[&[u32]], positions: &[usize]) -> Result<Vec<Vec<f32>>, RunError> {
         let equal = prompts.windows(2).all(|pair| pair[0].len() == pair[1].len());
-        if self.hidden.is_some() && (prompts.len() != self.rows.len() || !equal) {
+        if self.encoded.is_some() && (prompts.len() != self.rows.len() || !equal) {
             let reason = format!("{} prompts, or not of one length, for {} rows", prompts.len(), self.rows.len());
             return Err(RunError { stage: "decoder".to_owned(), reason });
         }
@@ -261,11 +276,20 @@ impl OrtModel {
         graph.session.inputs().iter().any(|input| input.name() == "encoder_hidden_states")
     }
 
+    /// Lets go of the sequences, and of the rows' own copies of encoded windows.
+    fn forget(&mut self) {
+        self.hidden = None;
+        self.started = false;
+        self.cache.iter_mut().for_each(|cached| cached.value = None);
+    }
+
     /// Moves the rows together, in their order, so that tensors have no others.
     fn gather(&mut self) -> Result<(), ort::Error> {
-        let values = self.cache.iter_mut().map(|cached| &mut cached.value).chain([&mut self.hidden]);
-        for value in values.flatten() {
+        for value in self.cache.iter_mut().filter_map(|cached| cached.value.as_mut()) {
             *value = tensor::pick(value, &self.rows)?;
+        }
+        if let Some(hidden) = self.hidden.as_ref().or(self.encoded.as_ref()) {
+            self.hidden = Some(tensor::pick(hidden, &self.rows)?);
         }
         self.slots = self.rows.len();
         self.rows = (0..self.slots).collect();
@@ -279,11 +303,8 @@ impl SpeechModel for OrtModel {
     fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
         let path = self.encoder.path.display().to_string();
         let failed = |e: ort::Error| RunError { stage: format!("encoder '{path}'"), reason: words(&e) };
-        self.hidden = None;
-        self.started = false;
-        for cached in &mut self.cache {
-            cached.value = None;
-        }
+        self.encoded = None;
+        self.forget();
         let shape = [1, self.mel_bins, WINDOW_FRAMES];
         let half = input_type(&self.encoder, "input_features") == Some(TensorElementType::Float16);
         let mut encoded = Vec::with_capacity(windows.len());
@@ -298,7 +319,7 @@ impl SpeechModel for OrtModel {
             let missing = || ort::Error::new("it has no output last_hidden_state");
             encoded.push(outputs.remove("last_hidden_state").ok_or_else(missing).map_err(failed)?);
         }
-        self.hidden = Some(tensor::stack(encoded).map_err(failed)?);
+        self.encoded = Some(tensor::stack(encoded).map_err(failed)?);
         self.slots = windows.len();
         self.rows = (0..self.slots).collect();
         Ok(())
@@ -328,7 +349,16 @@ impl SpeechModel for OrtModel {
             return self.residence.as_mut().map_or(Ok(()), |r| r.choice(asks.len(), answers)).map_err(wrong);
         }
         answers.clear();
-        self.step_logits(tokens, |row, logits| answers.push(scores(logits, &asks[row])))
+        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+    }
+
+    fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
+        let last = (tokens.len() / self.rows.len().max(1)).saturating_sub(1);
+        self.decode(Step::WithPast, tokens, |logits, rows| {
+            for (row, &slot) in rows.iter().enumerate() {
+                logits.at(slot, last, |logits| look(row, logits));
+            }
+        })
     }
 
     fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
@@ -350,22 +380,20 @@ impl SpeechModel for OrtModel {
         }
         Ok(())
     }
+
+    fn restart(&mut self, windows: &[usize]) -> Result<(), RunError> {
+        let failed = |e: ort::Error| RunError { stage: "decoder".to_owned(), reason: words(&e) };
+        self.forget();
+        if let Some(encoded) = &self.encoded {
+            self.hidden = Some(tensor::pick(encoded, windows).map_err(failed)?);
+        }
+        self.slots = windows.len();
+        self.rows = (0..self.slots).collect();
+        Ok(())
+    }
 }
 
 impl OrtModel {
-    /// [`SpeechModel::step`] for whoever wants the logits `[vocabulary]` themselves: `look` is called with each row and its own.
-    ///
-    /// # Errors
-    /// [`RunError`] where the model fails.
-    pub fn step_logits(&mut self, tokens: &[u32], mut look: impl FnMut(usize, &[f32])) -> Result<(), RunError> {
-        let last = (tokens.len() / self.rows.len().max(1)).saturating_sub(1);
-        self.decode(Step::WithPast, tokens, |logits, rows| {
-            for (row, &slot) in rows.iter().enumerate() {
-                logits.at(slot, last, |logits| look(row, logits));
-            }
-        })
-    }
-
     /// Whether the first step's graph returns logits of every position; some exports keep the last one only.
     fn returns_all_positions(&self) -> bool {
         let graph = match &self.graphs {
@@ -411,6 +439,11 @@ impl SpeechModel for WithoutCache {
     }
 
     fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+        answers.clear();
+        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+    }
+
+    fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
         let count = (tokens.len() / self.rows.len().max(1)).max(1);
         for (row, tokens) in self.rows.iter_mut().zip(tokens.chunks(count)) {
             row.extend_from_slice(tokens);
@@ -418,8 +451,7 @@ impl SpeechModel for WithoutCache {
         let prompts: Vec<&[u32]> = self.rows.iter().map(Vec::as_slice).collect();
         let last = prompts.first().map_or(0, |row| row.len() - 1);
         let logits = self.model.first(&prompts, &[last])?;
-        answers.clear();
-        answers.extend(logits.iter().zip(asks).map(|(logits, ask)| scores(logits, ask)));
+        logits.iter().enumerate().for_each(|(row, logits)| look(row, logits));
         Ok(())
     }
 
@@ -427,5 +459,10 @@ impl SpeechModel for WithoutCache {
         self.model.keep(rows)?;
         self.rows = rows.iter().filter_map(|&row| self.rows.get(row).cloned()).collect();
         Ok(())
+    }
+
+    fn restart(&mut self, windows: &[usize]) -> Result<(), RunError> {
+        self.rows.clear();
+        self.model.restart(windows)
     }
 }

@@ -135,7 +135,8 @@ pub struct ModelConfig {
     pub suppress_tokens: Vec<u32>,
     /// Tokens that are not written at the first position.
     pub begin_suppress_tokens: Vec<u32>,
-    /// Latest first timestamp, in steps of 20 ms (50: 1.0 s).
+    /// Latest first timestamp, in steps of 20 ms (50: 1.0 s). The files of tiny, base and small say 1, which openai/whisper never
+    /// does: after a window's pause the times then drift. So it is at least 50.
     pub max_initial_timestamp: usize,
 }
 
@@ -371,6 +372,6 @@ fn read_config(directory: &Path) -> Result<ModelConfig, ModelError> {
         decoder_positions: need(raw.max_target_positions, "max_target_positions")?,
         suppress_tokens: generation.suppress_tokens.or(raw.suppress_tokens).unwrap_or_default(),
         begin_suppress_tokens: generation.begin_suppress_tokens.or(raw.begin_suppress_tokens).unwrap_or_default(),
-        max_initial_timestamp: generation.max_initial_timestamp_index.unwrap_or(50),
+        max_initial_timestamp: generation.max_initial_timestamp_index.unwrap_or(50).max(50),
     })
 }

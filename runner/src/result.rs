@@ -94,4 +94,18 @@ pub struct RunReport {
     pub stopped: Option<f64>,
     /// Why windows were run again on the CPU provider; `None` if none was.
     pub fallback: Option<String>,
+    /// Where the result is not what the recording was meant to give, in the order in which it was found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+}
+
+/// A part of a recording of which something is missing or doubtful.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Warning {
+    /// Seconds from the start of the audio.
+    pub from: f64,
+    /// Seconds from the start of the audio; never before `from`.
+    pub to: f64,
+    /// What there is to say, in words that go on after "from … to …: ".
+    pub what: String,
 }

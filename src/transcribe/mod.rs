@@ -285,6 +285,9 @@ fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
     if let Some(npu) = run.npu.as_ref().filter(|npu| npu.fell_back()) {
         say(&format!("warning: {name}: not all on the NPU: {npu}"));
     }
+    for warning in &run.warnings {
+        say(&format!("warning: {name}: from {:.1} s to {:.1} s: {}", warning.from, warning.to, warning.what));
+    }
     if arguments.quiet {
         return;
     }
