@@ -48,10 +48,24 @@ pub struct TranscribeOptions {
     pub condition_on_previous_text: bool,
     /// Text that comes before the first window's.
     pub initial_prompt: Option<String>,
+    /// Temperatures at which a window is decoded, one after another until a text passes the thresholds below. At 0 the likeliest
+    /// token comes, above it tokens are drawn by chance (the same each time). One alone never decodes again; with several, text that
+    /// repeats itself at all of them is not kept, and `run.warnings` says so. None is the same as 0 alone.
+    pub temperatures: Vec<f32>,
+    /// Sequences that are drawn together at a temperature above 0, of which the likeliest is taken.
+    pub best_of: usize,
+    /// Text whose bytes are more than this many times as many as under zlib repeats itself and does not pass; `None` lets all
+    /// pass.
+    pub compression_ratio_threshold: Option<f64>,
     /// A window whose no-speech probability is above this is silence …; `None` never skips.
     pub no_speech_threshold: Option<f64>,
-    /// … unless its mean log-probability is above this; `None` always skips.
+    /// … unless its mean log-probability is above this; `None` always skips. Text of which it is below this does not pass.
     pub logprob_threshold: Option<f64>,
+    /// Seconds of audio below which what is left after a window is not decoded: of so little models make words that nobody said.
+    /// A recording that is shorter is decoded.
+    pub shortest_rest: f64,
+    /// Sound that does not change for seconds is not decoded: silence, hum, hiss. See [`crate::voice::Voice::steady`].
+    pub skip_steady: bool,
     /// What follows the audio in its last window.
     pub padding: Padding,
     /// Most windows that are decoded together, at least 1. Changes no text; each takes memory for its cache.
@@ -65,6 +79,22 @@ pub struct TranscribeOptions {
 /// eight of them that is little beside each one's own attention (`undertone bench --batch N`).
 pub const DEFAULT_BATCH: usize = 8;
 
+impl TranscribeOptions {
+    /// The defaults without any that openai/whisper's `transcribe` does not have at temperature 0 without thresholds: every window
+    /// is decoded once, to its likeliest tokens, and kept.
+    pub fn greedy() -> Self {
+        Self {
+            temperatures: vec![0.0],
+            compression_ratio_threshold: None,
+            no_speech_threshold: None,
+            logprob_threshold: None,
+            shortest_rest: 0.0,
+            skip_steady: false,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for TranscribeOptions {
     fn default() -> Self {
         Self {
@@ -73,8 +103,13 @@ impl Default for TranscribeOptions {
             without_timestamps: false,
             condition_on_previous_text: true,
             initial_prompt: None,
+            temperatures: vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
+            best_of: 5,
+            compression_ratio_threshold: Some(2.4),
             no_speech_threshold: Some(0.6),
             logprob_threshold: Some(-1.0),
+            shortest_rest: 1.0,
+            skip_steady: true,
             padding: Padding::Zero,
             batch: DEFAULT_BATCH,
             cut_at_pauses: false,
@@ -416,7 +451,7 @@ impl Transcriber {
         &self,
         recordings: &'a [(&Audio, Recording<'_>)],
         chosen: &[(usize, usize)],
-        options: &TranscribeOptions,
+        options: &'a TranscribeOptions,
         rules: &'a [Box<dyn Rule>],
     ) -> Batch<'a> {
         let window = |&(index, stretch): &(usize, usize)| {
@@ -424,6 +459,8 @@ impl Transcriber {
             Window {
                 features: recording.window(stretch, options.padding),
                 recording: index,
+                // The same recording is decoded alike, whatever else is.
+                seed: recording.next_frame(stretch) as u64,
                 writer: &recording.stretches()[stretch].writer,
                 language: recording.language.as_ref().map(|(_, token)| *token),
             }
@@ -431,6 +468,7 @@ impl Transcriber {
         let first = chosen.first().and_then(|&(index, stretch)| recordings[index].1.stretches().get(stretch));
         Batch {
             windows: chosen.iter().map(window).collect(),
+            options,
             rules,
             first_timestamp: if options.without_timestamps {
                 Ask::NO_TIMESTAMPS
@@ -491,12 +529,12 @@ impl Transcriber {
 
     /// Runs windows, on the CPU provider if the asked device fails and a spare is there.
     fn run(&mut self, batch: &Batch<'_>, fallback: &mut Option<String>) -> Result<Vec<Heard>, TranscribeError> {
-        let special = &self.tokenizer.special;
+        let tokenizer = &self.tokenizer;
         let fell_back_before = fallback.is_some() && self.load_fallback.is_none();
         if let (true, Some((spare, _))) = (fell_back_before, &mut self.taken_over) {
-            return Ok(batch.run(spare.as_mut(), special)?);
+            return Ok(batch.run(spare.as_mut(), tokenizer)?);
         }
-        let error = match batch.run(self.model.as_mut(), special) {
+        let error = match batch.run(self.model.as_mut(), tokenizer) {
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
@@ -507,7 +545,7 @@ impl Transcriber {
             none => none.insert(load()?),
         };
         *fallback = Some(error.to_string());
-        Ok(batch.run(spare.as_mut(), special)?)
+        Ok(batch.run(spare.as_mut(), tokenizer)?)
     }
 }
 

@@ -298,7 +298,7 @@ fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
         say(&format!("warning: {name}: not all on the NPU: {npu}"));
     }
     for warning in &run.warnings {
-        say(&format!("warning: {name}: from {:.2} s to {:.2} s: {}", warning.from, warning.to, warning.what));
+        say(&format!("warning: {name}: from {:.1} s to {:.1} s: {}", warning.from, warning.to, warning.what));
     }
     if arguments.quiet {
         return;

@@ -96,7 +96,10 @@ pub struct OrtModel {
     graphs: Graphs,
     vocabulary: usize,
     heads: usize,
-    /// The encoded windows, `[slots, 1500, width]`.
+    /// What the encoder gave for all windows: hidden states `[windows, 1500, width]`; for a whole decoder the keys and values of its
+    /// cross-attention, in the order of `cache`.
+    encoded: Vec<DynValue>,
+    /// The rows' hidden states, `[slots, 1500, width]`, where they are not all windows in their order.
     hidden: Option<DynValue>,
     cache: Vec<Cached>,
     /// The rows that tensors have.
@@ -175,6 +178,7 @@ impl OrtModel {
             graphs,
             vocabulary,
             heads: config.decoder_heads,
+            encoded: Vec::new(),
             hidden: None,
             cache,
             slots: 0,
@@ -258,7 +262,8 @@ impl OrtModel {
         let ids = tensor::ids(wide, [slots, count], &ids).map_err(failed)?;
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = vec![("input_ids".into(), ids.into())];
         if reads_windows {
-            let hidden = self.hidden.as_ref().ok_or_else(|| wrong("the encoder gave no window".to_owned()))?;
+            let hidden = self.hidden.as_ref().or(self.encoded.first());
+            let hidden = hidden.ok_or_else(|| wrong("the encoder gave no window".to_owned()))?;
             inputs.push(("encoder_hidden_states".into(), hidden.into()));
         }
         let cached_before = if step == Step::First { 0 } else { self.positions };
@@ -325,11 +330,38 @@ impl OrtModel {
         input_type(self.graphs.of(step), "encoder_hidden_states").is_some()
     }
 
+    /// Lets go of the sequences, and of the rows' own copies of encoded windows.
+    fn forget(&mut self) {
+        self.hidden = None;
+        self.started = false;
+        self.cache.iter_mut().for_each(|cached| cached.value = None);
+    }
+
+    /// Puts what the encoder gave for `windows` before the rows.
+    fn recall(&mut self, windows: &[usize]) -> Result<(), ort::Error> {
+        if let Graphs::Whole(_) = self.graphs {
+            for (cached, encoded) in self.cache.iter_mut().filter(|cached| cached.cross).zip(&self.encoded) {
+                cached.value = Some(tensor::pick(encoded, windows)?);
+            }
+            return Ok(());
+        }
+        let all = self.encoded.first().and_then(|encoded| encoded.shape().first().copied());
+        let in_order = windows.iter().copied().eq(0..windows.len()) && all == i64::try_from(windows.len()).ok();
+        self.hidden = match self.encoded.first() {
+            Some(encoded) if !in_order => Some(tensor::pick(encoded, windows)?),
+            _ => None,
+        };
+        Ok(())
+    }
+
     /// Moves the rows together, in their order, so that tensors have no others.
     fn gather(&mut self) -> Result<(), ort::Error> {
-        let values = self.cache.iter_mut().map(|cached| &mut cached.value).chain([&mut self.hidden]);
-        for value in values.flatten() {
+        for value in self.cache.iter_mut().filter_map(|cached| cached.value.as_mut()) {
             *value = tensor::pick(value, &self.rows)?;
+        }
+        let whole = matches!(self.graphs, Graphs::Whole(_));
+        if let Some(hidden) = self.hidden.as_ref().or(self.encoded.first()).filter(|_| !whole) {
+            self.hidden = Some(tensor::pick(hidden, &self.rows)?);
         }
         self.slots = self.rows.len();
         self.rows = (0..self.slots).collect();
@@ -341,39 +373,29 @@ impl SpeechModel for OrtModel {
     /// Windows are encoded one after another: measured on `cpu` and `host`, several at once take as long (tiny, base), and the
     /// memory of several.
     fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
-        self.hidden = None;
-        self.started = false;
-        self.slots = 0;
-        for cached in &mut self.cache {
-            cached.value = None;
-        }
         let path = self.encoder.graph.path.clone();
         let failed = |reason: String| Encoder::error(&path, reason);
-        let name = self.encoder.encoded();
-        let whole = matches!(self.graphs, Graphs::Whole(_));
-        let from_encoder = |cached: &&mut Cached| whole && cached.cross;
-        let mut hidden = Vec::with_capacity(windows.len());
-        let mut cross: Vec<Vec<DynValue>> =
-            self.cache.iter_mut().filter(from_encoder).map(|_| Vec::with_capacity(windows.len())).collect();
+        self.encoded.clear();
+        self.forget();
+        self.slots = 0;
+        let names: Vec<String> = match self.graphs {
+            Graphs::Whole(_) => self.cache.iter().filter(|cached| cached.cross).map(|c| c.output.clone()).collect(),
+            _ => vec![self.encoder.encoded().unwrap_or("last_hidden_state").to_owned()],
+        };
+        let mut values: Vec<Vec<DynValue>> = names.iter().map(|_| Vec::with_capacity(windows.len())).collect();
         for window in windows {
             let mut outputs = self.encoder.run(window)?;
-            let mut take = |name: &str| outputs.remove(name).ok_or_else(|| failed(format!("it has no output {name}")));
-            if !whole {
-                hidden.push(take(name.unwrap_or("last_hidden_state"))?);
-            }
-            for (values, cached) in cross.iter_mut().zip(self.cache.iter_mut().filter(from_encoder)) {
-                values.push(take(&cached.output)?);
+            for (values, name) in values.iter_mut().zip(&names) {
+                values.push(outputs.remove(name).ok_or_else(|| failed(format!("it has no output {name}")))?);
             }
         }
-        let stack = |values| tensor::stack(values).map_err(|e: ort::Error| failed(words(&e)));
-        for (values, cached) in cross.into_iter().zip(self.cache.iter_mut().filter(from_encoder)) {
-            cached.value = Some(stack(values)?);
+        for values in values {
+            self.encoded.push(tensor::stack(values).map_err(|e| failed(words(&e)))?);
         }
-        if !whole {
-            self.hidden = Some(stack(hidden)?);
-        }
+        let all: Vec<usize> = (0..windows.len()).collect();
+        self.recall(&all).map_err(|e| failed(words(&e)))?;
         self.slots = windows.len();
-        self.rows = (0..self.slots).collect();
+        self.rows = all;
         Ok(())
     }
 
@@ -403,7 +425,16 @@ impl SpeechModel for OrtModel {
             return self.residence.as_mut().map_or(Ok(()), |r| r.choice(asks.len(), answers)).map_err(wrong);
         }
         answers.clear();
-        self.step_logits(tokens, |row, logits| answers.push(scores(logits, &asks[row])))
+        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+    }
+
+    fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
+        let last = (tokens.len() / self.rows.len().max(1)).saturating_sub(1);
+        self.decode(Step::WithPast, tokens, |logits, rows| {
+            for (row, &slot) in rows.iter().enumerate() {
+                logits.at(slot, last, |logits| look(row, logits));
+            }
+        })
     }
 
     fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
@@ -425,22 +456,18 @@ impl SpeechModel for OrtModel {
         }
         Ok(())
     }
+
+    fn restart(&mut self, windows: &[usize]) -> Result<(), RunError> {
+        let failed = |e: ort::Error| RunError { stage: "decoder".to_owned(), reason: words(&e) };
+        self.forget();
+        self.recall(windows).map_err(failed)?;
+        self.slots = windows.len();
+        self.rows = (0..self.slots).collect();
+        Ok(())
+    }
 }
 
 impl OrtModel {
-    /// [`SpeechModel::step`] for whoever wants the logits `[vocabulary]` themselves: `look` is called with each row and its own.
-    ///
-    /// # Errors
-    /// [`RunError`] where the model fails.
-    pub fn step_logits(&mut self, tokens: &[u32], mut look: impl FnMut(usize, &[f32])) -> Result<(), RunError> {
-        let last = (tokens.len() / self.rows.len().max(1)).saturating_sub(1);
-        self.decode(Step::WithPast, tokens, |logits, rows| {
-            for (row, &slot) in rows.iter().enumerate() {
-                logits.at(slot, last, |logits| look(row, logits));
-            }
-        })
-    }
-
     /// Whether the first step's graph returns logits of every position; some exports keep the last one only.
     fn returns_all_positions(&self) -> bool {
         let graph = self.graphs.of(Step::First);

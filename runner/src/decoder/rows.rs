@@ -39,13 +39,15 @@ pub(super) trait RowDecoder: Send {
 pub(super) struct RowByRow<D: RowDecoder> {
     pub(super) encoder: Encoder,
     pub(super) decoder: D,
+    /// A row over each window, without a sequence.
+    encoded: Vec<D::State>,
     rows: Vec<D::State>,
     started: bool,
 }
 
 impl<D: RowDecoder> RowByRow<D> {
     pub(super) fn new(encoder: Encoder, decoder: D) -> Self {
-        Self { encoder, decoder, rows: Vec::new(), started: false }
+        Self { encoder, decoder, encoded: Vec::new(), rows: Vec::new(), started: false }
     }
 
     fn failed(&self, reason: String) -> RunError {
@@ -55,15 +57,16 @@ impl<D: RowDecoder> RowByRow<D> {
 
 impl<D: RowDecoder> SpeechModel for RowByRow<D> {
     fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
+        self.encoded.clear();
         self.rows.clear();
         self.started = false;
         let path = self.encoder.graph.path.clone();
         for window in windows {
             let mut outputs = self.encoder.run(window)?;
             let row = self.decoder.begin(&mut outputs).map_err(|reason| Encoder::error(&path, reason))?;
-            self.rows.push(row);
+            self.encoded.push(row);
         }
-        Ok(())
+        self.restart(&(0..windows.len()).collect::<Vec<_>>())
     }
 
     fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError> {
@@ -93,19 +96,24 @@ impl<D: RowDecoder> SpeechModel for RowByRow<D> {
     }
 
     fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+        if asks.len() != self.rows.len() {
+            return Err(self.failed(format!("{} asks do not go to {} rows", asks.len(), self.rows.len())));
+        }
+        answers.clear();
+        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+    }
+
+    fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
         if !self.started {
             return Err(self.failed("a step was taken before a sequence was started".to_owned()));
         }
         let count = tokens.len() / self.rows.len().max(1);
-        if asks.len() != self.rows.len() || count == 0 || tokens.len() != count * self.rows.len() {
-            let (tokens, asks, rows) = (tokens.len(), asks.len(), self.rows.len());
-            return Err(self.failed(format!("{tokens} tokens and {asks} asks do not go to {rows} rows")));
+        if count == 0 || tokens.len() != count * self.rows.len() {
+            return Err(self.failed(format!("{} tokens do not go to {} rows", tokens.len(), self.rows.len())));
         }
-        answers.clear();
         let mut failure = None;
-        for ((row, tokens), ask) in self.rows.iter_mut().zip(tokens.chunks_exact(count)).zip(asks) {
-            let fed = self.decoder.feed(row, tokens, &[count - 1], &mut |logits| answers.push(scores(logits, ask)));
-            if let Err(reason) = fed {
+        for (index, (row, tokens)) in self.rows.iter_mut().zip(tokens.chunks_exact(count)).enumerate() {
+            if let Err(reason) = self.decoder.feed(row, tokens, &[count - 1], &mut |logits| look(index, logits)) {
                 failure.get_or_insert(reason);
             }
         }
@@ -128,6 +136,18 @@ impl<D: RowDecoder> SpeechModel for RowByRow<D> {
         }
         if self.rows.is_empty() {
             return Err(self.failed("no row is to go on".to_owned()));
+        }
+        Ok(())
+    }
+    fn restart(&mut self, windows: &[usize]) -> Result<(), RunError> {
+        self.started = false;
+        self.rows.clear();
+        for &window in windows {
+            let encoded = self.encoded.get(window).ok_or_else(|| format!("there is no window {window}"));
+            match encoded.and_then(|encoded| self.decoder.copy(encoded)) {
+                Ok(row) => self.rows.push(row),
+                Err(reason) => return Err(self.failed(reason)),
+            }
         }
         Ok(())
     }
