@@ -295,4 +295,3 @@ impl Model {
 fn missing(directory: &Path, what: &str) -> ModelError {
     ModelError::Missing { directory: directory.to_owned(), missing: what.to_owned() }
 }
-
