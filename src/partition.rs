@@ -98,6 +98,18 @@ struct Fused {
     gflop: f64,
     bytes_in: usize,
     bytes_out: usize,
+    /// Each product and attention.
+    #[serde(default)]
+    products: Vec<Product>,
+}
+
+/// What a product is computed in, and why.
+#[derive(Serialize, Deserialize)]
+struct Product {
+    name: String,
+    kind: String,
+    precision: String,
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -176,14 +188,14 @@ fn as_text(answer: &Answer) -> String {
     for graph in &answer.graphs {
         text += &format!("\n{}  {}\n", graph.name, graph.path.display());
         for part in &graph.parts {
-            text += &part_as_text(part);
+            text += &part_as_text(part, &answer.precision);
         }
         text += &format!("  left to ONNX Runtime's CPU provider: {}\n", nodes(graph.nodes_on_cpu_provider));
     }
     text
 }
 
-fn part_as_text(part: &Part) -> String {
+fn part_as_text(part: &Part, asked: &str) -> String {
     let within = if part.within.is_empty() { String::new() } else { format!("{}: ", part.within) };
     let mut text = format!(
         "  {within}{} of {} claimed, fused into {}\n",
@@ -208,6 +220,7 @@ fn part_as_text(part: &Part) -> String {
             steps.join(", ")
         );
         text += &on_host_as_text(fused);
+        text += &other_precisions_as_text(fused, asked);
     }
     if part.fused.len() > SHOWN {
         let rest = &part.fused[SHOWN..];
@@ -243,6 +256,16 @@ fn step_as_text(fused: &Fused, kind: &str, count: usize) -> String {
 fn on_host_as_text(fused: &Fused) -> String {
     let reasons = fused.on_host.iter().flat_map(|(kind, reasons)| reasons.iter().map(move |reason| (kind, reason)));
     reasons.map(|(kind, (reason, count))| format!("      host: {count} {kind}, {reason}\n")).collect()
+}
+
+/// Why products are computed in another precision than was asked for, a line for each reason.
+fn other_precisions_as_text(fused: &Fused, asked: &str) -> String {
+    let mut counts: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
+    for product in fused.products.iter().filter(|product| product.precision != asked) {
+        *counts.entry((&product.precision, &product.kind, &product.reason)).or_default() += 1;
+    }
+    let lines = counts.into_iter();
+    lines.map(|((precision, kind, reason), count)| format!("      {precision}: {count} {kind}, {reason}\n")).collect()
 }
 
 /// Fused nodes that the text shows one by one; with `claim=matmul` there are dozens alike.
@@ -282,6 +305,21 @@ mod tests {
     }
 
     #[test]
+    fn products_in_another_precision_are_said_with_their_reason() {
+        let product = |precision: &str, reason: &str| {
+            format!(r#"{{"name": "", "kind": "linear", "precision": "{precision}", "reason": "{reason}"}}"#)
+        };
+        let products = [product("int8", "a"), product("f32", "sound"), product("f32", "sound")].join(",");
+        let fused: Fused = serde_json::from_str(&format!(
+            r#"{{"nodes": 3, "steps": {{}}, "precision": {{}}, "device": {{}}, "gflop": 0.1, "bytes_in": 1, "bytes_out": 1,
+                "products": [{products}]}}"#
+        ))
+        .unwrap();
+        assert_eq!(other_precisions_as_text(&fused, "int8"), "      f32: 2 linear, sound\n");
+        assert_eq!(other_precisions_as_text(&fused, "f32"), "      int8: 1 linear, a\n");
+    }
+
+    #[test]
     fn equal_reasons_are_one_line() {
         let node =
             |name: &str, reason: &str| Unclaimed { name: name.into(), op_type: "If".into(), reason: reason.into() };
@@ -296,7 +334,7 @@ mod tests {
             gflop_unclaimed: 0.0,
             assumed: BTreeMap::new(),
         };
-        let text = part_as_text(&part);
+        let text = part_as_text(&part, "int8");
         assert_eq!(text.lines().filter(|line| line.contains("not claimed")).count(), 2, "{text}");
         assert!(text.contains("2 If (a …): control flow"), "{text}");
     }

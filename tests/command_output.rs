@@ -194,6 +194,11 @@ fn partition_shows_every_graph() {
             assert!(unclaimed.iter().all(|node| !node["reason"].as_str().unwrap().is_empty()), "{part}");
             assert!(part["fused"].as_array().unwrap().len() <= 3, "{part}");
             assert!(part["fused"].as_array().unwrap().iter().all(|fused| fused["bytes_in"].as_u64().unwrap() > 0));
+            for fused in part["fused"].as_array().unwrap() {
+                let products = fused["products"].as_array().unwrap();
+                assert!(products.iter().any(|product| product["precision"] == "int8"), "{fused}");
+                assert!(products.iter().all(|product| !product["reason"].as_str().unwrap().is_empty()), "{fused}");
+            }
         }
     }
     let encoder = &graphs[0];

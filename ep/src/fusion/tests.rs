@@ -225,6 +225,55 @@ proptest! {
     }
 }
 
+/// Attention of operands of any shapes, `[batch, heads, length, 8]` and a mask of up to four axes.
+fn attention_of(q: &[usize], k: &[usize], v: &[usize], mask: &[usize]) -> Graph<'static> {
+    Builder::default()
+        .input("q", F, q)
+        .input("k", F, k)
+        .input("v", F, v)
+        .input("mask", F, mask)
+        .node_of("Transpose", &["k"], &[("kt", F)], &[("perm", ints(&[0, 1, 3, 2]))])
+        .node("MatMul", &["q", "kt"], "scores")
+        .node("Add", &["scores", "mask"], "masked")
+        .node("Softmax", &["masked"], "p")
+        .node("MatMul", &["p", "v"], "y")
+        .build(&["y"])
+}
+
+proptest! {
+    /// Each axis of a mask may be there once, that of the keys too (openai-whisper's and sherpa-onnx's graphs in every step after the
+    /// first), and so may the batch and the heads of any operand.
+    #[test]
+    fn attention_of_operands_that_are_there_once(
+        sizes in [1usize..3, 1usize..4, 1usize..5, 1usize..6],
+        once in prop::array::uniform10(prop::bool::ANY),
+        leading in 0usize..4,
+        large in prop::bool::ANY,
+    ) {
+        let [batch, heads, queries, keys] = sizes;
+        let dim = |at: usize, full: usize| if once[at] { 1 } else { full };
+        let q = [dim(0, batch), dim(1, heads), queries, 8];
+        let k = [dim(2, batch), dim(3, heads), keys, 8];
+        let v = [dim(4, batch), dim(5, heads), keys, 8];
+        // Together they have all batch items and heads, or scores would be fewer than a mask's entries.
+        let scores = [q[0].max(k[0]).max(v[0]), q[1].max(k[1]).max(v[1])];
+        let mask = [dim(6, scores[0]), dim(7, scores[1]), dim(8, queries), dim(9, keys)];
+        let mask = &mask[if mask[..leading].iter().all(|dim| *dim == 1) { leading } else { 0 }..];
+        let graph = attention_of(&q, &k, &v, mask);
+        prop_assert_eq!(kinds(&graph), ["attention"]);
+        let of = |shape: &[usize], seed: u32| noise(shape.iter().product(), seed);
+        // The least number hides scores that it is added to: what is left is the mean of all values.
+        let mask_values: Vec<f32> =
+            of(mask, 4).iter().map(|v| if large && *v < 0.0 { f32::MIN } else { *v }).collect();
+        assert_same(&graph, &[
+            floats(&q, &of(&q, 1)),
+            floats(&k, &of(&k, 2)),
+            floats(&v, &of(&v, 3)),
+            floats(mask, &mask_values),
+        ]);
+    }
+}
+
 #[test]
 fn attention_without_a_guard() {
     let graph = attention_graph(3, 5, false);
@@ -277,6 +326,38 @@ fn a_quantised_product_is_a_linear_layer_of_its_real_weights() {
     let got = run(&fused(&graph, &exact()), &graph, &[floats(&[2, 4], &x)], 1 << 10).expect("a run");
     let want = run(&unfused(&plain, &exact()), &plain, &[floats(&[2, 4], &x)], 1 << 10).expect("a run");
     assert_close(&got[0].floats(), &want[0].floats());
+}
+
+/// The same product in a group of its own: its operand is quantised by somebody else.
+#[test]
+fn a_product_of_an_operand_that_was_quantised_elsewhere_is_that_of_its_real_values() {
+    let (whole, weights) = quantised_graph();
+    for signed in [false, true] {
+        let mut graph = whole.clone();
+        graph.nodes.remove(0);
+        let named = |name: &str| whole.values.iter().position(|value| value.name == name).expect("it is there");
+        graph.inputs = ["xq", "xs", "xz"].map(named).to_vec();
+        let dtype = if signed { DataType::I8 } else { DataType::U8 };
+        [named("xq"), named("xz")].into_iter().for_each(|value| graph.values[value].dtype = Some(dtype));
+        assert_eq!(kinds(&graph), ["linear"]);
+
+        let (stored, scale, zero): ([u8; 8], f32, u8) = ([0, 7, 130, 255, 128, 127, 3, 200], 0.03, 130);
+        let real = |byte: u8| if signed { f32::from(byte as i8) } else { f32::from(byte) };
+        let x: Vec<f32> = stored.iter().map(|byte| (real(*byte) - real(zero)) * scale).collect();
+        let bias = noise(3, 4);
+        let dot = |row: usize, at: usize| (0..4).map(|i| x[row * 4 + i] * weights[i * 3 + at]).sum::<f32>() + bias[at];
+        let want: Vec<f32> = (0..6).map(|at| dot(at / 3, at % 3)).collect();
+        let inputs = [
+            Input { dtype, shape: &[2, 4], bytes: &stored },
+            floats(&[], std::slice::from_ref(&scale)),
+            Input { dtype, shape: &[], bytes: std::slice::from_ref(&zero) },
+        ];
+        let got = run(&fused(&graph, &exact()), &graph, &inputs, 1 << 10).expect("a run");
+        assert_close(&got[0].floats(), &want);
+        // One scale for each row is another operation than the graph was fused for.
+        let rows = [Input { dtype, shape: &[2, 4], bytes: &stored }, floats(&[2], &[0.03, 0.05]), inputs[2]];
+        assert!(run(&fused(&graph, &exact()), &graph, &rows, 1 << 10).is_err());
+    }
 }
 
 #[test]

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::partition;
+use super::{mark_exact, partition};
 use crate::{
-    graph::{DataType, Graph, NodeId, ValueId},
+    graph::{Attribute, DataType, Graph, NodeId, ValueId},
     options::{Claim, Options},
-    testing::{Builder, noise},
+    plan::{Plan, Shared, Store},
+    report::Product,
+    testing::{Builder, exact, noise},
 };
 
 /// A random graph: each node reads one or two earlier values; some nodes are of an operator that the EP does not know.
@@ -119,4 +121,100 @@ fn the_work_of_a_product_is_two_operations_per_multiplication() {
     let report = partition(&graph, &Options::default(), None).report;
     assert_eq!(report.gflop_claimed, 2.0 * 3.0 * 4.0 * 5.0 / 1e9);
     assert_eq!((report.fused[0].bytes_in, report.fused[0].bytes_out), (3 * 4 * 4, 3 * 5 * 4));
+}
+
+/// A group as ONNX Runtime hands it back.
+fn group_graph(graph: &Graph<'static>, group: &[NodeId]) -> Graph<'static> {
+    let read = |nodes: &[NodeId]| -> BTreeSet<ValueId> {
+        nodes.iter().flat_map(|node| graph.nodes[*node].inputs.iter().flatten().copied()).collect()
+    };
+    let made: BTreeSet<ValueId> =
+        group.iter().flat_map(|node| graph.nodes[*node].outputs.iter().flatten().copied()).collect();
+    let others: Vec<NodeId> = (0..graph.nodes.len()).filter(|node| !group.contains(node)).collect();
+    let outside: BTreeSet<ValueId> = read(&others).into_iter().chain(graph.outputs.iter().copied()).collect();
+    let is_fixed = |value: &ValueId| graph.values[*value].constant.is_some();
+    Graph {
+        nodes: group.iter().map(|node| graph.nodes[*node].clone()).collect(),
+        inputs: read(group).difference(&made).copied().filter(|value| !is_fixed(value)).collect(),
+        outputs: made.intersection(&outside).copied().collect(),
+        ..graph.clone()
+    }
+}
+
+/// A product as `quantize_dynamic` writes it, of the quantised operand `{x}q`.
+fn quantised_product(graph: Builder, x: &str, y: &str) -> Builder {
+    let of = |part: &str| format!("{y}{part}");
+    let q = |part: &str| format!("{x}{part}");
+    graph
+        .bytes(&of("w"), DataType::I8, &[4, 4], &[3; 16])
+        .constant(&of("s"), &[1], &[0.01])
+        .node_of("MatMulInteger", &[&q("q"), &of("w"), &q("z")], &[(&of("sums"), DataType::I32)], &[])
+        .node_of("Cast", &[&of("sums")], &[(&of("real"), DataType::F32)], &[("to", Attribute::Int(1))])
+        .node("Mul", &[&q("s"), &of("s")], &of("scales"))
+        .node("Mul", &[&of("real"), &of("scales")], y)
+        .shape(y, &[3, 4])
+}
+
+fn quantisation(graph: Builder, x: &str) -> Builder {
+    let of = |part: &str| format!("{x}{part}");
+    let outputs = [of("q"), of("s"), of("z")];
+    let [q, s, z] = &outputs;
+    graph
+        .node_of("DynamicQuantizeLinear", &[x], &[(q, DataType::U8), (s, DataType::F32), (z, DataType::U8)], &[])
+        .shape(s, &[])
+        .shape(z, &[])
+        .shape(q, &[3, 4])
+}
+
+/// Quantised graphs: one operand for several products; a product whose residual comes from outside the groups; one that is read as it
+/// is, too.
+fn quantised_graphs() -> [Graph<'static>; 3] {
+    let start = || quantisation(Builder::default().input("x", DataType::F32, &[3, 4]), "x");
+    let shared = ["a", "b", "c"].into_iter().fold(start(), |graph, y| quantised_product(graph, "x", y));
+    let apart = quantised_product(quantised_product(start(), "x", "a"), "x", "b")
+        .node("FromAnotherWorld", &["a"], "r")
+        .shape("r", &[3, 4])
+        .node("Add", &["b", "r"], "y");
+    let read = quantised_product(start(), "x", "a").node("FromAnotherWorld", &["xq"], "r").shape("r", &[3, 4]).node(
+        "Add",
+        &["a", "r"],
+        "y",
+    );
+    [shared.build(&["a", "b", "c"]), apart.build(&["y"]), read.build(&["y"])]
+}
+
+#[test]
+fn what_is_claimed_of_a_quantised_graph_can_be_compiled() {
+    for (at, graph) in quantised_graphs().iter().enumerate() {
+        for claim in Claim::ALL {
+            let options = Options { claim, ..exact() };
+            let partition = partition(graph, &options, None);
+            let claims = |node: NodeId| partition.groups.iter().flatten().any(|claimed| *claimed == node);
+            let products = (0..graph.nodes.len()).filter(|node| graph.nodes[*node].op_type == "MatMulInteger");
+            assert!(products.into_iter().all(|node| claims(node) == (claim != Claim::Attention)), "{at} {claim}");
+            for group in &partition.groups {
+                assert_convex(graph, group);
+                let shared = Shared::default();
+                let made = Plan::build(&group_graph(graph, group), &options, &Store::new(&shared));
+                assert!(made.is_ok(), "{at} {claim} {group:?}: {:?}", made.err());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_group_s_products_are_marked_by_their_results() {
+    let mut graph = Builder::default()
+        .input("x", DataType::F32, &[3, 4])
+        .constant("w", &[4, 4], &noise(16, 1))
+        .node("MatMul", &["x", "w"], "a")
+        .node("MatMul", &["a", "w"], "b")
+        .node("Abs", &["b"], "y")
+        .build(&["y"]);
+    mark_exact(&mut graph, |result| result == "a");
+    assert_eq!(graph.nodes.iter().map(|node| node.exact).collect::<Vec<_>>(), [false, true, false]);
+    let report = partition(&graph, &Options::default(), None).report;
+    let products = &report.fused[0].products;
+    let is_exact = |product: &Product| product.precision == "f32" && product.reason.contains("not recognised");
+    assert!(products.len() == 2 && products.iter().all(is_exact), "{products:?}");
 }

@@ -81,6 +81,11 @@ fn operands_that_do_not_fit_are_errors_that_name_the_step() {
     assert!(fails(&[floats(&[1, 2, 4], &past)]).starts_with("input 1"));
     let wrong = Input { dtype: DataType::I64, shape: &[1, 1, 4], bytes: bytemuck::cast_slice(&past) };
     assert!(fails(&[floats(&[1, 2, 4], &past), wrong]).starts_with("input 1"));
+    // The operands are to blame, and whoever chose them is told so.
+    let refused = run(&plan, &graph, &[floats(&[1, 2, 4], &past), floats(&[1, 1, 6], &x)], 1 << 10);
+    assert!(matches!(refused, Err(RunError::Step { .. })));
+    let without_room = run(&plan, &graph, &[floats(&[1, 2, 4], &past), floats(&[1, 1, 4], &x[..4])], 8);
+    assert!(matches!(without_room, Err(RunError::Failed { .. })), "memory is no matter of operands");
     // A failed run leaves the plan fit for the next.
     assert!(run(&plan, &graph, &[floats(&[1, 2, 4], &past), floats(&[1, 1, 4], &x[..4])], 1 << 10).is_ok());
 }
