@@ -441,6 +441,32 @@ impl OrtModel {
         })
     }
 
+    /// A copy of the windows that were encoded last, for [`Self::set_encoded`] of a model with another device or precision.
+    ///
+    /// # Errors
+    /// [`RunError`] if none were encoded.
+    pub fn encoded(&self) -> Result<Encoded, RunError> {
+        let failed = |reason: String| RunError { stage: "encoder".to_owned(), reason };
+        let hidden = self.hidden.as_ref().ok_or_else(|| failed("no window was encoded before".to_owned()))?;
+        let slots: Vec<usize> = (0..self.slots).collect();
+        tensor::pick(hidden, &slots).map(|value| Encoded { value, slots: slots.len() }).map_err(|e| failed(words(&e)))
+    }
+
+    /// Goes on as after encoding these windows.
+    ///
+    /// # Errors
+    /// [`RunError`] if they cannot be copied.
+    pub fn set_encoded(&mut self, windows: &Encoded) -> Result<(), RunError> {
+        let slots: Vec<usize> = (0..windows.slots).collect();
+        let failed = |e: ort::Error| RunError { stage: "encoder".to_owned(), reason: words(&e) };
+        self.hidden = Some(tensor::pick(&windows.value, &slots).map_err(failed)?);
+        self.slots = windows.slots;
+        self.rows = slots;
+        self.started = false;
+        self.cache.iter_mut().for_each(|cached| cached.value = None);
+        Ok(())
+    }
+
     /// Whether the first step's graph returns logits of every position; some exports keep the last one only.
     fn returns_all_positions(&self) -> bool {
         let graph = self.graphs.of(Step::First);
@@ -459,6 +485,12 @@ fn is_whole(graph: &OpenGraph) -> bool {
 fn token_input(graph: &OpenGraph) -> Option<String> {
     let names = ["input_ids", "decoder_input_ids", "tokens"];
     names.into_iter().find(|name| input_type(graph, name).is_some()).map(str::to_owned)
+}
+
+/// Encoded windows, `[windows, 1500, width]`.
+pub struct Encoded {
+    value: DynValue,
+    slots: usize,
 }
 
 /// A cache of no positions, `[rows, heads, 0, 64]`, of the type that the graph wants.

@@ -1,0 +1,156 @@
+//! Which arithmetic a linear layer gets where the session's precision is int8, and why: rows of 8 bits, or wide ones of up to 16
+//! ([`LinearSpec::wide_rows`]).
+//!
+//! [`LinearSpec::wide_rows`]: undertone_kernels::LinearSpec::wide_rows
+
+use std::fmt;
+
+use undertone_kernels::Precision;
+
+use super::tensor::Shape;
+use crate::program::{Op, Step};
+
+/// Rows up to which reading a layer's weights takes about as long as multiplying them, twice for wide rows.
+const FEW_ROWS: usize = 16;
+/// Outputs to an input from which a layer is the projection to a vocabulary: no other layer of a Whisper has more than four.
+const VOCABULARY: usize = 16;
+
+/// A linear layer's rows, as far as they are known, and its sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerSizes {
+    rows: Option<usize>,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl LayerSizes {
+    /// Of a linear step, whose weights are a constant of a known shape. `shapes` are those of the graph's values, as far as they are known.
+    pub fn of(step: &Step, shapes: &[Option<Shape>]) -> Option<Self> {
+        let Op::Linear { weights, .. } = &step.op else { return None };
+        let known = |value: usize| shapes.get(value).copied().flatten();
+        let matrix = known(weights.value)?;
+        let [a, b] = matrix[..] else { return None };
+        let (inputs, outputs) = if weights.transposed { (b, a) } else { (a, b) };
+        let x = step.inputs.first().copied().flatten().and_then(known);
+        Some(Self { rows: x.map(|x| x.elements() / inputs.max(1)), inputs, outputs })
+    }
+}
+
+impl fmt::Display for LayerSizes {
+    /// `1×512×51865`, rows that are not known as `?`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rows {
+            Some(rows) => write!(f, "{rows}×{}×{}", self.inputs, self.outputs),
+            None => write!(f, "?×{}×{}", self.inputs, self.outputs),
+        }
+    }
+}
+
+/// Whether a layer's rows are wide, and why.
+///
+/// Measured on whisper-base with real recordings (`docs/int8.md`): of what int8 changes in the decoder's distributions nine parts of ten are
+/// the activations of the projection to the vocabulary, one channel of which is fifteen times as large as the others, and those of fc2.
+pub fn wide_rows(precision: Precision, sizes: Option<LayerSizes>) -> (bool, &'static str) {
+    if precision != Precision::Int8 {
+        return (false, "as asked");
+    }
+    let which = std::env::var("UNDERTONE_WIDE").unwrap_or("all".into());
+    let Some(LayerSizes { rows, inputs, outputs }) = sizes else { return (false, "its sizes are not known") };
+    if which == "none" {
+        return (false, "");
+    }
+    match rows {
+        _ if outputs >= VOCABULARY * inputs => (which.contains("last") || which == "all", "logits show every error"),
+        None => (false, "its rows are not known"),
+        Some(rows) if rows > FEW_ROWS => (false, "many rows"),
+        Some(_) if inputs > outputs => (which.contains("fc2") || which == "all", "few rows, of large outliers"),
+        Some(_) => (which == "all", "few rows"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        graph::DataType,
+        options::Options,
+        partition::partition,
+        testing::{Builder, floats, fused, noise, run},
+    };
+
+    const WIDTH: usize = 32;
+
+    /// A layer of each shape, each reading `x` of so many rows; the hidden one through GELU's place, an Erf.
+    fn layers(rows: usize) -> crate::graph::Graph<'static> {
+        Builder::default()
+            .input("x", DataType::F32, &[1, rows, WIDTH])
+            .constant("q", &[WIDTH, WIDTH], &noise(WIDTH * WIDTH, 1))
+            .constant("fc1", &[WIDTH, 4 * WIDTH], &noise(4 * WIDTH * WIDTH, 2))
+            .constant("fc2", &[4 * WIDTH, WIDTH], &noise(4 * WIDTH * WIDTH, 3))
+            .constant("vocabulary", &[WIDTH, 64 * WIDTH], &noise(64 * WIDTH * WIDTH, 4))
+            .node("MatMul", &["x", "q"], "a")
+            .shape("a", &[1, rows, WIDTH])
+            .node("MatMul", &["a", "fc1"], "b")
+            .shape("b", &[1, rows, 4 * WIDTH])
+            .node("Erf", &["b"], "c")
+            .shape("c", &[1, rows, 4 * WIDTH])
+            .node("MatMul", &["c", "fc2"], "d")
+            .shape("d", &[1, rows, WIDTH])
+            .node("MatMul", &["d", "vocabulary"], "y")
+            .build(&["y"])
+    }
+
+    /// Bits of the layers' rows, by what the report calls a layer.
+    fn bits(rows: usize, options: &Options) -> Vec<(String, usize)> {
+        let report = partition(&layers(rows), options, None).report;
+        let lines = report.fused.iter().flat_map(|fused| fused.arithmetic.keys());
+        let bits = |line: &String| {
+            let (shape, rest) = line.split_once(": rows of ").expect("a shape");
+            (shape.to_owned(), rest.split(' ').next().and_then(|bits| bits.parse().ok()).expect("bits"))
+        };
+        lines.map(bits).collect()
+    }
+
+    /// Bits of fc2's rows, fc1's, the projection's and q's, of a step of one token.
+    const FEW: [usize; 4] = [16, 8, 16, 8];
+
+    #[test]
+    fn the_report_says_what_each_layer_gets() {
+        let named = |rows: usize, bits: [usize; 4]| {
+            let shapes = [[128, 32], [32, 128], [32, 2048], [32, 32]];
+            let shapes = shapes.map(|[inputs, outputs]| format!("{rows}×{inputs}×{outputs}"));
+            shapes.into_iter().zip(bits).collect::<Vec<_>>()
+        };
+        assert_eq!(bits(1, &Options::default()), named(1, FEW));
+        assert_eq!(bits(1500, &Options::default()), named(1500, [8, 8, 16, 8]));
+        assert!(bits(1, &Options { precision: Precision::F32, ..Options::default() }).is_empty());
+    }
+
+    /// One value is four hundred times as large as any other: rows of 8 bits would round those to zero, and the logits with them.
+    #[test]
+    fn an_outlier_hides_nothing_from_the_logits() {
+        const OUTPUTS: usize = 64 * WIDTH;
+        // Whole numbers, and in each column the largest: these weights are exact in int8.
+        let mut weights: Vec<f32> = noise(OUTPUTS * WIDTH, 4).iter().map(|w| (w * 126.0).round()).collect();
+        weights[..OUTPUTS].fill(127.0);
+        let graph = Builder::default()
+            .input("x", DataType::F32, &[1, 1, WIDTH])
+            .constant("vocabulary", &[WIDTH, OUTPUTS], &weights)
+            .node("MatMul", &["x", "vocabulary"], "y")
+            .build(&["y"]);
+        let mut x = noise(WIDTH, 9);
+        x[5] = 400.0;
+        let made = run(&fused(&graph, &Options::default()), &graph, &[floats(&[1, 1, WIDTH], &x)], 4 * OUTPUTS);
+        let step = 400.0 / undertone_kernels::linear::wide_limit(WIDTH);
+        let mut hidden = 0;
+        for (column, y) in made.expect("a run")[0].floats().iter().enumerate() {
+            let term = |input: usize| x[input] * weights[input * OUTPUTS + column];
+            let exact: f32 = (0..WIDTH).map(term).sum();
+            let largest: f32 = (0..WIDTH).map(|input| weights[input * OUTPUTS + column].abs() * step / 2.0).sum();
+            assert!((y - exact).abs() <= 1.01 * largest, "{column}: {y} for {exact}, up to {largest} off");
+            hidden += usize::from((exact - term(5)).abs() > 2.0 * largest);
+        }
+        // Most results are far from what the outlier alone would make of them.
+        assert!(hidden > OUTPUTS / 2, "{hidden} of {OUTPUTS}");
+    }
+}
