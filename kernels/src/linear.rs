@@ -35,10 +35,10 @@ pub struct LinearSpec {
     pub outputs: usize,
     /// Operands' number format.
     pub precision: Precision,
-    /// Of int8 only: rows of `x` are quantised to up to 16 bits ([`wide_limit`]), weights stay int8. Takes nearly all of the error of
-    /// quantised activations away. It costs nothing where a row's values are widened to 16 bits before they are multiplied (AVX2,
-    /// AVX-512 without VNNI); where bytes are multiplied, twice the products of each weight that is read, which with few rows is
-    /// little beside reading it.
+    /// Of int8 only: rows of `x` are quantised to up to 16 bits ([`wide_limit`]), weights stay int8. Takes nearly all of the
+    /// error of quantised activations away. It costs nothing where a row's values are widened to 16 bits before they are
+    /// multiplied (AVX2, AVX-512 without VNNI); where bytes are multiplied, twice the products of each weight that is read,
+    /// which with few rows is little beside reading it.
     pub wide_rows: bool,
     /// Applied to `x · w + bias`.
     pub activation: Activation,
@@ -113,8 +113,8 @@ pub const INT8_LIMIT: f32 = 127.0;
 /// Inputs up to which an int32 holds every sum of int8 products: `(2³¹ − 1) / 127²`.
 pub const INT8_MAX_INPUTS: usize = 133_143;
 
-/// The largest magnitude of a value of a wide row of `inputs` values ([`LinearSpec::wide_rows`]): 16 bits as two bytes of magnitudes up
-/// to 127 and 128, or less where int32 would not hold every sum of its products with int8 weights.
+/// The largest magnitude of a value of a wide row of `inputs` values ([`LinearSpec::wide_rows`]): 16 bits as two bytes of
+/// magnitudes up to 127 and 128, or less where int32 would not hold every sum of its products with int8 weights.
 pub fn wide_limit(inputs: usize) -> f32 {
     const TWO_BYTES: usize = 127 << 8;
     // Below 2¹⁵, so exact; not below 127 up to `INT8_MAX_INPUTS`.

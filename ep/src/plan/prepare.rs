@@ -87,8 +87,8 @@ pub fn attention_precision(asked: Precision, k: HeadLayout) -> Precision {
     }
 }
 
-/// The kernel of a step, if it needs one; on the NPU of `placing`, if there is one that takes it. `shapes` are those of the graph's values, as
-/// far as they are known.
+/// The kernel of a step, if it needs one; on the NPU of `placing`, if there is one that takes it. `shapes` are those of the
+/// graph's values, as far as they are known.
 ///
 /// # Errors
 /// If a constant is missing or of the wrong type or shape.

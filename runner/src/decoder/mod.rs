@@ -441,7 +441,8 @@ impl OrtModel {
         })
     }
 
-    /// A copy of the windows that were encoded last, for [`Self::set_encoded`] of a model with another device or precision.
+    /// A copy of the windows that were encoded last, for [`Self::set_encoded`] of a model with another device or
+    /// precision.
     ///
     /// # Errors
     /// [`RunError`] if none were encoded.

@@ -32,7 +32,8 @@ pub(crate) unsafe fn int8<T>(x: &[f32], group: usize, out: *mut T, encode: impl 
     unsafe { wide(x, INT8_LIMIT, group, out, |bits| encode(bits as u8)) }
 }
 
-/// Quantises to integers up to `limit`, below 2¹⁵, giving each, in its low 16 bits (two's complement), to `encode`. Returns the scale.
+/// Quantises to integers up to `limit`, below 2¹⁵, giving each, in its low 16 bits (two's complement), to `encode`. Returns
+/// the scale.
 ///
 /// # Safety
 /// As for [`int8`].

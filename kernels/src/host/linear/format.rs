@@ -22,7 +22,8 @@ pub(crate) trait Format: 'static {
     type Row<S: Simd>: Copy;
     /// Sums are integers of quantised operands: rows and columns have scales.
     const QUANTISED: bool = false;
-    /// Activations of more bits than a word has for each are in planes that follow one another: rows of words, each of some of the bits.
+    /// Activations have more bits than a word may hold for each: they are then in planes, rows of words that follow one
+    /// another, each of some of the bits.
     const WIDE: bool = false;
     /// Activations are fp32 as they come, so that they can be read where they are.
     const DIRECT: bool = false;
@@ -54,7 +55,8 @@ pub(crate) trait Format: 'static {
     /// Converts one row of activations; zeros fill the last word of each plane. Returns the row's scale (1 if not quantised).
     ///
     /// # Safety
-    /// `out` is valid for writing [`planes`] times `x.len()` values in whole words, aligned for a word, and does not overlap `x`.
+    /// `out` is valid for writing [`planes`] times `x.len()` values in whole words, aligned for a word, and does not
+    /// overlap `x`.
     unsafe fn convert<S: Simd>(x: &[f32], out: *mut u8) -> f32;
 }
 
@@ -215,9 +217,9 @@ impl Format for Int8 {
     }
 }
 
-/// int8 weights and activations of up to 16 bits ([`wide_limit`](crate::linear::wide_limit)), int32 sums. Where activations are of 16 bits
-/// anyway they are multiplied as in [`Int8`]; where bytes are multiplied a row is two: the low bytes, and what is left of each value, worth
-/// 256 times as much.
+/// int8 weights and activations of up to 16 bits ([`wide_limit`]), int32 sums. Where activations are of 16 bits anyway they
+/// are multiplied as in [`Int8`]; where bytes are multiplied a row is two: the low bytes, and what is left of each value,
+/// worth 256 times as much.
 pub(crate) struct Int8Wide;
 
 impl Format for Int8Wide {

@@ -22,7 +22,8 @@ const BLOCK_FLOATS: usize = (768 << 10) / size_of::<f32>();
 /// `out = second(first(rows)) [+ residual]`.
 ///
 /// # Safety
-/// As [`products::run`], for `second`; its layer has as many inputs as the first has outputs. Both layers are of one instruction set.
+/// As [`products::run`], for `second`; its layer has as many inputs as the first has outputs. Both layers are of one
+/// instruction set.
 pub(crate) unsafe fn run(context: &mut Context<'_>, from: &Rows<'_>, first: &HostLinear, second: Branch<'_>) {
     let kernels = [first.kernel, second.layer.kernel];
     let hidden = first.spec.outputs;
