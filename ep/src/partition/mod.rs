@@ -331,9 +331,10 @@ fn attention_used(step: &Step, options: &Options, work: &Work) -> Precision {
 
 /// The shape of a linear layer in int8, the bits of its rows' values, and why.
 fn rows_of(step: &Step, options: &Options, on_npu: bool, work: &Work) -> Option<String> {
-    let layer = matches!(step.op, Op::Linear { .. }) && options.precision == Precision::Int8;
+    let precision = step.precision(options.precision);
+    let layer = matches!(step.op, Op::Linear { .. }) && precision == Precision::Int8;
     let sizes = layer.then(|| LayerSizes::of(step, &work.shapes))?;
-    let (wide, why) = if on_npu { (false, "as the NPU computes") } else { wide_rows(options.precision, sizes) };
+    let (wide, why) = if on_npu { (false, "as the NPU computes") } else { wide_rows(precision, sizes) };
     let shape = sizes.map_or_else(|| "a layer".to_owned(), |sizes| sizes.to_string());
     Some(format!("{shape}: rows of {} bits, {why}", if wide { 16 } else { 8 }))
 }

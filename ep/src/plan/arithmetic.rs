@@ -72,58 +72,57 @@ pub fn wide_rows(precision: Precision, sizes: Option<LayerSizes>) -> (bool, &'st
 mod tests {
     use super::*;
     use crate::{
+        fusion::fuse,
         graph::DataType,
+        lower::lower,
         options::Options,
-        partition::partition,
         testing::{Builder, floats, fused, noise, run},
+        work::Work,
     };
 
     const WIDTH: usize = 32;
 
-    /// A layer of each shape, each reading `x` of so many rows; the hidden one with an Erf in GELU's place.
-    fn layers(rows: usize) -> crate::graph::Graph<'static> {
-        Builder::default()
+    /// Bits of the rows of layers like q, fc1, fc2 and the projection to the vocabulary, by their shape.
+    fn bits(rows: usize) -> Vec<(String, usize)> {
+        let graph = Builder::default()
             .input("x", DataType::F32, &[1, rows, WIDTH])
             .constant("q", &[WIDTH, WIDTH], &noise(WIDTH * WIDTH, 1))
             .constant("fc1", &[WIDTH, 4 * WIDTH], &noise(4 * WIDTH * WIDTH, 2))
             .constant("fc2", &[4 * WIDTH, WIDTH], &noise(4 * WIDTH * WIDTH, 3))
             .constant("vocabulary", &[WIDTH, 64 * WIDTH], &noise(64 * WIDTH * WIDTH, 4))
             .node("MatMul", &["x", "q"], "a")
-            .shape("a", &[1, rows, WIDTH])
             .node("MatMul", &["a", "fc1"], "b")
-            .shape("b", &[1, rows, 4 * WIDTH])
-            .node("Erf", &["b"], "c")
-            .shape("c", &[1, rows, 4 * WIDTH])
-            .node("MatMul", &["c", "fc2"], "d")
-            .shape("d", &[1, rows, WIDTH])
-            .node("MatMul", &["d", "vocabulary"], "y")
-            .build(&["y"])
-    }
-
-    /// Bits of the layers' rows, by what the report calls a layer.
-    fn bits(rows: usize, options: &Options) -> Vec<(String, usize)> {
-        let report = partition(&layers(rows), options, None).report;
-        let lines = report.fused.iter().flat_map(|fused| fused.arithmetic.keys());
-        let bits = |line: &String| {
-            let (shape, rest) = line.split_once(": rows of ").expect("a shape");
-            (shape.to_owned(), rest.split(' ').next().and_then(|bits| bits.parse().ok()).expect("bits"))
+            .node("MatMul", &["b", "fc2"], "c")
+            .node("MatMul", &["c", "vocabulary"], "y")
+            .build(&["y"]);
+        let program = fuse(&graph, lower(&graph));
+        let shapes = Work::estimate(&graph, &program).shapes;
+        let of = |step| {
+            let sizes = LayerSizes::of(step, &shapes);
+            let (wide, _) = wide_rows(Precision::Int8, sizes);
+            (sizes.expect("a linear step").to_string(), if wide { 16 } else { 8 })
         };
-        lines.map(bits).collect()
+        program.steps.iter().map(of).collect()
     }
-
-    /// Bits of fc2's rows, fc1's, the projection's and q's, of a step of one token.
-    const FEW: [usize; 4] = [16, 8, 16, 8];
 
     #[test]
-    fn the_report_says_what_each_layer_gets() {
+    fn outliers_of_few_rows_and_logits_get_wide_rows() {
         let named = |rows: usize, bits: [usize; 4]| {
-            let shapes = [[128, 32], [32, 128], [32, 2048], [32, 32]];
+            let shapes = [[32, 32], [32, 128], [128, 32], [32, 2048]];
             let shapes = shapes.map(|[inputs, outputs]| format!("{rows}×{inputs}×{outputs}"));
             shapes.into_iter().zip(bits).collect::<Vec<_>>()
         };
-        assert_eq!(bits(1, &Options::default()), named(1, FEW));
-        assert_eq!(bits(1500, &Options::default()), named(1500, [8, 8, 16, 8]));
-        assert!(bits(1, &Options { precision: Precision::F32, ..Options::default() }).is_empty());
+        assert_eq!(bits(1), named(1, [8, 8, 16, 16]));
+        assert_eq!(bits(FEW_ROWS), named(FEW_ROWS, [8, 8, 16, 16]));
+        assert_eq!(bits(1500), named(1500, [8, 8, 8, 16]));
+    }
+
+    #[test]
+    fn what_is_not_known_and_other_precisions_are_narrow() {
+        let sizes = |inputs, outputs| Some(LayerSizes { rows: None, inputs, outputs });
+        assert!(!wide_rows(Precision::Int8, None).0 && !wide_rows(Precision::Int8, sizes(2048, 512)).0);
+        assert!(wide_rows(Precision::Int8, sizes(512, 51_865)).0);
+        assert!(!wide_rows(Precision::F32, sizes(512, 51_865)).0 && !wide_rows(Precision::Bf16, sizes(512, 51_865)).0);
     }
 
     /// One value is four hundred times as large as any other: rows of 8 bits would round those to zero, and the logits with
