@@ -92,6 +92,9 @@ struct Fused {
     steps: BTreeMap<String, usize>,
     precision: BTreeMap<String, BTreeMap<String, usize>>,
     device: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Of int8 each linear layer's arithmetic, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    arithmetic: BTreeMap<String, usize>,
     /// Why products and attention are the host device's though there is an NPU.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     on_host: BTreeMap<String, BTreeMap<String, usize>>,
@@ -219,6 +222,7 @@ fn part_as_text(part: &Part, asked: &str) -> String {
             bytes(fused.bytes_out),
             steps.join(", ")
         );
+        text += &arithmetic_as_text(fused);
         text += &on_host_as_text(fused);
         text += &other_precisions_as_text(fused, asked);
     }
@@ -250,6 +254,11 @@ fn step_as_text(fused: &Fused, kind: &str, count: usize) -> String {
     let device = fused.device.get(kind).filter(|devices| devices.keys().any(|device| device != "host"));
     let device = device.map_or_else(String::new, |devices| format!("; {}", words(devices)));
     format!("{count} {kind} ({}{device})", words(precision))
+}
+
+/// What int8 is for which layers, a line for each.
+fn arithmetic_as_text(fused: &Fused) -> String {
+    fused.arithmetic.iter().map(|(what, count)| format!("      int8: {count} linear {what}\n")).collect()
 }
 
 /// Why kernels are the host device's beside an NPU, a line for each reason.

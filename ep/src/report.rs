@@ -33,6 +33,9 @@ pub struct Fused {
     pub steps: BTreeMap<String, usize>,
     /// Number format of the operands of its products, by kind; `f32` where it differs from what was asked.
     pub precision: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Of int8 the linear layers' arithmetic and the reason for it, by shape, and how many there are.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub arithmetic: BTreeMap<String, usize>,
     /// The device that its products and attention are prepared for, by kind.
     pub device: BTreeMap<String, BTreeMap<String, usize>>,
     /// Why products and attention are the host device's though there is an NPU, by kind, and how many.

@@ -121,6 +121,7 @@ fn layer(device: &HostDevice, precision: Precision, rows: usize, inputs: usize, 
         inputs,
         outputs,
         precision,
+        wide_rows: false,
         activation: if gelu { Activation::Gelu } else { Activation::None },
         scale: 1.0,
     };

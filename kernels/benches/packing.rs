@@ -103,7 +103,7 @@ impl Case {
             Kind::Weights { inputs, outputs } => {
                 let precision = design.kernels.precision();
                 let activation = undertone_kernels::Activation::None;
-                let spec = LinearSpec { inputs, outputs, precision, activation, scale: 1.0 };
+                let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation, scale: 1.0 };
                 pack_weights_by(way, design, &spec, (floats, WeightLayout::InputsByOutputs), None, bytes);
             }
             Kind::Queries => {

@@ -159,7 +159,7 @@ fn measure(pool: &Team, blocks: &mut [Block]) {
 }
 
 fn layer(precision: Precision, inputs: usize, outputs: usize, activation: Activation) -> Box<dyn Linear> {
-    let spec = LinearSpec { inputs, outputs, precision, activation, scale: 1.0 };
+    let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation, scale: 1.0 };
     let (weights, bias) = (values(inputs * outputs), values(outputs));
     HostDevice::new()
         .linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias))

@@ -129,7 +129,7 @@ fn values(count: usize, seed: u32) -> Vec<f32> {
 }
 
 fn product(device: &dyn NpuDevice, precision: Precision, (rows, inputs, outputs): (usize, usize, usize)) -> Answer {
-    let spec = LinearSpec { inputs, outputs, precision, activation: Activation::Gelu, scale: 1.0 };
+    let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation: Activation::Gelu, scale: 1.0 };
     let (x, weights, bias) = (values(rows * inputs, 1), values(inputs * outputs, 2), values(outputs, 3));
     let layer = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias))?;
     let mut out = vec![0.0; rows * outputs];

@@ -35,6 +35,11 @@ pub struct LinearSpec {
     pub outputs: usize,
     /// Operands' number format.
     pub precision: Precision,
+    /// Of int8 only: rows of `x` are quantised to up to 16 bits ([`wide_limit`]), weights stay int8. Takes nearly all of the
+    /// error of quantised activations away. It costs nothing where a row's values are widened to 16 bits before they are
+    /// multiplied (AVX2, AVX-512 without VNNI); where bytes are multiplied, twice the products of each weight that is read,
+    /// which with few rows is little beside reading it.
+    pub wide_rows: bool,
     /// Applied to `x · w + bias`.
     pub activation: Activation,
     /// Each result, after the bias and before the activation, is multiplied by this (attention's `1/√64` on q); usually 1.
@@ -108,10 +113,18 @@ pub const INT8_LIMIT: f32 = 127.0;
 /// Inputs up to which an int32 holds every sum of int8 products: `(2³¹ − 1) / 127²`.
 pub const INT8_MAX_INPUTS: usize = 133_143;
 
-/// How the values of one row (or one output channel) become int8.
+/// The largest magnitude of a value of a wide row of `inputs` values ([`LinearSpec::wide_rows`]): 16 bits as two bytes of
+/// magnitudes up to 127 and 128, or less where int32 would not hold every sum of its products with int8 weights.
+pub fn wide_limit(inputs: usize) -> f32 {
+    const TWO_BYTES: usize = 127 << 8;
+    // Below 2¹⁵, so exact; not below 127 up to `INT8_MAX_INPUTS`.
+    ((i32::MAX as usize / 127) / inputs.max(1)).min(TWO_BYTES) as f32
+}
+
+/// How the values of one row (or one output channel) become integers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Int8Scale {
-    /// What an integer is worth: the largest magnitude / 127.
+    /// What an integer is worth: the largest magnitude / 127 (or another limit).
     pub scale: f32,
     /// What a value is multiplied by before it is rounded to the nearest integer, ties to even.
     pub inverse: f32,
@@ -123,12 +136,18 @@ pub struct Int8Scale {
 /// gets NaN, and so do all its results.
 #[inline(always)]
 pub fn int8_scale(largest: f32) -> Int8Scale {
+    scale_to(largest, INT8_LIMIT)
+}
+
+/// [`int8_scale`] for integers up to `limit`.
+#[inline(always)]
+pub fn scale_to(largest: f32, limit: f32) -> Int8Scale {
     const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
     if !largest.is_finite() {
         Int8Scale { scale: f32::NAN, inverse: 0.0 }
     } else if largest < SMALLEST {
         Int8Scale { scale: 0.0, inverse: 0.0 }
     } else {
-        Int8Scale { scale: largest / INT8_LIMIT, inverse: INT8_LIMIT / largest }
+        Int8Scale { scale: largest / limit, inverse: limit / largest }
     }
 }

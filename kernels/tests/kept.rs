@@ -54,10 +54,10 @@ proptest! {
 
     #[test]
     fn a_kept_layer_computes_the_same_bits(
-        inputs in 0usize..70, outputs in 0usize..100, rows in 0usize..14, with_bias: bool, precision in 0usize..3,
+        inputs in 0usize..70, outputs in 0usize..100, rows in 0usize..14, with_bias: bool, precision in 0usize..3, wide_rows: bool,
     ) {
         let precision = [Precision::Int8, Precision::Bf16, Precision::F32][precision];
-        let spec = LinearSpec { inputs, outputs, precision, activation: Activation::Gelu, scale: 0.5 };
+        let spec = LinearSpec { inputs, outputs, precision, wide_rows, activation: Activation::Gelu, scale: 0.5 };
         let (weights, bias, x) = (values(1, inputs * outputs), values(2, outputs), values(3, rows * inputs));
         let bias = with_bias.then_some(&bias[..]);
         for device in Isa::available().filter_map(HostDevice::with_isa) {
@@ -73,8 +73,14 @@ proptest! {
 #[test]
 fn parts_of_another_layer_are_refused() {
     let device = HostDevice::new();
-    let spec =
-        LinearSpec { inputs: 64, outputs: 48, precision: Precision::Int8, activation: Activation::None, scale: 1.0 };
+    let spec = LinearSpec {
+        inputs: 64,
+        outputs: 48,
+        precision: Precision::Int8,
+        wide_rows: false,
+        activation: Activation::None,
+        scale: 1.0,
+    };
     let made = device.linear(&spec, &values(1, 64 * 48), WeightLayout::OutputsByInputs, None).expect("a layer");
     let parts = made.parts().expect("its parts");
     let refused = |spec: &LinearSpec, parts: &[Blob]| {

@@ -21,6 +21,12 @@ fn values(seed: u64, len: usize) -> Vec<f32> {
     (0..len).map(|_| (next() + next() + next()) / 1.5 - 1.0).collect()
 }
 
+/// A precision, and whether rows are wide.
+type Number = (Precision, bool);
+
+const NUMBERS: [Number; 4] =
+    [(Precision::F32, false), (Precision::Bf16, false), (Precision::Int8, false), (Precision::Int8, true)];
+
 struct Case {
     spec: LinearSpec,
     layout: WeightLayout,
@@ -32,9 +38,9 @@ struct Case {
 }
 
 impl Case {
-    fn plain(precision: Precision, rows: usize, inputs: usize, outputs: usize) -> Self {
+    fn plain((precision, wide_rows): Number, rows: usize, inputs: usize, outputs: usize) -> Self {
         Self {
-            spec: LinearSpec { inputs, outputs, precision, activation: Activation::None, scale: 1.0 },
+            spec: LinearSpec { inputs, outputs, precision, wide_rows, activation: Activation::None, scale: 1.0 },
             layout: WeightLayout::InputsByOutputs,
             rows,
             weights: values(1, inputs * outputs),
@@ -44,8 +50,8 @@ impl Case {
         }
     }
 
-    fn full(precision: Precision, rows: usize, inputs: usize, outputs: usize) -> Self {
-        let mut case = Self::plain(precision, rows, inputs, outputs);
+    fn full(number: Number, rows: usize, inputs: usize, outputs: usize) -> Self {
+        let mut case = Self::plain(number, rows, inputs, outputs);
         case.spec.activation = Activation::Gelu;
         case.spec.scale = 0.375;
         case.layout = WeightLayout::OutputsByInputs;
@@ -102,61 +108,61 @@ impl Case {
     }
 }
 
-fn each(mut f: impl FnMut(Isa, Precision)) {
+fn each(mut f: impl FnMut(Isa, Number)) {
     for isa in Isa::available() {
-        for precision in Precision::ALL {
-            f(isa, precision);
+        for number in NUMBERS {
+            f(isa, number);
         }
     }
 }
 
 #[test]
 fn sizes_that_divide_by_nothing() {
-    each(|isa, precision| {
+    each(|isa, number| {
         for (rows, inputs, outputs) in
             [(1, 1, 1), (1, 3, 2), (2, 5, 33), (3, 7, 31), (13, 65, 17), (12, 64, 32), (25, 131, 97), (1, 384, 129)]
         {
-            Case::plain(precision, rows, inputs, outputs).check(isa, &Serial);
-            Case::full(precision, rows, inputs, outputs).check(isa, &Serial);
+            Case::plain(number, rows, inputs, outputs).check(isa, &Serial);
+            Case::full(number, rows, inputs, outputs).check(isa, &Serial);
         }
     });
 }
 
 #[test]
 fn every_number_of_rows_up_to_two_tiles() {
-    each(|isa, precision| {
+    each(|isa, number| {
         for rows in 0..=25 {
-            Case::full(precision, rows, 37, 45).check(isa, &Serial);
+            Case::full(number, rows, 37, 45).check(isa, &Serial);
         }
     });
 }
 
 #[test]
 fn empty_products() {
-    each(|isa, precision| {
-        assert!(Case::plain(precision, 0, 16, 16).run(isa, &ScopedThreads(2)).is_empty());
-        assert!(Case::plain(precision, 4, 16, 0).run(isa, &ScopedThreads(2)).is_empty());
+    each(|isa, number| {
+        assert!(Case::plain(number, 0, 16, 16).run(isa, &ScopedThreads(2)).is_empty());
+        assert!(Case::plain(number, 4, 16, 0).run(isa, &ScopedThreads(2)).is_empty());
         // No inputs: the bias alone.
-        Case::full(precision, 3, 0, 19).check(isa, &ScopedThreads(2));
+        Case::full(number, 3, 0, 19).check(isa, &ScopedThreads(2));
     });
 }
 
 #[test]
 fn large_products_on_two_threads() {
-    each(|isa, precision| {
+    each(|isa, number| {
         // Rows that collide in the cache (1024 inputs) take another way to the kernel in f32.
         for (rows, inputs, outputs) in [(150, 1024, 200), (300, 384, 300), (5, 768, 3001)] {
-            Case::full(precision, rows, inputs, outputs).check(isa, &ScopedThreads(2));
+            Case::full(number, rows, inputs, outputs).check(isa, &ScopedThreads(2));
         }
     });
 }
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    each(|isa, precision| {
-        let case = Case::full(precision, 131, 200, 333);
+    each(|isa, number| {
+        let case = Case::full(number, 131, 200, 333);
         let bits = |out: Vec<f32>| out.into_iter().map(f32::to_bits).collect::<Vec<_>>();
-        assert_eq!(bits(case.run(isa, &Serial)), bits(case.run(isa, &ScopedThreads(5))), "{isa} {precision}");
+        assert_eq!(bits(case.run(isa, &Serial)), bits(case.run(isa, &ScopedThreads(5))), "{isa} {number:?}");
     });
 }
 
@@ -166,7 +172,7 @@ fn int8_sums_are_exact_at_the_extremes() {
     for isa in Isa::available() {
         for inputs in [1, 4, 257, 5120] {
             for (x_sign, w_sign) in [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)] {
-                let mut case = Case::plain(Precision::Int8, 2, inputs, 35);
+                let mut case = Case::plain((Precision::Int8, false), 2, inputs, 35);
                 case.x.fill(127.0 * x_sign);
                 case.weights.fill(127.0 * w_sign);
                 let sum = x_sign * w_sign * 127.0 * 127.0 * inputs as f32;
@@ -184,7 +190,7 @@ fn int8_sums_of_all_integers_are_exact() {
     let integers = |seed, len| -> Vec<f32> {
         values(seed, len).iter().map(|v| (v * 150.0).clamp(-127.0, 127.0).round()).collect()
     };
-    let mut case = Case::plain(Precision::Int8, rows, inputs, outputs);
+    let mut case = Case::plain((Precision::Int8, false), rows, inputs, outputs);
     (case.x, case.weights) = (integers(8, rows * inputs), integers(9, inputs * outputs));
     for row in 0..rows {
         case.x[row * inputs + row] = 127.0;
@@ -209,7 +215,7 @@ fn int8_rounds_ties_to_even_and_scales_each_row_alone() {
     let x = [127.0, 0.5, 1.5, 2.5, -0.5, -1.5, 63.5, -126.5];
     let rounded = [127.0, 0.0, 2.0, 2.0, 0.0, -2.0, 64.0, -126.0];
     for isa in Isa::available() {
-        let mut case = Case::plain(Precision::Int8, 2, 8, 8);
+        let mut case = Case::plain((Precision::Int8, false), 2, 8, 8);
         case.x = x.iter().copied().chain(x.iter().map(|v| v * 1024.0)).collect();
         case.weights = (0..64).map(|i| if i % 9 == 0 { 127.0 } else { 0.0 }).collect();
         let out = case.run(isa, &Serial);
@@ -229,7 +235,7 @@ fn bf16_rounds_ties_to_even() {
     for isa in Isa::available() {
         for (value, rounded) in ties.into_iter().chain([(above, 1.0 + unit)]) {
             for (x, weight) in [(value, 1.0), (1.0, value)] {
-                let mut case = Case::plain(Precision::Bf16, 1, 1, 1);
+                let mut case = Case::plain((Precision::Bf16, false), 1, 1, 1);
                 (case.x, case.weights) = (vec![x], vec![weight]);
                 assert_eq!(case.run(isa, &Serial), [rounded], "{isa} {x} · {weight}");
             }
@@ -239,8 +245,8 @@ fn bf16_rounds_ties_to_even() {
 
 #[test]
 fn a_row_of_zeros_or_near_zeros_gives_the_bias_and_a_row_with_nan_gives_nan() {
-    each(|isa, precision| {
-        let mut case = Case::plain(precision, 4, 20, 9);
+    each(|isa, number| {
+        let mut case = Case::plain(number, 4, 20, 9);
         case.bias = Some(values(5, 9));
         case.x[..20].fill(0.0);
         case.x[20..40].fill(1e-42);
@@ -248,20 +254,20 @@ fn a_row_of_zeros_or_near_zeros_gives_the_bias_and_a_row_with_nan_gives_nan() {
         let out = case.run(isa, &Serial);
         for column in 0..9 {
             let bias = case.bias.as_ref().unwrap()[column];
-            assert_eq!(out[column], bias, "{isa} {precision}");
-            assert_eq!(out[9 + column], bias, "{isa} {precision}");
-            assert!(out[18 + column].is_nan(), "{isa} {precision}");
-            assert!(out[27 + column].is_finite(), "{isa} {precision}");
+            assert_eq!(out[column], bias, "{isa} {number:?}");
+            assert_eq!(out[9 + column], bias, "{isa} {number:?}");
+            assert!(out[18 + column].is_nan(), "{isa} {number:?}");
+            assert!(out[27 + column].is_finite(), "{isa} {number:?}");
         }
     });
 }
 
 #[test]
 fn infinity_is_never_turned_into_a_number() {
-    each(|isa, precision| {
-        let mut case = Case::plain(precision, 1, 20, 5);
+    each(|isa, number| {
+        let mut case = Case::plain(number, 1, 20, 5);
         case.x[3] = f32::INFINITY;
-        assert!(case.run(isa, &Serial).iter().all(|y| !y.is_finite()), "{isa} {precision}");
+        assert!(case.run(isa, &Serial).iter().all(|y| !y.is_finite()), "{isa} {number:?}");
     });
 }
 
@@ -269,7 +275,7 @@ fn infinity_is_never_turned_into_a_number() {
 fn gelu_over_its_whole_range() {
     let x: Vec<f32> = (-12_000..=12_000).map(|i| i as f32 / 1000.0).collect();
     for isa in Isa::available() {
-        let mut case = Case::plain(Precision::F32, x.len(), 1, 1);
+        let mut case = Case::plain((Precision::F32, false), x.len(), 1, 1);
         case.spec.activation = Activation::Gelu;
         (case.x, case.weights) = (x.clone(), vec![1.0]);
         for (x, y) in x.iter().zip(case.run(isa, &Serial)) {
@@ -283,7 +289,7 @@ fn gelu_over_its_whole_range() {
 #[test]
 fn gelu_of_what_is_no_ordinary_number() {
     for isa in Isa::available() {
-        let mut case = Case::plain(Precision::F32, 5, 1, 1);
+        let mut case = Case::plain((Precision::F32, false), 5, 1, 1);
         case.spec.activation = Activation::Gelu;
         case.weights = vec![1.0];
         case.x = vec![f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e30, -1e30];
@@ -298,10 +304,10 @@ fn gelu_of_what_is_no_ordinary_number() {
 fn packed_weights_are_all_that_is_kept() {
     for isa in Isa::available() {
         // 64 columns and 64 inputs: whole panels everywhere.
-        let int8 = Case::plain(Precision::Int8, 1, 64, 64).prepare(isa).weight_bytes();
+        let int8 = Case::plain((Precision::Int8, false), 1, 64, 64).prepare(isa).weight_bytes();
         assert!((64 * 64 + 64 * 4..=64 * 64 + 64 * 8).contains(&int8), "{isa} {int8}");
-        assert_eq!(Case::plain(Precision::Bf16, 1, 64, 64).prepare(isa).weight_bytes(), 2 * 64 * 64);
-        assert_eq!(Case::plain(Precision::F32, 1, 64, 64).prepare(isa).weight_bytes(), 4 * 64 * 64);
+        assert_eq!(Case::plain((Precision::Bf16, false), 1, 64, 64).prepare(isa).weight_bytes(), 2 * 64 * 64);
+        assert_eq!(Case::plain((Precision::F32, false), 1, 64, 64).prepare(isa).weight_bytes(), 4 * 64 * 64);
     }
 }
 
@@ -309,12 +315,12 @@ fn packed_weights_are_all_that_is_kept() {
 fn more_inputs_than_int32_can_sum_are_computed_in_f32_and_reported() {
     let inputs = undertone_kernels::linear::INT8_MAX_INPUTS;
     for isa in Isa::available() {
-        let mut case = Case::plain(Precision::Int8, 1, inputs, 1);
+        let mut case = Case::plain((Precision::Int8, false), 1, inputs, 1);
         assert_eq!(case.prepare(isa).precision(), Precision::Int8);
         case.x.fill(127.0);
         case.weights.fill(-127.0);
         assert_eq!(case.run(isa, &Serial), [-(127.0 * 127.0) * inputs as f32], "{isa}");
-        let case = Case::plain(Precision::Int8, 1, inputs + 1, 1);
+        let case = Case::plain((Precision::Int8, false), 1, inputs + 1, 1);
         assert_eq!(case.prepare(isa).precision(), Precision::F32, "{isa}");
     }
 }
@@ -361,10 +367,10 @@ proptest! {
     #[test]
     fn any_shape(
         rows in 0usize..40, inputs in 0usize..90, outputs in 0usize..90, threads in 1usize..4, full: bool,
-        precision in prop::sample::select(Precision::ALL.to_vec()),
+        number in prop::sample::select(NUMBERS.to_vec()),
     ) {
         for isa in Isa::available() {
-            let case = if full { Case::full } else { Case::plain }(precision, rows, inputs, outputs);
+            let case = if full { Case::full } else { Case::plain }(number, rows, inputs, outputs);
             case.check(isa, &ScopedThreads(threads));
         }
     }

@@ -43,8 +43,10 @@ fn a_warm_run_does_not_allocate() {
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
     let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
     for isa in Isa::available() {
-        for precision in Precision::ALL {
-            let spec = LinearSpec { inputs, outputs, precision, activation: Activation::Gelu, scale: 1.0 };
+        for (precision, wide_rows) in
+            Precision::ALL.map(|precision| (precision, false)).into_iter().chain([(Precision::Int8, true)])
+        {
+            let spec = LinearSpec { inputs, outputs, precision, wide_rows, activation: Activation::Gelu, scale: 1.0 };
             let device = HostDevice::with_isa(isa).expect("an available instruction set");
             let linear =
                 device.linear(&spec, &weights, WeightLayout::InputsByOutputs, None).expect("the host takes it");

@@ -54,7 +54,7 @@ fn linear(settings: &Settings, spec: &LinearSpec, rows: usize) -> (Vec<f32>, Vec
 }
 
 fn spec(inputs: usize, outputs: usize, precision: Precision) -> LinearSpec {
-    LinearSpec { inputs, outputs, precision, activation: Activation::None, scale: 1.0 }
+    LinearSpec { inputs, outputs, precision, wide_rows: false, activation: Activation::None, scale: 1.0 }
 }
 
 #[test]

@@ -27,7 +27,8 @@ fn a_linear_layer() {
     for (target, precision) in [(Target::Npu1, Precision::Int8), (Target::Npu4, Precision::Bf16)] {
         let device = simulator(&Settings { target, ..Settings::default() });
         let (inputs, outputs, rows) = (70, 130, 5);
-        let spec = LinearSpec { inputs, outputs, precision, activation: Activation::Gelu, scale: 0.5 };
+        let spec =
+            LinearSpec { inputs, outputs, precision, wide_rows: false, activation: Activation::Gelu, scale: 0.5 };
         let (x, weights, bias) = (noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3));
         let layout = WeightLayout::OutputsByInputs;
         let back = device.linear(&spec, &weights, layout, Some(&bias)).expect("taken").to_host().expect("given back");

@@ -15,7 +15,7 @@ use crate::{
     graph::{Dim, Graph, NodeId, ValueId},
     lower,
     options::{Claim, Options},
-    plan::{attention_precision, why_not_on_npu},
+    plan::{LayerSizes, attention_precision, why_not_on_npu, wide_rows},
     program::{HeadLayout, Op, Program, Step},
     report::{Fused, GraphReport, Product, Unclaimed},
     work::{ASSUMED, Work},
@@ -114,6 +114,7 @@ pub fn packed(graph: &Graph<'_>) -> Option<Partition> {
         steps: BTreeMap::from([("packed".to_owned(), 1)]),
         precision: BTreeMap::new(),
         device: BTreeMap::new(),
+        arithmetic: BTreeMap::new(),
         on_host: BTreeMap::new(),
         gflop: 0.0,
         bytes_in: 0,
@@ -240,6 +241,7 @@ fn fused(
     let mut precision: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     let mut device: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     let mut on_host: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    let mut arithmetic: BTreeMap<String, usize> = BTreeMap::new();
     let (mut read, mut made) = (BTreeSet::new(), BTreeSet::new());
     let mut products = Vec::new();
     for (step, place) in steps.iter().map(|step| (&program.steps[*step], places[*step])) {
@@ -254,6 +256,9 @@ fn fused(
             products.push(product(graph, step, place, used, options.precision));
             *precision.entry(step.op.kind().to_owned()).or_default().entry(used.to_string()).or_insert(0) += 1;
             let reason = placement.map(|placement| why_not_on_npu(step, options, placement, &work.shapes));
+            if let Some(rows) = rows_of(step, options, reason == Some(None), work) {
+                *arithmetic.entry(rows).or_insert(0) += 1;
+            }
             let on = if reason == Some(None) { options.device } else { DeviceKind::Host }.to_string();
             *device.entry(step.op.kind().to_owned()).or_default().entry(on).or_insert(0) += 1;
             if let Some(reason) = reason.flatten() {
@@ -275,6 +280,7 @@ fn fused(
         steps: kinds,
         precision,
         device,
+        arithmetic,
         on_host,
         gflop: total(steps.iter().map(|step| work.flops[*step] / 1e9)),
         bytes_in: bytes(&mut read.difference(&made)),
@@ -321,6 +327,16 @@ fn attention_used(step: &Step, options: &Options, work: &Work) -> Precision {
     };
     let spec = AttentionSpec { head_width, scale: *scale, precision };
     HostDevice::new().attention(&spec).map_or(precision, |kernel| kernel.precision_for(queries))
+}
+
+/// The shape of a linear layer in int8, the bits of its rows' values, and why.
+fn rows_of(step: &Step, options: &Options, on_npu: bool, work: &Work) -> Option<String> {
+    let precision = step.precision(options.precision);
+    let layer = matches!(step.op, Op::Linear { .. }) && precision == Precision::Int8;
+    let sizes = layer.then(|| LayerSizes::of(step, &work.shapes))?;
+    let (wide, why) = if on_npu { (false, "as the NPU computes") } else { wide_rows(precision, sizes) };
+    let shape = sizes.map_or_else(|| "a layer".to_owned(), |sizes| sizes.to_string());
+    Some(format!("{shape}: rows of {} bits, {why}", if wide { 16 } else { 8 }))
 }
 
 /// The assumptions that bear on this graph: those whose axes its inputs have.

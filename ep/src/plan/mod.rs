@@ -3,6 +3,7 @@
 //! A run gives inputs, and the steps are carried out one after another. A warm run allocates nothing and takes no lock: its
 //! memory is a `Workspace` from a lock-free pool, so that runs may be concurrent.
 
+mod arithmetic;
 mod compute;
 mod fault;
 mod infer;
@@ -28,6 +29,13 @@ mod tests;
 use crossbeam_queue::ArrayQueue;
 use undertone_kernels::{Context, Counters, Parallel};
 
+pub use self::{
+    arithmetic::{LayerSizes, wide_rows},
+    placed::why_not_on_npu,
+    prepare::attention_precision,
+    shared::{Kept, Key, Made, Record, Shared, Store, WORTH_SHARING},
+    tensor::MAX_RANK,
+};
 use self::{
     compute::Tools,
     layout::Layout,
@@ -37,12 +45,6 @@ use self::{
     resident::Keeping,
     sections::Section,
     tensor::Place,
-};
-pub use self::{
-    placed::why_not_on_npu,
-    prepare::attention_precision,
-    shared::{Kept, Key, Made, Record, Shared, Store, WORTH_SHARING},
-    tensor::MAX_RANK,
 };
 use crate::{
     fusion,

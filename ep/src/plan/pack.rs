@@ -64,8 +64,8 @@ pub fn pack(graph: &Graph<'_>, program: &Program, options: &Options, store: &Sto
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     order.sort_by_cached_key(|job| Reverse::<usize>(cost(&jobs[*job])));
 
-    // What is known of rows decides where kernels go; on the host device alone nothing is to be decided.
-    let shapes = store.placing().map(|_| Work::estimate(graph, program).shapes).unwrap_or_default();
+    // What is known of rows decides where kernels go, and how they compute.
+    let shapes = Work::estimate(graph, program).shapes;
     let place = |step: usize| {
         let reason = |placement| placed::why_not_on_npu(&program.steps[step], options, placement, &shapes);
         store.placing().filter(|placing| reason(placing.npu.placement()).is_none())
@@ -73,7 +73,7 @@ pub fn pack(graph: &Graph<'_>, program: &Program, options: &Options, store: &Sto
 
     let carry_out = |job: Job| match job {
         Job::Kernel(step) => {
-            prepare::kernel(graph, &program.steps[step], options, place(step), store).map(Done::Kernel)
+            prepare::kernel(graph, &program.steps[step], options, &shapes, place(step), store).map(Done::Kernel)
         }
         Job::Constant(value) => prepare::stored(graph, value, store).map(Done::Constant),
     };

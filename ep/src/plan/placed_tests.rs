@@ -152,6 +152,7 @@ fn layer(npu: &Arc<OpenNpu>, falls_back: bool) -> PlacedLinear {
         inputs: INPUTS,
         outputs: OUTPUTS,
         precision: Precision::Int8,
+        wide_rows: false,
         activation: undertone_kernels::Activation::Gelu,
         scale: 0.5,
     };
@@ -272,6 +273,7 @@ fn a_plan_on_the_simulator_places_products_by_their_rows() {
         inputs: INPUTS,
         outputs: OUTPUTS,
         precision: Precision::F32,
+        wide_rows: false,
         activation: undertone_kernels::Activation::None,
         scale: 1.0,
     };

@@ -11,10 +11,11 @@ use undertone_kernels::{
 };
 
 use super::{
-    PlanError, Store,
+    PlanError, Store, arithmetic,
     layout::Stored,
     placed::{PlacedAttention, PlacedConv1d, PlacedLinear, Placing},
     shared::{Key, Packed, floats},
+    tensor::Shape,
 };
 use crate::{
     graph::{Constant, DataType, Graph, ValueId},
@@ -86,7 +87,8 @@ pub fn attention_precision(asked: Precision, k: HeadLayout) -> Precision {
     }
 }
 
-/// The kernel of a step, if it needs one; on the NPU of `placing`, if there is one that takes it.
+/// The kernel of a step, if it needs one; on the NPU of `placing`, if there is one that takes it. `shapes` are those of the
+/// graph's values, as far as they are known.
 ///
 /// # Errors
 /// If a constant is missing or of the wrong type or shape.
@@ -94,6 +96,7 @@ pub fn kernel(
     graph: &Graph<'_>,
     step: &Step,
     options: &Options,
+    shapes: &[Option<Shape>],
     placing: Option<&Placing>,
     store: &Store<'_>,
 ) -> Result<Option<Kernel>, PlanError> {
@@ -103,8 +106,10 @@ pub fn kernel(
             let [a, b] = constant.shape[..] else { return Err(wrong_shape(graph, weights.value)) };
             let (inputs, outputs) = if weights.transposed { (b, a) } else { (a, b) };
             let layout = if weights.transposed { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
-            let precision = step.precision(options.precision);
-            let spec = LinearSpec { inputs, outputs, precision, activation: *activation, scale: *scale };
+            let (precision, activation) = (step.precision(options.precision), *activation);
+            let sizes = arithmetic::LayerSizes::of(step, shapes);
+            let wide_rows = placing.is_none() && arithmetic::wide_rows(precision, sizes).0;
+            let spec = LinearSpec { inputs, outputs, precision, wide_rows, activation, scale: *scale };
             let mut parts = quantisation_parts(graph, weights)?;
             parts.extend(bias.map(|value| self::constant(graph, value)).transpose()?);
             let key = Key::new(&parts, format!("{spec:?} {layout:?} {}{}", constant.dtype, form(placing)));

@@ -59,6 +59,7 @@ fn product(spec: &Conv1dSpec) -> LinearSpec {
         inputs: spec.width * spec.in_channels,
         outputs: spec.out_channels,
         precision: spec.precision,
+        wide_rows: false,
         activation: spec.activation,
         scale: 1.0,
     }

@@ -45,7 +45,7 @@ impl Weights {
         precision: Precision,
         streamed: bool,
     ) -> Rc<Self> {
-        let spec = LinearSpec { inputs, outputs, precision, activation, scale: 1.0 };
+        let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation, scale: 1.0 };
         let (weights, bias) = (noise(inputs * outputs), noise(outputs));
         let copy = || prepared(HostDevice::new().linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)));
         let mut all = vec![copy()];

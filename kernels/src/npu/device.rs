@@ -126,6 +126,9 @@ impl<A: Array> Device for Npu<A> {
         if spec.precision == Precision::Int8 && spec.inputs > INT8_MAX_INPUTS {
             return refuse("int32 does not hold sums of so many inputs");
         }
+        if spec.wide_rows {
+            return refuse("its rows are of 8 bits");
+        }
         if spec.inputs == 0 || spec.outputs == 0 {
             return refuse("it has no inputs or no outputs");
         }

@@ -119,7 +119,14 @@ fn values(count: usize) -> Vec<f32> {
 
 /// Operations a second of a host layer.
 fn products(precision: Precision, pool: &dyn Parallel) -> Option<f64> {
-    let spec = LinearSpec { inputs: SIZE, outputs: SIZE, precision, activation: Activation::None, scale: 1.0 };
+    let spec = LinearSpec {
+        inputs: SIZE,
+        outputs: SIZE,
+        precision,
+        wide_rows: false,
+        activation: Activation::None,
+        scale: 1.0,
+    };
     let (x, mut out) = (values(SIZE * SIZE), vec![0.0; SIZE * SIZE]);
     let layer = HostDevice::new().linear(&spec, &x, WeightLayout::InputsByOutputs, None).ok()?;
     let (counters, mut scratch) = (Counters::new(), Scratch::default());

@@ -54,7 +54,7 @@ fn linear<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayError
     let (rows, inputs, outputs) =
         (design.round_rows() + 3, tile.k + tile.k / 2 + 1, tile.n * design.target.columns() + tile.n / 2 + 1);
     let precision = design.kernels.precision();
-    let spec = LinearSpec { inputs, outputs, precision, activation: Activation::Gelu, scale: 1.0 };
+    let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation: Activation::Gelu, scale: 1.0 };
     let problem = Problem::Linear { rows, inputs, outputs };
     let (x, weights, bias) = (values(rows * inputs, 1), values(inputs * outputs, 2), values(outputs, 3));
     let mut a = vec![0; design.buffer_bytes(&problem, Argument::A)];

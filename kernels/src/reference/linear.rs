@@ -2,10 +2,15 @@
 //!
 //! int8: a row of activations, and a column of weights, is divided by its largest magnitude / 127 and rounded to the nearest
 //! integer, ties to even ([`crate::linear::int8_scale`] has the corner cases); the integers are multiplied and summed exactly;
-//! the sum is multiplied by both scales. bf16: both operands are rounded to the nearest bf16, ties to even; products and sums are
-//! not rounded here, where kernels round them to fp32.
+//! the sum is multiplied by both scales. Wide rows are divided by their largest magnitude / [`wide_limit`] instead. bf16:
+//! both operands are rounded to the nearest bf16, ties to even; products and sums are not rounded here, where kernels round
+//! them to fp32.
 
-use crate::{Activation, LinearSpec, Precision, WeightLayout, linear::int8_scale, reference::norm::gelu};
+use crate::{
+    Activation, LinearSpec, Precision, WeightLayout,
+    linear::{INT8_LIMIT, scale_to, wide_limit},
+    reference::norm::gelu,
+};
 
 /// `y = activation((x · w + bias) · scale) [+ residual]` for `rows` rows.
 pub fn linear(
@@ -27,10 +32,11 @@ pub fn linear(
                 .collect()
         })
         .collect();
-    let columns: Vec<Operand> = columns.iter().map(|column| Operand::new(spec.precision, column)).collect();
+    let columns: Vec<Operand> = columns.iter().map(|column| Operand::new(spec.precision, INT8_LIMIT, column)).collect();
+    let limit = if spec.wide_rows { wide_limit(spec.inputs) } else { INT8_LIMIT };
     let mut out = Vec::with_capacity(rows * spec.outputs);
     for row in 0..rows {
-        let x = Operand::new(spec.precision, &x[row * spec.inputs..][..spec.inputs]);
+        let x = Operand::new(spec.precision, limit, &x[row * spec.inputs..][..spec.inputs]);
         for (output, column) in columns.iter().enumerate() {
             let bias = bias.map_or(0.0, |bias| f64::from(bias[output]));
             let y = (dot(&x, column) + bias) * f64::from(spec.scale);
@@ -68,14 +74,14 @@ struct Operand {
 }
 
 impl Operand {
-    fn new(precision: Precision, values: &[f32]) -> Self {
+    fn new(precision: Precision, limit: f32, values: &[f32]) -> Self {
         match precision {
             Precision::F32 => Self { values: values.iter().map(|value| f64::from(*value)).collect(), scale: 1.0 },
             Precision::Bf16 => {
                 Self { values: values.iter().map(|value| half::bf16::from_f32(*value).to_f64()).collect(), scale: 1.0 }
             }
             Precision::Int8 => {
-                let (integers, scale) = quantise(values);
+                let (integers, scale) = quantise_to(limit, values);
                 Self { values: integers.into_iter().map(f64::from).collect(), scale }
             }
         }
@@ -84,11 +90,17 @@ impl Operand {
 
 /// One row, or one output channel, as int8, and what an integer is worth.
 pub fn quantise(values: &[f32]) -> (Vec<i8>, f32) {
+    let (integers, scale) = quantise_to(INT8_LIMIT, values);
+    (integers.into_iter().map(|integer| integer as i8).collect(), scale)
+}
+
+/// The same, as integers up to `limit`.
+pub fn quantise_to(limit: f32, values: &[f32]) -> (Vec<i32>, f32) {
     let largest =
         values.iter().fold(0.0f32, |largest, value| if value.is_nan() { f32::NAN } else { value.abs().max(largest) });
     let largest = if values.iter().any(|value| value.is_nan()) { f32::NAN } else { largest };
-    let scale = int8_scale(largest);
-    (values.iter().map(|value| (value * scale.inverse).round_ties_even() as i8).collect(), scale.scale)
+    let scale = scale_to(largest, limit);
+    (values.iter().map(|value| (value * scale.inverse).round_ties_even() as i32).collect(), scale.scale)
 }
 
 /// Integers below 2⁵³ are exact in f64, so the int8 sums are too.

@@ -4,16 +4,22 @@
 //! [`crate::reference::linear`].
 #![allow(unsafe_code)]
 
-use crate::linear::int8_scale;
+use crate::linear::{INT8_LIMIT, scale_to};
 
 /// Adding this to a float of magnitude at most 2²² rounds it to the nearest integer, ties to even, and leaves that
 /// integer in the low bits of the sum.
 const ROUND: f32 = 12_582_912.0;
 
-/// The low byte (two's complement) of `value · inverse` rounded to the nearest integer, ties to even.
+/// `value · inverse` rounded to the nearest integer, ties to even, in the low bits (two's complement).
+#[inline(always)]
+fn integer_bits(value: f32, inverse: f32) -> u32 {
+    (value * inverse + ROUND).to_bits()
+}
+
+/// The low byte of [`integer_bits`].
 #[inline(always)]
 pub(crate) fn int8_bits(value: f32, inverse: f32) -> u8 {
-    (value * inverse + ROUND).to_bits() as u8
+    integer_bits(value, inverse) as u8
 }
 
 /// Quantises to int8, giving each value's low byte (two's complement) to `encode`. Returns the scale.
@@ -22,13 +28,24 @@ pub(crate) fn int8_bits(value: f32, inverse: f32) -> u8 {
 /// `out` must be valid for `x.len()` values and for as many zeros as fill the last group.
 #[inline(always)]
 pub(crate) unsafe fn int8<T>(x: &[f32], group: usize, out: *mut T, encode: impl Fn(u8) -> T) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe { wide(x, INT8_LIMIT, group, out, |bits| encode(bits as u8)) }
+}
+
+/// Quantises to integers up to `limit`, below 2¹⁵, giving each, in its low 16 bits (two's complement), to `encode`. Returns
+/// the scale.
+///
+/// # Safety
+/// As for [`int8`].
+#[inline(always)]
+pub(crate) unsafe fn wide<T>(x: &[f32], limit: f32, group: usize, out: *mut T, encode: impl Fn(u32) -> T) -> f32 {
     // Magnitudes order as their bits do, with infinity and NaN above every number.
     let largest = x.iter().fold(0u32, |largest, value| largest.max(value.to_bits() & 0x7fff_ffff));
-    let scale = int8_scale(f32::from_bits(largest));
+    let scale = scale_to(f32::from_bits(largest), limit);
     let inverse = scale.inverse;
     for (index, value) in x.iter().enumerate() {
         // SAFETY: `out` holds `x.len()` values.
-        unsafe { out.add(index).write(encode(int8_bits(*value, inverse))) };
+        unsafe { out.add(index).write(encode(integer_bits(*value, inverse))) };
     }
     for index in x.len()..x.len().next_multiple_of(group) {
         // SAFETY: the caller's promise for the last group.

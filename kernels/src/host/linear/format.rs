@@ -1,4 +1,4 @@
-//! The three number formats of the linear layer's products, over the vectors of any instruction set.
+//! The number formats of the linear layer's products, over the vectors of any instruction set.
 //!
 //! An activation row is 32-bit words, each of which is repeated over the lanes; a panel holds, for each word, the weights of
 //! `LANES` columns. How many values a word holds depends on what the instruction set multiplies at once, and weights stay as
@@ -9,7 +9,7 @@
 #![allow(unsafe_code)]
 
 use super::convert;
-use crate::host::simd::Simd;
+use crate::{host::simd::Simd, linear::wide_limit};
 
 /// Bytes of a word of activations.
 pub(crate) const WORD: usize = 4;
@@ -18,8 +18,13 @@ pub(crate) const WORD: usize = 4;
 pub(crate) trait Format: 'static {
     /// A vector of sums.
     type Sum<S: Simd>: Copy;
+    /// What is read of a row of activations at once.
+    type Row<S: Simd>: Copy;
     /// Sums are integers of quantised operands: rows and columns have scales.
     const QUANTISED: bool = false;
+    /// Activations have more bits than a word may hold for each: they are then in planes, rows of words that follow one
+    /// another, each of some of the bits.
+    const WIDE: bool = false;
     /// Activations are fp32 as they come, so that they can be read where they are.
     const DIRECT: bool = false;
     /// Bytes of a packed weight.
@@ -38,15 +43,36 @@ pub(crate) trait Format: 'static {
     /// # Safety
     /// `p` is valid for reading `LANES` times [`Format::group`] weights; no alignment is asked.
     unsafe fn columns<S: Simd>(s: S, p: *const u8) -> S::I;
-    /// `sum + row · columns`, word by word.
-    fn dot<S: Simd>(s: S, sum: Self::Sum<S>, row: S::I, columns: S::I) -> Self::Sum<S>;
-    /// The sums as fp32.
-    fn finish<S: Simd>(s: S, sum: Self::Sum<S>) -> S::F;
-    /// Converts one row of activations; zeros fill the last word. Returns the row's scale (1 if not quantised).
+    /// The word at `p` in all lanes, and those of the planes behind it, `plane` bytes from one to the next.
     ///
     /// # Safety
-    /// `out` is valid for writing `x.len()` values in whole words, aligned for a word, and does not overlap `x`.
+    /// A word can be read at `p`, and at each plane's.
+    unsafe fn row<S: Simd>(s: S, p: *const u8, plane: usize) -> Self::Row<S>;
+    /// `sum + row · columns`, word by word.
+    fn dot<S: Simd>(s: S, sum: Self::Sum<S>, row: Self::Row<S>, columns: S::I) -> Self::Sum<S>;
+    /// The sums as fp32.
+    fn finish<S: Simd>(s: S, sum: Self::Sum<S>) -> S::F;
+    /// Converts one row of activations; zeros fill the last word of each plane. Returns the row's scale (1 if not quantised).
+    ///
+    /// # Safety
+    /// `out` is valid for writing [`planes`] times `x.len()` values in whole words, aligned for a word, and does not
+    /// overlap `x`.
     unsafe fn convert<S: Simd>(x: &[f32], out: *mut u8) -> f32;
+}
+
+/// Planes of a row of activations.
+pub(crate) const fn planes<S: Simd, P: Format>() -> usize {
+    if P::WIDE && S::INT8_GROUP == 4 { 2 } else { 1 }
+}
+
+/// The word at `p` in all lanes.
+///
+/// # Safety
+/// It can be read; no alignment is asked.
+#[inline(always)]
+unsafe fn word<S: Simd>(s: S, p: *const u8) -> S::I {
+    // SAFETY: the caller's promise.
+    s.splat_i(unsafe { p.cast::<i32>().read_unaligned() })
 }
 
 /// fp32 operands.
@@ -54,6 +80,7 @@ pub(crate) struct F32;
 
 impl Format for F32 {
     type Sum<S: Simd> = S::F;
+    type Row<S: Simd> = S::I;
     const DIRECT: bool = true;
     const WEIGHT_BYTES: usize = 4;
 
@@ -69,6 +96,11 @@ impl Format for F32 {
     unsafe fn columns<S: Simd>(s: S, p: *const u8) -> S::I {
         // SAFETY: the caller's promise.
         unsafe { s.load_i(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn row<S: Simd>(s: S, p: *const u8, _: usize) -> S::I {
+        // SAFETY: the caller's promise.
+        unsafe { word(s, p) }
     }
     #[inline(always)]
     fn dot<S: Simd>(s: S, sum: S::F, row: S::I, columns: S::I) -> S::F {
@@ -92,6 +124,7 @@ pub(crate) struct Bf16;
 
 impl Format for Bf16 {
     type Sum<S: Simd> = S::F;
+    type Row<S: Simd> = S::I;
     const WEIGHT_BYTES: usize = 2;
 
     #[inline(always)]
@@ -106,6 +139,11 @@ impl Format for Bf16 {
     unsafe fn columns<S: Simd>(s: S, p: *const u8) -> S::I {
         // SAFETY: the caller's promise.
         unsafe { if S::BF16_PAIRS { s.load_i(p.cast()) } else { s.bits(s.load_bf16(p.cast())) } }
+    }
+    #[inline(always)]
+    unsafe fn row<S: Simd>(s: S, p: *const u8, _: usize) -> S::I {
+        // SAFETY: the caller's promise.
+        unsafe { word(s, p) }
     }
     #[inline(always)]
     fn dot<S: Simd>(s: S, sum: S::F, row: S::I, columns: S::I) -> S::F {
@@ -134,6 +172,7 @@ pub(crate) struct Int8;
 
 impl Format for Int8 {
     type Sum<S: Simd> = S::I;
+    type Row<S: Simd> = S::I;
     const QUANTISED: bool = true;
     const WEIGHT_BYTES: usize = 1;
 
@@ -150,6 +189,11 @@ impl Format for Int8 {
     unsafe fn columns<S: Simd>(s: S, p: *const u8) -> S::I {
         // SAFETY: the caller's promise.
         unsafe { s.load_i8(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn row<S: Simd>(s: S, p: *const u8, _: usize) -> S::I {
+        // SAFETY: the caller's promise.
+        unsafe { word(s, p) }
     }
     #[inline(always)]
     fn dot<S: Simd>(s: S, sum: S::I, row: S::I, columns: S::I) -> S::I {
@@ -169,6 +213,67 @@ impl Format for Int8 {
             } else {
                 convert::int8(x, 2, out.cast::<i16>(), |low| i16::from(low as i8))
             }
+        }
+    }
+}
+
+/// int8 weights and activations of up to 16 bits ([`wide_limit`]), int32 sums. Where activations are of 16 bits anyway they
+/// are multiplied as in [`Int8`]; where bytes are multiplied a row is two: the low bytes, and what is left of each value,
+/// worth 256 times as much.
+pub(crate) struct Int8Wide;
+
+impl Format for Int8Wide {
+    /// Of the high bytes, and of the low ones; where there is one plane, of that.
+    type Sum<S: Simd> = [S::I; 2];
+    type Row<S: Simd> = [S::I; 2];
+    const QUANTISED: bool = true;
+    const WIDE: bool = true;
+    const WEIGHT_BYTES: usize = 1;
+
+    #[inline(always)]
+    fn group<S: Simd>() -> usize {
+        S::INT8_GROUP
+    }
+    #[inline(always)]
+    unsafe fn start<S: Simd>(s: S, corrections: *const i32) -> [S::I; 2] {
+        // SAFETY: the caller's promise.
+        [unsafe { Int8::start(s, corrections) }; 2]
+    }
+    #[inline(always)]
+    unsafe fn columns<S: Simd>(s: S, p: *const u8) -> S::I {
+        // SAFETY: the caller's promise.
+        unsafe { Int8::columns(s, p) }
+    }
+    #[inline(always)]
+    unsafe fn row<S: Simd>(s: S, p: *const u8, plane: usize) -> [S::I; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let first = word(s, p);
+            if planes::<S, Self>() == 2 { [first, word(s, p.add(plane))] } else { [first; 2] }
+        }
+    }
+    #[inline(always)]
+    fn dot<S: Simd>(s: S, [high, low]: [S::I; 2], row: [S::I; 2], columns: S::I) -> [S::I; 2] {
+        let high = s.dot_i8(high, row[0], columns);
+        if planes::<S, Self>() == 2 { [high, s.dot_i8(low, row[1], columns)] } else { [high; 2] }
+    }
+    #[inline(always)]
+    fn finish<S: Simd>(s: S, [high, low]: [S::I; 2]) -> S::F {
+        // What the high bytes' sum loses in the shift comes back when the low bytes' is added: the whole fits.
+        s.to_f(if planes::<S, Self>() == 2 { s.add_i(s.shl::<8>(high), low) } else { high })
+    }
+    #[inline(always)]
+    unsafe fn convert<S: Simd>(x: &[f32], out: *mut u8) -> f32 {
+        let limit = wide_limit(x.len());
+        // SAFETY: the caller's promise, for both planes.
+        unsafe {
+            if planes::<S, Self>() == 1 {
+                return convert::wide(x, limit, 2, out.cast::<i16>(), |bits| bits as i16);
+            }
+            // A low byte is read as −128 ..= 127, so the high one is rounded.
+            let low = out.add(x.len().div_ceil(4) * WORD);
+            convert::wide(x, limit, 4, out, |bits| (bits.wrapping_add(128) >> 8) as u8 ^ S::INT8_OFFSET);
+            convert::wide(x, limit, 4, low, |bits| bits as u8 ^ S::INT8_OFFSET)
         }
     }
 }

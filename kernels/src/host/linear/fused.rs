@@ -67,7 +67,8 @@ impl HostDevice {
                 out: Shared::new(product.out),
             }));
         }
-        let alike = branches.windows(2).all(|pair| pair[0].layer.spec.precision == pair[1].layer.spec.precision);
+        let format = |branch: &Branch<'_>| (branch.layer.spec.precision, branch.layer.spec.wide_rows);
+        let alike = branches.windows(2).all(|pair| format(&pair[0]) == format(&pair[1]));
         if branches.len() == products.len() && alike {
             // SAFETY: lengths were checked, each `out` is borrowed, and the layers have one kernel.
             unsafe { products::run(context, from, &branches) };
@@ -112,7 +113,7 @@ impl HostDevice {
             && first.spec.precision == layer.spec.precision
         {
             let second = Branch { layer, residual: second.residual, out: Shared::new(second.out) };
-            // SAFETY: lengths were checked, `out` is borrowed, and the layers have one kernel.
+            // SAFETY: lengths were checked, and `out` is borrowed.
             unsafe { mlp::run(context, from, first, second) };
             (0..2 + usize::from(from.norm.is_some())).for_each(|_| context.counters.executed(DeviceKind::Host));
             return Ok(());

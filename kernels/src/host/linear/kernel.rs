@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 
 use super::{
-    format::{Bf16, F32, Format, Int8},
+    format::{Bf16, F32, Format, Int8, Int8Wide, planes},
     tile::{self, Block},
 };
 use crate::{
@@ -28,6 +28,8 @@ pub(crate) struct Kernel {
     pub columns: usize,
     /// Inputs to a word of activations.
     pub group: usize,
+    /// Planes of a row of activations.
+    pub planes: usize,
     /// Bytes of one packed weight.
     pub weight_bytes: usize,
     /// What int8 activations have added.
@@ -62,12 +64,32 @@ impl Kernel {
     /// # Panics
     /// If this CPU lacks `isa`.
     pub(crate) fn new(isa: Isa, precision: Precision) -> Self {
+        Self::with_rows(isa, precision, false)
+    }
+
+    /// The same, for wide rows if the precision has them.
+    ///
+    /// # Panics
+    /// If this CPU lacks `isa`.
+    pub(crate) fn with_rows(isa: Isa, precision: Precision, wide: bool) -> Self {
         // `dispatch` would fall back to plain Rust, which nobody asked for.
         assert!(isa.is_available(), "this CPU has no {isa}");
         match precision {
             Precision::F32 => dispatch(isa, Describe::<F32>(isa, PhantomData)),
             Precision::Bf16 => dispatch(isa, Describe::<Bf16>(isa, PhantomData)),
+            Precision::Int8 if wide => dispatch(isa, Describe::<Int8Wide>(isa, PhantomData)),
             Precision::Int8 => dispatch(isa, Describe::<Int8>(isa, PhantomData)),
+        }
+    }
+
+    /// The kernel of a format in plain Rust, in the layout of CPUs that multiply bytes.
+    #[cfg(test)]
+    pub(super) fn of_bytes<P: Format>() -> Self {
+        use crate::host::simd::Portable;
+        Self {
+            block: |_, block| Compute::<P>(block, PhantomData).run(Portable::<true>),
+            convert: |_, conversion| Convert::<P>(conversion, PhantomData).run(Portable::<true>),
+            ..Describe::<P>(Isa::Portable, PhantomData).run(Portable::<true>)
         }
     }
 
@@ -107,9 +129,10 @@ impl<P: Format> Task for Describe<P> {
             isa: self.0,
             block: |isa, block| dispatch(isa, Compute::<P>(block, PhantomData)),
             convert: |isa, conversion| dispatch(isa, Convert::<P>(conversion, PhantomData)),
-            rows: tile::rows::<S>(),
+            rows: tile::rows::<S, P>(),
             columns: 2 * S::LANES,
             group: P::group::<S>(),
+            planes: planes::<S, P>(),
             weight_bytes: P::WEIGHT_BYTES,
             offset: if P::QUANTISED { S::INT8_OFFSET } else { 0 },
             direct: P::DIRECT,

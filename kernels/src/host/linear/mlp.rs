@@ -22,14 +22,16 @@ const BLOCK_FLOATS: usize = (768 << 10) / size_of::<f32>();
 /// `out = second(first(rows)) [+ residual]`.
 ///
 /// # Safety
-/// As [`products::run`], for `second`; its layer has as many inputs as the first has outputs.
+/// As [`products::run`], for `second`; its layer has as many inputs as the first has outputs. Both layers are of one
+/// instruction set.
 pub(crate) unsafe fn run(context: &mut Context<'_>, from: &Rows<'_>, first: &HostLinear, second: Branch<'_>) {
-    let kernel = first.kernel;
+    let kernels = [first.kernel, second.layer.kernel];
     let hidden = first.spec.outputs;
     let works = [first, second.layer].map(|layer| layer.work(from.rows, context.pool.width()));
-    let tile = floats(&kernel, from, hidden, kernel.rows);
+    let tile = floats(&kernels, from, hidden, kernels[0].rows);
     // fp32 rows are read where they are: there is no conversion that a block would save.
-    let blocks = if kernel.direct { None } else { RowBlocks::of_at_most(&works[0], tile, BLOCK_FLOATS) };
+    let direct = kernels.iter().any(|kernel| kernel.direct);
+    let blocks = if direct { None } else { RowBlocks::of_at_most(&works[0], tile, BLOCK_FLOATS) };
     // SAFETY: the caller's promise; the hidden rows are this call's own.
     unsafe {
         let Some(blocks) = blocks else {
@@ -41,13 +43,13 @@ pub(crate) unsafe fn run(context: &mut Context<'_>, from: &Rows<'_>, first: &Hos
             products::run(&mut inner, &from, &[second]);
             return;
         };
-        by_rows(context, &kernel, &works, blocks, from, first, second);
+        by_rows(context, &kernels, &works, blocks, from, first, second);
     }
 }
 
 unsafe fn by_rows(
     context: &mut Context<'_>,
-    kernel: &Kernel,
+    kernels: &[Kernel; 2],
     works: &[Work; 2],
     blocks: RowBlocks,
     from: &Rows<'_>,
@@ -55,30 +57,30 @@ unsafe fn by_rows(
     second: Branch<'_>,
 ) {
     let hidden = first.spec.outputs;
-    let memory = context.scratch.floats(blocks.workers * floats(kernel, from, hidden, blocks.rows));
+    let memory = context.scratch.floats(blocks.workers * floats(kernels, from, hidden, blocks.rows));
     workers::run(context.pool, blocks.workers, blocks.count, memory, &|index, memory| {
         let rows = blocks.range(index);
         let (normed, memory) = memory.split_at_mut(from.normed_floats());
-        let (converted, memory) = memory.split_at_mut(Converted::floats(kernel, rows.len(), from.inputs));
+        let (converted, memory) = memory.split_at_mut(Converted::floats(&kernels[0], rows.len(), from.inputs));
         let (activations, memory) = memory.split_at_mut(whole_lines(rows.len() * hidden));
-        let converted = Converted::new(kernel, rows.len(), from.inputs, converted);
-        let between = Converted::new(kernel, rows.len(), hidden, memory);
+        let converted = Converted::new(&kernels[0], rows.len(), from.inputs, converted);
+        let between = Converted::new(&kernels[1], rows.len(), hidden, memory);
         // SAFETY: the memory is this worker's, and blocks of rows lie apart; the rest is the caller's promise.
         unsafe {
-            from.convert(kernel, rows.clone(), normed, &converted, 0);
+            from.convert(&kernels[0], rows.clone(), normed, &converted, 0);
             let first = Branch { layer: first, residual: None, out: Shared::new(activations) };
-            multiply(kernel, &works[0], &converted.operand(), 0..rows.len(), &[first]);
+            multiply(&kernels[0], &works[0], &converted.operand(), 0..rows.len(), &[first]);
             let made = Rows { x: activations, rows: rows.len(), inputs: hidden, norm: None };
-            made.convert(kernel, 0..rows.len(), &mut [], &between, 0);
-            multiply(kernel, &works[1], &between.operand(), rows, &[second]);
+            made.convert(&kernels[1], 0..rows.len(), &mut [], &between, 0);
+            multiply(&kernels[1], &works[1], &between.operand(), rows, &[second]);
         }
     });
 }
 
 /// fp32 values' worth of a block's memory: its rows converted, its hidden activations as they come, and those converted.
-fn floats(kernel: &Kernel, from: &Rows<'_>, hidden: usize, rows: usize) -> usize {
+fn floats(kernels: &[Kernel; 2], from: &Rows<'_>, hidden: usize, rows: usize) -> usize {
     from.normed_floats()
-        + Converted::floats(kernel, rows, from.inputs)
+        + Converted::floats(&kernels[0], rows, from.inputs)
         + whole_lines(rows * hidden)
-        + Converted::floats(kernel, rows, hidden)
+        + Converted::floats(&kernels[1], rows, hidden)
 }

@@ -15,6 +15,8 @@ mod pack;
 mod products;
 mod rows;
 pub(crate) mod schedule;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tile;
 
 pub use fused::Product;
@@ -67,7 +69,8 @@ fn resolve(isa: Isa, spec: &LinearSpec) -> (LinearSpec, Kernel) {
     if spec.precision == Precision::Int8 && spec.inputs > INT8_MAX_INPUTS {
         spec.precision = Precision::F32;
     }
-    let kernel = Kernel::new(isa, spec.precision);
+    spec.wide_rows &= spec.precision == Precision::Int8;
+    let kernel = Kernel::with_rows(isa, spec.precision, spec.wide_rows);
     (spec, kernel)
 }
 

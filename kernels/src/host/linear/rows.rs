@@ -121,7 +121,7 @@ impl Rows<'_> {
 
 /// Bytes from row to row: an odd number of lines, at which rows do not collide.
 fn row_bytes(kernel: &Kernel, inputs: usize) -> usize {
-    ((inputs.div_ceil(kernel.group) * WORD).div_ceil(LINE) | 1) * LINE
+    ((inputs.div_ceil(kernel.group) * kernel.planes * WORD).div_ceil(LINE) | 1) * LINE
 }
 
 /// Whether rows this far apart fall into so few sets of a first-level cache (64 sets of lines) that a tile's rows push each

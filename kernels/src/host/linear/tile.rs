@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::format::{Format, WORD};
+use super::format::{Format, WORD, planes};
 use crate::{
     Activation,
     host::{
@@ -20,10 +20,10 @@ const MAX_ROWS: usize = 12;
 /// The most columns of any panel.
 const MAX_COLUMNS: usize = 2 * MAX_LANES;
 
-/// Rows of a full tile: as many as the registers hold sums for, two vectors to a row.
-pub(crate) const fn rows<S: Simd>() -> usize {
+/// Rows of a full tile: as many as the registers hold sums for, two vectors to each plane of a row.
+pub(crate) const fn rows<S: Simd, P: Format>() -> usize {
     const { assert!(S::TILE.0 * S::TILE.1 <= 2 * MAX_ROWS) };
-    S::TILE.0 * S::TILE.1 / 2
+    S::TILE.0 * S::TILE.1 / 2 / planes::<S, P>()
 }
 
 /// How far ahead weights are asked for. Panels follow one another, so what lies beyond the end of one is the next. It matters
@@ -91,7 +91,7 @@ pub(crate) unsafe fn block<S: Simd, P: Format>(s: S, b: &Block) {
     let mut sums: Sums = [0.0; MAX_ROWS * MAX_COLUMNS];
     let mut row = b.rows.start;
     while row < b.rows.end {
-        let rows = (b.rows.end - row).min(self::rows::<S>());
+        let rows = (b.rows.end - row).min(self::rows::<S, P>());
         for panel in b.panels.clone() {
             // SAFETY: rows and panels are inside the block's; the rest is the caller's promise.
             unsafe {
@@ -120,7 +120,7 @@ pub(crate) unsafe fn block<S: Simd, P: Format>(s: S, b: &Block) {
 #[inline(always)]
 unsafe fn tile<S: Simd, P: Format, const R: usize>(s: S, b: &Block, row: usize, panel: usize, out: &mut Sums) {
     // A tile that the instruction set never asks for is not compiled.
-    if R > rows::<S>() {
+    if R > rows::<S, P>() {
         return;
     }
     // SAFETY: the block's pointers are valid for this row and panel, and `out` holds `R` rows of `2 · LANES`.
@@ -140,7 +140,7 @@ unsafe fn tile<S: Simd, P: Format, const R: usize>(s: S, b: &Block, row: usize, 
             let first = P::columns(s, weights);
             let second = P::columns(s, weights.add(vector_bytes));
             for (index, sum) in sums.iter_mut().enumerate() {
-                let row = s.splat_i(activations.add(index * b.row_bytes).cast::<i32>().read_unaligned());
+                let row = P::row(s, activations.add(index * b.row_bytes), b.steps * WORD);
                 sum[0] = P::dot(s, sum[0], row, first);
                 sum[1] = P::dot(s, sum[1], row, second);
             }

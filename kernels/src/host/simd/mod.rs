@@ -14,6 +14,9 @@ mod avx512;
 mod neon;
 mod portable;
 
+#[cfg(test)]
+pub(crate) use portable::Portable;
+
 use super::isa::Isa;
 
 /// The most lanes that any instruction set has.
@@ -137,8 +140,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for reading `INT8_GROUP · LANES` values; no alignment is asked.
     unsafe fn load_i8(self, p: *const i8) -> Self::I;
-    /// `sum + Σ a[i] · b[i]` over each lane's `INT8_GROUP` values, `a`'s in −127 ..= 127 and then with `INT8_OFFSET` added, `b`'s
-    /// in −127 ..= 127; exact.
+    /// `sum + Σ a[i] · b[i]` over each lane's `INT8_GROUP` values, `a`'s in −128 ..= 127 (two values to a word: of 16 bits) and then
+    /// with `INT8_OFFSET` added, `b`'s in −127 ..= 127; exact, wrapping.
     fn dot_i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
     /// `sum + Σ a[i] · b[i]` over each lane's two bf16 values.
     fn dot_bf16(self, sum: Self::F, a: Self::I, b: Self::I) -> Self::F;
@@ -252,7 +255,7 @@ pub(crate) fn dispatch<T: Task>(isa: Isa, task: T) -> T::Output {
             _ => {}
         }
     }
-    task.run(portable::Portable)
+    task.run(portable::Portable::<false>)
 }
 
 #[cfg(test)]

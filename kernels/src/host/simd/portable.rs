@@ -4,9 +4,10 @@ use super::Simd;
 
 const LANES: usize = 8;
 
-/// Always available.
+/// Always available. With `BYTES` the int8 products are of bytes, laid out as where an instruction multiplies unsigned by
+/// signed ones: so tests go through that layout on every CPU.
 #[derive(Clone, Copy)]
-pub(super) struct Portable;
+pub(crate) struct Portable<const BYTES: bool>;
 
 #[inline(always)]
 fn map<A: Copy, B>(a: [A; LANES], f: impl Fn(A) -> B) -> [B; LANES] {
@@ -24,13 +25,13 @@ fn to_bf16(v: f32) -> u16 {
 }
 
 #[allow(unsafe_code)]
-impl Simd for Portable {
+impl<const BYTES: bool> Simd for Portable<BYTES> {
     type F = [f32; LANES];
     type I = [i32; LANES];
     const LANES: usize = LANES;
     const TILE: (usize, usize) = (2, 2);
-    const INT8_GROUP: usize = 2;
-    const INT8_OFFSET: u8 = 0;
+    const INT8_GROUP: usize = if BYTES { 4 } else { 2 };
+    const INT8_OFFSET: u8 = if BYTES { 128 } else { 0 };
     const BF16_PAIRS: bool = false;
 
     #[inline(always)]
@@ -190,17 +191,24 @@ impl Simd for Portable {
     fn dot_u8i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
         std::array::from_fn(|lane| {
             let (a, b) = (a[lane].to_ne_bytes(), b[lane].to_ne_bytes());
-            (0..4).fold(sum[lane], |sum, i| sum + i32::from(a[i]) * i32::from(b[i] as i8))
+            (0..4).fold(sum[lane], |sum, i| sum.wrapping_add(i32::from(a[i]) * i32::from(b[i] as i8)))
         })
     }
     #[inline(always)]
     unsafe fn load_i8(self, p: *const i8) -> Self::I {
+        if BYTES {
+            // SAFETY: the caller's promise.
+            return unsafe { self.load_i(p.cast()) };
+        }
         // SAFETY: the caller's promise.
         let pairs = unsafe { p.cast::<[[i8; 2]; LANES]>().read_unaligned() };
         map(pairs, |[low, high]| i32::from(low) & 0xffff | i32::from(high) << 16)
     }
     #[inline(always)]
     fn dot_i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        if BYTES {
+            return self.dot_u8i8(sum, a, b);
+        }
         let product = |a: i32, b: i32| i32::from(a as i16) * i32::from(b as i16) + (a >> 16) * (b >> 16);
         std::array::from_fn(|lane| sum[lane] + product(a[lane], b[lane]))
     }

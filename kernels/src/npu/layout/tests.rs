@@ -195,7 +195,7 @@ proptest! {
         let bias = biased.then(|| values(outputs, seed ^ 9));
         let layout = if turned { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
         let precision = design.kernels.precision();
-        let spec = LinearSpec { inputs, outputs, precision, activation: Activation::None, scale };
+        let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation: Activation::None, scale };
         same_bytes(design.buffer_bytes(&problem, Argument::B), |way, out, _| {
             pack_weights_by(way, &design, &spec, (&weights, layout), bias.as_deref(), out);
         });

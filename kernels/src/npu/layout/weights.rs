@@ -126,7 +126,14 @@ mod tests {
                 let design = Design::new(target, kernels, Tile { m: 16, k: 16, n: 64 }).unwrap();
                 for (inputs, outputs) in [(1, 1), (16, 64), (35, 70), (33, 129)] {
                     let precision = kernels.precision();
-                    let spec = LinearSpec { inputs, outputs, precision, activation: Activation::None, scale: 0.5 };
+                    let spec = LinearSpec {
+                        inputs,
+                        outputs,
+                        precision,
+                        wide_rows: false,
+                        activation: Activation::None,
+                        scale: 0.5,
+                    };
                     let weights: Vec<f32> = (0..inputs * outputs).map(|at| (at as f32 * 0.7).sin()).collect();
                     let bias: Vec<f32> = (0..outputs).map(|at| at as f32).collect();
                     let problem = Problem::Linear { rows: 1, inputs, outputs };

@@ -58,7 +58,7 @@ fn with_context<R>(run: impl FnOnce(&mut Context<'_>) -> R) -> R {
 fn linear(device: &dyn NpuDevice, precision: Precision, shape: [usize; 3]) -> Result<Vec<f32>, Failed> {
     let [rows, inputs, outputs] = shape;
     let activation = if outputs % 2 == 0 { Activation::Gelu } else { Activation::None };
-    let spec = LinearSpec { inputs, outputs, precision, activation, scale: 1.0 };
+    let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation, scale: 1.0 };
     let (weights, bias) = (values(inputs * outputs, 2), values(outputs, 3));
     let layer = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)).unwrap();
     assert_eq!(layer.device(), device.kind());
@@ -171,7 +171,14 @@ fn rows_of_odd_shapes_are_the_simulators() {
 /// As [`linear`] with int8, of a layer that was prepared before the fault began; the fault ends with the run.
 fn with_fault(npu: &dyn NpuDevice, fault: &str, shape: [usize; 3]) -> Result<(), Failed> {
     let [rows, inputs, outputs] = shape;
-    let spec = LinearSpec { inputs, outputs, precision: Precision::Int8, activation: Activation::Gelu, scale: 1.0 };
+    let spec = LinearSpec {
+        inputs,
+        outputs,
+        precision: Precision::Int8,
+        wide_rows: false,
+        activation: Activation::Gelu,
+        scale: 1.0,
+    };
     let layer = npu.linear(&spec, &values(inputs * outputs, 2), WeightLayout::InputsByOutputs, None).unwrap();
     let (x, mut out) = (values(rows * inputs, 1), vec![f32::NAN; rows * outputs]);
     let fault = Fault::begin(fault);
@@ -266,8 +273,14 @@ fn a_container_that_computes_something_else_is_not_trusted() {
     let tools = meant.manifest().tools.clone();
     Bundle::write(&folder.path().join("wrong"), meant.design(), &other.xclbin().unwrap(), tools).unwrap();
     let npu = hardware(&settings(folder.path())).unwrap();
-    let spec =
-        LinearSpec { inputs: 10, outputs: 10, precision: Precision::Bf16, activation: Activation::None, scale: 1.0 };
+    let spec = LinearSpec {
+        inputs: 10,
+        outputs: 10,
+        precision: Precision::Bf16,
+        wide_rows: false,
+        activation: Activation::None,
+        scale: 1.0,
+    };
     let refused = npu.linear(&spec, &values(100, 1), WeightLayout::InputsByOutputs, None).map(|_| ()).unwrap_err();
     assert_eq!(refused.device, DeviceKind::Npu, "{refused}");
     // The pretended NPU saw why: the stream moves other objects than its design has.
