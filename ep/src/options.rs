@@ -27,7 +27,8 @@ pub struct Options {
     pub target: Option<Target>,
     /// How the simulator computes.
     pub sim: Mode,
-    /// Number format of the products' operands.
+    /// Number format of the operands of products inside transformer layers and the convolutional stem before them; all others are computed
+    /// in fp32.
     pub precision: Precision,
     /// Which nodes to claim.
     pub claim: Claim,

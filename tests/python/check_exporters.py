@@ -20,10 +20,11 @@ from checks import EP_NAME, check, cosine
 
 # Large tables are only time: so many tokens are enough.
 VOCABULARY = {51864: 640, 51865: 640}
-# Values that were rounded to 8 bits on the way are rounded to others after the least change.
-ROUNDED = ("int8pc", "quantized", "qdq", "int4", "q4")
+# Activations that a graph rounds to 8 bits are rounded to others after the least change: with inputs changed by a millionth the CPU
+# provider's own results of the QDQ graph have a cosine of 0.985.
+ROUNDED = ("int8pc", "qdq", "int4", "q4")
 LEAST_COSINE = {"f32": 0.99999, "bf16": 0.99, "int8": 0.97}
-LEAST_ROUNDED = {"f32": 0.995, "bf16": 0.98, "int8": 0.96}
+LEAST_ROUNDED = {"f32": 0.97, "bf16": 0.96, "int8": 0.95}
 SIZES = {"n_audio": 1, "batch_size": 1, "s6": 1, "T": 1500, "encoder_sequence_length": 1500,
          "encoder_sequence_length / 2": 1500}
 # Tokens of a step, and those before it.

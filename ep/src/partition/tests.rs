@@ -205,7 +205,7 @@ fn what_is_claimed_of_a_quantised_graph_can_be_compiled() {
 #[test]
 fn a_group_s_products_are_marked_by_their_results() {
     let mut graph = Builder::default()
-        .input("x", DataType::F32, &[3, 4])
+        .input("x", DataType::F32, &[1, 3, 4])
         .constant("w", &[4, 4], &noise(16, 1))
         .node("MatMul", &["x", "w"], "a")
         .node("MatMul", &["a", "w"], "b")
