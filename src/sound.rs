@@ -3,9 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use anyhow::Result;
 use clap::{Args, ValueEnum};
-use undertone_runner::audio::{self, Audio, AudioOptions, DecoderChoice};
+use undertone_runner::audio::{self, AudioError, AudioOptions, AudioStream, DecoderChoice};
 
 /// The options.
 #[derive(Args)]
@@ -45,15 +44,15 @@ impl SoundChoice {
         }
     }
 
-    /// Reads a file, or standard input for `-`.
+    /// Opens a file, or standard input for `-`.
     ///
     /// # Errors
     ///
-    /// If nothing of it can be decoded, or not all and that is wanted.
-    pub fn read(&self, file: &Path) -> Result<Audio> {
+    /// If it is no recording, or nothing of it can be decoded.
+    pub fn open(&self, file: &Path) -> Result<AudioStream, AudioError> {
         if file.as_os_str() == "-" {
-            return Ok(audio::read(io::stdin(), &self.options())?);
+            return audio::open_reader(io::stdin(), "standard input", &self.options());
         }
-        Ok(audio::open(file, &self.options())?.read()?)
+        audio::open(file, &self.options())
     }
 }

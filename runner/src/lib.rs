@@ -18,6 +18,7 @@ pub mod cuts;
 pub mod decode;
 pub mod decoder;
 pub mod engine;
+pub mod features;
 pub mod format;
 pub mod language;
 pub mod mel;

@@ -102,7 +102,7 @@ impl LogMel {
     }
 
     /// log10 of the mel power, `[bins, count]`, of frames `first..first + count` of `samples` followed by zeros up to `length`.
-    fn log_power(&self, samples: &[f32], length: usize, first: usize, count: usize) -> Vec<f32> {
+    pub(crate) fn log_power(&self, samples: &[f32], length: usize, first: usize, count: usize) -> Vec<f32> {
         let mut data = vec![QUIETEST; self.bins() * count];
         let mut frame = [0.0; FRAME];
         let mut spectrum = self.fft.make_output_vec();
@@ -237,9 +237,19 @@ fn log10(x: f32) -> f32 {
 /// Floors at the maximum of both − 8 and scales; the value of silence.
 fn normalise(data: &mut [f32], tail: &mut [f32]) -> f32 {
     let maximum = data.iter().chain(tail.iter()).copied().fold(QUIETEST, f32::max);
-    let scale = |value: f32| (value.max(maximum - 8.0) + 4.0) / 4.0;
-    data.iter_mut().chain(tail).for_each(|value| *value = scale(*value));
-    scale(QUIETEST)
+    data.iter_mut().chain(tail).for_each(|value| *value = scale::normalised(*value, maximum));
+    scale::normalised(QUIETEST, maximum)
+}
+
+/// From log10 of the mel power to Whisper's space.
+pub(crate) mod scale {
+    /// log10 of the power of silence.
+    pub(crate) const SILENT: f32 = super::QUIETEST;
+
+    /// Floored at `maximum` − 8 and scaled.
+    pub(crate) fn normalised(value: f32, maximum: f32) -> f32 {
+        (value.max(maximum - 8.0) + 4.0) / 4.0
+    }
 }
 
 /// The filterbank of Slaney's Auditory Toolbox (librosa's default): linear to 1000 Hz, logarithmic above, each triangle with

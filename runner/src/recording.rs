@@ -5,13 +5,15 @@ use crate::audio::Audio;
 use crate::batch::Heard;
 use crate::cuts::chunks;
 use crate::fallback::{Attempt, Verdict};
-use crate::mel::{Features, LogMel, WINDOW_FRAMES};
+use crate::features::LongFeatures;
+use crate::mel::{LogMel, WINDOW_FRAMES};
 use crate::result::{RunReport, Segment, Warning};
 use crate::tokenizer::{Tokenizer, TokenizerError};
-use crate::transcribe::{Padding, TranscribeOptions};
+use crate::transcribe::{Padding, TranscribeError, TranscribeOptions};
 use crate::voice::Voice;
 use crate::writer::Writer;
-use std::time::Instant;
+use std::io;
+use std::sync::Arc;
 
 /// Frames with a voice in them for which the rest of a chunk is worth a window of its own.
 const LEAST_VOICE: usize = 100;
@@ -37,7 +39,7 @@ pub(crate) struct Recording<'a> {
 
 enum State {
     Untouched,
-    Open { features: Features, stretches: Vec<Stretch>, voice: Voice },
+    Open { features: Arc<LongFeatures>, stretches: Vec<Stretch>, voice: Voice },
     Finished { segments: Vec<Segment>, tokens: Vec<u32> },
 }
 
@@ -89,18 +91,18 @@ impl<'a> Recording<'a> {
         tokenizer: &Tokenizer,
         options: &TranscribeOptions,
         positions: usize,
-    ) -> Result<&[Stretch], TokenizerError> {
+    ) -> Result<&[Stretch], TranscribeError> {
         if let State::Untouched = self.state {
-            let begun = Instant::now();
-            let features = mel.openai(&self.audio.samples);
-            self.run.mel_ms = begun.elapsed().as_secs_f64() * 1e3;
-            let cut = options.cut_at_pauses && features.frames > WINDOW_FRAMES;
-            let voice = Voice::of(&features);
-            let parts = if cut { chunks(&voice) } else { std::iter::once(0..features.frames).collect() };
+            let features = self.audio.features(mel);
+            self.run.mel_ms = features.time().as_secs_f64() * 1e3;
+            let frames = features.frames();
+            let cut = options.cut_at_pauses && frames > WINDOW_FRAMES;
+            let voice = Voice::of_levels(&features.levels()?, features.silence());
+            let parts = if cut { chunks(&voice) } else { std::iter::once(0..frames).collect() };
             let skip_steady = options.skip_steady;
             let shortest = (options.shortest_rest * 100.0).round() as usize;
             let stretch = |(index, part): (usize, &std::ops::Range<usize>)| {
-                let end = if part.end == features.frames { self.audio.duration() } else { part.end as f64 / 100.0 };
+                let end = if part.end == frames { self.audio.duration() } else { part.end as f64 / 100.0 };
                 let mut options = TranscribeOptions { cut_at_pauses: cut, ..options.clone() };
                 options.condition_on_previous_text &= !cut;
                 options.initial_prompt = options.initial_prompt.filter(|_| index == 0);
@@ -113,7 +115,7 @@ impl<'a> Recording<'a> {
             };
             let stretches: Vec<Stretch> =
                 parts.iter().enumerate().map(stretch).collect::<Result<_, TokenizerError>>()?;
-            let nothing = features.frames == 0;
+            let nothing = frames == 0;
             let steady = !nothing && stretches.iter().all(Stretch::finished);
             self.state = State::Open { features, stretches, voice };
             if steady || nothing && (self.language.is_some() || !tokenizer.special.multilingual) {
@@ -152,19 +154,19 @@ impl<'a> Recording<'a> {
     }
 
     /// The features of a stretch's next window, `[bins, 3000]`.
-    pub(crate) fn window(&self, stretch: usize, padding: Padding) -> Vec<f32> {
-        let State::Open { features, stretches, .. } = &self.state else { return Vec::new() };
+    pub(crate) fn window(&self, stretch: usize, padding: Padding) -> io::Result<Vec<f32>> {
+        let State::Open { features, stretches, .. } = &self.state else { return Ok(Vec::new()) };
         let Stretch { seek, to, .. } = stretches[stretch];
         let mut window = match padding {
-            Padding::Zero => features.window(seek),
-            Padding::Silence => features.window_with_silence(seek),
+            Padding::Zero => features.window(seek)?,
+            Padding::Silence => features.window_with_silence(seek)?,
         };
         // What follows in the recording is another stretch's.
-        if to < features.frames && to - seek < WINDOW_FRAMES {
+        if to < features.frames() && to - seek < WINDOW_FRAMES {
             let nothing = if padding == Padding::Zero { 0.0 } else { features.silence() };
             window.chunks_exact_mut(WINDOW_FRAMES).for_each(|line| line[to - seek..].fill(nothing));
         }
-        window
+        Ok(window)
     }
 
     /// Takes in what was heard in a stretch's window.

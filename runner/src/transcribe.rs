@@ -5,7 +5,7 @@
 //! recording, or every stretch of a recording that is cut at pauses, keeps its own loop; the windows that these have
 //! next run together where their prompts are of one length. Running them is `batch`'s, the models behind are `decoder`'s.
 
-use crate::audio::Audio;
+use crate::audio::{Audio, AudioError, AudioStream};
 use crate::batch::{Batch, Heard, Window};
 use crate::choice::Ask;
 use crate::decoder::{self, LoadError, Loaded};
@@ -129,6 +129,11 @@ pub enum TranscribeError {
     /// The model failed while it ran.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The features of a long recording, which lie in a file without a name.
+    #[error(
+        "the features of a recording cannot be read back from a temporary file ({0}); set TMPDIR to a place with room"
+    )]
+    Features(#[from] std::io::Error),
     /// A word that names no language.
     #[error(transparent)]
     UnknownLanguage(#[from] UnknownLanguage),
@@ -282,6 +287,14 @@ impl Transcriber {
         self.asked_language(options).map(drop)
     }
 
+    /// Listens to a stream: what it comes to can be transcribed by this model, and takes no more memory however long it is.
+    ///
+    /// # Errors
+    /// As [`AudioStream::next_block`].
+    pub fn listen(&self, stream: AudioStream) -> Result<Audio, AudioError> {
+        stream.listen(&self.mel)
+    }
+
     /// Transcribes `audio`; `observer` is told whenever windows are done, and can end it early.
     ///
     /// With device `auto`, a window on which the execution provider fails is run again on the CPU provider, and so are
@@ -334,7 +347,7 @@ impl Transcriber {
             session.batch = session.batch.max(chosen.len() as u64);
             session.windows += chosen.len() as u64;
             if !chosen.is_empty() {
-                let batch = self.batch(&recordings, &chosen, options, &rules);
+                let batch = self.batch(&recordings, &chosen, options, &rules)?;
                 let heard = self.run(&batch, &mut session.fallback)?;
                 for (&(recording, stretch), heard) in chosen.iter().zip(heard) {
                     recordings[recording].1.hear(stretch, heard, &self.tokenizer)?;
@@ -453,21 +466,21 @@ impl Transcriber {
         chosen: &[(usize, usize)],
         options: &'a TranscribeOptions,
         rules: &'a [Box<dyn Rule>],
-    ) -> Batch<'a> {
+    ) -> Result<Batch<'a>, TranscribeError> {
         let window = |&(index, stretch): &(usize, usize)| {
             let recording = &recordings[index].1;
-            Window {
-                features: recording.window(stretch, options.padding),
+            Ok(Window {
+                features: recording.window(stretch, options.padding)?,
                 recording: index,
                 // The same recording is decoded alike, whatever else is.
                 seed: recording.next_frame(stretch) as u64,
                 writer: &recording.stretches()[stretch].writer,
                 language: recording.language.as_ref().map(|(_, token)| *token),
-            }
+            })
         };
         let first = chosen.first().and_then(|&(index, stretch)| recordings[index].1.stretches().get(stretch));
-        Batch {
-            windows: chosen.iter().map(window).collect(),
+        Ok(Batch {
+            windows: chosen.iter().map(window).collect::<Result<_, TranscribeError>>()?,
             options,
             rules,
             first_timestamp: if options.without_timestamps {
@@ -478,7 +491,7 @@ impl Transcriber {
             positions: self.config.decoder_positions,
             // The language of audio that is too short for a window is still asked for.
             decode: first.is_some_and(|stretch| !stretch.finished()),
-        }
+        })
     }
 
     fn counts(&self) -> EpCounts {

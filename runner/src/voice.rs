@@ -32,9 +32,15 @@ impl Voice {
     /// Looks at all frames of `features`.
     #[must_use]
     pub fn of(features: &Features) -> Self {
-        let levels = smooth(&levels(features));
+        Self::of_levels(&levels(features), features.silence())
+    }
+
+    /// The same from each frame's mean over the bins, and the value of silence.
+    #[must_use]
+    pub fn of_levels(levels: &[f32], silence: f32) -> Self {
+        let levels = smooth(levels);
         // Digital silence, such as what pads a recording, says nothing of how loud its pauses are.
-        let mut sorted: Vec<f32> = levels.iter().copied().filter(|level| *level > features.silence() + 0.01).collect();
+        let mut sorted: Vec<f32> = levels.iter().copied().filter(|level| *level > silence + 0.01).collect();
         sorted.sort_by(f32::total_cmp);
         let at = |percent: usize| sorted.get(sorted.len() * percent / 100).copied().unwrap_or(0.0);
         let (quiet, range) = (at(5), at(95) - at(5));

@@ -147,10 +147,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut files = files.into_iter().peekable();
     while let Some((file, stem)) = files.next() {
         let started = Instant::now();
-        match arguments.sound.read(file) {
+        match arguments.sound.open(file).and_then(|stream| transcriber.listen(stream)) {
             Ok(audio) => group.push(Input { file, stem, audio, audio_time: started.elapsed() }),
             Err(error) => {
-                crate::report_error(&error);
+                crate::report_error(&error.into());
                 code = ExitCode::FAILURE;
             }
         }

@@ -40,7 +40,10 @@ mod warning;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::features::{Listener, LongFeatures};
+use crate::mel::LogMel;
 pub use error::AudioError;
 use open::Input;
 pub use stream::AudioStream;
@@ -81,7 +84,8 @@ pub struct AudioOptions {
 /// Decoded audio.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Audio {
-    /// Mono at [`SAMPLE_RATE`], finite, nominally in −1…1; at least one sample when it comes from this module's readers.
+    /// Mono at [`SAMPLE_RATE`], finite, nominally in −1…1; at least one sample when it comes from this module's readers. None
+    /// after [`AudioStream::listen`].
     pub samples: Vec<f32>,
     /// The source's sampling rate in Hz.
     pub source_rate: u32,
@@ -89,19 +93,30 @@ pub struct Audio {
     pub channels: usize,
     /// What is missing, in order of time.
     pub warnings: Vec<AudioWarning>,
+    /// What is left of samples that were only listened to.
+    features: Option<Arc<LongFeatures>>,
 }
 
 impl Audio {
     /// Audio that is already 16 kHz mono.
     #[must_use]
     pub fn from_samples(samples: Vec<f32>) -> Self {
-        Self { samples, source_rate: SAMPLE_RATE, channels: 1, warnings: Vec::new() }
+        Self { samples, source_rate: SAMPLE_RATE, channels: 1, warnings: Vec::new(), features: None }
     }
 
     /// Length in seconds.
     #[must_use]
     pub fn duration(&self) -> f64 {
-        self.samples.len() as f64 / f64::from(SAMPLE_RATE)
+        let samples = self.features.as_ref().map_or(self.samples.len() as u64, |features| features.samples());
+        samples as f64 / f64::from(SAMPLE_RATE)
+    }
+
+    /// The features by `mel`; made now unless the audio was listened to with the same.
+    pub(crate) fn features(&self, mel: &LogMel) -> Arc<LongFeatures> {
+        match &self.features {
+            Some(features) => features.clone(),
+            None => Arc::new(LongFeatures::of(mel, &self.samples)),
+        }
     }
 }
 
@@ -116,7 +131,22 @@ impl AudioStream {
             samples.extend_from_slice(block);
         }
         let warnings = self.warnings().to_vec();
-        Ok(Audio { samples, source_rate: self.source_rate(), channels: self.channels(), warnings })
+        Ok(Audio { samples, source_rate: self.source_rate(), channels: self.channels(), warnings, features: None })
+    }
+
+    /// The rest of the stream as the features by `mel`, without its samples: ten hours take no more memory than one. For
+    /// transcribing by a model whose `mel` this is ([`crate::Transcriber::listen`]).
+    ///
+    /// # Errors
+    /// As [`Self::next_block`].
+    pub fn listen(mut self, mel: &LogMel) -> Result<Audio, AudioError> {
+        let mut listener = Listener::new(mel);
+        while let Some(block) = self.next_block()? {
+            listener.push(block);
+        }
+        let features = Some(Arc::new(listener.finish()));
+        let (source_rate, channels, warnings) = (self.source_rate(), self.channels(), self.warnings().to_vec());
+        Ok(Audio { samples: Vec::new(), source_rate, channels, warnings, features })
     }
 }
 
