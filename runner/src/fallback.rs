@@ -141,7 +141,7 @@ fn settle(attempts: Vec<Attempt>, fell_back: bool) -> Attempt {
 
 /// Whether segments one after another have the same text: too little of it, often, for zlib to make it small.
 fn says_the_same(tokens: &[u32], tokenizer: &Tokenizer) -> bool {
-    let texts = tokens.split(|token| *token >= tokenizer.special.first_timestamp).filter(|text| !text.is_empty());
+    let texts = tokens.split(|token| tokenizer.special.timestamp(*token).is_some()).filter(|text| !text.is_empty());
     let texts: Vec<&[u32]> = texts.collect();
     texts.chunk_by(|a, b| a == b).any(|same| same.len() >= SAME)
 }

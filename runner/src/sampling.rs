@@ -8,6 +8,7 @@
 
 use crate::choice::{Ask, Choice, Field, for_each_block, scores};
 use crate::search::{Proposal, Search, Sequence};
+use crate::tokenizer::TIMESTAMPS;
 use fastrand::Rng;
 
 /// Draws tokens.
@@ -70,7 +71,12 @@ impl Search for Sampling<'_> {
 
 /// The token of `field` at which the share `chance` (0 to 1) of the probabilities, in the order of tokens, is reached.
 fn draw(logits: &[f32], ask: &Ask<'_>, field: &Field, temperature: f64, chance: f64) -> Choice {
-    let from = if field.timestamps_only { ask.first_timestamp as usize } else { 0 };
+    let first = ask.first_timestamp as usize;
+    let tokens = if field.timestamps_only {
+        first..logits.len().min(first.saturating_add(TIMESTAMPS as usize))
+    } else {
+        0..logits.len()
+    };
     let largest = f64::from(field.likeliest.logit);
     let weight = |logit: f32| {
         let weight = ((f64::from(logit) - largest) / temperature).exp();
@@ -79,7 +85,7 @@ fn draw(logits: &[f32], ask: &Ask<'_>, field: &Field, temperature: f64, chance: 
     };
     let mut all = 0.0;
     let mut sums = Vec::with_capacity(logits.len() / 256);
-    for_each_block(ask.forbidden, from..logits.len(), |block| {
+    for_each_block(ask.forbidden, tokens, |block| {
         all += logits[block.clone()].iter().map(|&logit| weight(logit)).sum::<f64>();
         sums.push((block, all));
     });
