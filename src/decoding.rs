@@ -6,6 +6,7 @@ use undertone_runner::transcribe::DEFAULT_BATCH;
 use undertone_runner::{Task, TranscribeOptions};
 
 use crate::choices;
+use crate::fallback::FallbackChoice;
 
 /// How speech is decoded.
 #[derive(Args, Clone)]
@@ -24,19 +25,23 @@ pub struct DecodingChoice {
     /// [default: up to 8 windows of different recordings together, which changes no word; long recordings window by window]
     #[arg(short, long, value_name = "N", value_parser = choices::batch)]
     pub batch: Option<usize>,
+    #[command(flatten)]
+    fallback: FallbackChoice,
 }
 
 impl DecodingChoice {
     /// The runner's options.
     pub fn options(&self) -> TranscribeOptions {
-        TranscribeOptions {
+        let mut options = TranscribeOptions {
             language: self.language.clone(),
             task: self.task.into(),
             condition_on_previous_text: !self.no_previous_text,
             batch: self.windows(),
             cut_at_pauses: self.batch.is_some_and(|windows| windows > 1),
             ..TranscribeOptions::default()
-        }
+        };
+        self.fallback.apply(&mut options);
+        options
     }
 
     /// Windows that are decoded together.

@@ -7,6 +7,7 @@ mod decoding;
 mod describe;
 mod devices;
 mod eval;
+mod fallback;
 mod interrupt;
 mod locate;
 mod machine;

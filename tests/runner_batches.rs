@@ -95,7 +95,7 @@ fn windows_together_as_each_alone() {
 /// The logits of every row after one more step.
 fn step(model: &mut OrtModel, tokens: &[u32]) -> Vec<Vec<f32>> {
     let mut all = Vec::new();
-    model.step_logits(tokens, |_, logits| all.push(logits.to_vec())).unwrap();
+    model.step_logits(tokens, &mut |_, logits| all.push(logits.to_vec())).unwrap();
     all
 }
 

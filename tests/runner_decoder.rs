@@ -40,7 +40,7 @@ fn transcriber(cache: bool, layout: Layout) -> Transcriber {
 
 /// The tokens of every segment, the previous text being prompted: prompts get long.
 fn tokens(transcriber: &mut Transcriber, audio: &Audio) -> Vec<Vec<u32>> {
-    let options = TranscribeOptions { no_speech_threshold: None, ..TranscribeOptions::default() };
+    let options = TranscribeOptions::greedy();
     let result = transcriber.transcribe(audio, &options, &mut ()).unwrap();
     result.segments.into_iter().map(|s| s.tokens).collect()
 }
@@ -65,7 +65,7 @@ fn logits(model: &mut OrtModel, window: &[f32], steps: usize, kept: &[usize]) ->
         if kept.contains(&step) {
             all.push(logits.clone());
         }
-        model.step_logits(&[440 + (step as u32 * 37) % 3000], |_, found| logits = found.to_vec()).unwrap();
+        model.step_logits(&[440 + (step as u32 * 37) % 3000], &mut |_, found| logits = found.to_vec()).unwrap();
     }
     all
 }

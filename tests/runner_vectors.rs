@@ -57,7 +57,17 @@ fn transcribe(file: &str, options: &TranscribeOptions) -> Transcription {
 
 /// The call of the expected files: no thresholds.
 fn without_thresholds() -> TranscribeOptions {
-    TranscribeOptions { no_speech_threshold: None, logprob_threshold: None, ..TranscribeOptions::default() }
+    TranscribeOptions::greedy()
+}
+
+/// At temperature 0 alone: nothing is decoded again, and nothing is left out but silence.
+fn with_thresholds() -> TranscribeOptions {
+    TranscribeOptions {
+        temperatures: vec![0.0],
+        shortest_rest: 0.0,
+        skip_steady: false,
+        ..TranscribeOptions::default()
+    }
 }
 
 fn tokens(segments: &[Segment]) -> Vec<&[u32]> {
@@ -124,7 +134,7 @@ fn translation() {
 
 #[test]
 fn silence_and_noise_by_the_no_speech_rule() {
-    check("silence.json", 0, |_| TranscribeOptions::default());
+    check("silence.json", 0, |_| with_thresholds());
 }
 
 #[test]
@@ -149,7 +159,7 @@ fn long_recording_with_thresholds() {
     check("long-pauses-thresholds.json", 0, |file| TranscribeOptions {
         language: Some(file.language.clone()),
         condition_on_previous_text: false,
-        ..TranscribeOptions::default()
+        ..with_thresholds()
     });
 }
 

@@ -4,11 +4,13 @@
 //! The next windows are not encoded while these are decoded: both use every core already, and `examples/overlap.rs` finds no
 //! gain on `host` that stands out of its noise (tiny and base, 1 and 8 windows, two cores), for a second encoder's memory.
 
-use crate::decode::{Decoded, Decoding, MAX_NEW_TOKENS};
+use crate::decode::{Decoding, MAX_NEW_TOKENS};
+use crate::fallback::{self, Attempt};
 use crate::language::detect;
 use crate::rules::Rule;
 use crate::speech_model::{RunError, SpeechModel};
-use crate::tokenizer::SpecialTokens;
+use crate::tokenizer::Tokenizer;
+use crate::transcribe::TranscribeOptions;
 use crate::writer::Writer;
 use std::time::Instant;
 
@@ -18,6 +20,8 @@ pub(crate) struct Window<'a> {
     pub(crate) features: Vec<f32>,
     /// Windows of one recording have one language: that of the first of them.
     pub(crate) recording: usize,
+    /// What chance depends on where tokens are drawn.
+    pub(crate) seed: u64,
     /// The text before it.
     pub(crate) writer: &'a Writer,
     /// The language token; `None` where it is to be detected, or the model knows only English.
@@ -28,6 +32,7 @@ pub(crate) struct Window<'a> {
 /// none. Can be run again by another model.
 pub(crate) struct Batch<'a> {
     pub(crate) windows: Vec<Window<'a>>,
+    pub(crate) options: &'a TranscribeOptions,
     pub(crate) rules: &'a [Box<dyn Rule>],
     pub(crate) first_timestamp: u32,
     pub(crate) positions: usize,
@@ -40,7 +45,7 @@ pub(crate) struct Batch<'a> {
 pub(crate) struct Heard {
     /// Code and token, where it was detected.
     pub(crate) language: Option<(String, u32)>,
-    pub(crate) decoded: Option<Decoded>,
+    pub(crate) attempt: Option<Attempt>,
     /// An equal share of the batch's time.
     pub(crate) encoder_ms: f64,
     /// A share of the batch's time by the steps that were taken.
@@ -49,14 +54,14 @@ pub(crate) struct Heard {
 
 impl Batch<'_> {
     /// What is heard in each window.
-    pub(crate) fn run(&self, model: &mut dyn SpeechModel, special: &SpecialTokens) -> Result<Vec<Heard>, RunError> {
+    pub(crate) fn run(&self, model: &mut dyn SpeechModel, tokenizer: &Tokenizer) -> Result<Vec<Heard>, RunError> {
         let begun = Instant::now();
         model.encode(&self.windows.iter().map(|window| window.features.as_slice()).collect::<Vec<_>>())?;
         let encoder_ms = milliseconds(begun) / self.windows.len() as f64;
         let begun = Instant::now();
-        let mut heard = self.decode(model, special)?;
+        let mut heard = self.decode(model, tokenizer)?;
         let decoder_ms = milliseconds(begun);
-        let steps = |heard: &Heard| heard.decoded.as_ref().map_or(0, |decoded| decoded.steps) as f64 + 1.0;
+        let steps = |heard: &Heard| heard.attempt.as_ref().map_or(0, |attempt| attempt.steps) as f64 + 1.0;
         let all: f64 = heard.iter().map(steps).sum();
         for window in &mut heard {
             window.encoder_ms = encoder_ms;
@@ -65,7 +70,8 @@ impl Batch<'_> {
         Ok(heard)
     }
 
-    fn decode(&self, model: &mut dyn SpeechModel, special: &SpecialTokens) -> Result<Vec<Heard>, RunError> {
+    fn decode(&self, model: &mut dyn SpeechModel, tokenizer: &Tokenizer) -> Result<Vec<Heard>, RunError> {
+        let special = &tokenizer.special;
         let mut heard: Vec<Heard> = self.windows.iter().map(|_| Heard::default()).collect();
         let mut started = None;
         if special.multilingual && self.windows.iter().all(|window| window.language.is_none()) {
@@ -96,13 +102,12 @@ impl Batch<'_> {
             max_new_tokens: MAX_NEW_TOKENS.min(self.positions / 2),
             positions: self.positions,
         };
-        let decoded = match started {
-            // The detection's cache goes on: making the windows' cross-attention keys again costs more than this step.
-            Some(start) if sot == 0 => decoding.greedy_from(model, &start, 1)?,
-            _ => decoding.greedy(model)?,
-        };
-        for (heard, decoded) in heard.iter_mut().zip(decoded) {
-            heard.decoded = Some(decoded);
+        // The detection's cache goes on: making the windows' cross-attention keys again costs more than this step.
+        let started = started.filter(|_| sot == 0);
+        let seeds: Vec<u64> = self.windows.iter().map(|window| window.seed).collect();
+        let attempts = fallback::decode(model, &decoding, self.options, tokenizer, &seeds, started)?;
+        for (heard, attempt) in heard.iter_mut().zip(attempts) {
+            heard.attempt = Some(attempt);
         }
         Ok(heard)
     }

@@ -60,6 +60,16 @@ pub struct Choice {
     pub log_probability: f64,
 }
 
+/// The tokens that can come next.
+pub(crate) struct Field {
+    /// The one that is chosen where nothing is left to chance.
+    pub(crate) likeliest: Best,
+    /// Whether text is not among them.
+    pub(crate) timestamps_only: bool,
+    /// Σ exp(x − the likeliest's logit) over all of them.
+    pub(crate) weight: f64,
+}
+
 impl Scores {
     /// The likeliest token, but a timestamp where all timestamps together are likelier than the likeliest text; `None` if
     /// nothing is allowed.
@@ -67,14 +77,21 @@ impl Scores {
     /// Source: openai/whisper, `whisper/decoding.py` (`ApplyTimestampRules`); where timestamps must come, text is not
     /// among what could.
     pub fn choose(&self) -> Option<Choice> {
+        let Field { likeliest, weight, .. } = self.field()?;
+        Some(Choice { token: likeliest.token, log_probability: -weight.ln() })
+    }
+
+    /// What the next token is chosen from, by the rule of [`Self::choose`].
+    pub(crate) fn field(&self) -> Option<Field> {
         let weight = |best: &Best| f64::from(best.logit) + f64::from(best.sum).ln();
-        let (winner, loser) = match (self.text, self.timestamps) {
+        let (likeliest, other) = match (self.text, self.timestamps) {
             (Some(text), Some(times)) if weight(&times) > f64::from(text.logit) => (times, None),
             (Some(text), Some(times)) => (text, Some(times)),
             (text, times) => (text.or(times)?, None),
         };
-        let others = loser.map_or(0.0, |b| f64::from(b.sum) * f64::from(b.logit - winner.logit).exp());
-        Some(Choice { token: winner.token, log_probability: -(f64::from(winner.sum) + others).ln() })
+        let others = other.map_or(0.0, |b| f64::from(b.sum) * f64::from(b.logit - likeliest.logit).exp());
+        let timestamps_only = other.is_none() && self.timestamps == Some(likeliest);
+        Some(Field { likeliest, timestamps_only, weight: f64::from(likeliest.sum) + others })
     }
 }
 
@@ -136,7 +153,7 @@ fn best(logits: &[f32], forbidden: &[Range<u32>], tokens: Range<usize>) -> Optio
 }
 
 /// Calls `visit` with the ranges of at most [`BLOCK`] of `tokens` that are not forbidden, in order.
-fn for_each_block(forbidden: &[Range<u32>], tokens: Range<usize>, mut visit: impl FnMut(Range<usize>)) {
+pub(crate) fn for_each_block(forbidden: &[Range<u32>], tokens: Range<usize>, mut visit: impl FnMut(Range<usize>)) {
     let mut at = tokens.start;
     let ranges = forbidden.iter().map(|r| r.start as usize..r.end as usize);
     for range in ranges.chain(std::iter::once(tokens.end..tokens.end)) {

@@ -1,90 +1,124 @@
-//! Where a long recording can be cut into stretches that are heard by themselves: at pauses. No audio is left out; what a
-//! stretch says is not asked here.
-//!
-//! The measure of voice is plain: a frame's level is the mean of its log-mel features over the bins, smoothed over 0.3 s; a pause
-//! is where it lies in the lowest quarter between the recording's quiet and loud levels (their 5th and 95th percentiles).
-//! A wrong guess costs at most a cut within a sentence, since nothing is dropped as silence.
+//! Where a long recording can be cut into chunks that are heard by themselves: at pauses, and so that few windows hold all of it.
+//! What a chunk says is not asked here, and what may hold a voice is measured in `voice`. Only what is silent for long is left out.
 
-use crate::mel::{Features, WINDOW_FRAMES};
+use crate::mel::WINDOW_FRAMES;
+use crate::voice::Voice;
 use std::ops::Range;
 
-/// The shortest stretch that is cut off: a window costs the encoder the same however short its audio is.
-const SHORTEST: usize = WINDOW_FRAMES * 2 / 3;
-/// Frames to either side that a level is smoothed over.
-const SMOOTH: usize = 15;
+/// The shortest chunk. Of less than a second models make words that nobody said.
+pub const SHORTEST: usize = 100;
+/// Silence that is left out is at least this long …
+const LONG_SILENCE: usize = 200;
+/// … and this much of it stays on either side: words begin and end more quietly than they are loud.
+const MARGIN: usize = 50;
+/// A pause this long separates chunks as well as any longer one.
+const GOOD_PAUSE: f32 = 60.0;
+/// A pause this short may be one within a word.
+const SHORT_PAUSE: usize = 15;
+/// What cuts cost, in windows: in the shortest pause, where a pause may be within a word, and within speech.
+const COSTS: [f32; 3] = [0.4, 0.6, 2.0];
+/// What a chunk that is too short costs beside its window.
+const TOO_SHORT: f32 = 4.0;
+/// Frames from one place to the next at which a cut is thought of where there is no pause.
+const STEP: usize = 50;
 
-/// Cuts the frames of `features` into stretches of at most a window (30 s), one after another: each ends in the middle of the
-/// longest pause between its 20th and 30th second; without a pause, where it is quietest there.
-pub fn stretches(features: &Features) -> Vec<Range<usize>> {
-    let levels = smooth(&levels(features));
-    let quiet = pause_level(&levels);
-    let mut stretches = Vec::new();
-    let mut from = 0;
-    while features.frames - from > WINDOW_FRAMES {
-        let to = cut(&levels, quiet, from + SHORTEST..from + WINDOW_FRAMES + 1);
-        stretches.push(from..to);
-        from = to;
-    }
-    if from < features.frames {
-        stretches.push(from..features.frames);
-    }
-    stretches
+/// A place at which one chunk may end and another begin.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Gap {
+    /// Where the chunk before ends.
+    end: usize,
+    /// Where the next one begins: later where silence is left out.
+    begin: usize,
+    cost: f32,
 }
 
-/// Each frame's mean over the bins.
-fn levels(features: &Features) -> Vec<f32> {
-    let mut levels = vec![0.0; features.frames];
-    for line in features.data.chunks_exact(features.frames.max(1)) {
-        levels.iter_mut().zip(line).for_each(|(level, value)| *level += value);
+/// Cuts a recording into chunks of at most a window (30 s), in order: those of which the windows and the cuts together cost least.
+/// A cut costs the less the longer the pause that it is in.
+///
+/// A recording that fits into one window is left whole.
+#[must_use]
+pub fn chunks(voice: &Voice) -> Vec<Range<usize>> {
+    let frames = voice.frames();
+    if frames <= WINDOW_FRAMES {
+        return if frames == 0 { Vec::new() } else { std::iter::once(0..frames).collect() };
     }
-    let share = 1.0 / features.bins.max(1) as f32;
-    levels.iter_mut().for_each(|level| *level *= share);
-    levels
-}
-
-/// Means over [`SMOOTH`] frames to either side, or as many as there are.
-fn smooth(levels: &[f32]) -> Vec<f32> {
-    let mut sums = vec![0.0; levels.len() + 1];
-    for (i, &level) in levels.iter().enumerate() {
-        sums[i + 1] = sums[i] + f64::from(level);
-    }
-    let mean = |i: usize| {
-        let (from, to) = (i.saturating_sub(SMOOTH), (i + SMOOTH + 1).min(levels.len()));
-        ((sums[to] - sums[from]) / (to - from) as f64) as f32
-    };
-    (0..levels.len()).map(mean).collect()
-}
-
-/// The level below which there is a pause.
-fn pause_level(levels: &[f32]) -> f32 {
-    let mut sorted = levels.to_vec();
-    sorted.sort_by(f32::total_cmp);
-    let at = |percent: usize| sorted.get(levels.len() * percent / 100).copied().unwrap_or(0.0);
-    at(5) + (at(95) - at(5)) / 4.0
-}
-
-/// The middle of the longest pause in `range` (the later of equals), else the quietest frame.
-fn cut(levels: &[f32], quiet: f32, range: Range<usize>) -> usize {
-    let mut longest = 0..0;
-    let mut begun = range.start;
-    for frame in range.clone() {
-        if levels[frame] >= quiet {
-            begun = frame + 1;
-        } else if frame + 1 - begun >= longest.len() {
-            longest = begun..frame + 1;
+    let gaps = gaps(voice);
+    // The least cost of what is before each gap, and the gap at which its last chunk begins.
+    let mut best: Vec<(f32, usize)> = vec![(f32::INFINITY, 0); gaps.len()];
+    best[0].0 = 0.0;
+    for (j, to) in gaps.iter().enumerate().skip(1) {
+        let from = gaps[..j].iter().enumerate().rev().take_while(|(_, from)| to.end <= from.begin + WINDOW_FRAMES);
+        for (i, from) in from.filter(|(_, from)| to.end > from.begin) {
+            let length = to.end - from.begin;
+            // Of as many windows, those of equal lengths: a short one has little to go by.
+            let missing = 1.0 - length as f32 / WINDOW_FRAMES as f32;
+            let short = if length < SHORTEST { TOO_SHORT } else { 0.0 };
+            let cost = best[i].0 + 1.0 + to.cost + 0.1 * missing * missing + short;
+            if cost < best[j].0 {
+                best[j] = (cost, i);
+            }
         }
     }
-    if !longest.is_empty() {
-        return longest.start + longest.len() / 2;
+    let mut chunks = Vec::new();
+    let mut at = gaps.len() - 1;
+    while at > 0 {
+        let from = best[at].1;
+        chunks.push(gaps[from].begin..gaps[at].end);
+        at = from;
     }
-    let quietest = range.clone().min_by(|&a, &b| levels[a].total_cmp(&levels[b]));
-    quietest.unwrap_or(range.end - 1)
+    chunks.reverse();
+    // A sound by itself, between silences that are left out, takes some of them with it.
+    for i in 0..chunks.len() {
+        let before = if i == 0 { 0 } else { chunks[i - 1].end };
+        let after = chunks.get(i + 1).map_or(frames, |next| next.start);
+        let chunk = &mut chunks[i];
+        chunk.end = chunk.end.max((chunk.start + SHORTEST).min(after));
+        chunk.start = chunk.start.min(chunk.end.saturating_sub(SHORTEST).max(before));
+    }
+    chunks
+}
+
+/// The recording's start, the places at which it may be cut, and its end.
+fn gaps(voice: &Voice) -> Vec<Gap> {
+    let frames = voice.frames();
+    let whole = |at: usize, cost: f32| Gap { end: at, begin: at, cost };
+    let (mut inner, mut left_out) = (Vec::new(), Vec::new());
+    let (mut first, mut last) = (whole(0, 0.0), whole(frames, 0.0));
+    for pause in voice.pauses() {
+        // Where a recording begins or ends in silence, no word is cut off there.
+        let margin = |at: usize| if at == 0 || at == frames { 0 } else { MARGIN };
+        let silences = voice.silences(pause.clone()).into_iter();
+        let inside = silences.map(|s| s.start + margin(s.start)..s.end.saturating_sub(margin(s.end)));
+        let mut long = inside.filter(|silence| silence.len() >= LONG_SILENCE).peekable();
+        if long.peek().is_none() {
+            let share = (pause.len() as f32 / GOOD_PAUSE).min(1.0);
+            let cost = if pause.len() < SHORT_PAUSE { COSTS[1] } else { COSTS[0] * (1.0 - share) };
+            inner.push(whole(pause.start + pause.len() / 2, cost));
+        }
+        for silence in long {
+            left_out.push(silence.clone());
+            match silence {
+                Range { start: 0, end } => first.begin = end,
+                Range { start, end } if end == frames => last.end = start,
+                Range { start, end } => inner.push(Gap { end: start, begin: end, cost: 0.0 }),
+            }
+        }
+    }
+    // Where there is no pause, or a pause longer than a window that is not silent, it is cut where it is quietest.
+    for start in (0..frames).step_by(STEP) {
+        let at = voice.quietest(start..(start + STEP).min(frames));
+        inner.push(whole(at, if voice.voiced(at..at + 1) == 0 { COSTS[0] } else { COSTS[2] }));
+    }
+    let inside = |gap: &Gap| left_out.iter().any(|out| out.start < gap.begin && gap.end < out.end);
+    inner.retain(|gap| gap.end > first.begin && gap.begin < last.end && (gap.end < gap.begin || !inside(gap)));
+    inner.sort_by_key(|gap| (gap.end, gap.begin));
+    [vec![first], inner, vec![last]].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mel::LogMel;
+    use crate::mel::{Features, LogMel};
     use proptest::prelude::*;
 
     /// Noise with silence at the given hundredths of a second.
@@ -100,29 +134,42 @@ mod tests {
         LogMel::new(80).openai(&samples)
     }
 
+    fn cut(frames: usize, pauses: &[Range<usize>]) -> Vec<Range<usize>> {
+        chunks(&Voice::of(&features(frames, pauses)))
+    }
+
     #[test]
-    fn cuts_lie_in_the_longest_late_pause() {
-        let found = stretches(&features(7000, &[500..900, 2300..2350, 2600..2720, 2900..2940, 4900..5000]));
+    fn cuts_lie_in_pauses_and_windows_are_few() {
+        // 70 s; three windows hold them with cuts in pauses, and the long pauses are preferred to the short ones.
+        let found = cut(7000, &[500..600, 2300..2312, 2600..2720, 2900..2912, 4900..5000]);
         let cuts: Vec<usize> = found.iter().map(|s| s.end).collect();
-        assert!((2640..2680).contains(&cuts[0]), "{cuts:?}");
-        assert!((4930..4970).contains(&cuts[1]), "{cuts:?}");
-        assert_eq!(cuts[2..], [7000]);
+        assert!(cuts.len() == 3 && (2640..2680).contains(&cuts[0]) && (4930..4970).contains(&cuts[1]), "{found:?}");
+    }
+
+    #[test]
+    fn long_silence_is_left_out_and_short_is_not() {
+        // 20 s of speech, a minute of silence, 8 s of speech, a pause, 10 s of speech, silence to the end.
+        let found = cut(12_000, &[0..300, 2300..8300, 9100..9200, 10_200..12_000]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        let near = |a: usize, b: usize| a.abs_diff(b) <= MARGIN + 30;
+        assert!(near(found[0].start, 300) && near(found[0].end, 2300), "{found:?}");
+        assert!(near(found[1].start, 8300) && near(found[1].end, 10_200), "{found:?}");
     }
 
     #[test]
     fn short_recordings_are_left_whole() {
         for frames in [1, 100, 2999, 3000] {
-            assert!(stretches(&features(frames, &[])).into_iter().eq(std::iter::once(0..frames)), "{frames}");
+            assert!(cut(frames, &[]).into_iter().eq(std::iter::once(0..frames)), "{frames}");
         }
-        assert!(stretches(&features(0, &[])).is_empty());
-        assert_eq!(stretches(&features(3001, &[])).len(), 2);
+        assert!(cut(0, &[]).is_empty());
+        assert_eq!(cut(3001, &[]).len(), 2);
     }
 
     #[test]
-    fn without_a_pause_no_stretch_is_longer_than_a_window() {
+    fn without_a_pause_no_chunk_is_longer_than_a_window() {
         for silence in [0..0, 0..9500] {
-            let found = stretches(&features(9500, &[silence]));
-            assert!(found.iter().all(|s| s.len() <= 3000) && found.len() <= 5, "{found:?}");
+            let found = cut(9500, &[silence]);
+            assert!(found.iter().all(|s| s.len() <= 3000) && found.len() == 4, "{found:?}");
         }
     }
 
@@ -130,12 +177,22 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(30))]
 
         #[test]
-        fn stretches_tile_the_recording(frames in 0usize..10_000, pauses in prop::collection::vec((0usize..10_000, 1usize..400), 0..9)) {
+        fn chunks_hold_all_that_is_not_silent(
+            frames in 0usize..10_000,
+            pauses in prop::collection::vec((0usize..10_000, 1usize..4000), 0..9),
+        ) {
             let pauses: Vec<_> = pauses.into_iter().map(|(from, length)| from..from + length).collect();
-            let found = stretches(&features(frames, &pauses));
-            prop_assert_eq!(found.iter().map(ExactSizeIterator::len).sum::<usize>(), frames);
-            prop_assert!(found.windows(2).all(|pair| pair[0].end == pair[1].start));
-            prop_assert!(found.iter().all(|s| !s.is_empty() && s.len() <= WINDOW_FRAMES));
+            let voice = Voice::of(&features(frames, &pauses));
+            let found = chunks(&voice);
+            prop_assert!(found.windows(2).all(|pair| pair[0].end <= pair[1].start));
+            prop_assert!(found.iter().all(|s| s.len() <= WINDOW_FRAMES && s.end <= frames));
+            prop_assert!(frames <= WINDOW_FRAMES || found.iter().all(|s| s.len() >= SHORTEST), "{:?}", found);
+            let ends = std::iter::once(0).chain(found.iter().map(|s| s.end));
+            let begins = found.iter().map(|s| s.start).chain(std::iter::once(frames));
+            for (from, to) in ends.zip(begins) {
+                prop_assert_eq!(voice.voiced(from..to), 0, "{}..{} of {:?}", from, to, found);
+                prop_assert!(from == to || voice.silences(from..to) == [from..to], "{}..{}", from, to);
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Greedy decoding of windows, several in lock-step: prompts in, tokens and their scores out.
-//! Which tokens are allowed is said by `rules`, which of them comes by `choice`; what they mean for time and text by `seek`
+//! Decoding of windows, several in lock-step: prompts in, tokens and their scores out.
+//! Which tokens are allowed is said by `rules`, which of them comes by a `search`; what they mean for time and text by `seek`
 //! and `transcribe`.
 
-use crate::choice::{Ask, Scores, probability, scores};
+use crate::choice::{Ask, Scores, probability};
 use crate::rules::{Forbidden, Rule};
+use crate::search::{Greedy, Proposal, Search, Sequence};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 
 /// Most tokens that are written for one window, half of the decoder's positions, as openai/whisper has it.
@@ -43,90 +44,142 @@ pub struct Decoding<'a> {
     pub positions: usize,
 }
 
-/// A row that is not finished.
-struct Row {
-    /// Its place among the prompts.
-    index: usize,
-    forbidden: Forbidden,
-    /// The token that it wrote last; `None` if it ended.
-    token: Option<u32>,
-    sum: f64,
-}
-
 impl Decoding<'_> {
     /// Decodes the windows that `model` encoded last, each as if it were alone, taking the likeliest token at each step.
-    /// A row that is finished leaves the batch.
     ///
     /// # Errors
     /// [`RunError`] where the model fails.
     pub fn greedy(&self, model: &mut dyn SpeechModel) -> Result<Vec<Decoded>, RunError> {
         let start = model.start(self.prompts, self.sot)?;
-        self.greedy_from(model, &start, self.prompts.first().map_or(0, |prompt| prompt.len()))
+        let fed = self.prompts.first().map_or(0, |prompt| prompt.len());
+        // Each window has one sequence.
+        Ok(self.search(model, &mut Greedy, &start, fed)?.into_iter().flatten().collect())
     }
 
-    /// [`Self::greedy`] where `model` has the first `fed` tokens of the prompts behind it already (more than `sot`) and
-    /// `start` are its logits.
+    /// Decodes windows where `model` has the first `fed` tokens of the prompts behind it already (more than `sot`) and `start`
+    /// are its logits. Returns what each window's sequences wrote, the likeliest first: by the mean of its tokens'
+    /// log-probabilities. A window whose sequences were all given up has none.
+    ///
+    /// A sequence that is finished leaves the batch.
     ///
     /// # Errors
     /// [`RunError`] where the model fails.
-    pub fn greedy_from(
+    pub fn search(
         &self,
         model: &mut dyn SpeechModel,
+        search: &mut dyn Search,
         start: &[StartLogits],
         fed: usize,
-    ) -> Result<Vec<Decoded>, RunError> {
+    ) -> Result<Vec<Vec<Decoded>>, RunError> {
         let no_speech = |start: &StartLogits| self.no_speech.map_or(0.0, |token| probability(&start.sot, token));
-        let mut done: Vec<Decoded> =
-            start.iter().map(|s| Decoded { no_speech_prob: no_speech(s), ..Decoded::default() }).collect();
-        let row = |index| Row { index, forbidden: Forbidden::default(), token: None, sum: 0.0 };
-        let mut rows: Vec<Row> = (0..done.len()).map(row).collect();
+        let no_speech: Vec<f64> = start.iter().map(no_speech).collect();
+        let sequence = |window| Sequence { window, number: 0, tokens: Vec::new(), sum: 0.0 };
+        let mut rows: Vec<Sequence> = (0..start.len()).map(sequence).collect();
+        let mut done: Vec<Vec<Decoded>> = vec![Vec::new(); rows.len()];
+        let mut finish = |sequence: Sequence, ended: bool| {
+            let steps = sequence.tokens.len() + usize::from(ended);
+            let no_speech_prob = no_speech[sequence.window];
+            let avg_logprob = sequence.sum / (sequence.tokens.len() + 1) as f64;
+            done[sequence.window].push(Decoded { tokens: sequence.tokens, avg_logprob, no_speech_prob, steps });
+        };
         let mut next: Vec<u32> = self.prompts.iter().flat_map(|prompt| &prompt[fed..]).copied().collect();
+        let mut forbidden: Vec<Forbidden> = Vec::new();
         let mut answers: Vec<Scores> = Vec::with_capacity(rows.len());
-        let mut kept = Vec::with_capacity(rows.len());
+        let mut proposals: Vec<Proposal> = Vec::with_capacity(rows.len());
         let prompt = self.prompts.first().map_or(0, |prompt| prompt.len());
         let most = self.max_new_tokens.min((self.positions + 1).saturating_sub(prompt));
         for step in 0..most {
-            let asks = rows.iter_mut().map(|row| Ask {
-                forbidden: row.forbidden.by(self.rules, &done[row.index].tokens),
-                first_timestamp: self.first_timestamp,
-            });
+            forbidden.resize_with(rows.len().max(forbidden.len()), Forbidden::default);
+            let asks: Vec<Ask<'_>> = rows
+                .iter()
+                .zip(&mut forbidden)
+                .map(|(row, forbidden)| Ask {
+                    forbidden: forbidden.by(self.rules, &row.tokens),
+                    first_timestamp: self.first_timestamp,
+                })
+                .collect();
+            proposals.clear();
             if next.is_empty() {
                 // The whole prompt was fed at the start.
-                answers.extend(start.iter().zip(asks).map(|(start, ask)| scores(&start.last, &ask)));
-            } else {
-                model.step(&next, &asks.collect::<Vec<_>>(), &mut answers)?;
-            }
-            for (row, answer) in rows.iter_mut().zip(&answers) {
-                row.token = None;
-                let Some(choice) = answer.choose() else { continue };
-                let decoded = &mut done[row.index];
-                decoded.steps += 1;
-                row.sum += choice.log_probability;
-                if choice.token != self.eot {
-                    decoded.tokens.push(choice.token);
-                    row.token = Some(choice.token);
+                for (row, start) in start.iter().enumerate() {
+                    search.propose(row, &rows[row], &start.last, &asks[row], &mut proposals);
                 }
-                decoded.avg_logprob = row.sum / (decoded.tokens.len() + 1) as f64;
+            } else if search.reads_logits() {
+                model.step_logits(&next, &mut |row, logits| {
+                    search.propose(row, &rows[row], logits, &asks[row], &mut proposals);
+                })?;
+            } else {
+                model.step(&next, &asks, &mut answers)?;
+                let choices = answers.iter().map(Scores::choose).enumerate();
+                proposals.extend(choices.filter_map(|(row, choice)| Some(Proposal { row, choice: choice? })));
             }
-            kept.clear();
-            kept.extend((0..rows.len()).filter(|&position| rows[position].token.is_some()));
-            if kept.is_empty() || step + 1 == most {
+            let before = rows.len();
+            let kept = self.advance(&mut rows, &proposals, search, &mut finish);
+            if rows.is_empty() || step + 1 == most {
                 break;
             }
-            if kept.len() < rows.len() {
+            if !kept.iter().copied().eq(0..before) {
                 model.keep(&kept)?;
-                rows.retain(|row| row.token.is_some());
             }
             next.clear();
-            next.extend(rows.iter().filter_map(|row| row.token));
+            next.extend(rows.iter().filter_map(|row| row.tokens.last()));
+        }
+        rows.into_iter().for_each(|sequence| finish(sequence, false));
+        for sequences in &mut done {
+            let mean = |d: &Decoded| d.avg_logprob * (d.tokens.len() + 1) as f64 / d.tokens.len().max(1) as f64;
+            sequences.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
         }
         Ok(done)
+    }
+
+    /// Makes of `rows` the sequences of the next step, by what they propose; returns which row each was. Those that end are
+    /// handed to `finish`, and whether they did so by themselves.
+    fn advance(
+        &self,
+        rows: &mut Vec<Sequence>,
+        proposals: &[Proposal],
+        search: &mut dyn Search,
+        finish: &mut dyn FnMut(Sequence, bool),
+    ) -> Vec<usize> {
+        let mut before = std::mem::replace(rows, Vec::with_capacity(rows.len()));
+        let mut kept = Vec::with_capacity(before.len());
+        for (row, sequence) in before.iter().enumerate() {
+            if proposals.iter().all(|proposal| proposal.row != row) {
+                finish(sequence.clone(), false); // Nothing is allowed.
+            }
+        }
+        let of_windows = proposals.chunk_by(|a, b| before[a.row].window == before[b.row].window);
+        let mut of_windows: Vec<Vec<Proposal>> = of_windows.map(<[Proposal]>::to_vec).collect();
+        of_windows.iter_mut().for_each(|proposals| search.follow(&before, proposals));
+        for followed in of_windows {
+            let mut free = 1 + followed.iter().map(|p| before[p.row].number).max().unwrap_or(0);
+            for (i, &Proposal { row, choice }) in followed.iter().enumerate() {
+                let comes_again = followed.get(i + 1).is_some_and(|next| next.row == row);
+                let mut sequence = if comes_again { before[row].clone() } else { std::mem::take(&mut before[row]) };
+                if i > 0 && followed[i - 1].row == row {
+                    sequence.number = free;
+                    free += 1;
+                }
+                sequence.sum += choice.log_probability;
+                if choice.token == self.eot {
+                    finish(sequence, true);
+                    continue;
+                }
+                sequence.tokens.push(choice.token);
+                if !search.gives_up(&sequence) {
+                    kept.push(row);
+                    rows.push(sequence);
+                }
+            }
+        }
+        kept
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::choice::{Choice, scores};
     use crate::rules::SuppressTokens;
 
     /// Writes a fixed sequence for each row and then the end of text, whatever it is given.
@@ -179,12 +232,19 @@ mod tests {
             *answers = asks.iter().enumerate().map(|(row, ask)| scores(&self.next(row), ask)).collect();
             Ok(())
         }
+        fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
+            assert_eq!(tokens.len(), self.rows.len());
+            self.rows.iter_mut().zip(tokens).for_each(|(row, token)| row.1.push(*token));
+            (0..self.rows.len()).for_each(|row| look(row, &self.next(row)));
+            Ok(())
+        }
+        fn restart(&mut self, _windows: &[usize]) -> Result<(), RunError> {
+            unreachable!("nothing is decoded again")
+        }
         fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
-            let (kept, left) =
-                std::mem::take(&mut self.rows).into_iter().enumerate().partition(|(i, _)| rows.contains(i));
-            let rows = |rows: Vec<(usize, (usize, Vec<u32>))>| rows.into_iter().map(|(_, row)| row);
-            self.rows = rows(kept).collect();
-            self.left.extend(rows(left));
+            let before = std::mem::take(&mut self.rows);
+            self.rows = rows.iter().map(|&row| before[row].clone()).collect();
+            self.left.extend(before.into_iter().enumerate().filter(|(i, _)| !rows.contains(i)).map(|(_, row)| row));
             Ok(())
         }
     }
@@ -243,6 +303,54 @@ mod tests {
         assert_eq!(most(&[8; 449], 224), (0, 449, 0));
         let none = &greedy(&mut Script::new(&[&[1]]), &[8], &[], 0)[0];
         assert_eq!((none.tokens.len(), none.avg_logprob), (0, 0.0));
+    }
+
+    /// Begins in three ways, of which it follows the second and third; gives up what has written a 2 first; else takes what is
+    /// likeliest.
+    struct Forks;
+
+    impl Search for Forks {
+        fn reads_logits(&self) -> bool {
+            true
+        }
+        fn propose(&mut self, row: usize, of: &Sequence, logits: &[f32], ask: &Ask<'_>, all: &mut Vec<Proposal>) {
+            let Some(likeliest) = scores(logits, ask).choose() else { return };
+            match of.tokens.is_empty() {
+                true => all.extend(
+                    [7, likeliest.token, 6, 2]
+                        .map(|token| Proposal { row, choice: Choice { token, log_probability: -f64::from(token) } }),
+                ),
+                false => all.push(Proposal { row, choice: likeliest }),
+            }
+        }
+        fn follow(&mut self, rows: &[Sequence], proposals: &mut Vec<Proposal>) {
+            assert!(proposals.iter().all(|p| rows[p.row].window == rows[proposals[0].row].window));
+            proposals.retain(|proposal| proposal.choice.token != 7);
+        }
+        fn gives_up(&self, sequence: &Sequence) -> bool {
+            sequence.tokens[0] == 2
+        }
+    }
+
+    #[test]
+    fn a_sequence_goes_on_in_several_ways_and_the_likeliest_comes_first() {
+        let mut model = Script::new(&[&[1, 3], &[5], &[2]]);
+        let prompts = [&[8][..]; 3];
+        model.prompt = 1;
+        let decoding = Decoding {
+            prompts: &prompts,
+            sot: 0,
+            rules: &[],
+            first_timestamp: Ask::NO_TIMESTAMPS,
+            eot: EOT,
+            no_speech: None,
+            max_new_tokens: 224,
+            positions: 448,
+        };
+        let start = model.start(&prompts, 0).unwrap();
+        let found = decoding.search(&mut model, &mut Forks, &start, 1).unwrap();
+        let tokens: Vec<Vec<&[u32]>> = found.iter().map(|all| all.iter().map(|d| &d.tokens[..]).collect()).collect();
+        assert_eq!(tokens, [vec![&[1, 3][..], &[6, 3]], vec![&[5][..], &[6]], vec![&[6][..]]]);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //!
 //! The front, in the order of use: [`Model::open`], [`Transcriber::load`], [`Transcriber::transcribe`]. Behind it, and
 //! usable alone: [`audio`] and [`mel`] (sound to features), [`engine`] (ONNX Runtime and the execution provider),
-//! [`decoder`] (the exported graphs), [`decode`] with [`rules`] and [`choice`] (one window), [`seek`] and [`cuts`] (many), [`mod@format`] (subtitles).
+//! [`decoder`] (the exported graphs), [`decode`] with [`rules`], [`choice`] and [`search`] (one window), [`seek`] and [`cuts`]
+//! (many), [`mod@format`] (subtitles).
 //!
 //! With device `auto`, an execution provider that cannot be loaded or fails is replaced by ONNX Runtime's CPU provider,
 //! and `run.fallback` of the result says why: show it as a warning. With every other device it is an error.
@@ -27,20 +28,25 @@ pub mod observer;
 pub mod options;
 pub mod result;
 pub mod rules;
+pub mod sampling;
+pub mod search;
 pub mod seek;
 pub mod speech_model;
 pub mod text;
 pub mod time;
 pub mod tokenizer;
 pub mod transcribe;
+pub mod voice;
 
 mod batch;
+mod fallback;
 mod json;
 mod kv_cache;
 mod native;
 mod packed;
 mod recording;
 mod scratch;
+mod transcribe_options;
 mod writer;
 
 pub use audio::Audio;

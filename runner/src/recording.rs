@@ -3,13 +3,25 @@
 
 use crate::audio::Audio;
 use crate::batch::Heard;
-use crate::cuts::stretches;
+use crate::cuts::chunks;
+use crate::fallback::{Attempt, Verdict};
 use crate::mel::{Features, LogMel, WINDOW_FRAMES};
-use crate::result::{RunReport, Segment};
+use crate::result::{RunReport, Segment, Warning};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::transcribe::{Padding, TranscribeOptions};
+use crate::voice::Voice;
 use crate::writer::Writer;
 use std::time::Instant;
+
+/// Frames with a voice in them for which the rest of a chunk is worth a window of its own.
+const LEAST_VOICE: usize = 100;
+
+/// Frames before a sound with which its window begins.
+const BEFORE_SOUND: usize = 50;
+/// Frames at a stretch's start, and after a window, in which sound that then does not change for long is not heard either: after a
+/// window it is what is left of its last word.
+const AT_THE_START: usize = 25;
+const WITHIN: usize = 100;
 
 /// A recording and what has been heard of it.
 pub(crate) struct Recording<'a> {
@@ -25,7 +37,7 @@ pub(crate) struct Recording<'a> {
 
 enum State {
     Untouched,
-    Open { features: Features, stretches: Vec<Stretch> },
+    Open { features: Features, stretches: Vec<Stretch>, voice: Voice },
     Finished { segments: Vec<Segment>, tokens: Vec<u32> },
 }
 
@@ -35,12 +47,32 @@ pub(crate) struct Stretch {
     to: usize,
     /// The frame at which the next window begins.
     seek: usize,
+    /// Fewer frames than these at the end are left alone.
+    shortest: usize,
+    /// Whether sound that does not change is left alone.
+    skip_steady: bool,
+    /// Whether it is one of several that the recording was cut into.
+    cut: bool,
     pub(crate) writer: Writer,
 }
 
 impl Stretch {
     pub(crate) fn finished(&self) -> bool {
         self.seek >= self.to
+    }
+
+    /// Moves on to where there is something to hear, if that is not in the next window's first `within` frames.
+    fn skip(&mut self, voice: &Voice, within: usize) {
+        if let Some(end) = voice.steady(self.seek, within).filter(|_| self.skip_steady && !self.finished()) {
+            self.seek = if end >= self.to { self.to } else { self.seek.max(end - BEFORE_SOUND) };
+        }
+        let begun = self.seek > self.from;
+        if begun && self.to.saturating_sub(self.seek) < self.shortest {
+            self.seek = self.to;
+        }
+        if begun && self.cut && voice.voiced(self.seek..self.to) < LEAST_VOICE {
+            self.seek = self.to;
+        }
     }
 }
 
@@ -63,19 +95,28 @@ impl<'a> Recording<'a> {
             let features = mel.openai(&self.audio.samples);
             self.run.mel_ms = begun.elapsed().as_secs_f64() * 1e3;
             let cut = options.cut_at_pauses && features.frames > WINDOW_FRAMES;
-            let parts = if cut { stretches(&features) } else { std::iter::once(0..features.frames).collect() };
+            let voice = Voice::of(&features);
+            let parts = if cut { chunks(&voice) } else { std::iter::once(0..features.frames).collect() };
+            let skip_steady = options.skip_steady;
+            let shortest = (options.shortest_rest * 100.0).round() as usize;
             let stretch = |(index, part): (usize, &std::ops::Range<usize>)| {
                 let end = if part.end == features.frames { self.audio.duration() } else { part.end as f64 / 100.0 };
-                let mut options = options.clone();
+                let mut options = TranscribeOptions { cut_at_pauses: cut, ..options.clone() };
                 options.condition_on_previous_text &= !cut;
                 options.initial_prompt = options.initial_prompt.filter(|_| index == 0);
                 let writer = Writer::new(tokenizer, options, positions, end)?;
-                Ok(Stretch { from: part.start, to: part.end, seek: part.start, writer })
+                let mut stretch =
+                    Stretch { from: part.start, to: part.end, seek: part.start, shortest, skip_steady, cut, writer };
+                // Features begin and end with a jump, which is no sound.
+                stretch.skip(&voice, AT_THE_START);
+                Ok(stretch)
             };
-            let stretches = parts.iter().enumerate().map(stretch).collect::<Result<_, TokenizerError>>()?;
+            let stretches: Vec<Stretch> =
+                parts.iter().enumerate().map(stretch).collect::<Result<_, TokenizerError>>()?;
             let nothing = features.frames == 0;
-            self.state = State::Open { features, stretches };
-            if nothing && (self.language.is_some() || !tokenizer.special.multilingual) {
+            let steady = !nothing && stretches.iter().all(Stretch::finished);
+            self.state = State::Open { features, stretches, voice };
+            if steady || nothing && (self.language.is_some() || !tokenizer.special.multilingual) {
                 self.finish();
             }
         }
@@ -105,9 +146,14 @@ impl<'a> Recording<'a> {
         }
     }
 
+    /// The frame at which a stretch's next window begins.
+    pub(crate) fn next_frame(&self, stretch: usize) -> usize {
+        self.stretches().get(stretch).map_or(0, |stretch| stretch.seek)
+    }
+
     /// The features of a stretch's next window, `[bins, 3000]`.
     pub(crate) fn window(&self, stretch: usize, padding: Padding) -> Vec<f32> {
-        let State::Open { features, stretches } = &self.state else { return Vec::new() };
+        let State::Open { features, stretches, .. } = &self.state else { return Vec::new() };
         let Stretch { seek, to, .. } = stretches[stretch];
         let mut window = match padding {
             Padding::Zero => features.window(seek),
@@ -128,14 +174,21 @@ impl<'a> Recording<'a> {
         }
         self.run.encoder_ms += heard.encoder_ms;
         self.run.decoder_ms += heard.decoder_ms;
-        self.run.tokens += heard.decoded.as_ref().map_or(0, |decoded| decoded.steps as u64);
-        let State::Open { stretches, .. } = &mut self.state else { return Ok(()) };
+        self.run.tokens += heard.attempt.as_ref().map_or(0, |attempt| attempt.steps as u64);
+        let State::Open { stretches, voice, .. } = &mut self.state else { return Ok(()) };
         let part = &mut stretches[stretch];
         let frames = WINDOW_FRAMES.min(part.to - part.seek);
-        part.seek += match &heard.decoded {
-            Some(decoded) => part.writer.write(tokenizer, decoded, part.seek, frames)?,
+        let advance = match &heard.attempt {
+            Some(attempt) => part.writer.write(tokenizer, attempt, part.seek, frames)?,
             None => frames,
         };
+        if let Some(what) = heard.attempt.as_ref().and_then(doubt) {
+            let seconds = |frame: usize| frame as f64 / 100.0;
+            let (from, to) = (seconds(part.seek), seconds(part.seek + advance));
+            self.run.warnings.push(Warning { from, to, what: what.to_owned() });
+        }
+        part.seek += advance;
+        part.skip(voice, WITHIN);
         if stretches.iter().all(Stretch::finished) {
             self.finish();
         }
@@ -175,5 +228,14 @@ impl<'a> Recording<'a> {
             State::Finished { segments, tokens } => (segments, tokens),
             _ => Default::default(),
         }
+    }
+}
+
+/// What is to be said of a window's text.
+fn doubt(attempt: &Attempt) -> Option<&'static str> {
+    match attempt.verdict {
+        Verdict::Repeats if attempt.exhausted => Some("the model only repeats itself; nothing of it is kept"),
+        Verdict::Unsure if attempt.exhausted => Some("the model is not sure of the words"),
+        _ => None,
     }
 }

@@ -64,6 +64,23 @@ pub fn cut(tokens: &[u32], first_timestamp: u32, seek: usize, frames: usize) -> 
     Cut { pieces, advance: if advance == 0 { frames } else { advance } }
 }
 
+/// [`cut`] of a window that ends in a pause, behind which another is decoded by itself: text after the last pair of timestamps
+/// was not cut off there, and belongs to the window. Where the window's tokens end in a pair, [`Cut::advance`] says until when
+/// there is text; what follows may be more.
+pub fn cut_at_pause(tokens: &[u32], first_timestamp: u32, seek: usize, frames: usize) -> Cut {
+    let mut found = cut(tokens, first_timestamp, seek, frames);
+    let kept: usize = found.pieces.iter().map(|piece| piece.tokens.len()).sum();
+    if let [begin, text @ ..] = &tokens[kept..]
+        && !text.is_empty()
+    {
+        let start = seek + begin.saturating_sub(first_timestamp) as usize * FRAMES_PER_TIMESTAMP;
+        let end = (seek + frames).max(start);
+        found.pieces.push(Piece { start, end, tokens: tokens[kept..].to_vec() });
+        found.advance = frames;
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,7 +138,27 @@ mod tests {
         assert_eq!((times(&cut), cut.advance), (vec![(0, 100, 3)], 100));
     }
 
+    #[test]
+    fn before_a_pause_all_text_belongs_to_the_window() {
+        let open = [T0, 1, T0 + 50, T0 + 60, 2, 3];
+        let cut = cut_at_pause(&open, T0, 1000, 2000);
+        assert_eq!((times(&cut), cut.advance), (vec![(1000, 1100, 3), (1120, 3000, 3)], 2000));
+        let pair = [T0, 1, T0 + 50, T0 + 60];
+        assert_eq!(cut_at_pause(&pair, T0, 0, 2000), super::cut(&pair, T0, 0, 2000));
+        let single = [T0, 1, T0 + 50, T0 + 60, 2, T0 + 70];
+        assert_eq!(cut_at_pause(&single, T0, 0, 2000), super::cut(&single, T0, 0, 2000));
+        assert_eq!(cut_at_pause(&[1, 2], T0, 0, 2000), super::cut(&[1, 2], T0, 0, 2000));
+    }
+
     proptest! {
+        #[test]
+        fn before_a_pause_no_token_is_lost(tokens in proptest::collection::vec(90u32..130, 0..50), frames in 1usize..3001) {
+            let cut = cut_at_pause(&tokens, T0, 0, frames);
+            let kept: Vec<u32> = cut.pieces.iter().flat_map(|p| p.tokens.clone()).collect();
+            prop_assert!(cut.advance > 0 && tokens.len() - kept.len() <= 1);
+            prop_assert_eq!(&tokens[..kept.len()], &kept[..]);
+        }
+
         #[test]
         fn any_tokens_move_the_window_on(tokens in proptest::collection::vec(90u32..130, 0..50), seek in 0usize..9000, frames in 1usize..3001) {
             let cut = cut(&tokens, T0, seek, frames);

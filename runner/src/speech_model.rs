@@ -38,12 +38,26 @@ pub trait SpeechModel: Send {
     /// [`RunError`] where the model fails, or where there are not as many asks as rows.
     fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], scores: &mut Vec<Scores>) -> Result<(), RunError>;
 
+    /// [`Self::step`] for whoever wants the logits `[vocabulary]` themselves: `look` is called with each row, in order, and its
+    /// own. They travel from where they are made, so this costs more than an ask.
+    ///
+    /// # Errors
+    /// [`RunError`] where the model fails.
+    fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError>;
+
     /// Goes on with these of the present rows, in this order; a row may come more than once, its sequence then goes on in
     /// several ways.
     ///
     /// # Errors
     /// [`RunError`] for a row that is not there.
     fn keep(&mut self, rows: &[usize]) -> Result<(), RunError>;
+
+    /// Goes back to these of the windows that were encoded last, in this order, also where their rows have left: they are the
+    /// rows of sequences that are started next. Nothing is encoded again.
+    ///
+    /// # Errors
+    /// [`RunError`] for a window that is not there.
+    fn restart(&mut self, windows: &[usize]) -> Result<(), RunError>;
 }
 
 /// Logits after the tokens that a sequence starts with.

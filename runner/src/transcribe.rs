@@ -26,61 +26,7 @@ use std::panic::resume_unwind;
 use std::thread;
 use std::time::Instant;
 
-/// What follows the audio in its last window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Padding {
-    /// 0.0 in normalised space, as openai/whisper's `transcribe`.
-    Zero,
-    /// The features of silence, as openai/whisper's `detect_language` and (nearly) transformers' preprocessor.
-    Silence,
-}
-
-/// What to do with the audio.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TranscribeOptions {
-    /// Language of the speech, as [`language::parse`] understands it; `None` detects it from the first window.
-    pub language: Option<String>,
-    /// Write in the spoken language or in English.
-    pub task: Task,
-    /// Decode without timestamps: one segment for each window.
-    pub without_timestamps: bool,
-    /// Give the text written so far to the next window as prompt.
-    pub condition_on_previous_text: bool,
-    /// Text that comes before the first window's.
-    pub initial_prompt: Option<String>,
-    /// A window whose no-speech probability is above this is silence …; `None` never skips.
-    pub no_speech_threshold: Option<f64>,
-    /// … unless its mean log-probability is above this; `None` always skips.
-    pub logprob_threshold: Option<f64>,
-    /// What follows the audio in its last window.
-    pub padding: Padding,
-    /// Most windows that are decoded together, at least 1. Changes no text; each takes memory for its cache.
-    pub batch: usize,
-    /// Cut recordings of more than a window at pauses, so that their windows can be decoded together: without the text before
-    /// them, and so not always to the same text.
-    pub cut_at_pauses: bool,
-}
-
-/// Windows that are decoded together unless something else is asked for. They share what a step reads of the weights; beyond
-/// eight of them that is little beside each one's own attention (`undertone bench --batch N`).
-pub const DEFAULT_BATCH: usize = 8;
-
-impl Default for TranscribeOptions {
-    fn default() -> Self {
-        Self {
-            language: None,
-            task: Task::Transcribe,
-            without_timestamps: false,
-            condition_on_previous_text: true,
-            initial_prompt: None,
-            no_speech_threshold: Some(0.6),
-            logprob_threshold: Some(-1.0),
-            padding: Padding::Zero,
-            batch: DEFAULT_BATCH,
-            cut_at_pauses: false,
-        }
-    }
-}
+pub use crate::transcribe_options::{DEFAULT_BATCH, Padding, TranscribeOptions};
 
 /// Why there is no transcription.
 #[derive(Debug, thiserror::Error)]
@@ -416,7 +362,7 @@ impl Transcriber {
         &self,
         recordings: &'a [(&Audio, Recording<'_>)],
         chosen: &[(usize, usize)],
-        options: &TranscribeOptions,
+        options: &'a TranscribeOptions,
         rules: &'a [Box<dyn Rule>],
     ) -> Batch<'a> {
         let window = |&(index, stretch): &(usize, usize)| {
@@ -424,6 +370,8 @@ impl Transcriber {
             Window {
                 features: recording.window(stretch, options.padding),
                 recording: index,
+                // The same recording is decoded alike, whatever else is.
+                seed: recording.next_frame(stretch) as u64,
                 writer: &recording.stretches()[stretch].writer,
                 language: recording.language.as_ref().map(|(_, token)| *token),
             }
@@ -431,6 +379,7 @@ impl Transcriber {
         let first = chosen.first().and_then(|&(index, stretch)| recordings[index].1.stretches().get(stretch));
         Batch {
             windows: chosen.iter().map(window).collect(),
+            options,
             rules,
             first_timestamp: if options.without_timestamps {
                 Ask::NO_TIMESTAMPS
@@ -491,12 +440,12 @@ impl Transcriber {
 
     /// Runs windows, on the CPU provider if the asked device fails and a spare is there.
     fn run(&mut self, batch: &Batch<'_>, fallback: &mut Option<String>) -> Result<Vec<Heard>, TranscribeError> {
-        let special = &self.tokenizer.special;
+        let tokenizer = &self.tokenizer;
         let fell_back_before = fallback.is_some() && self.load_fallback.is_none();
         if let (true, Some((spare, _))) = (fell_back_before, &mut self.taken_over) {
-            return Ok(batch.run(spare.as_mut(), special)?);
+            return Ok(batch.run(spare.as_mut(), tokenizer)?);
         }
-        let error = match batch.run(self.model.as_mut(), special) {
+        let error = match batch.run(self.model.as_mut(), tokenizer) {
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
@@ -507,10 +456,14 @@ impl Transcriber {
             none => none.insert(load()?),
         };
         *fallback = Some(error.to_string());
-        Ok(batch.run(spare.as_mut(), special)?)
+        Ok(batch.run(spare.as_mut(), tokenizer)?)
     }
 }
 
 #[cfg(test)]
 #[path = "transcribe_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "transcribe_doubt_tests.rs"]
+mod doubt_tests;

@@ -2,14 +2,18 @@
 //! Decoding a window is `decode`'s, where it is cut is `seek`'s.
 
 use crate::decode::Decoded;
+use crate::fallback::{Attempt, Verdict};
 use crate::model::ModelConfig;
 use crate::options::Task;
 use crate::result::Segment;
 use crate::rules::{Rule, SuppressBlank, SuppressNameless, SuppressTokens, TimestampRules};
-use crate::seek::cut;
+use crate::seek::{cut, cut_at_pause};
 use crate::text::compression_ratio;
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::transcribe::TranscribeOptions;
+
+/// Text of a higher temperature is no prompt for the next window (openai/whisper, `whisper/transcribe.py`).
+const PROMPT_UP_TO: f32 = 0.5;
 
 /// What has been written so far, and how it goes on.
 pub(crate) struct Writer {
@@ -80,15 +84,21 @@ impl Writer {
     pub(crate) fn write(
         &mut self,
         tokenizer: &Tokenizer,
-        decoded: &Decoded,
+        attempt: &Attempt,
         seek: usize,
         frames: usize,
     ) -> Result<usize, TokenizerError> {
-        if self.is_silence(decoded) {
+        let decoded = &attempt.decoded;
+        let circles = attempt.exhausted && attempt.verdict == Verdict::Repeats;
+        if circles {
+            self.prompt_from = self.tokens.len();
+        }
+        if circles || self.is_silence(decoded) {
             return Ok(frames);
         }
         let text = tokenizer.decode(&decoded.tokens)?;
         let compression_ratio = compression_ratio(text.trim());
+        let cut = if self.options.cut_at_pauses { cut_at_pause } else { cut };
         let cut = cut(&decoded.tokens, self.first_timestamp, seek, frames);
         for piece in cut.pieces {
             let (start, end) = (piece.start as f64 / 100.0, piece.end as f64 / 100.0);
@@ -105,13 +115,14 @@ impl Writer {
                 end: end.min(self.end),
                 text,
                 tokens: piece.tokens,
-                temperature: 0.0,
+                temperature: attempt.temperature,
                 avg_logprob: decoded.avg_logprob as f32,
                 compression_ratio,
                 no_speech_prob: decoded.no_speech_prob as f32,
             });
         }
-        if !self.options.condition_on_previous_text {
+        let doubtful = attempt.temperature > PROMPT_UP_TO || attempt.exhausted;
+        if !self.options.condition_on_previous_text || doubtful {
             self.prompt_from = self.tokens.len();
         }
         Ok(cut.advance)

@@ -6,6 +6,7 @@
 //! execution provider has the whole decoder, it keeps the cache and chooses the token (`residence`). Rules, search and text
 //! are not here.
 
+mod encoded;
 mod encoder;
 mod fit;
 mod fixed;
@@ -20,6 +21,7 @@ use crate::choice::{Ask, Scores, scores};
 use crate::engine::{Engine, EngineError, OpenGraph, words};
 use crate::model::{DecoderFiles, Model, ModelError};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
+use encoded::Encoded;
 use encoder::Encoder;
 use fit::{Side, check_decoder, expect_dim, input_type, symbol, vocabulary};
 use ort::session::{SessionInputValue, SessionOutputs};
@@ -88,6 +90,8 @@ struct Cached {
     output: String,
     cross: bool,
     value: Option<DynValue>,
+    /// A whole decoder's cross-attention, as the encoder gave it.
+    encoded: Encoded,
 }
 
 /// Whisper's graphs in ONNX Runtime sessions.
@@ -97,7 +101,7 @@ pub struct OrtModel {
     vocabulary: usize,
     heads: usize,
     /// The encoded windows, `[slots, 1500, width]`.
-    hidden: Option<DynValue>,
+    hidden: Encoded,
     cache: Vec<Cached>,
     /// The rows that tensors have.
     slots: usize,
@@ -165,7 +169,7 @@ impl OrtModel {
                 if matches!(graphs, Graphs::Whole(_)) && cross {
                     expect_dim(&encoder.graph, Side::Output, &output, 1, "the number of heads", config.decoder_heads)?;
                 }
-                cache.push(Cached { input, output, cross, value: None });
+                cache.push(Cached { input, output, cross, value: None, encoded: Encoded::default() });
             }
         }
         let vocabulary = vocabulary(graphs.of(Step::First), config)?;
@@ -175,7 +179,7 @@ impl OrtModel {
             graphs,
             vocabulary,
             heads: config.decoder_heads,
-            hidden: None,
+            hidden: Encoded::default(),
             cache,
             slots: 0,
             rows: Vec::new(),
@@ -258,7 +262,7 @@ impl OrtModel {
         let ids = tensor::ids(wide, [slots, count], &ids).map_err(failed)?;
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = vec![("input_ids".into(), ids.into())];
         if reads_windows {
-            let hidden = self.hidden.as_ref().ok_or_else(|| wrong("the encoder gave no window".to_owned()))?;
+            let hidden = self.hidden.rows().ok_or_else(|| wrong("the encoder gave no window".to_owned()))?;
             inputs.push(("encoder_hidden_states".into(), hidden.into()));
         }
         let cached_before = if step == Step::First { 0 } else { self.positions };
@@ -281,7 +285,8 @@ impl OrtModel {
         if merged || whole || step == Step::WithPast {
             for cached in &self.cache {
                 // A whole decoder's cross-attention has the encoder's results from the start.
-                let value = empty.filter(|_| !(whole && cached.cross)).or(cached.value.as_ref());
+                let value = empty.filter(|_| !(whole && cached.cross));
+                let value = value.or(cached.value.as_ref()).or(cached.encoded.rows());
                 let value = value.ok_or_else(|| wrong(format!("the last step gave no {}", cached.output)))?;
                 inputs.push((cached.input.as_str().into(), value.into()));
             }
@@ -327,10 +332,13 @@ impl OrtModel {
 
     /// Moves the rows together, in their order, so that tensors have no others.
     fn gather(&mut self) -> Result<(), ort::Error> {
-        let values = self.cache.iter_mut().map(|cached| &mut cached.value).chain([&mut self.hidden]);
-        for value in values.flatten() {
-            *value = tensor::pick(value, &self.rows)?;
+        for cached in &mut self.cache {
+            if let Some(value) = &mut cached.value {
+                *value = tensor::pick(value, &self.rows)?;
+            }
+            cached.encoded.pick(&self.rows)?;
         }
+        self.hidden.pick(&self.rows)?;
         self.slots = self.rows.len();
         self.rows = (0..self.slots).collect();
         Ok(())
@@ -341,11 +349,11 @@ impl SpeechModel for OrtModel {
     /// Windows are encoded one after another: measured on `cpu` and `host`, several at once take as long (tiny, base), and the
     /// memory of several.
     fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
-        self.hidden = None;
+        self.hidden = Encoded::default();
         self.started = false;
         self.slots = 0;
         for cached in &mut self.cache {
-            cached.value = None;
+            (cached.value, cached.encoded) = (None, Encoded::default());
         }
         let path = self.encoder.graph.path.clone();
         let failed = |reason: String| Encoder::error(&path, reason);
@@ -367,10 +375,10 @@ impl SpeechModel for OrtModel {
         }
         let stack = |values| tensor::stack(values).map_err(|e: ort::Error| failed(words(&e)));
         for (values, cached) in cross.into_iter().zip(self.cache.iter_mut().filter(from_encoder)) {
-            cached.value = Some(stack(values)?);
+            cached.encoded.windows = Some(stack(values)?);
         }
         if !whole {
-            self.hidden = Some(stack(hidden)?);
+            self.hidden.windows = Some(stack(hidden)?);
         }
         self.slots = windows.len();
         self.rows = (0..self.slots).collect();
@@ -403,7 +411,16 @@ impl SpeechModel for OrtModel {
             return self.residence.as_mut().map_or(Ok(()), |r| r.choice(asks.len(), answers)).map_err(wrong);
         }
         answers.clear();
-        self.step_logits(tokens, |row, logits| answers.push(scores(logits, &asks[row])))
+        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+    }
+
+    fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
+        let last = (tokens.len() / self.rows.len().max(1)).saturating_sub(1);
+        self.decode(Step::WithPast, tokens, |logits, rows| {
+            for (row, &slot) in rows.iter().enumerate() {
+                logits.at(slot, last, |logits| look(row, logits));
+            }
+        })
     }
 
     fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
@@ -425,22 +442,22 @@ impl SpeechModel for OrtModel {
         }
         Ok(())
     }
+
+    fn restart(&mut self, windows: &[usize]) -> Result<(), RunError> {
+        let failed = |e: ort::Error| RunError { stage: "decoder".to_owned(), reason: words(&e) };
+        self.started = false;
+        self.hidden.restart(windows).map_err(failed)?;
+        for cached in &mut self.cache {
+            cached.value = None;
+            cached.encoded.restart(windows).map_err(failed)?;
+        }
+        self.slots = windows.len();
+        self.rows = (0..self.slots).collect();
+        Ok(())
+    }
 }
 
 impl OrtModel {
-    /// [`SpeechModel::step`] for whoever wants the logits `[vocabulary]` themselves: `look` is called with each row and its own.
-    ///
-    /// # Errors
-    /// [`RunError`] where the model fails.
-    pub fn step_logits(&mut self, tokens: &[u32], mut look: impl FnMut(usize, &[f32])) -> Result<(), RunError> {
-        let last = (tokens.len() / self.rows.len().max(1)).saturating_sub(1);
-        self.decode(Step::WithPast, tokens, |logits, rows| {
-            for (row, &slot) in rows.iter().enumerate() {
-                logits.at(slot, last, |logits| look(row, logits));
-            }
-        })
-    }
-
     /// Whether the first step's graph returns logits of every position; some exports keep the last one only.
     fn returns_all_positions(&self) -> bool {
         let graph = self.graphs.of(Step::First);

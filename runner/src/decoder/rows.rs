@@ -39,13 +39,15 @@ pub(super) trait RowDecoder: Send {
 pub(super) struct RowByRow<D: RowDecoder> {
     pub(super) encoder: Encoder,
     pub(super) decoder: D,
+    /// The windows that were encoded last, untouched.
+    windows: Vec<D::State>,
     rows: Vec<D::State>,
     started: bool,
 }
 
 impl<D: RowDecoder> RowByRow<D> {
     pub(super) fn new(encoder: Encoder, decoder: D) -> Self {
-        Self { encoder, decoder, rows: Vec::new(), started: false }
+        Self { encoder, decoder, windows: Vec::new(), rows: Vec::new(), started: false }
     }
 
     fn failed(&self, reason: String) -> RunError {
@@ -55,15 +57,16 @@ impl<D: RowDecoder> RowByRow<D> {
 
 impl<D: RowDecoder> SpeechModel for RowByRow<D> {
     fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
+        self.windows.clear();
         self.rows.clear();
         self.started = false;
         let path = self.encoder.graph.path.clone();
         for window in windows {
             let mut outputs = self.encoder.run(window)?;
             let row = self.decoder.begin(&mut outputs).map_err(|reason| Encoder::error(&path, reason))?;
-            self.rows.push(row);
+            self.windows.push(row);
         }
-        Ok(())
+        self.restart(&(0..windows.len()).collect::<Vec<_>>())
     }
 
     fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError> {
@@ -93,18 +96,25 @@ impl<D: RowDecoder> SpeechModel for RowByRow<D> {
     }
 
     fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+        if asks.len() != self.rows.len() {
+            return Err(self.failed(format!("{} asks do not go to {} rows", asks.len(), self.rows.len())));
+        }
+        answers.clear();
+        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+    }
+
+    fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
         if !self.started {
             return Err(self.failed("a step was taken before a sequence was started".to_owned()));
         }
         let count = tokens.len() / self.rows.len().max(1);
-        if asks.len() != self.rows.len() || count == 0 || tokens.len() != count * self.rows.len() {
-            let (tokens, asks, rows) = (tokens.len(), asks.len(), self.rows.len());
-            return Err(self.failed(format!("{tokens} tokens and {asks} asks do not go to {rows} rows")));
+        if count == 0 || tokens.len() != count * self.rows.len() {
+            let (tokens, rows) = (tokens.len(), self.rows.len());
+            return Err(self.failed(format!("{tokens} tokens do not go to {rows} rows")));
         }
-        answers.clear();
         let mut failure = None;
-        for ((row, tokens), ask) in self.rows.iter_mut().zip(tokens.chunks_exact(count)).zip(asks) {
-            let fed = self.decoder.feed(row, tokens, &[count - 1], &mut |logits| answers.push(scores(logits, ask)));
+        for ((index, row), tokens) in self.rows.iter_mut().enumerate().zip(tokens.chunks_exact(count)) {
+            let fed = self.decoder.feed(row, tokens, &[count - 1], &mut |logits| look(index, logits));
             if let Err(reason) = fed {
                 failure.get_or_insert(reason);
             }
@@ -129,6 +139,16 @@ impl<D: RowDecoder> SpeechModel for RowByRow<D> {
         if self.rows.is_empty() {
             return Err(self.failed("no row is to go on".to_owned()));
         }
+        Ok(())
+    }
+
+    fn restart(&mut self, windows: &[usize]) -> Result<(), RunError> {
+        self.started = false;
+        let copy = |&window: &usize| {
+            let state = self.windows.get(window).ok_or_else(|| format!("there is no window {window}"))?;
+            self.decoder.copy(state)
+        };
+        self.rows = windows.iter().map(copy).collect::<Result<_, String>>().map_err(|reason| self.failed(reason))?;
         Ok(())
     }
 }

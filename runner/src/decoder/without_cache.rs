@@ -31,6 +31,11 @@ impl SpeechModel for WithoutCache {
     }
 
     fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+        answers.clear();
+        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+    }
+
+    fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
         let count = (tokens.len() / self.rows.len().max(1)).max(1);
         for (row, tokens) in self.rows.iter_mut().zip(tokens.chunks(count)) {
             row.extend_from_slice(tokens);
@@ -38,8 +43,7 @@ impl SpeechModel for WithoutCache {
         let prompts: Vec<&[u32]> = self.rows.iter().map(Vec::as_slice).collect();
         let last = prompts.first().map_or(0, |row| row.len() - 1);
         let logits = self.model.first(&prompts, &[last])?;
-        answers.clear();
-        answers.extend(logits.iter().zip(asks).map(|(logits, ask)| scores(logits, ask)));
+        logits.iter().enumerate().for_each(|(row, logits)| look(row, logits));
         Ok(())
     }
 
@@ -47,5 +51,10 @@ impl SpeechModel for WithoutCache {
         self.model.keep(rows)?;
         self.rows = rows.iter().filter_map(|&row| self.rows.get(row).cloned()).collect();
         Ok(())
+    }
+
+    fn restart(&mut self, windows: &[usize]) -> Result<(), RunError> {
+        self.rows.clear();
+        self.model.restart(windows)
     }
 }

@@ -1,0 +1,153 @@
+//! Whether a window's text is to be believed, and what is tried where it is not: decoding again at rising temperatures, and what is
+//! kept in the end.
+//!
+//! Source: openai/whisper, `whisper/transcribe.py` (`decode_with_fallback`). Different from it, where every temperature fails: of the
+//! texts that do not repeat themselves the likeliest is kept, of whatever temperature; where all do, none is.
+
+use crate::decode::{Decoded, Decoding};
+use crate::sampling::Sampling;
+use crate::search::{Greedy, Search};
+use crate::speech_model::{RunError, SpeechModel, StartLogits};
+use crate::text::compression_ratio;
+use crate::tokenizer::Tokenizer;
+use crate::transcribe::TranscribeOptions;
+
+/// What a window's text is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It passes.
+    Good,
+    /// There is no speech, and no text is to be kept.
+    Silence,
+    /// The model was not sure of it.
+    Unsure,
+    /// It repeats itself.
+    Repeats,
+}
+
+/// What was decoded for a window, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    pub(crate) decoded: Decoded,
+    pub(crate) temperature: f32,
+    /// What it is worth; where it did not pass, nothing better was found.
+    pub(crate) verdict: Verdict,
+    /// Whether other temperatures were tried before it was kept in spite of the verdict.
+    pub(crate) exhausted: bool,
+    /// Choices that were made for the window at all temperatures.
+    pub(crate) steps: usize,
+}
+
+/// Tokens after which a sequence that may be going in circles is looked at, again and again.
+const LOOK_EVERY: usize = 32;
+/// Segments with the same text that are a repetition.
+const SAME: usize = 4;
+/// A text is given up where its compression ratio is above the threshold by this much already.
+const HOPELESS: f64 = 1.0;
+
+impl TranscribeOptions {
+    /// What the text of a window is worth.
+    pub(crate) fn judge(&self, decoded: &Decoded, tokenizer: &Tokenizer) -> Verdict {
+        let unsure = self.logprob_threshold.is_some_and(|least| decoded.avg_logprob < least);
+        if unsure && self.no_speech_threshold.is_some_and(|most| decoded.no_speech_prob > most) {
+            return Verdict::Silence;
+        }
+        let repeats =
+            |most: f64| repetition(&decoded.tokens, tokenizer) > most || says_the_same(&decoded.tokens, tokenizer);
+        match (self.compression_ratio_threshold.is_some_and(repeats), unsure) {
+            (true, _) => Verdict::Repeats,
+            (false, true) => Verdict::Unsure,
+            (false, false) => Verdict::Good,
+        }
+    }
+}
+
+/// Decodes the windows that `model` encoded last at each of the temperatures of `options`, those again whose text did not pass.
+/// `started`: the logits that follow the prompts' first token, where that was fed already. `seeds`: each window's chance.
+pub(crate) fn decode(
+    model: &mut dyn SpeechModel,
+    decoding: &Decoding<'_>,
+    options: &TranscribeOptions,
+    tokenizer: &Tokenizer,
+    seeds: &[u64],
+    mut started: Option<Vec<StartLogits>>,
+) -> Result<Vec<Attempt>, RunError> {
+    let limit = options.compression_ratio_threshold.map(|most| most + HOPELESS);
+    let gives_up = |tokens: &[u32]| {
+        let looks = tokens.len() > LOOK_EVERY && tokens.len().is_multiple_of(LOOK_EVERY);
+        looks && limit.is_some_and(|most| repetition(tokens, tokenizer) > most)
+    };
+    let greedy = [0.0];
+    let temperatures = if options.temperatures.is_empty() { &greedy } else { options.temperatures.as_slice() };
+    let mut attempts: Vec<Vec<Attempt>> = vec![Vec::new(); seeds.len()];
+    let mut pending: Vec<usize> = (0..seeds.len()).collect();
+    for (tried, &temperature) in temperatures.iter().enumerate() {
+        let prompts: Vec<&[u32]> = pending.iter().map(|&window| decoding.prompts[window]).collect();
+        let decoding = Decoding { prompts: &prompts, ..*decoding };
+        if tried > 0 {
+            tracing::debug!("{} windows are decoded again at temperature {temperature}", pending.len());
+            model.restart(&pending)?;
+        }
+        let (start, fed) = match started.take() {
+            Some(start) => (start, 1),
+            None => (model.start(&prompts, decoding.sot)?, prompts.first().map_or(0, |prompt| prompt.len())),
+        };
+        let seeds = pending.iter().map(|&window| seeds[window]);
+        let mut search: Box<dyn Search> = match temperature {
+            0.0 => Box::new(Greedy),
+            above => Box::new(Sampling::new(above, options.best_of, seeds, &gives_up)),
+        };
+        let decoded = decoding.search(model, search.as_mut(), &start, fed)?;
+        for (&window, decoded) in pending.iter().zip(decoded) {
+            attempts[window].extend(decoded.into_iter().map(|decoded| {
+                let (verdict, steps) = (options.judge(&decoded, tokenizer), decoded.steps);
+                Attempt { decoded, temperature, verdict, exhausted: false, steps }
+            }));
+        }
+        pending.retain(|&window| !attempts[window].iter().any(passes));
+        if pending.is_empty() {
+            break;
+        }
+    }
+    Ok(attempts.into_iter().map(|attempts| settle(attempts, temperatures.len() > 1)).collect())
+}
+
+fn passes(attempt: &Attempt) -> bool {
+    matches!(attempt.verdict, Verdict::Good | Verdict::Silence)
+}
+
+/// Which of a window's attempts is kept: the first that passes (the likeliest of a temperature comes first); else the likeliest that
+/// does not repeat itself; else the first. `fell_back`: whether there were other temperatures to try.
+fn settle(attempts: Vec<Attempt>, fell_back: bool) -> Attempt {
+    let steps = attempts.iter().map(|attempt| attempt.steps).sum();
+    let likelier = |best: &&Attempt, next: &&Attempt| best.decoded.avg_logprob.total_cmp(&next.decoded.avg_logprob);
+    let kept = attempts
+        .iter()
+        .find(|attempt| passes(attempt))
+        .or_else(|| attempts.iter().filter(|attempt| fell_back && attempt.verdict == Verdict::Unsure).max_by(likelier))
+        .or(attempts.first());
+    match kept {
+        Some(attempt) => Attempt { exhausted: fell_back && !passes(attempt), steps, ..attempt.clone() },
+        // Every sequence went in circles and was given up.
+        None => Attempt {
+            decoded: Decoded::default(),
+            temperature: 0.0,
+            verdict: Verdict::Repeats,
+            exhausted: fell_back,
+            steps,
+        },
+    }
+}
+
+/// Whether segments one after another have the same text: too little of it, often, for zlib to make it small.
+fn says_the_same(tokens: &[u32], tokenizer: &Tokenizer) -> bool {
+    let texts = tokens.split(|token| tokenizer.special.timestamp(*token).is_some()).filter(|text| !text.is_empty());
+    let texts: Vec<&[u32]> = texts.collect();
+    texts.chunk_by(|a, b| a == b).any(|same| same.len() >= SAME)
+}
+
+/// The compression ratio of the tokens' text.
+fn repetition(tokens: &[u32], tokenizer: &Tokenizer) -> f64 {
+    // What cannot be decoded is an error where the text is made, and none here.
+    tokenizer.decode(tokens).map_or(0.0, |text| compression_ratio(text.trim()).into())
+}

@@ -1,0 +1,134 @@
+//! Where in a recording there may be a voice, by its loudness over time: enough to find pauses, not to tell a voice from a door.
+//!
+//! A frame's level is the mean of its log-mel features over the bins, smoothed over 0.3 s. A pause is where it lies in the lowest
+//! quarter between the recording's quiet and loud levels (their 5th and 95th percentiles), silence where it lies in the lowest
+//! tenth. Levels are logarithmic: of a recording with 60 dB between the two, what is 50 dB below the loud is no silence.
+
+use crate::mel::Features;
+use std::ops::Range;
+
+/// Frames to either side that a level is smoothed over.
+const SMOOTH: usize = 15;
+/// Levels that are not further apart than this (6 dB) are not a voice and its pauses.
+const LEAST_RANGE: f32 = 0.15;
+
+/// Levels that stay this close together (1.2 dB) are of one sound: those of white noise, brown noise and hum stay within 0.026 for
+/// a minute, those of speech at −5 dB beside white noise for 2.3 s at most.
+const STEADY_RANGE: f32 = 0.03;
+/// Frames for which they must.
+const STEADY_FRAMES: usize = 400;
+
+/// The loudness of a recording over time.
+#[derive(Debug, Clone)]
+pub struct Voice {
+    levels: Vec<f32>,
+    pause_below: f32,
+    silence_below: f32,
+    /// How many frames before each are no pause.
+    voiced: Vec<u32>,
+}
+
+impl Voice {
+    /// Looks at all frames of `features`.
+    #[must_use]
+    pub fn of(features: &Features) -> Self {
+        let levels = smooth(&levels(features));
+        // Digital silence, such as what pads a recording, says nothing of how loud its pauses are.
+        let mut sorted: Vec<f32> = levels.iter().copied().filter(|level| *level > features.silence() + 0.01).collect();
+        sorted.sort_by(f32::total_cmp);
+        let at = |percent: usize| sorted.get(sorted.len() * percent / 100).copied().unwrap_or(0.0);
+        let (quiet, range) = (at(5), at(95) - at(5));
+        let below = |share: f32| if range < LEAST_RANGE { f32::NEG_INFINITY } else { quiet + range * share };
+        let (pause_below, silence_below) = (below(0.25), below(0.1));
+        let mut voiced = Vec::with_capacity(levels.len() + 1);
+        voiced.push(0);
+        for (i, level) in levels.iter().enumerate() {
+            voiced.push(voiced[i] + u32::from(*level >= pause_below));
+        }
+        Self { levels, pause_below, silence_below, voiced }
+    }
+
+    /// Frames of the recording.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// The runs of frames in which there is a pause, in order.
+    #[must_use]
+    pub fn pauses(&self) -> Vec<Range<usize>> {
+        runs(&self.levels, 0..self.frames(), self.pause_below)
+    }
+
+    /// The runs of frames within `range` in which it is silent, in order.
+    #[must_use]
+    pub fn silences(&self, range: Range<usize>) -> Vec<Range<usize>> {
+        runs(&self.levels, range, self.silence_below)
+    }
+
+    /// Frames of `range` that are in no pause.
+    #[must_use]
+    pub fn voiced(&self, range: Range<usize>) -> usize {
+        let before = |frame: usize| self.voiced[frame.min(self.frames())];
+        before(range.end).saturating_sub(before(range.start)) as usize
+    }
+
+    /// Until which frame the sound does not change, where that is for four seconds or more from `from` on, or from one of the
+    /// `within` frames after it; `None` where it does.
+    #[must_use]
+    pub fn steady(&self, from: usize, within: usize) -> Option<usize> {
+        // Nearby starts make nearby runs.
+        (from..=from + within).step_by(5).find_map(|from| {
+            let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
+            let changes = |level: &f32| {
+                (low, high) = (low.min(*level), high.max(*level));
+                high - low > STEADY_RANGE
+            };
+            let levels = self.levels.get(from..)?;
+            let length = levels.iter().position(changes).unwrap_or(levels.len());
+            (length >= STEADY_FRAMES).then_some(from + length)
+        })
+    }
+
+    /// The quietest frame of `range`; its end if it is empty.
+    #[must_use]
+    pub fn quietest(&self, range: Range<usize>) -> usize {
+        range.clone().min_by(|&a, &b| self.levels[a].total_cmp(&self.levels[b])).unwrap_or(range.end)
+    }
+}
+
+/// The longest runs of frames within `range` whose levels are below `limit`.
+fn runs(levels: &[f32], range: Range<usize>, limit: f32) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for frame in range.filter(|&frame| levels[frame] < limit) {
+        match runs.last_mut() {
+            Some(run) if run.end == frame => run.end += 1,
+            _ => runs.push(frame..frame + 1),
+        }
+    }
+    runs
+}
+
+/// Each frame's mean over the bins.
+fn levels(features: &Features) -> Vec<f32> {
+    let mut levels = vec![0.0; features.frames];
+    for line in features.data.chunks_exact(features.frames.max(1)) {
+        levels.iter_mut().zip(line).for_each(|(level, value)| *level += value);
+    }
+    let share = 1.0 / features.bins.max(1) as f32;
+    levels.iter_mut().for_each(|level| *level *= share);
+    levels
+}
+
+/// Means over [`SMOOTH`] frames to either side, or as many as there are.
+fn smooth(levels: &[f32]) -> Vec<f32> {
+    let mut sums = vec![0.0; levels.len() + 1];
+    for (i, &level) in levels.iter().enumerate() {
+        sums[i + 1] = sums[i] + f64::from(level);
+    }
+    let mean = |i: usize| {
+        let (from, to) = (i.saturating_sub(SMOOTH), (i + SMOOTH + 1).min(levels.len()));
+        ((sums[to] - sums[from]) / (to - from) as f64) as f32
+    };
+    (0..levels.len()).map(mean).collect()
+}

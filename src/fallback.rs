@@ -1,0 +1,77 @@
+//! The options that say when a window's text is not believed, and what is tried then. Their names are those of
+//! openai/whisper and faster-whisper.
+
+use std::str::FromStr;
+
+use clap::Args;
+use undertone_runner::TranscribeOptions;
+
+/// When text is doubtful, and what is done then.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Doubtful text")]
+pub struct FallbackChoice {
+    /// The temperature at which a window is decoded first: at 0 the likeliest words come, above it words drawn by chance
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    temperature: f32,
+    /// By how much the temperature rises, up to 1, each time that a window's text does not pass the thresholds; `none` decodes
+    /// every window once
+    #[arg(long, value_name = "STEP", default_value = "0.2", alias = "temperature_increment_on_fallback")]
+    temperature_increment_on_fallback: Limit,
+    /// Decode every window once, whatever comes: the same as --temperature-increment-on-fallback none
+    #[arg(long)]
+    no_fallback: bool,
+    /// Texts that are drawn at a temperature above 0, of which the likeliest is taken
+    #[arg(long, value_name = "N", default_value_t = 5, alias = "best_of", value_parser = clap::value_parser!(u8).range(1..=32))]
+    best_of: u8,
+    /// Text that zlib makes smaller than by this factor repeats itself and does not pass; `none` lets all pass
+    #[arg(long, value_name = "RATIO", default_value = "2.4", alias = "compression_ratio_threshold")]
+    compression_ratio_threshold: Limit,
+    /// Text whose tokens have a lower mean log-probability does not pass; `none` lets all pass
+    #[arg(
+        long,
+        value_name = "LOGPROB",
+        default_value = "-1.0",
+        alias = "logprob_threshold",
+        allow_negative_numbers = true
+    )]
+    logprob_threshold: Limit,
+    /// A window is silence where the probability of that is above this and its text is doubtful; `none` takes all for speech
+    #[arg(long, value_name = "P", default_value = "0.6", alias = "no_speech_threshold")]
+    no_speech_threshold: Limit,
+}
+
+impl FallbackChoice {
+    /// Puts what was chosen into `options`.
+    pub fn apply(&self, options: &mut TranscribeOptions) {
+        let step = self.temperature_increment_on_fallback.0.filter(|step| *step > 0.0 && !self.no_fallback);
+        options.temperatures = vec![self.temperature];
+        // Counted rather than added up, so that 0.2 five times is 1.
+        let rising = (1..).map_while(|times| Some(f64::from(self.temperature) + f64::from(times) * step?));
+        options.temperatures.extend(rising.take_while(|t| *t <= 1.0 + 1e-6).map(|t| t as f32));
+        options.best_of = self.best_of.into();
+        options.compression_ratio_threshold = self.compression_ratio_threshold.0;
+        options.logprob_threshold = self.logprob_threshold.0;
+        options.no_speech_threshold = self.no_speech_threshold.0;
+    }
+}
+
+/// A number, or `none`.
+#[derive(Clone, Copy)]
+struct Limit(Option<f64>);
+
+impl FromStr for Limit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.eq_ignore_ascii_case("none") {
+            return Ok(Self(None));
+        }
+        let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+        number.map(|number| Self(Some(number))).ok_or_else(|| "neither a number nor `none`".to_owned())
+    }
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    let temperature = text.parse().ok().filter(|t| (0.0..=2.0).contains(t));
+    temperature.ok_or_else(|| "a temperature is a number from 0 to 2".to_owned())
+}
