@@ -11,6 +11,7 @@ pub mod names;
 pub mod once;
 pub mod pip;
 mod provide;
+mod vocabulary;
 pub mod weights;
 
 pub use converted::Note;

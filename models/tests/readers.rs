@@ -220,5 +220,26 @@ fn onnx_folders_need_no_conversion() {
     std::fs::create_dir(home.path().join("onnx")).unwrap();
     std::fs::write(home.path().join("onnx/encoder_model_fp16.onnx"), []).unwrap();
     assert_eq!(recognise(home.path()), None);
+    let text = weights::open(home.path()).unwrap_err().to_string();
+    assert!(text.contains("ONNX graphs already"), "{text}");
     assert_eq!(recognise(&home.path().join("missing")), None);
+    assert!(weights::open(&home.path().join("missing")).unwrap_err().to_string().contains("missing"));
+}
+
+#[test]
+fn of_several_files_the_usual_one_is_meant_or_one_must_be_named() {
+    let model = common::model(VOCABULARY, 10);
+    let home = tempfile::tempdir().unwrap();
+    let bytes = common::safetensors(&model, Kind::F16);
+    std::fs::write(home.path().join("b.safetensors"), &bytes).unwrap();
+    // What only looks like weights does not count.
+    std::fs::write(home.path().join("training_args.bin"), b"PK").unwrap();
+    std::fs::write(home.path().join("optimizer.pt"), b"other").unwrap();
+    assert_eq!(recognise(home.path()), Some(SourceKind::Safetensors));
+    std::fs::write(home.path().join("a.safetensors"), &bytes).unwrap();
+    assert_eq!(recognise(home.path()), None);
+    let text = weights::open(home.path()).unwrap_err().to_string();
+    assert!(text.contains("a.safetensors, b.safetensors"), "{text}");
+    std::fs::write(home.path().join("model.safetensors"), &bytes).unwrap();
+    assert_eq!(recognise(home.path()), Some(SourceKind::Safetensors));
 }

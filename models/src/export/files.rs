@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{
-    heads, tokenizer,
+use super::{heads, tokenizer};
+use crate::{
     vocabulary::{LANGUAGES, Vocabulary},
+    weights::{Checkpoint, ConvertError},
 };
-use crate::weights::{Checkpoint, ConvertError};
 
 /// All of them, by name.
 pub(super) fn all(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Vec<u8>>, ConvertError> {
@@ -18,14 +18,13 @@ pub(super) fn all(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Vec<u8>>, 
     let vocabulary = Vocabulary::of(sizes.vocabulary, sizes.mel_bins);
     let has_tokenizer =
         files.contains_key("tokenizer.json") || (files.contains_key("vocab.json") && files.contains_key("merges.txt"));
-    let vocabulary = vocabulary.or_else(|| has_tokenizer.then_some(Vocabulary::of(51_865, 80)).flatten());
-    let Some(vocabulary) = vocabulary else {
+    if vocabulary.is_none() && !has_tokenizer {
         let reason = format!(
             "it has {} token ids, which is no vocabulary of OpenAI's (51864 to 51866), and no tokenizer.json",
             sizes.vocabulary
         );
         return Err(ConvertError::not_whisper(&checkpoint.path, reason));
-    };
+    }
     match files.get("tokenizer.json") {
         Some(file) => {
             if let Some(mended) = tokenizer::mended(file) {
@@ -36,39 +35,39 @@ pub(super) fn all(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Vec<u8>>, 
         None if has_tokenizer => {}
         None => {
             let own = checkpoint.details.vocabulary.as_deref();
-            files.insert("tokenizer.json".to_owned(), tokenizer::tokenizer(vocabulary, own));
+            let made = vocabulary.map(|vocabulary| tokenizer::tokenizer(vocabulary, own));
+            files.extend(made.map(|made| ("tokenizer.json".to_owned(), made)));
         }
     }
     let mut make = |name: &str, contents: Value| {
         files.entry(name.to_owned()).or_insert_with(|| format!("{contents:#}\n").into_bytes());
     };
     make("config.json", config(checkpoint, vocabulary));
-    make("generation_config.json", generation(checkpoint, vocabulary));
+    // Of a vocabulary of its own the tokenizer says which tokens steer.
+    if let Some(vocabulary) = vocabulary {
+        make("generation_config.json", generation(checkpoint, vocabulary));
+    }
     make("preprocessor_config.json", preprocessor(sizes.mel_bins));
     Ok(files)
 }
 
-fn config(checkpoint: &Checkpoint, vocabulary: Vocabulary) -> Value {
+fn config(checkpoint: &Checkpoint, vocabulary: Option<Vocabulary>) -> Value {
     let sizes = checkpoint.dimensions;
-    json!({
+    let mut config = json!({
         "activation_dropout": 0.0,
         "activation_function": "gelu",
         "architectures": ["WhisperForConditionalGeneration"],
         "attention_dropout": 0.0,
-        "begin_suppress_tokens": vocabulary.suppressed_first(),
-        "bos_token_id": vocabulary.eot(),
         "d_model": sizes.width,
         "decoder_attention_heads": sizes.decoder_heads,
         "decoder_ffn_dim": sizes.decoder_inner,
         "decoder_layerdrop": 0.0,
         "decoder_layers": sizes.decoder_layers,
-        "decoder_start_token_id": vocabulary.sot(),
         "dropout": 0.0,
         "encoder_attention_heads": sizes.encoder_heads,
         "encoder_ffn_dim": sizes.encoder_inner,
         "encoder_layerdrop": 0.0,
         "encoder_layers": sizes.encoder_layers,
-        "eos_token_id": vocabulary.eot(),
         "init_std": 0.02,
         "is_encoder_decoder": true,
         "max_source_positions": sizes.encoder_positions,
@@ -76,12 +75,19 @@ fn config(checkpoint: &Checkpoint, vocabulary: Vocabulary) -> Value {
         "model_type": "whisper",
         "num_hidden_layers": sizes.encoder_layers,
         "num_mel_bins": sizes.mel_bins,
-        "pad_token_id": vocabulary.eot(),
         "scale_embedding": false,
         "tie_word_embeddings": !checkpoint.has_own_projection(),
         "use_cache": true,
         "vocab_size": sizes.vocabulary,
-    })
+    });
+    if let Some(vocabulary) = vocabulary {
+        config["begin_suppress_tokens"] = json!(vocabulary.suppressed_first());
+        config["decoder_start_token_id"] = json!(vocabulary.sot());
+        for name in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+            config[name] = json!(vocabulary.eot());
+        }
+    }
+    config
 }
 
 fn generation(checkpoint: &Checkpoint, vocabulary: Vocabulary) -> Value {

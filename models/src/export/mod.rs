@@ -8,7 +8,6 @@ mod heads;
 mod layers;
 mod proto;
 mod tokenizer;
-mod vocabulary;
 mod whisper;
 
 use std::path::{Path, PathBuf};

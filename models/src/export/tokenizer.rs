@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::vocabulary::{self, Vocabulary};
+use crate::vocabulary::{self, Vocabulary};
 
 /// Of a model of OpenAI's vocabulary. If the source has a list of tokens of its own (as bytes, by id), its text is of these; a list
-/// that is OpenAI's makes no difference.
+/// that is OpenAI's makes no difference, nor does one in which bytes that are no text were lost, as in whisper.cpp's first files.
 pub(super) fn tokenizer(vocabulary: Vocabulary, own: Option<&[Vec<u8>]>) -> Vec<u8> {
     let text = vocabulary.text();
     let own = own.map(|own| &own[..own.len().min(vocabulary.eot() as usize)]);
-    let same = own.is_none_or(|own| own.iter().zip(&text).all(|(own, known)| own == known));
+    let alike = |own: &Vec<u8>, known: &Vec<u8>| own == known || *own == String::from_utf8_lossy(known).as_bytes();
+    let same = own.is_none_or(|own| own.iter().zip(&text).all(|(own, known)| alike(own, known)));
     let (text, merges) = match own {
         Some(own) if !same => {
             tracing::debug!("the source has a vocabulary of its own");
@@ -131,6 +132,10 @@ mod tests {
         let openai = Vocabulary::of(51_864, 80).unwrap();
         let as_known = tokenizer(openai, Some(&openai.text()));
         assert_eq!(as_known, tokenizer(openai, None));
+        let lossy: Vec<Vec<u8>> =
+            openai.text().iter().map(|t| String::from_utf8_lossy(t).as_bytes().to_vec()).collect();
+        assert_ne!(lossy, openai.text());
+        assert_eq!(tokenizer(openai, Some(&lossy)), as_known);
         let mut own = openai.text();
         own.swap(300, 301);
         let made: Value = serde_json::from_slice(&tokenizer(openai, Some(&own))).unwrap();

@@ -13,8 +13,12 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Checkpoint, ConvertError, Details, Element, SourceFile, SourceKind, Tensor, checkpoint::Heads, file::Cursor, tensor,
+    Checkpoint, ConvertError, Details, Element, SourceFile, SourceKind, Tensor,
+    checkpoint::{Heads, companion},
+    file::Cursor,
+    tensor,
 };
+use crate::vocabulary;
 
 const SPEC: &str = "WhisperSpec";
 /// The newest version of the file format that is known.
@@ -39,6 +43,9 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint, ConvertError> {
     }
     // It is CTranslate2's, of other keys than a model's config.json has.
     details.files.remove("config.json");
+    if !details.files.contains_key("tokenizer.json") {
+        details.vocabulary = vocabulary(directory)?;
+    }
     let heads =
         Heads { encoder: variables.number("encoder/num_heads"), decoder: variables.number("decoder/num_heads") };
     if variables.number("decoder/scale_embeddings").unwrap_or(0) != 0 {
@@ -48,6 +55,20 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint, ConvertError> {
         return Err(ConvertError::unsupported(path, "its norms follow the layers; a Whisper's come before them"));
     }
     Checkpoint::new(SourceKind::CTranslate2, path, variables.into_tensors()?, heads, details)
+}
+
+/// Tokens in the order of their ids, in a tokenizer's letters: one to a line, or a list in JSON.
+fn vocabulary(directory: &Path) -> Result<Option<Vec<Vec<u8>>>, ConvertError> {
+    let bytes = vocabulary::bytes();
+    let read = |token: &str| vocabulary::bytes_of(token, &bytes);
+    if let Some(json) = companion(directory, "vocabulary.json")? {
+        let path = directory.join("vocabulary.json");
+        let tokens: Vec<String> =
+            serde_json::from_slice(&json).map_err(|e| ConvertError::damaged(&path, e.to_string()))?;
+        return Ok(Some(tokens.iter().map(|token| read(token)).collect()));
+    }
+    let lines = companion(directory, "vocabulary.txt")?;
+    Ok(lines.map(|lines| String::from_utf8_lossy(&lines).lines().map(read).collect()))
 }
 
 fn take_config(details: &mut Details, config: &Value) {

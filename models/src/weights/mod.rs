@@ -49,10 +49,13 @@ impl std::fmt::Display for SourceKind {
     }
 }
 
-/// What kind of weights a file or directory holds, by what is in its files. `None` if none that is read, and for a directory that
-/// has ONNX graphs, which need no conversion.
+/// What kind of weights a file or directory holds, by what is in its files. `None` if none that is read, for a directory that has
+/// ONNX graphs, which need no conversion, and for one that has several files of weights of which none has a usual name.
 pub fn recognise(source: &Path) -> Option<SourceKind> {
-    locate(source).map(|(kind, _)| kind)
+    match found(source).as_slice() {
+        [(kind, _)] if !has_graphs(source) => Some(*kind),
+        _ => None,
+    }
 }
 
 /// Reads what `source` holds.
@@ -60,42 +63,54 @@ pub fn recognise(source: &Path) -> Option<SourceKind> {
 /// # Errors
 /// [`ConvertError`]: which file is missing, damaged or of a kind that is not read, and why.
 pub fn open(source: &Path) -> Result<Checkpoint, ConvertError> {
-    let (kind, file) = locate(source).ok_or_else(|| ConvertError::Unknown(source.to_owned()))?;
+    if !source.exists() {
+        return Err(ConvertError::io("open", source)(std::io::ErrorKind::NotFound.into()));
+    }
+    if has_graphs(source) {
+        return Err(ConvertError::unsupported(source, "it has ONNX graphs already, which need no conversion"));
+    }
+    let found = found(source);
+    let [(kind, file)] = found.as_slice() else {
+        let names: Vec<_> = found.iter().filter_map(|(_, file)| file.file_name()?.to_str()).collect();
+        return Err(match names.as_slice() {
+            [] => ConvertError::Unknown(source.to_owned()),
+            names => ConvertError::unsupported(source, format!("name one of its files: {}", names.join(", "))),
+        });
+    };
     match kind {
-        SourceKind::CTranslate2 => ctranslate2::open(&file),
-        SourceKind::Safetensors => safetensors::open(&file),
-        SourceKind::PyTorch => pytorch::open(&file),
-        SourceKind::Ggml => ggml::open(&file),
+        SourceKind::CTranslate2 => ctranslate2::open(file),
+        SourceKind::Safetensors => safetensors::open(file),
+        SourceKind::PyTorch => pytorch::open(file),
+        SourceKind::Ggml => ggml::open(file),
     }
 }
 
-/// The kind, and the file that holds the weights or lists the files that do.
-fn locate(source: &Path) -> Option<(SourceKind, PathBuf)> {
-    if source.is_file() {
-        return kind_of_file(source).map(|kind| (kind, source.to_owned()));
+/// The file that holds the weights or lists the files that do, with its kind; several, if nothing tells which is meant.
+fn found(source: &Path) -> Vec<(SourceKind, PathBuf)> {
+    let with_kind = |path: PathBuf| kind_of_file(&path).map(|kind| (kind, path));
+    if !source.is_dir() {
+        return with_kind(source.to_owned()).into_iter().collect();
     }
-    if !source.is_dir() || has_graphs(source) {
-        return None;
-    }
-    let known = [
-        "model.safetensors.index.json",
+    let usual = [
         "model.safetensors",
+        "model.safetensors.index.json",
         "model.bin",
-        "pytorch_model.bin.index.json",
         "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
     ];
-    let known = known.iter().map(|name| source.join(name)).filter(|path| path.is_file());
-    // A folder with one file of weights of another name: `model.fp32.safetensors`, `base.pt`, `ggml-base.bin`.
-    let mut others: Vec<PathBuf> = std::fs::read_dir(source)
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            matches!(extension, Some("safetensors" | "pt" | "pth" | "bin")) && path.is_file()
-        })
-        .collect();
-    others.sort();
-    known.chain(others).find_map(|path| kind_of_file(&path).map(|kind| (kind, path)))
+    let mut usual = usual.iter().map(|name| source.join(name)).filter(|path| path.is_file());
+    if let Some(usual) = usual.find_map(with_kind) {
+        return vec![usual];
+    }
+    // Of another name: `model.fp32.safetensors`, `base.pt`, `ggml-base.bin`.
+    let entries = std::fs::read_dir(source).into_iter().flatten().flatten();
+    let is_weights = |path: &PathBuf| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        matches!(extension, Some("safetensors" | "pt" | "pth" | "bin")) && path.is_file()
+    };
+    let mut others: Vec<_> = entries.map(|entry| entry.path()).filter(is_weights).filter_map(with_kind).collect();
+    others.sort_by(|(_, a), (_, b)| a.cmp(b));
+    others
 }
 
 fn has_graphs(directory: &Path) -> bool {

@@ -16,7 +16,7 @@ const TIMESTAMPS: usize = 1501;
 const ENGLISH_IDS: usize = 51_864;
 
 /// Languages in the order of their tokens (openai/whisper, `tokenizer.py`); the last is of large-v3 and later.
-pub(super) const LANGUAGES: [&str; 100] = [
+pub(crate) const LANGUAGES: [&str; 100] = [
     "en", "zh", "de", "es", "ru", "ko", "fr", "ja", "pt", "tr", "pl", "ca", "nl", "ar", "sv", "it", "id", "hi", "fi",
     "vi", "he", "uk", "el", "ms", "cs", "ro", "da", "hu", "ta", "no", "th", "ur", "hr", "bg", "lt", "la", "mi", "ml",
     "cy", "sk", "te", "fa", "lv", "bn", "sr", "az", "sl", "kn", "et", "mk", "br", "eu", "is", "hy", "ne", "mn", "bs",
@@ -45,11 +45,11 @@ const NO_SPEECH_MULTILINGUAL: [u32; 82] = [
 
 /// Which tokens a model of OpenAI's has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Vocabulary {
+pub(crate) struct Vocabulary {
     /// Whether it has more languages than English.
-    pub(super) multilingual: bool,
+    pub(crate) multilingual: bool,
     /// How many languages have a token.
-    pub(super) languages: usize,
+    pub(crate) languages: usize,
     /// Ids that the model's matrix has rows for.
     ids: usize,
 }
@@ -57,7 +57,7 @@ pub(super) struct Vocabulary {
 impl Vocabulary {
     /// Of a model with so many token ids; `None` if there are too few for any Whisper. Ids behind the timestamps, which fine-tunes
     /// may have, are nameless.
-    pub(super) fn of(ids: usize, mel_bins: usize) -> Option<Self> {
+    pub(crate) fn of(ids: usize, mel_bins: usize) -> Option<Self> {
         let multilingual = ids > ENGLISH_IDS;
         let languages = match ids - ENGLISH_IDS.min(ids) {
             0 | 1 => 99,
@@ -68,49 +68,49 @@ impl Vocabulary {
         (ids >= ENGLISH_IDS).then_some(Self { multilingual, languages, ids })
     }
 
-    pub(super) fn eot(self) -> u32 {
+    pub(crate) fn eot(self) -> u32 {
         // The multilingual vocabulary has an empty token behind its merges.
         (BYTES + self.pairs().len()) as u32 + u32::from(self.multilingual)
     }
 
-    pub(super) fn sot(self) -> u32 {
+    pub(crate) fn sot(self) -> u32 {
         self.eot() + 1
     }
 
-    pub(super) fn language(self, index: usize) -> u32 {
+    pub(crate) fn language(self, index: usize) -> u32 {
         self.sot() + 1 + index as u32
     }
 
-    pub(super) fn translate(self) -> u32 {
+    pub(crate) fn translate(self) -> u32 {
         self.language(self.languages)
     }
 
-    pub(super) fn transcribe(self) -> u32 {
+    pub(crate) fn transcribe(self) -> u32 {
         self.translate() + 1
     }
 
-    pub(super) fn startofprev(self) -> u32 {
+    pub(crate) fn startofprev(self) -> u32 {
         self.translate() + 3
     }
 
-    pub(super) fn notimestamps(self) -> u32 {
+    pub(crate) fn notimestamps(self) -> u32 {
         self.translate() + 5
     }
 
     /// Tokens that OpenAI's models never write: signs that are no speech, and what steers.
-    pub(super) fn suppressed(self) -> Vec<u32> {
+    pub(crate) fn suppressed(self) -> Vec<u32> {
         let signs: &[u32] = if self.multilingual { &NO_SPEECH_MULTILINGUAL } else { &NO_SPEECH_ENGLISH };
         let steering = [self.sot()].into_iter().chain(self.translate()..self.notimestamps());
         signs.iter().copied().chain(steering).collect()
     }
 
     /// The blank and the end of text: nothing begins with them.
-    pub(super) fn suppressed_first(self) -> Vec<u32> {
+    pub(crate) fn suppressed_first(self) -> Vec<u32> {
         vec![220, self.eot()]
     }
 
     /// All tokens that are no text, in the order of their ids from the end of text on, and whether each is special.
-    pub(super) fn added(self) -> Vec<(String, bool)> {
+    pub(crate) fn added(self) -> Vec<(String, bool)> {
         let steering = ["translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps"];
         let named = ["endoftext", "startoftranscript"]
             .into_iter()
@@ -128,7 +128,7 @@ impl Vocabulary {
     }
 
     /// Every token of text as bytes, in the order of their ids.
-    pub(super) fn text(self) -> Vec<Vec<u8>> {
+    pub(crate) fn text(self) -> Vec<Vec<u8>> {
         let mut tokens: Vec<Vec<u8>> = byte_order().map(|byte| vec![byte]).collect();
         for [a, b] in self.merges() {
             let joined = [tokens[a as usize].as_slice(), &tokens[b as usize]].concat();
@@ -138,7 +138,7 @@ impl Vocabulary {
     }
 
     /// Pairs of tokens that are joined, the first pair first.
-    pub(super) fn merges(self) -> Vec<[u32; 2]> {
+    pub(crate) fn merges(self) -> Vec<[u32; 2]> {
         let half = |a, b| u32::from(u16::from_le_bytes([a, b]));
         self.pairs().iter().map(|[a, b, c, d]| [half(*a, *b), half(*c, *d)]).collect()
     }
@@ -151,7 +151,7 @@ fn byte_order() -> impl Iterator<Item = u8> {
 }
 
 /// The letter that stands for each byte in a tokenizer's files: itself if it prints, else one from U+0100 on.
-pub(super) fn letters() -> [char; BYTES] {
+pub(crate) fn letters() -> [char; BYTES] {
     let mut letters = ['\0'; BYTES];
     let mut next = 0x100;
     for byte in byte_order() {
@@ -166,7 +166,7 @@ pub(super) fn letters() -> [char; BYTES] {
 /// The merges that make the tokens of a list, in which smaller ids join first: each token of more than one byte is joined from its
 /// bytes as far as the tokens before it allow, and two parts must be left (tiktoken's ranks as pairs). Tokens that are not joined from
 /// two are left out: they are special ones, or never come out of text.
-pub(super) fn merges_of(tokens: &[Vec<u8>]) -> Vec<[u32; 2]> {
+pub(crate) fn merges_of(tokens: &[Vec<u8>]) -> Vec<[u32; 2]> {
     let ranks: HashMap<&[u8], u32> =
         tokens.iter().enumerate().rev().map(|(rank, token)| (token.as_slice(), rank as u32)).collect();
     let joined = tokens.iter().enumerate().filter(|(_, token)| (2..=LONGEST).contains(&token.len()));
@@ -188,8 +188,19 @@ pub(super) fn merges_of(tokens: &[Vec<u8>]) -> Vec<[u32; 2]> {
 const LONGEST: usize = 256;
 
 /// A token's bytes as a tokenizer's files write them.
-pub(super) fn written(token: &[u8], letters: &[char; BYTES]) -> String {
+pub(crate) fn written(token: &[u8], letters: &[char; BYTES]) -> String {
     token.iter().map(|byte| letters[usize::from(*byte)]).collect()
+}
+
+/// The bytes of a token as a tokenizer's files write it. One with other letters is special, and stands for itself.
+pub(crate) fn bytes_of(written: &str, bytes: &HashMap<char, u8>) -> Vec<u8> {
+    let token: Option<Vec<u8>> = written.chars().map(|letter| bytes.get(&letter).copied()).collect();
+    token.unwrap_or_else(|| written.as_bytes().to_vec())
+}
+
+/// The byte that each letter stands for.
+pub(crate) fn bytes() -> HashMap<char, u8> {
+    letters().into_iter().zip(0..=255).collect()
 }
 
 #[cfg(test)]
@@ -223,6 +234,15 @@ mod tests {
         for vocabulary in both() {
             assert_eq!(merges_of(&vocabulary.text()), vocabulary.merges());
         }
+    }
+
+    #[test]
+    fn tokens_are_read_as_they_are_written() {
+        let (letters, bytes) = (letters(), bytes());
+        for token in both()[1].text() {
+            assert_eq!(bytes_of(&written(&token, &letters), &bytes), token);
+        }
+        assert_eq!(bytes_of("<| |>", &bytes), b"<| |>");
     }
 
     #[test]
