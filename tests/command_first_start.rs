@@ -101,7 +101,7 @@ fn weights_are_converted_where_they_are_named_and_into_a_folder() {
         words(&stdout_of(&mut command))
     };
     let converted = transcribe(&out);
-    assert!(converted.contains("lion"), "{converted}");
+    assert!(converted.contains("above the red table"), "{converted}");
     assert_eq!(transcribe(&weights), converted);
 }
 

@@ -23,8 +23,12 @@ const SMALL: [&str; 11] = [
 ];
 
 /// Small files that another one makes needless.
-const REPLACED: [(&str, &str); 3] =
-    [("vocab.json", "tokenizer.json"), ("merges.txt", "tokenizer.json"), ("vocabulary.json", "tokenizer.json")];
+const REPLACED: [(&str, &str); 4] = [
+    ("vocab.json", "tokenizer.json"),
+    ("merges.txt", "tokenizer.json"),
+    ("vocabulary.json", "tokenizer.json"),
+    ("vocabulary.txt", "tokenizer.json"),
+];
 
 /// What is wished for among a repository's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
