@@ -50,6 +50,8 @@ fn other_exporters_layouts_write_the_same() {
             assert_eq!(tokens(&mut transcribe(&scratch.join(layout), device)), expected, "{layout} {device:?}");
         }
     }
+    let refused = text(&run(&mut transcribe(&scratch.join("shared-buffer"), &CPU)).stderr);
+    assert!(refused.contains("decoder.onnx'") && refused.contains("with an input 'cache_indirection'"), "{refused}");
     let output = run(&mut transcribe(&scratch.join("static"), &CPU));
     let said = text(&output.stderr);
     assert!(said.contains("no key-value cache") && said.contains("all 448 positions"), "{said}");

@@ -7,6 +7,7 @@ writes a folder of each layout into OUT:
 - `static`: encoder and decoder without a cache and with fixed shapes, as NPUs want them;
 - `whole`: ONNX Runtime's and onnxruntime-genai's interface: the encoder makes the cross-attention's keys and values, one decoder
   takes every step, ids are of 32 bits; no config.json;
+- `shared-buffer`: the same with an input that only GPUs serve;
 - `fixed`: sherpa-onnx's interface: a cache of 448 positions goes in and out whole; tokens.txt in base64 and no other small file;
 - `external`, `external-many`: weights beside the graphs, in one file and in one for each tensor;
 - `padded`: a vocabulary of more tokens than there are;
@@ -109,6 +110,11 @@ def whole():
     onnx.save(encoder, path / "whisper-reference_encoder.onnx")
     onnx.save(decoder, path / "whisper-reference_decoder.onnx")
     (path / "genai_config.json").write_text("{}")
+    # As exports for GPUs have it.
+    path = folder("shared-buffer", ["tokenizer.json"])
+    decoder.graph.input.append(helper.make_tensor_value_info("cache_indirection", TensorProto.INT32, ["n", 1, "T"]))
+    onnx.save(encoder, path / "encoder.onnx")
+    onnx.save(decoder, path / "decoder.onnx")
 
 
 class Nodes:

@@ -58,6 +58,19 @@ pub(super) fn expect_dim(
     }
 }
 
+/// A graph must have no inputs but those of these names, and those that begin so.
+pub(super) fn expect_inputs(graph: &OpenGraph, names: &[&str], beginnings: &[&str]) -> Result<(), ModelError> {
+    let known = |name: &str| names.contains(&name) || beginnings.iter().any(|beginning| name.starts_with(beginning));
+    match graph.session.inputs().iter().find(|input| !known(input.name())) {
+        None => Ok(()),
+        Some(other) => {
+            let expected =
+                format!("one that wants {} only; export it for the CPU", [names, beginnings].concat().join(", "));
+            Err(mismatch(&graph.path, "its interface", format!("with an input '{}'", other.name()), expected))
+        }
+    }
+}
+
 /// Layers, by the names of the cache's keys with this prefix and suffix, and heads.
 pub(super) fn check_decoder(
     graph: &OpenGraph,

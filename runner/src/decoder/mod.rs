@@ -21,7 +21,7 @@ use crate::engine::{Engine, EngineError, OpenGraph, words};
 use crate::model::{DecoderFiles, Model, ModelError};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 use encoder::Encoder;
-use fit::{Side, check_decoder, expect_dim, input_type, symbol, vocabulary};
+use fit::{Side, check_decoder, expect_dim, expect_inputs, input_type, symbol, vocabulary};
 use ort::session::{SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Tensor, TensorElementType};
 use residence::Residence;
@@ -151,7 +151,15 @@ impl OrtModel {
                 check_decoder(graph, config, Side::Input, "past_key_values.", ".decoder.key")?;
                 expect_dim(graph, Side::Input, "encoder_hidden_states", 2, "the width", config.width)?;
             }
-            Graphs::Whole(graph) => check_decoder(graph, config, Side::Input, "past_key_self_", "")?,
+            Graphs::Whole(graph) => {
+                check_decoder(graph, config, Side::Input, "past_key_self_", "")?;
+                // Exports for GPUs share one buffer between steps and want to be told of beams.
+                expect_inputs(
+                    graph,
+                    &["input_ids", "cache_position", "encoder_hidden_states"],
+                    &["past_key_", "past_value_"],
+                )?;
+            }
         }
         let names = |layer: usize, cross: bool, kind: &str| match (&graphs, cross) {
             (Graphs::Whole(_), false) => (format!("past_{kind}_self_{layer}"), format!("present_{kind}_self_{layer}")),

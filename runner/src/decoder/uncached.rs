@@ -2,7 +2,7 @@
 //! it; what follows the tokens there is padding, which no earlier position sees.
 
 use super::encoder::Encoder;
-use super::fit::{Side, expect_dim, fixed, input_type, vocabulary};
+use super::fit::{Side, expect_dim, expect_inputs, fixed, input_type, vocabulary};
 use super::rows::RowDecoder;
 use super::tensor::{self, Logits};
 use super::{LoadError, token_input};
@@ -57,15 +57,7 @@ impl Uncached {
         let tokens = token_input(&graph).ok_or_else(|| lacks("input_ids"))?;
         let wide = input_type(&graph, &tokens) != Some(TensorElementType::Int32);
         let length = fixed(&graph, Side::Input, &tokens, 1);
-        if let Some(other) = graph.session.inputs().iter().find(|i| i.name() != tokens && i.name() != ENCODED) {
-            return Err(ModelError::Mismatch {
-                graph: path.to_owned(),
-                what: "its interface",
-                found: format!("with an input '{}'", other.name()),
-                expected: "that of a decoder without a cache (input_ids, encoder_hidden_states)".to_owned(),
-            }
-            .into());
-        }
+        expect_inputs(&graph, &[tokens.as_str(), ENCODED], &[])?;
         let vocabulary = vocabulary(&graph, config)?;
         let options = RunOptions::new().map(|o| o.with_outputs(OutputSelector::no_default().with("logits")));
         let options = options
