@@ -142,7 +142,7 @@ pub(super) fn first_missing(directory: &Path, wish: &Variants, layout: Option<La
         if let Some(search) = whole_search(directory) {
             return format!(
                 "an encoder and a decoder: '{search}' holds a whole search in one graph, which can be asked neither for \
-                 times nor for languages; export the two parts apart"
+                 times nor for languages"
             );
         }
         let suffix = if wish.encoder.is_some() { encoders[0].as_str() } else { "" };
