@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use common::weights;
 use serde_json::Value;
 use undertone_models::{ConvertOptions, Converted, WeightFormat, convert, recognise};
+use undertone_runner::{EngineOptions, Model, TranscribeOptions, Transcriber, audio};
 
 /// Recordings that are compared: the first of them that openai/whisper itself did not doubt.
 const RECORDINGS: usize = 6;
@@ -31,7 +32,7 @@ fn shared() -> Option<PathBuf> {
 }
 
 /// File and tokens by openai/whisper of short recordings.
-fn expected(shared: &Path, model: &str) -> BTreeMap<String, Vec<Value>> {
+fn expected(shared: &Path, model: &str) -> BTreeMap<String, Vec<u32>> {
     let vectors = common::json(&shared.join(format!("vectors/real/{model}/greedy.json")));
     let sure = |segment: &Value| {
         segment["avg_logprob"].as_f64() > Some(-0.8) && segment["compression_ratio"].as_f64() < Some(2.2)
@@ -44,25 +45,27 @@ fn expected(shared: &Path, model: &str) -> BTreeMap<String, Vec<Value>> {
         .collect()
 }
 
-fn tokens(result: &Value) -> Vec<Value> {
+fn tokens(result: &Value) -> Vec<u32> {
     let segments = result["segments"].as_array().unwrap().iter();
-    segments.flat_map(|segment| segment["tokens"].as_array().unwrap().clone()).collect()
+    let tokens = segments.flat_map(|segment| segment["tokens"].as_array().unwrap());
+    tokens.map(|token| token.as_u64().unwrap() as u32).collect()
 }
 
-fn transcribed(model: &Path, shared: &Path, files: &[&String], language: Option<&str>) -> Vec<Vec<Value>> {
-    let out = tempfile::tempdir().unwrap();
-    let mut command = common::undertone();
-    command.args(["transcribe", "--quiet", "--device", "cpu", "-f", "json", "--model"]).arg(model);
-    command.arg("--output-dir").arg(out.path());
-    if let Some(language) = language {
-        command.args(["--language", language]);
-    }
-    command.args(files.iter().map(|file| shared.join("speech-real").join(file)));
-    common::stdout_of(&mut command);
-    let written = |file: &&String| {
-        tokens(&common::json(&out.path().join(Path::new(file).with_extension("json").file_name().unwrap())))
+/// The tokens of each recording as the reference made them: at temperature 0, every window to its end.
+fn transcribed(model: &Path, shared: &Path, files: &[&String]) -> Vec<Vec<u32>> {
+    let model = Model::open(model.to_str().unwrap(), None).unwrap();
+    let mut transcriber = Transcriber::load(&model, &EngineOptions::new(env!("UNDERTONE_ORT_DYLIB"))).unwrap();
+    let greedy = TranscribeOptions {
+        no_speech_threshold: Some(0.6),
+        logprob_threshold: Some(-1.0),
+        ..TranscribeOptions::greedy()
     };
-    files.iter().map(written).collect()
+    let tokens = |file: &&String| -> Vec<u32> {
+        let audio = audio::read_file(&shared.join("speech-real").join(file)).unwrap();
+        let result = transcriber.transcribe(&audio, &greedy, &mut ()).unwrap();
+        result.segments.into_iter().flat_map(|segment| segment.tokens).collect()
+    };
+    files.iter().map(tokens).collect()
 }
 
 #[test]
@@ -76,7 +79,7 @@ fn tiny_en_converted_writes_what_openai_whisper_writes() {
     for format in [None, Some(WeightFormat::F32)] {
         let made = converted(&source, home.path(), format);
         assert_eq!(made.weights, format.unwrap_or(WeightFormat::F16));
-        let found = transcribed(&made.directory, &shared, &files, None);
+        let found = transcribed(&made.directory, &shared, &files);
         for ((file, expected), found) in expected.iter().zip(found) {
             assert_eq!(found, *expected, "{file} with {format:?}");
         }
