@@ -89,6 +89,8 @@ fn near(what: &str, found: &[f32], expected: &Rows) {
 
 /// Encoder, first step and later steps of two windows at once, in sessions that `open` makes.
 fn computes(model: &Model, folder: &Path, open: &dyn Fn(&Path) -> Session) {
+    // Values can be made only when ONNX Runtime is loaded.
+    ep_host::environment();
     let slow = Slow { model, encoder_heads: HEADS, decoder_heads: HEADS };
     let mut random = Random(11);
     let mut window =
