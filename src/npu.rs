@@ -35,7 +35,7 @@ enum What {
 #[derive(Args)]
 struct PlanArguments {
     /// A model: a name, a Hugging Face repository, or a folder [default: base]
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", env = "UNDERTONE_MODEL", hide_env_values = true)]
     model: Option<String>,
     /// Which set of files, by the end of their names
     #[arg(long, value_name = "SUFFIX")]

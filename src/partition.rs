@@ -18,7 +18,7 @@ use crate::output;
 #[derive(Args)]
 pub struct Arguments {
     /// A model (a name, a Hugging Face repository, a folder), or one ONNX file [default: base]
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", env = "UNDERTONE_MODEL", hide_env_values = true)]
     model: Option<String>,
     /// Which set of files, by the end of their names
     #[arg(long, value_name = "SUFFIX")]
