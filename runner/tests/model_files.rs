@@ -203,11 +203,11 @@ fn configurations_that_are_not_whispers() {
 fn sources_that_are_no_models() {
     for source in ["no-such-directory", "/no/such/directory", "./none", "", "a/b/c"] {
         let error = Model::open(source, None).unwrap_err();
-        assert!(matches!(error, ModelError::NoDirectory(_)), "{source}: {error}");
+        assert!(matches!(error, ModelError::Provide(_)), "{source}: {error}");
         assert_eq!(error.to_string().lines().count(), 1);
     }
     let file = tempfile::NamedTempFile::new().unwrap();
-    assert!(matches!(Model::open(file.path().to_str().unwrap(), None), Err(ModelError::NoDirectory(_))));
+    assert!(matches!(Model::open(file.path().to_str().unwrap(), None), Err(ModelError::Provide(_))));
 }
 
 #[test]
