@@ -38,6 +38,10 @@ pub struct FallbackChoice {
     /// A window is silence where the probability of that is above this and its text is doubtful; `none` takes all for speech
     #[arg(long, value_name = "P", default_value = "0.6", alias = "no_speech_threshold")]
     no_speech_threshold: Limit,
+    /// Decode also sound that does not change for seconds (silence, hum, hiss) and what is left of less than a second, as
+    /// openai/whisper does
+    #[arg(long)]
+    decode_all: bool,
 }
 
 impl FallbackChoice {
@@ -52,6 +56,9 @@ impl FallbackChoice {
         options.compression_ratio_threshold = self.compression_ratio_threshold.0;
         options.logprob_threshold = self.logprob_threshold.0;
         options.no_speech_threshold = self.no_speech_threshold.0;
+        if self.decode_all {
+            (options.shortest_rest, options.skip_steady) = (0.0, false);
+        }
     }
 }
 

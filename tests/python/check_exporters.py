@@ -46,22 +46,6 @@ def resized(graph):
                 resized(attribute.g)
 
 
-def tamed(graph):
-    """Scales of four-bit weights that make these as large as others: with arbitrary ones a model is chaos, and shows nothing."""
-    inputs = {node.input[2]: node for node in graph.node if node.op_type == "MatMulNBits"}
-    for tensor in graph.initializer:
-        if tensor.name in inputs:
-            length = next(attribute.i for attribute in inputs[tensor.name].attribute if attribute.name == "K")
-            # Numbers from −8 to 7, all as likely, have a standard deviation of 4.6.
-            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-            scales = numpy.full(tuple(tensor.dims), length**-0.5 / 4.6, dtype)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(scales, tensor.name))
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                tamed(attribute.g)
-
-
 def prepared(source, target, fill):
     """The graph with weights, and its layer norms as further outputs where it ends in a single number."""
     model = onnx.load_from_string(gzip.decompress(source.read_bytes()))
@@ -69,12 +53,28 @@ def prepared(source, target, fill):
     if not {"MatMulNBits", "GatherBlockQuantized"} & operators(model.graph):
         resized(model.graph)
     fill(model.graph, 1)
-    tamed(model.graph)
+    calm(model.graph, {})
     if "qdq" in str(source):
         for node in model.graph.node:
             if node.op_type == "LayerNormalization":
                 model.graph.output.append(onnx.helper.make_tensor_value_info(node.output[0], 1, None))
     onnx.save(model, target)
+
+
+def calm(graph, tensors):
+    """Scales of four-bit weights that make matrices of variance 1 / rows, as the others are: larger ones saturate every soft-max."""
+    tensors = tensors | {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "MatMulNBits" and node.input[2] in tensors:
+            (rows,) = (attribute.i for attribute in node.attribute if attribute.name == "K")
+            tensor = tensors[node.input[2]]
+            scales = numpy.abs(onnx.numpy_helper.to_array(tensor).astype(numpy.float64))
+            # Sixteen values, evenly spread, have a standard deviation of 4.6.
+            calmed = (scales / scales.mean() * rows**-0.5 / 4.6).astype(onnx.numpy_helper.to_array(tensor).dtype)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(calmed, tensor.name))
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                calm(attribute.g, tensors)
 
 
 def operators(graph):
