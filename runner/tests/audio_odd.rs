@@ -324,7 +324,7 @@ const OURS: &[Kind] = &[
     ("x.m4a", &["-c:a", "aac", "-b:a", "64k"], 0.95),
     ("alac.m4a", &["-c:a", "alac"], 0.999),
     ("opus.mp4", OPUS, 0.95),
-    ("flac.mp4", &["-c:a", "flac"], 0.999),
+    ("flac.mp4", &["-c:a", "flac", "-strict", "-2"], 0.999),
     (
         "fragments.mp4",
         &["-c:a", "aac", "-b:a", "64k", "-movflags", "frag_keyframe+empty_moov", "-frag_duration", "500000"],

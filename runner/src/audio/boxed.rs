@@ -79,11 +79,8 @@ fn make_track(track: &formats::Track, packets: &[&[u8]]) -> Track {
         None => ticks,
     };
     let promised = track.duration.map(|ticks| in_frames(ticks.get())).or(track.num_frames);
-    let lossless = matches!(
-        parameters.codec,
-        codec::CODEC_ID_ALAC | codec::CODEC_ID_FLAC | codec::CODEC_ID_PCM_S16LE | codec::CODEC_ID_PCM_S16BE
-    );
-    let tolerance = if lossless { u64::from(rate / 20) } else { LOSSY_TOLERANCE.max(u64::from(rate / 10)) };
+    // Lengths in packets count what fills up the last of them.
+    let tolerance = LOSSY_TOLERANCE.max(u64::from(rate / 10));
     Track { codec, rate, promised, tolerance, slack: u64::from(rate / 4), default }
 }
 

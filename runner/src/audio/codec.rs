@@ -80,6 +80,13 @@ impl Decoder {
         self.spec.as_ref().ok_or_else(|| "no samples".to_owned())
     }
 
+    /// Forgets what came before: what comes next does not join it.
+    pub(super) fn reset(&mut self) {
+        if let Inner::Symphonia(decoder) = &mut self.inner {
+            decoder.reset();
+        }
+    }
+
     /// What came out last; `None` before the first packet that could be decoded.
     pub(super) fn spec(&self) -> Option<&Spec> {
         self.spec.as_ref()

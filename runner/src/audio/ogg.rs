@@ -297,8 +297,13 @@ impl Ogg {
                     // No page reaches beyond what was seen: this is the end, unless the length is what is wrong.
                     let next = window[1..].windows(4).position(|tag| tag == b"OggS");
                     let left_out = next.map_or(window.len(), |next| next + 1);
+                    let begun = if next.is_none() { begun(window) } else { None };
                     self.bytes.skip(left_out as u64);
                     if next.is_none() {
+                        // What is there of the last page is sound all the same.
+                        if let Some(page) = begun {
+                            self.take(page);
+                        }
                         self.queue.push_back(Item::Cut(None));
                         return None;
                     }
@@ -396,6 +401,27 @@ fn page(bytes: &[u8]) -> Result<(Page, usize), Broken> {
         body: whole[begin..].to_vec(),
     };
     Ok((page, begin + body))
+}
+
+/// The page that the bytes end within, with the packets that are whole, and without a place in time.
+fn begun(bytes: &[u8]) -> Option<Page> {
+    let head = bytes.get(..HEADER).filter(|head| head.starts_with(b"OggS"))?;
+    let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let body = bytes.get(HEADER + usize::from(head[HEADER - 1])..)?;
+    let (mut packets, mut length, mut end) = (Vec::new(), 0, 0);
+    for segment in &bytes[HEADER..HEADER + usize::from(head[HEADER - 1])] {
+        length += usize::from(*segment);
+        if *segment < 255 {
+            end += length;
+            if end > body.len() {
+                break;
+            }
+            packets.push(std::mem::take(&mut length));
+        }
+    }
+    // Nothing follows that could go on with the last packet.
+    let (serial, sequence) = (word(14), word(18));
+    Some(Page { flags: head[5] & 3, granule: None, serial, sequence, packets, open: false, body: body.to_vec() })
 }
 
 const CRC: [u32; 256] = {

@@ -1,6 +1,6 @@
 //! Opus (RFC 6716): what its header says (RFC 7845, section 5.1), how long a packet is, and decoding by `opus-decoder`.
 
-use opus_decoder::{OpusDecoder, OpusMultistreamDecoder};
+use opus_decoder::OpusDecoder;
 
 use super::mix::weights_of_mask;
 
@@ -89,37 +89,114 @@ pub(super) fn frames(packet: &[u8]) -> u64 {
 
 /// Decodes packets.
 pub(super) struct Decoder {
-    inner: Inner,
+    /// One for each stream, and its channels.
+    streams: Vec<(OpusDecoder, usize)>,
     head: Head,
     samples: Vec<f32>,
 }
 
-enum Inner {
-    One(Box<OpusDecoder>),
-    Several(Box<OpusMultistreamDecoder>),
-}
-
 impl Decoder {
     pub(super) fn new(head: Head) -> Result<Self, String> {
-        let inner = match &head.streams {
-            None => OpusDecoder::new(RATE, head.channels).map(|one| Inner::One(Box::new(one))),
-            Some((streams, coupled, mapping)) => {
-                OpusMultistreamDecoder::new(RATE, head.channels, *streams, *coupled, mapping)
-                    .map(|several| Inner::Several(Box::new(several)))
-            }
+        let channels: Vec<usize> = match &head.streams {
+            None => vec![head.channels],
+            Some((streams, coupled, _)) => (0..*streams).map(|stream| if stream < *coupled { 2 } else { 1 }).collect(),
         };
-        let samples = vec![0.0; LONGEST * head.channels];
-        Ok(Self { inner: inner.map_err(|error| error.to_string())?, head, samples })
+        let stream =
+            |channels: usize| Ok((OpusDecoder::new(RATE, channels).map_err(|error| error.to_string())?, channels));
+        let streams = channels.into_iter().map(stream).collect::<Result<_, String>>()?;
+        Ok(Self { streams, head, samples: vec![0.0; LONGEST * 2] })
     }
 
     /// The packet's samples, interleaved.
     pub(super) fn decode(&mut self, packet: &[u8], out: &mut Vec<f32>) -> Result<(), String> {
-        let decoded = match &mut self.inner {
-            Inner::One(one) => one.decode_float(packet, &mut self.samples, false),
-            Inner::Several(several) => several.decode_float(packet, &mut self.samples, false),
+        let count = self.streams.len();
+        let Some((_, _, mapping)) = &self.head.streams else {
+            let (decoder, channels) = &mut self.streams[0];
+            let frames = decoder.decode_float(packet, &mut self.samples, false).map_err(|error| error.to_string())?;
+            out.extend(self.samples[..frames * *channels].iter().map(|sample| sample * self.head.gain));
+            return Ok(());
         };
-        let count = decoded.map_err(|error| error.to_string())? * self.head.channels;
-        out.extend(self.samples[..count].iter().map(|sample| sample * self.head.gain));
+        let (mut rest, mut planes, mut length) = (packet, Vec::new(), usize::MAX);
+        for (index, (decoder, channels)) in self.streams.iter_mut().enumerate() {
+            // All but the last say how long they are.
+            let last = index + 1 == count;
+            let (packet, behind) =
+                if last { (rest.to_vec(), &[][..]) } else { undelimited(rest).ok_or("a broken packet")? };
+            rest = behind;
+            let frames = decoder.decode_float(&packet, &mut self.samples, false).map_err(|error| error.to_string())?;
+            length = length.min(frames);
+            for channel in 0..*channels {
+                let plane = self.samples[channel..frames * *channels].iter().step_by(*channels);
+                planes.push(plane.copied().collect::<Vec<f32>>());
+            }
+        }
+        for frame in 0..length {
+            // 255 is a channel of silence.
+            let sample = |plane: &u8| planes.get(usize::from(*plane)).map_or(0.0, |plane| plane[frame]);
+            out.extend(mapping.iter().map(|plane| sample(plane) * self.head.gain));
+        }
         Ok(())
+    }
+}
+
+/// A packet that says how long it is (RFC 6716, appendix B), as one that does not, and what stands behind it.
+fn undelimited(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    // A length of one or two bytes.
+    let length = |at: usize| match usize::from(*bytes.get(at)?) {
+        short @ ..252 => Some((short, 1)),
+        long => Some((long + 4 * usize::from(*bytes.get(at + 1)?), 2)),
+    };
+    let code = bytes.first()? & 3;
+    let mut head = vec![bytes[0]];
+    let mut at = 1;
+    let (mut body, mut padding) = (0, 0);
+    // Frames whose lengths are written in both forms, before the one that is only written in this.
+    let (written, alike) = match code {
+        0 => (0, 1),
+        1 => (0, 2),
+        2 => (1, 1),
+        _ => {
+            let count = *bytes.get(1)?;
+            head.push(count);
+            at = 2;
+            let mut padded = count & 0x40 != 0;
+            while padded {
+                let more = *bytes.get(at)?;
+                head.push(more);
+                at += 1;
+                padding += usize::from(more.min(254));
+                padded = more == 255;
+            }
+            let frames = usize::from(count & 63);
+            if count & 0x80 == 0 { (0, frames) } else { (frames.checked_sub(1)?, 1) }
+        }
+    };
+    for _ in 0..written {
+        let (size, used) = length(at)?;
+        head.extend_from_slice(&bytes[at..at + used]);
+        (body, at) = (body + size, at + used);
+    }
+    let (size, used) = length(at)?;
+    (body, at) = (body + size * alike + padding, at + used);
+    head.extend_from_slice(bytes.get(at..at + body)?);
+    Some((head, &bytes[at + body..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_lose_the_length_that_only_several_streams_have() {
+        let undelimited = |bytes: &[u8]| undelimited(bytes).map(|(packet, rest)| (packet, rest.to_vec()));
+        assert_eq!(undelimited(&[0, 2, 8, 9, 7]), Some((vec![0, 8, 9], vec![7])));
+        assert_eq!(undelimited(&[1, 1, 8, 9, 7]), Some((vec![1, 8, 9], vec![7])));
+        assert_eq!(undelimited(&[2, 1, 2, 7, 8, 9]), Some((vec![2, 1, 7, 8, 9], vec![])));
+        // Three frames of one length and two bytes of padding; two frames of lengths of their own.
+        assert_eq!(undelimited(&[3, 0x43, 2, 1, 7, 8, 9, 0, 0, 5]), Some((vec![3, 0x43, 2, 7, 8, 9, 0, 0], vec![5])));
+        assert_eq!(undelimited(&[3, 0x82, 1, 2, 7, 8, 9]), Some((vec![3, 0x82, 1, 7, 8, 9], vec![])));
+        let long: Vec<u8> = [&[0, 252, 1][..], &[6; 256]].concat();
+        assert_eq!(undelimited(&long), Some(([&[0][..], &[6; 256]].concat(), vec![])));
+        assert_eq!((undelimited(&[]), undelimited(&[0, 3, 1]), undelimited(&[3])), (None, None, None));
     }
 }

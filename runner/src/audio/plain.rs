@@ -49,10 +49,11 @@ impl Plain {
         Self { bytes, container, tracks: [header.track.clone()], header, left }
     }
 
-    /// What stands behind the last byte that the header promises: more of the data, another file, or nothing that is sound.
-    fn behind(&mut self) -> Option<Item> {
+    /// What stands behind the last byte that the header promises, `rest` bytes from here, which make no block: more of the data,
+    /// another file, or nothing that is sound.
+    fn behind(&mut self, rest: usize) -> Option<Item> {
         let padded = self.header.stated.is_some_and(|stated| stated % 2 == 1);
-        for pad in [0, usize::from(padded)] {
+        for pad in [rest, rest + usize::from(padded)] {
             let next = self.bytes.peek(pad + 8);
             let next = next.get(pad..)?;
             if next.is_empty() {
@@ -92,11 +93,13 @@ impl Demuxer for Plain {
     fn next(&mut self) -> Option<Item> {
         let Header { block, block_frames, block_head, .. } = self.header;
         let blocks = (FRAMES / block_frames as usize).max(1).min(if block_frames > 1 { 1 } else { FRAMES });
-        let most = self.left.map_or(u64::MAX, |left| left);
-        if most == 0 {
-            return self.behind();
+        let most = usize::try_from(self.left.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        // A last block that is not whole has its frames too, where a block has several.
+        let ended = if block_frames > 1 { most == 0 } else { most < block };
+        if ended {
+            return self.behind(most);
         }
-        let wanted = (blocks * block).min(usize::try_from(most).unwrap_or(usize::MAX));
+        let wanted = (blocks * block).min(if block_frames > 1 { most } else { most - most % block });
         let mut data = self.bytes.take(wanted);
         if let Some(left) = &mut self.left {
             *left -= data.len() as u64;

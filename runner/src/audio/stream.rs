@@ -41,6 +41,8 @@ pub struct AudioStream {
     cut: Option<Option<u64>>,
     /// Frames of the last packet.
     usual: u64,
+    /// Why the first packets were not decoded.
+    refused: Option<String>,
     interleaved: Vec<f32>,
     block: Vec<f32>,
     ended: bool,
@@ -93,6 +95,7 @@ impl AudioStream {
             damage: None,
             cut: None,
             usual: 0,
+            refused: None,
             interleaved: Vec::new(),
             block: Vec::new(),
             ended: false,
@@ -186,6 +189,7 @@ impl AudioStream {
             // What the first packets of a part refer to was cut off with the packets before them: nothing to keep in step with.
             Err(what) if self.source.is_none() => {
                 tracing::debug!("{}: the first packets are not decoded: {what}", self.name);
+                self.refused = Some(what);
                 return Ok(());
             }
             Err(what) => {
@@ -213,6 +217,7 @@ impl AudioStream {
             if self.silence(gap)? {
                 self.position += gap;
             }
+            self.decoder.reset();
             // Where times are the clock's, a gap without damage is a pause in the recording.
             if self.track.slack == 0 || damage.is_some() {
                 self.warn(Some(here), Some(to), AudioDefect::Missing, damage.unwrap_or_default());
@@ -275,6 +280,10 @@ impl AudioStream {
         if self.source.is_none() || self.output.given + self.output.ready.len() as u64 == 0 {
             let at = self.warnings.iter().find(|warning| warning.kind == AudioDefect::EndsEarly);
             return Err(match at {
+                _ if self.refused.is_some() => {
+                    let what = self.refused.take().unwrap_or_default();
+                    AudioError::Broken { name: self.name.clone(), what }
+                }
                 Some(warning) => AudioError::Truncated { name: self.name.clone(), at: 0.0, expected: warning.to },
                 None => AudioError::NoAudio(self.name.clone()),
             });
