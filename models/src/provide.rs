@@ -362,7 +362,9 @@ fn of_name(
         Err(ProvideError::Hub(error)) => error,
         other => return other,
     };
-    let Some(offer) = offer.filter(|_| error.is_unreachable()) else { return Err(error.into()) };
+    // What the hub gave earlier is as good as what pip has.
+    let is_here = hub::complete(settings, &repository, Wish::Best).is_some();
+    let Some(offer) = offer.filter(|_| error.is_unreachable() && !is_here) else { return Err(error.into()) };
     progress(Step::Notice(&instead(&error, offer)));
     let mut weights = |folder: &Path, progress: &mut dyn FnMut(Step<'_>)| {
         fetch_offer(offer, folder, progress)?;
