@@ -50,7 +50,7 @@ impl fmt::Display for LayerSizes {
 
 /// Whether a layer's rows are wide, and why.
 ///
-/// What int8 changes in a decoder's distributions comes nearly all from the activations of two layers, measured on
+/// Two thirds of what int8 changes in a decoder's distributions come from the activations of two layers, measured on
 /// whisper-base with real recordings (`docs/int8.md`): the projection to the vocabulary, one channel of whose input is
 /// fifteen times as large as the others, and fc2, whose rows have outliers. The others stay narrow, which where bytes are
 /// multiplied is half the products. An unknown number of rows counts as many.
@@ -64,7 +64,7 @@ pub fn wide_rows(precision: Precision, sizes: Option<LayerSizes>) -> (bool, &'st
         None => (false, "how many is not known"),
         Some(rows) if rows > FEW_ROWS => (false, "many of them: the products take the time, and an NPU's are the same"),
         Some(_) if inputs > outputs => (true, "few of them, with outliers"),
-        Some(_) => (false, "few outliers: wider ones change next to nothing"),
+        Some(_) => (false, "few outliers: wider ones would change little"),
     }
 }
 
