@@ -47,8 +47,15 @@ pub(super) fn header(bytes: &mut Bytes) -> Result<Header, String> {
     bytes.skip(if w64 { 40 } else { 12 });
     let (mut format, mut long_data, mut fact) = (None, None, None);
     loop {
+        // What is no name of a chunk is looked through from its first byte on.
+        if !bytes.peek(4).iter().all(|byte| (b' '..=b'~').contains(byte)) {
+            if !search(bytes, SEARCHED) {
+                return Err("no sound in a WAV file".to_owned());
+            }
+            continue;
+        }
         let Some((id, mut size)) = chunk(bytes, w64, big) else { return Err("no sound in a WAV file".to_owned()) };
-        let plausible = id.iter().all(|byte| (b' '..=b'~').contains(byte));
+        let filling = if w64 { size.next_multiple_of(8) - size } else { size % 2 };
         match &id {
             b"fmt " if size >= 14 => {
                 let body = bytes.take(size.min(1 << 12) as usize);
@@ -76,15 +83,9 @@ pub(super) fn header(bytes: &mut Bytes) -> Result<Header, String> {
                 tracing::trace!("WAV data of {stated:?} bytes, {fact:?} frames");
                 return format_of(format, big).map(|header| Header { stated, ..header });
             }
-            _ if !plausible => {
-                if !search(bytes, SEARCHED) {
-                    return Err("no sound in a WAV file".to_owned());
-                }
-                continue;
-            }
             _ => {}
         }
-        skip(bytes, size, w64);
+        skip(bytes, size, filling, w64);
     }
 }
 
@@ -100,15 +101,16 @@ fn chunk(bytes: &mut Bytes, w64: bool, big: bool) -> Option<([u8; 4], u64)> {
     Some((id, u64::from(if big { u32::from_be_bytes(size) } else { u32::from_le_bytes(size) })))
 }
 
-/// Goes on behind the `size` bytes of a chunk, or at the `data` chunk that stands within them because the length is wrong.
-fn skip(bytes: &mut Bytes, size: u64, w64: bool) {
+/// Goes on behind the last `size` bytes of a chunk and what fills it up, or at the `data` chunk that stands within them because
+/// the length is wrong.
+fn skip(bytes: &mut Bytes, size: u64, filling: u64, w64: bool) {
     if size <= SEARCHED && (bytes.peek(size as usize).len() as u64) < size && search(bytes, size) {
         return;
     }
     bytes.skip(size);
     if w64 {
-        bytes.skip(size.next_multiple_of(8) - size);
-    } else if size % 2 == 1 {
+        bytes.skip(filling);
+    } else if filling > 0 {
         // Not every program fills up odd chunks.
         let next = bytes.peek(5);
         let named = |name: &[u8]| name.len() == 4 && [b"data", b"fmt ", b"LIST", b"fact"].iter().any(|id| name == *id);
