@@ -4,6 +4,8 @@
 use std::process;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::output::say;
+
 /// The exit code of a program that Ctrl-C ended, as shells know it.
 pub const EXIT_CODE: u8 = 130;
 
@@ -16,7 +18,10 @@ static STATE: AtomicU8 = AtomicU8::new(IDLE);
 /// Takes Ctrl-C over, and on Unix also what `kill` and a closed terminal send.
 pub fn watch() {
     let handler = || {
-        if STATE.compare_exchange(BUSY, ASKED, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        if let Err(state) = STATE.compare_exchange(BUSY, ASKED, Ordering::SeqCst, Ordering::SeqCst) {
+            if state == IDLE {
+                say("stopped before anything more was transcribed");
+            }
             process::exit(EXIT_CODE.into());
         }
     };

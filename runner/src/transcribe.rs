@@ -266,7 +266,8 @@ impl Transcriber {
                     recordings[recording].1.hear(stretch, heard, &self.tokenizer)?;
                 }
             }
-            let done_seconds = recordings.iter().map(|(_, recording)| recording.done_seconds()).sum();
+            let done_seconds: f64 = recordings.iter().map(|(_, recording)| recording.done_seconds()).sum();
+            tracing::debug!("{} windows, {done_seconds:.1} s of {total_seconds:.1} s done", session.windows);
             session.realtime_factor = done_seconds / start.begun.elapsed().as_secs_f64().max(1e-9);
             for (index, ((audio, recording), result)) in recordings.iter_mut().zip(&mut results).enumerate() {
                 if result.is_none() {
