@@ -48,6 +48,7 @@ fn greedy(model: &mut dyn SpeechModel, windows: &[Vec<f32>], languages: &[&str])
         prompts: &prompts,
         sot: 0,
         rules: &rules,
+        own: &[],
         first_timestamp: first,
         eot: special.eot,
         no_speech: Some(special.nospeech),

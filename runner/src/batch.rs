@@ -7,7 +7,8 @@
 use crate::decode::{Decoding, MAX_NEW_TOKENS};
 use crate::fallback::{self, Attempt};
 use crate::language::detect;
-use crate::rules::Rule;
+use crate::rules::{GoOn, Rule};
+use crate::seek::FRAMES_PER_TIMESTAMP;
 use crate::speech_model::{RunError, SpeechModel};
 use crate::tokenizer::Tokenizer;
 use crate::transcribe::TranscribeOptions;
@@ -26,6 +27,8 @@ pub(crate) struct Window<'a> {
     pub(crate) writer: &'a Writer,
     /// The language token; `None` where it is to be detected, or the model knows only English.
     pub(crate) language: Option<u32>,
+    /// Frames from the window's start until which it is to be heard to its end; 0 where the model may leave the rest to the next.
+    pub(crate) heard_until: usize,
 }
 
 /// What windows that run together have in common, and they themselves: prompts of one length, and all languages known or
@@ -92,10 +95,16 @@ impl Batch<'_> {
         let prompts: Vec<(Vec<u32>, usize)> = self.windows.iter().zip(&heard).map(prompt).collect();
         let sot = prompts.first().map_or(0, |(_, sot)| *sot);
         let prompts: Vec<&[u32]> = prompts.iter().map(|(prompt, _)| prompt.as_slice()).collect();
+        let go_on = |window: &Window<'_>| {
+            let until = self.first_timestamp.saturating_add(window.heard_until.div_ceil(FRAMES_PER_TIMESTAMP) as u32);
+            (window.heard_until > 0).then_some(GoOn { eot: special.eot, first: self.first_timestamp, until })
+        };
+        let own: Vec<Option<GoOn>> = self.windows.iter().map(go_on).collect();
         let decoding = Decoding {
             prompts: &prompts,
             sot,
             rules: self.rules,
+            own: &own,
             first_timestamp: self.first_timestamp,
             eot: special.eot,
             no_speech: Some(special.nospeech),

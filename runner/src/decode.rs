@@ -3,7 +3,7 @@
 //! and `transcribe`.
 
 use crate::choice::{Ask, Scores, probability};
-use crate::rules::{Forbidden, Rule};
+use crate::rules::{Forbidden, GoOn, Rule};
 use crate::search::{Greedy, Proposal, Search, Sequence};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 
@@ -32,6 +32,8 @@ pub struct Decoding<'a> {
     pub sot: usize,
     /// The rules.
     pub rules: &'a [Box<dyn Rule>],
+    /// A rule of each row's own; none has one where this is empty.
+    pub own: &'a [Option<GoOn>],
     /// Tokens from here on are timestamps; [`Ask::NO_TIMESTAMPS`] where none are to be written.
     pub first_timestamp: u32,
     /// End of text.
@@ -94,7 +96,7 @@ impl Decoding<'_> {
                 .iter()
                 .zip(&mut forbidden)
                 .map(|(row, forbidden)| Ask {
-                    forbidden: forbidden.by(self.rules, &row.tokens),
+                    forbidden: forbidden.by(self.rules, self.own.get(row.window).and_then(Option::as_ref), &row.tokens),
                     first_timestamp: self.first_timestamp,
                 })
                 .collect();
@@ -256,6 +258,7 @@ mod tests {
             prompts: &prompts,
             sot: 0,
             rules,
+            own: &[],
             first_timestamp: Ask::NO_TIMESTAMPS,
             eot: EOT,
             no_speech: Some(7),
@@ -341,6 +344,7 @@ mod tests {
             prompts: &prompts,
             sot: 0,
             rules: &[],
+            own: &[],
             first_timestamp: Ask::NO_TIMESTAMPS,
             eot: EOT,
             no_speech: None,

@@ -5,6 +5,7 @@
 //! texts that do not repeat themselves the likeliest is kept, of whatever temperature; where all do, none is.
 
 use crate::decode::{Decoded, Decoding};
+use crate::rules::GoOn;
 use crate::sampling::Sampling;
 use crate::search::{Greedy, Search};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
@@ -83,7 +84,8 @@ pub(crate) fn decode(
     let mut pending: Vec<usize> = (0..seeds.len()).collect();
     for (tried, &temperature) in temperatures.iter().enumerate() {
         let prompts: Vec<&[u32]> = pending.iter().map(|&window| decoding.prompts[window]).collect();
-        let decoding = Decoding { prompts: &prompts, ..*decoding };
+        let own: Vec<Option<GoOn>> = pending.iter().map(|&w| decoding.own.get(w).copied().flatten()).collect();
+        let decoding = Decoding { prompts: &prompts, own: &own, ..*decoding };
         if tried > 0 {
             tracing::debug!("{} windows are decoded again at temperature {temperature}", pending.len());
             model.restart(&pending)?;

@@ -153,6 +153,15 @@ impl<'a> Recording<'a> {
         self.stretches().get(stretch).map_or(0, |stretch| stretch.seek)
     }
 
+    /// Frames from a stretch's next window's start until which that is to be heard to its end: where the stretch ends in a pause, until
+    /// there is too little left for a window of its own.
+    pub(crate) fn heard_until(&self, stretch: usize) -> usize {
+        let State::Open { stretches, voice, .. } = &self.state else { return 0 };
+        let Stretch { seek, to, cut, .. } = stretches[stretch];
+        let enough = |at: &usize| voice.voiced(*at..to) >= LEAST_VOICE;
+        (seek..to).rev().find(enough).filter(|_| cut).map_or(0, |at| at + 1 - seek)
+    }
+
     /// The features of a stretch's next window, `[bins, 3000]`.
     pub(crate) fn window(&self, stretch: usize, padding: Padding) -> io::Result<Vec<f32>> {
         let State::Open { features, stretches, .. } = &self.state else { return Ok(Vec::new()) };

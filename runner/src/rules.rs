@@ -22,11 +22,14 @@ pub struct Forbidden {
 }
 
 impl Forbidden {
-    /// What `rules` forbid after the tokens `written`: ranges in order that do not touch.
-    pub fn by(&mut self, rules: &[Box<dyn Rule>], written: &[u32]) -> &[Range<u32>] {
+    /// What `rules` and the window's `own` forbid after the tokens `written`: ranges in order that do not touch.
+    pub fn by(&mut self, rules: &[Box<dyn Rule>], own: Option<&GoOn>, written: &[u32]) -> &[Range<u32>] {
         self.ranges.clear();
         for rule in rules {
             rule.forbid(written, self);
+        }
+        if let Some(own) = own {
+            own.forbid(written, self);
         }
         self.ranges.sort_unstable_by_key(|range| range.start);
         self.ranges.dedup_by(|next, kept| {
@@ -134,6 +137,31 @@ impl Rule for TimestampRules {
     }
 }
 
+/// A window whose sound ends in a pause is heard until there. Models take what begins shortly before a window's end for cut off and
+/// leave it to the next window, after a pair of timestamps; before `until` such a pair is not the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GoOn {
+    /// End of text.
+    pub eot: u32,
+    /// The timestamp 0.00.
+    pub first: u32,
+    /// The timestamp from which on there is nothing to hear.
+    pub until: u32,
+}
+
+impl Rule for GoOn {
+    fn forbid(&self, written: &[u32], forbidden: &mut Forbidden) {
+        let timestamps = self.first..self.first.saturating_add(TIMESTAMPS);
+        if let [.., before, last] = written
+            && timestamps.contains(before)
+            && timestamps.contains(last)
+            && *last < self.until
+        {
+            forbidden.tokens(&[self.eot]);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,7 +178,7 @@ mod tests {
     }
 
     fn forbidden(rules: &[Box<dyn Rule>], written: &[u32]) -> Vec<Range<u32>> {
-        Forbidden::default().by(rules, written).to_vec()
+        Forbidden::default().by(rules, None, written).to_vec()
     }
 
     /// The tokens of the vocabulary that are left.
@@ -181,6 +209,16 @@ mod tests {
     }
 
     #[test]
+    fn a_window_goes_on_until_there_is_nothing_to_hear() {
+        let own = GoOn { eot: EOT, first: FIRST, until: 21 };
+        let ends = |written: &[u32]| Forbidden::default().by(&[], Some(&own), written).is_empty();
+        assert!(!ends(&[13, 3, 20, 20]) && !ends(&[13, 3, 19, 20]));
+        assert!(ends(&[13, 3, 20, 21]) && ends(&[13, 3, 20]) && ends(&[13]) && ends(&[13, 3]) && ends(&[]));
+        let added = FIRST + TIMESTAMPS;
+        assert!(ends(&[13, 3, added, added]), "words that a fine-tune added are no timestamps");
+    }
+
+    #[test]
     fn blank_only_at_the_start() {
         let rule: [Box<dyn Rule>; 1] = [Box::new(SuppressBlank { tokens: vec![2, EOT, 1000] })];
         assert_eq!(forbidden(&rule, &[5]), []);
@@ -192,9 +230,9 @@ mod tests {
         let rules: [Box<dyn Rule>; 2] =
             [Box::new(SuppressTokens { tokens: vec![9, 4, 5, u32::MAX, 3, 4] }), Box::new(rules())];
         let mut forbidden = Forbidden::default();
-        assert_eq!(forbidden.by(&rules, &[]), [0..FIRST, FIRST + 6..u32::MAX]);
-        assert_eq!(forbidden.by(&rules, &[FIRST]), [3..6, 9..10, 12..FIRST + TIMESTAMPS]);
-        assert_eq!(forbidden.by(&[], &[]), []);
+        assert_eq!(forbidden.by(&rules, None, &[]), [0..FIRST, FIRST + 6..u32::MAX]);
+        assert_eq!(forbidden.by(&rules, None, &[FIRST]), [3..6, 9..10, 12..FIRST + TIMESTAMPS]);
+        assert_eq!(forbidden.by(&[], None, &[]), []);
     }
 
     #[test]
@@ -221,12 +259,16 @@ mod tests {
     proptest! {
         /// Whatever a model prefers, a written sequence keeps to the rules, and something is always allowed.
         #[test]
-        fn any_preferences_give_a_lawful_sequence(steps in proptest::collection::vec(proptest::collection::vec(-9.0f32..9.0, SIZE), 1..40)) {
+        fn any_preferences_give_a_lawful_sequence(
+            steps in proptest::collection::vec(proptest::collection::vec(-9.0f32..9.0, SIZE), 1..40),
+            until in proptest::option::of(FIRST..SIZE as u32),
+        ) {
             let mut written: Vec<u32> = Vec::new();
+            let own = until.map(|until| GoOn { eot: EOT, first: FIRST, until });
             let rules: [Box<dyn Rule>; 2] = [Box::new(SuppressTokens { tokens: vec![11] }), Box::new(rules())];
             let mut forbidden = Forbidden::default();
             for preferences in steps {
-                let ask = Ask { forbidden: forbidden.by(&rules, &written), first_timestamp: FIRST };
+                let ask = Ask { forbidden: forbidden.by(&rules, own.as_ref(), &written), first_timestamp: FIRST };
                 let Some(choice) = scores(&preferences, &ask).choose() else {
                     return Err(TestCaseError::fail(format!("nothing is allowed after {written:?}")));
                 };

@@ -6,7 +6,7 @@
 use crate::tokenizer::TIMESTAMPS;
 
 /// Mel frames between two timestamps (20 ms at 10 ms a frame).
-const FRAMES_PER_TIMESTAMP: usize = 2;
+pub(crate) const FRAMES_PER_TIMESTAMP: usize = 2;
 
 /// A segment of a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
