@@ -492,6 +492,19 @@ fn stretches_of_a_cut_recording_run_together_without_the_text_before() {
     assert_eq!(result.text, " Hello".repeat(log.windows));
 }
 
+#[test]
+fn a_stretch_is_heard_to_its_pause_in_one_window() {
+    // The model would leave all after the first second to another window.
+    let texts: Vec<&[u32]> = vec![&[T0, HELLO, T0 + 50, T0 + 50]; 20];
+    for (cut_at_pauses, windows) in [(true, 3..4), (false, 20..30)] {
+        let (mut transcriber, log) = transcriber(Script::new(&texts));
+        let options = TranscribeOptions { cut_at_pauses, ..german() };
+        let result = transcriber.transcribe(&seconds(80.0), &options, &mut ()).unwrap();
+        assert!(windows.contains(&log.lock().unwrap().windows), "{cut_at_pauses}: {}", log.lock().unwrap().windows);
+        assert!(result.segments.iter().any(|s| s.text == " Hello" && s.end - s.start == 1.0), "{:?}", result.segments);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
