@@ -154,6 +154,20 @@ fn devices_tells_what_there_is() {
     assert!(missing["execution_provider"]["error"].is_string(), "{missing}");
 }
 
+/// ONNX Runtime's telemetry leaves an identifier of the machine in the home directory, unless it is switched off.
+#[test]
+fn nothing_is_left_in_the_home_directory() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = common::undertone();
+    // ONNX Runtime makes an exception for machines that test.
+    for variable in ["CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"] {
+        command.env_remove(variable);
+    }
+    common::stdout_of(command.arg("devices").env("HOME", home.path()));
+    let left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[test]
 fn bench_prints_the_agreed_json() {
     let answer = json_of(common::undertone().args([

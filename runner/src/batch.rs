@@ -13,6 +13,7 @@ use crate::speech_model::{RunError, SpeechModel};
 use crate::tokenizer::Tokenizer;
 use crate::transcribe::TranscribeOptions;
 use crate::writer::Writer;
+use std::ops::Range;
 use std::time::Instant;
 
 /// One window.
@@ -27,8 +28,8 @@ pub(crate) struct Window<'a> {
     pub(crate) writer: &'a Writer,
     /// The language token; `None` where it is to be detected, or the model knows only English.
     pub(crate) language: Option<u32>,
-    /// Frames from the window's start until which it is to be heard to its end; 0 where the model may leave the rest to the next.
-    pub(crate) heard_until: usize,
+    /// Frames of it after which the model must not leave the rest to another window.
+    pub(crate) goes_on: Range<usize>,
 }
 
 /// What windows that run together have in common, and they themselves: prompts of one length, and all languages known or
@@ -95,9 +96,11 @@ impl Batch<'_> {
         let prompts: Vec<(Vec<u32>, usize)> = self.windows.iter().zip(&heard).map(prompt).collect();
         let sot = prompts.first().map_or(0, |(_, sot)| *sot);
         let prompts: Vec<&[u32]> = prompts.iter().map(|(prompt, _)| prompt.as_slice()).collect();
+        let first = self.first_timestamp;
+        let time = |frame: usize| first.saturating_add(frame.div_ceil(FRAMES_PER_TIMESTAMP) as u32);
         let go_on = |window: &Window<'_>| {
-            let until = self.first_timestamp.saturating_add(window.heard_until.div_ceil(FRAMES_PER_TIMESTAMP) as u32);
-            (window.heard_until > 0).then_some(GoOn { eot: special.eot, first: self.first_timestamp, until })
+            let times = time(window.goes_on.start)..time(window.goes_on.end);
+            (!times.is_empty()).then_some(GoOn { eot: special.eot, first, times })
         };
         let own: Vec<Option<GoOn>> = self.windows.iter().map(go_on).collect();
         let decoding = Decoding {

@@ -427,6 +427,7 @@ fn load_ort(library: &Path, pool: ThreadPool) -> Result<Loaded, EngineError> {
     let environment = builder
         .with_global_thread_pool(threads)
         .with_name("undertone")
+        // Comes after the first report of ONNX Runtime 1.29 and newer; the variable `ORT_DISABLE_TELEMETRY` comes before it.
         .with_telemetry(false)
         // Errors come back as values; the log would only say them a second time.
         .with_logger(Arc::new(|_level, category: &str, _id: &str, place: &str, message: &str| {

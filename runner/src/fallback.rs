@@ -84,7 +84,7 @@ pub(crate) fn decode(
     let mut pending: Vec<usize> = (0..seeds.len()).collect();
     for (tried, &temperature) in temperatures.iter().enumerate() {
         let prompts: Vec<&[u32]> = pending.iter().map(|&window| decoding.prompts[window]).collect();
-        let own: Vec<Option<GoOn>> = pending.iter().map(|&w| decoding.own.get(w).copied().flatten()).collect();
+        let own: Vec<Option<GoOn>> = pending.iter().map(|&w| decoding.own.get(w).cloned().flatten()).collect();
         let decoding = Decoding { prompts: &prompts, own: &own, ..*decoding };
         if tried > 0 {
             tracing::debug!("{} windows are decoded again at temperature {temperature}", pending.len());

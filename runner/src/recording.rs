@@ -13,10 +13,13 @@ use crate::transcribe::{Padding, TranscribeError, TranscribeOptions};
 use crate::voice::Voice;
 use crate::writer::Writer;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Frames with a voice in them for which the rest of a chunk is worth a window of its own.
 const LEAST_VOICE: usize = 100;
+/// Frames with a voice in them that may be a word.
+const WORD: usize = 30;
 
 /// Frames before a sound with which its window begins.
 const BEFORE_SOUND: usize = 50;
@@ -101,7 +104,7 @@ impl<'a> Recording<'a> {
             let parts = if cut { chunks(&voice) } else { std::iter::once(0..frames).collect() };
             let skip_steady = options.skip_steady;
             let shortest = (options.shortest_rest * 100.0).round() as usize;
-            let stretch = |(index, part): (usize, &std::ops::Range<usize>)| {
+            let stretch = |(index, part): (usize, &Range<usize>)| {
                 let end = if part.end == frames { self.audio.duration() } else { part.end as f64 / 100.0 };
                 let mut options = TranscribeOptions { cut_at_pauses: cut, ..options.clone() };
                 options.condition_on_previous_text &= !cut;
@@ -153,13 +156,18 @@ impl<'a> Recording<'a> {
         self.stretches().get(stretch).map_or(0, |stretch| stretch.seek)
     }
 
-    /// Frames from a stretch's next window's start until which that is to be heard to its end: where the stretch ends in a pause, until
-    /// there is too little left for a window of its own.
-    pub(crate) fn heard_until(&self, stretch: usize) -> usize {
-        let State::Open { stretches, voice, .. } = &self.state else { return 0 };
-        let Stretch { seek, to, cut, .. } = stretches[stretch];
-        let enough = |at: &usize| voice.voiced(*at..to) >= LEAST_VOICE;
-        (seek..to).rev().find(enough).filter(|_| cut).map_or(0, |at| at + 1 - seek)
+    /// Frames of a stretch's next window after which the model must not leave the rest to another: all of the stretch is in this one,
+    /// what is left then is too short for one of its own, or it ends in a pause, and there is a word's length of voice in it.
+    pub(crate) fn goes_on(&self, stretch: usize) -> Range<usize> {
+        let State::Open { stretches, voice, .. } = &self.state else { return 0..0 };
+        let Stretch { seek, to, shortest, cut, .. } = stretches[stretch];
+        if to > seek + WINDOW_FRAMES || shortest == 0 {
+            return 0..0;
+        }
+        let a_word = |at: &usize| voice.voiced(*at..to) >= WORD;
+        let until = (seek..to).rev().find(a_word).map_or(0, |at| at + 1 - seek);
+        let from = if cut { 0 } else { (to - seek + 1).saturating_sub(shortest) };
+        from..until.max(from)
     }
 
     /// The features of a stretch's next window, `[bins, 3000]`.
@@ -186,11 +194,12 @@ impl<'a> Recording<'a> {
         self.run.encoder_ms += heard.encoder_ms;
         self.run.decoder_ms += heard.decoder_ms;
         self.run.tokens += heard.attempt.as_ref().map_or(0, |attempt| attempt.steps as u64);
+        let goes_on = self.goes_on(stretch);
         let State::Open { stretches, voice, .. } = &mut self.state else { return Ok(()) };
         let part = &mut stretches[stretch];
         let frames = WINDOW_FRAMES.min(part.to - part.seek);
         let advance = match &heard.attempt {
-            Some(attempt) => part.writer.write(tokenizer, attempt, part.seek, frames)?,
+            Some(attempt) => part.writer.write(tokenizer, attempt, part.seek, frames, &goes_on)?,
             None => frames,
         };
         if let Some(what) = heard.attempt.as_ref().and_then(doubt) {

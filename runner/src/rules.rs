@@ -137,25 +137,24 @@ impl Rule for TimestampRules {
     }
 }
 
-/// A window whose sound ends in a pause is heard until there. Models take what begins shortly before a window's end for cut off and
-/// leave it to the next window, after a pair of timestamps; before `until` such a pair is not the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A window after which nothing of its sound is decoded is heard to its end. Models take what begins shortly before a window's end for
+/// cut off and leave it to the next window, after a pair of timestamps; such a pair is not the end if it is one of `times`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoOn {
     /// End of text.
     pub eot: u32,
     /// The timestamp 0.00.
     pub first: u32,
-    /// The timestamp from which on there is nothing to hear.
-    pub until: u32,
+    /// Timestamps after which there is something left to hear that no other window hears.
+    pub times: Range<u32>,
 }
 
 impl Rule for GoOn {
     fn forbid(&self, written: &[u32], forbidden: &mut Forbidden) {
-        let timestamps = self.first..self.first.saturating_add(TIMESTAMPS);
         if let [.., before, last] = written
-            && timestamps.contains(before)
-            && timestamps.contains(last)
-            && *last < self.until
+            && self.first <= *before
+            && before <= last
+            && self.times.contains(last)
         {
             forbidden.tokens(&[self.eot]);
         }
@@ -210,10 +209,13 @@ mod tests {
 
     #[test]
     fn a_window_goes_on_until_there_is_nothing_to_hear() {
-        let own = GoOn { eot: EOT, first: FIRST, until: 21 };
+        let own = GoOn { eot: EOT, first: FIRST, times: 16..21 };
         let ends = |written: &[u32]| Forbidden::default().by(&[], Some(&own), written).is_empty();
-        assert!(!ends(&[13, 3, 20, 20]) && !ends(&[13, 3, 19, 20]));
-        assert!(ends(&[13, 3, 20, 21]) && ends(&[13, 3, 20]) && ends(&[13]) && ends(&[13, 3]) && ends(&[]));
+        assert!(!ends(&[13, 3, 20, 20]) && !ends(&[13, 3, 15, 16]));
+        assert!(
+            ends(&[13, 3, 20, 21]) && ends(&[13, 3, 15, 15]) && ends(&[13, 3, 20]) && ends(&[13]) && ends(&[13, 3])
+        );
+        assert!(ends(&[]));
         let added = FIRST + TIMESTAMPS;
         assert!(ends(&[13, 3, added, added]), "words that a fine-tune added are no timestamps");
     }
@@ -264,7 +266,7 @@ mod tests {
             until in proptest::option::of(FIRST..SIZE as u32),
         ) {
             let mut written: Vec<u32> = Vec::new();
-            let own = until.map(|until| GoOn { eot: EOT, first: FIRST, until });
+            let own = until.map(|until| GoOn { eot: EOT, first: FIRST, times: FIRST..until });
             let rules: [Box<dyn Rule>; 2] = [Box::new(SuppressTokens { tokens: vec![11] }), Box::new(rules())];
             let mut forbidden = Forbidden::default();
             for preferences in steps {

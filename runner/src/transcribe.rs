@@ -390,7 +390,7 @@ impl Transcriber {
                 seed: recording.next_frame(stretch) as u64,
                 writer: &recording.stretches()[stretch].writer,
                 language: recording.language.as_ref().map(|(_, token)| *token),
-                heard_until: recording.heard_until(stretch),
+                goes_on: recording.goes_on(stretch),
             })
         };
         let first = chosen.first().and_then(|&(index, stretch)| recordings[index].1.stretches().get(stretch));

@@ -505,6 +505,19 @@ fn a_stretch_is_heard_to_its_pause_in_one_window() {
     }
 }
 
+#[test]
+fn a_last_word_too_short_for_a_window_is_heard_in_the_one_before() {
+    // It is loud until half a second before the end, and the model would leave the last 0.94 s to another window.
+    let texts: [&[u32]; 1] = [&[T0, HELLO, T0 + 453, T0 + 453]];
+    for (least, after) in [(1.0, 1), (0.5, 0)] {
+        let (mut transcriber, log) = transcriber(Script::new(&texts));
+        let options = TranscribeOptions { shortest_rest: least, ..german() };
+        let result = transcriber.transcribe(&seconds(10.0), &options, &mut ()).unwrap();
+        assert_eq!(result.segments.iter().filter(|s| s.start > 9.0).count(), after, "{:?}", result.segments);
+        assert_eq!(log.lock().unwrap().windows, 2 - after);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 

@@ -11,6 +11,7 @@ use crate::seek::{cut, cut_at_pause};
 use crate::text::compression_ratio;
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::transcribe::TranscribeOptions;
+use std::ops::Range;
 
 /// Text of a higher temperature is no prompt for the next window (openai/whisper, `whisper/transcribe.py`).
 const PROMPT_UP_TO: f32 = 0.5;
@@ -80,13 +81,15 @@ impl Writer {
         (prompt, sot)
     }
 
-    /// Takes a window's tokens in; returns how many frames further the next window begins.
+    /// Takes a window's tokens in; returns how many frames further the next window begins. `goes_on`: frames after which there is no
+    /// other window for the rest.
     pub(crate) fn write(
         &mut self,
         tokenizer: &Tokenizer,
         attempt: &Attempt,
         seek: usize,
         frames: usize,
+        goes_on: &Range<usize>,
     ) -> Result<usize, TokenizerError> {
         let decoded = &attempt.decoded;
         let circles = attempt.exhausted && attempt.verdict == Verdict::Repeats;
@@ -98,8 +101,10 @@ impl Writer {
         }
         let text = tokenizer.decode(&decoded.tokens)?;
         let compression_ratio = compression_ratio(text.trim());
-        let cut = if self.options.cut_at_pauses { cut_at_pause } else { cut };
-        let cut = cut(&decoded.tokens, self.first_timestamp, seek, frames);
+        let mut cut = cut(&decoded.tokens, self.first_timestamp, seek, frames);
+        if self.options.cut_at_pauses || goes_on.contains(&cut.advance) {
+            cut = cut_at_pause(&decoded.tokens, self.first_timestamp, seek, frames);
+        }
         for piece in cut.pieces {
             let (start, end) = (piece.start as f64 / 100.0, piece.end as f64 / 100.0);
             let text = tokenizer.decode(&piece.tokens)?;
