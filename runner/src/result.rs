@@ -55,7 +55,7 @@ pub struct Segment {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunReport {
-    /// The device that did the work (`cpu`, `host`, `sim`, `npu`), not the one that was asked for.
+    /// The device that did the work (`cpu`, `host`, `sim`, `npu`), not the one that was asked for; `none` where nothing was decoded.
     pub device: String,
     /// `f32`, `bf16` or `int8`.
     pub precision: String,

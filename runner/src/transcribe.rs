@@ -318,7 +318,10 @@ impl Transcriber {
             encoder_ms: own.encoder_ms,
             decoder_ms: own.decoder_ms,
             tokens: own.tokens,
-            device: self.executed_by(&counts, session.fallback.is_some()),
+            device: match session.windows {
+                0 => "none".to_owned(),
+                _ => self.executed_by(&counts, session.fallback.is_some()),
+            },
             precision: self.precision.clone(),
             ort_version: self.engine.as_ref().map_or_else(String::new, |e| e.ort_version().to_owned()),
             fused_nodes_executed: counts.fused_nodes_executed,

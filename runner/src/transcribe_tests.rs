@@ -320,6 +320,7 @@ fn sound_that_does_not_change_is_not_decoded() {
     for steady in [vec![0.0; 40 * 16_000], hum(40, 0.01).collect(), hum(40, 0.5).collect(), hiss] {
         let (result, windows) = run(&steady, &TranscribeOptions::default());
         assert!(result.segments.is_empty() && windows == 0, "{windows}");
+        assert_eq!(result.run.device, "none");
         let all = TranscribeOptions { skip_steady: false, ..TranscribeOptions::default() };
         assert_eq!(run(&steady, &all).1, 2);
     }
