@@ -54,6 +54,7 @@ fn greedy(model: &mut dyn SpeechModel, windows: &[Vec<f32>], languages: &[&str])
         no_speech: Some(special.nospeech),
         max_new_tokens: MAX_NEW_TOKENS,
         positions: 448,
+        stop: &|| false,
     };
     decoding.greedy(model).unwrap()
 }
@@ -103,6 +104,33 @@ fn step(model: &mut OrtModel, tokens: &[u32]) -> Vec<Vec<f32>> {
 fn assert_close(a: &[f32], b: &[f32], place: &str) {
     let largest = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
     assert!(a.len() == b.len() && largest < 2e-3, "{place} differs by {largest}");
+}
+
+#[test]
+fn a_long_prompt_is_fed_in_pieces_on_host_and_whole_on_cpu() {
+    let special = Tokenizer::load(&common::root().join("models/reference")).unwrap().special;
+    let windows = windows(&["short/000-en.flac", "short/006-de.flac"]);
+    let prompt = |language: &str, offset: u32, text: u32| -> Vec<u32> {
+        let before = (0..text).map(|i| 300 + (offset + 37 * i) % 2000);
+        let after = [special.sot, special.language(language).unwrap(), special.transcribe];
+        std::iter::once(special.startofprev).chain(before).chain(after).collect()
+    };
+    let [mut cpu, mut host] = [Device::Cpu, Device::Host].map(|device| load(device, Layout::Split));
+    // Start-of-transcript at either side of a piece's end, and in the same piece as the last token.
+    for text in [0, 59, 60, 61, 62, 63, 126, 150, 220] {
+        let prompts = [prompt("en", 0, text), prompt("de", 900, text)];
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        let [expected, found] = [&mut cpu, &mut host].map(|model| {
+            model.encode(&windows.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+            let start = model.start(&prompts, text as usize + 1).unwrap();
+            (start, step(model, &[special.first_timestamp, special.first_timestamp]))
+        });
+        for row in 0..2 {
+            assert_close(&expected.0[row].sot, &found.0[row].sot, &format!("start of transcript after {text}"));
+            assert_close(&expected.0[row].last, &found.0[row].last, &format!("the prompt's end after {text}"));
+            assert_close(&expected.1[row], &found.1[row], &format!("the next step after {text}"));
+        }
+    }
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) positions: usize,
     /// Whether more is wanted than the language.
     pub(crate) decode: bool,
+    /// Whether what is heard is no longer wanted.
+    pub(crate) stop: &'a dyn Fn() -> bool,
 }
 
 /// What was heard in a window, and what that cost.
@@ -113,6 +115,7 @@ impl Batch<'_> {
             no_speech: Some(special.nospeech),
             max_new_tokens: MAX_NEW_TOKENS.min(self.positions / 2),
             positions: self.positions,
+            stop: self.stop,
         };
         // The detection's cache goes on: making the windows' cross-attention keys again costs more than this step.
         let started = started.filter(|_| sot == 0);

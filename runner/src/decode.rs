@@ -44,6 +44,8 @@ pub struct Decoding<'a> {
     pub max_new_tokens: usize,
     /// Positions of the decoder (448).
     pub positions: usize,
+    /// Asked at each step whether the rest is no longer wanted; what was written until then is not whole.
+    pub stop: &'a dyn Fn() -> bool,
 }
 
 impl Decoding<'_> {
@@ -117,7 +119,7 @@ impl Decoding<'_> {
             }
             let before = rows.len();
             let kept = self.advance(&mut rows, &proposals, search, &mut finish);
-            if rows.is_empty() || step + 1 == most {
+            if rows.is_empty() || step + 1 == most || (self.stop)() {
                 break;
             }
             if !kept.iter().copied().eq(0..before) {
@@ -264,6 +266,7 @@ mod tests {
             no_speech: Some(7),
             max_new_tokens,
             positions: 448,
+            stop: &|| false,
         };
         decoding.greedy(model).unwrap()
     }
@@ -350,6 +353,7 @@ mod tests {
             no_speech: None,
             max_new_tokens: 224,
             positions: 448,
+            stop: &|| false,
         };
         let start = model.start(&prompts, 0).unwrap();
         let found = decoding.search(&mut model, &mut Forks, &start, 1).unwrap();

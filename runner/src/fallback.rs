@@ -2,12 +2,15 @@
 //! kept in the end.
 //!
 //! Source: openai/whisper, `whisper/transcribe.py` (`decode_with_fallback`). Different from it, where every temperature fails: of the
-//! texts that do not repeat themselves the likeliest is kept, of whatever temperature; where all do, none is.
+//! texts that do not repeat themselves the likeliest is kept, of whatever temperature. Where all do, either the speaker does, and the
+//! text of the first temperature is kept, or the model does, and none is: see [`spoken`].
 
 use crate::decode::{Decoded, Decoding};
+use crate::mel::WINDOW_FRAMES;
 use crate::rules::GoOn;
 use crate::sampling::Sampling;
 use crate::search::{Greedy, Search};
+use crate::seek::{Piece, cut_at_pause};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 use crate::text::compression_ratio;
 use crate::tokenizer::Tokenizer;
@@ -24,6 +27,8 @@ pub(crate) enum Verdict {
     Unsure,
     /// It repeats itself.
     Repeats,
+    /// It repeats itself at every temperature, and its times are those of a speaker who does.
+    Spoken,
 }
 
 /// What was decoded for a window, and how.
@@ -45,6 +50,13 @@ const LOOK_EVERY: usize = 32;
 const SAME: usize = 4;
 /// A text is given up where its compression ratio is above the threshold by this much already.
 const HOPELESS: f64 = 1.0;
+
+/// Text that is spoken has so many bytes in a second: from slow Latin to fast Cyrillic letters.
+const SPOKEN_RATE: std::ops::Range<f64> = 8.0..50.0;
+/// Segments that a speaker repeats last at least so long, in hundredths of a second.
+const SPOKEN_LENGTH: usize = 100;
+/// The model is this sure of what was spoken, by the mean log-probability.
+const SPOKEN_LOGPROB: f64 = -0.5;
 
 impl TranscribeOptions {
     /// What the text of a window is worth.
@@ -107,11 +119,26 @@ pub(crate) fn decode(
             }));
         }
         pending.retain(|&window| !attempts[window].iter().any(passes));
-        if pending.is_empty() {
+        if pending.is_empty() || (decoding.stop)() {
             break;
         }
     }
-    Ok(attempts.into_iter().map(|attempts| settle(attempts, temperatures.len() > 1)).collect())
+    let fell_back = temperatures.len() > 1;
+    let spoken = |decoded: &Decoded| spoken(decoded, tokenizer, decoding.first_timestamp);
+    Ok(attempts.into_iter().map(|attempts| settle(attempts, fell_back, &spoken)).collect())
+}
+
+/// Whether a text that repeats itself at every temperature is what a speaker says who does so: the model is sure of it, and each
+/// segment lasts as long as its words take. A model that goes in circles leaves them at high temperatures, or writes more or fewer
+/// words than fit into its times.
+fn spoken(decoded: &Decoded, tokenizer: &Tokenizer, first_timestamp: u32) -> bool {
+    let pieces = cut_at_pause(&decoded.tokens, first_timestamp, 0, WINDOW_FRAMES).pieces;
+    let takes_its_time = |piece: &Piece| {
+        let length = piece.end.saturating_sub(piece.start);
+        let bytes = tokenizer.decode(&piece.tokens).map_or(0, |text| text.trim().len());
+        length >= SPOKEN_LENGTH && SPOKEN_RATE.contains(&(100.0 * bytes as f64 / length as f64))
+    };
+    decoded.avg_logprob > SPOKEN_LOGPROB && pieces.len() > 1 && pieces.iter().all(takes_its_time)
 }
 
 fn passes(attempt: &Attempt) -> bool {
@@ -120,7 +147,7 @@ fn passes(attempt: &Attempt) -> bool {
 
 /// Which of a window's attempts is kept: the first that passes (the likeliest of a temperature comes first); else the likeliest that
 /// does not repeat itself; else the first. `fell_back`: whether there were other temperatures to try.
-fn settle(attempts: Vec<Attempt>, fell_back: bool) -> Attempt {
+fn settle(attempts: Vec<Attempt>, fell_back: bool, spoken: &dyn Fn(&Decoded) -> bool) -> Attempt {
     let steps = attempts.iter().map(|attempt| attempt.steps).sum();
     let likelier = |best: &&Attempt, next: &&Attempt| best.decoded.avg_logprob.total_cmp(&next.decoded.avg_logprob);
     let kept = attempts
@@ -129,7 +156,11 @@ fn settle(attempts: Vec<Attempt>, fell_back: bool) -> Attempt {
         .or_else(|| attempts.iter().filter(|attempt| fell_back && attempt.verdict == Verdict::Unsure).max_by(likelier))
         .or(attempts.first());
     match kept {
-        Some(attempt) => Attempt { exhausted: fell_back && !passes(attempt), steps, ..attempt.clone() },
+        Some(attempt) => {
+            let said = fell_back && attempt.verdict == Verdict::Repeats && spoken(&attempt.decoded);
+            let verdict = if said { Verdict::Spoken } else { attempt.verdict };
+            Attempt { exhausted: fell_back && !passes(attempt), verdict, steps, ..attempt.clone() }
+        }
         // Every sequence went in circles and was given up.
         None => Attempt {
             decoded: Decoded::default(),

@@ -13,6 +13,7 @@ type New = unsafe extern "C" fn() -> u64;
 type Free = unsafe extern "C" fn(u64) -> i32;
 type Select = unsafe extern "C" fn(u64, *const usize, usize) -> i32;
 type AskFor = unsafe extern "C" fn(u64, usize, *const usize, *const [u32; 2], u32) -> i32;
+type Bytes = unsafe extern "C" fn(u64) -> u64;
 type Choice = unsafe extern "C" fn(u64, usize, *mut BestToken) -> i32;
 
 /// The likeliest token of a kind, as the execution provider writes it; `u32::MAX` where nothing is allowed.
@@ -37,6 +38,7 @@ pub(crate) struct KvCache {
     select: Select,
     ask: AskFor,
     choice: Choice,
+    bytes: Bytes,
     /// What is asked, as it is passed on.
     ends: Vec<usize>,
     forbidden: Vec<[u32; 2]>,
@@ -52,23 +54,41 @@ impl KvCache {
         let library = unsafe { Library::new(path) }.ok()?;
         // SAFETY: the signatures are those that the execution provider documents; the functions outlive their use, as `library`
         // is kept beside them.
-        let (new, free, select, ask, choice) = unsafe {
+        let (new, free, select, ask, choice, bytes) = unsafe {
             let new: Symbol<'_, New> = library.get(b"onnxruntime_ep_xdna_kv_cache_new").ok()?;
             let free: Symbol<'_, Free> = library.get(b"onnxruntime_ep_xdna_kv_cache_free").ok()?;
             let select: Symbol<'_, Select> = library.get(b"onnxruntime_ep_xdna_kv_cache_select").ok()?;
             let ask: Symbol<'_, AskFor> = library.get(b"onnxruntime_ep_xdna_kv_cache_ask").ok()?;
             let choice: Symbol<'_, Choice> = library.get(b"onnxruntime_ep_xdna_kv_cache_choice").ok()?;
-            (*new, *free, *select, *ask, *choice)
+            let bytes: Symbol<'_, Bytes> = library.get(b"onnxruntime_ep_xdna_kv_cache_bytes").ok()?;
+            (*new, *free, *select, *ask, *choice, *bytes)
         };
         // SAFETY: the function takes nothing.
         let number = unsafe { new() };
         let (ends, forbidden, answers) = Default::default();
-        (number != 0).then_some(Self { number, free, select, ask, choice, ends, forbidden, answers, _library: library })
+        (number != 0).then_some(Self {
+            number,
+            free,
+            select,
+            ask,
+            choice,
+            bytes,
+            ends,
+            forbidden,
+            answers,
+            _library: library,
+        })
     }
 
     /// What a run's options name it by.
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Whether no run has put anything into it.
+    pub(crate) fn is_empty(&self) -> bool {
+        // SAFETY: a number.
+        unsafe { (self.bytes)(self.number) == 0 }
     }
 
     /// Its rows become those that were at `rows`.

@@ -11,7 +11,7 @@ pub struct Progress {
     pub total_seconds: f64,
 }
 
-/// Told what happens while recordings are transcribed, always between windows. `()` watches nothing.
+/// Told what happens while recordings are transcribed, between windows. `()` watches nothing.
 ///
 /// `recording` is the place among the recordings that were given.
 pub trait Observer {
@@ -30,7 +30,7 @@ pub trait Observer {
         let _ = (recording, transcription);
     }
 
-    /// Asked before each window: whether to end with what there is.
+    /// Asked before each window and at each step within it: whether to end with what there is, without the window in work.
     fn stop(&mut self) -> bool {
         false
     }

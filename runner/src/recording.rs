@@ -254,6 +254,7 @@ impl<'a> Recording<'a> {
 /// What is to be said of a window's text.
 fn doubt(attempt: &Attempt) -> Option<&'static str> {
     match attempt.verdict {
+        Verdict::Spoken => Some("the text repeats itself, and so does the speaker, as it seems"),
         Verdict::Repeats if attempt.exhausted => Some("the model only repeats itself; nothing of it is kept"),
         Verdict::Unsure if attempt.exhausted => Some("the model is not sure of the words"),
         _ => None,

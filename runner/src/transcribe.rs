@@ -26,6 +26,7 @@ use crate::rules::Rule;
 use crate::speech_model::{RunError, SpeechModel};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::writer::rules;
+use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
 use std::thread;
 use std::time::Instant;
@@ -255,13 +256,22 @@ impl Transcriber {
             fallback: self.load_fallback.clone(),
             ..RunReport::default()
         };
-        while !observer.stop() {
+        let observer = RefCell::new(observer);
+        let stopped = Cell::new(false);
+        let stop = || {
+            stopped.set(observer.borrow_mut().stop());
+            stopped.get()
+        };
+        while !stop() {
             let chosen = self.choose(&mut recordings, options)?;
             session.batch = session.batch.max(chosen.len() as u64);
             session.windows += chosen.len() as u64;
             if !chosen.is_empty() {
-                let batch = self.batch(&recordings, &chosen, options, &rules)?;
+                let batch = self.batch(&recordings, &chosen, options, &rules, &stop)?;
                 let heard = self.run(&batch, &mut session.fallback)?;
+                if stopped.get() {
+                    break; // What was heard is not whole.
+                }
                 for (&(recording, stretch), heard) in chosen.iter().zip(heard) {
                     recordings[recording].1.hear(stretch, heard, &self.tokenizer)?;
                 }
@@ -273,18 +283,18 @@ impl Transcriber {
                 if result.is_none() {
                     let fresh = recording.take_fresh();
                     if !fresh.is_empty() {
-                        observer.segments(index, &fresh);
+                        observer.borrow_mut().segments(index, &fresh);
                     }
                     if recording.finished() {
                         let done = self.result(audio, recording, options, &start, &session)?;
-                        observer.finished(index, result.insert(done));
+                        observer.borrow_mut().finished(index, result.insert(done));
                     }
                 }
             }
             if chosen.is_empty() {
                 break;
             }
-            observer.progress(Progress { done_seconds, total_seconds });
+            observer.borrow_mut().progress(Progress { done_seconds, total_seconds });
         }
         let ended = |((audio, mut recording), result): ((&Audio, Recording<'_>), Option<Transcription>)| match result {
             Some(result) => Ok(result),
@@ -383,6 +393,7 @@ impl Transcriber {
         chosen: &[(usize, usize)],
         options: &'a TranscribeOptions,
         rules: &'a [Box<dyn Rule>],
+        stop: &'a dyn Fn() -> bool,
     ) -> Result<Batch<'a>, TranscribeError> {
         let window = |&(index, stretch): &(usize, usize)| {
             let recording = &recordings[index].1;
@@ -409,6 +420,7 @@ impl Transcriber {
             positions: self.config.decoder_positions,
             // The language of audio that is too short for a window is still asked for.
             decode: first.is_some_and(|stretch| !stretch.finished()),
+            stop,
         })
     }
 

@@ -268,6 +268,21 @@ fn text_that_repeats_itself_at_every_temperature_is_left_out_with_a_warning() {
 }
 
 #[test]
+fn a_speaker_who_repeats_a_sentence_is_heard() {
+    // " Hello world", twenty bytes and more in two seconds each: a sentence; the same in a tenth of the time is none.
+    let text = |step: u32| -> Vec<u32> {
+        (0..6).flat_map(|i| [T0 + i * step, HELLO, WORLD, HELLO, WORLD, T0 + (i + 1) * step]).collect()
+    };
+    for (step, segments) in [(100, 6), (10, 0)] {
+        let again = vec![text(step); 5];
+        let (mut transcriber, _) = transcriber(Script { again, ..Script::new(&[&text(step)]) });
+        let result = transcriber.transcribe(&seconds(12.0), &german(), &mut ()).unwrap();
+        assert_eq!(result.segments.len(), segments, "{:?}", result.segments);
+        assert!(result.run.warnings[0].what.contains("repeats itself"), "{:?}", result.run.warnings);
+    }
+}
+
+#[test]
 fn of_text_that_is_never_sure_the_likeliest_is_kept_with_a_warning() {
     let text: &[u32] = &[T0, HELLO, WORLD, HELLO, WORLD, T0 + 50];
     let again = vec![vec![T0, WORLD, T0 + 50]; 5];
@@ -586,4 +601,23 @@ fn segments_and_results_are_told_as_they_come() {
     assert_eq!(stopped[1].segments, results[1].segments[..stopped[1].segments.len()]);
     let until = stopped[1].run.stopped.unwrap();
     assert!(until > 0.0 && until < 50.0 && !stopped[1].text.is_empty(), "{until}");
+}
+
+/// Stops when it has been asked so often.
+struct Impatient(usize);
+
+impl Observer for Impatient {
+    fn stop(&mut self) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 == 0
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_window_in_work() {
+    let window: Vec<u32> = [T0].into_iter().chain([HELLO, WORLD].repeat(50)).chain([T0 + 500]).collect();
+    let (mut transcriber, log) = transcriber(Script::new(&[&[T0, HELLO, T0 + 50], &window]));
+    let result = transcriber.transcribe(&seconds(40.0), &german(), &mut Impatient(20)).unwrap();
+    assert_eq!((log.lock().unwrap().windows, times(&result)), (2, vec![(0.0, 1.0, " Hello")]));
+    assert_eq!(result.run.stopped, Some(30.0));
 }

@@ -37,6 +37,9 @@ const HEAD_WIDTH: usize = 64;
 /// Rows are moved together when at most this share (numerator, denominator) of a tensor's rows is left.
 const GATHER_BELOW: (usize, usize) = (3, 4);
 
+/// Tokens of a long prompt that are fed together.
+const PROMPT_PIECE: usize = 64;
+
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -320,17 +323,43 @@ impl OrtModel {
         Ok(result)
     }
 
-    /// Runs the first step over every row's tokens; the logits after each of `positions`, row by row.
+    /// Runs the first steps over every row's tokens; the logits after each of `positions`, row by row.
+    ///
+    /// Graphs give logits for every position, those of a few hundred in tens of megabytes. Where the cache is not copied from step to
+    /// step, a long prompt is fed in pieces.
     fn first(&mut self, prompts: &[&[u32]], positions: &[usize]) -> Result<Vec<Vec<f32>>, RunError> {
         let equal = prompts.windows(2).all(|pair| pair[0].len() == pair[1].len());
         if self.slots > 0 && (prompts.len() != self.rows.len() || !equal) {
             let reason = format!("{} prompts, or not of one length, for {} rows", prompts.len(), self.rows.len());
             return Err(RunError { stage: "decoder".to_owned(), reason });
         }
-        self.decode(Step::First, &prompts.concat(), |logits, rows| {
-            let all = rows.iter().flat_map(|&row| positions.iter().map(move |&position| (row, position)));
-            all.map(|(row, position)| logits.at(row, position, <[f32]>::to_vec)).collect()
-        })
+        let length = prompts.first().map_or(0, |prompt| prompt.len());
+        let piece = if self.residence.is_some() { PROMPT_PIECE } else { length };
+        let mut found = vec![vec![Vec::new(); positions.len()]; prompts.len()];
+        let mut from = 0;
+        // Once for an empty prompt, which is an error of the step's.
+        while from == 0 || from < length {
+            let part = from..length.min(from + piece);
+            let tokens: Vec<u32> = prompts.iter().flat_map(|prompt| &prompt[part.clone()]).copied().collect();
+            let step = if from == 0 { Step::First } else { Step::WithPast };
+            self.decode(step, &tokens, |logits, rows| {
+                for (&row, found) in rows.iter().zip(&mut found) {
+                    for (position, found) in positions.iter().zip(found).filter(|(at, _)| part.contains(at)) {
+                        *found = logits.at(row, position - part.start, <[f32]>::to_vec);
+                    }
+                }
+            })?;
+            if from == 0 && self.residence.as_ref().is_some_and(Residence::is_empty) {
+                // A merged decoder's branches may call their presents otherwise than the decoder does.
+                tracing::debug!(
+                    "the execution provider cannot keep this decoder's cache: it is passed from step to step"
+                );
+                self.residence = None;
+                return self.first(prompts, positions);
+            }
+            from = part.end.max(1);
+        }
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// Whether a step's graph reads the encoded windows.

@@ -51,6 +51,11 @@ impl Residence {
         &self.nothing
     }
 
+    /// Whether no run has put anything into the cache.
+    pub(super) fn is_empty(&self) -> bool {
+        self.cache.is_empty()
+    }
+
     /// Rows become those that were at `rows`.
     ///
     /// # Errors
