@@ -117,7 +117,7 @@ fn a_long_prompt_is_fed_in_pieces_on_host_and_whole_on_cpu() {
     };
     let [mut cpu, mut host] = [Device::Cpu, Device::Host].map(|device| load(device, Layout::Split));
     // Start-of-transcript at either side of a piece's end, and in the same piece as the last token.
-    for text in [0, 59, 60, 61, 62, 63, 126, 150, 220] {
+    for text in [0, 27, 28, 29, 30, 31, 62, 150, 220] {
         let prompts = [prompt("en", 0, text), prompt("de", 900, text)];
         let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
         let [expected, found] = [&mut cpu, &mut host].map(|model| {

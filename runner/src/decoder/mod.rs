@@ -38,7 +38,7 @@ const HEAD_WIDTH: usize = 64;
 const GATHER_BELOW: (usize, usize) = (3, 4);
 
 /// Tokens of a long prompt that are fed together.
-const PROMPT_PIECE: usize = 64;
+const PROMPT_PIECE: usize = 32;
 
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
