@@ -34,7 +34,7 @@ use given::Given;
 #[command(name = "undertone", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Arguments {
     /// Say more about what happens (-v: steps, -vv: details)
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, display_order = 900, action = ArgAction::Count)]
     verbose: u8,
     #[command(subcommand)]
     command: Command,
@@ -42,16 +42,16 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  undertone transcribe --sample                             ten seconds of a person, to see that all works
-  undertone transcribe speech.flac                          the text of a recording
-  undertone transcribe -f srt -o subtitles a.mp3 b.m4a      one subtitle file for each
-  ffmpeg -i film.mkv -f wav - | undertone transcribe -      any source, through a pipe
-  undertone transcribe --device cpu speech.flac             ONNX Runtime's own CPU provider alone
-  undertone model list                                      models that are here, and names of others
-  undertone transcribe --model small speech.flac            with one of them, fetched when it is first used
-  undertone devices                                         what this machine offers
-  undertone partition base                                  which part of a model runs where
-  undertone npu plan base --target npu4                     what an NPU would do, and how long it is predicted to take
+  undertone transcribe --sample                         ten seconds of a person: does all work?
+  undertone transcribe speech.flac                      the text of a recording
+  undertone transcribe -f srt -o subtitles a.mp3 b.m4a  one subtitle file for each
+  ffmpeg -i film.mkv -f wav - | undertone transcribe -  any source, through a pipe
+  undertone transcribe --device cpu speech.flac         ONNX Runtime's own CPU provider alone
+  undertone model list                                  models that are here, and names of others
+  undertone transcribe --model small speech.flac        with one of them, fetched once
+  undertone devices                                     what this machine offers
+  undertone partition base                              which part of a model runs where
+  undertone npu plan base --target npu4                 what an NPU would do, and predicted times
 
 Exit codes:
   0    all is done

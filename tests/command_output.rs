@@ -268,6 +268,8 @@ fn help_groups_options_and_its_examples_work_anywhere() {
     }
     let text = common::stdout_of(common::undertone().arg("--help"));
     assert!(text.contains("partition base") && !text.contains("models/reference"), "{text}");
+    let examples = text.split_once("Examples:\n").unwrap().1.split("\n\n").next().unwrap();
+    assert!(examples.lines().all(|line| line.contains("undertone ")), "an example is broken in two: {examples}");
     assert!(text.lines().any(|line| line.trim_start().starts_with("130 ")), "{text}");
     for command in ["eval", "bench"] {
         let text = common::stdout_of(common::undertone().args([command, "-h"]));

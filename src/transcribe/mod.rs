@@ -47,7 +47,7 @@ pub struct Arguments {
     #[command(flatten)]
     decoding: DecodingChoice,
     /// What to write. Of several recordings standard output takes txt, and json with one object a line; the others need --output-dir
-    #[arg(short = 'f', long, value_enum, default_value_t = FormatWord::Txt)]
+    #[arg(short = 'f', long, value_enum, value_name = "FORMAT", default_value_t = FormatWord::Txt)]
     output_format: FormatWord,
     /// Write one file for each recording here, named after it [default: results go to standard output]
     #[arg(short, long, value_name = "DIR")]
