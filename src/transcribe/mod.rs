@@ -98,7 +98,7 @@ impl FormatWord {
     }
 }
 
-/// What several recordings' results would be on standard output, if they cannot be told apart there.
+/// Refuses results that could not be told apart on standard output.
 fn mixed(format: FormatWord, recordings: usize) -> Result<()> {
     match format {
         FormatWord::All => {
