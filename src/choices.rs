@@ -3,11 +3,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use undertone_models::ProvideError;
 use undertone_runner::{Claim, Device, EngineOptions, Model, Precision, Simulation, Target};
 
+use crate::given::Given;
 use crate::locate;
 use crate::output::say;
 use crate::steps::Steps;
@@ -16,10 +18,12 @@ use crate::steps::Steps;
 #[derive(Args, Clone)]
 pub struct Libraries {
     /// ONNX Runtime's shared library, 1.24 or newer [default: lib/ beside the command, else the one that the build found]
-    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH", hide_env_values = true, help_heading = "Libraries")]
+    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH", hide_env_values = true, help_heading = "Libraries",
+        value_parser = path_or_nothing())]
     pub ort_library: Option<PathBuf>,
     /// The execution provider's shared library [default: beside the command or in ../lib]
-    #[arg(long, value_name = "FILE", env = "UNDERTONE_EP_LIBRARY", hide_env_values = true, help_heading = "Libraries")]
+    #[arg(long, value_name = "FILE", env = "UNDERTONE_EP_LIBRARY", hide_env_values = true, help_heading = "Libraries",
+        value_parser = path_or_nothing())]
     pub ep_library: Option<PathBuf>,
 }
 
@@ -35,8 +39,9 @@ impl Libraries {
         tracing::info!("ONNX Runtime: {}", options.ort_library.display());
         options.ep_library = match locate::ep_library(named(self.ep_library.as_ref())) {
             Ok(path) => Some(path),
-            // With `auto` the runner goes on without it, and says so in its result.
-            Err(_) if matches!(device, Device::Cpu | Device::Auto) => None,
+            Err(_) if device == Device::Cpu => None,
+            // With `auto` the runner goes on without it, and says so in its result; not where somebody named one.
+            Err(_) if device == Device::Auto && named(self.ep_library.as_ref()).is_none() => None,
             Err(error) => return Err(error),
         };
         if let Some(path) = &options.ep_library {
@@ -44,6 +49,16 @@ impl Libraries {
         }
         Ok(options)
     }
+
+    /// Why there is no execution provider, if there is none.
+    pub fn missing_ep(&self) -> Option<anyhow::Error> {
+        locate::ep_library(named(self.ep_library.as_ref())).err()
+    }
+}
+
+/// A path that may be empty, which clap's own parser refuses.
+fn path_or_nothing() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// An environment variable that is set to nothing counts as not set.
@@ -56,14 +71,21 @@ fn named(path: Option<&PathBuf>) -> Option<&std::path::Path> {
 pub struct PackedChoice {
     /// Folder in which models are kept as they are computed with, so that the next start is quick; `off` keeps none [default:
     /// undertone/packed in the user's cache folder]
-    #[arg(long = "packed", value_name = "DIR|off", env = "UNDERTONE_PACKED", hide_env_values = true)]
-    folder: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "DIR|off",
+        env = "UNDERTONE_PACKED",
+        hide_env_values = true,
+        help_heading = "Libraries",
+        value_parser = path_or_nothing()
+    )]
+    packed: Option<PathBuf>,
 }
 
 impl PackedChoice {
     /// The folder, if there is to be one.
     pub fn folder(&self) -> Option<PathBuf> {
-        match named(self.folder.as_ref()) {
+        match named(self.packed.as_ref()) {
             Some(word) if word == "off" => None,
             Some(folder) => Some(folder.to_owned()),
             None => locate::packed_folder(),
@@ -90,9 +112,21 @@ impl ModelChoice {
     ///
     /// # Errors
     ///
-    /// If it cannot be found, fetched or understood.
-    pub fn open(&self) -> Result<Model> {
-        let folder = match self.model.as_deref().filter(|name| !name.is_empty()) {
+    /// If it cannot be found, fetched or understood; an error in what an environment variable names says that it does.
+    pub fn open(&self, given: &Given<'_>) -> Result<Model> {
+        let model = self.opened();
+        if given.in_environment("model") && self.name().is_some() {
+            return model.map_err(|error| anyhow!("{} (from UNDERTONE_MODEL)", crate::words(&error)));
+        }
+        model
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.model.as_deref().filter(|name| !name.is_empty())
+    }
+
+    fn opened(&self) -> Result<Model> {
+        let folder = match self.name() {
             Some(name) => self.folder_of(name)?,
             None => match self.folder_of(undertone_models::DEFAULT) {
                 Err(error) if error.is_for_want_of_a_network() => reference_instead(&error)?,
@@ -121,6 +155,29 @@ fn reference_instead(error: &ProvideError) -> Result<PathBuf> {
         undertone_models::DEFAULT
     ));
     Ok(reference)
+}
+
+/// Warns of options that stand on the command line and do nothing with `devices`.
+pub fn warn_of_options_without_effect(given: &Given<'_>, devices: &[DeviceWord], precisions: &[PrecisionWord]) {
+    use DeviceWord::{Auto, Host, Npu, Sim};
+    // What has an effect on which devices, and why on no other.
+    let mut options: Vec<(&str, &[DeviceWord], &str)> = vec![
+        ("target", &[Auto, Sim, Npu], "it says which NPU is there or is simulated"),
+        ("bundle_dir", &[Auto, Sim, Npu], "it holds kernels for an NPU"),
+        ("sim", &[Sim], "it says how the device sim computes"),
+        ("packed", &[Auto, Host], "only the host device's models are packed"),
+    ];
+    // Whoever asks for f32 mostly gets it from the CPU provider, which computes in the model's own types.
+    if precisions.iter().any(|precision| !matches!(precision, PrecisionWord::F32)) {
+        options.push(("precision", &[Auto, Host, Sim, Npu], "it computes in the model's own types"));
+    }
+    let names = devices.iter().filter_map(|device| Some(device.to_possible_value()?.get_name().to_owned()));
+    let names = names.collect::<Vec<_>>().join(" and ");
+    for (option, works_with, reason) in options {
+        if given.on_command_line(option) && !devices.iter().any(|device| works_with.contains(device)) {
+            say(&format!("warning: --{} has no effect with device {names}: {reason}", option.replace('_', "-")));
+        }
+    }
 }
 
 /// `--threads`, checked: zero threads would mean something else to each layer below.
@@ -160,6 +217,9 @@ impl From<PrecisionWord> for Precision {
         }
     }
 }
+
+/// The devices that are compared where none are named.
+pub const DEVICES: &str = "cpu,host";
 
 /// The device, as an option's value.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]

@@ -12,6 +12,7 @@ use crate::{describe, locate, machine, output};
 
 /// Show the devices, instruction sets and libraries of this machine
 #[derive(Args)]
+#[command(override_usage = "undertone devices [OPTIONS]")]
 pub struct Arguments {
     /// Print JSON
     #[arg(long)]
@@ -40,7 +41,7 @@ fn collect(libraries: &Libraries) -> Result<Value> {
     let mut offered = engine.devices();
     let description = match &ep_path {
         Some(path) => describe::describe(path),
-        None => Err(anyhow::anyhow!("{} was not found; UNDERTONE_EP_LIBRARY can name it", locate::EP_LIBRARY)),
+        None => Err(libraries.missing_ep().unwrap_or_else(|| anyhow::anyhow!("{} was not found", locate::EP_LIBRARY))),
     };
     let ep = description.and_then(|about| {
         options.device = Device::Auto;

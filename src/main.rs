@@ -8,6 +8,7 @@ mod describe;
 mod devices;
 mod eval;
 mod fallback;
+mod given;
 mod interrupt;
 mod locate;
 mod machine;
@@ -21,8 +22,10 @@ mod transcribe;
 
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
+
+use given::Given;
 
 /// Speech to text with Whisper, on the CPU or an AMD NPU, through ONNX Runtime.
 ///
@@ -31,7 +34,7 @@ use tracing_subscriber::filter::LevelFilter;
 #[command(name = "undertone", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Arguments {
     /// Say more about what happens (-v: steps, -vv: details)
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, display_order = 900, action = ArgAction::Count)]
     verbose: u8,
     #[command(subcommand)]
     command: Command,
@@ -39,22 +42,23 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  undertone transcribe --sample                             ten seconds of a person, to see that all works
-  undertone transcribe speech.flac                          the text of a recording
-  undertone transcribe -f srt -o subtitles a.mp3 b.m4a      one subtitle file for each
-  ffmpeg -i film.mkv -f wav - | undertone transcribe -      any source, through a pipe
-  undertone transcribe --device cpu speech.flac             ONNX Runtime's own CPU provider alone
-  undertone model list                                      models that are here, and names of others
-  undertone transcribe --model small speech.flac            with one of them, fetched when it is first used
-  undertone devices                                         what this machine offers
-  undertone partition models/reference                      which part of a model runs where
-  undertone npu plan models/reference --target npu4         what an NPU would do, and how long it is predicted to take
+  undertone transcribe --sample                         ten seconds of a person: does all work?
+  undertone transcribe speech.flac                      the text of a recording
+  undertone transcribe -f srt -o subtitles a.mp3 b.m4a  one subtitle file for each
+  ffmpeg -i film.mkv -f wav - | undertone transcribe -  any source, through a pipe
+  undertone transcribe --device cpu speech.flac         ONNX Runtime's own CPU provider alone
+  undertone model list                                  models that are here, and names of others
+  undertone transcribe --model small speech.flac        with one of them, fetched once
+  undertone devices                                     what this machine offers
+  undertone partition base                              which part of a model runs where
+  undertone npu plan base --target npu4                 what an NPU would do, and predicted times
 
 Exit codes:
-  0  all is done
-  1  something failed: lines that begin with `error:` say what, and what to do;
-     with several files, the others are done
-  2  the command line was not understood";
+  0    all is done
+  1    something failed: lines that begin with `error:` say what, and what to do;
+       with several files, the others are done
+  2    the command line was not understood
+  130  Ctrl-C: what was transcribed until then is kept";
 
 #[derive(Subcommand)]
 enum Command {
@@ -80,7 +84,9 @@ fn without_telemetry() {
 
 fn main() -> ExitCode {
     without_telemetry();
-    let arguments = Arguments::parse();
+    let matches = Arguments::command().get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let given = Given::of(&matches);
     output::keep_for_results();
     let level = match arguments.verbose {
         0 => LevelFilter::ERROR,
@@ -95,13 +101,13 @@ fn main() -> ExitCode {
         .log_internal_errors(false)
         .init();
     let result = match arguments.command {
-        Command::Transcribe(arguments) => transcribe::run(&arguments),
-        Command::Partition(arguments) => partition::run(&arguments),
+        Command::Transcribe(arguments) => transcribe::run(&arguments, &given),
+        Command::Partition(arguments) => partition::run(&arguments, &given),
         Command::Devices(arguments) => devices::run(&arguments),
         Command::Model(arguments) => model::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
-        Command::Eval(arguments) => eval::run(&arguments),
-        Command::Npu(arguments) => npu::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments, &given),
+        Command::Eval(arguments) => eval::run(&arguments, &given),
+        Command::Npu(arguments) => npu::run(&arguments, &given),
     };
     match result {
         Ok(code) => code,
@@ -144,7 +150,6 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_s_definition_is_consistent() {

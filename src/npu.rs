@@ -13,6 +13,7 @@ use undertone_runner::bench::{self, BenchOptions, Plan};
 use undertone_runner::npu::{BundleReport, DesignReport, NpuReport, TileReport};
 
 use crate::choices::{Libraries, ModelChoice, PrecisionWord, TargetWord};
+use crate::given::Given;
 use crate::output;
 
 const WINDOW_MS: f64 = 30_000.0;
@@ -33,6 +34,7 @@ enum What {
 ///
 /// Nothing runs on an NPU: times of its kernels are predicted by a cost model, times of this machine's CPU are measured.
 #[derive(Args)]
+#[command(override_usage = "undertone npu plan [OPTIONS] --target <NPU> [MODEL]")]
 struct PlanArguments {
     /// A model: a name, a Hugging Face repository, or a folder [default: base]
     #[arg(value_name = "MODEL", env = "UNDERTONE_MODEL", hide_env_values = true)]
@@ -78,9 +80,9 @@ struct Answer {
 /// # Errors
 ///
 /// If the model or a library cannot be loaded.
-pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     let What::Plan(arguments) = &arguments.what;
-    let model = ModelChoice { model: arguments.model.clone(), variant: arguments.variant.clone() }.open()?;
+    let model = ModelChoice { model: arguments.model.clone(), variant: arguments.variant.clone() }.open(given)?;
     let mut options = arguments.libraries.options(Device::Sim)?;
     options.precision = arguments.precision.into();
     options.target = Some(arguments.target.into());
@@ -131,7 +133,7 @@ fn text(answer: &Answer) -> String {
         "\nNPU, predicted            {:>9.1} ms  ({} kernels, {} dispatches, {switches} changes of design)\n\
          packing on this CPU       {:>9.1} ms  (measured)\n\
          rest of it on this CPU    {:>9.1} ms  (measured: layer norms, additions, moving data)\n\
-         together                  {:>9.1} ms, {:.0} times real time\n",
+         together                  {:>9.1} ms, {:.0} times real time (encoder only)\n",
         npu.predicted_ms().unwrap_or(0.0),
         npu.calls(),
         sum(|operator| operator.dispatches),
@@ -143,7 +145,7 @@ fn text(answer: &Answer) -> String {
     if let Some(ms) = answer.measured_host_ms {
         let _ = writeln!(
             text,
-            "this CPU alone, measured  {ms:>9.1} ms, {:.0} times real time (device host)",
+            "this CPU alone, measured  {ms:>9.1} ms, {:.0} times real time (encoder only, device host)",
             WINDOW_MS / ms
         );
     }

@@ -28,6 +28,11 @@ impl OutputDirectory {
         Ok(Self(path.to_path_buf()))
     }
 
+    /// Whether there is a file of this name.
+    pub fn holds(&self, name: &str) -> bool {
+        self.0.join(name).symlink_metadata().is_ok()
+    }
+
     /// Writes the files, by name, all whole or none.
     ///
     /// # Errors
@@ -53,14 +58,15 @@ impl OutputDirectory {
 /// The longest name of a file that common file systems take, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// The name of a result: `stem.txt` and the like. A name that is too long loses its end, not its extension.
-pub fn file_name(stem: &str, format: Format) -> String {
+/// The name of a result: `stem.txt` and the like, with `part` before the extension. A name that is too long loses its end, not what
+/// follows that.
+pub fn file_name(stem: &str, part: &str, format: Format) -> String {
     let extension = format.extension();
-    let mut length = stem.len().min(LONGEST_NAME - 1 - extension.len());
+    let mut length = stem.len().min(LONGEST_NAME - 1 - part.len() - extension.len());
     while !stem.is_char_boundary(length) {
         length -= 1;
     }
-    format!("{}.{extension}", &stem[..length])
+    format!("{}{part}.{extension}", &stem[..length])
 }
 
 /// A file that removes itself unless it is renamed, with the permissions that any new file has.
@@ -76,7 +82,7 @@ fn temporary(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
 ///
 /// # Errors
 ///
-/// If two inputs would write the same file, or one has no name.
+/// If two inputs would write the same file, one is given twice, or one has no name.
 pub fn stems(inputs: &[PathBuf]) -> Result<Vec<String>> {
     let mut taken: BTreeMap<String, &Path> = BTreeMap::new();
     let mut stems = Vec::new();
@@ -88,6 +94,9 @@ pub fn stems(inputs: &[PathBuf]) -> Result<Vec<String>> {
             name.to_string_lossy().into_owned()
         };
         if let Some(other) = taken.insert(stem.clone(), input) {
+            if other == input {
+                bail!("{} is given twice: name it once", input.display());
+            }
             bail!(
                 "{} and {} would both write {stem}.*: transcribe them in two calls with different --output-dir",
                 other.display(),
@@ -114,6 +123,23 @@ pub fn keep_for_results() {
         {
             // This is called once.
             let _ = RESULTS.set(own.into());
+        }
+    }
+}
+
+/// Warns where standard output was closed (`>&-`), before work whose result would be lost. The start of a Rust program puts `/dev/null` in its
+/// place, opened for reading and writing. Some programs give their children the same on purpose, so it is no error; a shell's `>/dev/null`
+/// is opened for writing only.
+pub fn warn_if_lost() {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+        let Some(results) = RESULTS.get() else { return };
+        let (Ok(own), Ok(null)) = (results.metadata(), fs::metadata("/dev/null")) else { return };
+        let is_null = own.file_type().is_char_device() && own.rdev() == null.rdev();
+        let reads = |flags: rustix::fs::OFlags| flags.contains(rustix::fs::OFlags::RDWR);
+        if is_null && rustix::fs::fcntl_getfl(results).is_ok_and(reads) {
+            say("warning: standard output is closed, and the result goes nowhere: let it go to a file or a pipe");
         }
     }
 }
@@ -182,11 +208,14 @@ mod tests {
 
     #[test]
     fn the_longest_names_keep_their_extension() {
-        assert_eq!(file_name("talk", Format::Srt), "talk.srt");
-        assert_eq!(file_name(&"x".repeat(251), Format::Txt), format!("{}.txt", "x".repeat(251)));
-        assert_eq!(file_name(&"x".repeat(251), Format::Json), format!("{}.json", "x".repeat(250)));
+        assert_eq!(file_name("talk", "", Format::Srt), "talk.srt");
+        assert_eq!(file_name("talk", ".partial", Format::Srt), "talk.partial.srt");
+        assert_eq!(file_name(&"x".repeat(251), "", Format::Txt), format!("{}.txt", "x".repeat(251)));
+        assert_eq!(file_name(&"x".repeat(251), "", Format::Json), format!("{}.json", "x".repeat(250)));
+        let part = file_name(&"x".repeat(251), ".partial", Format::Json);
+        assert_eq!(part, format!("{}.partial.json", "x".repeat(242)));
         // Letters of several bytes are not cut apart.
-        assert_eq!(file_name(&"é".repeat(126), Format::Txt), format!("{}.txt", "é".repeat(125)));
+        assert_eq!(file_name(&"é".repeat(126), "", Format::Txt), format!("{}.txt", "é".repeat(125)));
     }
 
     #[test]
@@ -194,6 +223,7 @@ mod tests {
         let stems_of = |names: &[&str]| stems(&names.iter().map(PathBuf::from).collect::<Vec<_>>());
         assert_eq!(stems_of(&["a/x.wav", "b/y.tar.flac", "-"]).unwrap(), ["x", "y.tar", "stdin"]);
         assert!(stems_of(&["a/x.wav", "b/x.mp3"]).unwrap_err().to_string().contains("b/x.mp3"));
+        assert_eq!(stems_of(&["a/x.wav", "a/x.wav"]).unwrap_err().to_string(), "a/x.wav is given twice: name it once");
         assert!(stems_of(&[".."]).is_err());
     }
 }

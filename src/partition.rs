@@ -11,11 +11,13 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use undertone_runner::{Claim, Engine, EngineOptions};
 
-use crate::choices::{ClaimWord, DeviceWord, Libraries, ModelChoice, NpuChoice, PrecisionWord};
+use crate::choices::{self, ClaimWord, DeviceWord, Libraries, ModelChoice, NpuChoice, PrecisionWord};
+use crate::given::Given;
 use crate::output;
 
 /// Show which nodes of a model the execution provider takes, and why not the others
 #[derive(Args)]
+#[command(override_usage = "undertone partition [OPTIONS] [MODEL]")]
 pub struct Arguments {
     /// A model (a name, a Hugging Face repository, a folder), or one ONNX file [default: base]
     #[arg(value_name = "MODEL", env = "UNDERTONE_MODEL", hide_env_values = true)]
@@ -23,20 +25,20 @@ pub struct Arguments {
     /// Which set of files, by the end of their names
     #[arg(long, value_name = "SUFFIX")]
     variant: Option<String>,
-    /// Which nodes the provider is to take
-    #[arg(long, value_enum, default_value_t = ClaimWord::All)]
-    claim: ClaimWord,
-    /// The arithmetic
-    #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
-    precision: PrecisionWord,
     /// The device whose share is shown
     #[arg(short, long, value_enum, default_value_t = DeviceWord::Host)]
     device: DeviceWord,
-    #[command(flatten)]
-    npu: NpuChoice,
+    /// The arithmetic
+    #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
+    precision: PrecisionWord,
+    /// Which nodes the provider is to take
+    #[arg(long, value_enum, default_value_t = ClaimWord::All)]
+    claim: ClaimWord,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    npu: NpuChoice,
     #[command(flatten)]
     libraries: Libraries,
 }
@@ -126,10 +128,11 @@ struct Report {
 /// # Errors
 ///
 /// If the model, a library or a graph cannot be opened.
-pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     if matches!(arguments.device, DeviceWord::Cpu) {
         bail!("on device cpu nothing is given to the execution provider: name host, sim, npu or auto");
     }
+    choices::warn_of_options_without_effect(given, &[arguments.device], &[arguments.precision]);
     let mut options = arguments.libraries.options(arguments.device.into())?;
     arguments.npu.apply(&mut options);
     options.precision = arguments.precision.into();
@@ -142,7 +145,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         graphs: Vec::new(),
     };
     let home = tempfile::tempdir().context("cannot create a temporary directory")?;
-    for (name, path) in graphs(arguments)? {
+    for (name, path) in graphs(arguments, given)? {
         let report = home.path().join(format!("{name}.json"));
         let (graph, device) = partition(&options, name, path, report)?;
         answer.device = device;
@@ -154,12 +157,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Names and files.
-fn graphs(arguments: &Arguments) -> Result<Vec<(String, PathBuf)>> {
+fn graphs(arguments: &Arguments, given: &Given<'_>) -> Result<Vec<(String, PathBuf)>> {
     if let Some(file) = arguments.model.as_deref().map(Path::new).filter(|path| path.is_file()) {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         return Ok(vec![(name, file.to_path_buf())]);
     }
-    let model = ModelChoice { model: arguments.model.clone(), variant: arguments.variant.clone() }.open()?;
+    let model = ModelChoice { model: arguments.model.clone(), variant: arguments.variant.clone() }.open(given)?;
     Ok(model.graphs().into_iter().map(|(name, path)| (name.to_string(), path)).collect())
 }
 

@@ -6,17 +6,20 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use undertone_runner::audio::{self, AudioError, AudioOptions, AudioStream, DecoderChoice};
 
+/// The heading of these options in the help.
+const HEADING: &str = "Reading recordings";
+
 /// The options.
 #[derive(Args)]
 pub struct SoundChoice {
     /// What decodes the recordings
-    #[arg(long, value_enum, default_value_t = DecoderWord::Auto)]
+    #[arg(long, help_heading = HEADING, value_enum, default_value_t = DecoderWord::Auto)]
     decoder: DecoderWord,
     /// The audio track of a film, 1 for the first [default: the one to play; if that is silent, the first that is not]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    #[arg(long, help_heading = HEADING, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     audio_track: Option<u64>,
     /// Give no result for a recording that is damaged or cut short [default: what is there is heard, with a warning]
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     strict: bool,
 }
 

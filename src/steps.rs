@@ -2,9 +2,11 @@
 //! elsewhere.
 
 use std::cell::RefCell;
+use std::fmt::Write;
 use std::io::{self, IsTerminal as _};
+use std::time::Duration;
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use undertone_models::Step;
 
 use crate::output::say;
@@ -67,17 +69,43 @@ impl Steps {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::new(total);
-        let template = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
+        set_style(&bar, "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}{left}");
         bar.set_message(what.to_owned());
         bar
     }
 }
 
+/// Gives a bar its looks. `{left}` is the time left, as soon as there is something to estimate it by.
+pub fn set_style(bar: &ProgressBar, template: &str) {
+    let left = |state: &ProgressState, out: &mut dyn Write| {
+        if let Some(text) = time_left(state.pos(), state.eta()) {
+            // What cannot be shown is not missed.
+            let _ = out.write_str(&text);
+        }
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.with_key("left", left));
+    }
+}
+
+fn time_left(position: u64, estimate: Duration) -> Option<String> {
+    (position > 0 && !estimate.is_zero()).then(|| format!(", {:#} left", HumanDuration(estimate)))
+}
+
 impl Drop for Steps {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_is_left_before_anything_was_done() {
+        assert_eq!(time_left(0, Duration::ZERO), None);
+        assert_eq!(time_left(3, Duration::ZERO), None);
+        assert_eq!(time_left(3, Duration::from_secs(75)).as_deref(), Some(", 75s left"));
     }
 }

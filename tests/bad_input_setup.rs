@@ -144,8 +144,35 @@ fn an_onnx_runtime_that_is_none() {
 #[test]
 fn an_execution_provider_that_is_missing() {
     let home = tempfile::tempdir().unwrap();
-    let line = error_of(home.path(), &["--device", "host"], &[("UNDERTONE_EP_LIBRARY", Path::new("no/such/ep.so"))]);
-    assert!(line.contains("no/such/ep.so") && line.contains("UNDERTONE_EP_LIBRARY"), "{line}");
+    // Also with `auto`: who names one does not want to go on without it.
+    for device in ["host", "auto"] {
+        let library = ("UNDERTONE_EP_LIBRARY", Path::new("no/such/ep.so"));
+        let line = error_of(home.path(), &["--device", device], &[library]);
+        assert!(line.contains("no/such/ep.so") && line.contains("UNDERTONE_EP_LIBRARY"), "{line}");
+    }
+}
+
+#[test]
+fn a_model_that_the_environment_names_is_said_to_be_from_there() {
+    let home = tempfile::tempdir().unwrap();
+    let wrong = ("UNDERTONE_MODEL", Path::new("no/such/model"));
+    let line = error_of(home.path(), &["--device", "cpu"], &[wrong]);
+    assert!(line.contains("no/such/model") && line.ends_with("(from UNDERTONE_MODEL)"), "{line}");
+    let line = error_of(home.path(), &["--device", "cpu", "--model", "no/other/model"], &[wrong]);
+    assert!(line.contains("no/other/model") && !line.contains("UNDERTONE_MODEL"), "{line}");
+}
+
+#[test]
+fn variables_that_are_set_to_nothing_are_not_set() {
+    let nothing = Path::new("");
+    let mut command = common::undertone();
+    for variable in ["UNDERTONE_EP_LIBRARY", "ORT_DYLIB_PATH"] {
+        command.env(variable, nothing);
+    }
+    let home = tempfile::tempdir().unwrap();
+    // The default folder for packed models is in the user's cache.
+    command.env("UNDERTONE_PACKED", nothing).env("XDG_CACHE_HOME", home.path()).env("HOME", home.path());
+    common::stdout_of(command.args(["transcribe", "--device", "host"]).arg(clip()));
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn a_file_that_cannot_be_read_costs_only_itself() {
     assert_eq!(output.status.code(), Some(1));
     let (text, errors) = (common::text(&output.stdout), common::text(&output.stderr));
     assert_eq!(text.lines().count(), 2, "{text}");
-    assert!(errors.contains("manifest.txt") && errors.contains("for 2 recordings"), "{errors}");
+    assert!(errors.contains("manifest.txt") && errors.contains("2 recordings: "), "{errors}");
 }
 
 #[test]

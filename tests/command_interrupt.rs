@@ -63,6 +63,28 @@ fn a_stop_keeps_what_was_heard() {
 }
 
 #[test]
+fn a_part_does_not_take_the_place_of_an_older_result() {
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("very-long.txt"), "whole").unwrap();
+    let mut command = common::undertone();
+    command.args(["transcribe", "-vv", "--device", "cpu", "-o"]).arg(&out).arg(very_long(home.path()));
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.by_ref().any(|line| line.contains("2 windows")));
+    interrupt(&child);
+    let said = lines.collect::<Vec<_>>().join("\n");
+    assert_eq!(child.wait().unwrap().code(), STOPPED, "{said}");
+    assert_eq!(fs::read_to_string(out.join("very-long.txt")).unwrap(), "whole");
+    assert!(!fs::read_to_string(out.join("very-long.partial.txt")).unwrap().is_empty());
+    assert!(said.contains("very-long.txt") && said.contains("very-long.partial.txt"), "{said}");
+    // What is said to have been transcribed is what was.
+    let line = said.lines().find(|line| line.contains("very-long.wav: ") && line.contains("of audio")).unwrap();
+    assert!(line.contains(" s of ") && line.contains("real time"), "{said}");
+}
+
+#[test]
 fn closed_and_full_standard_error() {
     let command = env!("CARGO_BIN_EXE_undertone");
     for redirection in ["2>&-", "2>/dev/full"] {

@@ -51,6 +51,8 @@ fn what_is_predicted_is_called_so_and_missing_bundles_are_named() {
         "tiles 48×64×64: missing",
         &format!("kernels/aie/build.sh --target npu4 --kernels int8 --tile 48,64,64 --out {folder}"),
         "this CPU alone, measured",
+        "times real time (encoder only)",
+        "times real time (encoder only, device host)",
         "single tokens stay on the CPU",
     ] {
         assert!(text.contains(words), "{words} is not in:\n{text}");

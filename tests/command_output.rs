@@ -31,7 +31,11 @@ fn the_text_is_all_that_standard_output_gets() {
     assert!(output.status.success());
     assert_eq!(common::text(&output.stdout).trim_end(), SAID);
     let said = common::text(&output.stderr);
-    assert!(said.contains("000-en.flac") && said.contains("CPU provider") && said.contains("language en"), "{said}");
+    assert!(
+        said.contains("000-en.flac: 2.6 s of audio in ") && said.contains(" times real time), English, cpu"),
+        "{said}"
+    );
+    assert!(said.lines().count() == 1 && !said.contains("kernel calls"), "{said}");
     let output = common::run(transcribe(&["--quiet"]).arg(clip("000-en.flac")));
     assert_eq!(common::text(&output.stderr), "");
 }
@@ -58,6 +62,10 @@ fn verbose_names_the_model_and_the_libraries() {
     let output = common::run(transcribe(&["-v"]).arg(clip("000-en.flac")));
     let said = common::text(&output.stderr);
     assert!(said.contains("models/reference") && said.contains("onnxruntime"), "{said}");
+    assert!(said.contains("ONNX Runtime's CPU provider alone"), "{said}");
+    let host = common::run(common::undertone().args(["transcribe", "-d", "host", "-v"]).arg(clip("000-en.flac")));
+    let said = common::text(&host.stderr);
+    assert!(said.contains(" kernel calls on host") && said.contains("English, host int8"), "{said}");
 }
 
 #[test]
@@ -74,6 +82,100 @@ fn every_format_into_a_directory() {
     assert_eq!(common::json(&out.join("006-de.json"))["language"], "de");
     // And the same bytes on standard output.
     assert_eq!(common::stdout_of(transcribe(&["-f", "srt"]).arg(clip("000-en.flac"))), read("000-en.srt"));
+}
+
+#[test]
+fn several_recordings_on_standard_output_can_be_told_apart() {
+    let [one, other] = ["000-en.flac", "006-de.flac"].map(clip);
+    let text = common::stdout_of(transcribe(&["-f", "json"]).args([&one, &other]));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    for (line, file) in lines.iter().zip([&one, &other]) {
+        assert!(line.starts_with("{\"file\":"), "{line}");
+        let result: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(result["file"], file.to_str().unwrap());
+        assert!(result["run"]["tokens"].as_u64() > Some(0), "{line}");
+    }
+    // The same key stands in files, and for what has no name.
+    let home = tempfile::tempdir().unwrap();
+    common::stdout_of(transcribe(&["-f", "json", "-o"]).arg(home.path()).args([&one, &other]));
+    let text = fs::read_to_string(home.path().join("000-en.json")).unwrap();
+    assert!(text.starts_with(&format!("{{\n  \"file\": \"{}\",\n", one.display())), "{text}");
+    let piped = json_of(transcribe(&["-f", "json", "-"]).stdin(fs::File::open(&one).unwrap()));
+    assert_eq!(piped["file"], "-");
+    // Subtitles begin anew with each recording; one recording's are fine.
+    for format in ["srt", "vtt"] {
+        let line = common::bad::error_line(transcribe(&["-f", format]).args([&one, &other]));
+        assert!(line.contains("2 recordings") && line.contains("--output-dir"), "{line}");
+    }
+}
+
+#[test]
+fn of_recordings_together_the_time_is_said_once() {
+    let output = common::run(transcribe(&[]).args(["000-en.flac", "001-en.flac"].map(clip)));
+    let said = common::text(&output.stderr);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert!(lines[..2].iter().all(|line| line.contains("English, cpu") && !line.contains("real time")), "{said}");
+    assert!(lines[2].starts_with("2 recordings: ") && lines[2].contains(" times real time"), "{said}");
+}
+
+#[test]
+fn where_nothing_is_heard_nothing_is_claimed_to_have_run() {
+    let file = common::root().join("speech/silence-20s.flac");
+    let output = common::run(common::undertone().args(["transcribe", "-v"]).arg(&file));
+    let said = common::text(&output.stderr);
+    let line = said.lines().find(|line| line.starts_with(file.to_str().unwrap())).unwrap_or_default();
+    assert!(output.status.success() && line.ends_with(".flac: 20.0 s of audio, no speech found"), "{said}");
+    assert!(said.contains("nothing ran") && !said.contains("CPU provider alone"), "{said}");
+}
+
+#[test]
+fn a_file_given_twice_is_called_so() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = transcribe(&["-o"]);
+    let line = common::bad::error_line(command.arg(home.path()).args([clip("000-en.flac"), clip("000-en.flac")]));
+    assert!(line.contains("000-en.flac is given twice"), "{line}");
+}
+
+#[test]
+fn options_without_effect_are_named() {
+    let speech = clip("000-en.flac");
+    let warnings = |arguments: &[&str]| {
+        let output = common::run(common::undertone().args(["transcribe", "-q"]).args(arguments).arg(&speech));
+        assert!(output.status.success(), "{}", common::text(&output.stderr));
+        common::text(&output.stderr)
+    };
+    for (arguments, option, word) in [
+        (["-d", "cpu", "-p", "bf16"], "--precision", "model's own types"),
+        (["-d", "host", "--sim", "exact"], "--sim", "device sim"),
+        (["-d", "cpu", "--target", "npu1"], "--target", "which NPU"),
+        (["-d", "host", "--bundle-dir", "."], "--bundle-dir", "an NPU"),
+        (["-d", "cpu", "--packed", "off"], "--packed", "host device's"),
+    ] {
+        let said = warnings(&arguments);
+        let expected = format!("warning: {option} has no effect with device {}: ", arguments[1]);
+        assert!(said.lines().count() == 1 && said.starts_with(&expected) && said.contains(word), "{said}");
+    }
+    // What is a default, comes from the environment, or has an effect, is not worth a word.
+    for arguments in [&["-d", "cpu"][..], &["-d", "cpu", "-p", "f32"], &["-d", "host", "-p", "bf16"]] {
+        assert_eq!(warnings(arguments), "", "{arguments:?}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_closed_standard_output_is_told_before_the_work() {
+    let of = |redirection: &str| {
+        let mut shell = Command::new("sh");
+        let line = format!("\"$0\" transcribe -q --device cpu \"$1\" {redirection}");
+        shell.args(["-c", &line, env!("CARGO_BIN_EXE_undertone")]).arg(clip("000-en.flac"));
+        shell.env("UNDERTONE_MODEL", common::root().join("models/reference")).env("UNDERTONE_PACKED", "off");
+        common::text(&common::run(&mut shell).stderr)
+    };
+    let said = of(">&-");
+    assert!(said.starts_with("warning: standard output is closed"), "{said}");
+    assert_eq!(of(">/dev/null"), "");
 }
 
 #[test]
@@ -136,6 +238,54 @@ fn help_names_every_command_and_the_exit_codes() {
 }
 
 #[test]
+fn help_groups_options_and_its_examples_work_anywhere() {
+    // Each option's heading.
+    let headings = |command: &str| {
+        let text = common::stdout_of(common::undertone().args([command, "-h"]));
+        let mut heading = String::new();
+        let mut found = std::collections::BTreeMap::new();
+        for line in text.lines() {
+            if !line.starts_with(' ') && line.ends_with(':') {
+                heading = line.trim_end_matches(':').to_owned();
+            }
+            let option = line.split_whitespace().find(|word| word.starts_with("--"));
+            if let Some(option) = option.filter(|_| line.trim_start().starts_with('-')) {
+                found.insert(option.to_owned(), heading.clone());
+            }
+        }
+        found
+    };
+    for (command, device) in [("transcribe", "--device"), ("eval", "--devices")] {
+        let found = headings(command);
+        for option in [device, "--precision", "--model", "--variant", "--language", "--task", "--threads", "--batch"] {
+            assert_eq!(found[option], "Options", "{command} {option}: {found:?}");
+        }
+        for (option, heading) in
+            [("--best-of", "Doubtful text"), ("--sim", "NPU"), ("--packed", "Libraries"), ("--ep-library", "Libraries")]
+        {
+            assert_eq!(found[option], heading, "{command} {option}: {found:?}");
+        }
+    }
+    let text = common::stdout_of(common::undertone().arg("--help"));
+    assert!(text.contains("partition base") && !text.contains("models/reference"), "{text}");
+    let examples = text.split_once("Examples:\n").unwrap().1.split("\n\n").next().unwrap();
+    assert!(examples.lines().all(|line| line.contains("undertone ")), "an example is broken in two: {examples}");
+    assert!(text.lines().any(|line| line.trim_start().starts_with("130 ")), "{text}");
+    for command in ["eval", "bench"] {
+        let text = common::stdout_of(common::undertone().args([command, "-h"]));
+        assert!(text.contains("[default: cpu,host]"), "{command}: {text}");
+    }
+}
+
+#[test]
+fn a_usage_error_names_both_ways_to_call_transcribe() {
+    let said = common::text(&common::run(common::undertone().arg("transcribe")).stderr);
+    assert!(said.contains("<FILE>...") && said.contains("--sample"), "{said}");
+    // What comes from the environment is not asked for.
+    assert!(!said.contains("--packed") && !said.contains("--model"), "{said}");
+}
+
+#[test]
 fn devices_tells_what_there_is() {
     let answer = json_of(common::undertone().args(["devices", "--json"]));
     let device = |name: &str| answer["devices"].as_array().unwrap().iter().find(|d| d["name"] == name).unwrap().clone();
@@ -151,7 +301,8 @@ fn devices_tells_what_there_is() {
     assert!(["cpu", "host", "npu"].iter().all(|name| text.lines().any(|line| line.starts_with(name))), "{text}");
 
     let missing = json_of(common::undertone().args(["devices", "--json"]).env("UNDERTONE_EP_LIBRARY", "/no/such.so"));
-    assert!(missing["execution_provider"]["error"].is_string(), "{missing}");
+    let error = missing["execution_provider"]["error"].as_str().unwrap();
+    assert!(error.contains("/no/such.so") && error.contains("UNDERTONE_EP_LIBRARY"), "{error}");
 }
 
 /// ONNX Runtime's telemetry leaves an identifier of the machine in the home directory, unless it is switched off.

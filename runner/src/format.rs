@@ -8,6 +8,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
 
+use serde::Serialize;
+
 use crate::result::{Segment, Transcription};
 use crate::time::{TimeStyle, format_time};
 
@@ -71,6 +73,34 @@ impl Format {
         let written = self.write(transcription, &mut bytes);
         debug_assert!(written.is_ok());
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// A transcription and the recording that it is of, as one JSON object: what [`Format::Json`] writes, with `file` before it.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct OfFile<'a> {
+    /// The recording, as it was named.
+    pub file: &'a str,
+    /// What it came to.
+    #[serde(flatten)]
+    pub transcription: &'a Transcription,
+}
+
+impl OfFile<'_> {
+    /// Indented, for one recording.
+    ///
+    /// # Errors
+    /// None that a transcription gives rise to.
+    pub fn indented(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// In one line, for several recordings one after another (JSON Lines).
+    ///
+    /// # Errors
+    /// None that a transcription gives rise to.
+    pub fn line(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string(self)? + "\n")
     }
 }
 

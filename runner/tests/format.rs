@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use serde_json::Value;
-use undertone_runner::format::Format;
+use undertone_runner::format::{Format, OfFile};
 use undertone_runner::normalise::{basic, word_errors};
 use undertone_runner::text::compression_ratio;
 use undertone_runner::time::{TimeStyle, format_time};
@@ -95,6 +95,17 @@ fn json_reads_back_and_has_the_fields_of_verbose_json() {
     fields.sort_unstable();
     let expected = "avg_logprob compression_ratio end id no_speech_prob seek start temperature text tokens";
     assert_eq!(fields.join(" "), expected);
+}
+
+#[test]
+fn json_of_a_file_names_it_first() {
+    let two = transcription(&[" The first.", " The second."]);
+    let of_file = OfFile { file: "a \"b\".flac", transcription: &two };
+    let (line, indented) = (of_file.line().unwrap(), of_file.indented().unwrap());
+    assert!(line.starts_with("{\"file\":\"a \\\"b\\\".flac\",\"task\":") && line.lines().count() == 1, "{line}");
+    // The rest is as without a name.
+    let named = indented.strip_prefix("{\n  \"file\": \"a \\\"b\\\".flac\",\n").unwrap();
+    assert_eq!(format!("{{\n{named}"), Format::Json.render(&two));
 }
 
 #[test]

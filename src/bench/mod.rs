@@ -18,6 +18,7 @@ use undertone_runner::bench::{
 use undertone_runner::{Device, Engine, EngineOptions, Model};
 
 use crate::choices::{self, DeviceWord, Libraries, ModelChoice, NpuChoice, PrecisionWord};
+use crate::given::Given;
 use crate::{machine, output};
 
 /// Rows of the decoder's kernels beside one, if `--batch` does not say.
@@ -27,17 +28,16 @@ const MOST_LONG_RUNS: u16 = 3;
 
 /// Measure encoder, decoder and kernels, on synthetic sound
 #[derive(Args)]
+#[command(override_usage = "undertone bench [OPTIONS]")]
 pub struct Arguments {
-    #[command(flatten)]
-    model: ModelChoice,
     /// Devices to compare, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [DeviceWord::Cpu, DeviceWord::Host])]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = choices::DEVICES)]
     devices: Vec<DeviceWord>,
     /// The arithmetic of every device but cpu
     #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
     precision: PrecisionWord,
     #[command(flatten)]
-    npu: NpuChoice,
+    model: ModelChoice,
     /// Tokens that the decoder is made to write for a window
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=440))]
     tokens: u16,
@@ -78,6 +78,8 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    npu: NpuChoice,
+    #[command(flatten)]
     libraries: Libraries,
 }
 
@@ -113,14 +115,16 @@ struct Kernels {
 /// # Errors
 ///
 /// If a device does not work, the model cannot be opened, or the figure cannot be written.
-pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     let simulates = arguments.devices.iter().any(|device| matches!(device, DeviceWord::Sim));
     if simulates && (arguments.audio_seconds.is_some() || arguments.without_cache || arguments.start_up) {
         bail!(
             "what the simulator takes is no speed: leave sim out, or --audio-seconds, --without-cache and --start-up"
         );
     }
-    let model = arguments.model.open()?;
+    output::warn_if_lost();
+    choices::warn_of_options_without_effect(given, &arguments.devices, &[arguments.precision]);
+    let model = arguments.model.open(given)?;
     // Said to every layer, so that the number printed is the number used: left alone, each would choose for itself.
     let threads = arguments.threads.unwrap_or_else(machine::cores);
     let mut configurations = Vec::new();

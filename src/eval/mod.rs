@@ -17,6 +17,7 @@ use undertone_runner::{Model, TranscribeOptions, Transcriber};
 use self::score::{Column, Report};
 use crate::choices::{self, DeviceWord, Libraries, ModelChoice, NpuChoice, PackedChoice, PrecisionWord};
 use crate::decoding::DecodingChoice;
+use crate::given::Given;
 use crate::output::{self, say};
 
 /// Recordings that are read and transcribed together.
@@ -24,35 +25,36 @@ const GROUP: usize = 32;
 
 /// Count the wrong words in transcripts of recordings whose words are known
 #[derive(Args)]
+#[command(override_usage = "undertone eval [OPTIONS] <LIST>")]
 pub struct Arguments {
     /// The recordings: a line of JSON for each, with `file` (beside this list), `text`, and `language` (a code; detected where it is
     /// missing)
     #[arg(value_name = "LIST")]
     list: PathBuf,
     /// Devices to compare, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [DeviceWord::Cpu, DeviceWord::Host])]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = choices::DEVICES)]
     devices: Vec<DeviceWord>,
     /// The arithmetics of every device but cpu, separated by commas
     #[arg(short, long, value_enum, value_delimiter = ',', default_values_t = [PrecisionWord::Int8])]
     precision: Vec<PrecisionWord>,
+    #[command(flatten)]
+    model: ModelChoice,
+    #[command(flatten)]
+    decoding: DecodingChoice,
     /// Transcripts of another program to show beside: JSON with `results`, each with `file` and `text`
     #[arg(long, value_name = "NAME=FILE", value_parser = reference)]
     reference: Vec<(String, PathBuf)>,
     /// Take only every Nth recording of each language
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     every: u16,
-    #[command(flatten)]
-    decoding: DecodingChoice,
     /// Threads that compute [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = choices::threads)]
     threads: Option<usize>,
-    #[command(flatten)]
-    npu: NpuChoice,
-    #[command(flatten)]
-    model: ModelChoice,
     /// Print JSON, with each recording's text
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    npu: NpuChoice,
     #[command(flatten)]
     packed: PackedChoice,
     #[command(flatten)]
@@ -70,6 +72,9 @@ struct Entry {
     file: String,
     text: String,
     language: Option<String>,
+    /// Its line in the list, from 1.
+    #[serde(skip)]
+    line: usize,
 }
 
 /// Another program's transcripts.
@@ -84,31 +89,66 @@ struct Transcript {
     text: String,
 }
 
-/// Transcribes the recordings in each way and prints how often each was wrong.
+/// Transcribes the recordings in each way and prints how often each was wrong. A recording that fails costs the exit code, not the
+/// others.
 ///
 /// # Errors
 ///
-/// If a recording, the list, a model or a device does not work.
-pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+/// If the list, a model, a device, or every recording does not work.
+pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
+    let list = arguments.list.display();
     let mut entries = read_list(&arguments.list)?;
-    let model = arguments.model.open()?;
+    if entries.is_empty() {
+        bail!("{list} is empty: it is to have a line of JSON with `file` and `text` for each recording");
+    }
+    output::warn_if_lost();
+    choices::warn_of_options_without_effect(given, &arguments.devices, &arguments.precision);
+    let model = arguments.model.open(given)?;
+    let mut heard = Heard::default();
     let mut columns = Vec::new();
     for (index, (device, precision)) in ways(arguments).into_iter().enumerate() {
         let mut transcriber = load(arguments, &model, device, precision)?;
         if index == 0 {
             entries = chosen(entries, &transcriber, arguments.every);
             if entries.is_empty() {
-                bail!("{} names no recording in a language that the model knows", arguments.list.display());
+                bail!("{list} names no recording in a language that the model knows");
             }
             for (name, file) in &arguments.reference {
                 columns.push(read_reference(name, file, &entries)?);
             }
         }
-        columns.push(transcribe(arguments, &mut transcriber, &entries)?);
+        columns.push(transcribe(arguments, &mut transcriber, &entries, &mut heard)?);
+        if heard.failed.len() == entries.len() {
+            bail!("no recording of {list} can be read");
+        }
     }
+    heard.settle(&mut entries, &mut columns);
     let report = Report::new(&entries, &columns);
     output::print(&if arguments.json { report.json(&entries, &columns) } else { report.text() })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if heard.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What was found out about the recordings, by their places among the entries.
+#[derive(Default)]
+struct Heard {
+    /// Recordings that could not be read or transcribed: they are reported once, and no further way tries them.
+    failed: BTreeSet<usize>,
+    /// Languages that the first way detected where the list names none.
+    languages: BTreeMap<usize, String>,
+}
+
+impl Heard {
+    /// Fills in the languages and leaves out what failed.
+    fn settle(&self, entries: &mut Vec<Entry>, columns: &mut [Column]) {
+        for (&index, language) in &self.languages {
+            entries[index].language.get_or_insert_with(|| language.clone());
+        }
+        // From the end, so that places stay what they are.
+        for &index in self.failed.iter().rev() {
+            entries.remove(index);
+            columns.iter_mut().for_each(|column| drop(column.texts.remove(index)));
+        }
+    }
 }
 
 /// Each device in each arithmetic; the CPU provider has one only, the model's own.
@@ -123,9 +163,10 @@ fn ways(arguments: &Arguments) -> Vec<(DeviceWord, PrecisionWord)> {
 fn read_list(path: &Path) -> Result<Vec<Entry>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let entry = |(index, line): (usize, &str)| {
-        let wrong = || format!("{}, line {}: is not JSON with `file` and `text`", path.display(), index + 1);
-        serde_json::from_str(line).with_context(wrong)
+    let entry = |(index, text): (usize, &str)| {
+        let line = index + 1;
+        let wrong = || format!("{}, line {line}: is not JSON with `file` and `text`", path.display());
+        serde_json::from_str(text).map(|entry| Entry { line, ..entry }).with_context(wrong)
     };
     lines.map(entry).collect()
 }
@@ -177,7 +218,12 @@ fn load(arguments: &Arguments, model: &Model, device: DeviceWord, precision: Pre
 }
 
 /// What the recordings say in one way, as the device reports it that did the work.
-fn transcribe(arguments: &Arguments, transcriber: &mut Transcriber, entries: &[Entry]) -> Result<Column> {
+fn transcribe(
+    arguments: &Arguments,
+    transcriber: &mut Transcriber,
+    entries: &[Entry],
+    heard: &mut Heard,
+) -> Result<Column> {
     let directory = arguments.list.parent().unwrap_or(Path::new(""));
     let mut texts = vec![String::new(); entries.len()];
     let mut ran = BTreeSet::new();
@@ -190,19 +236,36 @@ fn transcribe(arguments: &Arguments, transcriber: &mut Transcriber, entries: &[E
         }
         let of: Vec<usize> = (0..entries.len()).filter(|&i| entries[i].language.as_deref() == language).collect();
         for group in of.chunks(GROUP) {
-            let read = |&index: &usize| audio::read_file(&directory.join(&entries[index].file));
-            let recordings: Vec<Audio> = group.iter().map(read).collect::<Result<_, _>>()?;
+            let mut recordings: Vec<(usize, Audio)> = Vec::new();
+            for &index in group {
+                if heard.failed.contains(&index) {
+                    continue;
+                }
+                match audio::read_file(&directory.join(&entries[index].file)) {
+                    Ok(audio) => recordings.push((index, audio)),
+                    Err(error) => {
+                        let place = format!("{}, line {}", arguments.list.display(), entries[index].line);
+                        crate::report_error(&anyhow::Error::from(error).context(place));
+                        heard.failed.insert(index);
+                    }
+                }
+            }
             let begun = Instant::now();
-            let results = transcriber.transcribe_all(&recordings.iter().collect::<Vec<_>>(), &options, &mut ())?;
+            let all: Vec<&Audio> = recordings.iter().map(|(_, audio)| audio).collect();
+            let results = transcriber.transcribe_all(&all, &options, &mut ())?;
             wall += begun.elapsed().as_secs_f64();
-            for (&index, result) in group.iter().zip(results) {
+            for (&(index, _), result) in recordings.iter().zip(results) {
                 seconds += result.duration;
                 ran.insert(format!("{} {}", result.run.device, result.run.precision));
                 texts[index] = result.text;
+                heard.languages.entry(index).or_insert(result.language);
             }
         }
     }
     let name = ran.into_iter().collect::<Vec<_>>().join(" and ");
-    say(&format!("{name}: {} recordings, {seconds:.0} s of audio, {:.1}x real time", entries.len(), seconds / wall));
+    let count = entries.len() - heard.failed.len();
+    if count > 0 {
+        say(&format!("{name}: {count} recordings, {seconds:.0} s of audio, {:.1} times real time", seconds / wall));
+    }
     Ok(Column { name, texts, speed: Some(seconds / wall) })
 }

@@ -115,9 +115,13 @@ impl Report {
             rows.push(line("all".to_owned(), first.all.words.to_string(), &|way| rate(way.all)));
             let interval = |[low, high]: [f64; 2]| format!("{low:.1} to {high:.1}");
             rows.push(line("95 % interval".to_owned(), String::new(), &|way| interval(way.interval)));
-            let signed = |[low, high]: [f64; 2]| format!("{low:+.1} to {high:+.1}");
-            rows.push(line(format!("less {}, 95 %", first.name), String::new(), &|way| signed(way.difference)));
-            rows.push(line("texts that differ from it".to_owned(), String::new(), &|way| way.other_texts.to_string()));
+            if self.ways.len() > 1 {
+                let signed = |[low, high]: [f64; 2]| format!("{low:+.1} to {high:+.1}");
+                let difference = format!("difference to {} (95 % interval)", first.name);
+                rows.push(line(difference, String::new(), &|way| signed(way.difference)));
+                let others = format!("transcripts that differ from {}", first.name);
+                rows.push(line(others, String::new(), &|way| way.other_texts.to_string()));
+            }
             let speed = |way: &Account| way.realtime_factor.map_or_else(|| "-".to_owned(), |x| format!("{x:.0}"));
             rows.push(line("times real time".to_owned(), String::new(), &speed));
         }
@@ -184,7 +188,7 @@ mod tests {
     use super::*;
 
     fn entry(language: &str, text: &str) -> Entry {
-        Entry { file: format!("{text}.flac"), text: text.to_owned(), language: Some(language.to_owned()) }
+        Entry { file: format!("{text}.flac"), text: text.to_owned(), language: Some(language.to_owned()), line: 1 }
     }
 
     fn column(name: &str, texts: &[&str]) -> Column {
@@ -205,6 +209,11 @@ mod tests {
         assert_eq!((report.ways[1].all.rate(), report.ways[1].other_texts), (25.0, 3));
         let text = report.text();
         assert!(text.contains("| de ") && text.contains("| 25.0 "), "{text}");
+        for row in ["| difference to a (95 % interval) ", "| transcripts that differ from a "] {
+            assert!(text.contains(row), "{text}");
+        }
+        let alone = Report::new(&entries, &columns[..1]).text();
+        assert!(!alone.contains("differ") && alone.contains("| 95 % interval "), "{alone}");
         assert!(text.lines().skip(2).all(|line| line.chars().count() == text.lines().nth(2).unwrap().chars().count()));
     }
 

