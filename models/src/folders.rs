@@ -1,6 +1,7 @@
 //! Where the command keeps what it fetched by other ways than the hub's, and what it converted.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// `UNDERTONE_MODELS`, or `undertone/models` in the user's cache folder; nothing where the system has no such folder.
 pub fn cache() -> Option<PathBuf> {
@@ -8,4 +9,10 @@ pub fn cache() -> Option<PathBuf> {
         Some(folder) => Some(folder.into()),
         None => Some(dirs::cache_dir()?.join("undertone").join("models")),
     }
+}
+
+/// Makes `folder`, and tries whether files can be made in it.
+pub(crate) fn try_to_write(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    tempfile::tempfile_in(folder).map(drop)
 }

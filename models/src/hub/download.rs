@@ -258,7 +258,8 @@ fn is_sha256(digest: &str) -> bool {
     digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit())
 }
 
-fn sha256(path: &Path) -> io::Result<String> {
+/// A file's SHA-256, in hexadecimal digits.
+pub(crate) fn sha256(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut digest = Sha256::new();
     io::copy(&mut file, &mut digest)?;
