@@ -48,10 +48,7 @@ fn a_repository_that_cannot_be_fetched() {
     let name = "undertone-tests/there-is-no-such-repository";
     let mut command = common::first_start(home.path());
     let line = bad::error_line(command.args(["transcribe", "--device", "cpu", "--model", name]).arg(clip()));
-    assert!(
-        line.contains(name) && line.contains("127.0.0.1:9") && line.contains("is not on this machine"),
-        "{line}"
-    );
+    assert!(line.contains(name) && line.contains("127.0.0.1:9") && line.contains("is not on this machine"), "{line}");
 }
 
 #[test]

@@ -101,9 +101,7 @@ fn what_is_packed_of_a_model_goes_with_it() {
     transcribe(reference.to_str().unwrap());
     let entries = list();
     assert_eq!(entries.as_array().unwrap().len(), 2, "{entries}");
-    for (entry, name, kept) in
-        [(0, REPOSITORY, "hub cache"), (1, reference.to_str().unwrap(), "a folder of yours")]
-    {
+    for (entry, name, kept) in [(0, REPOSITORY, "hub cache"), (1, reference.to_str().unwrap(), "a folder of yours")] {
         let entry = &entries[entry];
         assert_eq!((&entry["name"], &entry["kept"]), (&name.into(), &kept.into()));
         assert!(entry["packed_bytes"].as_u64().unwrap() > 1_000_000, "{entry}");

@@ -174,7 +174,10 @@ pub(crate) fn once(
 ) -> Result<PathBuf, ProvideError> {
     let home = origin.home().ok_or(ProvideError::NoFolder)?;
     let Note { source: name, .. } = &origin.note;
-    let found = match (care, present(origin).map(|home| if care == Care::Use { Health::NotKnown } else { health(&home) })) {
+    let found = match (
+        care,
+        present(origin).map(|home| if care == Care::Use { Health::NotKnown } else { health(&home) }),
+    ) {
         (Care::Use, Some(_)) | (Care::Mend, Some(Health::Whole)) => return Ok(home),
         (Care::Mend, Some(Health::NotKnown)) => {
             progress(Step::Notice(&format!(

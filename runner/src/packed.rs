@@ -52,7 +52,8 @@ impl Place {
     /// If the graph cannot be looked at.
     pub(crate) fn new(root: &Path, graph: &Path, words: &str, everything: &impl Hash) -> io::Result<Self> {
         // The graph itself may be a link, as in the hub's cache; its weights stand beside the link, where it is opened.
-        let graphs = fs::canonicalize(graph.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")))?;
+        let graphs =
+            fs::canonicalize(graph.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")))?;
         let graph = graphs.join(graph.file_name().unwrap_or_default());
         let mut of_contents = DefaultHasher::new();
         everything.hash(&mut of_contents);

@@ -78,7 +78,8 @@ pub(crate) fn choose(listing: &[String], wish: Wish<'_>) -> Result<Choice, Strin
             match (weights(listing), wish) {
                 (_, Wish::File(file)) if has(file) => (vec![file.to_owned()], false),
                 (_, Wish::File(file)) => {
-                    let others: Vec<&str> = listing.iter().filter(|other| is_weights(other)).map(String::as_str).collect();
+                    let others: Vec<&str> =
+                        listing.iter().filter(|other| is_weights(other)).map(String::as_str).collect();
                     let others = if others.is_empty() { "none".into() } else { others.join(", ") };
                     return Err(format!("{file} (its files of weights: {others})"));
                 }

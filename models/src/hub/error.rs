@@ -104,9 +104,7 @@ pub enum HubError {
         answer: String,
     },
     /// The repository is of something else, or lacks what was asked for.
-    #[error(
-        "the Hugging Face repository '{repository}' ({files} files) cannot be used as a model: it lacks {lacking}"
-    )]
+    #[error("the Hugging Face repository '{repository}' ({files} files) cannot be used as a model: it lacks {lacking}")]
     NothingFits {
         /// The repository.
         repository: String,
@@ -142,7 +140,7 @@ pub enum HubError {
     #[error("{0}")]
     Setting(String),
     /// The cache cannot be written.
-    #[error("cannot write {path}: {error}; make room or name another folder with HF_HUB_CACHE")]
+    #[error("cannot write {path}: {error}; {}", crate::folders::advice(.error, "HF_HUB_CACHE"))]
     Write {
         /// The file.
         path: std::path::PathBuf,

@@ -251,9 +251,24 @@ mod tests {
         let below = Repository::parse("a/b/c/ggml-base.bin").unwrap();
         assert_eq!((below.name.as_str(), below.file.as_deref()), ("a/b", Some("c/ggml-base.bin")));
         assert_eq!(Repository::parse(&below.to_string()), Some(below));
-        for name in
-            ["a/b:", "a/b:../c.bin", "a/b/../c.bin", "C:/base.bin", "whisper", "/abs/path", "./here", "../up", "a/b/c", "", "/", "a/", "a b/c", "a/../b", "a/b@", "a/b@../c"]
-        {
+        for name in [
+            "a/b:",
+            "a/b:../c.bin",
+            "a/b/../c.bin",
+            "C:/base.bin",
+            "whisper",
+            "/abs/path",
+            "./here",
+            "../up",
+            "a/b/c",
+            "",
+            "/",
+            "a/",
+            "a b/c",
+            "a/../b",
+            "a/b@",
+            "a/b@../c",
+        ] {
             assert_eq!(Repository::parse(name), None, "{name}");
         }
     }
