@@ -1,5 +1,5 @@
-//! `undertone model`: models on this machine. Lists them, fetches one, tells where it is, removes it, and converts weights into ONNX
-//! graphs. The work itself is in the crate `undertone-models`.
+//! `undertone model`: models on this machine. Lists them, fetches one, tells where it is, removes it and what is left over of others, and
+//! converts weights into ONNX graphs. The work itself is in the crate `undertone-models`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use undertone_models::inventory::{self, Entry, Kept};
 use undertone_models::names::NAMES;
-use undertone_models::{ConvertOptions, Step, WeightFormat};
+use undertone_models::{ConvertOptions, WeightFormat};
 
+use crate::choices::PackedChoice;
 use crate::output;
 use crate::steps::Steps;
 
@@ -29,16 +30,25 @@ enum What {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        packed: PackedChoice,
     },
-    /// Fetch a model, or compare one that is here with the hub's and mend what is damaged; prints its folder
+    /// Fetch a model, or compare one that is here with the hub's or with its checksums and mend what is damaged; prints its folder
     Get(Named),
     /// Print the folder of a model that is here; fetches nothing
     Path(Named),
-    /// Remove what is kept of a model. The hub's cache is shared with other programs
+    /// Remove what is kept of a model, and what is packed of it. The hub's cache is shared with other programs
     Rm {
         /// A name, a repository or a path, as `model list` shows it
         #[arg(value_name = "MODEL")]
         model: String,
+        #[command(flatten)]
+        packed: PackedChoice,
+    },
+    /// Remove what serves nothing any more: unfinished downloads, and what was packed of models that are gone
+    Prune {
+        #[command(flatten)]
+        packed: PackedChoice,
     },
     /// Write ONNX graphs, which any ONNX Runtime loads, from weights
     Convert {
@@ -91,7 +101,7 @@ impl From<WeightWord> for WeightFormat {
 /// If a model is not there, cannot be had, or cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.what {
-        What::List { json } => list(*json)?,
+        What::List { json, packed } => list(*json, packed)?,
         What::Get(named) => {
             let steps = Steps::new();
             let provided = undertone_models::get(&named.model, named.variant.as_deref(), &mut |step| steps.show(step))?;
@@ -102,7 +112,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             Some(provided) => output::print(&format!("{}\n", provided.folder.display()))?,
             None => bail!("'{0}' is not on this machine: `undertone model get {0}` fetches it", named.model),
         },
-        What::Rm { model } => remove(model)?,
+        What::Rm { model, packed } => remove(model, packed)?,
+        What::Prune { packed } => prune(packed)?,
         What::Convert { source, out, weights } => convert(source, out, *weights)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -116,6 +127,7 @@ struct EntryAnswer<'a> {
     kept: &'static str,
     folder: &'a Path,
     bytes: u64,
+    packed_bytes: u64,
     licence: Option<&'a str>,
 }
 
@@ -123,11 +135,14 @@ fn kept_word(kept: Kept) -> &'static str {
     match kept {
         Kept::HubCache => "hub cache",
         Kept::Converted => "converted",
+        Kept::Folder => "a folder of yours",
+        Kept::Unfinished => "unfinished",
+        Kept::LeftOver => "left over",
     }
 }
 
-fn list(json: bool) -> Result<()> {
-    let entries = inventory::list();
+fn list(json: bool, packed: &PackedChoice) -> Result<()> {
+    let entries = inventory::list(packed.folder().as_deref());
     if json {
         let answer: Vec<EntryAnswer<'_>> = entries
             .iter()
@@ -137,26 +152,27 @@ fn list(json: bool) -> Result<()> {
                 kept: kept_word(entry.kept),
                 folder: &entry.folder,
                 bytes: entry.bytes,
+                packed_bytes: entry.packed_bytes(),
                 licence: entry.licence.as_deref(),
             })
             .collect();
         return output::print(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
     }
     let mut text = String::new();
-    if entries.is_empty() {
+    let (left_over, rest): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(Entry::is_left_over);
+    let (folders, models): (Vec<Entry>, Vec<Entry>) = rest.into_iter().partition(|entry| entry.kept == Kept::Folder);
+    if models.is_empty() {
         text.push_str("No model is on this machine yet.\n");
-    } else {
-        text.push_str("On this machine:\n");
-        let rows = entries.iter().map(|entry| {
-            let licence = entry.licence.as_deref().unwrap_or("licence not known");
-            [
-                entry.name.clone(),
-                size(entry.bytes),
-                licence.into(),
-                format!("{}, {}", kept_word(entry.kept), entry.from),
-            ]
-        });
-        text.push_str(&table(&rows.collect::<Vec<_>>()));
+    }
+    for (title, entries) in [
+        ("On this machine:", models),
+        ("\nPacked of folders of yours:", folders),
+        ("\nLeft over, and removed by `undertone model prune`:", left_over),
+    ] {
+        if !entries.is_empty() {
+            let _ = writeln!(text, "{title}");
+            text.push_str(&table(&entries.iter().map(row).collect::<Vec<_>>()));
+        }
     }
     text.push_str("\nNames, and where they are fetched from when first used:\n");
     let rows = NAMES.iter().map(|known| {
@@ -166,6 +182,23 @@ fn list(json: bool) -> Result<()> {
     });
     text.push_str(&table(&rows.collect::<Vec<_>>()));
     output::print(&text)
+}
+
+/// A model's line of the table.
+fn row(entry: &Entry) -> [String; 4] {
+    let packed = entry.packed_bytes();
+    let size = match (entry.bytes, packed) {
+        (bytes, 0) => size(bytes),
+        (0, packed) => format!("{} packed", size(packed)),
+        (bytes, packed) => format!("{} and {} packed", size(bytes), size(packed)),
+    };
+    let licence = match (&entry.licence, entry.kept) {
+        (Some(licence), _) => licence.clone(),
+        (None, Kept::HubCache | Kept::Converted) => "licence not known".to_owned(),
+        // There are no weights.
+        (None, _) => "-".to_owned(),
+    };
+    [entry.name.clone(), size, licence, format!("{}, {}", kept_word(entry.kept), entry.from)]
 }
 
 /// Columns side by side; sizes stand at the right.
@@ -188,30 +221,48 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn remove(model: &str) -> Result<()> {
-    let removed: Vec<Entry> = inventory::remove(model).with_context(|| format!("cannot remove '{model}'"))?;
+fn remove(model: &str, packed: &PackedChoice) -> Result<()> {
+    let removed = inventory::remove(model, packed.folder().as_deref());
+    let removed = removed.with_context(|| format!("cannot remove '{model}'"))?;
     if removed.is_empty() {
         bail!("nothing is kept of '{model}': `undertone model list` shows what is");
     }
-    for entry in removed {
-        output::print(&format!(
-            "removed {} ({}, {})\n",
-            entry.folder.display(),
-            kept_word(entry.kept),
-            size(entry.bytes)
-        ))?;
+    report_removed(&removed)
+}
+
+fn prune(packed: &PackedChoice) -> Result<()> {
+    let removed = inventory::prune(packed.folder().as_deref()).context("cannot remove what is left over")?;
+    if removed.is_empty() {
+        return output::print("nothing is left over\n");
     }
-    Ok(())
+    report_removed(&removed)
+}
+
+/// A line for each folder that is gone.
+fn report_removed(removed: &[Entry]) -> Result<()> {
+    let mut text = String::new();
+    for entry in removed {
+        match entry.kept {
+            Kept::Folder => {
+                let _ = writeln!(text, "{} is a folder of yours, and stays", entry.folder.display());
+            }
+            Kept::LeftOver => {}
+            kept => {
+                let folder = entry.folder.display();
+                let _ = writeln!(text, "removed {folder} ({}, {})", kept_word(kept), size(entry.bytes));
+            }
+        }
+        for packed in &entry.packed {
+            let _ = writeln!(text, "removed {} (packed, {})", packed.folder.display(), size(packed.bytes));
+        }
+    }
+    output::print(&text)
 }
 
 fn convert(source: &str, out: &Path, weights: Option<WeightWord>) -> Result<()> {
     let options = ConvertOptions { weights: weights.map(WeightFormat::from) };
     let steps = Steps::new();
-    let mut show = |step: Step<'_>| steps.show(step);
-    let raw = undertone_models::weights_of(source, &mut show)?;
-    let converted = undertone_models::convert(raw.path(), out, &options, &mut |done, total| {
-        show(Step::Converting { done, total });
-    })?;
+    let converted = undertone_models::convert_source(source, out, &options, &mut |step| steps.show(step))?;
     steps.end();
     output::print(&format!(
         "{}: {} from {}, weights in {}\n",

@@ -48,10 +48,26 @@ fn a_repository_that_cannot_be_fetched() {
     let name = "undertone-tests/there-is-no-such-repository";
     let mut command = common::first_start(home.path());
     let line = bad::error_line(command.args(["transcribe", "--device", "cpu", "--model", name]).arg(clip()));
-    assert!(
-        line.contains(name) && line.contains("127.0.0.1:9") && line.contains("nothing of it is in the cache"),
-        "{line}"
-    );
+    assert!(line.contains(name) && line.contains("127.0.0.1:9") && line.contains("is not on this machine"), "{line}");
+}
+
+#[test]
+fn a_folder_of_models_that_cannot_be_written() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("file");
+    fs::write(&file, "").unwrap();
+    let mut places = vec![file.join("below")];
+    if cfg!(target_os = "linux") {
+        places.push("/proc/undertone".into());
+    }
+    for place in places {
+        // Before anything is asked of a network: no word of it.
+        let mut command = common::first_start(home.path());
+        let command = command.env("UNDERTONE_MODELS", &place).args(["transcribe", "--model", "base"]);
+        let line = bad::error_line(command.arg(clip()));
+        assert!(line.contains(place.to_str().unwrap()) && line.contains("UNDERTONE_MODELS"), "{line}");
+        assert!(!line.contains("make room") && !line.contains("127.0.0.1"), "{line}");
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::hub::{Hub, Rules};
 
 const REPOSITORY: &str = "undertone/reference";
@@ -55,7 +57,8 @@ fn models_are_listed_found_and_removed() {
     let hub = hub();
     let model = |arguments: &[&str]| {
         let mut command = common::first_start(home.path());
-        command.env("HF_ENDPOINT", hub.endpoint()).arg("model").args(arguments);
+        command.env("HF_ENDPOINT", hub.endpoint()).env("UNDERTONE_PACKED", home.path().join("packed"));
+        command.arg("model").args(arguments);
         command
     };
     let line = common::bad::error_line(&mut model(&["path", REPOSITORY]));
@@ -72,4 +75,81 @@ fn models_are_listed_found_and_removed() {
     assert!(!std::path::Path::new(folder.trim()).exists());
     let line = common::bad::error_line(&mut model(&["rm", REPOSITORY]));
     assert!(line.contains("model list"), "{line}");
+}
+
+#[test]
+fn what_is_packed_of_a_model_goes_with_it() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = hub();
+    let packed = home.path().join("packed");
+    let command = |arguments: &[&str]| {
+        let mut command = common::first_start(home.path());
+        command.env("HF_ENDPOINT", hub.endpoint()).env("UNDERTONE_PACKED", &packed).args(arguments);
+        command
+    };
+    let list = || -> serde_json::Value {
+        serde_json::from_str(&common::stdout_of(&mut command(&["model", "list", "--json"]))).unwrap()
+    };
+    let of_packed = || std::fs::read_dir(&packed).map_or(0, Iterator::count);
+    let clip = common::root().join("speech/short/000-en.flac");
+    let clip = clip.to_str().unwrap();
+    let reference = common::root().join("models/reference").canonicalize().unwrap();
+    let transcribe = |model: &str| {
+        common::stdout_of(&mut command(&["transcribe", "--device", "host", "--model", model, clip]));
+    };
+    transcribe(REPOSITORY);
+    transcribe(reference.to_str().unwrap());
+    let entries = list();
+    assert_eq!(entries.as_array().unwrap().len(), 2, "{entries}");
+    for (entry, name, kept) in [(0, REPOSITORY, "hub cache"), (1, reference.to_str().unwrap(), "a folder of yours")] {
+        let entry = &entries[entry];
+        assert_eq!((&entry["name"], &entry["kept"]), (&name.into(), &kept.into()));
+        assert!(entry["packed_bytes"].as_u64().unwrap() > 1_000_000, "{entry}");
+    }
+    assert!(common::stdout_of(&mut command(&["model", "list"])).contains(" packed"));
+
+    let said = common::stdout_of(&mut command(&["model", "rm", REPOSITORY]));
+    assert!(said.lines().any(|line| line.contains("(packed, ") && line.contains(" MB)")), "{said}");
+    assert_eq!(of_packed(), 1);
+
+    // Of a folder that is the user's own, only what is packed goes.
+    let said = common::stdout_of(&mut command(&["model", "rm", reference.to_str().unwrap()]));
+    assert!(said.contains("stays") && reference.join("config.json").is_file(), "{said}");
+    assert_eq!(of_packed(), 0);
+
+    // The model went another way.
+    transcribe(REPOSITORY);
+    std::fs::remove_dir_all(home.path().join("huggingface")).unwrap();
+    assert_eq!(list()[0]["kept"], "left over");
+    let said = common::stdout_of(&mut command(&["model", "list"]));
+    assert!(said.starts_with("No model") && said.contains("model prune"), "{said}");
+    assert!(common::stdout_of(&mut command(&["model", "prune"])).contains("(packed, "));
+    assert_eq!((of_packed(), list()), (0, serde_json::json!([])));
+    assert_eq!(common::stdout_of(&mut command(&["model", "prune"])), "nothing is left over\n");
+}
+
+#[test]
+fn one_file_of_a_repository_is_named_behind_a_colon() {
+    let Some(weights) = common::weights::tiny_en() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::of_folder("owner/many", &weights);
+    hub.put("other.bin", b"not these");
+    hub.put("old/another.pt", b"nor these");
+    let get = |model: &str| {
+        let mut command = common::first_start(home.path());
+        command.env("HF_ENDPOINT", hub.endpoint()).args(["model", "get", model]);
+        command
+    };
+    let line = common::bad::error_line(&mut get("owner/many:gone.bin"));
+    assert!(line.contains("gone.bin") && line.contains("old/another.pt"), "{line}");
+    let folder = common::stdout_of(&mut get("owner/many:model.bin"));
+    assert!(Path::new(folder.trim()).join("encoder_model.onnx").is_file(), "{folder}");
+    assert_eq!(hub.taken(), ["config.json", "tokenizer.json", "model.bin"]);
+    // Another one is another model.
+    let output = common::run(&mut get("owner/many/old/another.pt"));
+    let said = common::text(&output.stderr);
+    assert!(!output.status.success() && said.contains("another.pt' holds no weights"), "{said}");
+    assert_eq!(hub.taken(), ["old/another.pt"]);
+    let list = common::stdout_of(common::first_start(home.path()).args(["model", "list"]));
+    assert!(list.contains("owner/many:model.bin"), "{list}");
 }

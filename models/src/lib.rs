@@ -9,6 +9,7 @@ pub mod hub;
 pub mod inventory;
 pub mod names;
 pub mod once;
+pub mod packed;
 pub mod pip;
 mod provide;
 mod vocabulary;
@@ -16,5 +17,5 @@ pub mod weights;
 
 pub use converted::Note;
 pub use export::{ConvertOptions, Converted, WeightFormat, convert};
-pub use provide::{DEFAULT, ProvideError, Provided, Source, Step, Weights, get, present, provide, sample, weights_of};
+pub use provide::{DEFAULT, ProvideError, Provided, Source, Step, convert_source, get, present, provide, sample};
 pub use weights::{ConvertError, SourceKind, recognise};

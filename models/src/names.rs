@@ -69,10 +69,20 @@ pub fn of_repository(repository: &str) -> Option<&'static Known> {
     NAMES.iter().find(|known| known.repository == repository)
 }
 
-/// Names that begin like `word`, for a message on a name that is none.
+/// Names that are written nearly like `word`, the nearest first, or begin like it: for a message on a name that is none.
 pub fn similar(word: &str) -> Vec<&'static str> {
-    let start: String = word.to_ascii_lowercase().chars().take(3).collect();
-    NAMES.iter().map(|known| known.name).filter(|name| !start.is_empty() && name.starts_with(&start)).collect()
+    // Two letters that have changed places count once.
+    const FAR: usize = 3;
+    let word = word.to_ascii_lowercase();
+    let start: String = word.chars().take(3).collect();
+    let words = NAMES.iter().flat_map(|known| [&[known.name], known.aliases].concat());
+    let distance = |name: &str| strsim::damerau_levenshtein(&word, name);
+    let is_near = |name: &&'static str| {
+        distance(name) < FAR.min(name.len().div_ceil(2)) || (!start.is_empty() && name.starts_with(&start))
+    };
+    let mut near: Vec<&'static str> = words.filter(is_near).collect();
+    near.sort_by_key(|name| distance(name));
+    near
 }
 
 #[cfg(test)]
@@ -101,5 +111,9 @@ mod tests {
         assert_eq!(find("large").unwrap().name, "large-v3");
         assert_eq!(find("enormous"), None);
         assert_eq!(similar("basic"), ["base", "base.en"]);
+        assert_eq!(similar("bse"), ["base"]);
+        assert_eq!(similar("trubo"), ["turbo"]);
+        assert_eq!(similar("large-v4")[..3], ["large-v1", "large-v2", "large-v3"]);
+        assert!(similar("enormous").is_empty() && similar("").is_empty());
     }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Returns `home`, after `make` has filled it if it was not there.
+/// Makes sure that `home` is there: `make` fills it if it is not.
 ///
 /// `make` gets an empty folder beside `home`, which is renamed to `home` when it returns: whoever sees `home` sees all of it. A
 /// lock beside it lets one process work while others wait for its result. Where the file system has no locks, two may do the
@@ -14,7 +14,20 @@ use std::path::{Path, PathBuf};
 ///
 /// What `make` says, or what the file system does; `home` is not there then, and the next call tries again.
 pub fn folder<E: From<io::Error>>(home: &Path, make: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
-    if home.is_dir() {
+    unless(home, || home.is_dir(), make)
+}
+
+/// [`folder`], which is made anew where `is_good` says that it is not as it should be. The old one stays until there is a new one.
+///
+/// # Errors
+///
+/// As [`folder`].
+pub fn unless<E: From<io::Error>>(
+    home: &Path,
+    is_good: impl Fn() -> bool,
+    make: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    if is_good() {
         return Ok(());
     }
     if let Some(parent) = home.parent() {
@@ -22,19 +35,61 @@ pub fn folder<E: From<io::Error>>(home: &Path, make: impl FnOnce(&Path) -> Resul
     }
     let lock = File::create(beside(home, "lock"))?;
     let locked = lock.lock().is_ok();
-    if home.is_dir() {
+    if is_good() {
         return Ok(());
     }
     // A process that was killed leaves its half here; with the lock held nobody else is at work in it.
-    let partial = beside(home, &if locked { "partial".into() } else { format!("partial-{}", std::process::id()) });
+    let partial = beside(home, &if locked { PARTIAL.into() } else { format!("{PARTIAL}-{}", std::process::id()) });
     let _ = fs::remove_dir_all(&partial);
     fs::create_dir(&partial)?;
-    let made = make(&partial).and_then(|()| match fs::rename(&partial, home) {
-        Err(error) if !home.is_dir() => Err(error.into()),
-        _ => Ok(()),
+    let made = make(&partial).and_then(|()| {
+        let old = beside(home, &format!("{REMOVED}-{}", std::process::id()));
+        let _ = fs::rename(home, &old);
+        let renamed = fs::rename(&partial, home);
+        let _ = fs::remove_dir_all(&old);
+        match renamed {
+            Err(error) if !home.is_dir() => Err(error.into()),
+            _ => Ok(()),
+        }
     });
     let _ = fs::remove_dir_all(&partial);
     made
+}
+
+/// What a folder's name ends with while it is made.
+const PARTIAL: &str = "partial";
+/// And while it is removed.
+const REMOVED: &str = "removed";
+
+/// Removes a folder. It is renamed first: a process that opens it just now finds all or nothing.
+///
+/// # Errors
+///
+/// If it cannot be removed.
+pub(crate) fn remove(folder: &Path) -> io::Result<()> {
+    let going = beside(folder, &format!("{REMOVED}-{}", std::process::id()));
+    fs::rename(folder, &going)?;
+    fs::remove_dir_all(&going)
+}
+
+/// Whether a folder's name says that it is not whole: made or removed just now, or by a process that ended early.
+pub(crate) fn is_half(folder: &Path) -> bool {
+    home_of(folder).is_some()
+}
+
+/// The folder that `half` was to become or was, if a process that ended early left it; one that a process is at work in is none.
+pub(crate) fn left_over(half: &Path) -> Option<PathBuf> {
+    let (home, word) = home_of(half)?;
+    let in_work = File::open(beside(&home, "lock")).is_ok_and(|lock| lock.try_lock_shared().is_err());
+    (half.is_dir() && (word == REMOVED || !in_work)).then_some(home)
+}
+
+/// What a folder that is not whole is to become or was, and which of the two.
+fn home_of(half: &Path) -> Option<(PathBuf, &'static str)> {
+    let (home, end) = half.file_name()?.to_str()?.rsplit_once('.')?;
+    let word = end.split_once('-').map_or(end, |(word, _)| word);
+    let word = [PARTIAL, REMOVED].into_iter().find(|known| *known == word)?;
+    Some((half.with_file_name(home), word))
 }
 
 /// `home` with a word at the end of its name; not an extension, since names like `tiny.en` have dots of their own.
@@ -87,5 +142,39 @@ mod tests {
         })
         .unwrap();
         assert!(home.is_dir());
+    }
+
+    #[test]
+    fn what_is_no_good_stays_until_there_is_better() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path().join("base");
+        fs::create_dir(&home).unwrap();
+        fs::write(home.join("model"), "damaged").unwrap();
+        let read = || fs::read_to_string(home.join("model")).unwrap();
+        let failed = unless(&home, || false, |_| Err(io::Error::other("no network")));
+        assert_eq!((failed.is_err(), read()), (true, "damaged".to_owned()));
+        unless::<io::Error>(&home, || read() == "good", |partial| fs::write(partial.join("model"), "good")).unwrap();
+        assert_eq!(read(), "good");
+        unless::<io::Error>(&home, || read() == "good", |_| panic!("it is good")).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "the folder and its lock");
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_told_from_what_one_is_at_work_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path().join("tiny.en");
+        let half = directory.path().join("tiny.en.partial");
+        folder::<io::Error>(&home, |partial| {
+            assert_eq!(partial, half);
+            assert_eq!(left_over(partial), None);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(left_over(&home), None);
+        fs::create_dir(&half).unwrap();
+        assert_eq!(left_over(&half), Some(home.clone()));
+        let removed = directory.path().join("tiny.en.removed-12");
+        fs::create_dir(&removed).unwrap();
+        assert_eq!(left_over(&removed), Some(home));
     }
 }

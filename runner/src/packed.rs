@@ -2,13 +2,14 @@
 //! ONNX Runtime's and the execution provider's business; here it is a folder with two files that nobody else looks into.
 //!
 //! ```text
-//! FOLDER/NAME-OF-THE-MODEL-0123456789abcdef/encoder_model-int8-all-fedcba9876543210/packed.onnx
-//!                                                                                   packed.xdna
+//! FOLDER/NAME-OF-THE-MODEL-0123456789abcdef/encoder_model-host-int8-all-fedcba9876543210/packed.onnx
+//!                                                                                        packed.xdna
 //! ```
 //!
-//! The first number stands for the model's path, the second for everything that makes a packed model stale: size and time of the graph's
-//! files, versions and options. A folder appears whole or not at all, so that any number of processes may pack at the same moment.
-//! An empty one says that there is nothing to pack.
+//! The first folder is the model's ([`undertone_models::packed`] names it, and finds it again when the model is removed). The second
+//! number stands for everything that makes a packed model stale: size and time of the graph's files, versions and options. Such a
+//! folder appears whole or not at all, so that any number of processes may pack at the same moment. An empty one says that there is
+//! nothing to pack.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -17,6 +18,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use undertone_models::packed;
 
 /// The packed graph; the execution provider names its own file after it.
 const MODEL: &str = "packed.onnx";
@@ -29,7 +32,11 @@ const WEIGHTS: [&str; 4] = [".data", "_data", ".bin", ".weights"];
 /// Where the packed form of one graph is, or will be.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// That of the model.
+    /// Where all packed models are.
+    root: PathBuf,
+    /// The folder of the model's graphs.
+    graphs: PathBuf,
+    /// What is packed of them.
     folder: PathBuf,
     /// What the graph's folders begin with, whatever their age.
     prefix: String,
@@ -44,13 +51,14 @@ impl Place {
     /// # Errors
     /// If the graph cannot be looked at.
     pub(crate) fn new(root: &Path, graph: &Path, words: &str, everything: &impl Hash) -> io::Result<Self> {
-        let graph = fs::canonicalize(graph)?;
-        let home = graph.parent().unwrap_or(Path::new(""));
-        let (mut of_path, mut of_contents) = (DefaultHasher::new(), DefaultHasher::new());
-        home.hash(&mut of_path);
+        // The graph itself may be a link, as in the hub's cache; its weights stand beside the link, where it is opened.
+        let graphs =
+            fs::canonicalize(graph.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")))?;
+        let graph = graphs.join(graph.file_name().unwrap_or_default());
+        let mut of_contents = DefaultHasher::new();
         everything.hash(&mut of_contents);
         identity(&graph, &fs::metadata(&graph)?).hash(&mut of_contents);
-        let mut weights: Vec<_> = fs::read_dir(home)?
+        let mut weights: Vec<_> = fs::read_dir(&graphs)?
             .flatten()
             .filter(|file| is_weights(&file.path(), &graph))
             .filter_map(|file| Some(identity(&file.path(), &fs::metadata(file.path()).ok()?)))
@@ -58,11 +66,10 @@ impl Place {
         weights.sort();
         weights.hash(&mut of_contents);
 
-        let text = |name: Option<&OsStr>| name.unwrap_or_default().to_string_lossy().into_owned();
-        let folder = root.join(format!("{}-{:016x}", text(home.file_name()), of_path.finish()));
-        let prefix = format!("{}-{words}-", text(graph.file_stem()));
+        let folder = packed::folder(root, &graphs);
+        let prefix = format!("{}-{words}-", graph.file_stem().unwrap_or_default().to_string_lossy());
         let finished = folder.join(format!("{prefix}{:016x}", of_contents.finish()));
-        Ok(Self { folder, prefix, finished })
+        Ok(Self { root: root.to_owned(), graphs, folder, prefix, finished })
     }
 
     /// Opens the packed graph; packs it first if there is no fresh one, or a damaged one. `None`, traced, if that cannot be done or
@@ -98,7 +105,7 @@ impl Place {
 
     fn make<E: Display>(&self, pack: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), String> {
         let failed = |error: io::Error| format!("{}: {error}", self.folder.display());
-        fs::create_dir_all(&self.folder).map_err(failed)?;
+        packed::create(&self.root, &self.graphs).map_err(failed)?;
         let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&self.folder).map_err(failed)?;
         pack(&unfinished.path().join(MODEL)).map_err(|error| error.to_string())?;
         match fs::rename(unfinished.path(), &self.finished) {
@@ -186,7 +193,8 @@ mod tests {
 
         fn kept(&self) -> usize {
             let models = fs::read_dir(self.path("packed")).unwrap().flatten();
-            models.map(|model| fs::read_dir(model.path()).unwrap().count()).sum()
+            let is_graph = |entry: &DirEntry| entry.path().is_dir();
+            models.map(|model| fs::read_dir(model.path()).unwrap().flatten().filter(is_graph).count()).sum()
         }
     }
 
@@ -244,6 +252,23 @@ mod tests {
             fs::write(path, "packed later").map_err(|error| error.to_string())
         });
         assert_eq!((got.as_deref(), home.kept()), (Some("packed 1"), 1));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_graph_behind_a_link_is_the_folder_s_it_is_opened_in() {
+        let (home, store) = (Home::new(), tempfile::tempdir().unwrap());
+        fs::rename(home.path("encoder.onnx"), store.path().join("0123")).unwrap();
+        std::os::unix::fs::symlink(store.path().join("0123"), home.path("encoder.onnx")).unwrap();
+        assert_eq!(home.open("int8").as_deref(), Some("packed 1"));
+        // The graph's name is the link's, whatever its bytes are called.
+        fs::rename(store.path().join("0123"), store.path().join("4567")).unwrap();
+        fs::remove_file(home.path("encoder.onnx")).unwrap();
+        fs::write(store.path().join("4567"), "a newer graph").unwrap();
+        std::os::unix::fs::symlink(store.path().join("4567"), home.path("encoder.onnx")).unwrap();
+        assert_eq!((home.open("int8").as_deref(), home.kept()), (Some("packed 2"), 1), "the outdated one is gone");
+        let of = packed::list(&home.path("packed"));
+        assert_eq!(of[0].graphs, Some(home.folder.path().canonicalize().unwrap()));
     }
 
     #[test]

@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 
 use data::DataFile;
 use prost::Message;
+use serde::{Deserialize, Serialize};
 
 use crate::weights::{self, Checkpoint, ConvertError, SourceKind};
 
 /// How weights are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WeightFormat {
     /// As f32: what is computed with. Loads fastest.
     F32,
@@ -71,23 +72,42 @@ pub fn convert(
     options: &ConvertOptions,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Converted, ConvertError> {
-    if out.symlink_metadata().is_ok() {
-        return Err(ConvertError::Exists(out.to_owned()));
-    }
+    refuse_what_is_there(out)?;
     let checkpoint = weights::open(source)?;
     let narrow = checkpoint.tensors().all(|(_, tensor)| tensor.shape().len() < 2 || tensor.fits_f16());
     let format = options.weights.unwrap_or(if narrow { WeightFormat::F16 } else { WeightFormat::F32 });
+    let bytes = whole(out, |folder| write(&checkpoint, folder, format, progress))?;
+    Ok(Converted { directory: out.to_owned(), kind: checkpoint.kind, weights: format, bytes })
+}
+
+/// Writes the folder `out`, which must not exist, of files in the folder `from`: a model that was converted before. Returns their bytes.
+pub(crate) fn copy(from: &Path, files: &[&str], out: &Path) -> Result<u64, ConvertError> {
+    refuse_what_is_there(out)?;
+    whole(out, |folder| {
+        files.iter().try_for_each(|name| {
+            let path = from.join(name);
+            std::fs::copy(&path, folder.join(name)).map(drop).map_err(ConvertError::io("copy", &path))
+        })
+    })
+}
+
+fn refuse_what_is_there(out: &Path) -> Result<(), ConvertError> {
+    if out.symlink_metadata().is_ok() { Err(ConvertError::Exists(out.to_owned())) } else { Ok(()) }
+}
+
+/// Makes the folder `out`, which is there whole or not at all; returns the bytes of what `write` puts into it.
+fn whole(out: &Path, write: impl FnOnce(&Path) -> Result<(), ConvertError>) -> Result<u64, ConvertError> {
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(ConvertError::io("create", parent))?;
     let folder = new_folder(parent)?;
-    write(&checkpoint, folder.path(), format, progress)?;
+    write(folder.path())?;
     let bytes = size_of_files(folder.path())?;
     let made = folder.keep();
     if let Err(error) = std::fs::rename(&made, out) {
         let _ = std::fs::remove_dir_all(&made);
         return Err(ConvertError::io("name the new folder", out)(error));
     }
-    Ok(Converted { directory: out.to_owned(), kind: checkpoint.kind, weights: format, bytes })
+    Ok(bytes)
 }
 
 /// A folder beside the result, as open to others as a new folder is; it goes away with its handle.

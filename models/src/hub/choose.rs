@@ -35,6 +35,8 @@ pub enum Wish<'a> {
     Variant(&'a str),
     /// Weights, to be converted.
     Weights,
+    /// The weights in this file, to be converted.
+    File(&'a str),
 }
 
 impl<'a> From<Option<&'a str>> for Wish<'a> {
@@ -62,7 +64,7 @@ pub(crate) fn choose(listing: &[String], wish: Wish<'_>) -> Result<Choice, Strin
     let graphs = match wish {
         Wish::Best => graphs(listing, None),
         Wish::Variant(words) => graphs(listing, Some(words)),
-        Wish::Weights => None,
+        Wish::Weights | Wish::File(_) => None,
     };
     let (large, is_onnx) = match graphs {
         Some(graphs) => {
@@ -74,10 +76,25 @@ pub(crate) fn choose(listing: &[String], wish: Wish<'_>) -> Result<Choice, Strin
         }
         None => {
             match (weights(listing), wish) {
+                (_, Wish::File(file)) if has(file) => (vec![file.to_owned()], false),
+                (_, Wish::File(file)) => {
+                    let others: Vec<&str> =
+                        listing.iter().filter(|other| is_weights(other)).map(String::as_str).collect();
+                    let others = if others.is_empty() { "none".into() } else { others.join(", ") };
+                    return Err(format!("{file} (its files of weights: {others})"));
+                }
                 (_, Wish::Variant(word)) => {
                     return Err(format!("ONNX graphs of the variant '{word}' (an encoder with its decoder)"));
                 }
                 (Some(files), _) => (files, false),
+                (None, Wish::Best | Wish::Weights) if listing.iter().any(|file| is_alone(file)) => {
+                    let files: Vec<&str> = listing.iter().filter(|f| is_alone(f)).map(String::as_str).collect();
+                    return Err(format!(
+                        "a file that is meant where none is named: name one behind a colon, as in owner/name:{} (there are {})",
+                        files[0],
+                        files.join(", ")
+                    ));
+                }
                 (None, Wish::Best) => {
                     return Err("an encoder_model.onnx with its decoder, and model.safetensors, model.bin and other known weights".into());
                 }
@@ -171,9 +188,14 @@ fn weights(listing: &[String]) -> Option<Vec<String>> {
     [".safetensors", ".pt", ".bin"].iter().find_map(|end| only(end)).map(|file| vec![file.clone()])
 }
 
+fn is_weights(file: &str) -> bool {
+    super::WEIGHTS.iter().any(|end| file.ends_with(end))
+}
+
 /// Whether a file of weights holds the configuration and the words too.
 fn is_alone(file: &str) -> bool {
-    file.ends_with(".pt") || (file.starts_with("ggml") && file.ends_with(".bin"))
+    let name = file.rsplit('/').next().unwrap_or(file);
+    name.ends_with(".pt") || (name.starts_with("ggml") && name.ends_with(".bin"))
 }
 
 #[cfg(test)]
@@ -263,5 +285,20 @@ mod tests {
         }
         let ggml = list(&["ggml-base.bin", "README.md"]);
         assert_eq!(choose(&ggml, Wish::Best), Ok(Choice { files: list(&["ggml-base.bin"]), is_onnx: false }));
+    }
+
+    #[test]
+    fn one_file_of_many_is_the_named_one() {
+        let many = list(&["README.md", "ggml-base.bin", "ggml-tiny.en.bin", "old/ggml-base.bin"]);
+        for file in ["ggml-base.bin", "old/ggml-base.bin"] {
+            assert_eq!(choose(&many, Wish::File(file)).unwrap().files, [file]);
+        }
+        let lacking = choose(&many, Wish::File("ggml-small.bin")).unwrap_err();
+        assert!(lacking.starts_with("ggml-small.bin") && lacking.contains("ggml-tiny.en.bin"), "{lacking}");
+        let which = choose(&many, Wish::Best).unwrap_err();
+        assert!(which.contains("owner/name:ggml-base.bin") && which.contains("ggml-tiny.en.bin"), "{which}");
+        let beside = list(&["config.json", "tokenizer.json", "model.safetensors", "other.safetensors"]);
+        let files = ["config.json", "tokenizer.json", "other.safetensors"];
+        assert_eq!(choose(&beside, Wish::File("other.safetensors")).unwrap().files, files);
     }
 }

@@ -8,7 +8,7 @@ use ureq::http::{Response, StatusCode, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
-use super::{HubError, Repository, Settings};
+use super::{HubError, Missing, Repository, Settings};
 
 /// The longest chain of redirections: a renamed repository, a mirror, a store.
 const REDIRECTIONS: usize = 8;
@@ -105,7 +105,7 @@ impl Client {
 
     /// What `repository` holds.
     pub(crate) fn info(&self, repository: &Repository) -> Result<Info, HubError> {
-        let Repository { name, revision } = repository;
+        let Repository { name, revision, .. } = repository;
         let url = format!("{}/api/models/{name}/revision/{}?blobs=true", self.endpoint, revision.replace('/', "%2F"));
         let words = |failure| self.words(repository, "the list of files", failure);
         let mut response = self.get(&url, None).map_err(words)?;
@@ -194,7 +194,7 @@ impl Client {
         let refused = if self.token.is_some() { "; the present token does not open it" } else { "" };
         match failure {
             Failure::Network(reason) => {
-                HubError::Unreachable { repository: name, missing: what.to_owned(), endpoint, reason }
+                HubError::Unreachable { repository: name, missing: Missing::NotAsked, endpoint, reason }
             }
             Failure::Status { code, .. } if code == "GatedRepo" => {
                 HubError::Gated { repository: repository.name.clone(), endpoint, refused }

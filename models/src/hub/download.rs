@@ -53,9 +53,12 @@ impl<'a> Batch<'a> {
         let wanted = files.iter().map(|file| self.look(file)).collect::<Result<Vec<_>, _>>()?;
         self.total += wanted.iter().map(|file| file.size).sum::<u64>();
         for file in &wanted {
-            self.one(file)?;
+            let fetched = self.one(file)?;
             self.done += file.size;
-            self.tell(&file.name, 0);
+            // Of what was only looked at there is nothing to show.
+            if fetched {
+                self.tell(&file.name, 0);
+            }
         }
         Ok(())
     }
@@ -83,7 +86,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn one(&mut self, file: &Wanted) -> Result<(), HubError> {
+    /// Makes sure that a file is there; whether it had to be fetched.
+    fn one(&mut self, file: &Wanted) -> Result<bool, HubError> {
         let blob = self.cache.blob(&file.digest);
         let lock_path = self.cache.lock(&file.digest);
         // Without links the file is in the snapshot itself.
@@ -91,7 +95,10 @@ impl<'a> Batch<'a> {
         if self.is_whole(&blob, file, Check::Sizes) || self.is_whole(&place, file, Check::Sizes) {
             let path = if blob.is_file() { &blob } else { &place };
             if self.is_whole(path, file, self.check) {
-                return if blob.is_file() { self.link(file) } else { Ok(()) };
+                if blob.is_file() {
+                    self.link(file)?;
+                }
+                return Ok(false);
             }
             tracing::info!("{} is damaged in the cache, and is fetched anew", file.name);
         }
@@ -106,7 +113,8 @@ impl<'a> Batch<'a> {
             self.bytes(file, &partial)?;
             fs::rename(&partial, &blob).map_err(write(&blob))?;
         }
-        self.link(file)
+        self.link(file)?;
+        Ok(true)
     }
 
     /// Waits until no other process fetches the same bytes, and shows how far that one is.
@@ -258,7 +266,8 @@ fn is_sha256(digest: &str) -> bool {
     digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit())
 }
 
-fn sha256(path: &Path) -> io::Result<String> {
+/// A file's SHA-256, in hexadecimal digits.
+pub(crate) fn sha256(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut digest = Sha256::new();
     io::copy(&mut file, &mut digest)?;

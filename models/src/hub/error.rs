@@ -2,30 +2,51 @@
 
 use std::io;
 
+/// What is not on this machine of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// Everything.
+    Everything,
+    /// These files.
+    Files(String),
+    /// Perhaps nothing: what is here was only to be compared with the hub.
+    NotAsked,
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Everything => f.write_str("is not on this machine"),
+            Self::Files(files) => write!(f, "is not whole on this machine ({files} is missing)"),
+            Self::NotAsked => f.write_str("cannot be compared with the hub"),
+        }
+    }
+}
+
 /// What went wrong with the hub, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// `HF_HUB_OFFLINE` is set, and the cache is not enough.
     #[error(
-        "the cache lacks {missing} of the Hugging Face repository '{repository}', and HF_HUB_OFFLINE forbids to fetch it: unset it, or \
-         name a model that is there (`undertone model list`)"
+        "the Hugging Face repository '{repository}' {missing}, and HF_HUB_OFFLINE is set: unset it to download, or use a model that \
+         `undertone model list` shows"
     )]
     Offline {
         /// The repository.
         repository: String,
         /// What is not in the cache.
-        missing: String,
+        missing: Missing,
     },
     /// No connection: no such host, refused, a proxy or a certificate that does not fit.
     #[error(
-        "cannot fetch {missing} of the Hugging Face repository '{repository}': {endpoint} is not reached: {reason}; try again online, or \
-         name a folder that holds a model"
+        "the Hugging Face repository '{repository}' {missing}, and {endpoint} cannot be reached ({reason}): try again online, or use a \
+         model that `undertone model list` shows"
     )]
     Unreachable {
         /// The repository.
         repository: String,
         /// What is not in the cache.
-        missing: String,
+        missing: Missing,
         /// The hub's address.
         endpoint: String,
         /// What the network said.
@@ -83,9 +104,7 @@ pub enum HubError {
         answer: String,
     },
     /// The repository is of something else, or lacks what was asked for.
-    #[error(
-        "the Hugging Face repository '{repository}' ({files} files) holds no model that is understood: it lacks {lacking}"
-    )]
+    #[error("the Hugging Face repository '{repository}' ({files} files) cannot be used as a model: it lacks {lacking}")]
     NothingFits {
         /// The repository.
         repository: String,
@@ -121,7 +140,7 @@ pub enum HubError {
     #[error("{0}")]
     Setting(String),
     /// The cache cannot be written.
-    #[error("cannot write {path}: {error}; make room or name another folder with HF_HUB_CACHE")]
+    #[error("cannot write {path}: {error}; {}", crate::folders::advice(.error, "HF_HUB_CACHE"))]
     Write {
         /// The file.
         path: std::path::PathBuf,
@@ -132,10 +151,10 @@ pub enum HubError {
 
 impl HubError {
     /// Puts what the cache lacks into errors that came before anything was fetched.
-    pub(crate) fn lacking(self, what: &str) -> Self {
+    pub(crate) fn lacking(self, missing: Missing) -> Self {
         match self {
             Self::Unreachable { repository, endpoint, reason, .. } => {
-                Self::Unreachable { repository, endpoint, reason, missing: what.to_owned() }
+                Self::Unreachable { repository, endpoint, reason, missing }
             }
             other => other,
         }

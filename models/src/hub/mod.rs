@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 pub(crate) use cache::bytes_of;
 pub use cache::{CachedRepository, cached};
 pub use choose::{SUFFIXES, Wish};
-pub use error::HubError;
+pub(crate) use download::sha256;
+pub use error::{HubError, Missing};
 pub use settings::Settings;
 
 use crate::external;
@@ -24,14 +25,20 @@ use cache::Cache;
 use choose::Choice;
 use client::Client;
 
-/// A repository, and which revision of it: `owner/name` or `owner/name@revision`.
+/// A repository, which revision of it, and which of its files: `owner/name`, `owner/name@revision`, `owner/name:file.bin`,
+/// `owner/name@revision:folder/file.bin`, or `owner/name/folder/file.bin`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
     /// `owner/name`.
     pub name: String,
     /// A branch, a tag or a commit; `main` if none is named.
     pub revision: String,
+    /// The one file of weights that is meant, where a repository holds those of many models.
+    pub file: Option<String>,
 }
+
+/// Ends of the names of files of weights.
+const WEIGHTS: [&str; 4] = [".bin", ".pt", ".pth", ".safetensors"];
 
 impl Repository {
     /// Reads a repository's name; nothing if `text` is not written like one.
@@ -39,17 +46,40 @@ impl Repository {
         let part = |s: &str| {
             !s.is_empty() && !s.starts_with('.') && s.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         };
+        let is_path = |s: &str| s.split('/').all(part);
+        let (text, file) = match text.split_once(':') {
+            Some((text, file)) => (text, Some(file)),
+            None => (text, None),
+        };
         let (name, revision) = text.split_once('@').unwrap_or((text, "main"));
         let (owner, rest) = name.split_once('/')?;
-        let fits = part(owner) && part(rest) && revision.split('/').all(part);
-        fits.then(|| Self { name: name.to_owned(), revision: revision.to_owned() })
+        let (rest, file) = match rest.split_once('/') {
+            Some((rest, below)) if file.is_none() && WEIGHTS.iter().any(|end| below.ends_with(end)) => {
+                (rest, Some(below))
+            }
+            _ => (rest, file),
+        };
+        let fits = part(owner) && part(rest) && is_path(revision) && file.is_none_or(is_path);
+        fits.then(|| Self {
+            name: format!("{owner}/{rest}"),
+            revision: revision.to_owned(),
+            file: file.map(str::to_owned),
+        })
+    }
+
+    /// What is needed of it.
+    pub fn wish<'a>(&'a self, variant: Option<&'a str>) -> Wish<'a> {
+        self.file.as_deref().map_or(variant.into(), Wish::File)
     }
 }
 
 impl std::fmt::Display for Repository {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.name)?;
-        if self.revision == "main" { Ok(()) } else { write!(f, "@{}", self.revision) }
+        if self.revision != "main" {
+            write!(f, "@{}", self.revision)?;
+        }
+        self.file.as_ref().map_or(Ok(()), |file| write!(f, ":{file}"))
     }
 }
 
@@ -101,7 +131,7 @@ pub fn provide(
         return Err(HubError::Offline { repository: repository.to_string(), missing: lacking });
     }
     tracing::info!("{repository}: the cache lacks {lacking}");
-    update(settings, repository, wish, Check::Sizes, progress).map_err(|error| error.lacking(&lacking))
+    update(settings, repository, wish, Check::Sizes, progress).map_err(|error| error.lacking(lacking))
 }
 
 /// [`provide`] with the hub's present revision, every file's checksum compared, and what is damaged fetched anew.
@@ -116,8 +146,7 @@ pub fn repair(
     progress: &mut dyn FnMut(Fetched<'_>),
 ) -> Result<Snapshot, HubError> {
     if settings.offline {
-        let missing = "what the hub would have to confirm".to_owned();
-        return Err(HubError::Offline { repository: repository.to_string(), missing });
+        return Err(HubError::Offline { repository: repository.to_string(), missing: Missing::NotAsked });
     }
     update(settings, repository, wish, Check::Checksums, progress)
 }
@@ -130,22 +159,29 @@ pub(crate) enum Check {
 }
 
 /// What the cache holds of the repository, if that is enough; else what it lacks.
-fn local(cache: &Cache, repository: &Repository, wish: Wish<'_>) -> Result<Snapshot, String> {
-    let nothing = || "everything (nothing of it is in the cache)".to_owned();
-    let commit = cache.commit_of(&repository.revision).ok_or_else(nothing)?;
+fn local(cache: &Cache, repository: &Repository, wish: Wish<'_>) -> Result<Snapshot, Missing> {
+    let commit = cache.commit_of(&reference(repository)).or_else(|| cache.commit_of(&repository.revision));
+    let commit = commit.ok_or(Missing::Everything)?;
     let folder = cache.snapshot(&commit);
     let listing = cache.listing(&commit);
     if listing.is_empty() {
-        return Err(nothing());
+        return Err(Missing::Everything);
     }
-    let Choice { files, is_onnx } = choose::choose(&listing, wish)?;
+    let Choice { files, is_onnx } = choose::choose(&listing, wish).map_err(Missing::Files)?;
     let mut missing: Vec<String> = files.iter().filter(|file| !listing.contains(file)).cloned().collect();
     for file in &files {
         missing.extend(external::lacking(&folder, file));
     }
     missing.sort();
     missing.dedup();
-    if missing.is_empty() { Ok(Snapshot { folder, commit, is_onnx }) } else { Err(missing.join(", ")) }
+    if missing.is_empty() { Ok(Snapshot { folder, commit, is_onnx }) } else { Err(Missing::Files(missing.join(", "))) }
+}
+
+/// Where the cache notes which commit was fetched. Of a single file it is a place of our own: who names the repository alone must not be
+/// given that file as if there were no other.
+fn reference(repository: &Repository) -> String {
+    let revision = &repository.revision;
+    if repository.file.is_some() { format!("undertone/{revision}") } else { revision.clone() }
 }
 
 /// Asks the hub what there is, and fetches what is needed of it and not there.
@@ -181,7 +217,7 @@ fn update(
         let missing = file.clone();
         return Err(HubError::Incomplete { repository: repository.to_string(), missing });
     }
-    cache.point(&repository.revision, &info.commit)?;
+    cache.point(&reference(repository), &info.commit)?;
     cache.remember_licence(settings, info.licence.as_deref());
     Ok(Snapshot { folder, commit: info.commit, is_onnx: choice.is_onnx })
 }
@@ -205,9 +241,34 @@ mod tests {
         let branch = Repository::parse("a/b@refs/pr/1").unwrap();
         assert_eq!((branch.name.as_str(), branch.revision.as_str()), ("a/b", "refs/pr/1"));
         assert_eq!(branch.to_string(), "a/b@refs/pr/1");
-        for name in
-            ["whisper", "/abs/path", "./here", "../up", "a/b/c", "", "/", "a/", "a b/c", "a/../b", "a/b@", "a/b@../c"]
-        {
+        for (text, name, file) in [
+            ("ggerganov/whisper.cpp:ggml-base.en.bin", "ggerganov/whisper.cpp", "ggml-base.en.bin"),
+            ("a/b@v1:old/base.pt", "a/b", "old/base.pt"),
+        ] {
+            let one = Repository::parse(text).unwrap();
+            assert_eq!((one.name.as_str(), one.file.as_deref(), one.to_string().as_str()), (name, Some(file), text));
+        }
+        let below = Repository::parse("a/b/c/ggml-base.bin").unwrap();
+        assert_eq!((below.name.as_str(), below.file.as_deref()), ("a/b", Some("c/ggml-base.bin")));
+        assert_eq!(Repository::parse(&below.to_string()), Some(below));
+        for name in [
+            "a/b:",
+            "a/b:../c.bin",
+            "a/b/../c.bin",
+            "C:/base.bin",
+            "whisper",
+            "/abs/path",
+            "./here",
+            "../up",
+            "a/b/c",
+            "",
+            "/",
+            "a/",
+            "a b/c",
+            "a/../b",
+            "a/b@",
+            "a/b@../c",
+        ] {
             assert_eq!(Repository::parse(name), None, "{name}");
         }
     }

@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 pub enum ConvertError {
     /// No reader knows the file or directory.
     #[error(
-        "'{0}' holds no weights that are understood: Hugging Face's safetensors or pytorch_model.bin with a config.json, a \
-         CTranslate2 folder, OpenAI's .pt, or whisper.cpp's ggml .bin"
+        "'{0}' holds no weights; understood are Hugging Face's safetensors and pytorch_model.bin with a config.json, CTranslate2 \
+         folders, OpenAI's .pt and whisper.cpp's ggml .bin"
     )]
     Unknown(PathBuf),
+    /// ONNX graphs, which are what conversion makes.
+    #[error("'{0}' is converted already: it has ONNX graphs, and can be used as it is with --model '{0}'")]
+    HasGraphs(PathBuf),
     /// A file cannot be read, or one cannot be written.
     #[error("cannot {what} '{path}': {source}")]
     Io {

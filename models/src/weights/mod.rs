@@ -19,6 +19,8 @@ mod tensor;
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 pub use checkpoint::{Checkpoint, Details, Dimensions, PROJECTION, TOKENS};
 pub use element::Element;
 pub use error::ConvertError;
@@ -26,7 +28,7 @@ pub use file::SourceFile;
 pub use tensor::Tensor;
 
 /// The kinds of weights that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SourceKind {
     /// Hugging Face: `*.safetensors` with `config.json`.
     Safetensors,
@@ -67,7 +69,7 @@ pub fn open(source: &Path) -> Result<Checkpoint, ConvertError> {
         return Err(ConvertError::io("open", source)(std::io::ErrorKind::NotFound.into()));
     }
     if has_graphs(source) {
-        return Err(ConvertError::unsupported(source, "it has ONNX graphs already, which need no conversion"));
+        return Err(ConvertError::HasGraphs(source.to_owned()));
     }
     let found = found(source);
     let [(kind, file)] = found.as_slice() else {

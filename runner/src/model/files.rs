@@ -20,6 +20,12 @@ pub(super) fn graph(directory: &Path, name: &str, suffix: &str) -> Option<PathBu
     FOLDERS.iter().map(|folder| directory.join(folder).join(format!("{name}{suffix}.onnx"))).find(|p| p.is_file())
 }
 
+/// Whether there is any graph at all.
+pub(super) fn has_graphs(directory: &Path) -> bool {
+    let entries = FOLDERS.iter().filter_map(|folder| std::fs::read_dir(directory.join(folder)).ok()).flatten();
+    entries.flatten().any(|entry| entry.path().extension().is_some_and(|extension| extension == "onnx"))
+}
+
 /// Finds the graphs that serve a wish best: with a cache before without, of one suffix before a mixture, optimum's names
 /// before others.
 pub(super) fn find(directory: &Path, wish: &Variants, layout: Option<Layout>) -> Option<Graphs> {

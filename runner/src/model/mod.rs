@@ -60,6 +60,11 @@ pub enum ModelError {
     /// The directory is not there.
     #[error("no such model: '{0}' is not a directory")]
     NoDirectory(String),
+    /// Nothing of a model is there.
+    #[error(
+        "'{0}' holds no model: it has no ONNX graphs and no weights; name a folder that has, or a model that `undertone model list` shows"
+    )]
+    Empty(PathBuf),
     /// A graph or a file is missing.
     #[error("the model directory '{directory}' lacks {missing}; export it with optimum, or fetch the missing file")]
     Missing {
@@ -220,7 +225,10 @@ impl Model {
         }
         let Some(graphs) = files::find(directory, &wish, layout) else {
             if config.is_none() {
-                return Err(missing(directory, "config.json"));
+                return Err(match files::has_graphs(directory) {
+                    true => missing(directory, "config.json"),
+                    false => ModelError::Empty(directory.to_owned()),
+                });
             }
             let available = files::available(directory, layout);
             return Err(match (variant, available.is_empty()) {
