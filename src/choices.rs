@@ -150,8 +150,8 @@ impl ModelChoice {
 fn reference_instead(error: &ProvideError) -> Result<PathBuf> {
     let reference = locate::reference_model()?;
     say(&format!(
-        "warning: the default model '{}' is not here: {error}. The small reference model takes its place: it knows synthesised \
-         speech and understands no person",
+        "warning: no transcript of a person comes out: the small reference model takes the place of the default one. It knows synthesised \
+         speech and understands no person. '{}' is not here: {error}",
         undertone_models::DEFAULT
     ));
     Ok(reference)

@@ -33,7 +33,7 @@ impl Steps {
     pub fn show(&self, step: Step<'_>) {
         match step {
             Step::Fetching { from, done, total, .. } => self.bar(format!("fetching {from}"), done, total),
-            Step::Converting { done, total } => self.bar("converting to ONNX, once".into(), done, total),
+            Step::Converting { done, total } => self.bar("converting to ONNX".into(), done, total),
             Step::Notice(text) => {
                 self.end();
                 say(&format!("note: {text}"));

@@ -103,6 +103,22 @@ fn safetensors_in_shards() {
 }
 
 #[test]
+fn what_belongs_to_weights_and_is_not_there_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let adapter = serde_json::json!({ "base_model_name_or_path": "openai/whisper-tiny" });
+    common::write_json(&home.path().join("adapter_config.json"), &adapter);
+    std::fs::write(home.path().join("adapter_model.safetensors"), b"\x02\0\0\0\0\0\0\0{}").unwrap();
+    let error = weights::open(home.path()).unwrap_err().to_string();
+    assert!(error.contains("adapter") && error.contains("'openai/whisper-tiny'") && error.contains("merge"), "{error}");
+
+    let index = serde_json::json!({ "weight_map": { "a": "model-00002-of-00002.safetensors" } });
+    common::write_json(&home.path().join("model.safetensors.index.json"), &index);
+    common::write_json(&home.path().join("config.json"), &common::config(300));
+    let error = weights::open(home.path()).unwrap_err().to_string();
+    assert!(error.contains("index.json") && error.contains("'model-00002-of-00002.safetensors'"), "{error}");
+}
+
+#[test]
 fn ctranslate2_of_every_version_and_type() {
     let model = common::model(VOCABULARY, 5);
     for (version, matrices) in [

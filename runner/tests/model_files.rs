@@ -71,6 +71,15 @@ fn variants_are_taken_in_order_and_by_name() {
 }
 
 #[test]
+fn a_suffix_that_nobody_has_heard_of_is_a_variant_too() {
+    let split = directory(&SPLIT.map(|graph| format!("onnx/{graph}_q8b32")).each_ref().map(String::as_str));
+    assert!(matches!(open(&split).decoder(), DecoderFiles::Split { .. }));
+    assert_eq!(open(&split).variant(), "q8b32");
+    let merged = directory(&["encoder_model_mine", "decoder_model_merged_mine"]);
+    assert!(matches!(open(&merged).decoder(), DecoderFiles::Merged(_)));
+}
+
+#[test]
 fn an_incomplete_variant_is_not_taken() {
     let directory =
         directory(&["encoder_model", "encoder_model_int8", "decoder_model_int8", "decoder_with_past_model_int8"]);

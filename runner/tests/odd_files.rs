@@ -212,6 +212,7 @@ const HARMLESS: &[Kind] = &[
     }),
     ("no generation_config.json", |files| files.generation = None),
     ("an empty generation_config.json", |files| files.generation = Some(json!({}))),
+    ("a generation_config.json of nothing", |files| files.generation = Some(Value::Null)),
     ("nulls", |files| {
         for key in
             ["suppress_tokens", "begin_suppress_tokens", "is_multilingual", "lang_to_id", "no_timestamps_token_id"]

@@ -86,7 +86,10 @@ pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, ConvertError> {
     let index: Index = serde_json::from_slice(&bytes).map_err(|e| ConvertError::damaged(path, e.to_string()))?;
     let files: BTreeSet<String> = index.weight_map.into_values().collect();
     let in_folder = |file: String| match Path::new(&file).file_name() {
-        Some(only) if only == file.as_str() => Ok(directory.join(file)),
+        Some(only) if only == file.as_str() && directory.join(&file).is_file() => Ok(directory.join(file)),
+        Some(only) if only == file.as_str() => {
+            Err(ConvertError::damaged(path, format!("'{file}', which it names, is not beside it")))
+        }
         _ => Err(ConvertError::damaged(path, format!("it names '{file}', which is no file of its folder"))),
     };
     files.into_iter().map(in_folder).collect()

@@ -71,6 +71,12 @@ pub fn open(source: &Path) -> Result<Checkpoint, ConvertError> {
     if has_graphs(source) {
         return Err(ConvertError::HasGraphs(source.to_owned()));
     }
+    if let Some(base) = adapter_of(source) {
+        let reason = format!(
+            "it is an adapter (LoRA), and no model by itself; merge it into {base} (peft: merge_and_unload) and take what that saves"
+        );
+        return Err(ConvertError::unsupported(source, reason));
+    }
     let found = found(source);
     let [(kind, file)] = found.as_slice() else {
         let names: Vec<_> = found.iter().filter_map(|(_, file)| file.file_name()?.to_str()).collect();
@@ -113,6 +119,16 @@ fn found(source: &Path) -> Vec<(SourceKind, PathBuf)> {
     let mut others: Vec<_> = entries.map(|entry| entry.path()).filter(is_weights).filter_map(with_kind).collect();
     others.sort_by(|(_, a), (_, b)| a.cmp(b));
     others
+}
+
+/// What an adapter's folder says that it is for; `None` for one that holds a model.
+fn adapter_of(directory: &Path) -> Option<String> {
+    let text = std::fs::read(directory.join("adapter_config.json")).ok()?;
+    let whole =
+        ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+    let base = serde_json::from_slice::<serde_json::Value>(&text).ok()?["base_model_name_or_path"].clone();
+    let named = base.as_str().map_or_else(|| "the model that it was made for".to_owned(), |base| format!("'{base}'"));
+    (!whole.iter().any(|name| directory.join(name).is_file())).then_some(named)
 }
 
 fn has_graphs(directory: &Path) -> bool {

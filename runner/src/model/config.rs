@@ -91,7 +91,11 @@ pub(super) fn read(directory: &Path) -> Result<ModelConfig, ModelError> {
         }
         tracing::debug!("'{}': model_type is '{kind}', taken as Whisper", config.path.display());
     }
-    let generation = File::read(directory, "generation_config.json")?;
+    // A file that says nothing, or nothing that can be read, is as good as none.
+    let generation = File::read(directory, "generation_config.json").unwrap_or_else(|error| {
+        tracing::debug!("{error}");
+        None
+    });
     if generation.is_none() {
         tracing::debug!("'{}' has no generation_config.json: Whisper's defaults are used", directory.display());
     }

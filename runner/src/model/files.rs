@@ -29,12 +29,19 @@ pub(super) fn has_graphs(directory: &Path) -> bool {
 /// Finds the graphs that serve a wish best: with a cache before without, of one suffix before a mixture, optimum's names
 /// before others.
 pub(super) fn find(directory: &Path, wish: &Variants, layout: Option<Layout>) -> Option<Graphs> {
-    let encoders: Vec<(String, PathBuf)> = candidates(wish.encoder.as_deref())
+    // Without a wish, what nobody has heard of serves too, last.
+    let suffixes = |wish: Option<&str>| {
+        let mut all = candidates(wish);
+        let others = named(directory, "encoder").into_iter().map(|named| named.suffix);
+        all.extend(others.filter(|suffix| wish.is_none() && !VARIANTS.contains(&suffix.as_str())));
+        all
+    };
+    let encoders: Vec<(String, PathBuf)> = suffixes(wish.encoder.as_deref())
         .into_iter()
         .filter_map(|suffix| Some((suffix.clone(), graph(directory, "encoder_model", &suffix)?)))
         .collect();
     let decoders = |make: &dyn Fn(&str) -> Option<DecoderFiles>| -> Vec<(String, DecoderFiles)> {
-        let all = candidates(wish.decoder.as_deref()).into_iter();
+        let all = suffixes(wish.decoder.as_deref()).into_iter();
         all.filter_map(|suffix| Some((suffix.clone(), make(&suffix)?))).collect()
     };
     let split = |suffix: &str| {
