@@ -43,7 +43,7 @@ fn other_exporters_layouts_write_the_same() {
         expected.iter().all(|segments| segments[0].as_array().is_some_and(|tokens| tokens.len() > 5)),
         "{expected:?}"
     );
-    let layouts = ["static", "whole", "fixed", "external", "external-many", "padded", "positions"];
+    let layouts = ["static", "whole", "fixed", "external", "external-many", "padded", "branches", "positions"];
     for layout in layouts {
         for device in [&CPU[..], &HOST[..]] {
             println!("{layout} {device:?}");

@@ -11,6 +11,7 @@ writes a folder of each layout into OUT:
 - `fixed`: sherpa-onnx's interface: a cache of 448 positions goes in and out whole; tokens.txt in base64 and no other small file;
 - `external`, `external-many`: weights beside the graphs, in one file and in one for each tensor;
 - `padded`: a vocabulary of more tokens than there are;
+- `branches`: a merged decoder whose branches name their outputs otherwise than the decoder does, as ONNX allows;
 - `positions`: a decoder that wants to be told where its tokens stand, as exports of 2024 do.
 """
 import base64
@@ -248,7 +249,23 @@ def positions():
     onnx.save(model, path / LATER)
 
 
+def branches():
+    path = folder("branches", SMALL)
+    shutil.copy(MODEL / ENCODER, path)
+    model = load("decoder_model_merged.onnx")
+    choice = next(node for node in model.graph.node if node.op_type == "If")
+    for branch in choice.attribute:
+        ends = {value.name: f"{branch.name}.{value.name}" for value in branch.g.output}
+        for value in branch.g.output:
+            value.name = ends[value.name]
+        for node in branch.g.node:
+            node.input[:] = [ends.get(name, name) for name in node.input]
+            node.output[:] = [ends.get(name, name) for name in node.output]
+    onnx.save(model, path / "decoder_model_merged.onnx")
+
+
 def main():
+    branches()
     static()
     whole()
     fixed()
