@@ -515,6 +515,71 @@ fn films_and_their_tracks() {
     }
 }
 
+/// Films whose sound begins after five seconds of picture.
+const LATE: &[(&str, &[&str], DecoderChoice)] = &[
+    ("late.mp4", &["-c:a", "aac"], DecoderChoice::Builtin),
+    ("late.mov", &["-c:a", "pcm_s16le", "-ar", "48000", "-ac", "2"], DecoderChoice::Builtin),
+    ("fragments.mp4", &["-c:a", "aac", "-movflags", "frag_keyframe+delay_moov"], DecoderChoice::Builtin),
+    ("late.mkv", &["-c:a", "aac"], DecoderChoice::Builtin),
+    ("late.ts", &["-c:a", "aac"], DecoderChoice::Auto),
+    ("ac3.mp4", &["-c:a", "ac3"], DecoderChoice::Auto),
+];
+
+#[test]
+fn sound_that_begins_later_than_the_picture() {
+    if !ffmpeg() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let original = original();
+    let film = |name: &str, late: &str, arguments: &[&str]| {
+        let path = home.path().join(name);
+        let mut command = Command::new("ffmpeg");
+        command.args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=9"]);
+        command.args(["-itsoffset", late, "-i"]).arg(sentence());
+        command.args(["-map", "0", "-map", "1", "-c:v", "mpeg4"]).args(arguments).arg(&path);
+        assert!(command.status().unwrap().success(), "{name}");
+        path
+    };
+    let check = |name: &str, audio: &Audio, late: f64| {
+        assert_eq!(audio.warnings, [], "{name}");
+        // An encoder's delay of up to 2112 samples may stand in front.
+        let longer = audio.duration() - original.duration() - late;
+        assert!((-0.1..0.25).contains(&longer), "{name}: {longer} s longer");
+        let start = (late * 16_000.0) as usize;
+        let (silence, sound) = audio.samples.split_at(start);
+        // An encoder may be heard for a moment before what it encodes.
+        let before = silence[..start - start.min(1600)].iter().fold(0f32, |most, sample| most.max(sample.abs()));
+        assert!(before < 1e-3, "{name}: {before} before the sound");
+        let middle = 8000..16_000;
+        let shift = best_shift(&original.samples[middle.clone()], &sound[middle.clone()], 2200);
+        assert!((-500..=2200).contains(&shift), "{name}: {shift} samples later");
+        let same = &sound[(middle.start as i64 + shift) as usize..][..middle.len()];
+        assert!(correlation(&original.samples[middle], same) > 0.9, "{name}");
+    };
+    for (name, arguments, decoder) in LATE {
+        let path = film(name, "5", arguments);
+        // ffmpeg alone drops nothing either, and nothing is put in front twice.
+        for decoder in [*decoder, DecoderChoice::Ffmpeg] {
+            let options = AudioOptions { decoder, ..BUILTIN };
+            check(name, &audio::open(&path, &options).unwrap().read().unwrap(), 5.0);
+        }
+        let options = AudioOptions { decoder: *decoder, ..BUILTIN };
+        check(name, &audio::read(fs::File::open(&path).unwrap(), &options).unwrap(), 5.0);
+        // A fifth of a second is seen on lips.
+        let path = film(name, "0.2", arguments);
+        check(name, &audio::open(&path, &options).unwrap().read().unwrap(), 0.2);
+    }
+    // A late sound without pictures is in time with nothing.
+    for name in ["late.m4a", "alone.ts"] {
+        let path = home.path().join(name);
+        let mut command = Command::new("ffmpeg");
+        command.args(["-nostdin", "-v", "error", "-y", "-itsoffset", "5", "-i"]).arg(sentence());
+        assert!(command.args(["-c:a", "aac"]).arg(&path).status().unwrap().success(), "{name}");
+        check(name, &audio::read_file(&path).unwrap(), 0.0);
+    }
+}
+
 #[test]
 fn channels_that_cancel_each_other_are_heard() {
     let samples = samples();

@@ -16,6 +16,7 @@ use symphonia::core::meta::MetadataOptions;
 
 use super::aac;
 use super::demux::{Codec, Demuxer, Item, Packet, Track};
+use super::edits;
 use super::frames::LOSSY_TOLERANCE;
 
 /// Packets that are looked at before the first is given.
@@ -23,7 +24,9 @@ const AHEAD: usize = 12;
 
 /// Opens what symphonia knows as a container.
 pub(super) fn open(source: Box<dyn MediaSource>) -> Result<Box<dyn Demuxer>, Error> {
-    let source = Whole::new(source)?;
+    let mut source = Whole::new(source)?;
+    let late = edits::late(&mut source);
+    source.seek(SeekFrom::Start(0))?;
     let stream = MediaSourceStream::new(Box::new(source), Default::default());
     let probe = symphonia::default::get_probe();
     let reader = probe.probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())?;
@@ -32,15 +35,16 @@ pub(super) fn open(source: Box<dyn MediaSource>) -> Result<Box<dyn Demuxer>, Err
     };
     let ids: Vec<u32> = reader.tracks().iter().filter(is_audio).map(|track| track.id).collect();
     let video = reader.first_track(TrackType::Video).is_some();
-    let mut boxed =
-        Boxed { ids, tracks: Vec::new(), selected: 0, video, queue: VecDeque::new(), reader, base: None, ended: None };
+    let late = ids.iter().map(|id| late.get(id).copied().unwrap_or(0)).collect();
+    let (tracks, queue) = (Vec::new(), VecDeque::new());
+    let mut boxed = Boxed { reader, ids, tracks, late, selected: 0, video, queue, base: None, ended: None };
     // Tracks of an unknown kind come without anything.
     boxed.look_ahead();
     for (index, id) in boxed.ids.iter().enumerate() {
         let packets: Vec<&[u8]> =
             boxed.queue.iter().filter(|(track, _)| *track == index).map(|(_, packet)| &packet.data[..]).collect();
         let track = boxed.reader.tracks().iter().find(|track| track.id == *id);
-        boxed.tracks.extend(track.map(|track| make_track(track, &packets)));
+        boxed.tracks.extend(track.map(|track| make_track(track, &packets, boxed.late[index])));
     }
     Ok(Box::new(boxed))
 }
@@ -49,6 +53,8 @@ struct Boxed {
     reader: Box<dyn FormatReader>,
     ids: Vec<u32>,
     tracks: Vec<Track>,
+    /// Nanoseconds by which each track begins later than the film.
+    late: Vec<u64>,
     selected: usize,
     video: bool,
     queue: VecDeque<(usize, Packet)>,
@@ -58,7 +64,7 @@ struct Boxed {
     ended: Option<Option<Error>>,
 }
 
-fn make_track(track: &formats::Track, packets: &[&[u8]]) -> Track {
+fn make_track(track: &formats::Track, packets: &[&[u8]], late: u64) -> Track {
     let default = track.flags.contains(TrackFlags::DEFAULT);
     let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
         let codec = Codec::Unknown("an unknown audio codec".to_owned());
@@ -79,9 +85,15 @@ fn make_track(track: &formats::Track, packets: &[&[u8]]) -> Track {
         None => ticks,
     };
     let promised = track.duration.map(|ticks| in_frames(ticks.get())).or(track.num_frames);
+    let promised = promised.map(|frames| frames.saturating_add(frames_of(u128::from(late), rate)));
     // Lengths in packets count what fills up the last of them.
     let tolerance = LOSSY_TOLERANCE.max(u64::from(rate / 10));
     Track { codec, rate, promised, tolerance, slack: u64::from(rate / 4), default }
+}
+
+/// Frames of `nanoseconds` at `rate`.
+fn frames_of(nanoseconds: u128, rate: u32) -> u64 {
+    (nanoseconds * u128::from(rate) / 1_000_000_000) as u64
 }
 
 fn codec_of(parameters: &AudioCodecParameters, packets: &[&[u8]]) -> Codec {
@@ -261,7 +273,7 @@ impl Demuxer for Boxed {
             packet.at = packet
                 .at
                 .and_then(|at| at.checked_sub(base))
-                .map(|at| (u128::from(at) * u128::from(rate) / 1_000_000_000) as u64);
+                .map(|at| frames_of(u128::from(at) + u128::from(self.late[index]), rate));
             return Some(Item::Packet(packet));
         }
     }

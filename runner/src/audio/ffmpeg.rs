@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use super::bytes::{Bytes, Stream};
 use super::demux::{Demuxer, Item, Track};
 use super::riff;
+use super::stream::ROUNDING;
 
 /// Lines of ffmpeg's complaints that are kept.
 const MOST_LINES: usize = 200;
@@ -117,15 +118,35 @@ fn command(place: &Place<'_>, loglevel: &str) -> io::Result<Command> {
 /// ffmpeg at work.
 pub(super) struct Running {
     inner: Box<dyn Demuxer>,
+    tracks: Vec<Track>,
+    /// Microseconds by which the first packet begins later than the film.
+    late: Option<u64>,
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
     listener: Option<JoinHandle<()>>,
     told: bool,
 }
 
-/// Decodes an audio track, counted from 0.
-pub(super) fn open(place: &Place<'_>, track: usize) -> Result<Running, String> {
+/// Microseconds of pictures before the first sound that ffmpeg drops, because only the sound is asked for. It does so where a
+/// format's times may begin anywhere, as in MPEG transport streams; in others the silence is in its output.
+fn dropped(place: &Place<'_>, track: usize) -> io::Result<Option<u64>> {
+    let mut command = command(place, "verbose")?;
+    command.args(["-map", &format!("0:a:{track}"), "-c", "copy", "-t", "0", "-f", "null", "-"]);
+    let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
+    Ok(correction(&String::from_utf8_lossy(&output.stderr)))
+}
+
+/// “Correcting start time by 4989978”, or “Correcting start time of Input #0 by 4989978 us.”
+fn correction(text: &str) -> Option<u64> {
+    let (_, text) = text.split_once("Correcting start time")?;
+    let (_, text) = text.lines().next()?.split_once(" by ")?;
+    text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Decodes an audio track, counted from 0; in a film it is kept in time with the picture.
+pub(super) fn open(place: &Place<'_>, track: usize, film: bool) -> Result<Running, String> {
     let failed = |error: io::Error| error.to_string();
+    let late = if film { dropped(place, track).map_err(failed)? } else { None };
     let mut command = command(place, "error").map_err(failed)?;
     command.args(["-map", &format!("0:a:{track}"), "-af", IN_TIME, "-f", "wav", "-c:a", "pcm_f32le", "-bitexact", "-"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
@@ -141,7 +162,12 @@ pub(super) fn open(place: &Place<'_>, track: usize) -> Result<Running, String> {
     };
     let opened = if bytes.at_end() { Err("no sound came out".to_owned()) } else { riff::open(bytes) };
     match opened {
-        Ok(inner) => Ok(Running { inner, child, lines, listener, told: false }),
+        Ok(inner) => {
+            let mut tracks = inner.tracks().to_vec();
+            // The silence before the sound is a part of the film, and nothing that is missing.
+            tracks.iter_mut().for_each(|track| track.slack = u64::from(track.rate) / ROUNDING);
+            Ok(Running { inner, tracks, late, child, lines, listener, told: false })
+        }
         Err(error) => {
             // It has closed its output: it ends by itself.
             let _ = child.wait();
@@ -186,11 +212,18 @@ impl Running {
 
 impl Demuxer for Running {
     fn tracks(&self) -> &[Track] {
-        self.inner.tracks()
+        &self.tracks
     }
 
     fn next(&mut self) -> Option<Item> {
-        self.inner.next().or_else(|| self.complaints().map(Item::Complaint))
+        let mut item = self.inner.next();
+        if let Some(Item::Packet(packet)) = &mut item
+            && let Some(late) = self.late.take()
+        {
+            let rate = self.tracks.first().map_or(0, |track| track.rate);
+            packet.at = Some((u128::from(late) * u128::from(rate) / 1_000_000) as u64);
+        }
+        item.or_else(|| self.complaints().map(Item::Complaint))
     }
 
     fn trouble(&mut self) -> Option<io::Error> {
@@ -220,6 +253,14 @@ mod tests {
         );
         assert_eq!(found.tracks, [("aac".to_owned(), false), ("ac3".to_owned(), true)]);
         assert!(found.video && !found.doubtful);
+    }
+
+    #[test]
+    fn what_ffmpeg_drops_is_read_in_both_of_its_words() {
+        assert_eq!(correction("Duration: 1\n[mpegts @ 0x55] Correcting start time by 4989978\nby 3"), Some(4_989_978));
+        assert_eq!(correction("[in#0] Correcting start time of Input #0 by 4989978 us.\n"), Some(4_989_978));
+        assert_eq!(correction("Correcting start time of Input #0 by 1433us.\n"), Some(1433));
+        assert_eq!(correction("Correcting start time by -20\nDuration: 1 by 3"), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod bytes;
 mod codec;
 mod demux;
 mod ebml;
+mod edits;
 mod error;
 mod ffmpeg;
 mod flac;

@@ -335,7 +335,7 @@ fn through_ffmpeg(input: &Input, name: &str, options: &AudioOptions) -> Result<A
     }
     let count = found.tracks.len();
     let run = |index: usize| -> Result<AudioStream, AudioError> {
-        let running = input.place(|place| ffmpeg::open(place, index)).map_err(unreadable)?;
+        let running = input.place(|place| ffmpeg::open(place, index, found.video)).map_err(unreadable)?;
         let running = running.map_err(|what| failed(format!("{}: {what}", found.tracks[index].0)))?;
         let Some(track) = running.tracks().first().cloned() else { return Err(failed("no sound".to_owned())) };
         let decoder = Decoder::new(&track.codec).map_err(failed)?;

@@ -13,7 +13,9 @@ use super::{AudioError, MAX_RATE, MAX_SECONDS, MIN_RATE, SAMPLE_RATE};
 /// Samples that a block has at least, but for the last.
 const BLOCK: usize = SAMPLE_RATE as usize;
 /// A gap of more seconds is a wrong number, and no gap.
-const LONGEST_GAP: u64 = 2 * 3600;
+pub(super) const LONGEST_GAP: u64 = 2 * 3600;
+/// The part of a second by which the first sound may lie later than it seems: a twentieth.
+pub(super) const ROUNDING: u64 = 20;
 /// Frames of silence that are written at once.
 const SILENCE: usize = 1 << 16;
 /// Seconds between two losses that are told as one.
@@ -209,7 +211,12 @@ impl AudioStream {
     fn place(&mut self, packet: &Packet) -> Result<(), AudioError> {
         let damage = self.damage.take();
         let gap = packet.at.map_or(0, |at| at.saturating_sub(self.position));
-        let slack = if damage.is_some() { 0 } else { self.track.slack };
+        let slack = match damage {
+            Some(_) => 0,
+            // Nothing has drifted yet: what stands before the first sound is true but for rounding.
+            None if self.position == 0 => self.track.slack.min(u64::from(self.track.rate) / ROUNDING),
+            None => self.track.slack,
+        };
         let believed = gap > slack && gap <= LONGEST_GAP * u64::from(self.track.rate);
         let here = self.seconds(self.position);
         if believed {
