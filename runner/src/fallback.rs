@@ -46,8 +46,10 @@ pub(crate) struct Attempt {
 
 /// Tokens after which a sequence that may be going in circles is looked at, again and again.
 const LOOK_EVERY: usize = 32;
-/// Segments with the same text that are a repetition.
+/// Segments with the same text that are a repetition; people say a thing three times …
 const SAME: usize = 4;
+/// … but not where the model hears no speech: out of music it makes a sentence, and says it again.
+const SAME_WITHOUT_SPEECH: usize = 2;
 /// A text is given up where its compression ratio is above the threshold by this much already.
 const HOPELESS: f64 = 1.0;
 
@@ -57,16 +59,21 @@ const SPOKEN_RATE: std::ops::Range<f64> = 8.0..50.0;
 const SPOKEN_LENGTH: usize = 100;
 /// The model is this sure of what was spoken, by the mean log-probability.
 const SPOKEN_LOGPROB: f64 = -0.5;
+/// … and takes what it hears for speech: out of music it makes sentences, too, that fit into their times.
+const SPOKEN_NO_SPEECH: f64 = 0.2;
 
 impl TranscribeOptions {
     /// What the text of a window is worth.
     pub(crate) fn judge(&self, decoded: &Decoded, tokenizer: &Tokenizer) -> Verdict {
         let unsure = self.logprob_threshold.is_some_and(|least| decoded.avg_logprob < least);
-        if unsure && self.no_speech_threshold.is_some_and(|most| decoded.no_speech_prob > most) {
+        let no_speech = self.no_speech_threshold.is_some_and(|most| decoded.no_speech_prob > most);
+        let same = if no_speech { SAME_WITHOUT_SPEECH } else { SAME };
+        let repeats = |most: f64| {
+            repetition(&decoded.tokens, tokenizer) > most || says_the_same(&decoded.tokens, same, tokenizer)
+        };
+        if unsure && no_speech {
             return Verdict::Silence;
         }
-        let repeats =
-            |most: f64| repetition(&decoded.tokens, tokenizer) > most || says_the_same(&decoded.tokens, tokenizer);
         match (self.compression_ratio_threshold.is_some_and(repeats), unsure) {
             (true, _) => Verdict::Repeats,
             (false, true) => Verdict::Unsure,
@@ -138,7 +145,8 @@ fn spoken(decoded: &Decoded, tokenizer: &Tokenizer, first_timestamp: u32) -> boo
         let bytes = tokenizer.decode(&piece.tokens).map_or(0, |text| text.trim().len());
         length >= SPOKEN_LENGTH && SPOKEN_RATE.contains(&(100.0 * bytes as f64 / length as f64))
     };
-    decoded.avg_logprob > SPOKEN_LOGPROB && pieces.len() > 1 && pieces.iter().all(takes_its_time)
+    let sure = decoded.avg_logprob > SPOKEN_LOGPROB && decoded.no_speech_prob < SPOKEN_NO_SPEECH;
+    sure && pieces.len() > 1 && pieces.iter().all(takes_its_time)
 }
 
 fn passes(attempt: &Attempt) -> bool {
@@ -172,11 +180,11 @@ fn settle(attempts: Vec<Attempt>, fell_back: bool, spoken: &dyn Fn(&Decoded) -> 
     }
 }
 
-/// Whether segments one after another have the same text: too little of it, often, for zlib to make it small.
-fn says_the_same(tokens: &[u32], tokenizer: &Tokenizer) -> bool {
+/// Whether so many segments one after another have the `same` text: too little of it, often, for zlib to make it small.
+fn says_the_same(tokens: &[u32], same: usize, tokenizer: &Tokenizer) -> bool {
     let texts = tokens.split(|token| tokenizer.special.timestamp(*token).is_some()).filter(|text| !text.is_empty());
     let texts: Vec<&[u32]> = texts.collect();
-    texts.chunk_by(|a, b| a == b).any(|same| same.len() >= SAME)
+    texts.chunk_by(|a, b| a == b).any(|alike| alike.len() >= same)
 }
 
 /// The compression ratio of the tokens' text.

@@ -273,9 +273,9 @@ fn a_speaker_who_repeats_a_sentence_is_heard() {
     let text = |step: u32| -> Vec<u32> {
         (0..6).flat_map(|i| [T0 + i * step, HELLO, WORLD, HELLO, WORLD, T0 + (i + 1) * step]).collect()
     };
-    for (step, segments) in [(100, 6), (10, 0)] {
+    for (step, no_speech, segments) in [(100, 0.0, 6), (10, 0.0, 0), (100, 0.9, 0)] {
         let again = vec![text(step); 5];
-        let (mut transcriber, _) = transcriber(Script { again, ..Script::new(&[&text(step)]) });
+        let (mut transcriber, _) = transcriber(Script { again, no_speech, ..Script::new(&[&text(step)]) });
         let result = transcriber.transcribe(&seconds(12.0), &german(), &mut ()).unwrap();
         assert_eq!(result.segments.len(), segments, "{:?}", result.segments);
         assert!(result.run.warnings[0].what.contains("repeats itself"), "{:?}", result.run.warnings);
@@ -316,6 +316,9 @@ fn the_same_words_in_segment_after_segment_are_a_repetition() {
     let heard = |text: &[u32]| transcriber(script(text)).0.transcribe(&seconds(10.0), &german(), &mut ()).unwrap().text;
     assert_eq!(heard(&circles), " world");
     assert_eq!(heard(&circles[..9]), " Hello Hello Hello", "people say a thing three times");
+    let without_speech = Script { no_speech: 0.9, ..script(&circles[..6]) };
+    let result = transcriber(without_speech).0.transcribe(&seconds(10.0), &german(), &mut ()).unwrap();
+    assert_eq!(result.text, " world", "music does not say it twice");
 }
 
 #[test]
