@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use common::hub::{Hub, Rules};
 
@@ -152,4 +154,47 @@ fn one_file_of_a_repository_is_named_behind_a_colon() {
     assert_eq!(hub.taken(), ["old/another.pt"]);
     let list = common::stdout_of(common::first_start(home.path()).args(["model", "list"]));
     assert!(list.contains("owner/many:model.bin"), "{list}");
+}
+
+/// Ends a process when the test does.
+struct Front(std::process::Child);
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_company_s_own_authority_is_trusted_where_it_is_named() {
+    let hub = hub();
+    let certificates = common::root().join("tests/certificates");
+    let mut front = Command::new(common::python::interpreter());
+    front
+        .arg(common::root().join("tests/python/tls_front.py"))
+        .arg(certificates.join("hub.pem"))
+        .arg(hub.port.to_string());
+    let mut front = Front(front.stdout(Stdio::piped()).spawn().unwrap());
+    let mut port = String::new();
+    BufReader::new(front.0.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let get = |variable: Option<&str>| {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = common::first_start(home.path());
+        for variable in ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            command.env_remove(variable);
+        }
+        if let Some(variable) = variable {
+            command.env(variable, certificates.join("authority.pem"));
+        }
+        command.env("HF_ENDPOINT", format!("https://localhost:{}", port.trim())).args(["model", "get", REPOSITORY]);
+        let output = common::run(&mut command);
+        (output.status.success(), common::text(&output.stderr))
+    };
+    let (got, said) = get(None);
+    assert!(!got && said.contains("certificate"), "{said}");
+    for variable in ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"] {
+        let (got, said) = get(Some(variable));
+        assert!(got, "{variable}: {said}");
+    }
 }

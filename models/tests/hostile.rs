@@ -247,8 +247,8 @@ fn what_is_not_read_says_what_it_is() {
         std::fs::write(&path, bytes).unwrap();
         weights::open(&path).unwrap_err().to_string()
     };
-    assert!(says("text.bin", b"hello".to_vec()).contains("no weights that are understood"));
-    assert!(says("empty.pt", Vec::new()).contains("no weights that are understood"));
+    assert!(says("text.bin", b"hello".to_vec()).contains("holds no weights"));
+    assert!(says("empty.pt", Vec::new()).contains("holds no weights"));
     let model = common::model(40, 1);
     // A tensor is missing, or is of another size.
     let mut less = model.clone();

@@ -6,6 +6,7 @@
 //! execution provider has the whole decoder, it keeps the cache and chooses the token (`residence`). Rules, search and text
 //! are not here.
 
+mod encoded;
 mod encoder;
 mod fit;
 mod fixed;
@@ -28,6 +29,7 @@ use residence::Residence;
 use std::borrow::Cow;
 use tensor::Logits;
 
+pub use encoded::Encoded;
 pub use load::{Loaded, load};
 pub use without_cache::WithoutCache;
 
@@ -505,34 +507,6 @@ impl SpeechModel for OrtModel {
 }
 
 impl OrtModel {
-    /// A copy of what the encoder gave for the windows that were encoded last, for [`Self::set_encoded`] of a model with another
-    /// device or precision.
-    ///
-    /// # Errors
-    /// [`RunError`] if none were encoded.
-    pub fn encoded(&self) -> Result<Encoded, RunError> {
-        let failed = |reason: String| RunError { stage: "encoder".to_owned(), reason };
-        if self.encoded.is_empty() {
-            return Err(failed("no window was encoded before".to_owned()));
-        }
-        let windows = self.encoded[0].shape().first().map_or(0, |&count| count as usize);
-        let all: Vec<usize> = (0..windows).collect();
-        let copy = |value: &DynValue| tensor::pick(value, &all).map_err(|e| failed(words(&e)));
-        Ok(Encoded { values: self.encoded.iter().map(copy).collect::<Result<_, _>>()?, windows })
-    }
-
-    /// Goes on as after encoding these windows.
-    ///
-    /// # Errors
-    /// [`RunError`] if they cannot be copied.
-    pub fn set_encoded(&mut self, encoded: &Encoded) -> Result<(), RunError> {
-        let failed = |e: ort::Error| RunError { stage: "encoder".to_owned(), reason: words(&e) };
-        let all: Vec<usize> = (0..encoded.windows).collect();
-        self.encoded =
-            encoded.values.iter().map(|v| tensor::pick(v, &all)).collect::<Result<_, _>>().map_err(failed)?;
-        self.restart(&all)
-    }
-
     /// Whether the first step's graph returns logits of every position; some exports keep the last one only.
     fn returns_all_positions(&self) -> bool {
         let graph = self.graphs.of(Step::First);
@@ -551,13 +525,6 @@ fn is_whole(graph: &OpenGraph) -> bool {
 fn token_input(graph: &OpenGraph) -> Option<String> {
     let names = ["input_ids", "decoder_input_ids", "tokens"];
     names.into_iter().find(|name| input_type(graph, name).is_some()).map(str::to_owned)
-}
-
-/// Encoded windows, `[windows, 1500, width]`.
-pub struct Encoded {
-    /// As the encoder gave them, each `[windows, …]`.
-    values: Vec<DynValue>,
-    windows: usize,
 }
 
 /// A cache of no positions, `[rows, heads, 0, 64]`, of the type that the graph wants.
