@@ -74,7 +74,7 @@ says "the kernels" "$work/out" "No such device" "1022:1502" "/dev/accel/accel0" 
 
 # 3. The command with the EP of this build; the shim lies beside the EP and needs no variable.
 cp "$shim" "$work/lib/"
-export UNDERTONE_EP_LIBRARY="$work/lib/libonnxruntime_ep_xdna.so" XDG_CACHE_HOME="$work/cache"
+export UNDERTONE_EP_LIBRARY="$work/lib/libonnxruntime_ep_xdna.so" XDG_CACHE_HOME="$work/cache" UNDERTONE_MODEL=models/reference
 undertone="$target/release/undertone"
 speech=speech/short/000-en.flac
 real "$undertone" devices >"$work/out" 2>&1
