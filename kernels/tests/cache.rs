@@ -176,8 +176,10 @@ impl Case {
             for precision in PRECISIONS {
                 let (got, expected) = self.run(isa, precision, pool, parts);
                 for (at, (got, expected)) in got.iter().zip(&expected).enumerate() {
-                    // Two hundred keys' exponentials and products, summed in another order: 2.3e-5 was seen.
-                    let near = (got - expected).abs() <= 4e-5 * (1.0 + expected.abs());
+                    // The oracle sums in f64. Portable code sums a row's f32 products one after another, which rounds more often than
+                    // lanes do: 2.3e-5 was seen with a width of 94.
+                    let bound = if isa == Isa::Portable && precision == Precision::F32 { 4e-5 } else { 2e-5 };
+                    let near = (got - expected).abs() <= bound * (1.0 + expected.abs());
                     assert!(near, "{isa} {precision} {:?}: {got} for {expected} at {at}", self.shape);
                 }
             }
