@@ -229,7 +229,7 @@ impl Lowering<'_, '_> {
         }
         Ok(match (self.input(1), self.constant_shape(1)) {
             (Some(value), Some([_, _])) if self.constant_shape(0).is_none() => Op::Linear {
-                weights: Weights { value, transposed: false, quantised: None },
+                weights: Weights { value, transposed: false, quantised: None, smoothing: None },
                 bias: None,
                 scale: 1.0,
                 activation: Activation::None,
@@ -251,7 +251,7 @@ impl Lowering<'_, '_> {
                     return Err("Gemm whose bias is not a constant row".into());
                 }
                 Ok(Op::Linear {
-                    weights: Weights { value, transposed, quantised: None },
+                    weights: Weights { value, transposed, quantised: None, smoothing: None },
                     bias,
                     scale: 1.0,
                     activation: Activation::None,
@@ -272,7 +272,7 @@ impl Lowering<'_, '_> {
         if bias.is_some() && self.constant_shape(2) != Some(&[*out_channels]) {
             return Err("Conv whose bias is not constant".into());
         }
-        Ok(attributes.op(Weights { value, transposed: false, quantised: None }, bias))
+        Ok(attributes.op(Weights { value, transposed: false, quantised: None, smoothing: None }, bias))
     }
 
     fn layer_norm(&self) -> Lowered<Op> {

@@ -28,6 +28,8 @@ pub struct Weights {
     pub transposed: bool,
     /// For a quantised constant: its scale and zero point (constants, one entry or one for each output).
     pub quantised: Option<(ValueId, Option<ValueId>)>,
+    /// A constant row that each input's weights are multiplied by, because the operand is divided by it.
+    pub smoothing: Option<ValueId>,
 }
 
 /// Part of a quantised product, which is claimed only as a whole.
@@ -201,7 +203,9 @@ impl Step {
         };
         let stored = weights.map(|w| w.value);
         let (scale, zero_point) = weights.and_then(|w| w.quantised).map_or((None, None), |(s, z)| (Some(s), z));
-        self.inputs.iter().flatten().copied().chain(stored).chain(bias).chain(scale).chain(zero_point)
+        let smoothing = weights.and_then(|w| w.smoothing);
+        let inside = [stored, bias, scale, zero_point, smoothing].into_iter().flatten();
+        self.inputs.iter().flatten().copied().chain(inside)
     }
 
     /// The precision that a product of this step is computed in, of the one that was asked for.

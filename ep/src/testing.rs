@@ -8,7 +8,7 @@ use crate::{
     graph::{Attribute, Constant, DataType, Dim, Graph, Node, Value, ValueId},
     kv::KvState,
     options::Options,
-    plan::{Input, Outputs, Plan, RunError, Shared, Store},
+    plan::{Input, Outputs, Plan, RunError, Shared, Store, smooth},
 };
 
 /// Builds a graph node by node; values are named.
@@ -186,8 +186,9 @@ pub fn unfused(graph: &Graph<'_>, options: &Options) -> Plan {
 
 /// The plan of a graph with fusion, each fused step carried out by itself.
 pub fn fused_singly(graph: &Graph<'_>, options: &Options) -> Plan {
-    let program = crate::fusion::fuse(graph, crate::lower::lower(graph));
-    Plan::from_program(graph, program, options, &Store::new(&Shared::default())).expect("a plan of fused steps")
+    let mut program = crate::fusion::fuse(graph, crate::lower::lower(graph));
+    let graph = smooth(graph, &mut program, options);
+    Plan::from_program(&graph, program, options, &Store::new(&Shared::default())).expect("a plan of fused steps")
 }
 
 /// The plan of a graph as the EP makes it.

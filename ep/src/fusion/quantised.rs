@@ -76,7 +76,12 @@ fn product(fusion: &Fusion<'_, '_>, root: StepId, part: QuantisedPart) -> Option
     Some(Match {
         x: quantise.map_or(Some(operand), |quantise| quantise.inputs[0])?,
         quantised: quantise.is_none().then_some((scale_x, zero_point)),
-        weights: Weights { value: weights, transposed: false, quantised: Some((scale, weights_zero_point)) },
+        weights: Weights {
+            value: weights,
+            transposed: false,
+            quantised: Some((scale, weights_zero_point)),
+            smoothing: None,
+        },
         last,
         absorbed: vec![root, cast, scales],
         result: scaled.outputs[0],

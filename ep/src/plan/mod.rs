@@ -22,6 +22,7 @@ mod resident_tests;
 mod sections;
 pub(crate) mod shapes;
 mod shared;
+mod smoothing;
 pub(crate) mod tensor;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,8 @@ mod tests;
 use crossbeam_queue::ArrayQueue;
 use undertone_kernels::{Context, Counters, Parallel};
 
+#[cfg(test)]
+pub(crate) use self::smoothing::smooth;
 pub use self::{
     arithmetic::{LayerSizes, wide_rows},
     placed::why_not_on_npu,
@@ -153,7 +156,8 @@ impl Plan {
     /// # Errors
     /// [`PlanError`] says which node or constant, and why.
     pub fn build(graph: &Graph<'_>, options: &Options, store: &Store<'_>) -> Result<Self, PlanError> {
-        let program = fusion::fuse(graph, lower::lower(graph)).without_dead_steps(graph);
+        let mut program = fusion::fuse(graph, lower::lower(graph)).without_dead_steps(graph);
+        let graph = &*smoothing::smooth(graph, &mut program, options);
         let (program, sections) = sections::arrange(graph, program);
         Self::from_sections(graph, program, sections, options, store)
     }

@@ -112,9 +112,11 @@ pub fn kernel(
             let spec = LinearSpec { inputs, outputs, precision, wide_rows, activation, scale: *scale };
             let mut parts = quantisation_parts(graph, weights)?;
             parts.extend(bias.map(|value| self::constant(graph, value)).transpose()?);
-            let key = Key::new(&parts, format!("{spec:?} {layout:?} {}{}", constant.dtype, form(placing)));
+            parts.extend(weights.smoothing.map(|value| self::constant(graph, value)).transpose()?);
+            let smoothing = if weights.smoothing.is_some() { " smoothed" } else { "" };
+            let key = Key::new(&parts, format!("{spec:?} {layout:?} {}{}{smoothing}", constant.dtype, form(placing)));
             let kernel = store.linear(key, &spec, || {
-                let values = real(graph, weights, outputs, Axis::Last)?;
+                let values = smoothed(graph, weights, [inputs, outputs], real(graph, weights, outputs, Axis::Last)?)?;
                 let bias = bias.map(|value| row(graph, value, outputs)).transpose()?;
                 let take = |device: &dyn Device| device.linear(&spec, &values, layout, bias.as_deref());
                 match placing.map(|placing| on_npu(placing, take)).transpose()?.flatten() {
@@ -279,6 +281,28 @@ fn real<'g>(graph: &'g Graph<'_>, weights: &Weights, outputs: usize, axis: Axis)
     for (at, value) in values.iter_mut().enumerate() {
         let output = at / each.max(1) % outputs.max(1);
         *value = (*value - zero[output]) * scale[output];
+    }
+    Ok(Cow::Owned(values))
+}
+
+/// A matrix's real values with each input's multiplied by its smoothing.
+fn smoothed<'g>(
+    graph: &'g Graph<'_>,
+    weights: &Weights,
+    [inputs, outputs]: [usize; 2],
+    values: Cow<'g, [f32]>,
+) -> Result<Cow<'g, [f32]>, PlanError> {
+    let Some(smoothing) = weights.smoothing else { return Ok(values) };
+    let smoothing = row(graph, smoothing, inputs)?;
+    let mut values = values.into_owned();
+    if weights.transposed {
+        for row in values.chunks_exact_mut(inputs.max(1)) {
+            row.iter_mut().zip(&*smoothing).for_each(|(value, size)| *value *= size);
+        }
+    } else {
+        for (row, size) in values.chunks_exact_mut(outputs.max(1)).zip(&*smoothing) {
+            row.iter_mut().for_each(|value| *value *= size);
+        }
     }
     Ok(Cow::Owned(values))
 }
