@@ -11,7 +11,7 @@ use super::tensor::Shape;
 use crate::program::{Op, Step};
 
 /// Rows up to which reading a layer's weights takes about as long as multiplying them, twice for wide rows.
-const FEW_ROWS: usize = 16;
+pub const FEW_ROWS: usize = 16;
 /// Outputs to an input from which a layer is the projection to a vocabulary: no other layer of a Whisper has more than
 /// four.
 const VOCABULARY: usize = 16;

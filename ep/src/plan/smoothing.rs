@@ -1,4 +1,4 @@
-//! Smoothing for int8: a layer norm whose results are only multiplied with constant weights hands on its channels at more equal
+//! Smoothing for int8 of few rows, as decoders have them: a layer norm whose results are only multiplied with constant weights hands on its channels at more equal
 //! sizes, and the weights make up for it. The products are the same; what int8 loses of them is less, and nothing takes longer.
 //!
 //! A layer norm's result has about unit size in each channel before its gain `g` and bias `b`, so channel `j` has about the size
@@ -10,11 +10,12 @@ use std::borrow::Cow;
 
 use undertone_kernels::Precision;
 
-use super::shared::floats;
+use super::{arithmetic::FEW_ROWS, shared::floats};
 use crate::{
     graph::{Constant, DataType, Dim, Graph, Value, ValueId},
     options::Options,
     program::{Op, Program, Step},
+    work::Work,
 };
 
 /// Smooths what can be smoothed in `program`: `graph` with the constants that it then reads, or as it was.
@@ -23,7 +24,16 @@ pub fn smooth<'g, 'a>(graph: &'g Graph<'a>, program: &mut Program, options: &Opt
     if options.precision != Precision::Int8 {
         return graph;
     }
+    let shapes = Work::estimate(&graph, program).shapes;
+    // Of many rows an NPU computes the same, and on encoders nothing was gained.
+    let many = |step: &Step| {
+        let x = step.inputs.first().copied().flatten().and_then(|x| shapes[x]);
+        x.is_some_and(|x| x.elements() > FEW_ROWS * x.last().copied().unwrap_or(1))
+    };
     for norm in 0..program.steps.len() {
+        if many(&program.steps[norm]) {
+            continue;
+        }
         let Some((smoothing, readers)) = smoothed(&graph, program, norm, options) else { continue };
         let Smoothing { channels, gain, bias } = smoothing;
         let graph = graph.to_mut();
@@ -189,6 +199,9 @@ mod tests {
         assert_eq!(smoothed_products(&products().build(&["y", "z", "n"]), Precision::Int8), 0);
         let other = products().node("Sqrt", &["n"], "root").build(&["y", "z", "root"]);
         assert_eq!(smoothed_products(&other, Precision::Int8), 0);
+        // Of rows like an encoder's, none.
+        let many = norm(1500).node("MatMul", &["n", "w"], "y").node("MatMul", &["n", "v"], "z");
+        assert_eq!(smoothed_products(&many.build(&["y", "z"]), Precision::Int8), 0);
         let residual = products().constant("u", &[WIDTH, WIDTH], &noise(WIDTH * WIDTH, 4));
         let residual = residual.node("MatMul", &["n", "u"], "m").node("Add", &["m", "n"], "r");
         assert_eq!(smoothed_products(&residual.build(&["y", "z", "r"]), Precision::Int8), 0);
