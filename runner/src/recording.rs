@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// Frames with a voice in them for which the rest of a chunk is worth a window of its own.
 const LEAST_VOICE: usize = 100;
+/// Frames with a voice in them that may be a recording's last word.
+const WORD: usize = 30;
 
 /// Frames before a sound with which its window begins.
 const BEFORE_SOUND: usize = 50;
@@ -155,14 +157,16 @@ impl<'a> Recording<'a> {
     }
 
     /// Frames of a stretch's next window after which the model must not leave the rest to another: all of the stretch is in this one,
-    /// what is left then is too short for one of its own, or it ends in a pause, and there is [`LEAST_VOICE`] in it.
+    /// what is left then is too short for one of its own, or it ends in a pause, and there is voice in it: of a word's length at a recording's end, of a second's where it was cut, as
+    /// a model that is made to go on for less writes what nobody said.
     pub(crate) fn goes_on(&self, stretch: usize) -> Range<usize> {
         let State::Open { stretches, voice, .. } = &self.state else { return 0..0 };
         let Stretch { seek, to, shortest, cut, .. } = stretches[stretch];
         if to > seek + WINDOW_FRAMES || shortest == 0 {
             return 0..0;
         }
-        let enough = |at: &usize| voice.voiced(*at..to) >= LEAST_VOICE;
+        let least = if cut { LEAST_VOICE } else { WORD };
+        let enough = |at: &usize| voice.voiced(*at..to) >= least;
         let until = (seek..to).rev().find(enough).map_or(0, |at| at + 1 - seek);
         let from = if cut { 0 } else { (to - seek + 1).saturating_sub(shortest) };
         from..until.max(from)
