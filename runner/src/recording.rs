@@ -157,8 +157,8 @@ impl<'a> Recording<'a> {
     }
 
     /// Frames of a stretch's next window after which the model must not leave the rest to another: all of the stretch is in this one,
-    /// what is left then is too short for one of its own, or it ends in a pause, and there is voice in it: of a word's length at a recording's end, of a second's where it was cut, as
-    /// a model that is made to go on for less writes what nobody said.
+    /// what is left then is too short for one of its own, or it ends in a pause, and there is voice in it. At a recording's end that is
+    /// a word's; where a recording was cut, a second's: a model that is made to go on for less writes what nobody said.
     pub(crate) fn goes_on(&self, stretch: usize) -> Range<usize> {
         let State::Open { stretches, voice, .. } = &self.state else { return 0..0 };
         let Stretch { seek, to, shortest, cut, .. } = stretches[stretch];
