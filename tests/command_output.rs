@@ -41,6 +41,18 @@ fn the_text_is_all_that_standard_output_gets() {
 }
 
 #[test]
+fn without_timestamps_a_window_is_one_segment_of_the_same_words() {
+    let result = json_of(transcribe(&["-f", "json", "--no-timestamps"]).arg(clip("000-en.flac")));
+    let [segment] = &result["segments"].as_array().unwrap()[..] else { panic!("{result}") };
+    assert_eq!(segment["text"].as_str().unwrap().trim(), SAID);
+    // To the recording's end, in whole frames of 10 ms.
+    let end = (result["duration"].as_f64().unwrap() * 100.0).floor() / 100.0;
+    assert_eq!((segment["start"].as_f64(), segment["end"].as_f64()), (Some(0.0), Some(end)));
+    // The timestamps of a multilingual model begin at 50364.
+    assert!(segment["tokens"].as_array().unwrap().iter().all(|token| token.as_u64() < Some(50_364)), "{segment}");
+}
+
+#[test]
 fn standard_input() {
     let file = fs::File::open(clip("000-en.flac")).unwrap();
     assert_eq!(common::stdout_of(transcribe(&["-"]).stdin(file)).trim_end(), SAID);

@@ -9,6 +9,7 @@ use std::path::Path;
 use common::{python, stdout_of, weights};
 use undertone_models::{ConvertOptions, WeightFormat, convert};
 use undertone_runner::mel::LogMel;
+use undertone_runner::normalise::basic;
 use undertone_runner::{
     Audio, Device, EngineOptions, Model, Precision, TranscribeOptions, Transcriber, Transcription, audio,
 };
@@ -23,11 +24,6 @@ fn transcribe(model: &Path, variant: &str, device: Device, audio: &Audio) -> Tra
     let model = Model::from_directory(model, Some(variant)).unwrap();
     let mut transcriber = Transcriber::load(&model, &options).unwrap();
     transcriber.transcribe(audio, &TranscribeOptions::default(), &mut ()).unwrap()
-}
-
-fn words(text: &str) -> String {
-    let letters = |word: &str| word.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
-    text.split_whitespace().map(letters).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -45,7 +41,7 @@ fn every_stored_precision_hears_a_person() {
     for variant in ["int8", "uint8", "q4", "bnb4", "encoder=qdq,decoder=f32", "encoder=int8,decoder=q4"] {
         for device in [Device::Cpu, Device::Host] {
             let text = transcribe(&quantised, variant, device, &audio).text;
-            assert_eq!(words(&text), WORDS, "{variant} on {device}");
+            assert_eq!(basic(&text).trim(), WORDS, "{variant} on {device}");
         }
     }
 }

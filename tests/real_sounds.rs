@@ -7,6 +7,7 @@ mod common;
 use std::sync::{Mutex, OnceLock};
 
 use common::weights;
+use undertone_runner::normalise::basic;
 use undertone_runner::{
     Audio, Device, EngineOptions, Model, Precision, TranscribeOptions, Transcriber, Transcription, audio,
 };
@@ -49,9 +50,7 @@ fn transcribe(setup: &Setup, samples: Vec<f32>, language: &str) -> Transcription
 
 /// The words without case and punctuation. What comes before the first one decides whether base hears "ever" or "never" there.
 fn words(text: &str) -> Vec<String> {
-    let letters = |word: &str| word.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
-    let same = |word: String| if word == "never" { "ever".to_owned() } else { word };
-    text.split_whitespace().map(letters).filter(|word| !word.is_empty()).map(same).collect()
+    basic(text).split_whitespace().map(|word| if word == "never" { "ever" } else { word }.to_owned()).collect()
 }
 
 /// That the person's words were heard, once.

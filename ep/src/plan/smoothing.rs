@@ -1,10 +1,12 @@
-//! Smoothing for int8 of few rows, as decoders have them: a layer norm whose results are only multiplied with constant weights hands on its channels at more equal
-//! sizes, and the weights make up for it. The products are the same; what int8 loses of them is less, and nothing takes longer.
+//! Smoothing for int8 of few rows, as decoders have them: a layer norm whose results are only multiplied with constant
+//! weights hands on its channels at more equal sizes, and the weights make up for it. The products are the same; what int8
+//! loses of them is less, and a run takes no longer.
 //!
-//! A layer norm's result has about unit size in each channel before its gain `g` and bias `b`, so channel `j` has about the size
-//! `√(g² + b²)`, which differs by up to twenty times from channel to channel, and a row's scale follows the largest. Dividing by the
-//! square root of that shares the difference between the row and the weights, which have a scale for each output:
-//! SmoothQuant (Xiao et al., 2023) at α = ½, without recordings to calibrate with. What it brings: `docs/int8.md`.
+//! A layer norm's result has about unit size in each channel before its gain `g` and bias `b`. With them a channel has
+//! about the size `√(g² + b²)`, which differs by up to twenty times from channel to channel, and a row's scale follows the
+//! largest. Dividing by the square root of that shares the difference between the row and the weights, which have a scale
+//! for each output: SmoothQuant (Xiao et al., 2023) at α = ½, without recordings to calibrate with. What it brings:
+//! `docs/int8.md`.
 
 use std::borrow::Cow;
 
@@ -84,7 +86,8 @@ fn smoothed(graph: &Graph<'_>, program: &Program, norm: usize, options: &Options
     Some((smoothing, readers))
 }
 
-/// The int8 products with constant weights that read rows of `width` of `value`; `None` if there are none, or anything else reads it.
+/// The int8 products with constant weights that read rows of `width` of `value`; `None` if there are none, or anything
+/// else reads it.
 fn products(
     graph: &Graph<'_>,
     program: &Program,
@@ -207,8 +210,8 @@ mod tests {
         assert_eq!(smoothed_products(&residual.build(&["y", "z", "r"]), Precision::Int8), 0);
     }
 
-    /// What the products come to is what it was before, and int8 is closer to it; also behind a reshape, with weights stored the other
-    /// way, as exporters have the projection to the vocabulary.
+    /// What the products come to is what it was before, and int8 is closer to it; also behind a reshape, with weights
+    /// stored the other way, as exporters have the projection to the vocabulary.
     #[test]
     fn int8_loses_less_and_nothing_else_changes() {
         let x = noise(3 * WIDTH, 7);
