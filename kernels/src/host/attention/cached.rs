@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::{
     cache::{BLOCK, GROUP, KvCache},
-    operand::{Bf16, F32, Int8, Operand},
+    operand::{Bf16, F32, Int8, Operand, Stored},
     streamed::{HEADER, MAX_QUERIES, Merge, Partials, SCORES, soft_max},
     view::Frame,
 };
@@ -202,7 +202,7 @@ unsafe fn score<S: Simd, P: Operand>(
 /// # Safety
 /// `group` is a group of blocks that holds the values; `sums` is their width in whole vectors of [`MAX_LANES`].
 #[inline(always)]
-unsafe fn add<S: Simd, P: Operand>(
+unsafe fn add<S: Simd, P: Stored>(
     s: S,
     group: *const u8,
     block_bytes: usize,

@@ -189,6 +189,14 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
         }
     }
     #[inline(always)]
+    unsafe fn store_u16(self, p: *mut u16, v: __m256i) {
+        // SAFETY: the caller's promise: eight 16-bit values.
+        unsafe {
+            let words = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+            _mm_storeu_si128(p.cast(), words);
+        }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(self, p: *const u16) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe {
@@ -210,9 +218,7 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
             let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
             let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
             let rounded = _mm256_blendv_epi8(rounded, _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000)), nan);
-            let narrow = _mm256_srli_epi32::<16>(rounded);
-            let words = _mm_packus_epi32(_mm256_castsi256_si128(narrow), _mm256_extracti128_si256::<1>(narrow));
-            _mm_storeu_si128(p.cast(), words);
+            self.store_u16(p, _mm256_srli_epi32::<16>(rounded));
         }
     }
 
@@ -241,8 +247,12 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
         register_only!(if DOT {
             _mm256_dpbusd_avx_epi32(sum, a, b)
         } else {
-            _mm256_add_epi32(sum, _mm256_madd_epi16(a, b))
+            self.dot_i16(sum, a, b)
         })
+    }
+    #[inline(always)]
+    fn dot_i16(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        register_only!(_mm256_add_epi32(sum, _mm256_madd_epi16(a, b)))
     }
     #[inline(always)]
     fn dot_bf16(self, sum: __m256, a: __m256i, b: __m256i) -> __m256 {

@@ -171,6 +171,11 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
         unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(v)) }
     }
     #[inline(always)]
+    unsafe fn store_u16(self, p: *mut u16, v: __m512i) {
+        // SAFETY: the caller's promise: sixteen 16-bit values.
+        unsafe { _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(v)) }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(self, p: *const u16) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe {
@@ -226,8 +231,12 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
         register_only!(if DOT {
             _mm512_dpbusd_epi32(sum, a, b)
         } else {
-            _mm512_add_epi32(sum, _mm512_madd_epi16(a, b))
+            self.dot_i16(sum, a, b)
         })
+    }
+    #[inline(always)]
+    fn dot_i16(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        register_only!(_mm512_add_epi32(sum, _mm512_madd_epi16(a, b)))
     }
     #[inline(always)]
     fn dot_bf16(self, sum: __m512, a: __m512i, b: __m512i) -> __m512 {

@@ -117,6 +117,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for writing `LANES` bytes.
     unsafe fn store_u8(self, p: *mut u8, v: Self::I);
+    /// Stores the lanes, each in 0 ..= 65535, as 16-bit values at `p`.
+    ///
+    /// # Safety
+    /// `p` is valid for writing `LANES` values; no alignment is asked.
+    unsafe fn store_u16(self, p: *mut u16, v: Self::I);
     /// `LANES` bf16 values from `p`, as fp32.
     ///
     /// # Safety
@@ -135,6 +140,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// `sum + Σ a[i] · b[i]` over each lane's four bytes, `a`'s unsigned, `b`'s signed; exact.
     fn dot_u8i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
+    /// `sum + Σ a[i] · b[i]` over each lane's two int16 values; exact, wrapping.
+    fn dot_i16(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
     /// `LANES` words of `INT8_GROUP` int8 values from `p`, as the second operand of [`Simd::dot_i8`].
     ///
     /// # Safety

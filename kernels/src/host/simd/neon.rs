@@ -186,6 +186,11 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         }
     }
     #[inline(always)]
+    unsafe fn store_u16(self, p: *mut u16, v: Self::I) {
+        // SAFETY: the caller's promise: four 16-bit values.
+        unsafe { vst1_u16(p, vmovn_u32(vreinterpretq_u32_s32(v))) }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(self, p: *const u16) -> Self::F {
         // SAFETY: the caller's promise.
         unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p))) }
@@ -233,6 +238,14 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     unsafe fn load_i8(self, p: *const i8) -> Self::I {
         // SAFETY: the caller's promise.
         unsafe { vreinterpretq_s32_s8(vld1q_s8(p)) }
+    }
+    #[inline(always)]
+    fn dot_i16(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        register_only!({
+            let [a, b] = [a, b].map(|v| vreinterpretq_s16_s32(v));
+            let low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
+            vaddq_s32(sum, vpaddq_s32(low, vmull_high_s16(a, b)))
+        })
     }
     #[inline(always)]
     fn dot_i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {

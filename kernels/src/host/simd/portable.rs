@@ -170,6 +170,11 @@ impl<const BYTES: bool> Simd for Portable<BYTES> {
         unsafe { p.cast::<[u8; LANES]>().write(map(v, |v| v as u8)) }
     }
     #[inline(always)]
+    unsafe fn store_u16(self, p: *mut u16, v: Self::I) {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<[u16; LANES]>().write_unaligned(map(v, |v| v as u16)) }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(self, p: *const u16) -> Self::F {
         // SAFETY: the caller's promise.
         let bits = unsafe { p.cast::<[u16; LANES]>().read_unaligned() };
@@ -209,8 +214,12 @@ impl<const BYTES: bool> Simd for Portable<BYTES> {
         if BYTES {
             return self.dot_u8i8(sum, a, b);
         }
-        let product = |a: i32, b: i32| i32::from(a as i16) * i32::from(b as i16) + (a >> 16) * (b >> 16);
-        std::array::from_fn(|lane| sum[lane] + product(a[lane], b[lane]))
+        self.dot_i16(sum, a, b)
+    }
+    #[inline(always)]
+    fn dot_i16(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        let product = |a: i32, b: i32| (i32::from(a as i16) * i32::from(b as i16)).wrapping_add((a >> 16) * (b >> 16));
+        std::array::from_fn(|lane| sum[lane].wrapping_add(product(a[lane], b[lane])))
     }
     #[inline(always)]
     fn dot_bf16(self, sum: Self::F, a: Self::I, b: Self::I) -> Self::F {

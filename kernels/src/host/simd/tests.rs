@@ -16,7 +16,10 @@ struct Results {
     /// bf16 values of `values`, loaded again.
     widened: Vec<f32>,
     bf16: Vec<u16>,
+    /// Of [`Simd::dot_i16`], of the words as they are.
+    pair_dots: Vec<i32>,
     bytes: Vec<u8>,
+    halves: Vec<u16>,
     scaled: Vec<f32>,
 }
 
@@ -30,7 +33,9 @@ impl Task for Probe<'_> {
             signed_dots: Vec::new(),
             widened: Vec::new(),
             bf16: Vec::new(),
+            pair_dots: Vec::new(),
             bytes: Vec::new(),
+            halves: Vec::new(),
             scaled: Vec::new(),
         };
         for &(a, b) in self.words {
@@ -40,6 +45,9 @@ impl Task for Probe<'_> {
             assert!(lanes[..S::LANES].iter().all(|&lane| lane == lanes[0]));
             results.dots.push(lanes[0]);
             results.signed_dots.push(signed_dot(s, a, b));
+            // SAFETY: as above.
+            unsafe { s.store_i(lanes.as_mut_ptr(), s.dot_i16(s.splat_i(7), s.splat_i(a), s.splat_i(b))) };
+            results.pair_dots.push(lanes[S::LANES - 1]);
         }
         for &value in self.values {
             let mut lanes = [0; MAX_LANES];
@@ -56,6 +64,12 @@ impl Task for Probe<'_> {
             // SAFETY: as above.
             unsafe { s.store_u8(lanes.as_mut_ptr(), s.splat_i(byte)) };
             results.bytes.push(lanes[S::LANES - 1]);
+        }
+        for half in 0..=65535 {
+            let mut lanes = [0; MAX_LANES];
+            // SAFETY: as above.
+            unsafe { s.store_u16(lanes.as_mut_ptr(), s.splat_i(half)) };
+            results.halves.push(lanes[S::LANES - 1]);
         }
         for &(value, power) in self.powers {
             let mut lane = [0.0];
@@ -119,6 +133,13 @@ fn every_instruction_set_agrees_with_plain_rust() {
             7 + pairs.map(|(a, b)| i32::from(a) * i32::from(b)).sum::<i32>()
         })
         .collect();
+    let pair_dots: Vec<i32> = words
+        .iter()
+        .map(|&(a, b)| {
+            let product = |shift: u32| i32::from((a >> shift) as i16).wrapping_mul(i32::from((b >> shift) as i16));
+            7i32.wrapping_add(product(0)).wrapping_add(product(16))
+        })
+        .collect();
     // Halves between two bf16 values, to both sides of an even one, and their neighbours.
     let mut values: Vec<f32> =
         [0x3f80_8000u32, 0x3f81_8000, 0x3f80_7fff, 0x3f80_8001, 0x3f81_7fff, 0xbf81_8000, 0x7f7f_ffff]
@@ -141,10 +162,12 @@ fn every_instruction_set_agrees_with_plain_rust() {
         let got = dispatch(isa, Probe { words: &words, values: &values, powers: &powers });
         assert_eq!(got.dots, dots, "{isa}");
         assert_eq!(got.signed_dots, signed_dots, "{isa}");
+        assert_eq!(got.pair_dots, pair_dots, "{isa}");
         assert_eq!(got.bf16, bf16, "{isa}");
         let widened = bf16.iter().map(|&bits| half::bf16::from_bits(bits).to_f32());
         assert!(got.widened.iter().copied().eq(widened), "{isa}: {:?}", got.widened);
         assert!(got.bytes.iter().copied().eq(0..=255), "{isa}");
+        assert!(got.halves.iter().copied().eq(0..=65535), "{isa}");
         for (&(value, power), &got) in powers.iter().zip(&got.scaled) {
             let expected = (f64::from(value) * 2f64.powi(power as i32)) as f32;
             // Two factors may round twice below the normal range.
