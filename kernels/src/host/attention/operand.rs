@@ -340,13 +340,7 @@ impl Operand for Int8Pairs {
 /// # Safety
 /// `x` is valid for reading `width` values.
 #[inline(always)]
-unsafe fn quantise<S: Simd>(
-    s: S,
-    x: *const f32,
-    width: usize,
-    factor: f32,
-    store: impl Fn(usize, S::I),
-) -> (f32, f32) {
+unsafe fn quantise<S: Simd>(s: S, x: *const f32, width: usize, factor: f32, store: impl Fn(usize, S::I)) -> (f32, f32) {
     let (mut largest, mut bad) = (s.splat(0.0), s.splat(0.0));
     for at in (0..width).step_by(S::LANES) {
         // SAFETY: the caller's promise.

@@ -244,11 +244,7 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
     }
     #[inline(always)]
     fn dot_i8(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
-        register_only!(if DOT {
-            _mm256_dpbusd_avx_epi32(sum, a, b)
-        } else {
-            self.dot_i16(sum, a, b)
-        })
+        register_only!(if DOT { _mm256_dpbusd_avx_epi32(sum, a, b) } else { self.dot_i16(sum, a, b) })
     }
     #[inline(always)]
     fn dot_i16(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i {

@@ -228,11 +228,7 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
     }
     #[inline(always)]
     fn dot_i8(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
-        register_only!(if DOT {
-            _mm512_dpbusd_epi32(sum, a, b)
-        } else {
-            self.dot_i16(sum, a, b)
-        })
+        register_only!(if DOT { _mm512_dpbusd_epi32(sum, a, b) } else { self.dot_i16(sum, a, b) })
     }
     #[inline(always)]
     fn dot_i16(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
