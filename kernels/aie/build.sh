@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Compiles array designs into bundles: folders with a container that XRT loads and a `bundle.json`.
 #
-#   kernels/aie/build.sh --target npu1|npu4 [--kernels int8|bf16|rows] [--tile M,K,N] --out FOLDER [--work FOLDER]
+#   kernels/aie/build.sh --target npu1|npu4 [--kernels int8|bf16] [--tile M,K,N] --out FOLDER [--work FOLDER]
 #
-# Without --kernels int8 and bf16, which a model needs, with the tiles below; rows (soft-max, layer norm, GELU of whole rows) have to be named. --work keeps what lies between (objects, MLIR, aiecc's files); otherwise it is deleted. What CXXFLAGS
-# says is given to Peano's clang++ last (-Os, should a program be too large for a core).
+# Without --kernels both, with the tiles below. --work keeps what lies between (objects, MLIR, aiecc's files); otherwise it is
+# deleted. What CXXFLAGS says is given to Peano's clang++ last (-Os, should a program be too large for a core).
 #
 # Needs mlir-aie 1.4.2 and Peano (llvm-aie), which their projects publish as wheels beside their GitHub releases, and xclbinutil
 # (XRT; Debian: libxrt-utils). No NPU and no driver. Exit codes: 0 done; 1 something failed; 2 tools are missing or options are
@@ -14,7 +14,7 @@
 set -euo pipefail
 
 readonly mlir_aie_version=1.4.2
-declare -rA tiles=([int8]=48,64,64 [bf16]=48,32,64 [rows]=2,1536,1536)
+declare -rA tiles=([int8]=48,64,64 [bf16]=48,32,64)
 # Bytes of a core's program memory.
 readonly program_memory=16384
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -46,7 +46,7 @@ esac
 [[ ${#chosen[@]} -gt 0 ]] || chosen=(int8 bf16)
 [[ -z "$tile" || ${#chosen[@]} -eq 1 ]] || fail 2 "--tile goes with one --kernels"
 for kernels in "${chosen[@]}"; do
-    [[ -n "${tiles[$kernels]:-}" ]] || fail 2 "unknown kernels $kernels: use int8, bf16 or rows"
+    [[ -n "${tiles[$kernels]:-}" ]] || fail 2 "unknown kernels $kernels: use int8 or bf16"
 done
 
 # All that is missing, in one message.

@@ -17,9 +17,9 @@ trap 'rm -rf "$work"' EXIT
 
 flags=(-std=c++20 -O2 -ffp-contract=off -fno-exceptions -fno-rtti -fno-strict-aliasing -Wall -Wextra -Wdouble-promotion -Wconversion
     -Wno-sign-conversion -Wvla -Walloca -Werror -I"$here/host" -I"$here/src")
-declare -A tiles=([int8]=48,64,64 [bf16]=48,32,64 [rows]=2,1536,1536)
-# Tiles that leave blocks of registers over, and rows of scores that are no whole vectors of 32; rows of one vector.
-declare -A odd=([int8]=24,48,64 [bf16]=12,24,64 [rows]=3,16,16)
+declare -A tiles=([int8]=48,64,64 [bf16]=48,32,64)
+# Tiles that leave blocks of registers over, and rows of scores that are no whole vectors of 32.
+declare -A odd=([int8]=24,48,64 [bf16]=12,24,64)
 
 entry() { # NPU SOURCE TILE
     IFS=, read -r m k n <<< "$3"

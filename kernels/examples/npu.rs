@@ -1,4 +1,4 @@
-//! Tries this machine's NPU: for every bundle of a folder, layers and attention, or whole rows, of odd shapes, compared with the simulator of the same
+//! Tries this machine's NPU: for every bundle of a folder, layers and attention of odd shapes, compared with the simulator of the same
 //! silicon; prints how far they are apart, and what the device counted.
 //!
 //! `cargo run --release -p undertone-kernels --features xrt --example npu -- FOLDER`
@@ -11,7 +11,7 @@ use std::{env, error::Error, fmt::Debug, path::PathBuf, process::ExitCode};
 use undertone_kernels::{
     Activation, AttentionArgs, AttentionSpec, Context, Counters, Heads, HeadsMut, LinearSpec, Mask, Precision, Scratch,
     Serial, WeightLayout,
-    npu::{Kernels, NpuDevice, RowFunction, RowOperator, Settings, bundle::Bundles, device::simulator, hardware},
+    npu::{Kernels, NpuDevice, Settings, bundle::Bundles, device::simulator, hardware},
 };
 
 /// Largest distance, beside the largest magnitude.
@@ -23,9 +23,6 @@ const PRODUCTS: [(usize, usize, usize); 6] =
 
 /// Heads, queries, keys.
 const ATTENTIONS: [(usize, usize, usize); 5] = [(1, 1, 1), (2, 5, 70), (3, 129, 64), (1, 300, 1), (6, 1500, 1500)];
-
-/// Rows, columns.
-const ROWS: [(usize, usize); 6] = [(1, 1), (3, 65), (257, 384), (1500, 384), (1500, 1280), (600, 1500)];
 
 fn main() -> ExitCode {
     let Some(folder) = env::args_os().nth(1) else {
@@ -54,14 +51,8 @@ fn try_out(folder: PathBuf) -> Result<bool, Box<dyn Error>> {
         let kernels = bundle.design().kernels;
         let precision = kernels.precision();
         let mut compare = Compare { npu: &*npu, sim: &*sim, kernels, well: &mut well };
-        if kernels == Kernels::Rows {
-            for what in RowOperator::ALL {
-                compare.all(&what.to_string(), &ROWS, |device, shape| rows(device, what, shape))?;
-            }
-        } else {
-            compare.all("linear", &PRODUCTS, |device, shape| product(device, precision, shape))?;
-            compare.all("attention", &ATTENTIONS, |device, shape| attention(device, precision, shape))?;
-        }
+        compare.all("linear", &PRODUCTS, |device, shape| product(device, precision, shape))?;
+        compare.all("attention", &ATTENTIONS, |device, shape| attention(device, precision, shape))?;
     }
     for (operator, counted) in npu.statistics().operators {
         println!(
@@ -159,19 +150,5 @@ fn attention(device: &dyn NpuDevice, precision: Precision, (heads, queries, keys
         out: HeadsMut { data: &mut out, batch_stride: 0, head_stride: queries * 64, row_stride: 64 },
     };
     kernel.run(&mut context, args)?;
-    Ok((out, counters.calls(device.kind()) > 0))
-}
-
-fn rows(device: &dyn NpuDevice, what: RowOperator, (rows, columns): (usize, usize)) -> Answer {
-    let (x, gamma, beta) = (values(rows * columns, 7), values(columns, 8), values(columns, 9));
-    let function = match what {
-        RowOperator::SoftMax => RowFunction::SoftMax,
-        RowOperator::LayerNorm => RowFunction::LayerNorm { gamma: &gamma, beta: &beta, epsilon: 1e-5 },
-        RowOperator::Gelu => RowFunction::Gelu,
-    };
-    let mut out = vec![0.0; rows * columns];
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
-    device.rows(&mut context, &function, columns, &x, &mut out)?;
     Ok((out, counters.calls(device.kind()) > 0))
 }

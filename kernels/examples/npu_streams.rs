@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{:<16} {:<5} {:<5} {:<24} {:>7} {:>8}", "model", "npu", "", "shape", "words", "µs");
     for model in whisper::MODELS {
         for (target, kernels) in
-            Target::ALL.into_iter().flat_map(|target| Kernels::PRODUCTS.map(|kernels| (target, kernels)))
+            Target::ALL.into_iter().flat_map(|target| Kernels::ALL.map(|kernels| (target, kernels)))
         {
             let design = tiling::shipped(target, kernels)?;
             for (_, problem, _) in model.encoder(kernels.precision()) {

@@ -56,8 +56,6 @@ fn both_descriptions_say_the_same() {
         for kernels in Kernels::ALL {
             designs.extend(sides.map(|(m, k, n)| (target, kernels, Tile { m, k, n })));
         }
-        let rows = [(2, 1536, 1536), (1, 16, 16), (1, 2032, 2032), (1, 2048, 2048), (3, 1536, 1536), (2, 72, 72)];
-        designs.extend(rows.map(|(m, k, n)| (target, Kernels::Rows, Tile { m, k, n })));
     }
     let words = designs.iter().flat_map(|(target, kernels, Tile { m, k, n })| {
         [target.to_string(), kernels.to_string(), m.to_string(), k.to_string(), n.to_string()]
@@ -112,8 +110,8 @@ fn the_build_script_says_what_is_missing() {
         (&["--target", "npu1", "--out", "x", "--kernels", "fp32"][..], "unknown kernels fp32"),
         (&["--target", "npu1", "--out", "x", "--tile", "1,1,1"][..], "goes with one --kernels"),
         (&["--target", "npu1", "--out", "x", "--kernels", "int8", "--tile", "63,64,64"][..], "whole micro-tiles"),
-        (&["--target", "npu1", "--out", "x", "--kernels", "rows", "--tile", "3,1536,1536"][..], "of a core's 65536"),
-        (&["--target", "npu1", "--out", "x", "--kernels", "rows"][..], "nothing was built"),
+        (&["--target", "npu1", "--out", "x", "--kernels", "bf16", "--tile", "64,64,64"][..], "of a core's 65536"),
+        (&["--target", "npu1", "--out", "x", "--kernels", "bf16"][..], "nothing was built"),
         (&["--out"][..], "wants a value"),
         (&["--bundle", "x"][..], "unknown option"),
     ] {

@@ -16,8 +16,6 @@ fn designs() -> Vec<Design> {
         for (kernels, tiles) in [(Kernels::Int8, int8), (Kernels::Bf16, bf16)] {
             designs.extend(tiles.iter().map(|&(m, k)| Design::new(target, kernels, Tile { m, k, n: 64 }).unwrap()));
         }
-        let rows = [(2, 1536), (5, 512), (1, 16)];
-        designs.extend(rows.map(|(m, k)| Design::new(target, Kernels::Rows, Tile { m, k, n: k }).unwrap()));
         designs.extend(Kernels::ALL.map(|kernels| tiling::shipped(target, kernels).unwrap()));
     }
     designs
@@ -32,10 +30,6 @@ fn by_the_code(design: &Design) -> [usize; 4] {
         Target::Npu4 => aie::Target::Npu4,
     };
     let (sizes, precision) = match design.kernels {
-        Kernels::Rows => {
-            let core = aie::RowObjects::new(target, tile).unwrap();
-            return [core.a_bytes(), core.b_bytes(), core.c_bytes(), core.state_bytes()];
-        }
         Kernels::Int8 => (aie::LinearSizes::int8(tile), aie::Precision::Int8),
         Kernels::Bf16 => (aie::LinearSizes::bf16(tile), aie::Precision::Bf16),
     };

@@ -4,7 +4,6 @@
 
 #include "attention.h"
 #include "linear.h"
-#include "row_objects.h"
 
 namespace undertone::bridge {
 namespace {
@@ -91,31 +90,6 @@ int32_t attention_state_words(Core core) {
     return with_core(core, [](auto, auto type, RuntimeTile tile) { return AttentionState<decltype(type), RuntimeTile>::words(tile); });
 }
 
-void softmax_rows(rust::Slice<const uint16_t> x, rust::Slice<uint16_t> y, int32_t columns, int32_t valid) {
-    undertone::softmax_rows(as<bfloat16>(x), as<bfloat16>(y), static_cast<int>(x.size()) / columns, columns, valid);
-}
-
-void layer_norm_rows(rust::Slice<const uint16_t> x, rust::Slice<const float> gamma, rust::Slice<const float> beta, rust::Slice<uint16_t> y,
-                     float epsilon) {
-    const int columns = static_cast<int>(gamma.size()), rows = static_cast<int>(x.size()) / columns;
-    undertone::layer_norm_rows(as<bfloat16>(x), gamma.data(), beta.data(), as<bfloat16>(y), rows, columns, columns,
-                               1.0F / static_cast<float>(columns), epsilon);
-}
-
-void gelu_rows(rust::Slice<const uint16_t> x, rust::Slice<uint16_t> y) {
-    undertone::gelu_rows(as<bfloat16>(x), as<bfloat16>(y), static_cast<int>(x.size()));
-}
-
-bool rows_first(int32_t m, int32_t k, rust::Slice<const uint8_t> a) { return undertone::rows_first(RuntimeTile{m, k, k}, as<bfloat16>(a)) != 0; }
-
-void rows_keep(int32_t m, int32_t k, rust::Slice<const uint8_t> b, rust::Slice<float> state, int32_t which) {
-    undertone::rows_keep(RuntimeTile{m, k, k}, as<float>(b), state.data(), which);
-}
-
-void rows_compute(int32_t m, int32_t k, rust::Slice<const uint8_t> a, rust::Slice<const float> state, rust::Slice<uint8_t> c) {
-    undertone::rows_compute(RuntimeTile{m, k, k}, as<bfloat16>(a), state.data(), as<bfloat16>(c));
-}
-
 void exp2(rust::Slice<const float> x, rust::Slice<float> y) {
     by_vectors(x, y, [](const auto &values) { return undertone::exp2<lanes>(values); });
 }
@@ -126,10 +100,6 @@ void gelu(rust::Slice<const float> x, rust::Slice<float> y) {
 
 void reciprocal(rust::Slice<const float> x, rust::Slice<float> y) {
     by_vectors(x, y, [](const auto &values) { return undertone::reciprocal<lanes>(values); });
-}
-
-void reciprocal_root(rust::Slice<const float> x, rust::Slice<float> y) {
-    by_vectors(x, y, [](const auto &values) { return undertone::reciprocal_root<lanes>(values); });
 }
 
 void shift_round_saturate(rust::Slice<const int32_t> x, rust::Slice<int8_t> y, int32_t shift, uint32_t rounding, uint32_t saturation) {

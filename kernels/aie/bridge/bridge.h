@@ -21,20 +21,10 @@ void attention_values(Core core, rust::Slice<const uint8_t> v, rust::Slice<float
 void attention_end(Core core, rust::Slice<float> state, rust::Slice<uint8_t> c);
 int32_t attention_state_words(Core core);
 
-void softmax_rows(rust::Slice<const uint16_t> x, rust::Slice<uint16_t> y, int32_t columns, int32_t valid);
-void layer_norm_rows(rust::Slice<const uint16_t> x, rust::Slice<const float> gamma, rust::Slice<const float> beta, rust::Slice<uint16_t> y,
-                     float epsilon);
-void gelu_rows(rust::Slice<const uint16_t> x, rust::Slice<uint16_t> y);
-
-bool rows_first(int32_t m, int32_t k, rust::Slice<const uint8_t> a);
-void rows_keep(int32_t m, int32_t k, rust::Slice<const uint8_t> b, rust::Slice<float> state, int32_t which);
-void rows_compute(int32_t m, int32_t k, rust::Slice<const uint8_t> a, rust::Slice<const float> state, rust::Slice<uint8_t> c);
-
 // Functions of single numbers, 16 at a time, and the accumulator's way to int8: for tests of the header and of the polynomials.
 void exp2(rust::Slice<const float> x, rust::Slice<float> y);
 void gelu(rust::Slice<const float> x, rust::Slice<float> y);
 void reciprocal(rust::Slice<const float> x, rust::Slice<float> y);
-void reciprocal_root(rust::Slice<const float> x, rust::Slice<float> y);
 void shift_round_saturate(rust::Slice<const int32_t> x, rust::Slice<int8_t> y, int32_t shift, uint32_t rounding, uint32_t saturation);
 void round_to_bf16(rust::Slice<const float> x, rust::Slice<uint16_t> y, uint32_t rounding);
 

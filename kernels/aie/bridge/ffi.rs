@@ -50,18 +50,9 @@ mod bridge {
         fn attention_end(core: Core, state: &mut [f32], c: &mut [u8]);
         fn attention_state_words(core: Core) -> i32;
 
-        fn softmax_rows(x: &[u16], y: &mut [u16], columns: i32, valid: i32);
-        fn layer_norm_rows(x: &[u16], gamma: &[f32], beta: &[f32], y: &mut [u16], epsilon: f32);
-        fn gelu_rows(x: &[u16], y: &mut [u16]);
-
-        fn rows_first(m: i32, k: i32, a: &[u8]) -> bool;
-        fn rows_keep(m: i32, k: i32, b: &[u8], state: &mut [f32], which: i32);
-        fn rows_compute(m: i32, k: i32, a: &[u8], state: &[f32], c: &mut [u8]);
-
         fn exp2(x: &[f32], y: &mut [f32]);
         fn gelu(x: &[f32], y: &mut [f32]);
         fn reciprocal(x: &[f32], y: &mut [f32]);
-        fn reciprocal_root(x: &[f32], y: &mut [f32]);
         fn shift_round_saturate(x: &[i32], y: &mut [i8], shift: i32, rounding: u32, saturation: u32);
         fn round_to_bf16(x: &[f32], y: &mut [u16], rounding: u32);
     }

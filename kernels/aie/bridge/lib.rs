@@ -8,13 +8,10 @@ mod attention;
 mod ffi;
 mod linear;
 pub mod numbers;
-mod row_objects;
-pub mod rows;
 mod shape;
 
 pub use attention::{Attention, Precision};
 pub use linear::{LinearSizes, linear_bf16, linear_int8};
-pub use row_objects::{Parameter, RowObjects};
 pub use shape::{CONTROL_BYTES, HEAD_WIDTH, LARGEST_SIDE, Target, Tile};
 
 /// Something that a kernel cannot be given.

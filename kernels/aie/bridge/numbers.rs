@@ -66,11 +66,6 @@ pub fn reciprocal(x: &[f32]) -> Vec<f32> {
     by_vectors(x, 1.0, ffi::reciprocal)
 }
 
-/// 1 / √x for normal x > 0.
-pub fn reciprocal_root(x: &[f32]) -> Vec<f32> {
-    by_vectors(x, 1.0, ffi::reciprocal_root)
-}
-
 /// int32 sums, shifted right by `shift` (0 to 31), as int8.
 pub fn shift_round_saturate(x: &[i32], shift: u8, rounding: Rounding, saturation: Saturation) -> Vec<i8> {
     by_vectors(x, 0, |x, y| {

@@ -5,7 +5,6 @@
 
 #include "attention.h"
 #include "linear.h"
-#include "row_objects.h"
 
 #define ENTRIES(kernels, Type, Sums)                                                            \
     int32_t undertone_##kernels##_kind(const Type *a);                                          \
@@ -20,9 +19,6 @@
 extern "C" {
 ENTRIES(int8, int8_t, int32_t)
 ENTRIES(bf16, bfloat16, float)
-int32_t undertone_rows_first(const bfloat16 *a);
-void undertone_rows_keep(const float *b, float *state, int32_t which);
-void undertone_rows_compute(const bfloat16 *a, const float *state, bfloat16 *c);
 }
 
 namespace {
@@ -162,27 +158,6 @@ struct Entries {
      undertone_##kernels##_queries, undertone_##kernels##_blocks, undertone_##kernels##_keys, undertone_##kernels##_values, \
      undertone_##kernels##_end}
 
-/// Rows of one object through each function, with gamma and beta kept between.
-void whole_rows(RuntimeTile tile) {
-    const int size = tile.m() * tile.k(), width = tile.k() > 16 ? tile.k() / 2 / 16 * 16 : 16;
-    std::vector<float> state(2 * tile.k()), other_state(2 * tile.k());
-    std::vector<bfloat16> c(size), other_c(size);
-    for (uint32_t what : {1U, 0U, 2U}) {
-        const uint32_t rows = size / width, valid = width - 5, inverse = 0x3b03126f, epsilon = 0x3727c5ac;  // 0.002, 1e-5
-        const Object<bfloat16> a(size, 0, {what == 1 ? control_first : 0, what, rows, static_cast<uint32_t>(width), valid, inverse, epsilon});
-        expect("rows", undertone_rows_first(a.get()) == (what == 1 ? 1 : 0) && rows_first(tile, a.get()) == undertone_rows_first(a.get()));
-        for (int which = 0; undertone_rows_first(a.get()) && which < 2; ++which) {
-            const Object<float> b(tile.k(), 0);
-            undertone_rows_keep(b.get(), state.data(), which);
-            rows_keep(tile, b.get(), other_state.data(), which);
-        }
-        undertone_rows_compute(a.get(), state.data(), c.data());
-        rows_compute(tile, a.get(), other_state.data(), other_c.data());
-        equal("rows", state, other_state);
-        equal("rows", c, other_c);
-    }
-}
-
 }  // namespace
 
 int main() {
@@ -192,6 +167,5 @@ int main() {
     int8.attention();
     bf16.linear();
     bf16.attention();
-    whole_rows(RuntimeTile{ROWS});
     return failures == 0 ? 0 : 1;
 }

@@ -61,10 +61,7 @@ class Array:
         self.a = {}
         self.b = {}
         self.c = {}
-        if design.rows:
-            self.to_each_core()
-        else:
-            self.along_rows()
+        self.along_rows()
         self.down_columns()
         self.results()
 
@@ -84,17 +81,6 @@ class Array:
             for column in range(self.design.columns):
                 self.a[row, column] = inside
 
-    def to_each_core(self):
-        """A for a column: four objects at a time, one for each of its cores."""
-        size = self.design.a_object
-        for column, memory in enumerate(self.memories):
-            outside = self.stream(f"a_{column}", self.shims[column], memory, describe.ROWS * size)
-            inside = []
-            for row in range(describe.ROWS):
-                self.a[row, column] = self.stream(f"rows_{column}_{row}", memory, self.cores[row][column], size)
-                inside.append(self.a[row, column])
-            self.bindings.aie.object_fifo_link(outside, inside, [], moves.offsets(size))
-
     def down_columns(self):
         """B for a column, to all its cores."""
         size = self.design.b_object
@@ -107,24 +93,24 @@ class Array:
                 self.b[row, column] = inside
 
     def results(self):
-        """C of a column: four cores' objects put together in the memory tile, and each row by row to the shim; whole rows lie so already."""
+        """C of a column: four cores' objects put together in the memory tile, and each row by row to the shim."""
         size = self.design.c_object
         for column in range(self.design.columns):
             memory, inside = self.memories[column], []
             for row in range(describe.ROWS):
                 self.c[row, column] = self.stream(f"results_{column}_{row}", self.cores[row][column], memory, size)
                 inside.append(self.c[row, column])
-            walk = [] if self.design.rows else moves.result_walk(self.design)
+            walk = moves.result_walk(self.design)
             outside = self.stream(f"c_{column}", memory, self.shims[column], describe.ROWS * size, walk)
             self.bindings.aie.object_fifo_link(inside, outside, moves.offsets(size), [])
 
 
 def functions(bindings, design, file):
-    """The entries of the design's C++ (`../src/matrix.h`, `../src/rows.cc`), by name without their prefix."""
+    """The entries of the design's C++ (`../src/matrix.h`), by name without their prefix."""
     a, b, c = (bindings.object(size) for size in (design.a_object, design.b_object, design.c_object))
     state = bindings.object(design.core_state)
     number = bindings.np.int32
-    products = {
+    entries = {
         "kind": ([a], [number]),
         "step": ([a, b, state], []),
         "finish": ([a, b, state, c], []),
@@ -134,12 +120,6 @@ def functions(bindings, design, file):
         "values": ([b, state], []),
         "end": ([state, c], []),
     }
-    whole_rows = {
-        "first": ([a], [number]),
-        "keep": ([b, state, number], []),
-        "compute": ([a, state, c], []),
-    }
-    entries = whole_rows if design.rows else products
     external = bindings.aie.external_func
     return {
         name: external(f"undertone_{design.kernels}_{name}", inputs=inputs, outputs=outputs, link_with=file)
@@ -148,7 +128,7 @@ def functions(bindings, design, file):
 
 
 class Core:
-    """The program of a core that multiplies: object after object of A, each of which says what it is for."""
+    """The program of a core: object after object of A, each of which says what it is for."""
 
     def __init__(self, bindings, call, streams, state, column):
         self.bindings, self.call, self.state, self.column = bindings, call, state, column
@@ -196,34 +176,10 @@ class Core:
             self.c.release(self.produce, 1)
 
 
-class RowsCore:
-    """The program of a core of whole rows: object after object of A, before some of which gamma and beta come."""
-
-    def __init__(self, bindings, call, streams, state, _column):
-        self.bindings, self.call, self.state = bindings, call, state
-        self.a, self.b, self.c = streams
-        self.consume, self.produce = bindings.aie.ObjectFifoPort.Consume, bindings.aie.ObjectFifoPort.Produce
-
-    def run(self):
-        bindings, call, state = self.bindings, self.call, self.state
-        for _ in bindings.for_(sys.maxsize):
-            rows = self.a.acquire(self.consume, 1)
-            with bindings.if_(bindings.more(call["first"](rows), 0), hasElse=False):
-                for which in range(2):
-                    parameters = self.b.acquire(self.consume, 1)
-                    call["keep"](parameters, state, bindings.number(which))
-                    self.b.release(self.consume, 1)
-            result = self.c.acquire(self.produce, 1)
-            call["compute"](rows, state, result)
-            self.c.release(self.produce, 1)
-            self.a.release(self.consume, 1)
-
-
 def build(design, file):
     """The MLIR of a design whose entries are in an object file."""
     bindings = Bindings()
     aie = bindings.aie
-    program = RowsCore if design.rows else Core
     device = {"npu1": aie.AIEDevice.npu1, "npu4": aie.AIEDevice.npu2}[design.target]
     with bindings.context() as context:
 
@@ -239,7 +195,7 @@ def build(design, file):
                     # Which of its two objects a core is at depends on the data, so that is kept at run time.
                     @aie.core(tile, stack_size=describe.STACK_BYTES, dynamic_objfifo_lowering=True)
                     def body():
-                        program(bindings, call, streams, state, column).run()
+                        Core(bindings, call, streams, state, column).run()
 
         return str(context.module)
 

@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 import json
 
-KERNELS = ("int8", "bf16", "rows")
+KERNELS = ("int8", "bf16")
 ROWS = 4
 HEAD_WIDTH = 64
 CONTROL_BYTES = 32
@@ -17,9 +17,6 @@ STACK_BYTES = 6144
 CONSTANT_BYTES = 1024
 CORE_MEMORY = 64 * 1024
 MEMORY_TILE = 512 * 1024
-# Whole rows are padded to vectors of so many numbers, and the words of one are counted by one dimension of a shim's DMA.
-ROW_LANES = 16
-MOST_COLUMNS = 2046
 # Objects wait in pairs everywhere, so that one is filled while the other is used.
 DEPTH = 2
 
@@ -38,7 +35,7 @@ class Refused(ValueError):
 @dataclasses.dataclass(frozen=True)
 class Design:
     """A target, the number format of its cores' kernels, and m × k × n: what one core computes at a time. Of attention m are queries, k the columns of
-    theirs in one object, n the head's width. Of whole rows k is the widest, n as k, and m how many of those an object has room for."""
+    theirs in one object, n the head's width."""
 
     target: str
     kernels: str
@@ -51,10 +48,7 @@ class Design:
             raise Refused(f"there are no {self.kernels} kernels for {self.target}")
         if min(self.m, self.k, self.n) < 1:
             raise Refused("a side of the tile is 0")
-        if self.rows:
-            if self.k % ROW_LANES or self.k > MOST_COLUMNS or self.n != self.k:
-                raise Refused(f"rows are multiples of {ROW_LANES} numbers, {MOST_COLUMNS} at most, and results as wide as they")
-        elif self.n != HEAD_WIDTH:
+        if self.n != HEAD_WIDTH:
             raise Refused(f"results of attention are as wide as its heads, {HEAD_WIDTH}")
         for r, s, t in self.micro_tiles:
             if self.m % r or self.k % s or self.n % t or not self.block or self.block % s or self.block % t:
@@ -69,11 +63,6 @@ class Design:
         return f"{self.target}-{self.kernels}-{self.m}x{self.k}x{self.n}"
 
     @property
-    def rows(self):
-        """Whether it is the array of whole rows, whose streams go other ways than those of products."""
-        return self.kernels == "rows"
-
-    @property
     def operand_bytes(self):
         return 1 if self.kernels == "int8" else 2
 
@@ -83,13 +72,13 @@ class Design:
 
     @property
     def micro_tile(self):
-        """The shape of the operands' products, in whose order results lie, too. Whole rows lie number after number."""
-        return (1, 1, 1) if self.rows else MICRO_TILES[self.target][self.kernels]
+        """The shape of the operands' products, in whose order results lie, too."""
+        return MICRO_TILES[self.target][self.kernels]
 
     @property
     def micro_tiles(self):
         # Attention's second product has bf16 operands.
-        return [self.micro_tile] if self.rows else [self.micro_tile, MICRO_TILES[self.target]["bf16"]]
+        return [self.micro_tile, MICRO_TILES[self.target]["bf16"]]
 
     @property
     def block(self):
@@ -104,9 +93,7 @@ class Design:
 
     @property
     def b_object(self):
-        """Bytes of an object of B: weights with scales and bias, or a block's keys or values; or gamma or beta."""
-        if self.rows:
-            return 4 * self.k
+        """Bytes of an object of B: weights with scales and bias, or a block's keys or values."""
         floats = 2 * self.n if self.kernels == "int8" else self.n
         return self.k * self.n * self.operand_bytes + 4 * floats
 
@@ -118,9 +105,7 @@ class Design:
     @property
     def core_state(self):
         """Bytes that a core keeps between objects: sums, scores, probabilities, four numbers of each row in whole vectors of 16, queries with
-        their scales and four words. A linear layer's sums lie in the same place. Of whole rows: gamma and beta."""
-        if self.rows:
-            return 2 * self.b_object
+        their scales and four words. A linear layer's sums lie in the same place."""
         rows = -(-self.m // 16) * 16
         scales = 4 * self.m if self.kernels == "int8" else 0
         queries = self.m * HEAD_WIDTH * self.operand_bytes + scales + 16
@@ -132,22 +117,12 @@ class Design:
         return STACK_BYTES + CONSTANT_BYTES + self.core_state + DEPTH * objects
 
     @property
-    def a_transfer(self):
-        """Bytes of A that a shim brings at once: an object for a row of cores, or one for each core of a column."""
-        return ROWS * self.a_object if self.rows else self.a_object
-
-    @property
     def memory_tile(self):
-        return DEPTH * (self.a_transfer + self.b_object + ROWS * self.c_object)
+        return DEPTH * (self.a_object + self.b_object + ROWS * self.c_object)
 
-    @property
-    def lines(self):
-        """Streams of A: one for each row of cores, as all of a row see the same; of whole rows one for each column, as no two cores do."""
-        return self.columns if self.rows else ROWS
-
-    def a_column(self, line):
-        """The column by whose shim a stream of A comes."""
-        return line * self.columns // self.lines
+    def a_column(self, row):
+        """The column by whose shim the A of a row of cores comes."""
+        return row * self.columns // ROWS
 
     def channels(self):
         """The shim channels of A, B and C where nothing else was extracted from a compiled array."""
@@ -156,20 +131,13 @@ class Design:
             return {"column": column, "direction": direction, "channel": number}
 
         return {
-            "a": [channel(self.a_column(line), "mm2s", 0) for line in range(self.lines)],
+            "a": [channel(self.a_column(row), "mm2s", 0) for row in range(ROWS)],
             "b": [channel(column, "mm2s", 1) for column in range(self.columns)],
             "c": [channel(column, "s2mm", 0) for column in range(self.columns)],
         }
 
     def objects(self):
         """What the three streams' objects are, as `bundle.json` says it: words, and number formats in their order."""
-        if self.rows:
-            parameters = f"fp32[{self.k}]"
-            return {
-                "a": {"words": self.a_object // 4, "layouts": {"rows": f"bf16[{self.m * self.k}] control[8]"}},
-                "b": {"words": self.b_object // 4, "layouts": {"beta": parameters, "gamma": parameters}},
-                "c": {"words": self.c_object // 4, "layouts": {"results": f"bf16[{self.m * self.n}]"}},
-            }
         r, s, t = self.micro_tile
         _, second_s, second_t = self.micro_tiles[1]
         operand, int8 = self.kernels, self.kernels == "int8"

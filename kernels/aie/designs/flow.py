@@ -78,7 +78,7 @@ class Flow:
                 self.put(fifo, whole[index] if len(targets) > 1 else whole)
 
     def core(self, tile, program):
-        memory = {"state": [], "own": None, "kept": [None, None]}
+        memory = {"state": [], "own": None}
         said = {}
         held = {}
 
@@ -122,8 +122,8 @@ class Flow:
         yield from run(program)
 
     def call(self, entry, names, memory, held):
-        """What the C++ does, on labels: an object of A is (label, steps, step) of a linear layer, (label, column, blocks, last) of queries, or
-        (label, first) of whole rows."""
+        """What the C++ does, on labels: an object of A is (label, steps, step) of a linear layer, or
+        (label, column, blocks, last) of queries."""
         things = [held.get(name) for name in names]
         match entry:
             case "kind":
@@ -146,12 +146,6 @@ class Flow:
                 return blocks
             case "keys" | "values":
                 memory["state"].append(things[0])
-            case "first":
-                return int(things[0][1])
-            case "keep":
-                memory["kept"][names[-1]] = things[0]
-            case "compute":
-                held[names[-1]] = (things[0][0], *memory["kept"])
             case "finish" | "end":
                 held[names[-1]] = tuple(memory["state"])
         return None

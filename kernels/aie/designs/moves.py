@@ -1,8 +1,7 @@
 """How the memory tiles' DMAs move objects, in plain Python, so that it can be tested by moving numbered words. All counts are in
 words of 4 bytes.
 
-A memory tile passes A and B on as they are; of whole rows it deals out A, an object to each core of its column, and joins their results as they are.
-The results of products lie one core's behind the other's, each in the order of the cores' instructions, and leave row by row: for each core's part the
+A memory tile passes A and B on as they are. Results lie one core's behind the other's, each in the order of the cores' instructions, and leave row by row: for each core's part the
 DMA has a descriptor, which walks through it in four dimensions.
 """
 

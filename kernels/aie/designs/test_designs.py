@@ -15,7 +15,7 @@ import flow
 import moves
 import recorder
 
-PRODUCTS = [
+DESIGNS = [
     describe.Design(target, kernels, m, k, 64)
     for target in ("npu1", "npu4")
     for kernels, tiles in {
@@ -24,10 +24,6 @@ PRODUCTS = [
     }.items()
     for m, k in tiles
 ]
-WHOLE_ROWS = [
-    describe.Design(target, "rows", m, k, k) for target in ("npu1", "npu4") for m, k in ((2, 1536), (1, 16), (3, 512))
-]
-DESIGNS = PRODUCTS + WHOLE_ROWS
 
 
 def record(design):
@@ -50,10 +46,6 @@ class Description(unittest.TestCase):
             ("npu1", "int8", (0, 64, 64), "0"),
             ("npu9", "int8", (48, 64, 64), "npu9"),
             ("npu1", "fp32", (48, 64, 64), "no fp32 kernels"),
-            ("npu1", "rows", (3, 1536, 1536), "of a core's 65536"),
-            ("npu4", "rows", (2, 1528, 1528), "multiples of 16"),
-            ("npu4", "rows", (1, 2048, 2048), "2046 at most"),
-            ("npu4", "rows", (2, 128, 64), "as wide as they"),
         ):
             with self.assertRaisesRegex(describe.Refused, reason):
                 describe.Design(target, kernels, *tile)
@@ -63,7 +55,7 @@ class Moves(unittest.TestCase):
     def test_results_leave_row_by_row(self):
         """Numbered values in four cores' objects, laid out by the contract's formula, come out in the order of the rows: each core's part by a
         descriptor of its own, which stays within it."""
-        for design in PRODUCTS:
+        for design in DESIGNS:
             r, _, t = design.micro_tile
             m, width = design.m, design.n
             memory = {}
@@ -146,30 +138,12 @@ class Dataflow(unittest.TestCase):
                     fifo = recording.fifos[f"{stream}_{index}"]
                     shim = fifo.source if place["direction"] == "mm2s" else fifo.targets[0]
                     self.assertEqual(shim, (place["column"], 0))
-            if design.rows:
-                self.assertEqual(recording.fifos["rows_1_2"].targets, [(1, 4)])
-                self.assertEqual(recording.fifos["c_1"].walk, [])
-            else:
-                row = recording.fifos["rows_2"]
-                self.assertEqual(row.targets, [(column, 4) for column in range(design.columns)])
+            row = recording.fifos["rows_2"]
+            self.assertEqual(row.targets, [(column, 4) for column in range(design.columns)])
             self.assertEqual(recording.fifos["columns_1"].targets, [(1, 2), (1, 3), (1, 4), (1, 5)])
 
-    def test_cores_of_whole_rows_take_and_give_in_turn(self):
-        for design in WHOLE_ROWS:
-            for (column, row), program in record(design).cores.items():
-                row -= 2
-                a, b, c, state = f"rows_{column}_{row}", f"columns_{column}", f"results_{column}_{row}", f"state_{column}_{row}"
-                expected = [
-                    ("loop", dataflow.sys.maxsize), ("acquire", a),
-                    ("call", "undertone_rows_first", a), ("if", "undertone_rows_first", 0),
-                    ("acquire", b), ("call", "undertone_rows_keep", b, state, 0), ("release", b),
-                    ("acquire", b), ("call", "undertone_rows_keep", b, state, 1), ("release", b), ("end",),
-                    ("acquire", c), ("call", "undertone_rows_compute", a, state, c), ("release", c), ("release", a), ("end",),
-                ]  # fmt: skip
-                self.assertEqual(program, expected)
-
     def test_cores_take_and_give_in_turn(self):
-        for design in PRODUCTS:
+        for design in DESIGNS:
             recording = record(design)
             entry = f"undertone_{design.kernels}_"
             for (column, row), program in recording.cores.items():
@@ -198,7 +172,7 @@ class Dataflow(unittest.TestCase):
             own = (sources / f"{design.kernels}.cc").read_text()
             self.assertIn(f"UNDERTONE_ENTRY({design.kernels}_##entry)", own)
             written = {}
-            for result, name, parameters in entry.findall(own if design.rows else (sources / "matrix.h").read_text()):
+            for result, name, parameters in entry.findall((sources / "matrix.h").read_text()):
                 kinds = ["memory" if "*" in parameter else parameter.split()[0] for parameter in parameters.split(",")]
                 written[name] = (kinds, [] if result == "void" else [result])
             self.assertTrue(written)
@@ -255,56 +229,19 @@ class Flow(unittest.TestCase):
                 expected.setdefault(f"c_{column}", []).append([((job, row), *seen) for row in range(4)])
         return feed, expected
 
-    def rows_feed(self, design, jobs, parameters):
-        """Jobs of four objects, dealt to the columns in turn; before the first of each gamma and beta, if there are any. With what comes out."""
-        feed = {f"{stream}_{column}": [] for stream in "ab" for column in range(design.columns)}
-        expected = {}
-        for job in range(jobs):
-            column, first = job % design.columns, parameters is not None and job < design.columns
-            feed[f"a_{column}"].append([((job, row), first) for row in range(4)])
-            feed[f"b_{column}"] += parameters if first else []
-            kept = parameters or [None, None]
-            expected.setdefault(f"c_{column}", []).append([((job, row), *kept) for row in range(4)])
-        return feed, expected
-
-    def test_whole_rows_come_back_with_their_parameters(self):
-        for design in WHOLE_ROWS:
-            for jobs in (1, design.columns - 1, 5 * design.columns + 3):
-                for parameters in (None, ["gamma", "beta"]):
-                    feed, expected = self.rows_feed(design, jobs, parameters)
-                    self.assertEqual(dict(flow.Flow(record(design), feed).run()), expected)
-
-    def test_later_parameters_take_the_place_of_earlier_ones(self):
-        for design in WHOLE_ROWS:
-            parts = [self.rows_feed(design, 2 * design.columns + 1, [f"gamma {turn}", f"beta {turn}"]) for turn in range(2)]
-            parts.append(self.rows_feed(design, design.columns, None))
-            feed, expected = ({name: sum((part[side].get(name, []) for part in parts), []) for name in parts[0][side]} for side in (0, 1))
-            # Functions without parameters leave what is kept alone.
-            for blocks in expected.values():
-                blocks[-1] = [(label, "gamma 1", "beta 1") for label, *_ in blocks[-1]]
-            self.assertEqual(dict(flow.Flow(record(design), feed).run()), expected)
-
-    def test_parameters_that_lack_or_are_left_over_are_noticed(self):
-        design = WHOLE_ROWS[0]
-        for change in (lambda queue: queue.pop(), lambda queue: queue.append("gamma")):
-            feed, _ = self.rows_feed(design, design.columns, ["gamma", "beta"])
-            change(feed["b_1"])
-            with self.assertRaises(flow.Stuck):
-                flow.Flow(record(design), feed).run()
-
     def test_products_of_the_right_tiles_come_out(self):
-        for design in PRODUCTS:
+        for design in DESIGNS:
             out = flow.Flow(record(design), self.linear_feed(design)).run()
             self.assertEqual(dict(out), self.products(design))
 
     def test_each_tile_of_queries_sees_all_of_its_keys_and_values(self):
-        for design in PRODUCTS:
+        for design in DESIGNS:
             for blocks, jobs in ((self.BLOCKS, 2 * design.columns + 1), (1, design.columns), (0, design.columns + 3), (2, 1)):
                 feed, expected = self.attention_feed(design, blocks, jobs)
                 self.assertEqual(dict(flow.Flow(record(design), feed).run()), expected)
 
     def test_an_array_goes_from_one_kind_of_work_to_the_other(self):
-        for design in PRODUCTS:
+        for design in DESIGNS:
             linear, products = self.linear_feed(design), self.products(design)
             attention, results = self.attention_feed(design, self.BLOCKS, design.columns + 1)
             feed = {name: linear[name] + attention[name] + linear[name] for name in linear}

@@ -77,7 +77,7 @@ struct RuntimeTile {
 inline constexpr int head_width = 64;
 
 /// Words of the control block that ends each A object, and the flags of its first word: the first and the last step of a row tile, or the first and the
-/// last queries of a stage; or gamma and beta come before these rows.
+/// last queries of a stage.
 inline constexpr int control_words = 8;
 inline constexpr uint32_t control_first = 1;
 inline constexpr uint32_t control_last = 2;
@@ -85,9 +85,6 @@ inline constexpr uint32_t control_gelu = 4;
 inline constexpr uint32_t control_queries = 8;
 /// Its other words, of queries: the column of the core whose they are, the number of keys, scale · log2(e) as fp32, which slice of the head's width.
 inline constexpr int control_column = 1, control_keys = 2, control_scale = 3, control_slice = 4;
-/// Its other words, of whole rows: what is done with them, how many there are, numbers of each with padding and without, 1 over the latter and epsilon
-/// as fp32.
-inline constexpr int control_operator = 1, control_rows = 2, control_width = 3, control_valid = 4, control_inverse = 5, control_epsilon = 6;
 
 /// Word `index` of the control block that starts `bytes` after `object`. By copy: the block need not lie at a multiple of a vector.
 template <typename Word, typename T>

@@ -93,21 +93,6 @@ UNDERTONE_OUTLINED Floats<N> reciprocal(const Floats<N> &x) {
     return guess;
 }
 
-/// 1 / √x for normal x > 0, in the same way; 3e-7.
-template <unsigned N>
-UNDERTONE_OUTLINED Floats<N> reciprocal_root(const Floats<N> &x) {
-    // Without the lowest bit, for shifts round.
-    const Words<N> even = aie::bit_and(x.template cast_to<int32_t>(), aie::broadcast<int32_t, N>(-2));
-    const Words<N> halved = aie::downshift(even, 1);
-    Floats<N> guess = aie::sub(aie::broadcast<int32_t, N>(0x5f3759df), halved).template cast_to<float>();
-    const Floats<N> half = multiply<N>(x, all<N>(0.5F));
-    UNDERTONE_ROLLED
-    for (int step = 0; step < 4; ++step) {
-        guess = multiply<N>(guess, aie::sub(all<N>(1.5F), multiply<N>(half, multiply<N>(guess, guess))));
-    }
-    return guess;
-}
-
 /// Lanes / Width rows of Width lanes each, filled with one value for each row: `per_row[0]`, `per_row[1]`, …
 template <unsigned Lanes, unsigned Width>
 inline Floats<Lanes> per_row(const float *values) {

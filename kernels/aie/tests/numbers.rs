@@ -36,12 +36,8 @@ fn exp2_of_every_bf16_and_between() {
 #[test]
 fn gelu_of_every_bf16() {
     let x = all_bf16();
-    let mut bits = vec![0; x.len().next_multiple_of(16)];
-    let mut given: Vec<u16> = x.iter().map(|x| bf16::from_f32(*x).to_bits()).collect();
-    given.resize(bits.len(), 0);
-    undertone_aie::rows::gelu(&given, &mut bits).unwrap();
     let mut worst = 0.0f64;
-    for ((x, found), rounded) in x.iter().zip(numbers::gelu(&x)).zip(bits) {
+    for (x, found) in x.iter().zip(numbers::gelu(&x)) {
         let exact = gelu(f64::from(*x));
         let error = (f64::from(found) - exact).abs();
         // Beside the polynomial's error, fp32's own: it counts where x is large.
@@ -51,7 +47,6 @@ fn gelu_of_every_bf16() {
         if x.abs() < 100.0 {
             worst = worst.max(error);
         }
-        assert_eq!(rounded, bf16::from_f32(found).to_bits());
     }
     assert!(worst > 5e-6, "the bound is far off: {worst}");
     let ends = numbers::gelu(&[f32::INFINITY, f32::NEG_INFINITY, 0.0, -6.0, 6.0, f32::MAX]);
@@ -64,9 +59,6 @@ fn reciprocals_of_normal_numbers() {
     let x: Vec<f32> = (0..100_000).map(|_| (seeded.unit() * 40.0).exp2()).collect();
     for (x, found) in x.iter().zip(numbers::reciprocal(&x)) {
         assert!((f64::from(found) * f64::from(*x) - 1.0).abs() < 2.5e-7, "1 / {x}, found {found}");
-    }
-    for (x, found) in x.iter().zip(numbers::reciprocal_root(&x)) {
-        assert!((f64::from(found) * f64::from(*x).sqrt() - 1.0).abs() < 4e-7, "1 / √{x}, found {found}");
     }
 }
 

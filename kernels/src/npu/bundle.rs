@@ -79,14 +79,6 @@ impl Objects {
             words: bytes / 4,
             layouts: layouts.iter().map(|(what, layout)| ((*what).to_owned(), layout.clone())).collect(),
         };
-        if design.kernels == Kernels::Rows {
-            let parameters = format!("fp32[{k}]");
-            return Self {
-                a: object(design.a_object(), &[("rows", format!("bf16[{}] control[8]", m * k))]),
-                b: object(design.b_object(), &[("gamma", parameters.clone()), ("beta", parameters)]),
-                c: object(design.c_object(), &[("results", format!("bf16[{}]", m * n))]),
-            };
-        }
         let second = design.target.bf16_micro_tile();
         let int8 = design.kernels == Kernels::Int8;
         let (operand, kernels) = (if int8 { "int8" } else { "bf16" }, design.kernels);

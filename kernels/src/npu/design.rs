@@ -1,26 +1,17 @@
 //! What a compiled array is: the kernels that its cores hold, its tile sizes, and the objects that its three streams carry. One design serves
 //! every shape of linear layers and of attention: what depends on the shape travels in the objects' control blocks and in the instruction
-//! stream. So an array stays loaded for all of a model; changing it costs milliseconds. Another serves whole rows of every shape.
+//! stream. So an array stays loaded for all of a model; changing it costs milliseconds.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::problem::{Operator, Problem, RowOperator};
-use super::{
-    access::MOST_WRAP,
-    target::{MicroTile, Target},
-};
+pub use super::problem::{Operator, Problem};
+use super::target::{MicroTile, Target};
 use crate::Precision;
 
 /// Width of a head; attention's designs know no other.
 pub const HEAD_WIDTH: usize = 64;
-
-/// Numbers of a core's vector of rows: rows are padded to whole ones.
-pub const ROW_LANES: usize = 16;
-
-/// Most numbers of a row: its words are counted by one dimension of a DMA.
-pub const MOST_COLUMNS: usize = 2 * MOST_WRAP as usize;
 
 /// Bytes of the control block at the end of each A object.
 pub const CONTROL_BYTES: usize = 32;
@@ -40,40 +31,30 @@ pub enum Kernels {
     Int8,
     /// Both with bf16 operands.
     Bf16,
-    /// Soft-max, layer norm and GELU of whole rows in bf16.
-    Rows,
 }
 
 impl Kernels {
     /// All of them.
-    pub const ALL: [Kernels; 3] = [Kernels::Int8, Kernels::Bf16, Kernels::Rows];
-
-    /// Those that multiply: linear layers and attention.
-    pub const PRODUCTS: [Kernels; 2] = [Kernels::Int8, Kernels::Bf16];
+    pub const ALL: [Kernels; 2] = [Kernels::Int8, Kernels::Bf16];
 
     /// Operands' number format (of attention: of queries and keys).
     pub fn precision(self) -> Precision {
         match self {
             Kernels::Int8 => Precision::Int8,
-            Kernels::Bf16 | Kernels::Rows => Precision::Bf16,
+            Kernels::Bf16 => Precision::Bf16,
         }
     }
 
     /// Those that multiply operands of a number format; `None` for fp32, which no core multiplies.
     pub fn of(precision: Precision) -> Option<Self> {
-        Self::PRODUCTS.into_iter().find(|kernels| kernels.precision() == precision)
-    }
-
-    /// Whether a problem is of their kind.
-    pub fn computes(self, problem: &Problem) -> bool {
-        matches!(problem, Problem::Rows { .. }) == (self == Kernels::Rows)
+        Self::ALL.into_iter().find(|kernels| kernels.precision() == precision)
     }
 
     /// Bytes of an operand's number.
     pub fn operand_bytes(self) -> usize {
         match self {
             Kernels::Int8 => 1,
-            Kernels::Bf16 | Kernels::Rows => 2,
+            Kernels::Bf16 => 2,
         }
     }
 }
@@ -83,7 +64,6 @@ impl fmt::Display for Kernels {
         f.write_str(match self {
             Kernels::Int8 => "int8",
             Kernels::Bf16 => "bf16",
-            Kernels::Rows => "rows",
         })
     }
 }
@@ -91,11 +71,11 @@ impl fmt::Display for Kernels {
 /// What one core computes at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tile {
-    /// Linear: rows. Attention: queries. Rows: the widest ones for which an object has room.
+    /// Linear: rows. Attention: queries.
     pub m: usize,
-    /// Linear: inputs summed in one step. Attention: columns of the queries in one object of A. Rows: numbers of the widest.
+    /// Linear: inputs summed in one step. Attention: columns of the queries in one object of A.
     pub k: usize,
-    /// Linear: outputs. Attention: [`HEAD_WIDTH`]. Rows: as `k`.
+    /// Linear: outputs. Attention: [`HEAD_WIDTH`].
     pub n: usize,
 }
 
@@ -105,7 +85,7 @@ pub struct Tile {
 pub enum Argument {
     /// Rows, or queries.
     A,
-    /// Weights, or keys and values, or gamma and beta.
+    /// Weights, or keys and values.
     B,
     /// Results.
     C,
@@ -156,7 +136,7 @@ pub struct Design {
     pub kernels: Kernels,
     /// What one core computes at a time.
     pub tile: Tile,
-    /// The shim channel by which A reaches core row `i`; of whole rows column `i`.
+    /// The shim channel by which A reaches core row `i`.
     pub a: Vec<Channel>,
     /// The shim channel by which B reaches column `i`.
     pub b: Vec<Channel>,
@@ -193,12 +173,11 @@ impl Design {
     pub fn new(target: Target, kernels: Kernels, tile: Tile) -> Result<Self, DesignError> {
         let columns = target.columns();
         let channel = |direction, channel| move |column| Channel { column, direction, channel };
-        let lines = Self::lines(target, kernels);
         let design = Self {
             target,
             kernels,
             tile,
-            a: (0..lines).map(|line| line * columns / lines).map(channel(Direction::Mm2s, 0)).collect(),
+            a: (0..Target::ROWS).map(|row| row * columns / Target::ROWS).map(channel(Direction::Mm2s, 0)).collect(),
             b: (0..columns).map(channel(Direction::Mm2s, 1)).collect(),
             c: (0..columns).map(channel(Direction::S2mm, 0)).collect(),
         };
@@ -217,13 +196,7 @@ impl Design {
         if [m, k, n].contains(&0) {
             return refuse("a side is 0".into());
         }
-        if self.kernels == Kernels::Rows {
-            if !k.is_multiple_of(ROW_LANES) || k > MOST_COLUMNS || n != k {
-                return refuse(format!(
-                    "rows are multiples of {ROW_LANES} numbers, {MOST_COLUMNS} at most, and results as wide as they"
-                ));
-            }
-        } else if n != HEAD_WIDTH {
+        if n != HEAD_WIDTH {
             return refuse(format!("results of attention are as wide as its heads, {HEAD_WIDTH}"));
         }
         let block = self.block();
@@ -250,8 +223,7 @@ impl Design {
             return refuse(format!("it takes {memory} bytes of a memory tile's {}", Target::MEMORY_TILE));
         }
         let columns = self.target.columns();
-        let lines = Self::lines(self.target, self.kernels);
-        if self.a.len() != lines || self.b.len() != columns || self.c.len() != columns {
+        if self.a.len() != Target::ROWS || self.b.len() != columns || self.c.len() != columns {
             return refuse("it does not name a channel for each row and column".into());
         }
         let mut all: Vec<Channel> = self.a.iter().chain(&self.b).chain(&self.c).copied().collect();
@@ -269,17 +241,11 @@ impl Design {
         Ok(())
     }
 
-    /// Streams of A: one for each row of cores, as all of a row see the same; of whole rows one for each column, as no two cores do.
-    fn lines(target: Target, kernels: Kernels) -> usize {
-        if kernels == Kernels::Rows { target.columns() } else { Target::ROWS }
-    }
-
-    /// The instruction shape of the operands, in whose order results lie, too. Whole rows lie number after number.
+    /// The instruction shape of the operands, in whose order results lie, too.
     pub fn micro_tile(&self) -> MicroTile {
         match self.kernels {
             Kernels::Int8 => self.target.int8_micro_tile(),
             Kernels::Bf16 => self.target.bf16_micro_tile(),
-            Kernels::Rows => MicroTile { r: 1, s: 1, t: 1 },
         }
     }
 
@@ -299,21 +265,6 @@ impl Design {
         HEAD_WIDTH.div_ceil(self.tile.k)
     }
 
-    /// Numbers of a row with its padding to whole vectors.
-    pub fn row_width(&self, columns: usize) -> usize {
-        columns.max(1).next_multiple_of(ROW_LANES)
-    }
-
-    /// Whole rows that an object holds. At least one, so that rows that are too wide are counted, too, until a stream refuses them.
-    pub fn rows_of_object(&self, columns: usize) -> usize {
-        (self.tile.m * self.tile.k / self.row_width(columns)).max(1)
-    }
-
-    /// How often a column's four cores get an object each for so many rows.
-    pub fn row_jobs(&self, rows: usize, columns: usize) -> usize {
-        if columns == 0 { 0 } else { rows.div_ceil(Target::ROWS * self.rows_of_object(columns)) }
-    }
-
     /// Bytes of an object of A: operand, row scales where they are int8, control block.
     pub fn a_object(&self) -> usize {
         let Tile { m, k, .. } = self.tile;
@@ -321,13 +272,12 @@ impl Design {
         m * k * self.kernels.operand_bytes() + scales + CONTROL_BYTES
     }
 
-    /// Bytes of an object of B: a step's weights with their scales and bias; or a block's keys or values, and nothing behind them; or gamma or beta.
+    /// Bytes of an object of B: a step's weights with their scales and bias; or a block's keys or values, and nothing behind them.
     pub fn b_object(&self) -> usize {
         let Tile { k, n, .. } = self.tile;
         match self.kernels {
             Kernels::Int8 => k * n + 2 * n * size_of::<f32>(),
             Kernels::Bf16 => 2 * k * n + n * size_of::<f32>(),
-            Kernels::Rows => k * size_of::<f32>(),
         }
     }
 
@@ -337,13 +287,9 @@ impl Design {
     }
 
     /// Bytes that a core keeps between objects. Of attention: fp32 results `[m, 64]`, scores `[m, block]`, bf16 probabilities `[m, block]`, four
-    /// numbers of each row in whole vectors, and the queries with their scales and four words. A linear layer's sums lie in the same place. Of whole
-    /// rows: gamma and beta.
+    /// numbers of each row in whole vectors, and the queries with their scales and four words. A linear layer's sums lie in the same place.
     pub fn core_state(&self) -> usize {
         let (m, block) = (self.tile.m, self.block());
-        if self.kernels == Kernels::Rows {
-            return 2 * self.b_object();
-        }
         let scales = if self.kernels == Kernels::Int8 { m * size_of::<f32>() } else { 0 };
         let queries = m * HEAD_WIDTH * self.kernels.operand_bytes() + scales + 16;
         m * HEAD_WIDTH * 4 + m * block * 6 + 4 * m.next_multiple_of(16) * 4 + queries
@@ -354,14 +300,9 @@ impl Design {
         STACK_BYTES + CONSTANT_BYTES + self.core_state() + 2 * (self.a_object() + self.b_object() + self.c_object())
     }
 
-    /// Bytes of the fullest memory tile: the objects of A (of whole rows those of four cores), of B, and of C of four cores, each twice.
+    /// Bytes of the fullest memory tile: the objects of A, of B, and of C of four cores, each twice.
     pub fn memory_tile(&self) -> usize {
-        2 * (self.a_transfer() + self.b_object() + Target::ROWS * self.c_object())
-    }
-
-    /// Bytes of A that a shim brings at once: an object for a row of cores, or one for each core of a column.
-    pub fn a_transfer(&self) -> usize {
-        if self.kernels == Kernels::Rows { Target::ROWS * self.a_object() } else { self.a_object() }
+        2 * (self.a_object() + self.b_object() + Target::ROWS * self.c_object())
     }
 
     /// Rows (linear) or queries (attention) of one round: those of four tiles.
@@ -370,7 +311,7 @@ impl Design {
     }
 
     /// The shape with its padding: rows or queries to whole rounds, inputs to whole steps, outputs to a tile for each column, keys to whole
-    /// blocks; whole rows to whole vectors, and as many as fill four objects.
+    /// blocks.
     pub fn padded(&self, problem: &Problem) -> Problem {
         let Tile { k, n, .. } = self.tile;
         match *problem {
@@ -383,11 +324,6 @@ impl Design {
                 heads,
                 queries: queries.next_multiple_of(self.round_rows()),
                 keys: keys.next_multiple_of(self.block()),
-            },
-            Problem::Rows { what, rows, columns } => Problem::Rows {
-                what,
-                rows: self.row_jobs(rows, columns) * Target::ROWS * self.rows_of_object(columns),
-                columns: if columns == 0 { 0 } else { self.row_width(columns) },
             },
         }
     }
@@ -406,12 +342,6 @@ impl Design {
                 heads * (keys / self.block()) * 2 * self.b_object()
             }
             (Problem::Attention { heads, queries, .. }, Argument::C) => heads * queries * HEAD_WIDTH * 2,
-            (Problem::Rows { rows, columns, .. }, Argument::A) => self.row_jobs(rows, columns) * self.a_transfer(),
-            // A command always has three buffers; soft-max and GELU do not read this one.
-            (Problem::Rows { .. }, Argument::B) => 2 * self.b_object(),
-            (Problem::Rows { rows, columns, .. }, Argument::C) => {
-                self.row_jobs(rows, columns) * Target::ROWS * self.c_object()
-            }
         }
     }
 }
@@ -432,10 +362,6 @@ mod tests {
         let bf16 = Design::new(Target::Npu1, Kernels::Bf16, tile(48, 32, 64)).unwrap();
         assert_eq!((bf16.a_object(), bf16.b_object(), bf16.c_object()), (3072 + 32, 4096 + 256, 6144));
         assert_eq!((bf16.block(), bf16.slices()), (32, 2));
-        let rows = Design::new(Target::Npu1, Kernels::Rows, tile(2, 1536, 1536)).unwrap();
-        assert_eq!((rows.a_object(), rows.b_object(), rows.c_object()), (6144 + 32, 6144, 6144));
-        assert_eq!((rows.core_memory(), rows.memory_tile()), (6144 + 1024 + 2 * 6144 + 2 * 18_464, 110_848));
-        assert_eq!([384, 512, 768, 1024, 1280, 1500].map(|columns| rows.rows_of_object(columns)), [8, 6, 4, 3, 2, 2]);
     }
 
     #[test]
@@ -446,10 +372,6 @@ mod tests {
         assert!(refused(Target::Npu1, Kernels::Int8, tile(32, 24, 64)).contains("blocks of 12 keys"));
         assert!(refused(Target::Npu1, Kernels::Bf16, tile(32, 32, 32)).contains("as wide as its heads, 64"));
         assert!(refused(Target::Npu1, Kernels::Int8, tile(0, 64, 64)).contains("0"));
-        assert!(refused(Target::Npu1, Kernels::Rows, tile(3, 1536, 1536)).contains("of a core's 65536"));
-        assert!(refused(Target::Npu1, Kernels::Rows, tile(2, 1528, 1528)).contains("multiples of 16"));
-        assert!(refused(Target::Npu1, Kernels::Rows, tile(2, 64, 128)).contains("as wide as they"));
-        assert!(refused(Target::Npu1, Kernels::Rows, tile(1, 2048, 2048)).contains("2046 at most"));
         let mut twice = Design::new(Target::Npu1, Kernels::Int8, tile(48, 64, 64)).unwrap();
         twice.a[1] = twice.a[0];
         assert!(twice.check().unwrap_err().reason.contains("twice"));
@@ -465,12 +387,5 @@ mod tests {
         let heads = Problem::Attention { heads: 6, queries: 1500, keys: 1500 };
         assert_eq!(design.padded(&heads), Problem::Attention { heads: 6, queries: 1536, keys: 1504 });
         assert_eq!(design.buffer_bytes(&heads, Argument::B), 6 * 47 * 2 * design.b_object());
-        let design = Design::new(Target::Npu1, Kernels::Rows, tile(2, 1536, 1536)).unwrap();
-        let norm = Problem::Rows { what: RowOperator::LayerNorm, rows: 1500, columns: 380 };
-        // 47 times four objects of eight rows.
-        assert_eq!(design.padded(&norm), Problem::Rows { what: RowOperator::LayerNorm, rows: 1504, columns: 384 });
-        assert_eq!(design.padded(&design.padded(&norm)), design.padded(&norm));
-        assert_eq!(design.buffer_bytes(&norm, Argument::A), 47 * 4 * (6144 + 32));
-        assert_eq!(design.buffer_bytes(&norm, Argument::C), 47 * 4 * 6144);
     }
 }

@@ -12,15 +12,14 @@ use super::{
     design::{Design, HEAD_WIDTH, Kernels},
     engine::Engines,
     linear::NpuLinear,
-    rows::{self, RowFunction},
     sim::{Mode, SimArray},
     statistics::{Bundled, Statistics},
     target::Target,
     tiling,
 };
 use crate::{
-    Attention, AttentionSpec, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec, Precision,
-    Unsupported, WeightLayout,
+    Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, DeviceKind, Linear, LinearSpec, Precision, Unsupported,
+    WeightLayout,
     host::{HostDevice, conv},
     linear::INT8_MAX_INPUTS,
 };
@@ -52,26 +51,6 @@ pub trait NpuDevice: Device {
 
     /// What was executed so far.
     fn statistics(&self) -> Statistics;
-
-    /// Puts each row of `columns` values of `x` through a function, into `out`, in bf16 with fp32 statistics.
-    ///
-    /// Here for trials and tests: no model's plan asks for it, as the host is done sooner ([`RowFunction`]).
-    ///
-    /// # Errors
-    /// If the device has no array for it, rows are wider than the array's, or the array fails.
-    ///
-    /// # Panics
-    /// If `x` is no whole number of rows, `out` not as long as it, or gamma or beta not as long as a row.
-    fn rows(
-        &self,
-        _context: &mut Context<'_>,
-        _function: &RowFunction<'_>,
-        _columns: usize,
-        _x: &[f32],
-        _out: &mut [f32],
-    ) -> Result<(), Failed> {
-        Err(Failed { device: self.kind(), operator: "rows", reason: "it has no array for them".into() })
-    }
 }
 
 /// A simulated NPU.
@@ -165,23 +144,6 @@ impl<A: Array> Device for Npu<A> {
 impl<A: Array> NpuDevice for Npu<A> {
     fn target(&self) -> Target {
         self.engines.array.target()
-    }
-
-    fn rows(
-        &self,
-        context: &mut Context<'_>,
-        function: &RowFunction<'_>,
-        columns: usize,
-        x: &[f32],
-        out: &mut [f32],
-    ) -> Result<(), Failed> {
-        rows::execute(&self.engines, function, columns, x, out, context.pool).map_err(|error| Failed {
-            device: self.kind(),
-            operator: "rows",
-            reason: error.to_string(),
-        })?;
-        context.counters.executed(self.kind());
-        Ok(())
     }
 
     fn statistics(&self) -> Statistics {

@@ -43,8 +43,7 @@ pub struct Weighed {
 impl Placement {
     /// On an NPU of `target`, beside a host of these rates.
     pub fn new(target: Target, rates: Rates) -> Self {
-        let designs =
-            Kernels::PRODUCTS.into_iter().filter_map(|kernels| tiling::shipped(target, kernels).ok()).collect();
+        let designs = Kernels::ALL.into_iter().filter_map(|kernels| tiling::shipped(target, kernels).ok()).collect();
         Self { rates, designs }
     }
 
@@ -55,7 +54,7 @@ impl Placement {
 
     /// The times of a kernel; `None` for one that an NPU has no design for, as for all of fp32. A closed formula, for each call of a kernel.
     pub fn weigh(&self, precision: Precision, problem: Problem) -> Option<Weighed> {
-        let fits = |design: &&Design| design.kernels.precision() == precision && design.kernels.computes(&problem);
+        let fits = |design: &&Design| design.kernels.precision() == precision;
         let design = self.designs.iter().find(fits)?;
         Some(Weighed {
             problem,
@@ -74,7 +73,7 @@ impl Placement {
 /// Rows; of attention queries.
 fn rows(problem: &Problem) -> usize {
     match *problem {
-        Problem::Linear { rows, .. } | Problem::Rows { rows, .. } => rows,
+        Problem::Linear { rows, .. } => rows,
         Problem::Attention { queries, .. } => queries,
     }
 }

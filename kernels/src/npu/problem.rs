@@ -19,12 +19,6 @@ pub enum Operator {
     AttentionBf16,
     /// The same with scores of int8 queries and keys, summed in int32.
     AttentionInt8,
-    /// Soft-max of bf16 rows, with fp32 statistics.
-    SoftMax,
-    /// Layer norm of bf16 rows, with fp32 statistics, gamma and beta.
-    LayerNorm,
-    /// `x Φ(x)` of bf16 numbers.
-    Gelu,
 }
 
 impl Operator {
@@ -36,9 +30,6 @@ impl Operator {
             Problem::Linear { .. } => Operator::LinearBf16,
             Problem::Attention { .. } if int8 => Operator::AttentionInt8,
             Problem::Attention { .. } => Operator::AttentionBf16,
-            Problem::Rows { what: RowOperator::SoftMax, .. } => Operator::SoftMax,
-            Problem::Rows { what: RowOperator::LayerNorm, .. } => Operator::LayerNorm,
-            Problem::Rows { what: RowOperator::Gelu, .. } => Operator::Gelu,
         }
     }
 
@@ -46,11 +37,7 @@ impl Operator {
     pub fn precision(self) -> Precision {
         match self {
             Operator::LinearInt8 | Operator::AttentionInt8 => Precision::Int8,
-            Operator::LinearBf16
-            | Operator::AttentionBf16
-            | Operator::SoftMax
-            | Operator::LayerNorm
-            | Operator::Gelu => Precision::Bf16,
+            Operator::LinearBf16 | Operator::AttentionBf16 => Precision::Bf16,
         }
     }
 }
@@ -62,36 +49,6 @@ impl fmt::Display for Operator {
             Operator::LinearBf16 => "linear_bf16",
             Operator::AttentionBf16 => "attention_bf16",
             Operator::AttentionInt8 => "attention_int8",
-            Operator::SoftMax => "soft_max",
-            Operator::LayerNorm => "layer_norm",
-            Operator::Gelu => "gelu",
-        })
-    }
-}
-
-/// What is done with whole rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RowOperator {
-    /// `exp(x − max) / Σ exp(x − max)`.
-    SoftMax,
-    /// `(x − mean) / √(variance + epsilon) · gamma + beta`.
-    LayerNorm,
-    /// `x Φ(x)`.
-    Gelu,
-}
-
-impl RowOperator {
-    /// All of them, in the order of the numbers that control blocks have for them.
-    pub const ALL: [RowOperator; 3] = [RowOperator::SoftMax, RowOperator::LayerNorm, RowOperator::Gelu];
-}
-
-impl fmt::Display for RowOperator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RowOperator::SoftMax => "soft-max",
-            RowOperator::LayerNorm => "layer norm",
-            RowOperator::Gelu => "GELU",
         })
     }
 }
@@ -118,26 +75,16 @@ pub enum Problem {
         /// Keys of each.
         keys: usize,
     },
-    /// Whole rows.
-    Rows {
-        /// What is done with them.
-        what: RowOperator,
-        /// How many there are.
-        rows: usize,
-        /// Numbers of each.
-        columns: usize,
-    },
 }
 
 impl Problem {
-    /// Multiply-accumulates that the result needs, without padding. What rows need is none of a product.
+    /// Multiply-accumulates that the result needs, without padding.
     pub fn macs(&self) -> u64 {
         match *self {
             Problem::Linear { rows, inputs, outputs } => rows as u64 * inputs as u64 * outputs as u64,
             Problem::Attention { heads, queries, keys } => {
                 2 * heads as u64 * queries as u64 * keys as u64 * HEAD_WIDTH as u64
             }
-            Problem::Rows { .. } => 0,
         }
     }
 }
@@ -147,7 +94,6 @@ impl fmt::Display for Problem {
         match self {
             Problem::Linear { rows, inputs, outputs } => write!(f, "{rows}×{inputs}×{outputs}"),
             Problem::Attention { heads, queries, keys } => write!(f, "{heads} heads, {queries}×{keys}"),
-            Problem::Rows { what, rows, columns } => write!(f, "{what} of {rows} rows of {columns}"),
         }
     }
 }

@@ -91,8 +91,6 @@ impl Rates {
                 let rate = if int8 { self.attention_int8 } else { self.attention_bf16 };
                 (rate, 2 * heads * keys * HEAD_WIDTH * 2)
             }
-            // Read and written once.
-            Problem::Rows { rows, columns, .. } => (self.products_bf16, 2 * rows * columns * size_of::<f32>()),
         };
         (2.0 * problem.macs() as f64 / operations).max(read as f64 / self.memory)
     }

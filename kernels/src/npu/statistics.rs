@@ -26,7 +26,7 @@ pub struct OperatorStatistics {
     pub dispatches: u64,
     /// Times that the array had to be loaded anew because another design was executed before.
     pub context_switches: u64,
-    /// Bytes that the shim DMAs moved: rows or queries read, weights or keys and values (or gamma and beta) read, results written. Zeros where that is not counted.
+    /// Bytes that the shim DMAs moved: rows or queries read, weights or keys and values read, results written. Zeros where that is not counted.
     pub dma_bytes: [u64; 3],
     /// The same for each DMA channel of the shim tiles, by its name; empty where that is not counted.
     pub dma_channels: BTreeMap<String, u64>,
@@ -60,7 +60,7 @@ pub struct ProblemStatistics {
     pub calls: u64,
     /// What is predicted for all of them, in seconds, without context switches.
     pub predicted_seconds: f64,
-    /// Share of the multiply-accumulates (of whole rows: of the numbers moved) that is not padding.
+    /// Share of the multiply-accumulates that is not padding.
     pub useful: f64,
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     cost,
-    design::{Design, DesignError, HEAD_WIDTH, Kernels, MOST_COLUMNS, Problem, Tile},
+    design::{Design, DesignError, HEAD_WIDTH, Kernels, Problem, Tile},
     stream,
     target::Target,
 };
@@ -26,23 +26,15 @@ pub struct NoTiles {
 const STEP: usize = 16;
 const MOST_SIDE: usize = 160;
 const MOST_INPUTS: usize = 256;
-/// Of whole rows: widths that are tried, and numbers of rows as wide.
-const COLUMNS_STEP: usize = 128;
-const MOST_ROWS: usize = 16;
 
 /// All designs of some kernels whose tiles fit the cores and memory tiles.
 pub fn candidates(target: Target, kernels: Kernels) -> Vec<Design> {
-    if kernels == Kernels::Rows {
-        let widths = (COLUMNS_STEP..=MOST_COLUMNS).step_by(COLUMNS_STEP);
-        let tiles = widths.flat_map(|k| (1..=MOST_ROWS).map(move |m| Tile { m, k, n: k }));
-        return tiles.filter_map(|tile| Design::new(target, kernels, tile).ok()).collect();
-    }
     let step = STEP * 2 / kernels.operand_bytes();
     let tiles = (STEP..=MOST_SIDE).step_by(STEP).flat_map(|m| (step..=MOST_INPUTS).step_by(step).map(move |k| (m, k)));
     tiles.filter_map(|(m, k)| Design::new(target, kernels, Tile { m, k, n: HEAD_WIDTH }).ok()).collect()
 }
 
-/// The share of a design's multiply-accumulates (of whole rows: of the numbers moved) that goes to padding.
+/// The share of a design's multiply-accumulates that goes to padding.
 pub fn waste(design: &Design, problem: &Problem) -> f64 {
     1.0 - cost::predict(design, problem).useful
 }
@@ -74,8 +66,7 @@ pub fn seconds(design: &Design, problems: &[(Problem, usize)]) -> f64 {
     problems.iter().map(|(problem, count)| cost::predict(design, problem).total * *count as f64).sum()
 }
 
-/// The design that devices open and bundles are built with by default: one for each number format, for every Whisper model; and one for whole rows, as
-/// wide as a soft-max over the 1500 positions of a window asks.
+/// The design that devices open and bundles are built with by default: one for each number format, for every Whisper model.
 ///
 /// # Errors
 /// As [`Design::new`]; a test makes all of them.
@@ -83,7 +74,6 @@ pub fn shipped(target: Target, kernels: Kernels) -> Result<Design, DesignError> 
     let tile = match kernels {
         Kernels::Int8 => Tile { m: 48, k: 64, n: HEAD_WIDTH },
         Kernels::Bf16 => Tile { m: 48, k: 32, n: HEAD_WIDTH },
-        Kernels::Rows => Tile { m: 2, k: 1536, n: 1536 },
     };
     Design::new(target, kernels, tile)
 }
@@ -92,10 +82,7 @@ pub fn shipped(target: Target, kernels: Kernels) -> Result<Design, DesignError> 
 mod tests {
     use proptest::prelude::*;
 
-    use super::{
-        super::{cost::whisper::MODELS, design::RowOperator},
-        *,
-    };
+    use super::{super::cost::whisper::MODELS, *};
 
     fn of(kernels: Kernels, models: &[&str]) -> Vec<(Problem, usize)> {
         let all = MODELS.iter().filter(|model| models.contains(&model.name));
@@ -105,7 +92,7 @@ mod tests {
     #[test]
     fn chosen_tiles_waste_little_and_are_the_fastest() {
         for target in Target::ALL {
-            for kernels in Kernels::PRODUCTS {
+            for kernels in Kernels::ALL {
                 for models in [&["tiny", "small"][..], &["base", "medium"], &["large-v3-turbo"]] {
                     let problems = of(kernels, models);
                     let chosen = choose(target, kernels, &problems).unwrap();
@@ -135,28 +122,6 @@ mod tests {
         }
     }
 
-    /// Of layer norms, soft-max and GELU together; alone, narrow rows would have others.
-    #[test]
-    fn the_shipped_rows_are_near_the_best() {
-        use RowOperator::{Gelu, LayerNorm, SoftMax};
-        for target in Target::ALL {
-            for model in MODELS {
-                let problems =
-                    [(LayerNorm, 1500, model.width), (SoftMax, model.width / 64 * 1500, 1500), (Gelu, 1500, 1536)]
-                        .map(|(what, rows, columns)| (Problem::Rows { what, rows, columns }, 1));
-                let chosen = choose(target, Kernels::Rows, &problems).unwrap();
-                let (best, shipped) = (seconds(&chosen, &problems), shipped(target, Kernels::Rows).unwrap());
-                let shipped = seconds(&shipped, &problems);
-                assert!(
-                    shipped < 1.1 * best,
-                    "{target} {}: {shipped} against {best} with {:?}",
-                    model.name,
-                    chosen.tile
-                );
-            }
-        }
-    }
-
     #[test]
     fn odd_sizes_have_tiles_too() {
         for (rows, inputs, outputs) in [(1, 1, 1), (1, 384, 51_865), (7, 4099, 13), (12_288, 5120, 1280)] {
@@ -170,16 +135,16 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_faster_than_the_peak(
-            rows in 0usize..5000, inputs in 0usize..5000, outputs in 0usize..5000, tile in 0usize..1000, npu4: bool, kind in 0usize..3, int8: bool,
+            rows in 0usize..5000, inputs in 0usize..5000, outputs in 0usize..5000, tile in 0usize..1000, npu4: bool, attention: bool, int8: bool,
         ) {
             let target = if npu4 { Target::Npu4 } else { Target::Npu1 };
-            let kernels = if kind == 2 { Kernels::Rows } else if int8 { Kernels::Int8 } else { Kernels::Bf16 };
+            let kernels = if int8 { Kernels::Int8 } else { Kernels::Bf16 };
             let all = candidates(target, kernels);
             let design = &all[tile % all.len()];
-            let problem = match kind {
-                0 => Problem::Linear { rows, inputs, outputs },
-                1 => Problem::Attention { heads: rows % 40, queries: inputs, keys: outputs },
-                _ => Problem::Rows { what: RowOperator::ALL[outputs % 3], rows, columns: inputs.min(design.tile.k) },
+            let problem = if attention {
+                Problem::Attention { heads: rows % 40, queries: inputs, keys: outputs }
+            } else {
+                Problem::Linear { rows, inputs, outputs }
             };
             let prediction = cost::predict(design, &problem);
             prop_assert!(prediction.total >= prediction.dispatch && prediction.total.is_finite());

@@ -3,14 +3,13 @@
 
 use super::{
     array::{Array, ArrayError},
-    design::{Argument, HEAD_WIDTH, Kernels, Problem},
+    design::{Argument, HEAD_WIDTH, Problem},
     engine::Engine,
     layout,
-    rows::RowFunction,
 };
 use crate::{
     Activation, AttentionArgs, AttentionSpec, Heads, HeadsMut, LinearSpec, Mask, Precision, Serial, WeightLayout,
-    host::bf16_bits, reference,
+    reference,
 };
 
 /// Largest distance from the oracle, beside its largest magnitude: a few roundings to bf16.
@@ -19,11 +18,7 @@ const TOLERANCE: f32 = 0.02;
 /// Compares an array's answers to small problems, of each kind that it computes, with the host's plainest arithmetic on the operands as the array has
 /// them.
 pub(super) fn check<A: Array>(array: &A, engine: &Engine<A>) -> Result<(), ArrayError> {
-    let answers = match engine.design.kernels {
-        Kernels::Int8 | Kernels::Bf16 => vec![linear(array, engine)?, attention(array, engine)?],
-        Kernels::Rows => whole_rows(array, engine)?,
-    };
-    for (got, wanted) in answers {
+    for (got, wanted) in [linear(array, engine)?, attention(array, engine)?] {
         let largest = wanted.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         let worst = got.iter().zip(&wanted).map(|(got, wanted)| (got - wanted).abs()).fold(0f32, f32::max);
         // A NaN anywhere fails, too.
@@ -99,32 +94,4 @@ fn attention<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayEr
     let args = AttentionArgs { batch: 1, heads, queries, keys, q, k, v, mask: Mask::None, out: out(&mut wanted) };
     reference::attention::attention(&spec, args);
     Ok((got, wanted))
-}
-
-/// Rows that fill no vector, object or round of columns, through each function.
-fn whole_rows<A: Array>(array: &A, engine: &Engine<A>) -> Result<Vec<Answers>, ArrayError> {
-    let (design, epsilon) = (&engine.design, 1e-5);
-    let columns = design.tile.k / 2 + 5;
-    let rows = design.rows_of_object(columns) * design.target.cores() + 3;
-    let x = values(rows * columns, 1);
-    let (gamma, beta) = (values(columns, 2), values(columns, 3));
-    let rounded: Vec<f32> = x.iter().map(|x| f32::from_bits(u32::from(bf16_bits(*x)) << 16)).collect();
-    let norm = RowFunction::LayerNorm { gamma: &gamma, beta: &beta, epsilon };
-    let wanted = |function: &RowFunction<'_>| match function {
-        RowFunction::SoftMax => reference::norm::softmax(columns, &rounded),
-        RowFunction::LayerNorm { .. } => reference::norm::layer_norm(columns, &rounded, &gamma, Some(&beta), epsilon),
-        RowFunction::Gelu => rounded.iter().map(|x| reference::norm::gelu((*x).into()) as f32).collect(),
-    };
-    let answer = |function: RowFunction<'_>| {
-        let problem = Problem::Rows { what: function.operator(), rows, columns };
-        let mut a = vec![0; design.buffer_bytes(&problem, Argument::A)];
-        let mut b = vec![0; design.buffer_bytes(&problem, Argument::B)];
-        layout::pack_whole_rows(design, &function, columns, &x, &mut a, &Serial);
-        layout::pack_parameters(design, &function, &mut b);
-        let (c, _) = engine.try_out(array, &problem, &a, &b)?;
-        let mut got = vec![0.0; rows * columns];
-        layout::unpack_whole_rows(design, columns, &c, &mut got, &Serial);
-        Ok((got, wanted(&function)))
-    };
-    [RowFunction::SoftMax, norm, RowFunction::Gelu].into_iter().map(answer).collect()
 }

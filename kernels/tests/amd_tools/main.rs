@@ -10,7 +10,7 @@ use std::{
 };
 
 use undertone_kernels::npu::{
-    Argument, Bundles, Channel, Design, Direction, Kernels, Problem, RowOperator, Target, Tile,
+    Argument, Bundles, Channel, Design, Direction, Kernels, Problem, Target, Tile,
     access::Transfer,
     stream::{Stage, Task, stages, write},
     tiling,
@@ -43,13 +43,9 @@ fn cases() -> Vec<(Design, Problem)> {
         .map(|(rows, inputs, outputs)| Problem::Linear { rows, inputs, outputs });
     let attention = [(1, 1, 1), (6, 1500, 1500), (20, 1500, 1500), (3, 5, 0)]
         .map(|(heads, queries, keys)| Problem::Attention { heads, queries, keys });
-    let rows = RowOperator::ALL.into_iter().flat_map(|what| {
-        [(1, 1), (1500, 384), (9000, 1500)].map(|(rows, columns)| Problem::Rows { what, rows, columns })
-    });
     let mut cases = Vec::new();
     for target in Target::ALL {
-        cases.extend(rows.clone().map(|problem| (design(target, Kernels::Rows), problem)));
-        for kernels in Kernels::PRODUCTS {
+        for kernels in Kernels::ALL {
             let problems = linear.into_iter().chain(attention);
             cases.extend(problems.map(|problem| (design(target, kernels), problem)));
         }

@@ -1,10 +1,7 @@
 //! What a target's cores, memory and driver take, as numbers. Those of cores and memory are fitted to published measurements by
 //! [`super::calibrate`] (a test holds that they are); the others are published as they stand, or assumed, and say so.
 
-use super::super::{
-    design::{Operator, RowOperator},
-    target::Target,
-};
+use super::super::{design::Operator, target::Target};
 
 /// What a core multiplies, and how wide the sums are that it loads and stores at each step: that sets its speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,8 +84,6 @@ pub struct Machine {
     pub scaled_output: f64,
     /// Cycles of a bf16 product's result in the epilogue; assumed.
     pub output: f64,
-    /// Cycles of an fp32 product in whole rows' functions, for each number: cores make it of several products of bf16, a vector at a time; assumed.
-    pub fp32_product: f64,
 }
 
 /// Bytes that a stream carries in a cycle.
@@ -112,7 +107,6 @@ const NPU1: Machine = Machine {
     score: 2.0,
     scaled_output: 1.5,
     output: 0.5,
-    fp32_product: 0.5,
 };
 
 const NPU4: Machine = Machine {
@@ -126,7 +120,6 @@ const NPU4: Machine = Machine {
     score: 1.0,
     scaled_output: 1.0,
     output: 0.5,
-    fp32_product: 0.25,
 };
 
 impl Machine {
@@ -156,17 +149,6 @@ impl Machine {
     /// Cycles of a result in an operator's epilogue.
     pub(super) fn epilogue(&self, operator: Operator) -> f64 {
         if operator == Operator::LinearInt8 { self.scaled_output } else { self.output }
-    }
-
-    /// Cycles of a number of a row: the fp32 products that `kernels/aie/src/rows.h` has for each. Soft-max computes each power twice (exp2 has
-    /// a polynomial of degree 4) and scales it; layer norm squares, and multiplies twice; GELU has a polynomial of degree 10 between two products.
-    pub(super) fn row_number(&self, what: RowOperator) -> f64 {
-        let products = match what {
-            RowOperator::SoftMax => 11.0,
-            RowOperator::LayerNorm => 3.0,
-            RowOperator::Gelu => 12.0,
-        };
-        products * self.fp32_product
     }
 }
 

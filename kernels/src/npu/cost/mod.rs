@@ -21,7 +21,7 @@ pub mod whisper;
 use serde::Serialize;
 
 use super::{
-    design::{Argument, Design, HEAD_WIDTH, Kernels, Operator, Problem, RowOperator, Tile},
+    design::{Argument, Design, HEAD_WIDTH, Kernels, Operator, Problem, Tile},
     target::Target,
 };
 pub use machine::{CoreRate, Machine, Products, STREAM_BYTES};
@@ -45,7 +45,7 @@ pub struct Prediction {
     pub bytes: [u64; 3],
     /// Multiply-accumulates, padding included.
     pub macs: u64,
-    /// Share of them that the result needs; of whole rows, which multiply nothing, the share of the numbers that are moved.
+    /// Share of them that the result needs.
     pub useful: f64,
     /// Useful multiply-accumulates beside the most that all cores could do in `total`.
     pub utilisation: f64,
@@ -65,7 +65,6 @@ pub fn predict(design: &Design, problem: &Problem) -> Prediction {
     let (cycles, bytes) = match padded {
         Problem::Linear { rows, inputs, outputs } => linear(design, machine, &padded, [rows, inputs, outputs]),
         Problem::Attention { heads, queries, keys } => attention(design, machine, &padded, [heads, queries, keys]),
-        Problem::Rows { what, rows, columns } => whole_rows(design, machine, what, design.row_jobs(rows, columns)),
     };
     let macs = padded.macs();
     let compute = cycles / design.target.clock();
@@ -79,11 +78,7 @@ pub fn predict(design: &Design, problem: &Problem) -> Prediction {
         total,
         bytes,
         macs,
-        useful: match *problem {
-            Problem::Rows { rows, columns, .. } if bytes[2] > 0 => (2 * rows * columns) as f64 / bytes[2] as f64,
-            _ if macs == 0 => 1.0,
-            _ => problem.macs() as f64 / macs as f64,
-        },
+        useful: if macs == 0 { 1.0 } else { problem.macs() as f64 / macs as f64 },
         utilisation: problem.macs() as f64 / (peak * total),
     }
 }
@@ -140,26 +135,12 @@ fn attention(
     (jobs.div_ceil(design.target.columns()) as f64 * job, bytes)
 }
 
-/// Cycles of the busiest column's cores and bytes of whole rows, in so many jobs.
-fn whole_rows(design: &Design, machine: &Machine, what: RowOperator, jobs: usize) -> (f64, [u64; 3]) {
-    let columns = design.target.columns();
-    // Objects are taken to be full; one stream brings those of four cores.
-    let computed = machine.row_number(what) * (design.tile.m * design.tile.k) as f64;
-    let (brought, sent) = (design.a_transfer(), Target::ROWS * design.c_object());
-    let job = computed.max(brought.max(sent) as f64 / STREAM_BYTES);
-    // A column that has a job gets gamma and beta.
-    let parameters = if what == RowOperator::LayerNorm { 2 * design.b_object() * jobs.min(columns) } else { 0 };
-    let bytes = [jobs * brought, parameters, jobs * sent].map(|bytes| bytes as u64);
-    (jobs.div_ceil(columns) as f64 * job, bytes)
-}
-
 /// Seconds that the host takes to pack a run's operands and unpack its result, at `rate` bytes of fp32 values a second
 /// ([`PACKING_RATE`] where it was not measured). Weights are packed once and not counted.
 pub fn packing(problem: &Problem, rate: f64) -> f64 {
     let values = match *problem {
         Problem::Linear { rows, inputs, outputs } => rows * (inputs + outputs),
         Problem::Attention { heads, queries, keys } => heads * HEAD_WIDTH * 2 * (queries + keys),
-        Problem::Rows { rows, columns, .. } => 2 * rows * columns,
     };
     (values * size_of::<f32>()) as f64 / rate
 }

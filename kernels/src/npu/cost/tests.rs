@@ -1,5 +1,5 @@
 use super::{
-    super::{rows::RowFunction, tiling},
+    super::tiling,
     published::{ARRAYS, CORES, Kind, Use},
     *,
 };
@@ -60,9 +60,6 @@ fn what_is_executed_moves_the_bytes_that_are_predicted() {
         (Kernels::Bf16, Problem::Linear { rows: 1, inputs: 64, outputs: 1 }),
         (Kernels::Int8, Problem::Attention { heads: 6, queries: 300, keys: 130 }),
         (Kernels::Bf16, Problem::Attention { heads: 1, queries: 1500, keys: 1500 }),
-        (Kernels::Rows, Problem::Rows { what: RowOperator::LayerNorm, rows: 1500, columns: 384 }),
-        (Kernels::Rows, Problem::Rows { what: RowOperator::LayerNorm, rows: 20, columns: 1280 }),
-        (Kernels::Rows, Problem::Rows { what: RowOperator::SoftMax, rows: 333, columns: 1500 }),
     ];
     for target in Target::ALL {
         for (kernels, problem) in problems {
@@ -96,13 +93,6 @@ fn run(array: &super::super::sim::SimArray, design: &Design, problem: &Problem) 
                 crate::Heads { data: &q, batch_stride: 0, head_stride: queries * HEAD_WIDTH, row_stride: HEAD_WIDTH };
             super::super::layout::pack_queries(design, &q, [1, heads, queries, keys], 1.0, a.bytes_mut(), pool);
         }
-        Problem::Rows { what, rows, columns } => {
-            let parameters = vec![0.0; columns];
-            let norm = RowFunction::LayerNorm { gamma: &parameters, beta: &parameters, epsilon: 1e-5 };
-            let function = if what == RowOperator::LayerNorm { norm } else { RowFunction::SoftMax };
-            let x = vec![0.0; rows * columns];
-            super::super::layout::pack_whole_rows(design, &function, columns, &x, a.bytes_mut(), pool);
-        }
     }
     b.flush().unwrap();
     let mut jobs = [Job { program: &program, a, b, c }];
@@ -124,27 +114,4 @@ fn the_document_is_what_the_command_prints() {
         written == report::document(),
         "run: cargo run --release -p undertone-kernels --example npu_cost > docs/npu-cost.md"
     );
-}
-
-/// Layer norms, soft-max and GELU by themselves stay on the host: that is why no plan asks for the rows' array.
-#[test]
-fn whole_rows_do_not_pay() {
-    let rates = super::super::rates::Rates::ASSUMED;
-    for target in Target::ALL {
-        let design = tiling::shipped(target, Kernels::Rows).unwrap();
-        for model in whisper::MODELS {
-            for problem in model.rows() {
-                let host = rates.host_seconds(crate::Precision::Bf16, &problem);
-                // Even if the array were loaded already; and even if packing cost nothing.
-                let prediction = predict(&design, &problem);
-                let loaded = prediction.total + packing(&problem, rates.packing);
-                assert!(loaded > host, "{target} {} {problem}", model.name);
-                assert!(
-                    2.0 * Machine::of(target).switch + prediction.total > host,
-                    "{target} {} {problem}",
-                    model.name
-                );
-            }
-        }
-    }
 }

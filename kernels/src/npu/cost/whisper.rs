@@ -1,6 +1,6 @@
 //! What a Whisper encoder asks of an NPU, from its sizes alone: for predictions before there is a model, and for choosing tiles.
 
-use super::super::design::{Operator, Problem, RowOperator};
+use super::super::design::{Operator, Problem};
 use crate::Precision;
 
 /// A model's sizes; heads are 64 wide.
@@ -58,15 +58,5 @@ impl Model {
         let linear = |inputs, outputs| (product, Problem::Linear { rows: 1, inputs, outputs });
         let heads = Problem::Attention { heads: width / 64, queries: 1, keys: POSITIONS };
         vec![linear(width, width), linear(width, 4 * width), linear(4 * width, width), (attention, heads)]
-    }
-    /// Whole rows of a layer of the encoder that could go to an NPU by themselves: its layer norms, its heads' soft-max, its GELU.
-    pub fn rows(&self) -> [Problem; 3] {
-        let width = self.width;
-        [
-            (RowOperator::LayerNorm, POSITIONS, width),
-            (RowOperator::SoftMax, width / 64 * POSITIONS, POSITIONS),
-            (RowOperator::Gelu, POSITIONS, 4 * width),
-        ]
-        .map(|(what, rows, columns)| Problem::Rows { what, rows, columns })
     }
 }

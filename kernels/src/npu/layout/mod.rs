@@ -5,7 +5,6 @@
 
 pub mod control;
 mod heads;
-mod rows;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -24,7 +23,6 @@ use control::{FIRST, GELU, LAST};
 pub use heads::{
     pack_keys_and_values, pack_keys_and_values_by, pack_queries, pack_queries_by, unpack_heads, unpack_heads_by,
 };
-pub use rows::{pack_parameters, pack_whole_rows, pack_whole_rows_by, unpack_whole_rows, unpack_whole_rows_by};
 use tiles::LeftTile;
 pub use weights::{pack_weights, pack_weights_by, unpack_weights};
 

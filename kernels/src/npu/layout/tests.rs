@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Activation, Heads, HeadsMut, LinearSpec, Serial, WeightLayout,
-    npu::{Argument, Kernels, Problem, RowFunction, RowOperator, Target, design::HEAD_WIDTH},
+    npu::{Argument, Kernels, Problem, Target, design::HEAD_WIDTH},
     parallel::ScopedThreads,
 };
 
@@ -48,53 +48,6 @@ fn rows_lie_as_documented() {
     assert_eq!(object(4, 1)[micro.left(16, 0, 5)], 0, "beyond the inputs");
     let flags = |object: &[u8]| u32::from_le_bytes(object[160..164].try_into().unwrap());
     assert_eq!((flags(object(0, 0)), flags(object(7, 1))), (FIRST | GELU, LAST | GELU));
-}
-
-#[test]
-fn whole_rows_lie_as_documented() {
-    let design = Design::new(Target::Npu1, Kernels::Rows, Tile { m: 2, k: 64, n: 64 }).unwrap();
-    let (rows, columns) = (150, 20);
-    let x: Vec<f32> = (0..rows * columns).map(|at| (at % 251) as f32).collect();
-    let (gamma, beta) = (vec![2.0; columns], vec![3.0; columns]);
-    let problem = Problem::Rows { what: RowOperator::LayerNorm, rows, columns };
-    let [mut a, mut b] = [Argument::A, Argument::B].map(|argument| vec![1; design.buffer_bytes(&problem, argument)]);
-    let function = RowFunction::LayerNorm { gamma: &gamma, beta: &beta, epsilon: 0.5 };
-    pack_whole_rows(&design, &function, columns, &x, &mut a, &Serial);
-    pack_parameters(&design, &function, &mut b);
-    let objects: Vec<&[u8]> = a.chunks_exact(design.a_object()).collect();
-    // Four rows of 32 in an object of 128 numbers; 38 objects are 10 times four.
-    assert_eq!(objects.len(), 40);
-    for (index, object) in objects.iter().enumerate() {
-        let here = rows.saturating_sub(4 * index).min(4);
-        for (place, number) in object[..256].chunks_exact(2).enumerate() {
-            let (row, column) = (place / 32, place % 32);
-            let there = row < here && column < columns;
-            assert_eq!(bf16_at(number), if there { x[(4 * index + row) * columns + column] } else { 0.0 });
-        }
-        let words: Vec<u32> = object[256..].as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
-        // Sixteen cores get gamma and beta, each before its first object.
-        let wanted = [u32::from(index < 16), 1, here as u32, 32, 20, 0.05f32.to_bits(), 0.5f32.to_bits(), 0];
-        assert_eq!(words, wanted);
-        let control = control::RowsControl::read(&design, wanted).unwrap();
-        assert_eq!((control.rows, control.words()), (here, wanted));
-    }
-    let floats: Vec<f32> = b.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    assert_eq!((&floats[..20], &floats[20..64], &floats[64..84]), (&gamma[..], &[0.0; 44][..], &beta[..]));
-    // The others have no parameters, and say so.
-    pack_whole_rows(&design, &RowFunction::SoftMax, columns, &x, &mut a, &Serial);
-    assert!(a.chunks_exact(design.a_object()).all(|object| object[256..264] == [0; 8]));
-}
-
-#[test]
-fn what_no_object_holds_is_not_believed() {
-    let design = Design::new(Target::Npu1, Kernels::Rows, Tile { m: 2, k: 64, n: 64 }).unwrap();
-    let good = [1, 0, 8, 16, 5, 0, 0, 0];
-    assert!(control::RowsControl::read(&design, good).is_ok());
-    for (word, value) in [(1, 3), (2, 9), (3, 0), (3, 8), (3, 80), (4, 17), (2, u32::MAX)] {
-        let mut words = good;
-        words[word] = value;
-        assert!(control::RowsControl::read(&design, words).is_err(), "{words:?}");
-    }
 }
 
 #[test]
@@ -235,28 +188,6 @@ proptest! {
             let mut out = HeadsMut { data, batch_stride, head_stride, row_stride };
             unpack_heads_by(way, &design, &c, [batch, heads, queries], &mut out, pool);
         });
-    }
-
-    /// The last row may be begun only.
-    #[test]
-    fn whole_rows_are_packed_alike(
-        npu4: bool, m in 1usize..4, k in 1usize..6, columns in 1usize..81, count in 0usize..9000, norm: bool, seed: u64,
-    ) {
-        let (k, columns) = (16 * k, columns.min(16 * k));
-        let target = if npu4 { Target::Npu4 } else { Target::Npu1 };
-        let design = Design::new(target, Kernels::Rows, Tile { m, k, n: k }).unwrap();
-        let (x, parameters) = (values(count, seed), values(columns, seed ^ 1));
-        let norm = norm.then_some(RowFunction::LayerNorm { gamma: &parameters, beta: &parameters, epsilon: 1e-5 });
-        let function = norm.unwrap_or(RowFunction::Gelu);
-        let problem = Problem::Rows { what: function.operator(), rows: count.div_ceil(columns), columns };
-        same_bytes(design.buffer_bytes(&problem, Argument::A), |way, out, pool| {
-            pack_whole_rows_by(way, &design, &function, columns, &x, out, pool);
-        });
-        let c: Vec<u8> = values(design.buffer_bytes(&problem, Argument::C) / 2, seed ^ 3)
-            .iter()
-            .flat_map(|value| crate::host::bf16_bits(*value).to_le_bytes())
-            .collect();
-        same_floats(count, |way, out, pool| unpack_whole_rows_by(way, &design, columns, &c, out, pool));
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn compute(
         Target::Npu4 => aie::Target::Npu4,
     };
     let tile = aie::Tile { m: design.tile.m, k: design.tile.k, n: design.tile.n };
-    let State { integers, floats, row_core, gathered: [a_object, b_object], .. } = state;
+    let State { integers, floats, gathered: [a_object, b_object], .. } = state;
     let steps = output.a.iter().zip(&output.b);
     match (output.work, design.kernels) {
         (Work::Linear, Kernels::Int8) => {
@@ -41,7 +41,7 @@ pub(super) fn compute(
                 aie::linear_int8(target, tile, a_object, b_object, integers, c)?;
             }
         }
-        (Work::Linear, Kernels::Bf16 | Kernels::Rows) => {
+        (Work::Linear, Kernels::Bf16) => {
             floats.resize(tile.m * tile.n, 0.0);
             for (a_place, b_place) in steps {
                 gather(a_place, a, a_object);
@@ -52,7 +52,7 @@ pub(super) fn compute(
         (Work::Attention, kernels) => {
             let precision = match kernels {
                 Kernels::Int8 => aie::Precision::Int8,
-                Kernels::Bf16 | Kernels::Rows => aie::Precision::Bf16,
+                Kernels::Bf16 => aie::Precision::Bf16,
             };
             let mut core = aie::Attention::new(target, precision, tile)?;
             for place in &output.a {
@@ -69,22 +69,6 @@ pub(super) fn compute(
                 core.values(b_object)?;
             }
             core.end(c)?;
-        }
-        (Work::Rows(_), _) => {
-            let core = match row_core {
-                Some(core) => core,
-                None => row_core.insert(aie::RowObjects::new(target, tile)?),
-            };
-            for place in &output.a {
-                gather(place, a, a_object);
-            }
-            if core.first(a_object)? {
-                for (place, which) in output.b.iter().zip([aie::Parameter::Gamma, aie::Parameter::Beta]) {
-                    gather(place, b, b_object);
-                    core.keep(b_object, which)?;
-                }
-            }
-            core.compute(a_object, c)?;
         }
     }
     Ok(())

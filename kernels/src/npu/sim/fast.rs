@@ -5,7 +5,6 @@ use super::{
     State, attend, bytes_of, floats,
     network::{Output, Work},
     product::{Number, product, widen},
-    rows,
 };
 use crate::{
     host::{
@@ -41,9 +40,8 @@ impl Task for Compute<'_> {
         let Self { design, output, a, b, state, c } = self;
         match (output.work, design.kernels) {
             (Work::Attention, _) => attend::attention(design, output, a, b, state, c),
-            (Work::Rows(control), _) => rows::rows(design, control, output, a, b, state, c),
             (Work::Linear, Kernels::Int8) => linear_int8(design, output, a, b, state, c),
-            (Work::Linear, Kernels::Bf16 | Kernels::Rows) => linear_bf16(design, output, a, b, state, c),
+            (Work::Linear, Kernels::Bf16) => linear_bf16(design, output, a, b, state, c),
         }
     }
 }

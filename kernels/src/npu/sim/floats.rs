@@ -62,17 +62,6 @@ pub(super) fn reciprocal(x: f32) -> f32 {
     guess
 }
 
-/// `1 / √x` for normal `x > 0`.
-#[inline(always)]
-pub(super) fn reciprocal_root(x: f32) -> f32 {
-    let mut guess = f32::from_bits(0x5f37_59dfu32.wrapping_sub(x.to_bits() >> 1));
-    let half = x * 0.5;
-    for _ in 0..4 {
-        guess *= 1.5 - half * (guess * guess);
-    }
-    guess
-}
-
 /// The larger as cores compare: the second if either is NaN.
 #[inline(always)]
 pub(super) fn larger(x: f32, y: f32) -> f32 {

@@ -16,7 +16,6 @@ mod feed;
 mod floats;
 mod network;
 mod product;
-mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -197,7 +196,6 @@ fn macs(design: &Design, output: &Output) -> u64 {
     let each = match output.work {
         Work::Linear => m * k * n,
         Work::Attention => m * HEAD_WIDTH * design.block(),
-        Work::Rows(_) => 0,
     };
     (output.b.len() * each) as u64
 }
@@ -247,9 +245,6 @@ struct State {
     scores: [Vec<f32>; 2],
     rows: Vec<attend::Row>,
     queries: Vec<u8>,
-    /// Gamma and beta, and the core that keeps them where its own code runs.
-    parameters: [Vec<f32>; 2],
-    row_core: Option<undertone_aie::RowObjects>,
     gathered: [Vec<u8>; 2],
 }
 

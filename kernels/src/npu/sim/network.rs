@@ -11,8 +11,8 @@ use super::{
 };
 use crate::npu::{
     access::Transfer,
-    design::{Argument, CONTROL_BYTES, Channel, Design, Direction, Kernels},
-    layout::control::{COLUMN, KEYS, LAST, QUERIES, RowsControl, SLICE, WORDS},
+    design::{Argument, CONTROL_BYTES, Channel, Design, Direction},
+    layout::control::{COLUMN, KEYS, LAST, QUERIES, SLICE},
     stream::Event,
     target::Target,
 };
@@ -28,8 +28,6 @@ pub(super) enum Work {
     Linear,
     /// Attention of a tile of queries.
     Attention,
-    /// Whole rows, of which this is said.
-    Rows(RowsControl),
 }
 
 /// What one core is to do for one object of C.
@@ -37,9 +35,9 @@ pub(super) enum Work {
 pub(super) struct Output {
     /// What it is.
     pub work: Work,
-    /// Objects of A: of a linear layer one for each step, of attention the slices of the core's queries, of rows one.
+    /// Objects of A: of a linear layer one for each step, of attention the slices of the core's queries.
     pub a: Vec<Object>,
-    /// Objects of B: of a linear layer one for each step, of attention keys and values in turn, of rows gamma and beta where they come.
+    /// Objects of B: of a linear layer one for each step, of attention keys and values in turn.
     pub b: Vec<Object>,
 }
 
@@ -69,7 +67,7 @@ struct Core {
     taken: [usize; 2],
     /// What it is at.
     current: Output,
-    /// Of attention: whether the stage's queries are complete. Of rows: whether what they say was read.
+    /// Of attention: whether the stage's queries are complete.
     begun: bool,
     /// Objects of B that the result still needs.
     wanted: usize,
@@ -81,7 +79,7 @@ struct Network<'a> {
     /// A's bytes, for the control words.
     a: &'a [u8],
     feeds: Vec<Feed>,
-    /// A of each row of cores, or of each column; then B of each column.
+    /// A of each row of cores; then B of each column.
     lines: [Vec<Line>; 2],
     /// For each column the feed of its results.
     outputs: Vec<usize>,
@@ -134,7 +132,7 @@ impl<'a> Network<'a> {
         let mut lines = |channels: &[Channel], bytes: usize| {
             channels.iter().map(|channel| Line { feed: feed(channel), objects: Vec::new(), bytes }).collect::<Vec<_>>()
         };
-        let lines = [lines(&design.a, design.a_transfer()), lines(&design.b, design.b_object())];
+        let lines = [lines(&design.a, design.a_object()), lines(&design.b, design.b_object())];
         let outputs = design.c.iter().map(feed).collect();
         Self {
             design,
@@ -164,19 +162,7 @@ impl<'a> Network<'a> {
     /// The stream by which A (0) or B (1) reaches a core.
     fn line(&self, operand: usize, core: usize) -> usize {
         let columns = self.design.target.columns();
-        let along_rows = operand == 0 && self.design.kernels != Kernels::Rows;
-        if along_rows { core / columns } else { core % columns }
-    }
-
-    /// The object of A that a core is at: of what comes to four cores at once its own part.
-    fn a_of(&self, core: usize) -> Option<Object> {
-        let bytes = self.design.a_object();
-        let whole = self.lines[0][self.line(0, core)].objects.get(self.cores[core].taken[0])?;
-        if self.design.kernels != Kernels::Rows {
-            return Some(whole.clone());
-        }
-        let row = core / self.design.target.columns();
-        Some(whole.part(row * bytes..(row + 1) * bytes))
+        if operand == 0 { core / columns } else { core % columns }
     }
 
     /// A descriptor is used: no task that is not done may need it with other contents.
@@ -234,10 +220,8 @@ impl<'a> Network<'a> {
         if core.begun {
             return Ok(self.go_on(index, b.cloned(), has_room));
         }
-        let Some(a) = self.a_of(index) else { return Ok(false) };
-        if self.design.kernels == Kernels::Rows {
-            return self.take_rows(index, a);
-        }
+        let a = self.lines[0][self.line(0, index)].objects.get(core.taken[0]);
+        let Some(a) = a.cloned() else { return Ok(false) };
         let flags = self.control(&a, 0);
         let last = flags & LAST != 0;
         if flags & QUERIES != 0 {
@@ -282,21 +266,7 @@ impl<'a> Network<'a> {
         Ok(true)
     }
 
-    /// A core reads what an object says of its rows.
-    fn take_rows(&mut self, index: usize, a: Object) -> Result<bool, SimError> {
-        let mut words = [0; WORDS];
-        words.iter_mut().enumerate().for_each(|(word, to)| *to = self.control(&a, word));
-        let control = RowsControl::read(self.design, words).map_err(SimError::Control)?;
-        let core = &mut self.cores[index];
-        core.current.work = Work::Rows(control);
-        core.current.a.push(a);
-        core.taken[0] += 1;
-        core.wanted = if control.first { 2 } else { 0 };
-        core.begun = true;
-        Ok(true)
-    }
-
-    /// A step of a core that knows what it is at: an object of B (a block's keys or values; gamma or beta), or the result.
+    /// A step of a core that knows what it is at: an object of B (a block's keys or values), or the result.
     fn go_on(&mut self, index: usize, b: Option<Object>, has_room: bool) -> bool {
         let core = &mut self.cores[index];
         if core.wanted == 0 {

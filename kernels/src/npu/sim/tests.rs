@@ -4,12 +4,9 @@ use super::*;
 use crate::{
     Serial,
     npu::{
-        Direction, Kernels, Problem, RowFunction,
+        Direction, Kernels, Problem,
         access::{QUEUE_DEPTH, Transfer},
-        layout::{
-            self,
-            control::{FIRST, LAST, QUERIES, SLICE},
-        },
+        layout::control::{FIRST, LAST, QUERIES, SLICE},
         stream,
     },
 };
@@ -200,58 +197,6 @@ fn scattered_objects_are_gathered() {
     });
     case.run().unwrap();
     assert_eq!(case.c, whole);
-}
-
-/// A layer norm of rows that take two objects of some cores, its buffers packed; with its control words left to be spoilt.
-fn norm() -> Case {
-    let design = Design::new(Target::Npu1, Kernels::Rows, Tile { m: 2, k: 16, n: 16 }).unwrap();
-    let (rows, columns) = (2 * 16 + 5, 16);
-    let x: Vec<f32> = (0..rows * columns).map(|at| (at * 7 % 13) as f32).collect();
-    let (gamma, beta) = ([1.0; 16], [0.5; 16]);
-    let function = RowFunction::LayerNorm { gamma: &gamma, beta: &beta, epsilon: 1e-5 };
-    let problem = Problem::Rows { what: function.operator(), rows, columns };
-    let words = stream::write(&design, &problem).unwrap();
-    let events = stream::events(&words, design.target).unwrap();
-    let [a, b, c] = Argument::ALL.map(|argument| vec![0; design.buffer_bytes(&problem, argument)]);
-    let mut case = Case { design, events, a, b, c };
-    layout::pack_whole_rows(&case.design, &function, columns, &x, &mut case.a, &Serial);
-    layout::pack_parameters(&case.design, &function, &mut case.b);
-    case
-}
-
-#[test]
-fn rows_take_their_parameters_once() {
-    let mut case = norm();
-    let report = case.run().unwrap();
-    // Five jobs of four objects; each of the four columns reads gamma and beta.
-    let parameters = 4 * case.b.len() as u64;
-    assert_eq!(report.dma_bytes, [case.a.len() as u64, parameters, case.c.len() as u64]);
-    assert_eq!((report.core_macs, case.a.len()), (vec![0; 16], 5 * 4 * case.design.a_object()));
-    assert!(case.c.iter().any(|byte| *byte != 0));
-    let exact = {
-        let Case { design, events, a, b, c } = &mut norm();
-        execute_events(design, events, a, b, c, Mode::Exact, &Serial).unwrap();
-        c.clone()
-    };
-    assert_eq!(case.c, exact);
-}
-
-#[test]
-fn rows_that_wait_for_parameters_are_noticed() {
-    // Parameters that never come.
-    let mut case = norm();
-    case.events.retain(|event| !matches!(event, Event::Push { transfer, .. } if transfer.argument == Argument::B));
-    assert!(case.error().contains("within a result"));
-    // Parameters that nobody takes.
-    let mut case = norm();
-    let object = case.design.a_object();
-    case.a.chunks_exact_mut(object).for_each(|a| a[64] = 0);
-    let error = case.error();
-    assert!(error.contains("stands still"), "{error}");
-    // Rows that no object holds.
-    let mut case = norm();
-    case.a[64 + 4 * 3] = 32;
-    assert!(case.error().contains("an object for 2 rows of 16 is said to hold 2 of 32"));
 }
 
 /// Control words that no packing writes, as a spoilt buffer has them.

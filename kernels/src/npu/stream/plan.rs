@@ -5,7 +5,7 @@
 use super::StreamError;
 use crate::npu::{
     access::{MOST_ITERATIONS, MOST_STEP, Transfer},
-    design::{Argument, Channel, Design, HEAD_WIDTH, Problem, RowOperator},
+    design::{Argument, Channel, Design, HEAD_WIDTH, Problem},
     target::Target,
 };
 
@@ -37,18 +37,10 @@ impl Stage {
 /// The stages of a problem, in order. None, if the problem has no results.
 ///
 /// # Errors
-/// If the problem is not the design's operator's, has nothing to sum, or is too large for the hardware's registers.
+/// If the problem has nothing to sum, or is too large for the hardware's registers.
 pub fn stages(design: &Design, problem: &Problem) -> Result<Vec<Stage>, StreamError> {
     design.check()?;
     let refuse = |reason: String| StreamError::Problem { problem: problem.to_string(), reason };
-    if !design.kernels.computes(problem) {
-        return Err(refuse(format!("an array of {} kernels does not compute it", design.kernels)));
-    }
-    if let Problem::Rows { columns, .. } = *problem
-        && columns > design.tile.k
-    {
-        return Err(refuse(format!("its rows are wider than {} numbers", design.tile.k)));
-    }
     for argument in Argument::ALL {
         let bytes = bytes(design, problem, argument);
         // Offsets in streams have 32 bits.
@@ -62,7 +54,6 @@ pub fn stages(design: &Design, problem: &Problem) -> Result<Vec<Stage>, StreamEr
         }
         Problem::Linear { rows, inputs, outputs } => linear(design, rows, inputs, outputs),
         Problem::Attention { heads, queries, keys } => attention(design, heads, queries, keys),
-        Problem::Rows { what, rows, columns } => whole_rows(design, what, design.row_jobs(rows, columns)),
     };
     for task in stages.iter().flat_map(|stage| &stage.tasks) {
         task.transfer.check()?;
@@ -94,14 +85,6 @@ fn bytes(design: &Design, problem: &Problem, argument: Argument) -> Option<u64> 
                 }
                 Argument::B => object(2 * design.b_object(), heads.checked_mul(blocks)?),
                 Argument::C => object(2 * HEAD_WIDTH, heads.checked_mul(queries)?),
-            }
-        }
-        Problem::Rows { rows, columns, .. } => {
-            let jobs = design.row_jobs(rows, columns) as u64;
-            match argument {
-                Argument::A => object(design.a_transfer(), jobs),
-                Argument::B => Some(2 * design.b_object() as u64),
-                Argument::C => object(Target::ROWS * design.c_object(), jobs),
             }
         }
     }
@@ -230,45 +213,4 @@ fn attention(design: &Design, heads: usize, queries: usize, keys: usize) -> Vec<
         Stage { tasks }
     };
     (0..jobs).step_by(columns).map(stage).collect()
-}
-
-/// A job is four objects of rows, one for each core of a column; jobs go to the columns in turn. A stage has as many of each column as one descriptor
-/// can name. Gamma and beta come once, before a column's first job: cores keep them.
-fn whole_rows(design: &Design, what: RowOperator, jobs: usize) -> Vec<Stage> {
-    let columns = design.target.columns();
-    let (a, c, b) = (design.a_transfer(), Target::ROWS * design.c_object(), 2 * design.b_object());
-    // One dimension does not count the words of a job, so it has two: those of the widest row, and how many such rows there would be.
-    let (words, rows) = (design.tile.k as u32 / 2, (Target::ROWS * design.tile.m) as u32);
-    let stage = |first: usize| {
-        let all = jobs.min(first + columns * MOST_ITERATIONS as usize) - first;
-        // Of each column its first job, and how many it has.
-        let here = || {
-            let of = move |column: usize| (column, first + column, all.saturating_sub(column).div_ceil(columns) as u32);
-            (0..columns).map(of).filter(|(_, _, count)| *count > 0)
-        };
-        let step = |count: u32, bytes: usize| if count > 1 { (columns * bytes / 4) as u32 } else { 1 };
-        let results = here().map(|(column, job, count)| {
-            let transfer = Transfer {
-                wraps: [words, rows],
-                steps: [1, words, step(count, c)],
-                ..Transfer::linear(Argument::C, (job * c) as u64, count * rows * words)
-            };
-            Task { channel: design.c[column], transfer, repeats: 0 }
-        });
-        let mut tasks: Vec<Task> = results.collect();
-        tasks.extend(here().map(|(column, job, count)| {
-            let transfer = Transfer {
-                iterations: count,
-                iteration_step: step(count, a),
-                ..Transfer::linear(Argument::A, (job * a) as u64, a as u32 / 4)
-            };
-            Task { channel: design.a[column], transfer, repeats: count - 1 }
-        }));
-        if what == RowOperator::LayerNorm && first == 0 {
-            let transfer = Transfer::linear(Argument::B, 0, b as u32 / 4);
-            tasks.extend(here().map(|(column, ..)| Task { channel: design.b[column], transfer, repeats: 0 }));
-        }
-        Stage { tasks }
-    };
-    (0..jobs).step_by(columns * MOST_ITERATIONS as usize).map(stage).collect()
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::npu::{
     access::{DESCRIPTORS, QUEUE_DEPTH},
-    design::{Channel, Design, HEAD_WIDTH, Kernels, Problem, RowOperator, Tile},
+    design::{Channel, Design, HEAD_WIDTH, Kernels, Problem, Tile},
     target::Target,
 };
 
@@ -126,21 +126,6 @@ fn expected(design: &Design, problem: &Problem, columns_held: bool) -> HashMap<C
                 go(design.c[column], rows * HEAD_WIDTH * 2, 4 * m * HEAD_WIDTH * 2);
             }
         }
-        Problem::Rows { what, rows, columns: width } => {
-            // Objects of as many rows as there is room for, four to a column at a time.
-            let jobs = (m * k).checked_div(width).map_or(0, |fit| rows / fit / 4);
-            for job in 0..jobs {
-                let column = job % columns;
-                for object in 4 * job..4 * job + 4 {
-                    go(design.a[column], object * a, a);
-                    go(design.c[column], object * 2 * m * k, 2 * m * k);
-                }
-                if what == RowOperator::LayerNorm && job < columns {
-                    go(design.b[column], 0, b);
-                    go(design.b[column], b, b);
-                }
-            }
-        }
     }
     walks
 }
@@ -173,10 +158,6 @@ fn design(target: Target, kernels: Kernels, m: usize, k: usize) -> Design {
     Design::new(target, kernels, Tile { m, k, n: HEAD_WIDTH }).unwrap()
 }
 
-fn rows_design(target: Target, m: usize, k: usize) -> Design {
-    Design::new(target, Kernels::Rows, Tile { m, k, n: k }).unwrap()
-}
-
 fn linear(rows: usize, inputs: usize, outputs: usize) -> Problem {
     Problem::Linear { rows, inputs, outputs }
 }
@@ -195,26 +176,6 @@ fn whispers_products_move_what_they_must() {
     }
 }
 
-#[test]
-fn whispers_rows_move_what_they_must() {
-    for target in Target::ALL {
-        let design = rows_design(target, 2, 1536);
-        for what in RowOperator::ALL {
-            for (rows, columns) in
-                [(1500, 384), (1500, 1280), (9000, 1500), (30_000, 1500), (5000, 1536), (1, 1), (17, 385)]
-            {
-                check(&design, &Problem::Rows { what, rows, columns });
-            }
-        }
-        // A stage holds 64 jobs of each column.
-        let count =
-            |rows| stages(&design, &Problem::Rows { what: RowOperator::Gelu, rows, columns: 1536 }).unwrap().len();
-        let whole = 64 * target.cores() * 2;
-        assert_eq!([1, whole, whole + 1, 3 * whole].map(count), [1, 1, 2, 3]);
-    }
-}
-
-/// Whichever operand is held, the other goes through one descriptor as far as it reaches.
 #[test]
 fn the_order_with_fewer_stages_is_taken() {
     let design = design(Target::Npu4, Kernels::Int8, 48, 64);
@@ -260,12 +221,6 @@ fn nothing_to_do_is_an_empty_stream() {
     }
     assert_eq!(write(&heads, &Problem::Attention { heads: 0, queries: 4, keys: 4 }).unwrap().len(), 4);
     assert_eq!(write(&heads, &Problem::Attention { heads: 2, queries: 0, keys: 4 }).unwrap().len(), 4);
-    let whole = rows_design(Target::Npu1, 2, 64);
-    for (rows, columns) in [(0, 5), (5, 0)] {
-        let problem = Problem::Rows { what: RowOperator::LayerNorm, rows, columns };
-        assert_eq!(write(&whole, &problem).unwrap().len(), 4);
-        check(&whole, &problem);
-    }
     // Without keys the cores still give zeros.
     check(&heads, &Problem::Attention { heads: 3, queries: 130, keys: 0 });
 }
@@ -279,14 +234,6 @@ fn what_cannot_be_is_refused() {
     assert!(refused(linear(usize::MAX, usize::MAX, usize::MAX)).contains("4 GiB"));
     // A row of results is farther from the next than a step reaches.
     assert!(refused(linear(1, 64, (1 << 21) + 256)).contains("a step is"));
-    // Each array has its own problems.
-    let of = |rows, columns| Problem::Rows { what: RowOperator::SoftMax, rows, columns };
-    assert!(refused(of(1, 16)).contains("an array of int8 kernels does not compute it"));
-    let whole = rows_design(Target::Npu1, 2, 1536);
-    let refused = |problem| write(&whole, &problem).unwrap_err().to_string();
-    assert!(refused(linear(1, 1, 1)).contains("an array of rows kernels does not compute it"));
-    assert!(refused(of(1, 1537)).contains("wider than 1536"));
-    assert!(refused(of(usize::MAX, 1)).contains("4 GiB"));
 }
 
 #[test]
@@ -325,14 +272,6 @@ proptest! {
     ) {
         let kernels = if int8 { Kernels::Int8 } else { Kernels::Bf16 };
         check(&design(Target::ALL[usize::from(four)], kernels, 8 * m, 16 * k), &Problem::Attention { heads, queries, keys });
-    }
-
-    #[test]
-    fn any_rows_move_what_they_must(
-        four in any::<bool>(), what in 0usize..3, m in 1usize..4, k in 1usize..9, rows in 0usize..3000, columns in 0usize..129,
-    ) {
-        let design = rows_design(Target::ALL[usize::from(four)], m, 16 * k);
-        check(&design, &Problem::Rows { what: RowOperator::ALL[what], rows, columns: columns.min(16 * k) });
     }
 
     /// A stream with a word changed is read, or refused; never a panic.

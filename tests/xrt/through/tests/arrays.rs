@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use common::{Fault, assert_nothing_open, count, log, path};
 use undertone_kernels::npu::xrt::XrtArray;
 use undertone_kernels::npu::{
-    Argument, Array, ArrayError, Buffer, Bundle, Bundles, Job, Kernels, NpuDevice, Problem, RowFunction, Settings,
-    Target, device, hardware, layout, probe, stream,
+    Argument, Array, ArrayError, Buffer, Bundle, Bundles, Job, Kernels, NpuDevice, Problem, Settings, Target, device,
+    hardware, layout, probe, stream,
 };
 use undertone_kernels::parallel::ScopedThreads;
 use undertone_kernels::{
@@ -136,33 +136,6 @@ fn attention_of_odd_shapes_is_the_simulators() {
         }
     }
     assert!(count("executed") > 0);
-    drop(npu);
-    assert_nothing_open();
-    assert_eq!(log(), "");
-}
-
-/// Whole rows of seeded values.
-fn rows(device: &dyn NpuDevice, function: &RowFunction<'_>, rows: usize, columns: usize) -> Vec<f32> {
-    let (x, mut out) = (values(rows * columns, 7), vec![f32::NAN; rows * columns]);
-    with_context(|context| device.rows(context, function, columns, &x, &mut out)).unwrap();
-    out
-}
-
-#[test]
-fn rows_of_odd_shapes_are_the_simulators() {
-    log();
-    let (npu, simulated) = (npu(), simulated());
-    for (number, columns) in [(1, 1), (3, 65), (300, 384), (1100, 1500)] {
-        let (gamma, beta) = (values(columns, 8), values(columns, 9));
-        let norm = RowFunction::LayerNorm { gamma: &gamma, beta: &beta, epsilon: 1e-5 };
-        for function in [RowFunction::SoftMax, norm, RowFunction::Gelu] {
-            let before = count("executed");
-            let got = rows(&*npu, &function, number, columns);
-            let name = format!("{} of {number} rows of {columns}", function.operator());
-            assert!(count("executed") > before, "{name} was not executed by the device");
-            assert_same_bits(&name, &got, &rows(&*simulated, &function, number, columns));
-        }
-    }
     drop(npu);
     assert_nothing_open();
     assert_eq!(log(), "");
