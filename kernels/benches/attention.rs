@@ -11,6 +11,7 @@ use undertone_kernels::{
     host::{HostDevice, Isa},
     limits::{Limits, Work, median},
     parallel::ScopedThreads,
+    reference::noise::noise,
 };
 
 const ROUNDS: usize = 9;
@@ -20,16 +21,6 @@ fn seconds(work: impl FnOnce()) -> f64 {
     let start = Instant::now();
     work();
     start.elapsed().as_secs_f64()
-}
-
-/// Values in −1 … 1.
-fn noise(count: usize) -> Vec<f32> {
-    let mut state = 1u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
 }
 
 #[derive(Clone, Copy)]
@@ -55,8 +46,8 @@ impl Operands {
         let keys = row.heads * row.keys * WIDTH;
         let copies = if row.queries <= 8 { (256 << 20) / (8 * keys) } else { 1 };
         Self {
-            q: noise(row.heads * row.queries * WIDTH),
-            kv: (0..copies).map(|_| (noise(keys), noise(keys))).collect(),
+            q: noise(row.heads * row.queries * WIDTH, 1),
+            kv: (0..copies).map(|_| (noise(keys, 1), noise(keys, 1))).collect(),
             out: vec![0.0; row.heads * row.queries * WIDTH],
             scratch: Scratch::default(),
         }

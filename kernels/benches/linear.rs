@@ -11,6 +11,7 @@ use undertone_kernels::{
     Activation, Context, Counters, Device, Linear, LinearSpec, Parallel, Precision, Scratch, WeightLayout,
     host::{HostDevice, Isa, matmul::matmul},
     limits::{instructions::Peaks, median},
+    reference::noise::noise,
     team::Team,
 };
 
@@ -125,7 +126,7 @@ fn layer(device: &HostDevice, precision: Precision, rows: usize, inputs: usize, 
         activation: if gelu { Activation::Gelu } else { Activation::None },
         scale: 1.0,
     };
-    let (weights, bias) = (values(inputs * outputs), values(outputs));
+    let (weights, bias) = (noise(inputs * outputs, 1), noise(outputs, 1));
     let linear =
         device.linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)).expect("the host takes every spec");
     let gelu = if gelu { " gelu" } else { "" };
@@ -136,7 +137,7 @@ fn layer(device: &HostDevice, precision: Precision, rows: usize, inputs: usize, 
         rows,
         inputs,
         outputs,
-        x: values(rows * inputs),
+        x: noise(rows * inputs, 1),
         out: vec![0.0; rows * outputs],
         seconds: Vec::new(),
     }
@@ -146,7 +147,7 @@ fn layer(device: &HostDevice, precision: Precision, rows: usize, inputs: usize, 
 fn products(pool: &Team) {
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
     for (batch, m, k, n) in [(6, 1500, 64, 1500), (6, 1500, 1500, 64), (6, 1, 64, 448)] {
-        let (a, b, mut out) = (values(batch * m * k), values(batch * k * n), vec![0.0; batch * m * n]);
+        let (a, b, mut out) = (noise(batch * m * k, 1), noise(batch * k * n, 1), vec![0.0; batch * m * n]);
         let mut seconds = Vec::new();
         for _ in 0..ROUNDS {
             let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
@@ -158,16 +159,4 @@ fn products(pool: &Team) {
         let operations = 2.0 * (batch * m * k * n) as f64 / seconds / 1e9;
         println!("{:<42} {:>9.1} {:>8.1}", format!("matmul f32 {batch}x{m}x{k}x{n}"), seconds * 1e6, operations);
     }
-}
-
-fn values(len: usize) -> Vec<f32> {
-    let mut state = 0x2545_f491_4f6c_dd1du64;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-        })
-        .collect()
 }

@@ -18,6 +18,7 @@ use undertone_kernels::{
         },
         tiling,
     },
+    reference::noise::noise,
     team::Team,
 };
 
@@ -73,8 +74,8 @@ impl Case {
             count,
             design: design.clone(),
             heads,
-            floats: noise(values),
-            more: noise(values),
+            floats: noise(values, 1),
+            more: noise(values, 1),
             bytes,
             seconds: Default::default(),
         }
@@ -188,14 +189,4 @@ fn measure(pool: &Team, target: Target, precision: Precision) {
         println!("{name}'s encoder without convolutions: {:.2} ms scalar, {:.2} ms SIMD", of(0), of(1));
     }
     println!();
-}
-
-/// Values in −1 … 1.
-fn noise(count: usize) -> Vec<f32> {
-    let mut state = 1u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
 }

@@ -14,6 +14,7 @@ use undertone_kernels::{
         norm::{Norm, layer_norm},
     },
     limits::instructions::Peaks,
+    reference::noise::noise,
     team::Team,
 };
 
@@ -45,13 +46,13 @@ impl Block {
             precision,
             rows,
             width,
-            gain: values(width),
+            gain: noise(width, 1),
             qkv: [square(), square(), square()],
             fc: [
                 layer(precision, width, 4 * width, Activation::Gelu),
                 layer(precision, 4 * width, width, Activation::None),
             ],
-            x: values(rows * width),
+            x: noise(rows * width, 1),
             normed: vec![0.0; rows * width],
             outs: [(); 3].map(|()| vec![0.0; rows * width]),
             hidden: vec![0.0; rows * 4 * width],
@@ -160,20 +161,8 @@ fn measure(pool: &Team, blocks: &mut [Block]) {
 
 fn layer(precision: Precision, inputs: usize, outputs: usize, activation: Activation) -> Box<dyn Linear> {
     let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation, scale: 1.0 };
-    let (weights, bias) = (values(inputs * outputs), values(outputs));
+    let (weights, bias) = (noise(inputs * outputs, 1), noise(outputs, 1));
     HostDevice::new()
         .linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias))
         .expect("the host takes every spec")
-}
-
-fn values(len: usize) -> Vec<f32> {
-    let mut state = 0x2545_f491_4f6c_dd1du64;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-        })
-        .collect()
 }

@@ -12,6 +12,7 @@ use undertone_kernels::{
     Activation, AttentionArgs, AttentionSpec, Context, Counters, Heads, HeadsMut, LinearSpec, Mask, Precision, Scratch,
     Serial, WeightLayout,
     npu::{Kernels, NpuDevice, Settings, bundle::Bundles, device::simulator, hardware},
+    reference::noise::noise,
 };
 
 /// Largest distance, beside the largest magnitude.
@@ -109,19 +110,9 @@ fn distance(got: &[f32], wanted: &[f32]) -> f32 {
 /// Values, and whether the device itself computed them: what is too small for it, its host does.
 type Answer = Result<(Vec<f32>, bool), Box<dyn Error>>;
 
-/// Values in −1 … 1, the same each time.
-fn values(count: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
-
 fn product(device: &dyn NpuDevice, precision: Precision, (rows, inputs, outputs): (usize, usize, usize)) -> Answer {
     let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation: Activation::Gelu, scale: 1.0 };
-    let (x, weights, bias) = (values(rows * inputs, 1), values(inputs * outputs, 2), values(outputs, 3));
+    let (x, weights, bias) = (noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3));
     let layer = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias))?;
     let mut out = vec![0.0; rows * outputs];
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
@@ -133,7 +124,7 @@ fn product(device: &dyn NpuDevice, precision: Precision, (rows, inputs, outputs)
 fn attention(device: &dyn NpuDevice, precision: Precision, (heads, queries, keys): (usize, usize, usize)) -> Answer {
     let spec = AttentionSpec { head_width: 64, scale: 0.125, precision };
     let view = |data| Heads { data, batch_stride: 0, head_stride: 0, row_stride: 64 };
-    let (q, k, v) = (values(heads * queries * 64, 4), values(heads * keys * 64, 5), values(heads * keys * 64, 6));
+    let (q, k, v) = (noise(heads * queries * 64, 4), noise(heads * keys * 64, 5), noise(heads * keys * 64, 6));
     let kernel = device.attention(&spec)?;
     let mut out = vec![0.0; heads * queries * 64];
     let (counters, mut scratch) = (Counters::new(), Scratch::default());

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Target::ALL.into_iter().flat_map(|target| Kernels::ALL.map(|kernels| (target, kernels)))
         {
             let design = tiling::shipped(target, kernels)?;
-            for (_, problem, _) in model.encoder(kernels.precision()) {
+            for (_, problem, _) in model.encoder(kernels) {
                 let mut words = 0;
                 let mut times = Vec::with_capacity(RUNS);
                 for _ in 0..RUNS {

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod linear;
 pub mod measure;
 pub mod npu;
+pub mod numbers;
 pub mod parallel;
 pub mod precision;
 pub mod reference;

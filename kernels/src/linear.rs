@@ -35,7 +35,7 @@ pub struct LinearSpec {
     pub outputs: usize,
     /// Operands' number format.
     pub precision: Precision,
-    /// Of int8 only: rows of `x` are quantised to up to 16 bits ([`wide_limit`]), weights stay int8. Takes nearly all of the
+    /// Of int8 only: rows of `x` are quantised to up to 16 bits ([`wide_limit`](crate::numbers::wide_limit)), weights stay int8. Takes nearly all of the
     /// error of quantised activations away. It costs nothing where a row's values are widened to 16 bits before they are
     /// multiplied (AVX2, AVX-512 without VNNI); where bytes are multiplied, twice the products of each weight that is read,
     /// which with few rows is little beside reading it.
@@ -104,50 +104,5 @@ pub trait Linear: Send + Sync {
     /// The layer as what it is, so that its device knows its own.
     fn as_any(&self) -> Option<&dyn Any> {
         None
-    }
-}
-
-/// The largest magnitude of a quantised value: symmetric, so −128 is not used.
-pub const INT8_LIMIT: f32 = 127.0;
-
-/// Inputs up to which an int32 holds every sum of int8 products: `(2³¹ − 1) / 127²`.
-pub const INT8_MAX_INPUTS: usize = 133_143;
-
-/// The largest magnitude of a value of a wide row of `inputs` values ([`LinearSpec::wide_rows`]): 16 bits as two bytes of
-/// magnitudes up to 127 and 128, or less where int32 would not hold every sum of its products with int8 weights.
-pub fn wide_limit(inputs: usize) -> f32 {
-    const TWO_BYTES: usize = 127 << 8;
-    // Below 2¹⁵, so exact; not below 127 up to `INT8_MAX_INPUTS`.
-    ((i32::MAX as usize / 127) / inputs.max(1)).min(TWO_BYTES) as f32
-}
-
-/// How the values of one row (or one output channel) become integers.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Int8Scale {
-    /// What an integer is worth: the largest magnitude / 127 (or another limit).
-    pub scale: f32,
-    /// What a value is multiplied by before it is rounded to the nearest integer, ties to even.
-    pub inverse: f32,
-}
-
-/// The scale of a row whose largest magnitude is `largest`.
-///
-/// A row below 2⁻¹⁰⁰ counts as zero (its inverse would leave fp32). A row that holds an infinity or a NaN has no scale: it
-/// gets NaN, and so do all its results.
-#[inline(always)]
-pub fn int8_scale(largest: f32) -> Int8Scale {
-    scale_to(largest, INT8_LIMIT)
-}
-
-/// [`int8_scale`] for integers up to `limit`.
-#[inline(always)]
-pub fn scale_to(largest: f32, limit: f32) -> Int8Scale {
-    const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
-    if !largest.is_finite() {
-        Int8Scale { scale: f32::NAN, inverse: 0.0 }
-    } else if largest < SMALLEST {
-        Int8Scale { scale: 0.0, inverse: 0.0 }
-    } else {
-        Int8Scale { scale: largest / limit, inverse: limit / largest }
     }
 }

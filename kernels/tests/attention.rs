@@ -6,25 +6,12 @@ use undertone_kernels::{
     Scratch, Serial,
     host::{HostDevice, Isa},
     parallel::ScopedThreads,
-    reference,
+    reference::{self, noise::Noise},
 };
 
-/// Deterministic noise: sums of uniform numbers, nearly normal, of deviation 1.
-struct Noise(u64);
-
-impl Noise {
-    fn uniform(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1u64 << 24) as f32
-    }
-
-    fn normal(&mut self) -> f32 {
-        (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
-    }
-
-    fn values(&mut self, count: usize, deviation: f32) -> Vec<f32> {
-        (0..count).map(|_| self.normal() * deviation).collect()
-    }
+/// `count` nearly normal values.
+fn values(noise: &mut Noise, count: usize, deviation: f32) -> Vec<f32> {
+    (0..count).map(|_| noise.normal() * deviation).collect()
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,10 +79,10 @@ struct Case {
 
 impl Case {
     fn new(shape: Shape, layout: Layout, deviation: f32, mask: TestMask, seed: u64) -> Self {
-        let mut noise = Noise(seed);
-        let q = noise.values(shape.size(shape.queries), deviation);
-        let k = noise.values(shape.size(shape.keys), deviation);
-        let v = noise.values(shape.size(shape.keys), 1.0);
+        let mut noise = Noise::new(seed);
+        let q = values(&mut noise, shape.size(shape.queries), deviation);
+        let k = values(&mut noise, shape.size(shape.keys), deviation);
+        let v = values(&mut noise, shape.size(shape.keys), 1.0);
         Self { shape, layout, q, k, v, mask }
     }
 
@@ -242,9 +229,9 @@ fn causal_with_and_without_a_cache() {
 fn additive_masks_and_queries_that_see_nothing() {
     for (queries, keys) in [(3, 70), (30, 300)] {
         let shape = Shape { batch: 2, heads: 2, queries, keys, width: 64 };
-        let mut noise = Noise(3);
+        let mut noise = Noise::new(3);
         let mut mask: Vec<f32> = (0..2 * queries * keys)
-            .map(|_| if noise.uniform() < 0.5 { f32::NEG_INFINITY } else { noise.normal() })
+            .map(|_| if noise.uniform() < 0.0 { f32::NEG_INFINITY } else { noise.normal() })
             .collect();
         // The second query of the first item sees nothing; the last sees one key; another only keys of fp32's lowest value.
         mask[keys..2 * keys].fill(f32::NEG_INFINITY);

@@ -6,7 +6,7 @@ use undertone_kernels::{
     Scratch, Serial,
     host::{HostDevice, Isa, KvCache, Side},
     parallel::ScopedThreads,
-    reference,
+    reference::{self, noise::noise},
 };
 
 /// What scores are multiplied by.
@@ -14,17 +14,9 @@ const SCALE: f32 = 0.02;
 
 const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Int8];
 
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-
-    fn values(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.next() * 2.0).collect()
-    }
+/// Values in −2 … 2.
+fn values(count: usize, seed: u64) -> Vec<f32> {
+    noise(count, seed).iter().map(|x| 2.0 * x).collect()
 }
 
 fn with_context<T>(pool: &dyn Parallel, work: impl FnOnce(&mut Context<'_>) -> T) -> T {
@@ -112,16 +104,15 @@ struct Case {
 
 impl Case {
     fn new(shape: [usize; 4], queries: usize, mask: TestMask, seed: u64) -> Self {
-        let mut noise = Noise(seed);
         let [batch, heads, _, width] = shape;
         // Whole numbers with a largest magnitude of 127: rounding to any of the precisions leaves these queries as they are.
-        let mut q = noise.values(batch * heads * queries * width);
+        let mut q = values(batch * heads * queries * width, seed);
         for row in q.chunks_mut(width) {
             row.iter_mut().for_each(|x| *x = (*x * 60.0).round());
             row[0] = 127.0;
         }
         let size = shape.iter().product();
-        Self { shape, queries, q, k: noise.values(size), v: noise.values(size), mask }
+        Self { shape, queries, q, k: values(size, seed ^ 1), v: values(size, seed ^ 2), mask }
     }
 
     fn spec(&self, precision: Precision) -> AttentionSpec {
@@ -256,7 +247,7 @@ fn what_is_not_finite_reaches_the_result() {
 #[test]
 fn rows_leave_are_repeated_and_change_places() {
     let shape = [4, 2, 37, 8];
-    let data = Noise(1).values(shape.iter().product());
+    let data = values(shape.iter().product(), 1);
     let item = shape[1] * shape[2] * shape[3];
     let mut cache = filled(Isa::best(), Side::Keys, Precision::F32, shape, &data, &[10, 3]);
     cache.select(&[3, 0, 3]);
@@ -264,7 +255,7 @@ fn rows_leave_are_repeated_and_change_places() {
     assert_eq!(cache.shape(), [3, 2, 37, 8]);
     assert_eq!(read(&cache), expected);
     // They go on apart.
-    let more = Noise(2).values(3 * 2 * 8);
+    let more = values(3 * 2 * 8, 2);
     with_context(&Serial, |context| cache.append(context, 3, 1, dense(&more, [3, 2, 1, 8])));
     let now = read(&cache);
     assert_eq!(now[37 * 8..][..8], more[..8]);
@@ -285,7 +276,7 @@ proptest! {
         parts in proptest::collection::vec(1usize..70, 1..4), seed in any::<u64>(),
     ) {
         let shape = [batch, heads, length, width];
-        let data = Noise(seed).values(shape.iter().product());
+        let data = values(shape.iter().product(), seed);
         for isa in Isa::available() {
             for precision in PRECISIONS {
                 for side in [Side::Keys, Side::Values] {

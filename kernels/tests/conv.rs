@@ -4,17 +4,8 @@ use undertone_kernels::{
     Activation, Context, Conv1dSpec, Counters, Device, DeviceKind, Parallel, Precision, Scratch, Serial,
     host::{HostDevice, Isa},
     parallel::ScopedThreads,
-    reference,
+    reference::{self, noise::noise},
 };
-
-fn noise(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
 
 fn spec(in_channels: usize, out_channels: usize, width: usize, stride: usize, padding: [usize; 2]) -> Conv1dSpec {
     Conv1dSpec {

@@ -7,19 +7,8 @@ use undertone_kernels::{
     Activation, Blob, Context, Conv1dSpec, Counters, Device, Linear, LinearSpec, Precision, Scratch, Serial,
     WeightLayout,
     host::{HostDevice, Isa},
+    reference::noise::noise,
 };
-
-/// Deterministic values of both signs.
-fn values(seed: u32, len: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state as f32 / u32::MAX as f32 - 0.5
-    };
-    (0..len).map(|_| next()).collect()
-}
 
 /// Memory whose first byte is at a multiple of 64.
 struct Memory(Vec<u8>, usize);
@@ -58,7 +47,7 @@ proptest! {
     ) {
         let precision = [Precision::Int8, Precision::Bf16, Precision::F32][precision];
         let spec = LinearSpec { inputs, outputs, precision, wide_rows, activation: Activation::Gelu, scale: 0.5 };
-        let (weights, bias, x) = (values(1, inputs * outputs), values(2, outputs), values(3, rows * inputs));
+        let (weights, bias, x) = (noise(inputs * outputs, 1), noise(outputs, 2), noise(rows * inputs, 3));
         let bias = with_bias.then_some(&bias[..]);
         for device in Isa::available().filter_map(HostDevice::with_isa) {
             let made = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, bias).expect("the host takes it");
@@ -81,7 +70,7 @@ fn parts_of_another_layer_are_refused() {
         activation: Activation::None,
         scale: 1.0,
     };
-    let made = device.linear(&spec, &values(1, 64 * 48), WeightLayout::OutputsByInputs, None).expect("a layer");
+    let made = device.linear(&spec, &noise(64 * 48, 1), WeightLayout::OutputsByInputs, None).expect("a layer");
     let parts = made.parts().expect("its parts");
     let refused = |spec: &LinearSpec, parts: &[Blob]| {
         device.restore_linear(spec, parts).err().map(|error| error.to_string()).unwrap_or_default()
@@ -117,7 +106,7 @@ fn a_kept_convolution_computes_the_same_bits() {
         input_channels_last: false,
         output_channels_last: true,
     };
-    let (weights, bias, x) = (values(1, 5 * 7 * 3), values(2, 7), values(3, 2 * 5 * 11));
+    let (weights, bias, x) = (noise(5 * 7 * 3, 1), noise(7, 2), noise(2 * 5 * 11, 3));
     let device = HostDevice::new();
     let made = device.conv1d(&spec, &weights, Some(&bias)).expect("a convolution");
     let parts = keep(&made.parts().expect("its parts"), 0);

@@ -6,20 +6,8 @@ use undertone_kernels::{
     WeightLayout,
     host::{HostDevice, Isa, matmul::matmul},
     parallel::ScopedThreads,
-    reference,
+    reference::{self, noise::noise},
 };
-
-/// Deterministic values in (-1, 1), roughly bell-shaped.
-fn values(seed: u64, len: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u32 << 24) as f32
-    };
-    (0..len).map(|_| (next() + next() + next()) / 1.5 - 1.0).collect()
-}
 
 /// A precision, and whether rows are wide.
 type Number = (Precision, bool);
@@ -43,9 +31,9 @@ impl Case {
             spec: LinearSpec { inputs, outputs, precision, wide_rows, activation: Activation::None, scale: 1.0 },
             layout: WeightLayout::InputsByOutputs,
             rows,
-            weights: values(1, inputs * outputs),
+            weights: noise(inputs * outputs, 1),
             bias: None,
-            x: values(2, rows * inputs),
+            x: noise(rows * inputs, 2),
             residual: None,
         }
     }
@@ -55,8 +43,8 @@ impl Case {
         case.spec.activation = Activation::Gelu;
         case.spec.scale = 0.375;
         case.layout = WeightLayout::OutputsByInputs;
-        case.bias = Some(values(3, outputs));
-        case.residual = Some(values(4, rows * outputs));
+        case.bias = Some(noise(outputs, 3));
+        case.residual = Some(noise(rows * outputs, 4));
         case
     }
 
@@ -187,9 +175,8 @@ fn int8_sums_are_exact_at_the_extremes() {
 #[test]
 fn int8_sums_of_all_integers_are_exact() {
     let (rows, inputs, outputs) = (14, 517, 70);
-    let integers = |seed, len| -> Vec<f32> {
-        values(seed, len).iter().map(|v| (v * 150.0).clamp(-127.0, 127.0).round()).collect()
-    };
+    let integers =
+        |seed, len| -> Vec<f32> { noise(len, seed).iter().map(|v| (v * 150.0).clamp(-127.0, 127.0).round()).collect() };
     let mut case = Case::plain((Precision::Int8, false), rows, inputs, outputs);
     (case.x, case.weights) = (integers(8, rows * inputs), integers(9, inputs * outputs));
     for row in 0..rows {
@@ -247,7 +234,7 @@ fn bf16_rounds_ties_to_even() {
 fn a_row_of_zeros_or_near_zeros_gives_the_bias_and_a_row_with_nan_gives_nan() {
     each(|isa, number| {
         let mut case = Case::plain(number, 4, 20, 9);
-        case.bias = Some(values(5, 9));
+        case.bias = Some(noise(9, 5));
         case.x[..20].fill(0.0);
         case.x[20..40].fill(1e-42);
         case.x[47] = f32::NAN;
@@ -313,7 +300,7 @@ fn packed_weights_are_all_that_is_kept() {
 
 #[test]
 fn more_inputs_than_int32_can_sum_are_computed_in_f32_and_reported() {
-    let inputs = undertone_kernels::linear::INT8_MAX_INPUTS;
+    let inputs = undertone_kernels::numbers::INT8_MAX_INPUTS;
     for isa in Isa::available() {
         let mut case = Case::plain((Precision::Int8, false), 1, inputs, 1);
         assert_eq!(case.prepare(isa).precision(), Precision::Int8);
@@ -326,7 +313,7 @@ fn more_inputs_than_int32_can_sum_are_computed_in_f32_and_reported() {
 }
 
 fn check_matmul(isa: Isa, pool: &dyn Parallel, [batch, m, k, n]: [usize; 4]) {
-    let (a, b) = (values(6, batch * m * k), values(7, batch * k * n));
+    let (a, b) = (noise(batch * m * k, 6), noise(batch * k * n, 7));
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
     let mut out = vec![f32::MAX; batch * m * n];
     let mut context = Context { pool, counters: &counters, scratch: &mut scratch };

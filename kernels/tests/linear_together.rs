@@ -10,20 +10,8 @@ use undertone_kernels::{
         norm::{Norm, layer_norm},
     },
     parallel::ScopedThreads,
+    reference::noise::noise,
 };
-
-/// Deterministic values in (-1, 1).
-fn values(seed: u64, len: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-        })
-        .collect()
-}
 
 /// A precision, and whether rows are wide.
 type Number = (Precision, bool);
@@ -52,8 +40,8 @@ impl Case {
         let device = HostDevice::with_isa(isa).expect("an available instruction set");
         let layers =
             (0u64..).zip(outputs).map(|(at, outputs)| layer(&device, number, rows, inputs, *outputs, at)).collect();
-        let norm = normed.then(|| (values(3, inputs), inputs.is_multiple_of(2).then(|| values(4, inputs))));
-        Self { device, rows, inputs, x: values(5, rows * inputs), norm, layers }
+        let norm = normed.then(|| (noise(inputs, 3), inputs.is_multiple_of(2).then(|| noise(inputs, 4))));
+        Self { device, rows, inputs, x: noise(rows * inputs, 5), norm, layers }
     }
 
     fn norm(&self) -> Option<Norm<'_>> {
@@ -143,10 +131,10 @@ fn layer(
     let activation = if rich { Activation::Gelu } else { Activation::None };
     let scale = if rich { 0.125 } else { 1.0 };
     let spec = LinearSpec { inputs, outputs, precision, wide_rows, activation, scale };
-    let bias = at.is_multiple_of(2).then(|| values(20 + at, outputs));
-    let weights = values(10 + at, inputs * outputs);
+    let bias = at.is_multiple_of(2).then(|| noise(outputs, 20 + at));
+    let weights = noise(inputs * outputs, 10 + at);
     let linear = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, bias.as_deref());
-    let residual = rich.then(|| values(30 + at, rows * outputs));
+    let residual = rich.then(|| noise(rows * outputs, 30 + at));
     Layer { outputs, linear: linear.expect("the host takes every spec"), residual }
 }
 

@@ -9,7 +9,7 @@ use undertone_kernels::{
         norm::{Norm, layer_norm, softmax},
     },
     parallel::ScopedThreads,
-    reference,
+    reference::{self, noise::noise},
 };
 
 /// Calls with a context, checks that one kernel was counted, and gives back the output.
@@ -23,15 +23,6 @@ fn with_context(pool: &dyn Parallel, len: usize, call: impl FnOnce(&mut Context<
 
 fn apply(isa: Isa, op: Unary, x: &[f32]) -> Vec<f32> {
     with_context(&Serial, x.len(), |context, out| unary(isa, context, op, x, out))
-}
-
-fn noise(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
 }
 
 fn assert_close(expected: &[f32], got: &[f32], bound: f32, context: &str) {

@@ -10,17 +10,8 @@ use undertone_kernels::{
     },
     npu::{Operator, Settings, Target, device::simulator, sim::Mode},
     parallel::ScopedThreads,
-    reference,
+    reference::{self, noise::noise},
 };
-
-fn noise(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 24) as f32
-    };
-    (0..count).map(|_| (0..4).map(|_| next()).sum::<f32>() - 2.0).collect()
-}
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();

@@ -5,11 +5,8 @@ use undertone_kernels::{
     WeightLayout,
     host::HostDevice,
     npu::{Settings, Target, device::simulator},
+    reference::noise::noise,
 };
-
-fn noise(count: usize, seed: u32) -> Vec<f32> {
-    (0..count).map(|at| ((at as f32 + 1.0) * 0.37 + seed as f32).sin()).collect()
-}
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();

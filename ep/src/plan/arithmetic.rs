@@ -141,7 +141,7 @@ mod tests {
         let mut x = noise(WIDTH, 9);
         x[5] = 400.0;
         let made = run(&fused(&graph, &Options::default()), &graph, &[floats(&[1, 1, WIDTH], &x)], 4 * OUTPUTS);
-        let step = 400.0 / undertone_kernels::linear::wide_limit(WIDTH);
+        let step = 400.0 / undertone_kernels::numbers::wide_limit(WIDTH);
         let mut hidden = 0;
         for (column, y) in made.expect("a run")[0].floats().iter().enumerate() {
             let term = |input: usize| x[input] * weights[input * OUTPUTS + column];

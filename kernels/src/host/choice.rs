@@ -148,7 +148,7 @@ fn run<S: Simd>(s: S, logits: &[f32], first: usize) -> Option<Best> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Counters, Scratch, Serial};
+    use crate::{Counters, Scratch, Serial, reference::noise::noise};
     use proptest::prelude::*;
 
     /// The slow obvious version.
@@ -222,12 +222,7 @@ mod tests {
 
     #[test]
     fn a_whole_vocabulary() {
-        let mut state = 1u32;
-        let mut next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 20) as f32 - 8.0
-        };
-        let logits: Vec<f32> = (0..2 * 51_865).map(|_| next()).collect();
+        let logits: Vec<f32> = noise(2 * 51_865, 1).iter().map(|x| 8.0 * x).collect();
         let some = ranges(vec![0, 1, 50, 60, 4090, 4100, 50_257, 50_364, 51_000, 51_865]);
         let all = [Range { start: 0, end: 51_865 }];
         check(&logits, &[Ask { forbidden: &some, split: 50_364 }, Ask { forbidden: &all, split: 50_364 }]).unwrap();

@@ -28,7 +28,6 @@ pub(crate) mod vecmath;
 
 pub use attention::cache::{KvCache, Side};
 pub use isa::Isa;
-pub(crate) use linear::convert::{bf16_bits, int8_bits};
 
 use crate::{
     Attention, AttentionSpec, Blob, Conv1d, Conv1dSpec, Device, DeviceKind, Linear, LinearSpec, Unfit, Unsupported,

@@ -8,6 +8,7 @@ use crate::{
     Heads, HeadsMut, Linear, LinearSpec, Mask, Precision, Scratch, Serial, WeightLayout,
     host::{HostDevice, Isa, KvCache, Side, matmul::matmul, norm},
     limits::{Work, median},
+    reference::noise::noise,
 };
 
 /// Bytes that a pass over the copies of weights or of a cache reads: half a millisecond or more.
@@ -46,7 +47,7 @@ impl Weights {
         streamed: bool,
     ) -> Rc<Self> {
         let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation, scale: 1.0 };
-        let (weights, bias) = (noise(inputs * outputs), noise(outputs));
+        let (weights, bias) = (noise(inputs * outputs, 1), noise(outputs, 1));
         let copy = || prepared(HostDevice::new().linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)));
         let mut all = vec![copy()];
         let wanted = if streamed { copies(all[0].weight_bytes()) } else { 1 };
@@ -90,7 +91,7 @@ fn view_mut(data: &mut [f32], length: usize, width: usize) -> HeadsMut<'_> {
 impl Case {
     /// `rows` rows through a linear layer.
     pub fn linear(name: &'static str, weights: &Rc<Weights>, rows: usize) -> Self {
-        let (x, out) = (noise(rows * weights.inputs), vec![0.0; rows * weights.outputs]);
+        let (x, out) = (noise(rows * weights.inputs, 1), vec![0.0; rows * weights.outputs]);
         Self { name, kernel: Kernel::Linear { weights: Rc::clone(weights), rows, x, out } }
     }
 
@@ -98,7 +99,7 @@ impl Case {
     pub fn attention(name: &'static str, precision: Precision, sizes: [usize; 4]) -> Self {
         let [heads, queries, keys, head_width] = sizes;
         let kernel = attention(head_width, precision);
-        let qkv = [queries, keys, keys].map(|length| noise(heads * length * head_width));
+        let qkv = [queries, keys, keys].map(|length| noise(heads * length * head_width, 1));
         let out = vec![0.0; heads * queries * head_width];
         Self { name, kernel: Kernel::Attention { kernel, sizes, qkv, out } }
     }
@@ -109,7 +110,7 @@ impl Case {
         let kernel = attention(head_width, precision);
         let (counters, mut scratch) = (Counters::new(), Scratch::default());
         let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
-        let entries = noise(heads * keys * head_width);
+        let entries = noise(heads * keys * head_width, 1);
         let mut copy = || {
             [Side::Keys, Side::Values].map(|side| {
                 let mut cache = KvCache::new(Isa::best(), side, precision, heads, head_width);
@@ -120,21 +121,21 @@ impl Case {
         let mut caches = vec![copy()];
         let wanted = copies(caches[0].iter().map(KvCache::bytes).sum());
         caches.resize_with(wanted, copy);
-        let (q, out) = (noise(heads * queries * head_width), vec![0.0; heads * queries * head_width]);
+        let (q, out) = (noise(heads * queries * head_width, 1), vec![0.0; heads * queries * head_width]);
         Self { name, kernel: Kernel::Cached { kernel, sizes, q, caches, out } }
     }
 
     /// A convolution over `length` positions.
     pub fn conv1d(name: &'static str, spec: &Conv1dSpec, length: usize) -> Self {
-        let weights = noise(spec.out_channels * spec.in_channels * spec.width);
-        let kernel = prepared(HostDevice::new().conv1d(spec, &weights, Some(&noise(spec.out_channels))));
-        let (x, out) = (noise(spec.in_channels * length), vec![0.0; spec.out_channels * spec.out_length(length)]);
+        let weights = noise(spec.out_channels * spec.in_channels * spec.width, 1);
+        let kernel = prepared(HostDevice::new().conv1d(spec, &weights, Some(&noise(spec.out_channels, 1))));
+        let (x, out) = (noise(spec.in_channels * length, 1), vec![0.0; spec.out_channels * spec.out_length(length)]);
         Self { name, kernel: Kernel::Conv1d { kernel, spec: spec.clone(), length, x, out } }
     }
 
     /// Layer norm.
     pub fn layer_norm(name: &'static str, rows: usize, width: usize) -> Self {
-        let (x, gain, out) = (noise(rows * width), noise(width), vec![0.0; rows * width]);
+        let (x, gain, out) = (noise(rows * width, 1), noise(width, 1), vec![0.0; rows * width]);
         Self { name, kernel: Kernel::LayerNorm { rows, width, x, gain, out } }
     }
 
@@ -284,7 +285,7 @@ impl Products {
     pub fn standard() -> Vec<Self> {
         let of = |size: usize| {
             let values = Self::COUNT * size * size;
-            let (a, b, out) = (noise(values), noise(values), vec![0.0; values]);
+            let (a, b, out) = (noise(values, 1), noise(values, 1), vec![0.0; values]);
             Self { size, a, b, out, together: Vec::new(), apart: Vec::new() }
         };
         [64, 128, 512].map(of).into()
@@ -311,16 +312,4 @@ impl Products {
         let (together_ms, apart_ms) = (median(&self.together), median(&self.apart));
         Batched { size: self.size, count: Self::COUNT, together_ms, apart_ms }
     }
-}
-
-/// Values in −1 … 1, the same every time.
-fn noise(count: usize) -> Vec<f32> {
-    let mut state = 0x2545_f491_4f6c_dd1du64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
 }

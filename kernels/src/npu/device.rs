@@ -21,7 +21,7 @@ use crate::{
     Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, DeviceKind, Linear, LinearSpec, Precision, Unsupported,
     WeightLayout,
     host::{HostDevice, conv},
-    linear::INT8_MAX_INPUTS,
+    numbers::INT8_MAX_INPUTS,
 };
 
 /// Output positions of a convolution in one dispatch: all of a window.

@@ -54,12 +54,12 @@ impl Placement {
 
     /// The times of a kernel; `None` for one that an NPU has no design for, as for all of fp32. A closed formula, for each call of a kernel.
     pub fn weigh(&self, precision: Precision, problem: Problem) -> Option<Weighed> {
-        let fits = |design: &&Design| design.kernels.precision() == precision;
-        let design = self.designs.iter().find(fits)?;
+        let kernels = Kernels::of(precision)?;
+        let design = self.designs.iter().find(|design| design.kernels == kernels)?;
         Some(Weighed {
             problem,
             npu: cost::predict(design, &problem).total + cost::packing(&problem, self.rates.packing),
-            host: self.rates.host_seconds(precision, &problem),
+            host: self.rates.host_seconds(kernels, &problem),
             filled: rows(&problem) as f64 / rows(&design.padded(&problem)).max(1) as f64,
         })
     }
@@ -129,8 +129,9 @@ mod tests {
         for target in Target::ALL {
             let placement = Placement::new(target, Rates::ASSUMED);
             for model in MODELS {
-                for precision in PRECISIONS {
-                    for (_, problem, _) in model.encoder(precision) {
+                for kernels in Kernels::ALL {
+                    let precision = kernels.precision();
+                    for (_, problem, _) in model.encoder(kernels) {
                         let weighed = placement.weigh(precision, problem).unwrap();
                         assert!(weighed.on_npu(), "{target} {precision} {}, {weighed}", model.name);
                     }

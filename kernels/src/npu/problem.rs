@@ -5,7 +5,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::design::{HEAD_WIDTH, Kernels};
-use crate::Precision;
 
 /// What an array computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -34,10 +33,10 @@ impl Operator {
     }
 
     /// Operands' number format (of attention: of queries and keys).
-    pub fn precision(self) -> Precision {
+    pub fn kernels(self) -> Kernels {
         match self {
-            Operator::LinearInt8 | Operator::AttentionInt8 => Precision::Int8,
-            Operator::LinearBf16 | Operator::AttentionBf16 => Precision::Bf16,
+            Operator::LinearInt8 | Operator::AttentionInt8 => Kernels::Int8,
+            Operator::LinearBf16 | Operator::AttentionBf16 => Kernels::Bf16,
         }
     }
 }

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     Activation, AttentionArgs, AttentionSpec, Context, Counters, Device as _, Heads, HeadsMut, LinearSpec, Mask,
-    Parallel, Precision, Scratch, WeightLayout, host::HostDevice, limits::memory::Reader, team::Team,
+    Parallel, Precision, Scratch, WeightLayout, host::HostDevice, limits::memory::Reader, reference::noise::noise,
+    team::Team,
 };
 
 /// The host's speeds. Operations are multiplications and additions, a second; bytes are a second's too.
@@ -80,8 +81,8 @@ impl Rates {
     }
 
     /// Seconds that the host device takes for a problem: its arithmetic, or reading its weights (or keys and values) from memory if that takes longer.
-    pub fn host_seconds(&self, precision: Precision, problem: &Problem) -> f64 {
-        let int8 = precision == Precision::Int8;
+    pub fn host_seconds(&self, kernels: Kernels, problem: &Problem) -> f64 {
+        let int8 = kernels == Kernels::Int8;
         let (operations, read) = match *problem {
             Problem::Linear { inputs, outputs, .. } => {
                 let (rate, element) = if int8 { (self.products_int8, 1) } else { (self.products_bf16, 2) };
@@ -110,11 +111,6 @@ fn seconds(mut work: impl FnMut() -> Option<()>) -> Option<f64> {
     Some(least.max(f64::MIN_POSITIVE))
 }
 
-/// Values in −1 … 1 without a pattern that matters.
-fn values(count: usize) -> Vec<f32> {
-    (0..count).map(|index| (index * 37 % 255) as f32 / 127.0 - 1.0).collect()
-}
-
 /// Operations a second of a host layer.
 fn products(precision: Precision, pool: &dyn Parallel) -> Option<f64> {
     let spec = LinearSpec {
@@ -125,7 +121,7 @@ fn products(precision: Precision, pool: &dyn Parallel) -> Option<f64> {
         activation: Activation::None,
         scale: 1.0,
     };
-    let (x, mut out) = (values(SIZE * SIZE), vec![0.0; SIZE * SIZE]);
+    let (x, mut out) = (noise(SIZE * SIZE, 1), vec![0.0; SIZE * SIZE]);
     let layer = HostDevice::new().linear(&spec, &x, WeightLayout::InputsByOutputs, None).ok()?;
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
     let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
@@ -139,7 +135,7 @@ fn attention(precision: Precision, pool: &dyn Parallel) -> Option<f64> {
     let attention =
         HostDevice::new().attention(&AttentionSpec { head_width: HEAD_WIDTH, scale: 0.125, precision }).ok()?;
     let length = HEADS * SIZE * HEAD_WIDTH;
-    let (x, mut data) = (values(length), vec![0.0; length]);
+    let (x, mut data) = (noise(length, 1), vec![0.0; length]);
     let (batch_stride, head_stride, row_stride) = (length, HEAD_WIDTH, HEADS * HEAD_WIDTH);
     let view = Heads { data: &x, batch_stride, head_stride, row_stride };
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
@@ -166,7 +162,7 @@ fn packing(pool: &dyn Parallel) -> Option<f64> {
     let design = tiling::shipped(Target::Npu4, Kernels::Int8).ok()?;
     let problem = Problem::Linear { rows: SIZE, inputs: SIZE, outputs: SIZE };
     let [mut a, c] = [Argument::A, Argument::C].map(|argument| vec![0u8; design.buffer_bytes(&problem, argument)]);
-    let (x, mut out) = (values(SIZE * SIZE), vec![0.0; SIZE * SIZE]);
+    let (x, mut out) = (noise(SIZE * SIZE, 1), vec![0.0; SIZE * SIZE]);
     let seconds = seconds(|| {
         layout::pack_rows(&design, &x, SIZE, SIZE, false, &mut a, pool);
         layout::unpack_rows(&design, &c, SIZE, SIZE, None, &mut out, pool);
@@ -195,10 +191,10 @@ mod tests {
     fn a_few_rows_take_as_long_as_their_weights_and_many_as_their_products() {
         let rates = Rates::ASSUMED;
         let linear = |rows| Problem::Linear { rows, inputs: 1000, outputs: 1000 };
-        assert_eq!(rates.host_seconds(Precision::Int8, &linear(1)), 1e6 / 32e9);
-        assert_eq!(rates.host_seconds(Precision::Bf16, &linear(1)), 2e6 / 32e9);
-        assert_eq!(rates.host_seconds(Precision::Int8, &linear(1000)), 2e9 / 882e9);
+        assert_eq!(rates.host_seconds(Kernels::Int8, &linear(1)), 1e6 / 32e9);
+        assert_eq!(rates.host_seconds(Kernels::Bf16, &linear(1)), 2e6 / 32e9);
+        assert_eq!(rates.host_seconds(Kernels::Int8, &linear(1000)), 2e9 / 882e9);
         let heads = Problem::Attention { heads: 2, queries: 1000, keys: 1000 };
-        assert_eq!(rates.host_seconds(Precision::Int8, &heads), 2.0 * heads.macs() as f64 / 442e9);
+        assert_eq!(rates.host_seconds(Kernels::Int8, &heads), 2.0 * heads.macs() as f64 / 442e9);
     }
 }

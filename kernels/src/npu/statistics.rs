@@ -97,7 +97,7 @@ impl Counted {
         let mut statistics = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let target = statistics.target;
         for (operator, sums) in &mut statistics.operators {
-            let peak = target.clock() * target.macs(operator.precision()) as f64 * sums.predicted_seconds;
+            let peak = target.clock() * target.macs(operator.kernels()) as f64 * sums.predicted_seconds;
             sums.utilisation = sums.core_macs.iter().map(|macs| *macs as f64 / peak).collect();
         }
         statistics

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Precision;
+use super::design::Kernels;
 
 /// A generation of NPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,10 +78,10 @@ impl Target {
     }
 
     /// Most multiply-accumulates that a core does in a cycle.
-    pub fn macs(self, precision: Precision) -> usize {
-        match precision {
-            Precision::Int8 => self.int8_macs(),
-            Precision::Bf16 | Precision::F32 => self.bf16_macs(),
+    pub fn macs(self, kernels: Kernels) -> usize {
+        match kernels {
+            Kernels::Int8 => self.int8_macs(),
+            Kernels::Bf16 => self.bf16_macs(),
         }
     }
 

@@ -86,7 +86,7 @@ mod tests {
 
     fn of(kernels: Kernels, models: &[&str]) -> Vec<(Problem, usize)> {
         let all = MODELS.iter().filter(|model| models.contains(&model.name));
-        all.flat_map(|model| model.encoder(kernels.precision())).map(|(_, problem, count)| (problem, count)).collect()
+        all.flat_map(|model| model.encoder(kernels)).map(|(_, problem, count)| (problem, count)).collect()
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Activation, AttentionArgs, AttentionSpec, Heads, HeadsMut, LinearSpec, Mask, Precision, Serial, WeightLayout,
-    reference,
+    reference::{self, noise::noise},
 };
 
 /// Largest distance from the oracle, beside its largest magnitude: a few roundings to bf16.
@@ -30,16 +30,6 @@ pub(super) fn check<A: Array>(array: &A, engine: &Engine<A>) -> Result<(), Array
     Ok(())
 }
 
-/// Values in −1 … 1, the same each time.
-fn values(count: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
-
 type Answers = (Vec<f32>, Vec<f32>);
 
 fn linear<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayError> {
@@ -51,7 +41,7 @@ fn linear<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayError
     let precision = design.kernels.precision();
     let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation: Activation::Gelu, scale: 1.0 };
     let problem = Problem::Linear { rows, inputs, outputs };
-    let (x, weights, bias) = (values(rows * inputs, 1), values(inputs * outputs, 2), values(outputs, 3));
+    let (x, weights, bias) = (noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3));
     let mut a = vec![0; design.buffer_bytes(&problem, Argument::A)];
     let mut b = vec![0; design.buffer_bytes(&problem, Argument::B)];
     layout::pack_rows(design, &x, rows, inputs, true, &mut a, &Serial);
@@ -72,9 +62,9 @@ fn attention<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayEr
     let problem = Problem::Attention { heads, queries, keys };
     let spec = AttentionSpec { head_width: HEAD_WIDTH, scale: 0.125, precision: Precision::F32 };
     let data = [
-        values(heads * queries * HEAD_WIDTH, 1),
-        values(heads * keys * HEAD_WIDTH, 2),
-        values(heads * keys * HEAD_WIDTH, 3),
+        noise(heads * queries * HEAD_WIDTH, 1),
+        noise(heads * keys * HEAD_WIDTH, 2),
+        noise(heads * keys * HEAD_WIDTH, 3),
     ];
     let view = |index: usize, length: usize| Heads {
         data: &data[index],

@@ -1,6 +1,7 @@
-//! The slow, obvious version of every kernel: the oracle of the tests, used nowhere else.
+//! The slow, obvious version of every kernel, and values to try kernels on: for tests, benchmarks and the trial of an NPU.
 
 pub mod attention;
 pub mod conv;
 pub mod linear;
+pub mod noise;
 pub mod norm;

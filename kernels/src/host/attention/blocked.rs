@@ -270,6 +270,11 @@ impl Memory {
     }
 }
 
+/// Whether [`Attend`] has an arm for an instruction set's tile.
+const fn is_listed(tile: (usize, usize)) -> bool {
+    matches!(tile, (6, 4) | (6, 2) | (2, 2))
+}
+
 impl<P: Operand> Task for Attend<'_, '_, P> {
     type Output = ();
 
@@ -277,6 +282,7 @@ impl<P: Operand> Task for Attend<'_, '_, P> {
     fn run<S: Simd>(mut self, s: S) {
         // SAFETY: the packed operands and the worker's memory are as `Layout` has them; the call's views are checked.
         unsafe {
+            const { assert!(is_listed(S::TILE), "packed by a tile that no arm below runs") };
             match S::TILE {
                 (6, 4) => self.attend::<S, 6, 4>(s),
                 (6, 2) => self.attend::<S, 6, 2>(s),

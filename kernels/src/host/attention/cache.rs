@@ -15,6 +15,7 @@ use crate::{
         simd::{MAX_LANES, Simd, Task, dispatch},
         split,
     },
+    numbers::from_bf16,
     scratch::Line,
 };
 
@@ -161,7 +162,7 @@ impl KvCache {
             *out = unsafe {
                 match self.precision {
                     Precision::F32 => *p.cast::<f32>(),
-                    Precision::Bf16 => f32::from_bits(u32::from(*p.cast::<u16>()) << 16),
+                    Precision::Bf16 => from_bf16(*p.cast::<u16>()),
                     Precision::Int8 => f32::from((*p ^ offset) as i8) * scale,
                 }
             };

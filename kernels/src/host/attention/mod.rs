@@ -99,21 +99,19 @@ impl Task for Int8Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Counters, Heads, HeadsMut, Mask, Scratch, Serial, reference};
+    use crate::{
+        Counters, Heads, HeadsMut, Mask, Scratch, Serial,
+        reference::{self, noise::Noise},
+    };
 
     /// One query on 1500 keys goes the streamed way, in fp32; here its int8 arithmetic is held too.
     #[test]
     fn the_blocked_way_is_right_for_one_query() {
         const KEYS: usize = 1500;
         const WIDTH: usize = 64;
-        let mut state = 9u64;
-        let mut noise = |count: usize, deviation: f32| -> Vec<f32> {
-            let mut next = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 40) as f32 / (1u64 << 24) as f32
-            };
-            (0..count).map(|_| ((0..12).map(|_| next()).sum::<f32>() - 6.0) * deviation).collect()
-        };
+        let mut noise = Noise::new(9);
+        let mut noise =
+            |count: usize, deviation: f32| -> Vec<f32> { (0..count).map(|_| noise.normal() * deviation).collect() };
         for deviation in [0.5, 1.0, 2.0] {
             let (q, k) = (noise(WIDTH, deviation), noise(KEYS * WIDTH, deviation));
             // Values have a mean of their own in each channel, as real ones have.

@@ -9,7 +9,10 @@
 #![allow(unsafe_code)]
 
 use super::convert;
-use crate::{host::simd::Simd, linear::wide_limit};
+use crate::{
+    host::simd::Simd,
+    numbers::{from_bf16, wide_limit},
+};
 
 /// Bytes of a word of activations.
 pub(crate) const WORD: usize = 4;
@@ -160,7 +163,7 @@ impl Format for Bf16 {
             if S::BF16_PAIRS {
                 convert::bf16(x, 2, out.cast::<u16>(), |bits| bits);
             } else {
-                convert::bf16(x, 1, out.cast::<f32>(), |bits| f32::from_bits(u32::from(bits) << 16));
+                convert::bf16(x, 1, out.cast::<f32>(), from_bf16);
             }
         }
         1.0

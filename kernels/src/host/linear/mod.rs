@@ -30,7 +30,7 @@ use tile::Block;
 
 use super::{Isa, shared::Shared};
 use crate::{
-    Blob, Context, DeviceKind, Failed, Linear, LinearSpec, Precision, Unfit, WeightLayout, linear::INT8_MAX_INPUTS,
+    Blob, Context, DeviceKind, Failed, Linear, LinearSpec, Precision, Unfit, WeightLayout, numbers::INT8_MAX_INPUTS,
 };
 
 /// Prepares a linear layer.

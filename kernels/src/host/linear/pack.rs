@@ -4,12 +4,11 @@
 //! another, so that a tile reads its weights in one ascending run. What reaches beyond the last input or column is zero.
 #![allow(unsafe_code)]
 
-use super::{
-    aligned::Aligned,
-    convert::{bf16_bits, int8_bits},
-    kernel::Kernel,
+use super::{aligned::Aligned, kernel::Kernel};
+use crate::{
+    Blob, LinearSpec, Precision, WeightLayout,
+    numbers::{bf16_bits, int8_bits, int8_scale},
 };
-use crate::{Blob, LinearSpec, Precision, WeightLayout, linear::int8_scale};
 
 /// Packed weights and what the epilogue needs of each column.
 pub(crate) struct Packed {

@@ -7,13 +7,9 @@ use super::{
     pack, prepare,
 };
 use crate::{
-    Activation, Context, Counters, Linear, LinearSpec, Precision, Scratch, WeightLayout, host::Isa, linear::wide_limit,
-    parallel::ScopedThreads,
+    Activation, Context, Counters, Linear, LinearSpec, Precision, Scratch, WeightLayout, host::Isa,
+    numbers::wide_limit, parallel::ScopedThreads, reference::noise::noise,
 };
-
-fn values(len: usize, seed: u32) -> Vec<f32> {
-    (0..len as u32).map(|i| ((i ^ seed).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
-}
 
 fn run(layer: &dyn Linear, rows: usize, outputs: usize, x: &[f32]) -> Vec<u32> {
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
@@ -27,12 +23,12 @@ fn check<P: Format>(wide_rows: bool) {
     for (rows, inputs, outputs) in [(1, 1, 1), (1, 7, 3), (2, 130, 70), (9, 65, 33), (120, 96, 40), (1, 4096, 17)] {
         let (activation, scale) = (Activation::Gelu, 0.5);
         let spec = LinearSpec { inputs, outputs, precision: Precision::Int8, wide_rows, activation, scale };
-        let (weights, layout) = (values(inputs * outputs, 1), WeightLayout::OutputsByInputs);
-        let mut x = values(rows * inputs, 2);
+        let (weights, layout) = (noise(inputs * outputs, 1), WeightLayout::OutputsByInputs);
+        let mut x = noise(rows * inputs, 2);
         // Both ends of the range, with every sign.
         x[0] = -1.0;
         x[inputs / 2] = if rows % 2 == 0 { 1.0 } else { -1.0 };
-        let bias = values(outputs, 3);
+        let bias = noise(outputs, 3);
         let kernel = Kernel::of_bytes::<P>();
         let packed = pack::pack(&kernel, Precision::Int8, &spec, &weights, layout, Some(&bias));
         let bytes = HostLinear { spec: spec.clone(), kernel, packed };

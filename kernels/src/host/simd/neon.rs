@@ -5,6 +5,7 @@
 use std::arch::aarch64::*;
 
 use super::{Simd, Task};
+use crate::numbers::bf16_bits;
 
 /// A value exists only on a CPU with Advanced SIMD, and with `DOT` also its dot-product instructions.
 #[derive(Clone, Copy)]
@@ -209,7 +210,7 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         // SAFETY: four values into four; four 16-bit values by the caller's promise.
         unsafe {
             vst1q_f32(lanes.as_mut_ptr(), v);
-            p.cast::<[u16; 4]>().write_unaligned(lanes.map(|lane| half::bf16::from_f32(lane).to_bits()));
+            p.cast::<[u16; 4]>().write_unaligned(lanes.map(bf16_bits));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Plain Rust: eight lanes in arrays, which the compiler maps to whatever vectors the target has.
 
 use super::Simd;
+use crate::numbers::{bf16_bits, from_bf16};
 
 const LANES: usize = 8;
 
@@ -17,11 +18,6 @@ fn map<A: Copy, B>(a: [A; LANES], f: impl Fn(A) -> B) -> [B; LANES] {
 #[inline(always)]
 fn zip<A: Copy, B>(a: [A; LANES], b: [A; LANES], f: impl Fn(A, A) -> B) -> [B; LANES] {
     std::array::from_fn(|lane| f(a[lane], b[lane]))
-}
-
-#[inline(always)]
-fn to_bf16(v: f32) -> u16 {
-    half::bf16::from_f32(v).to_bits()
 }
 
 #[allow(unsafe_code)]
@@ -178,7 +174,7 @@ impl<const BYTES: bool> Simd for Portable<BYTES> {
     unsafe fn load_bf16(self, p: *const u16) -> Self::F {
         // SAFETY: the caller's promise.
         let bits = unsafe { p.cast::<[u16; LANES]>().read_unaligned() };
-        map(bits, |bits| f32::from_bits(u32::from(bits) << 16))
+        map(bits, from_bf16)
     }
     #[inline(always)]
     unsafe fn load_whole(self, p: *const i8) -> Self::F {
@@ -189,7 +185,7 @@ impl<const BYTES: bool> Simd for Portable<BYTES> {
     #[inline(always)]
     unsafe fn store_bf16(self, p: *mut u16, v: Self::F) {
         // SAFETY: the caller's promise.
-        unsafe { p.cast::<[u16; LANES]>().write_unaligned(map(v, to_bf16)) }
+        unsafe { p.cast::<[u16; LANES]>().write_unaligned(map(v, bf16_bits)) }
     }
 
     #[inline(always)]

@@ -70,7 +70,7 @@ pub fn predict(design: &Design, problem: &Problem) -> Prediction {
     let compute = cycles / design.target.clock();
     let dram = bytes.iter().sum::<u64>() as f64 / machine.bandwidth;
     let total = machine.total(compute, dram, machine.dispatch);
-    let peak = (design.target.macs(design.kernels.precision()) * design.target.cores()) as f64 * design.target.clock();
+    let peak = (design.target.macs(design.kernels) * design.target.cores()) as f64 * design.target.clock();
     Prediction {
         compute,
         dram,

@@ -12,7 +12,6 @@ use super::{
     published::{ARRAYS, CORES, Figure, Kind, NOT_COMPARABLE, Use},
     whisper::{MODELS, Model},
 };
-use crate::Precision;
 
 /// Milliseconds that others measured on npu1 for the encoder, bf16 (drakosha/whisper-xdna).
 const OTHERS: [(&str, f64); 3] = [("tiny", 484.0), ("small", 1507.0), ("large-v3-turbo", 3346.0)];
@@ -29,10 +28,10 @@ pub struct Window {
 }
 
 /// Predicts a window; `None` if a shipped design cannot be.
-pub fn window(target: Target, model: &Model, precision: Precision) -> Option<Window> {
-    let design = tiling::shipped(target, Kernels::of(precision)?).ok()?;
+pub fn window(target: Target, model: &Model, kernels: Kernels) -> Option<Window> {
+    let design = tiling::shipped(target, kernels).ok()?;
     let mut window = Window { array: 0.0, listed: 0.0, packing: 0.0 };
-    for (_, problem, count) in model.encoder(precision) {
+    for (_, problem, count) in model.encoder(kernels) {
         let prediction = predict(&design, &problem);
         let count = 1e3 * count as f64;
         window.array += count * prediction.total;
@@ -141,16 +140,16 @@ fn windows(text: &mut String) {
     text.push_str("\n## Whisper's encoders: predicted milliseconds for a window of 30 s\n\nWith the designs that are shipped. \"array\" is all products, convolutions and attention, each a command; \"listed\" the same in run lists; \"packing\" the host's, at an assumed 10 GB/s of fp32\nvalues. One design serves all of a model, so the array is never changed. Layer norms and residual sums, which the host does, are not in it.\n\n| model | target | precision | array | listed | packing | both, × real time | measured by others, npu1 bf16 |\n|---|---|---|---|---|---|---|---|\n");
     for model in MODELS.iter().filter(|model| model.name != "medium") {
         for target in Target::ALL {
-            for precision in [Precision::Int8, Precision::Bf16] {
-                let Some(window) = window(target, model, precision) else { continue };
+            for kernels in Kernels::ALL {
+                let Some(window) = window(target, model, kernels) else { continue };
                 let Window { array, listed, packing } = window;
                 let factor = 30e3 / (array + packing);
-                let comparable = target == Target::Npu1 && precision == Precision::Bf16;
+                let comparable = target == Target::Npu1 && kernels == Kernels::Bf16;
                 let others = OTHERS.iter().find(|(name, _)| comparable && *name == model.name);
                 let others = others.map_or(String::new(), |(_, ms)| format!("{ms:.0} ms"));
                 let _ = writeln!(
                     text,
-                    "| {} | {target} | {precision} | {array:.1} | {listed:.1} | {packing:.1} | {factor:.0} | {others} |",
+                    "| {} | {target} | {kernels} | {array:.1} | {listed:.1} | {packing:.1} | {factor:.0} | {others} |",
                     model.name
                 );
             }
@@ -183,7 +182,7 @@ fn tiles(text: &mut String) {
             for names in [&["tiny", "small"][..], &["base", "medium"], &["large-v3-turbo"]] {
                 let models = MODELS.iter().filter(|model| names.contains(&model.name));
                 let problems: Vec<_> = models
-                    .flat_map(|model| model.encoder(kernels.precision()))
+                    .flat_map(|model| model.encoder(kernels))
                     .map(|(_, problem, count)| (problem, count))
                     .collect();
                 let (Ok(best), Ok(shipped)) =

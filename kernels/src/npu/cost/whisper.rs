@@ -1,7 +1,6 @@
 //! What a Whisper encoder asks of an NPU, from its sizes alone: for predictions before there is a model, and for choosing tiles.
 
-use super::super::design::{Operator, Problem};
-use crate::Precision;
+use super::super::design::{Kernels, Operator, Problem};
 
 /// A model's sizes; heads are 64 wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +29,11 @@ pub const MODELS: [Model; 5] = [
 
 impl Model {
     /// A window's problems in the encoder with how often each occurs: convolutions as products of gathered windows, then the layers.
-    pub fn encoder(&self, precision: Precision) -> Vec<(Operator, Problem, usize)> {
+    pub fn encoder(&self, kernels: Kernels) -> Vec<(Operator, Problem, usize)> {
         let Self { width, layers, mel_bins, .. } = *self;
-        let (product, attention) = match precision {
-            Precision::Int8 => (Operator::LinearInt8, Operator::AttentionInt8),
-            Precision::Bf16 | Precision::F32 => (Operator::LinearBf16, Operator::AttentionBf16),
+        let (product, attention) = match kernels {
+            Kernels::Int8 => (Operator::LinearInt8, Operator::AttentionInt8),
+            Kernels::Bf16 => (Operator::LinearBf16, Operator::AttentionBf16),
         };
         let linear = |rows, inputs, outputs| Problem::Linear { rows, inputs, outputs };
         vec![
@@ -49,11 +48,11 @@ impl Model {
 
     /// The problems of a decoder's step for one new token that could go to an NPU: each layer's products, and its attention to the
     /// encoder's output.
-    pub fn step(&self, precision: Precision) -> Vec<(Operator, Problem)> {
+    pub fn step(&self, kernels: Kernels) -> Vec<(Operator, Problem)> {
         let width = self.width;
-        let (product, attention) = match precision {
-            Precision::Int8 => (Operator::LinearInt8, Operator::AttentionInt8),
-            Precision::Bf16 | Precision::F32 => (Operator::LinearBf16, Operator::AttentionBf16),
+        let (product, attention) = match kernels {
+            Kernels::Int8 => (Operator::LinearInt8, Operator::AttentionInt8),
+            Kernels::Bf16 => (Operator::LinearBf16, Operator::AttentionBf16),
         };
         let linear = |inputs, outputs| (product, Problem::Linear { rows: 1, inputs, outputs });
         let heads = Problem::Attention { heads: width / 64, queries: 1, keys: POSITIONS };

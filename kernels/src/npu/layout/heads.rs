@@ -7,10 +7,10 @@ use super::{
     tiles::{LeftTile, RightTile, to_floats},
 };
 use crate::{
-    Heads, HeadsMut, Parallel, Precision,
+    Heads, HeadsMut, Parallel,
     host::split,
     npu::{
-        design::{Design, HEAD_WIDTH, Tile},
+        design::{Design, HEAD_WIDTH, Kernels, Tile},
         target::Target,
     },
 };
@@ -58,7 +58,7 @@ pub fn pack_queries_by(
         batch * heads * tiles * slices * object,
         "the A buffer of {batch}×{heads} heads of {queries} queries"
     );
-    let tile = LeftTile { micro: design.micro_tile(), rows: m, columns: k, precision: design.kernels.precision() };
+    let tile = LeftTile { micro: design.micro_tile(), rows: m, columns: k, operands: design.kernels };
     split::chunks(pool, slices * object, out, &|index, out| {
         let (head, first) = (index / tiles, index % tiles * m);
         let query = |query: usize| row(q, head / heads, head % heads, first + query);
@@ -108,9 +108,9 @@ pub fn pack_keys_and_values_by(
     let (n, object, micro) = (design.block(), design.b_object(), design.micro_tile());
     let blocks = keys.div_ceil(n);
     assert_eq!(out.len(), batch * heads * blocks * 2 * object, "the B buffer of {batch}×{heads} heads of {keys} keys");
-    let keys_tile = RightTile { micro, rows: HEAD_WIDTH, columns: n, precision: design.kernels.precision() };
+    let keys_tile = RightTile { micro, rows: HEAD_WIDTH, columns: n, operands: design.kernels };
     let second = design.target.bf16_micro_tile();
-    let values_tile = RightTile { micro: second, rows: n, columns: HEAD_WIDTH, precision: Precision::Bf16 };
+    let values_tile = RightTile { micro: second, rows: n, columns: HEAD_WIDTH, operands: Kernels::Bf16 };
     split::chunks(pool, 2 * object, out, &|index, out| {
         let (head, first) = (index / blocks, index % blocks * n);
         let here = keys.saturating_sub(first).min(n);

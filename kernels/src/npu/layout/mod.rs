@@ -111,7 +111,7 @@ pub fn pack_rows_by(
     let (steps, object) = (inputs.div_ceil(k), design.a_object());
     let tiles = rows.next_multiple_of(design.round_rows()) / m;
     assert_eq!(out.len(), tiles * steps * object, "the A buffer of {rows}×{inputs}");
-    let tile = LeftTile { micro: design.micro_tile(), rows: m, columns: k, precision: design.kernels.precision() };
+    let tile = LeftTile { micro: design.micro_tile(), rows: m, columns: k, operands: design.kernels };
     split::chunks(pool, steps * object, out, &|index, out| {
         let first = index * m;
         let row = |row: usize| &x[(first + row) * inputs..][..inputs];
@@ -121,12 +121,6 @@ pub fn pack_rows_by(
             put_control(object, &[flag(step == 0, FIRST) | flag(step + 1 == steps, LAST) | flag(gelu, GELU)]);
         }
     });
-}
-
-/// A bf16 value as fp32.
-#[inline(always)]
-fn bf16_at(bytes: &[u8]) -> f32 {
-    f32::from_bits(u32::from(u16::from_le_bytes([bytes[0], bytes[1]])) << 16)
 }
 
 /// Takes the results of a linear design from its C buffer: the `[rows, outputs]` of the padded matrix, plus `residual`.

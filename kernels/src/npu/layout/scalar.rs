@@ -6,18 +6,17 @@ use super::{
     tiles::{LeftTile, RightTile},
 };
 use crate::{
-    Precision,
-    host::{bf16_bits, int8_bits},
-    linear::int8_scale,
+    npu::design::Kernels,
+    numbers::{bf16_at, bf16_bits, int8_bits, int8_scale, largest_magnitude},
 };
 
 /// Objects of a left operand, as [`LeftTile::write`].
 pub(super) fn left<'x>(tile: LeftTile, object: usize, rows: usize, row: impl Fn(usize) -> &'x [f32], out: &mut [u8]) {
-    let LeftTile { micro, rows: m, columns: k, precision } = tile;
+    let LeftTile { micro, rows: m, columns: k, operands } = tile;
     out.fill(0);
     for index in 0..rows {
         let place = |column| micro.left(k, index, column);
-        line(precision, row(index), 1.0, [index, k, m * k, object], place, out);
+        line(operands, row(index), 1.0, [index, k, m * k, object], place, out);
     }
 }
 
@@ -30,11 +29,11 @@ pub(super) fn columns<'x>(
     column: impl Fn(usize) -> &'x [f32],
     out: &mut [u8],
 ) {
-    let RightTile { micro, rows: k, columns: n, precision } = tile;
+    let RightTile { micro, rows: k, columns: n, operands } = tile;
     out.fill(0);
     for index in 0..columns {
         let place = |row| micro.right(k, row, index);
-        line(precision, column(index), factor, [index, k, n * k, object], place, out);
+        line(operands, column(index), factor, [index, k, n * k, object], place, out);
     }
 }
 
@@ -52,7 +51,7 @@ pub(super) fn rows<'x>(tile: RightTile, rows: usize, row: impl Fn(usize) -> &'x 
 /// bf16 values as fp32, plus `residual`.
 pub(super) fn floats(values: &[[u8; 2]], residual: Option<&[f32]>, out: &mut [f32]) {
     for (at, (out, value)) in out.iter_mut().zip(values).enumerate() {
-        let value = super::bf16_at(value);
+        let value = bf16_at(value);
         // Adding a zero would lose the sign of another.
         *out = residual.map_or(value, |residual| value + residual[at]);
     }
@@ -60,23 +59,22 @@ pub(super) fn floats(values: &[[u8; 2]], residual: Option<&[f32]>, out: &mut [f3
 
 /// One row or column of an operand, `k` of its values in each object, at their places; with its scale behind the object's `values` values.
 fn line(
-    precision: Precision,
+    operands: Kernels,
     x: &[f32],
     factor: f32,
     [index, k, values, object]: [usize; 4],
     place: impl Fn(usize) -> usize,
     out: &mut [u8],
 ) {
-    let largest = x.iter().fold(0u32, |largest, value| largest.max(value.to_bits() & 0x7fff_ffff));
-    let scale = int8_scale(f32::from_bits(largest));
+    let scale = int8_scale(largest_magnitude(x));
     for (step, object) in out.chunks_exact_mut(object).enumerate() {
         for (at, value) in x.iter().skip(step * k).take(k).enumerate() {
-            match precision {
-                Precision::Int8 => object[place(at)] = int8_bits(*value, scale.inverse),
-                Precision::Bf16 | Precision::F32 => put_bf16(object, place(at), *value),
+            match operands {
+                Kernels::Int8 => object[place(at)] = int8_bits(*value, scale.inverse),
+                Kernels::Bf16 => put_bf16(object, place(at), *value),
             }
         }
-        if precision == Precision::Int8 {
+        if operands == Kernels::Int8 {
             put_word(&mut object[values..], index, (scale.scale * factor).to_bits());
         }
     }

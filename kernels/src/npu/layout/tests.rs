@@ -154,7 +154,7 @@ proptest! {
         });
         let c: Vec<u8> = values(design.buffer_bytes(&problem, Argument::C) / 2, seed ^ 3)
             .iter()
-            .flat_map(|value| crate::host::bf16_bits(*value).to_le_bytes())
+            .flat_map(|value| crate::numbers::bf16_bits(*value).to_le_bytes())
             .collect();
         let residual = biased.then(|| values(rows * outputs, seed ^ 7));
         same_floats(rows * outputs, |way, out, pool| {
@@ -181,7 +181,7 @@ proptest! {
         });
         let c: Vec<u8> = values(design.buffer_bytes(&problem, Argument::C) / 2, seed ^ 3)
             .iter()
-            .flat_map(|value| crate::host::bf16_bits(*value).to_le_bytes())
+            .flat_map(|value| crate::numbers::bf16_bits(*value).to_le_bytes())
             .collect();
         same_floats(q_len, |way, data, pool| {
             let [batch_stride, head_stride, row_stride] = q_strides;

@@ -18,13 +18,9 @@ use std::marker::PhantomData;
 
 use super::{Way, scalar};
 use crate::{
-    Precision,
-    host::{
-        bf16_bits, int8_bits,
-        simd::{Simd, Task, dispatch},
-    },
-    linear::{Int8Scale, int8_scale},
-    npu::target::MicroTile,
+    host::simd::{Simd, Task, dispatch},
+    npu::{design::Kernels, target::MicroTile},
+    numbers::{Int8Scale, bf16_bits, from_bf16, int8_bits, int8_scale, largest_magnitude},
 };
 
 /// Values that are converted at a time: whole pieces of every micro-tile.
@@ -42,8 +38,7 @@ const WORD: usize = size_of::<u64>();
 /// The scale of a row of values: of the largest magnitude among them.
 #[inline(always)]
 pub(super) fn scale_of(x: &[f32]) -> Int8Scale {
-    // Magnitudes order as their bits do, with infinity and NaN above every number.
-    int8_scale(f32::from_bits(x.iter().fold(0, |largest, value| largest.max(value.to_bits() & 0x7fff_ffff))))
+    int8_scale(largest_magnitude(x))
 }
 
 /// How the values of a row become a core's.
@@ -189,7 +184,7 @@ pub struct LeftTile {
     /// Columns, k: what is summed over in one step.
     pub columns: usize,
     /// int8 with scales, or bf16.
-    pub precision: Precision,
+    pub operands: Kernels,
 }
 
 impl LeftTile {
@@ -206,12 +201,12 @@ impl LeftTile {
     pub fn write<'x>(self, way: Way, object: usize, rows: usize, row: impl Fn(usize) -> &'x [f32], out: &mut [u8]) {
         assert!(out.len().is_multiple_of(object) && rows <= self.rows, "{rows} rows of {self:?}");
         assert!(self.micro.r <= MOST_ROWS, "micro-tiles of {} rows", self.micro.r);
-        match (way, self.precision) {
+        match (way, self.operands) {
             (Way::OneByOne, _) => scalar::left(self, object, rows, row, out),
-            (Way::Vectors(isa), Precision::Int8) => {
+            (Way::Vectors(isa), Kernels::Int8) => {
                 dispatch(isa, Left { tile: self, object, rows, row, out, format: PhantomData::<Int8> });
             }
-            (Way::Vectors(isa), Precision::Bf16 | Precision::F32) => {
+            (Way::Vectors(isa), Kernels::Bf16) => {
                 dispatch(isa, Left { tile: self, object, rows, row, out, format: PhantomData::<Bf16> });
             }
         }
@@ -277,7 +272,7 @@ pub struct RightTile {
     /// Columns, n.
     pub columns: usize,
     /// int8 with scales, or bf16.
-    pub precision: Precision,
+    pub operands: Kernels,
 }
 
 impl RightTile {
@@ -302,15 +297,15 @@ impl RightTile {
     ) {
         assert!(out.len().is_multiple_of(object) && columns <= self.columns, "{columns} columns of {self:?}");
         assert!(self.micro.t <= MOST_ROWS, "micro-tiles of {} columns", self.micro.t);
-        match (way, self.precision) {
+        match (way, self.operands) {
             (Way::OneByOne, _) => scalar::columns(self, object, factor, columns, column, out),
-            (Way::Vectors(isa), Precision::Int8) => {
+            (Way::Vectors(isa), Kernels::Int8) => {
                 dispatch(
                     isa,
                     Columns { tile: self, object, factor, columns, column, out, format: PhantomData::<Int8> },
                 );
             }
-            (Way::Vectors(isa), Precision::Bf16 | Precision::F32) => {
+            (Way::Vectors(isa), Kernels::Bf16) => {
                 dispatch(
                     isa,
                     Columns { tile: self, object, factor, columns, column, out, format: PhantomData::<Bf16> },
@@ -465,7 +460,7 @@ impl Task for ToFloats<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { values, residual, out } = self;
-        let float = |value: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(*value)) << 16);
+        let float = |value: &[u8; 2]| from_bf16(u16::from_le_bytes(*value));
         match residual {
             Some(residual) => {
                 for ((out, value), residual) in out.iter_mut().zip(values).zip(residual) {

@@ -1,9 +1,10 @@
 //! Weights of a linear layer as the B buffer has them, and back.
 
-use super::{Way, bf16_at, put_word, tiles::RightTile};
+use super::{Way, put_word, tiles::RightTile};
 use crate::{
-    LinearSpec, Precision, WeightLayout,
-    npu::design::{Design, Tile},
+    LinearSpec, WeightLayout,
+    npu::design::{Design, Kernels, Tile},
+    numbers::bf16_at,
 };
 
 /// Packs weights into the B buffer of a linear design, `[column tile][step][object]`: int8 with a scale for each output, or bf16; each object
@@ -44,15 +45,15 @@ pub fn pack_weights_by(
     if out.is_empty() {
         return;
     }
-    let precision = design.kernels.precision();
-    let tile = RightTile { micro: design.micro_tile(), rows: k, columns: n, precision };
+    let operands = design.kernels;
+    let tile = RightTile { micro: design.micro_tile(), rows: k, columns: n, operands };
     // Biases lie behind the values and, of int8 ones, the scales.
-    let biases = match precision {
-        Precision::Int8 => k * n + n * size_of::<f32>(),
-        Precision::Bf16 | Precision::F32 => 2 * k * n,
+    let biases = match operands {
+        Kernels::Int8 => k * n + n * size_of::<f32>(),
+        Kernels::Bf16 => 2 * k * n,
     };
     // What the spec multiplies by is in the scales of int8 values, and else in the values.
-    let [factor, scale_factor] = if precision == Precision::Int8 { [1.0, scale] } else { [scale, 1.0] };
+    let [factor, scale_factor] = if operands == Kernels::Int8 { [1.0, scale] } else { [scale, 1.0] };
     let as_they_are = layout == WeightLayout::OutputsByInputs && factor == 1.0;
     let mut turned = vec![0.0; if as_they_are { 0 } else { inputs * n }];
     for (index, out) in out.chunks_exact_mut(steps * object).enumerate() {
@@ -97,14 +98,12 @@ pub fn unpack_weights(design: &Design, spec: &LinearSpec, packed: &[u8]) -> (Vec
         for input in 0..inputs {
             let object = &packed[(output / n * steps + input / k) * object..][..object];
             let at = micro.right(k, input % k, output % n);
-            (weights[input * outputs + output], bias[output]) = match design.kernels.precision() {
-                Precision::Int8 => {
+            (weights[input * outputs + output], bias[output]) = match design.kernels {
+                Kernels::Int8 => {
                     let scale = float(&object[k * n..], output % n);
                     (f32::from(object[at] as i8) * scale, float(&object[k * n..], n + output % n))
                 }
-                Precision::Bf16 | Precision::F32 => {
-                    (bf16_at(&object[2 * at..]), float(&object[2 * k * n..], output % n))
-                }
+                Kernels::Bf16 => (bf16_at(&object[2 * at..]), float(&object[2 * k * n..], output % n)),
             };
         }
     }

@@ -9,12 +9,12 @@ use super::{
     product::{Number, product, widen},
 };
 use crate::{
-    host::bf16_bits,
     npu::{
         design::{CONTROL_BYTES, Design, HEAD_WIDTH, Kernels, Tile},
         layout::control::{KEYS, SCALE, SLICE},
         target::MicroTile,
     },
+    numbers::{bf16_bits, from_bf16},
 };
 
 /// Below every score; 2 to the power of its distance to any is 0.
@@ -159,7 +159,7 @@ fn soft_max<const LANES: usize>(visible: usize, scores: &mut [f32], row: &mut Ro
     let mut lanes = [0.0; LANES];
     for scores in scores.chunks_exact_mut(LANES) {
         for (lane, score) in lanes.iter_mut().zip(scores) {
-            *score = f32::from_bits(u32::from(bf16_bits(exp2(*score - row.largest))) << 16);
+            *score = from_bf16(bf16_bits(exp2(*score - row.largest)));
             *lane += *score;
         }
     }

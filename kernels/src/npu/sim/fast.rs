@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     host::{
-        Isa, bf16_bits,
+        Isa,
         simd::{Simd, Task, dispatch},
     },
     npu::{
@@ -16,6 +16,7 @@ use crate::{
         layout::control::{FIRST, GELU},
         target::MicroTile,
     },
+    numbers::bf16_bits,
 };
 
 /// One result of one core.

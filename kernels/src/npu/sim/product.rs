@@ -1,6 +1,6 @@
 //! Products of tiles, as fast as plain loops go: sums in the order of the summed index, each rounded, so that they are bit-equal to the cores'.
 
-use crate::npu::target::MicroTile;
+use crate::{npu::target::MicroTile, numbers::bf16_at};
 
 /// Something that is multiplied and summed: int8 widened to int32, or bf16 widened to fp32, whose products are exact.
 pub(super) trait Number: Copy + Default + Send + Sync {
@@ -36,7 +36,7 @@ impl Number for f32 {
 
     #[inline(always)]
     fn widen(bytes: &[u8]) -> Self {
-        f32::from_bits(u32::from(u16::from_le_bytes([bytes[0], bytes[1]])) << 16)
+        bf16_at(bytes)
     }
 }
 
@@ -110,16 +110,13 @@ fn any<T: Number>(micro: MicroTile, k: usize, n: usize, a: &[T], b: &[T], sums: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::npu::Target;
+    use crate::{npu::Target, reference::noise::noise};
 
     #[test]
     fn shapes_are_the_obvious_product() {
         for target in Target::ALL {
             for micro in [target.int8_micro_tile(), target.bf16_micro_tile()] {
                 let (m, k, n) = (micro.r * 3, micro.s * 2, micro.t * 3);
-                let noise = |count: usize, seed: usize| -> Vec<f32> {
-                    (0..count).map(|at| (((at + seed) * 2_654_435_761) % 509) as f32 / 64.0 - 4.0).collect()
-                };
                 let (a, b) = (noise(m * k, 1), noise(k * n, 2));
                 let (mut fast, mut slow) = (noise(m * n, 3), noise(m * n, 3));
                 product(micro, k, n, &a, &b, &mut fast);

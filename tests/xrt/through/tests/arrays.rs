@@ -16,7 +16,7 @@ use undertone_kernels::npu::{
 use undertone_kernels::parallel::ScopedThreads;
 use undertone_kernels::{
     Activation, AttentionArgs, AttentionSpec, Context, Counters, DeviceKind, Failed, Heads, HeadsMut, LinearSpec, Mask,
-    Precision, Scratch, WeightLayout,
+    Precision, Scratch, WeightLayout, reference::noise::noise,
 };
 
 const WIDTH: usize = 64;
@@ -37,18 +37,6 @@ fn simulated() -> Arc<dyn NpuDevice> {
     device::simulator(&settings(Path::new("")))
 }
 
-/// Values between −2 and 2, the same for the same seed.
-fn values(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u64 << 22) as f32 - 2.0
-    };
-    (0..count).map(|_| next()).collect()
-}
-
 fn with_context<R>(run: impl FnOnce(&mut Context<'_>) -> R) -> R {
     let (counters, mut scratch) = (Counters::default(), Scratch::default());
     run(&mut Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch })
@@ -59,10 +47,10 @@ fn linear(device: &dyn NpuDevice, precision: Precision, shape: [usize; 3]) -> Re
     let [rows, inputs, outputs] = shape;
     let activation = if outputs % 2 == 0 { Activation::Gelu } else { Activation::None };
     let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation, scale: 1.0 };
-    let (weights, bias) = (values(inputs * outputs, 2), values(outputs, 3));
+    let (weights, bias) = (noise(inputs * outputs, 2), noise(outputs, 3));
     let layer = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)).unwrap();
     assert_eq!(layer.device(), device.kind());
-    let (x, mut out) = (values(rows * inputs, 1), vec![f32::NAN; rows * outputs]);
+    let (x, mut out) = (noise(rows * inputs, 1), vec![f32::NAN; rows * outputs]);
     with_context(|context| layer.run(context, rows, &x, None, &mut out))?;
     Ok(out)
 }
@@ -72,8 +60,8 @@ fn attention(device: &dyn NpuDevice, precision: Precision, shape: [usize; 3]) ->
     let [heads, queries, keys] = shape;
     let spec = AttentionSpec { head_width: WIDTH, scale: 0.125, precision };
     let kernel = device.attention(&spec).unwrap();
-    let (q, k) = (values(heads * queries * WIDTH, 4), values(heads * keys * WIDTH, 5));
-    let v = values(heads * keys * WIDTH, 6);
+    let (q, k) = (noise(heads * queries * WIDTH, 4), noise(heads * keys * WIDTH, 5));
+    let v = noise(heads * keys * WIDTH, 6);
     let mut out = vec![f32::NAN; q.len()];
     let view = |data, length| Heads { data, batch_stride: 0, head_stride: length * WIDTH, row_stride: WIDTH };
     let (q, k, v) = (view(&q, queries), view(&k, keys), view(&v, keys));
@@ -152,8 +140,8 @@ fn with_fault(npu: &dyn NpuDevice, fault: &str, shape: [usize; 3]) -> Result<(),
         activation: Activation::Gelu,
         scale: 1.0,
     };
-    let layer = npu.linear(&spec, &values(inputs * outputs, 2), WeightLayout::InputsByOutputs, None).unwrap();
-    let (x, mut out) = (values(rows * inputs, 1), vec![f32::NAN; rows * outputs]);
+    let layer = npu.linear(&spec, &noise(inputs * outputs, 2), WeightLayout::InputsByOutputs, None).unwrap();
+    let (x, mut out) = (noise(rows * inputs, 1), vec![f32::NAN; rows * outputs]);
     let fault = Fault::begin(fault);
     let result = with_context(|context| layer.run(context, rows, &x, None, &mut out));
     drop(fault);
@@ -219,7 +207,7 @@ fn a_command_that_never_ends_is_given_up_in_time_and_the_next_context_works() {
         let program = array.program(&context, &words).unwrap();
         let [mut a, b, mut c] = Argument::ALL
             .map(|argument| array.buffer(&context, argument, design.buffer_bytes(&problem, argument)).unwrap());
-        layout::pack_rows(design, &values(rows * inputs, 1), rows, inputs, false, a.bytes_mut(), &ScopedThreads(1));
+        layout::pack_rows(design, &noise(rows * inputs, 1), rows, inputs, false, a.bytes_mut(), &ScopedThreads(1));
         let mut jobs = [Job { program: &program, a: &mut a, b: &b, c: &mut c }];
         array.run(&context, &mut jobs, &ScopedThreads(1))
     };
@@ -254,7 +242,7 @@ fn a_container_that_computes_something_else_is_not_trusted() {
         activation: Activation::None,
         scale: 1.0,
     };
-    let refused = npu.linear(&spec, &values(100, 1), WeightLayout::InputsByOutputs, None).map(|_| ()).unwrap_err();
+    let refused = npu.linear(&spec, &noise(100, 1), WeightLayout::InputsByOutputs, None).map(|_| ()).unwrap_err();
     assert_eq!(refused.device, DeviceKind::Npu, "{refused}");
     // The pretended NPU saw why: the stream moves other objects than its design has.
     assert_ne!(log(), "");
