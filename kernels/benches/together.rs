@@ -7,12 +7,9 @@
 use std::time::Instant;
 
 use undertone_kernels::{
-    Activation, Context, Counters, Device, Linear, LinearSpec, Parallel, Precision, Scratch, WeightLayout,
-    host::{
-        HostDevice, Isa,
-        linear::{Product, Rows},
-        norm::{Norm, layer_norm},
-    },
+    Activation, Context, Counters, Device, Linear, LinearSpec, Norm, Parallel, Precision, Product, Rows, Scratch,
+    WeightLayout,
+    host::{HostDevice, Isa, norm::layer_norm},
     limits::instructions::Peaks,
     reference::noise::noise,
     team::Team,

@@ -96,6 +96,14 @@ pub struct AttentionArgs<'a> {
     pub out: HeadsMut<'a>,
 }
 
+impl AttentionArgs<'_> {
+    /// The same operands, borrowed for a while.
+    pub fn reborrow(&mut self) -> AttentionArgs<'_> {
+        let Self { batch, heads, queries, keys, q, k, v, mask, .. } = *self;
+        AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out: self.out.reborrow() }
+    }
+}
+
 /// Operands of attention over a key-value cache: batch, heads and the number of keys are the cache's.
 pub struct CachedArgs<'a> {
     /// Rows of `q` and of the output.

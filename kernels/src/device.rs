@@ -5,7 +5,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::{Attention, AttentionSpec, Conv1d, Conv1dSpec, Linear, LinearSpec, Parallel, Scratch, WeightLayout};
+use crate::{
+    Attention, AttentionSpec, Blob, Conv1d, Conv1dSpec, Linear, LinearSpec, Parallel, Product, Rows, Scratch, Unfit,
+    WeightLayout,
+};
 
 /// Which device a kernel runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +98,11 @@ pub trait Device: Send + Sync {
     /// Which device this is.
     fn kind(&self) -> DeviceKind;
 
+    /// What makes its packed weights differ from the host device's, in words; empty if nothing does.
+    fn form(&self) -> String {
+        String::new()
+    }
+
     /// Prepares `y = activation(x · w + bias) [+ residual]`. `weights` holds `spec.inputs * spec.outputs` values in the given
     /// layout, `bias` holds `spec.outputs` or is absent.
     ///
@@ -119,4 +127,53 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// [`Unsupported`] if this device does not take the shape or precision.
     fn conv1d(&self, spec: &Conv1dSpec, weights: &[f32], bias: Option<&[f32]>) -> Result<Box<dyn Conv1d>, Unsupported>;
+
+    /// A linear layer from the [`Linear::parts`] of one that was prepared for the same spec by a device of the same form. Large parts
+    /// are used where they lie.
+    ///
+    /// # Errors
+    /// [`Unfit`] if the device takes nothing back, or the parts' number, sizes or alignment are not those of this spec.
+    fn restore_linear(&self, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit>;
+
+    /// A convolution likewise, from its [`Conv1d::parts`].
+    ///
+    /// # Errors
+    /// As [`Device::restore_linear`].
+    fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit>;
+
+    /// Computes several layers of the same rows, each as [`Linear::run`] does. Counts as one call for each layer, and one for the norm.
+    /// Where it can, the device takes its own layers together; others run one by one.
+    ///
+    /// # Errors
+    /// If the device of one of the layers fails.
+    ///
+    /// # Panics
+    /// If a slice's length is not what `rows` and the layers ask.
+    fn products(&self, context: &mut Context<'_>, rows: &Rows<'_>, products: &mut [Product<'_>]) -> Result<(), Failed>;
+
+    /// Computes `second` of the `hidden` results of `first` of the rows. Counts as one call for each layer, and one for the norm.
+    ///
+    /// # Errors
+    /// As [`Device::products`].
+    ///
+    /// # Panics
+    /// As [`Device::products`].
+    fn mlp(
+        &self,
+        context: &mut Context<'_>,
+        rows: &Rows<'_>,
+        first: &(dyn Linear + 'static),
+        hidden: usize,
+        second: Product<'_>,
+    ) -> Result<(), Failed>;
+}
+
+/// Layers of the same rows, one by one.
+pub(crate) fn one_by_one(
+    context: &mut Context<'_>,
+    rows: usize,
+    x: &[f32],
+    products: &mut [Product<'_>],
+) -> Result<(), Failed> {
+    products.iter_mut().try_for_each(|product| product.layer.run(context, rows, x, product.residual, product.out))
 }

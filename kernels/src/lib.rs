@@ -21,6 +21,7 @@ pub mod numbers;
 pub mod parallel;
 pub mod precision;
 pub mod reference;
+pub mod rows;
 pub mod scratch;
 pub mod team;
 
@@ -31,4 +32,5 @@ pub use device::{Context, Counters, Device, DeviceKind, Failed, Unsupported};
 pub use linear::{Activation, Linear, LinearSpec, WeightLayout};
 pub use parallel::{Parallel, Serial};
 pub use precision::Precision;
+pub use rows::{Norm, Product, Rows};
 pub use scratch::Scratch;

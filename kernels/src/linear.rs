@@ -2,10 +2,7 @@
 
 use std::any::Any;
 
-use crate::{
-    Context, DeviceKind, Failed, Precision,
-    host::linear::{HostLinear, Product},
-};
+use crate::{Context, DeviceKind, Failed, Precision};
 
 /// What is applied to each sum after the bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -46,25 +43,19 @@ pub struct LinearSpec {
     pub scale: f32,
 }
 
-/// A prepared linear layer: weights quantised and packed, shared by all runs.
-pub trait Linear: Send + Sync {
+/// A prepared linear layer: weights quantised and packed, shared by all runs. A device knows its own layers again by their type.
+pub trait Linear: Any + Send + Sync {
     /// The device that will execute it.
     fn device(&self) -> DeviceKind;
 
     /// The precision that its products really use.
     fn precision(&self) -> Precision;
 
-    /// The layer as the host device knows it, if it is the host's: it can carry out several of its own together
-    /// ([`HostDevice::products`](crate::host::HostDevice::products)).
-    fn as_host(&self) -> Option<&HostLinear> {
-        None
-    }
-
     /// Bytes that the packed weights, scales and bias take.
     fn weight_bytes(&self) -> usize;
 
-    /// Its packed form, part by part, to be kept and given to [`crate::host::HostDevice::restore_linear`] of the same
-    /// instruction set; `None` if the device cannot take it back.
+    /// Its packed form, part by part, to be kept and given to [`Device::restore_linear`](crate::Device::restore_linear) of a device of
+    /// the same form; `None` if the device cannot take it back.
     fn parts(&self) -> Option<Vec<&[u8]>>;
 
     /// The same layer on the host device, made of the weights as this device holds them; `None` if they cannot be taken back.
@@ -87,22 +78,4 @@ pub trait Linear: Send + Sync {
         residual: Option<&[f32]>,
         out: &mut [f32],
     ) -> Result<(), Failed>;
-
-    /// Computes several layers of the same rows with one command, if all of them are this device's and it can: as [`Linear::run`] of each.
-    /// `None` if they are to be run one by one.
-    fn run_together(
-        &self,
-        context: &mut Context<'_>,
-        rows: usize,
-        x: &[f32],
-        products: &mut [Product<'_>],
-    ) -> Option<Result<(), Failed>> {
-        let _ = (context, rows, x, products);
-        None
-    }
-
-    /// The layer as what it is, so that its device knows its own.
-    fn as_any(&self) -> Option<&dyn Any> {
-        None
-    }
 }

@@ -2,13 +2,9 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Activation, Context, Counters, Device, DeviceKind, Linear, LinearSpec, Parallel, Precision, Scratch, Serial,
-    WeightLayout,
-    host::{
-        HostDevice, Isa,
-        linear::{Product, Rows},
-        norm::{Norm, layer_norm},
-    },
+    Activation, Context, Counters, Device, DeviceKind, Linear, LinearSpec, Norm, Parallel, Precision, Product, Rows,
+    Scratch, Serial, WeightLayout,
+    host::{HostDevice, Isa, norm::layer_norm},
     parallel::ScopedThreads,
     reference::noise::noise,
 };

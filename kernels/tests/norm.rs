@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Context, Counters, DeviceKind, Parallel, Scratch, Serial,
+    Context, Counters, DeviceKind, Norm, Parallel, Scratch, Serial,
     host::{
         Isa,
         elementwise::{Unary, unary},
-        norm::{Norm, layer_norm, softmax},
+        norm::{layer_norm, softmax},
     },
     parallel::ScopedThreads,
     reference::{self, noise::noise},

@@ -3,11 +3,8 @@
 use proptest::prelude::*;
 use undertone_kernels::{
     Activation, AttentionArgs, AttentionSpec, Context, Counters, Device, DeviceKind, Heads, HeadsMut, LinearSpec, Mask,
-    Precision, Scratch, WeightLayout,
-    host::{
-        HostDevice,
-        linear::{Product, Rows},
-    },
+    Precision, Product, Rows, Scratch, WeightLayout,
+    host::HostDevice,
     npu::{Operator, Settings, Target, device::simulator, sim::Mode},
     parallel::ScopedThreads,
     reference::{self, noise::noise},
@@ -213,7 +210,7 @@ fn layers_of_the_same_rows_are_one_command() {
         .map(|((layer, outputs), out)| Product { layer: &**layer, outputs, residual: None, out })
         .collect();
     let from = Rows { x: &x, rows, inputs, norm: None };
-    HostDevice::new().products(&mut context, &from, &mut products).expect("runs");
+    device.products(&mut context, &from, &mut products).expect("runs");
     assert_eq!(apart, together);
     let after = &device.statistics().operators[&Operator::LinearInt8];
     assert_eq!((after.calls - before.calls, after.dispatches - before.dispatches), (3, 1));

@@ -30,8 +30,8 @@ pub use attention::cache::{KvCache, Side};
 pub use isa::Isa;
 
 use crate::{
-    Attention, AttentionSpec, Blob, Conv1d, Conv1dSpec, Device, DeviceKind, Linear, LinearSpec, Unfit, Unsupported,
-    WeightLayout,
+    Attention, AttentionSpec, Blob, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec,
+    Product, Rows, Unfit, Unsupported, WeightLayout,
 };
 
 /// The CPU as a device. It takes every spec.
@@ -54,23 +54,6 @@ impl HostDevice {
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa
-    }
-
-    /// A linear layer from the parts of one that was prepared for the same spec and instruction set. Large parts are used where
-    /// they lie.
-    ///
-    /// # Errors
-    /// [`Unfit`] if the parts' number, sizes or alignment are not those of this spec.
-    pub fn restore_linear(&self, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
-        linear::restore(self.isa, spec, parts)
-    }
-
-    /// A convolution likewise.
-    ///
-    /// # Errors
-    /// As [`HostDevice::restore_linear`].
-    pub fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
-        conv::restore(self.isa, spec, parts)
     }
 }
 
@@ -101,5 +84,28 @@ impl Device for HostDevice {
 
     fn conv1d(&self, spec: &Conv1dSpec, weights: &[f32], bias: Option<&[f32]>) -> Result<Box<dyn Conv1d>, Unsupported> {
         Ok(conv::prepare(self.isa, spec, weights, bias))
+    }
+
+    fn restore_linear(&self, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
+        linear::restore(self.isa, spec, parts)
+    }
+
+    fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
+        conv::restore(self.isa, spec, parts)
+    }
+
+    fn products(&self, context: &mut Context<'_>, rows: &Rows<'_>, products: &mut [Product<'_>]) -> Result<(), Failed> {
+        linear::fused::products(self, context, rows, products)
+    }
+
+    fn mlp(
+        &self,
+        context: &mut Context<'_>,
+        rows: &Rows<'_>,
+        first: &(dyn Linear + 'static),
+        hidden: usize,
+        second: Product<'_>,
+    ) -> Result<(), Failed> {
+        linear::fused::mlp(self, context, rows, first, hidden, second)
     }
 }

@@ -5,29 +5,9 @@ use super::{
     simd::{Simd, Task, dispatch},
     split, vecmath,
 };
-use crate::{Context, DeviceKind};
-
-/// What layer norm applies to each row: `(x − mean) / √(variance + epsilon) · gain + bias`.
-#[derive(Clone, Copy, Debug)]
-pub struct Norm<'a> {
-    /// A factor for each column.
-    pub gain: &'a [f32],
-    /// An addend for each column.
-    pub bias: Option<&'a [f32]>,
-    /// Added to the variance.
-    pub epsilon: f32,
-}
+use crate::{Context, DeviceKind, Norm};
 
 impl Norm<'_> {
-    /// Values of a row.
-    ///
-    /// # Panics
-    /// If gain and bias are of different lengths.
-    pub fn width(&self) -> usize {
-        assert!(self.bias.is_none_or(|bias| bias.len() == self.gain.len()), "layer norm: gain or bias");
-        self.gain.len()
-    }
-
     /// Norms one row; mean and variance in two passes.
     #[inline(always)]
     pub(crate) fn row<S: Simd>(&self, s: S, row: &[f32], out: &mut [f32]) {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{Batched, milliseconds};
 use crate::{
     Activation, Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, Conv1d, Conv1dSpec, Counters, Device,
-    Heads, HeadsMut, Linear, LinearSpec, Mask, Precision, Scratch, Serial, WeightLayout,
+    Heads, HeadsMut, Linear, LinearSpec, Mask, Norm, Precision, Scratch, Serial, WeightLayout,
     host::{HostDevice, Isa, KvCache, Side, matmul::matmul, norm},
     limits::{Work, median},
     reference::noise::noise,
@@ -261,7 +261,7 @@ impl Case {
             }
             Kernel::Conv1d { kernel, length, x, out, .. } => carried_out(kernel.run(context, 1, *length, x, out)),
             Kernel::LayerNorm { rows, x, gain, out, .. } => {
-                let norm = norm::Norm { gain, bias: None, epsilon: 1e-5 };
+                let norm = Norm { gain, bias: None, epsilon: 1e-5 };
                 norm::layer_norm(Isa::best(), context, *rows, &norm, x, out);
             }
         }

@@ -18,8 +18,9 @@ use super::{
     tiling,
 };
 use crate::{
-    Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, DeviceKind, Linear, LinearSpec, Precision, Unsupported,
-    WeightLayout,
+    Attention, AttentionSpec, Blob, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec,
+    Precision, Product, Rows, Unfit, Unsupported, WeightLayout,
+    device::one_by_one,
     host::{HostDevice, conv},
     numbers::INT8_MAX_INPUTS,
 };
@@ -139,6 +140,32 @@ impl<A: Array> Device for Npu<A> {
         })
         .map_err(|error| Unsupported { operator: "convolution", ..error })
     }
+
+    fn restore_linear(&self, _: &LinearSpec, _: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
+        Err(unfit("linear"))
+    }
+
+    fn restore_conv1d(&self, _: &Conv1dSpec, _: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
+        Err(unfit("convolution"))
+    }
+
+    fn products(&self, context: &mut Context<'_>, rows: &Rows<'_>, products: &mut [Product<'_>]) -> Result<(), Failed> {
+        self.host.after_norm(context, rows, |context, x| {
+            NpuLinear::<A>::together(context, rows.rows, x, products)
+                .unwrap_or_else(|| one_by_one(context, rows.rows, x, products))
+        })
+    }
+
+    fn mlp(
+        &self,
+        context: &mut Context<'_>,
+        rows: &Rows<'_>,
+        first: &(dyn Linear + 'static),
+        hidden: usize,
+        second: Product<'_>,
+    ) -> Result<(), Failed> {
+        self.host.mlp(context, rows, first, hidden, second)
+    }
 }
 
 impl<A: Array> NpuDevice for Npu<A> {
@@ -154,6 +181,10 @@ impl<A: Array> NpuDevice for Npu<A> {
         }
         statistics
     }
+}
+
+fn unfit(operator: &'static str) -> Unfit {
+    Unfit { operator, reason: "an NPU's device packs from the weights themselves".into() }
 }
 
 /// Whether a folder has a design's bundle, whole.

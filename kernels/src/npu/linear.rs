@@ -9,8 +9,8 @@ use super::{
     layout,
 };
 use crate::{
-    Activation, Context, Device as _, DeviceKind, Failed, Linear, LinearSpec, Precision, WeightLayout,
-    host::{HostDevice, linear::Product},
+    Activation, Context, Device as _, DeviceKind, Failed, Linear, LinearSpec, Precision, Product, WeightLayout,
+    host::HostDevice,
 };
 
 /// Rows of one dispatch at most: what eight windows of 30 s have. More are cut, so that buffers stay small.
@@ -61,10 +61,6 @@ impl<A: Array> Linear for NpuLinear<A> {
         None
     }
 
-    fn as_any(&self) -> Option<&dyn Any> {
-        Some(self)
-    }
-
     fn to_host(&self) -> Option<Box<dyn Linear>> {
         let (weights, bias) = layout::unpack_weights(&self.engine.design, &self.spec, self.weights.bytes());
         // The spec's scale is in the weights and the bias.
@@ -83,27 +79,32 @@ impl<A: Array> Linear for NpuLinear<A> {
         let products = &mut [Product { layer: self, outputs: self.spec.outputs, residual, out }];
         self.execute(context, rows, x, &[self], products)
     }
+}
 
-    /// One command for layers of one design: their rows are packed once.
-    fn run_together(
-        &self,
+impl<A: Array> NpuLinear<A> {
+    /// A layer that is of this device's kind.
+    fn own<'a>(layer: &'a (dyn Linear + 'static)) -> Option<&'a Self> {
+        let layer: &dyn Any = layer;
+        layer.downcast_ref()
+    }
+
+    /// Computes layers of one design by one command, in which their rows are packed once; `None` if they are not all alike.
+    pub fn together(
         context: &mut Context<'_>,
         rows: usize,
         x: &[f32],
         products: &mut [Product<'_>],
     ) -> Option<Result<(), Failed>> {
-        let layers: Vec<&Self> =
-            products.iter().map(|product| product.layer.as_any()?.downcast_ref::<Self>()).collect::<Option<_>>()?;
+        let layers: Vec<&Self> = products.iter().map(|product| Self::own(product.layer)).collect::<Option<_>>()?;
+        let first = *layers.first()?;
         let alike = |other: &&Self| {
-            Arc::ptr_eq(&self.engine, &other.engine)
-                && self.spec.inputs == other.spec.inputs
-                && self.spec.activation == other.spec.activation
+            Arc::ptr_eq(&first.engine, &other.engine)
+                && first.spec.inputs == other.spec.inputs
+                && first.spec.activation == other.spec.activation
         };
-        layers.iter().all(alike).then(|| self.execute(context, rows, x, &layers, products))
+        layers.iter().all(alike).then(|| first.execute(context, rows, x, &layers, products))
     }
-}
 
-impl<A: Array> NpuLinear<A> {
     /// Computes layers of one design, of the same rows.
     fn execute(
         &self,

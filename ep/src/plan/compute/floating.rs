@@ -42,7 +42,7 @@ pub fn run(
                 if gain.len() != width || bias.is_some_and(|bias| bias.len() != width) {
                     return Err(format!("layer norm of rows of {width} with {} gains", gain.len()).into());
                 }
-                let norm = norm::Norm { gain, bias, epsilon: *epsilon };
+                let norm = Norm { gain, bias, epsilon: *epsilon };
                 norm::layer_norm(isa, context, rows, &norm, x(0)?, out);
             }
             Op::Softmax => norm::softmax(isa, context, rows, width, x(0)?, out),

@@ -1,14 +1,7 @@
 //! Sections: linear layers that the device carries out together, with the layer norm before them.
 
 use smallvec::SmallVec;
-use undertone_kernels::{
-    Context, Linear,
-    host::{
-        HostDevice,
-        linear::{Product, Rows},
-        norm::Norm,
-    },
-};
+use undertone_kernels::{Context, Device as _, Linear, Norm, Product, Rows, host::HostDevice};
 
 use super::{
     super::{
@@ -54,7 +47,7 @@ pub fn run<'io>(
 #[derive(Clone, Copy)]
 struct Layer<'p> {
     step: &'p PlanStep,
-    kernel: &'p dyn Linear,
+    kernel: &'p (dyn Linear + 'static),
     outputs: usize,
     /// The result's.
     shape: Shape,

@@ -8,10 +8,9 @@ use super::{
     tile::{self, Block},
 };
 use crate::{
-    Precision,
+    Norm, Precision,
     host::{
         Isa,
-        norm::Norm,
         simd::{Simd, Task, dispatch},
     },
 };

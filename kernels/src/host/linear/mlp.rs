@@ -8,11 +8,11 @@ use super::{
     HostLinear,
     kernel::Kernel,
     products::{self, Branch, multiply},
-    rows::{Converted, Rows, whole_lines},
+    rows::{Converted, whole_lines},
     schedule::{RowBlocks, Work},
 };
 use crate::{
-    Context,
+    Context, Rows,
     host::{attention::workers, shared::Shared},
 };
 

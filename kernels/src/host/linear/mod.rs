@@ -8,7 +8,7 @@
 mod aligned;
 pub(crate) mod convert;
 mod format;
-mod fused;
+pub(super) mod fused;
 pub(crate) mod kernel;
 mod mlp;
 mod pack;
@@ -19,18 +19,17 @@ pub(crate) mod schedule;
 mod tests;
 pub(crate) mod tile;
 
-pub use fused::Product;
 use kernel::Kernel;
 use pack::Packed;
 use products::Branch;
 use rows::Operand;
-pub use rows::Rows;
 use schedule::Work;
 use tile::Block;
 
 use super::{Isa, shared::Shared};
 use crate::{
-    Blob, Context, DeviceKind, Failed, Linear, LinearSpec, Precision, Unfit, WeightLayout, numbers::INT8_MAX_INPUTS,
+    Blob, Context, DeviceKind, Failed, Linear, LinearSpec, Precision, Rows, Unfit, WeightLayout,
+    numbers::INT8_MAX_INPUTS,
 };
 
 /// Prepares a linear layer.
@@ -88,10 +87,6 @@ impl Linear for HostLinear {
 
     fn precision(&self) -> Precision {
         self.spec.precision
-    }
-
-    fn as_host(&self) -> Option<&HostLinear> {
-        Some(self)
     }
 
     fn weight_bytes(&self) -> usize {

@@ -14,12 +14,12 @@ use std::ops::Range;
 use super::{
     HostLinear,
     kernel::Kernel,
-    rows::{Converted, Operand, Rows},
+    rows::{Converted, Operand},
     schedule::{self, RowBlocks, Work},
     tile::Block,
 };
 use crate::{
-    Context, Parallel,
+    Context, Parallel, Rows,
     host::{attention::workers, shared::Shared, split::tasks},
 };
 

@@ -8,20 +8,7 @@ use super::{
     kernel::{Conversion, Kernel},
     tile::LINE,
 };
-use crate::host::{norm::Norm, shared::Shared};
-
-/// Rows as a caller has them, and what is done to each before it is multiplied.
-#[derive(Clone, Copy, Debug)]
-pub struct Rows<'a> {
-    /// `[rows, inputs]`.
-    pub x: &'a [f32],
-    /// Number of rows.
-    pub rows: usize,
-    /// Values of a row.
-    pub inputs: usize,
-    /// Layer norm of each row.
-    pub norm: Option<&'a Norm<'a>>,
-}
+use crate::{Rows, host::shared::Shared};
 
 /// Rows as a kernel reads them.
 #[derive(Clone, Copy)]
@@ -73,13 +60,6 @@ impl Converted {
 }
 
 impl Rows<'_> {
-    /// Fails unless the lengths agree.
-    pub(crate) fn check(&self) {
-        let Self { x, rows, inputs, norm } = *self;
-        assert_eq!(x.len(), rows * inputs, "x is [{rows}, {inputs}]");
-        assert!(norm.is_none_or(|norm| norm.width() == inputs), "layer norm of rows of {inputs}");
-    }
-
     /// The rows where they are, if the kernel can read them there. They are all or none.
     pub(crate) fn in_place(&self, kernel: &Kernel) -> Option<Operand> {
         let row_bytes = self.inputs * size_of::<f32>();
