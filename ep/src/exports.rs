@@ -1,4 +1,4 @@
-//! What the library exports: ONNX Runtime's two entry points, and four of its own for programs that want to know what was executed, and
+//! What the library exports: ONNX Runtime's two entry points, and five of its own for programs that want to know what was executed, and
 //! how fast.
 
 #![allow(unsafe_code, reason = "exports C functions")]
@@ -10,6 +10,10 @@ use std::{
 };
 
 use ort_sys::{OrtApiBase, OrtLogger, OrtStatusPtr};
+use undertone_boundary::{
+    check_exports,
+    exports::{COUNTER, DESCRIBE, MEASURE, NPU, PROFILE},
+};
 
 use crate::{
     abi::OrtEpFactory,
@@ -20,6 +24,14 @@ use crate::{
     statistics,
     status::{Failure, OK},
 };
+
+check_exports!(
+    COUNTER => onnxruntime_ep_xdna_counter,
+    DESCRIBE => onnxruntime_ep_xdna_describe,
+    MEASURE => onnxruntime_ep_xdna_measure,
+    PROFILE => onnxruntime_ep_xdna_profile,
+    NPU => onnxruntime_ep_xdna_npu,
+);
 
 /// Called by ONNX Runtime when the library is registered. The EP's name is its own, whatever it is registered as.
 ///

@@ -360,7 +360,7 @@ unsafe extern "system" fn on_run_start(this: *mut OrtEp, options: *const OrtRunO
         // SAFETY: the options are those of the run; the entry, if there is one, is a string of theirs.
         let name = unsafe {
             let entry =
-                if options.is_null() { ptr::null() } else { (api.GetRunConfigEntry)(options, kv::RUN_KEY.as_ptr()) };
+                if options.is_null() { ptr::null() } else { (api.GetRunConfigEntry)(options, kv::RUN_KEY_C.as_ptr()) };
             (!entry.is_null()).then(|| text(entry))
         };
         Ok(kv::begin_run(name.as_deref())?)

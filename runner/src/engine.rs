@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The name under which the execution provider reports itself, whatever name it is registered under.
-pub const EP_NAME: &str = "XdnaExecutionProvider";
+pub use undertone_boundary::EP_NAME;
+
 const CPU_EP_NAME: &str = "CPUExecutionProvider";
 const REGISTRATION: &str = "undertone";
 /// The oldest ONNX Runtime whose interface the runner speaks.
