@@ -15,6 +15,8 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("undertone", "undertone-boundary", ""),
     ("undertone-runner", "undertone-boundary", ""),
     ("onnxruntime-ep-xdna", "undertone-boundary", ""),
+    // Of the same: number formats and devices by name, what was counted and what was measured.
+    ("undertone-kernels", "undertone-boundary", ""),
     // Only so that `cargo test` builds the library that the tests load through ONNX Runtime.
     ("undertone", "onnxruntime-ep-xdna", "dev"),
     ("onnxruntime-ep-xdna", "undertone-kernels", ""),

@@ -4,8 +4,11 @@
 //! Data only: nothing here opens a library, measures or counts. The C header's and Python's spellings of the same names are in
 //! `docs/kv-cache.md` and `ep/python`; `tests/boundary_names.rs` compares them with these.
 
+pub mod counters;
 pub mod exports;
 pub mod kv_cache;
+pub mod options;
+pub mod words;
 
 use std::ffi::CStr;
 

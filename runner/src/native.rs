@@ -7,6 +7,7 @@ use ort::AsPointer;
 use ort::session::Session;
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
+use undertone_boundary::counters::Counter;
 use undertone_boundary::exports::{COUNTER, DESCRIBE, Export, MEASURE, NPU, PROFILE};
 
 /// The version that the ONNX Runtime library at `path` names, for example `1.32.0`.
@@ -47,9 +48,9 @@ impl Counters {
         Ok(Self { library })
     }
 
-    /// The counter `name`, or `None` where the library knows none of that name.
-    pub(crate) fn get(&self, name: &str) -> Option<u64> {
-        let name = CString::new(name).ok()?;
+    /// A counter, or `None` where the library knows none of that name.
+    pub(crate) fn get(&self, counter: Counter) -> Option<u64> {
+        let name = CString::new(counter.to_string()).ok()?;
         // SAFETY: the library is the execution provider's.
         let counter = unsafe { exported(&self.library, &COUNTER) }?;
         // SAFETY: `name` is zero-terminated and lives until the call returns; the function only reads it.
