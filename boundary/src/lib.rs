@@ -8,6 +8,7 @@ pub mod counters;
 pub mod exports;
 pub mod kv_cache;
 pub mod options;
+pub mod partition;
 pub mod words;
 
 use std::ffi::CStr;
