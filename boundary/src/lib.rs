@@ -9,6 +9,7 @@ pub mod exports;
 pub mod kv_cache;
 pub mod options;
 pub mod partition;
+pub mod profile;
 pub mod words;
 
 use std::ffi::CStr;
