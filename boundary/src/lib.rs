@@ -7,6 +7,7 @@
 pub mod counters;
 pub mod exports;
 pub mod kv_cache;
+pub mod measure;
 pub mod options;
 pub mod partition;
 pub mod profile;

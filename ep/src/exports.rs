@@ -111,7 +111,7 @@ pub extern "C" fn onnxruntime_ep_xdna_describe() -> *const c_char {
 pub unsafe extern "C" fn onnxruntime_ep_xdna_measure(request: *const c_char) -> *const c_char {
     // SAFETY: as the caller promises.
     let request = if request.is_null() { c"" } else { unsafe { CStr::from_ptr(request) } };
-    answer(|| Some(measure::answer(&request.to_string_lossy()).to_string()))
+    answer(|| serde_json::to_string(&measure::answer(&request.to_string_lossy())).ok())
 }
 
 /// With `true`, notes from now on how long every step of every run takes, and forgets what was noted before; NULL. With `false`, notes
