@@ -8,6 +8,7 @@ pub mod counters;
 pub mod exports;
 pub mod kv_cache;
 pub mod measure;
+pub mod npu;
 pub mod options;
 pub mod partition;
 pub mod profile;

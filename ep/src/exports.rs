@@ -136,7 +136,7 @@ pub extern "C" fn onnxruntime_ep_xdna_profile(on: bool) -> *const c_char {
 /// is an NPU. The string is valid until this thread's next call of a function of this library that returns one.
 #[unsafe(no_mangle)]
 pub extern "C" fn onnxruntime_ep_xdna_npu() -> *const c_char {
-    answer(npu::statistics)
+    answer(|| serde_json::to_string(&npu::statistics()).ok())
 }
 
 /// The text that `make` gives, kept for the caller; NULL for none, or where it panics.

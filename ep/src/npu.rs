@@ -10,10 +10,10 @@ use std::{
     thread,
 };
 
-use serde::Serialize;
+use undertone_boundary::npu::{FallbackReport, NpuReport, Statistics};
 use undertone_kernels::{
     DeviceKind, Failed,
-    npu::{NpuDevice, Settings, Statistics, device::simulator, hardware, placement::Placement, rates::Rates},
+    npu::{NpuDevice, Settings, device::simulator, hardware, placement::Placement, rates::Rates},
 };
 
 use crate::options::{DeviceChoice, Options, OptionsError};
@@ -27,42 +27,8 @@ pub struct OpenNpu {
     kind: DeviceKind,
     settings: Settings,
     placement: Placement,
-    fallbacks: Mutex<Fallbacks>,
+    fallbacks: Mutex<FallbackReport>,
     failures_in_a_row: AtomicU64,
-}
-
-/// What the host device computed in an NPU's place.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Fallbacks {
-    /// Calls of kernels that failed on the NPU, or were not tried any more, and ran on the host device.
-    pub calls: u64,
-    /// Lists of commands that failed, and whose kernels were then tried one by one.
-    pub retried: u64,
-    /// Kernels that the NPU did not take when they were prepared.
-    pub refused: u64,
-    /// What was first said.
-    pub reason: Option<String>,
-}
-
-/// What a program that asks is told of an NPU.
-#[derive(Serialize)]
-struct Told<'a> {
-    #[serde(flatten)]
-    statistics: Statistics,
-    /// How the simulator computes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sim: Option<String>,
-    fallbacks: &'a Fallbacks,
-    /// How fast the host is that its kernels are weighed against.
-    rates: &'a Rates,
-}
-
-#[derive(Serialize)]
-struct AllTold<'a> {
-    devices: Vec<Told<'a>>,
-    /// Why `auto` computes on the host though there is an NPU.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    not_opened: Option<String>,
 }
 
 /// The process's NPUs; sessions keep them open.
@@ -116,18 +82,16 @@ fn open_named(options: &Options) -> Result<Arc<OpenNpu>, String> {
     Ok(npu)
 }
 
-/// All NPUs that are open, and what they did, as JSON: `devices` (`device`, `target`, `sim`, `operators`, `fallbacks`, `rates`) and `not_opened`.
-pub fn statistics() -> Option<String> {
+/// All NPUs that are open, and what they did.
+pub fn statistics() -> Statistics {
     let open: Vec<Arc<OpenNpu>> = lock(&OPEN).iter().filter_map(Weak::upgrade).collect();
-    let fallbacks: Vec<Fallbacks> = open.iter().map(|npu| npu.fallbacks()).collect();
-    let devices = open.iter().zip(&fallbacks).map(|(npu, fallbacks)| Told {
-        statistics: npu.device.statistics(),
+    let devices = open.iter().map(|npu| NpuReport {
         sim: (npu.kind == DeviceKind::Sim).then(|| npu.settings.mode.to_string()),
-        fallbacks,
-        rates: npu.placement.rates(),
+        fallbacks: npu.fallbacks(),
+        rates: Some((*npu.placement.rates()).into()),
+        ..npu.device.statistics()
     });
-    let told = AllTold { devices: devices.collect(), not_opened: lock(&NOT_OPENED).clone() };
-    serde_json::to_string(&told).ok()
+    Statistics { devices: devices.collect(), not_opened: lock(&NOT_OPENED).clone() }
 }
 
 impl OpenNpu {
@@ -195,7 +159,7 @@ impl OpenNpu {
     }
 
     /// What the host device computed in its place.
-    pub fn fallbacks(&self) -> Fallbacks {
+    pub fn fallbacks(&self) -> FallbackReport {
         lock(&self.fallbacks).clone()
     }
 }

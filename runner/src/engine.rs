@@ -2,7 +2,7 @@
 //! Knows nothing of Whisper; `decoder` runs the sessions.
 
 use crate::native::{Counters, assigned_nodes, ort_version, return_freed_memory};
-use crate::npu::NpuReport;
+use crate::npu::{NpuReport, report_on};
 use crate::options::{Device, EngineOptions, Target};
 use crate::packed::Place;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
@@ -285,7 +285,7 @@ impl Engine {
     pub fn npu(&self) -> Option<NpuReport> {
         let (_, counters) = self.ep.as_ref()?;
         let target = self.options.target.map(Target::word);
-        NpuReport::of(&counters.npu()?, self.options.device, target, self.options.simulation)
+        report_on(&counters.npu()?, self.options.device, target, self.options.simulation)
     }
 
     /// Opens a graph for this engine's device and asks ONNX Runtime which provider got how many of its nodes.

@@ -5,11 +5,12 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use undertone_boundary::npu::{FallbackReport, NpuReport};
 use undertone_kernels::{
     Attention, AttentionArgs, AttentionSpec, Context, Conv1d, Conv1dSpec, Counters, Device, DeviceKind, Failed, Heads,
     HeadsMut, Linear, LinearSpec, Mask, Precision, Scratch, Serial, Unsupported, WeightLayout,
     host::{HostDevice, linear::Product},
-    npu::{NpuDevice, Problem, Settings, Statistics, Target, device::simulator, placement::Placement, rates::Rates},
+    npu::{NpuDevice, Problem, Settings, Target, device::simulator, placement::Placement, rates::Rates},
 };
 
 use super::{
@@ -134,7 +135,7 @@ impl NpuDevice for Failing {
         self.below.target()
     }
 
-    fn statistics(&self) -> Statistics {
+    fn statistics(&self) -> NpuReport {
         self.below.statistics()
     }
 }
@@ -187,7 +188,7 @@ fn many_rows_go_to_the_npu_and_few_to_the_host() {
     // Both are nearly the same product.
     let (many, few) = (many.expect("done"), few.expect("done"));
     assert!(many.iter().chain(&few).all(|value| value.is_finite()));
-    assert_eq!(npu.fallbacks(), crate::npu::Fallbacks::default());
+    assert_eq!(npu.fallbacks(), FallbackReport::default());
 }
 
 #[test]

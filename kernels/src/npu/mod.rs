@@ -37,5 +37,4 @@ pub use device::{NpuDevice, Settings};
 pub use hardware::{Unavailable, hardware};
 pub use probe::{Finding, PciNpu, Probe, probe};
 pub use rows::RowFunction;
-pub use statistics::{Bundled, OperatorStatistics, ProblemStatistics, Statistics};
 pub use target::{MicroTile, Target};
