@@ -166,7 +166,7 @@ fn bundles(text: &mut String, npu: &NpuReport) {
     for operator in npu.operators.values() {
         let Some(design) = operator.design.as_ref().filter(|design| !told.contains(design)) else { continue };
         told.push(design);
-        let DesignReport { kernels, tile: TileReport { m, k, n } } = design;
+        let DesignReport { kernels, tile: TileReport { m, k, n }, .. } = design;
         let _ = write!(text, "\nbundle of {kernels} kernels, tiles {m}×{k}×{n}: ");
         let _ = match &operator.bundle {
             None => writeln!(text, "name a folder with --bundle-dir"),

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use undertone_boundary::partition::{Fused, GraphReport, Report};
 use undertone_runner::{Claim, Engine, EngineOptions};
 
 use crate::choices::{self, ClaimWord, DeviceWord, Libraries, ModelChoice, NpuChoice, PrecisionWord};
@@ -62,65 +63,8 @@ struct GraphAnswer {
     nodes_on_cpu_provider: usize,
     /// Nodes of the graph that ONNX Runtime gave to the execution provider.
     nodes_on_execution_provider: usize,
-    parts: Vec<Part>,
-}
-
-/// What the execution provider reports of one graph or body; its words, passed on.
-#[derive(Serialize, Deserialize)]
-struct Part {
-    name: String,
-    /// Empty, or the node and attribute that this is the body of.
-    within: String,
-    nodes: usize,
-    claimed: usize,
-    unclaimed: Vec<Unclaimed>,
-    fused: Vec<Fused>,
-    gflop_claimed: f64,
-    gflop_unclaimed: f64,
-    /// Sizes assumed for open axes in the estimates.
-    assumed: BTreeMap<String, usize>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Unclaimed {
-    name: String,
-    op_type: String,
-    reason: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Fused {
-    nodes: usize,
-    steps: BTreeMap<String, usize>,
-    precision: BTreeMap<String, BTreeMap<String, usize>>,
-    device: BTreeMap<String, BTreeMap<String, usize>>,
-    /// Of int8 each linear layer's arithmetic, and why.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    arithmetic: BTreeMap<String, usize>,
-    /// Why products and attention are the host device's though there is an NPU.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    on_host: BTreeMap<String, BTreeMap<String, usize>>,
-    gflop: f64,
-    bytes_in: usize,
-    bytes_out: usize,
-    /// Each product and attention.
-    #[serde(default)]
-    products: Vec<Product>,
-}
-
-/// What a product is computed in, and why.
-#[derive(Serialize, Deserialize)]
-struct Product {
-    name: String,
-    kind: String,
-    precision: String,
-    reason: String,
-}
-
-#[derive(Deserialize)]
-struct Report {
-    device: String,
-    graphs: Vec<Part>,
+    /// What the execution provider reports, passed on.
+    parts: Vec<GraphReport>,
 }
 
 /// Opens every graph of the model and prints the partitions.
@@ -201,7 +145,7 @@ fn as_text(answer: &Answer) -> String {
     text
 }
 
-fn part_as_text(part: &Part, asked: &str) -> String {
+fn part_as_text(part: &GraphReport, asked: &str) -> String {
     let within = if part.within.is_empty() { String::new() } else { format!("{}: ", part.within) };
     let mut text = format!(
         "  {within}{} of {} claimed, fused into {}\n",
@@ -297,6 +241,8 @@ fn bytes(count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use undertone_boundary::partition::{Product, Unclaimed};
+
     use super::*;
 
     #[test]
@@ -306,27 +252,23 @@ mod tests {
 
     #[test]
     fn what_stays_on_the_host_is_said_with_its_reason() {
-        let fused: Fused = serde_json::from_str(
-            r#"{"nodes": 3, "steps": {"linear": 3}, "precision": {"linear": {"int8": 3}}, "device": {"linear": {"host": 2, "sim": 1}},
-                "on_host": {"linear": {"1×384×384: predicted 0.090 ms on the NPU, 0.005 ms here": 2}},
-                "gflop": 0.1, "bytes_in": 1, "bytes_out": 1}"#,
-        )
-        .unwrap();
+        let reason = "1×384×384: predicted 0.090 ms on the NPU, 0.005 ms here".to_owned();
+        let on_host = BTreeMap::from([("linear".to_owned(), BTreeMap::from([(reason, 2)]))]);
+        let fused = Fused { on_host, ..Fused::default() };
         let text = on_host_as_text(&fused);
         assert_eq!(text, "      host: 2 linear, 1×384×384: predicted 0.090 ms on the NPU, 0.005 ms here\n");
     }
 
     #[test]
     fn products_in_another_precision_are_said_with_their_reason() {
-        let product = |precision: &str, reason: &str| {
-            format!(r#"{{"name": "", "kind": "linear", "precision": "{precision}", "reason": "{reason}"}}"#)
+        let product = |(precision, reason): (&str, &str)| Product {
+            name: String::new(),
+            kind: "linear".into(),
+            precision: precision.into(),
+            reason: reason.into(),
         };
-        let products = [product("int8", "a"), product("f32", "sound"), product("f32", "sound")].join(",");
-        let fused: Fused = serde_json::from_str(&format!(
-            r#"{{"nodes": 3, "steps": {{}}, "precision": {{}}, "device": {{}}, "gflop": 0.1, "bytes_in": 1, "bytes_out": 1,
-                "products": [{products}]}}"#
-        ))
-        .unwrap();
+        let products = [("int8", "a"), ("f32", "sound"), ("f32", "sound")].map(product).to_vec();
+        let fused = Fused { products, ..Fused::default() };
         assert_eq!(other_precisions_as_text(&fused, "int8"), "      f32: 2 linear, sound\n");
         assert_eq!(other_precisions_as_text(&fused, "f32"), "      int8: 1 linear, a\n");
     }
@@ -335,7 +277,7 @@ mod tests {
     fn equal_reasons_are_one_line() {
         let node =
             |name: &str, reason: &str| Unclaimed { name: name.into(), op_type: "If".into(), reason: reason.into() };
-        let part = Part {
+        let part = GraphReport {
             name: "main".into(),
             within: String::new(),
             nodes: 5,

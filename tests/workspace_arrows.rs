@@ -11,6 +11,12 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("undertone", "undertone-runner", ""),
     ("undertone", "undertone-models", ""),
     ("undertone-runner", "undertone-models", ""),
+    // Names, options, JSON and C types of the provider's library: one definition for who writes and who reads them.
+    ("undertone", "undertone-boundary", ""),
+    ("undertone-runner", "undertone-boundary", ""),
+    ("onnxruntime-ep-xdna", "undertone-boundary", ""),
+    // Of the same: number formats and devices by name, what was counted and what was measured.
+    ("undertone-kernels", "undertone-boundary", ""),
     // Only so that `cargo test` builds the library that the tests load through ONNX Runtime.
     ("undertone", "onnxruntime-ep-xdna", "dev"),
     ("onnxruntime-ep-xdna", "undertone-kernels", ""),

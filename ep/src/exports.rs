@@ -1,4 +1,4 @@
-//! What the library exports: ONNX Runtime's two entry points, and four of its own for programs that want to know what was executed, and
+//! What the library exports: ONNX Runtime's two entry points, and five of its own for programs that want to know what was executed, and
 //! how fast.
 
 #![allow(unsafe_code, reason = "exports C functions")]
@@ -10,6 +10,10 @@ use std::{
 };
 
 use ort_sys::{OrtApiBase, OrtLogger, OrtStatusPtr};
+use undertone_boundary::{
+    check_exports,
+    exports::{COUNTER, DESCRIBE, MEASURE, NPU, PROFILE},
+};
 
 use crate::{
     abi::OrtEpFactory,
@@ -20,6 +24,14 @@ use crate::{
     statistics,
     status::{Failure, OK},
 };
+
+check_exports!(
+    COUNTER => onnxruntime_ep_xdna_counter,
+    DESCRIBE => onnxruntime_ep_xdna_describe,
+    MEASURE => onnxruntime_ep_xdna_measure,
+    PROFILE => onnxruntime_ep_xdna_profile,
+    NPU => onnxruntime_ep_xdna_npu,
+);
 
 /// Called by ONNX Runtime when the library is registered. The EP's name is its own, whatever it is registered as.
 ///
@@ -99,7 +111,7 @@ pub extern "C" fn onnxruntime_ep_xdna_describe() -> *const c_char {
 pub unsafe extern "C" fn onnxruntime_ep_xdna_measure(request: *const c_char) -> *const c_char {
     // SAFETY: as the caller promises.
     let request = if request.is_null() { c"" } else { unsafe { CStr::from_ptr(request) } };
-    answer(|| Some(measure::answer(&request.to_string_lossy()).to_string()))
+    answer(|| serde_json::to_string(&measure::answer(&request.to_string_lossy())).ok())
 }
 
 /// With `true`, notes from now on how long every step of every run takes, and forgets what was noted before; NULL. With `false`, notes
@@ -124,7 +136,7 @@ pub extern "C" fn onnxruntime_ep_xdna_profile(on: bool) -> *const c_char {
 /// is an NPU. The string is valid until this thread's next call of a function of this library that returns one.
 #[unsafe(no_mangle)]
 pub extern "C" fn onnxruntime_ep_xdna_npu() -> *const c_char {
-    answer(npu::statistics)
+    answer(|| serde_json::to_string(&npu::statistics()).ok())
 }
 
 /// The text that `make` gives, kept for the caller; NULL for none, or where it panics.

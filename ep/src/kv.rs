@@ -1,6 +1,6 @@
 //! Key-value caches that stay in the EP: what a decoder keeps from run to run, rounded once and never copied.
 //!
-//! A program makes a cache, names it in the options of each run ([`RUN_KEY`]), and feeds the graph pasts of no length; presents
+//! A program makes a cache, names it in the options of each run ([`RUN_KEY_C`]), and feeds the graph pasts of no length; presents
 //! come back with no length. Whoever knows nothing of this feeds presents back as pasts, as ever. The C functions are in
 //! `kv_exports`; how a plan reads and writes a cache is `plan::resident`'s.
 
@@ -23,8 +23,7 @@ use undertone_kernels::{
     },
 };
 
-/// The key of a run's options that names its cache.
-pub const RUN_KEY: &std::ffi::CStr = c"ep.xdnaexecutionprovider.kv_cache";
+pub use undertone_boundary::kv_cache::RUN_KEY_C;
 
 /// Most layers of a decoder whose cache may be kept: far above any, far below what overflows.
 const MOST_LAYERS: usize = 4096;

@@ -5,36 +5,22 @@
 
 use std::{ops::Range, panic::catch_unwind, slice};
 
+use undertone_boundary::{
+    check_exports,
+    kv_cache::{ASK, BYTES, BestToken, CHOICE, DONE, FREE, NEW, REFUSED, SELECT},
+};
 use undertone_kernels::host::choice::Best;
 
 use crate::kv::{self, KvError, KvState, Question};
 
-/// Done.
-const DONE: i32 = 0;
-/// There is no such cache, a run uses it, or an argument is NULL or out of range.
-const REFUSED: i32 = -1;
-
-/// The likeliest token of a class, as C sees it: `index` is `UINT32_MAX` where nothing is allowed.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BestToken {
-    /// The token.
-    pub index: u32,
-    /// Its logit.
-    pub logit: f32,
-    /// `Σ exp(logit − largest)` over what is allowed of its class.
-    pub sum: f32,
-}
-
-impl From<Option<Best>> for BestToken {
-    fn from(best: Option<Best>) -> Self {
-        best.map_or(Self { index: u32::MAX, logit: f32::NEG_INFINITY, sum: 0.0 }, |Best { index, logit, sum }| Self {
-            index,
-            logit,
-            sum,
-        })
-    }
-}
+check_exports!(
+    NEW => onnxruntime_ep_xdna_kv_cache_new,
+    FREE => onnxruntime_ep_xdna_kv_cache_free,
+    SELECT => onnxruntime_ep_xdna_kv_cache_select,
+    BYTES => onnxruntime_ep_xdna_kv_cache_bytes,
+    ASK => onnxruntime_ep_xdna_kv_cache_ask,
+    CHOICE => onnxruntime_ep_xdna_kv_cache_choice,
+);
 
 /// Makes an empty key-value cache and returns its number, never 0; 0 if that failed. A run whose options say
 /// `ep.xdnaexecutionprovider.kv_cache` = that number keeps its graph's `present.*` in it and reads `past_key_values.*` from it:
@@ -124,10 +110,14 @@ pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_choice(cache: u64, rows: u
         (state.answers().len() == rows && (rows == 0 || !out.is_null())).then_some(())?;
         for (at, best) in state.answers().iter().flatten().enumerate() {
             // SAFETY: as the caller promises.
-            unsafe { out.add(at).write((*best).into()) };
+            unsafe { out.add(at).write(best.map_or(BestToken::NONE, as_c_sees_it)) };
         }
         Some(())
     })
+}
+
+fn as_c_sees_it(Best { index, logit, sum }: Best) -> BestToken {
+    BestToken { token: index, logit, sum }
 }
 
 /// Carries out `work` on a cache that no run uses.

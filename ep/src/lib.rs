@@ -39,8 +39,6 @@ pub mod work;
 
 pub use options::{Claim, DeviceChoice, Options, OptionsError};
 
-use std::ffi::CStr;
-
 /// What the EP is called, whatever name its library is registered under.
-pub const NAME: &str = "XdnaExecutionProvider";
-pub(crate) const NAME_C: &CStr = c"XdnaExecutionProvider";
+pub use undertone_boundary::EP_NAME as NAME;
+pub(crate) use undertone_boundary::EP_NAME_C as NAME_C;

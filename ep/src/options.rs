@@ -3,15 +3,14 @@
 //! This is the one place that turns the word `device` into a device. How the words travel from ONNX Runtime to here is not
 //! its business.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr};
 
+pub use undertone_boundary::options::{Claim, DeviceChoice, Key};
+use undertone_boundary::{options, words::UnknownWord};
 use undertone_kernels::{
     DeviceKind, Precision,
     npu::{self, Settings, Target, sim::Mode},
 };
-
-/// The options' names, in the order in which documents list them.
-pub const KEYS: [&str; 8] = ["device", "target", "sim", "bundle_dir", "precision", "claim", "threads", "report"];
 
 /// Most threads that a session may ask for: far above any machine, far below what overflows.
 const MOST_THREADS: usize = 4096;
@@ -66,7 +65,7 @@ impl Options {
         for (key, value) in pairs {
             options.set(key, value)?;
         }
-        options.device = options.asked.resolve()?;
+        options.device = resolve(options.asked)?;
         options.check()?;
         Ok(options)
     }
@@ -96,105 +95,33 @@ impl Options {
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), OptionsError> {
-        match key {
-            "device" => self.asked = word(key, value, &DeviceChoice::ALL)?,
-            "target" => self.target = Some(word(key, value, &Target::ALL)?),
-            "sim" => self.sim = word(key, value, &Mode::ALL)?,
-            "precision" => self.precision = word(key, value, &[Precision::Int8, Precision::Bf16, Precision::F32])?,
-            "claim" => self.claim = word(key, value, &Claim::ALL)?,
-            "threads" => self.threads = Some(threads(value)?),
-            "bundle_dir" => self.bundle_dir = Some(path(key, value)?),
-            "report" => self.report = Some(path(key, value)?),
-            _ => return Err(OptionsError::UnknownKey { key: key.to_owned() }),
+        match key.parse().map_err(|UnknownWord { word, .. }| OptionsError::UnknownKey { key: word })? {
+            Key::Device => self.asked = word(key, value)?,
+            Key::Target => self.target = Some(word::<options::Target>(key, value)?.into()),
+            Key::Sim => self.sim = word(key, value)?,
+            Key::BundleDir => self.bundle_dir = Some(path(key, value)?),
+            Key::Precision => self.precision = word(key, value)?,
+            Key::Claim => self.claim = word(key, value)?,
+            Key::Threads => self.threads = Some(threads(value)?),
+            Key::Report => self.report = Some(path(key, value)?),
         }
         Ok(())
     }
 }
 
-/// The word given for `device`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DeviceChoice {
-    /// The NPU if this build and this machine have one that can be used, and the host device for what fails on it; else the host device.
-    Auto,
-    /// This machine's CPU, with the NPU's arithmetic.
-    Host,
-    /// A simulated NPU.
-    Sim,
-    /// An AMD NPU, or an error: never anything else in its place.
-    Npu,
-}
-
-impl DeviceChoice {
-    /// All of them.
-    pub const ALL: [DeviceChoice; 4] = [DeviceChoice::Auto, DeviceChoice::Host, DeviceChoice::Sim, DeviceChoice::Npu];
-
-    /// The device that this word means here.
-    ///
-    /// # Errors
-    /// The build has no NPU device.
-    pub fn resolve(self) -> Result<DeviceKind, OptionsError> {
-        match self {
-            DeviceChoice::Host => Ok(DeviceKind::Host),
-            DeviceChoice::Sim => Ok(DeviceKind::Sim),
-            DeviceChoice::Auto if npu::probe().usable() => Ok(DeviceKind::Npu),
-            DeviceChoice::Auto => Ok(DeviceKind::Host),
-            // Whether there is one is said when it is opened, in XRT's words too.
-            DeviceChoice::Npu if cfg!(feature = "xrt") => Ok(DeviceKind::Npu),
-            DeviceChoice::Npu => Err(OptionsError::NoNpu { reason: npu::probe().to_string() }),
-        }
-    }
-}
-
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DeviceChoice::Auto => "auto",
-            DeviceChoice::Host => "host",
-            DeviceChoice::Sim => "sim",
-            DeviceChoice::Npu => "npu",
-        })
-    }
-}
-
-impl FromStr for DeviceChoice {
-    type Err = OptionsError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        word("device", text, &Self::ALL)
-    }
-}
-
-/// Which nodes of a graph the EP claims.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Claim {
-    /// Every node that it can execute, in as few groups as possible.
-    All,
-    /// Scaled-dot-product attention only.
-    Attention,
-    /// Matrix products with constant weights only, with the bias and activation that follow them.
-    MatMul,
-}
-
-impl Claim {
-    /// All of them.
-    pub const ALL: [Claim; 3] = [Claim::All, Claim::Attention, Claim::MatMul];
-}
-
-impl fmt::Display for Claim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Claim::All => "all",
-            Claim::Attention => "attention",
-            Claim::MatMul => "matmul",
-        })
-    }
-}
-
-impl FromStr for Claim {
-    type Err = OptionsError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        word("claim", text, &Self::ALL)
+/// The device that a choice means here.
+///
+/// # Errors
+/// The build has no NPU device.
+pub fn resolve(choice: DeviceChoice) -> Result<DeviceKind, OptionsError> {
+    match choice {
+        DeviceChoice::Host => Ok(DeviceKind::Host),
+        DeviceChoice::Sim => Ok(DeviceKind::Sim),
+        DeviceChoice::Auto if npu::probe().usable() => Ok(DeviceKind::Npu),
+        DeviceChoice::Auto => Ok(DeviceKind::Host),
+        // Whether there is one is said when it is opened, in XRT's words too.
+        DeviceChoice::Npu if cfg!(feature = "xrt") => Ok(DeviceKind::Npu),
+        DeviceChoice::Npu => Err(OptionsError::NoNpu { reason: npu::probe().to_string() }),
     }
 }
 
@@ -202,7 +129,7 @@ impl FromStr for Claim {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
     /// No option has this name.
-    #[error("unknown EP option \"{key}\": the options are {}", KEYS.join(", "))]
+    #[error("unknown EP option \"{key}\": the options are {}", Key::ALL.map(Key::word).join(", "))]
     UnknownKey {
         /// The name.
         key: String,
@@ -253,18 +180,14 @@ pub enum OptionsError {
     },
 }
 
-/// The one of `choices` that displays as `value`.
-fn word<T: Copy + fmt::Display>(key: &str, value: &str, choices: &[T]) -> Result<T, OptionsError> {
-    choices.iter().copied().find(|choice| choice.to_string() == value).ok_or_else(|| {
-        let accepted: Vec<String> = choices.iter().map(T::to_string).collect();
-        unknown(key, value, &accepted.join(", "))
-    })
+fn word<T: FromStr<Err = UnknownWord>>(key: &str, value: &str) -> Result<T, OptionsError> {
+    value.parse().map_err(|UnknownWord { accepted, .. }| unknown(key, value, &accepted))
 }
 
 fn threads(value: &str) -> Result<usize, OptionsError> {
     match value.parse() {
         Ok(count) if (1..=MOST_THREADS).contains(&count) => Ok(count),
-        _ => Err(unknown("threads", value, &format!("a whole number from 1 to {MOST_THREADS}"))),
+        _ => Err(unknown(Key::Threads.word(), value, &format!("a whole number from 1 to {MOST_THREADS}"))),
     }
 }
 

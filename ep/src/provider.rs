@@ -14,6 +14,7 @@ use std::{
 };
 
 use ort_sys::{OrtGraph, OrtNode, OrtRunOptions, OrtStatusPtr};
+use undertone_kernels::npu::OpenNpu;
 
 use crate::{
     abi::{NO_LATER_MEMBERS, OrtEp, OrtEpGraphSupportInfo, OrtNodeComputeInfo, OrtNodeFusionOptions},
@@ -26,7 +27,6 @@ use crate::{
     graph::{Dim, Graph, NodeId},
     guard::{guard, guard_release},
     kv,
-    npu::OpenNpu,
     options::{DeviceChoice, Options},
     partition::{self, Partition, partition},
     plan::{Plan, Record, Shared, Store},
@@ -360,7 +360,7 @@ unsafe extern "system" fn on_run_start(this: *mut OrtEp, options: *const OrtRunO
         // SAFETY: the options are those of the run; the entry, if there is one, is a string of theirs.
         let name = unsafe {
             let entry =
-                if options.is_null() { ptr::null() } else { (api.GetRunConfigEntry)(options, kv::RUN_KEY.as_ptr()) };
+                if options.is_null() { ptr::null() } else { (api.GetRunConfigEntry)(options, kv::RUN_KEY_C.as_ptr()) };
             (!entry.is_null()).then(|| text(entry))
         };
         Ok(kv::begin_run(name.as_deref())?)

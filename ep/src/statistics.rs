@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use undertone_boundary::counters::Counter;
 use undertone_kernels::{
     Counters, DeviceKind,
     host::Isa,
@@ -17,7 +18,7 @@ use undertone_kernels::{
 use crate::{
     abi::{NEWEST_VERSION, OLDEST_VERSION},
     context::BUILD,
-    options::{DeviceChoice, KEYS},
+    options::{self, DeviceChoice, Key},
 };
 
 /// Kernel calls of all sessions.
@@ -30,14 +31,12 @@ pub fn fused_node_executed() {
     FUSED_NODES.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A counter by name: `fused_nodes_executed`, `kernel_calls.host`, `kernel_calls.sim`, `kernel_calls.npu`.
+/// A counter by its name.
 pub fn counter(name: &str) -> Option<u64> {
-    if name == "fused_nodes_executed" {
-        return Some(FUSED_NODES.load(Ordering::Relaxed));
-    }
-    let device = name.strip_prefix("kernel_calls.")?;
-    let kind = DeviceKind::ALL.into_iter().find(|kind| kind.to_string() == device)?;
-    Some(KERNEL_CALLS.calls(kind))
+    name.parse().ok().map(|counter| match counter {
+        Counter::FusedNodesExecuted => FUSED_NODES.load(Ordering::Relaxed),
+        Counter::KernelCalls(device) => KERNEL_CALLS.calls(device),
+    })
 }
 
 /// The devices that can be used here.
@@ -56,10 +55,10 @@ pub fn description() -> &'static CStr {
             "devices": devices(),
             "npu": npu::probe().to_string(),
             "targets": Target::ALL.map(|target| target.to_string()),
-            "auto": DeviceChoice::Auto.resolve().map_or_else(|error| error.to_string(), |device| device.to_string()),
+            "auto": options::resolve(DeviceChoice::Auto).map_or_else(|error| error.to_string(), |device| device.to_string()),
             "instruction_set": Isa::best().to_string(),
             "instruction_sets": Isa::available().map(|isa| isa.to_string()).collect::<Vec<_>>(),
-            "options": KEYS,
+            "options": Key::ALL.map(Key::word),
             "onnxruntime": { "oldest": format!("1.{OLDEST_VERSION}"), "newest_tested": format!("1.{NEWEST_VERSION}") },
         });
         // JSON escapes NUL, so the conversion cannot fail.

@@ -1,40 +1,13 @@
 //! What a device is: something that prepares kernels and runs them, and counts what it ran.
 
-use std::{
-    fmt,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{
     Attention, AttentionSpec, Blob, Conv1d, Conv1dSpec, Linear, LinearSpec, Parallel, Product, Rows, Scratch, Unfit,
     WeightLayout,
 };
 
-/// Which device a kernel runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DeviceKind {
-    /// This machine's CPU, with the NPU's arithmetic.
-    Host,
-    /// A simulated NPU.
-    Sim,
-    /// An AMD NPU.
-    Npu,
-}
-
-impl DeviceKind {
-    /// All of them.
-    pub const ALL: [DeviceKind; 3] = [DeviceKind::Host, DeviceKind::Sim, DeviceKind::Npu];
-}
-
-impl fmt::Display for DeviceKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DeviceKind::Host => "host",
-            DeviceKind::Sim => "sim",
-            DeviceKind::Npu => "npu",
-        })
-    }
-}
+pub use undertone_boundary::options::DeviceKind;
 
 /// Kernel calls, counted by the code that executed them.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use undertone_kernels::{
     Activation, AttentionArgs, AttentionSpec, Context, Counters, Device, DeviceKind, Heads, HeadsMut, LinearSpec, Mask,
     Precision, Product, Rows, Scratch, WeightLayout,
     host::HostDevice,
-    npu::{Operator, Settings, Target, device::simulator, sim::Mode},
+    npu::{Settings, Target, device::simulator, sim::Mode},
     parallel::ScopedThreads,
     reference::{self, noise::noise},
 };
@@ -174,7 +174,7 @@ fn statistics_count_what_ran() {
         kernel.run(&mut context, 1500, &x, None, &mut out).expect("runs");
     }
     let statistics = device.statistics();
-    let linear = &statistics.operators[&Operator::LinearInt8];
+    let linear = &statistics.operators["linear_int8"];
     assert_eq!((linear.calls, linear.dispatches, linear.macs), (2, 2, 2 * 1500 * 384 * 384));
     assert!(linear.core_macs.iter().sum::<u64>() >= linear.macs, "padding included");
     assert!(linear.dma_bytes[2] >= 2 * 2 * 1500 * 384, "results are bf16");
@@ -201,7 +201,7 @@ fn layers_of_the_same_rows_are_one_command() {
     for (layer, out) in layers.iter().zip(&mut apart) {
         layer.run(&mut context, rows, &x, None, out).expect("runs");
     }
-    let before = device.statistics().operators[&Operator::LinearInt8].clone();
+    let before = device.statistics().operators["linear_int8"].clone();
     let mut together = widths.map(|outputs| vec![0.0; rows * outputs]);
     let mut products: Vec<Product<'_>> = layers
         .iter()
@@ -212,7 +212,7 @@ fn layers_of_the_same_rows_are_one_command() {
     let from = Rows { x: &x, rows, inputs, norm: None };
     device.products(&mut context, &from, &mut products).expect("runs");
     assert_eq!(apart, together);
-    let after = &device.statistics().operators[&Operator::LinearInt8];
+    let after = &device.statistics().operators["linear_int8"];
     assert_eq!((after.calls - before.calls, after.dispatches - before.dispatches), (3, 1));
     assert_eq!((before.dispatches, counters.calls(DeviceKind::Sim), counters.calls(DeviceKind::Host)), (3, 6, 0));
 }
@@ -272,7 +272,7 @@ fn counting_moves_what_computing_moves() {
         let mut context = Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch };
         let (x, mut out) = (noise(70 * 100, 2), vec![1.0; 70 * 200]);
         kernel.run(&mut context, 70, &x, None, &mut out).expect("runs");
-        let mut statistics = device.statistics().operators[&Operator::LinearInt8].clone();
+        let mut statistics = device.statistics().operators["linear_int8"].clone();
         (statistics.wall_seconds, statistics.packing_seconds) = (0.0, 0.0);
         (statistics, out)
     };

@@ -2,7 +2,7 @@
 //! Knows nothing of Whisper; `decoder` runs the sessions.
 
 use crate::native::{Counters, assigned_nodes, ort_version, return_freed_memory};
-use crate::npu::NpuReport;
+use crate::npu::{NpuReport, report_on};
 use crate::options::{Device, EngineOptions, Target};
 use crate::packed::Place;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
@@ -11,14 +11,15 @@ use ort::session::Session;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use undertone_boundary::counters::Counter;
+use undertone_boundary::options::{DeviceKind, Key};
 
-/// The name under which the execution provider reports itself, whatever name it is registered under.
-pub const EP_NAME: &str = "XdnaExecutionProvider";
+pub use undertone_boundary::EP_NAME;
+
 const CPU_EP_NAME: &str = "CPUExecutionProvider";
 const REGISTRATION: &str = "undertone";
 /// The oldest ONNX Runtime whose interface the runner speaks.
 const OLDEST_MINOR: u32 = 24;
-const KERNEL_DEVICES: [&str; 3] = ["host", "sim", "npu"];
 
 /// What is wrong with ONNX Runtime, the execution provider, or a graph.
 #[derive(Debug, thiserror::Error)]
@@ -270,12 +271,12 @@ impl Engine {
     /// The execution provider's counts until now; nothing on device `cpu`.
     pub fn counts(&self) -> EpCounts {
         let Some((_, counters)) = &self.ep else { return EpCounts::default() };
-        let calls = KERNEL_DEVICES
-            .iter()
-            .filter_map(|&d| Some((d.to_owned(), counters.get(&format!("kernel_calls.{d}"))?)))
+        let calls = DeviceKind::ALL
+            .into_iter()
+            .filter_map(|device| Some((device.to_string(), counters.get(Counter::KernelCalls(device))?)))
             .filter(|&(_, calls)| calls > 0);
         EpCounts {
-            fused_nodes_executed: counters.get("fused_nodes_executed").unwrap_or(0),
+            fused_nodes_executed: counters.get(Counter::FusedNodesExecuted).unwrap_or(0),
             kernel_calls: calls.collect(),
         }
     }
@@ -284,7 +285,7 @@ impl Engine {
     pub fn npu(&self) -> Option<NpuReport> {
         let (_, counters) = self.ep.as_ref()?;
         let target = self.options.target.map(Target::word);
-        NpuReport::of(&counters.npu()?, self.options.device, target, self.options.simulation)
+        report_on(&counters.npu()?, self.options.device, target, self.options.simulation)
     }
 
     /// Opens a graph for this engine's device and asks ONNX Runtime which provider got how many of its nodes.
@@ -380,14 +381,14 @@ impl Engine {
         let o = &self.options;
         let path = |p: &PathBuf| p.display().to_string();
         [
-            ("device", Some(o.device.to_string())),
-            ("target", o.target.map(|target| target.to_string())),
-            ("sim", (o.device == Device::Sim).then(|| o.simulation.to_string())),
-            ("precision", Some(o.precision.to_string())),
-            ("claim", Some(o.claim.to_string())),
-            ("threads", o.threads.map(|n| n.to_string())),
-            ("bundle_dir", o.bundle_dir.as_ref().map(path)),
-            ("report", o.report.as_ref().map(path)),
+            (Key::Device, Some(o.device.to_string())),
+            (Key::Target, o.target.map(|target| target.to_string())),
+            (Key::Sim, (o.device == Device::Sim).then(|| o.simulation.to_string())),
+            (Key::Precision, Some(o.precision.to_string())),
+            (Key::Claim, Some(o.claim.to_string())),
+            (Key::Threads, o.threads.map(|n| n.to_string())),
+            (Key::BundleDir, o.bundle_dir.as_ref().map(path)),
+            (Key::Report, o.report.as_ref().map(path)),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((format!("{EP_NAME}.{key}"), value?)))

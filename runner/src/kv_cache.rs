@@ -3,42 +3,23 @@
 #![allow(unsafe_code)]
 
 use crate::choice::{Ask, Best, Scores};
-use libloading::{Library, Symbol};
+use crate::native::exported;
+use libloading::Library;
 use std::path::Path;
+use undertone_boundary::kv_cache::{self, BestToken, DONE};
 
-/// The key of a run's options that names its cache.
-pub(crate) const RUN_KEY: &str = "ep.xdnaexecutionprovider.kv_cache";
-
-type New = unsafe extern "C" fn() -> u64;
-type Free = unsafe extern "C" fn(u64) -> i32;
-type Select = unsafe extern "C" fn(u64, *const usize, usize) -> i32;
-type AskFor = unsafe extern "C" fn(u64, usize, *const usize, *const [u32; 2], u32) -> i32;
-type Bytes = unsafe extern "C" fn(u64) -> u64;
-type Choice = unsafe extern "C" fn(u64, usize, *mut BestToken) -> i32;
-
-/// The likeliest token of a kind, as the execution provider writes it; `u32::MAX` where nothing is allowed.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct BestToken {
-    token: u32,
-    logit: f32,
-    sum: f32,
-}
-
-impl From<BestToken> for Option<Best> {
-    fn from(BestToken { token, logit, sum }: BestToken) -> Self {
-        (token != u32::MAX).then_some(Best { token, logit, sum })
-    }
+fn best(BestToken { token, logit, sum }: BestToken) -> Option<Best> {
+    (token != BestToken::NONE.token).then_some(Best { token, logit, sum })
 }
 
 /// A cache of the execution provider's, until this is dropped.
 pub(crate) struct KvCache {
     number: u64,
-    free: Free,
-    select: Select,
-    ask: AskFor,
-    choice: Choice,
-    bytes: Bytes,
+    free: kv_cache::Free,
+    select: kv_cache::Select,
+    ask: kv_cache::Ask,
+    choice: kv_cache::Choice,
+    bytes: kv_cache::Bytes,
     /// What is asked, as it is passed on.
     ends: Vec<usize>,
     forbidden: Vec<[u32; 2]>,
@@ -52,19 +33,18 @@ impl KvCache {
     pub(crate) fn new(path: &Path) -> Option<Self> {
         // SAFETY: ONNX Runtime has loaded this file already; this only adds a reference to it.
         let library = unsafe { Library::new(path) }.ok()?;
-        // SAFETY: the signatures are those that the execution provider documents; the functions outlive their use, as `library`
-        // is kept beside them.
+        // SAFETY: the library is the execution provider's, and is kept beside its functions.
         let (new, free, select, ask, choice, bytes) = unsafe {
-            let new: Symbol<'_, New> = library.get(b"onnxruntime_ep_xdna_kv_cache_new").ok()?;
-            let free: Symbol<'_, Free> = library.get(b"onnxruntime_ep_xdna_kv_cache_free").ok()?;
-            let select: Symbol<'_, Select> = library.get(b"onnxruntime_ep_xdna_kv_cache_select").ok()?;
-            let ask: Symbol<'_, AskFor> = library.get(b"onnxruntime_ep_xdna_kv_cache_ask").ok()?;
-            let choice: Symbol<'_, Choice> = library.get(b"onnxruntime_ep_xdna_kv_cache_choice").ok()?;
-            let bytes: Symbol<'_, Bytes> = library.get(b"onnxruntime_ep_xdna_kv_cache_bytes").ok()?;
-            (*new, *free, *select, *ask, *choice, *bytes)
+            (
+                exported(&library, &kv_cache::NEW)?,
+                exported(&library, &kv_cache::FREE)?,
+                exported(&library, &kv_cache::SELECT)?,
+                exported(&library, &kv_cache::ASK)?,
+                exported(&library, &kv_cache::CHOICE)?,
+                exported(&library, &kv_cache::BYTES)?,
+            )
         };
-        // SAFETY: the function takes nothing.
-        let number = unsafe { new() };
+        let number = new();
         let (ends, forbidden, answers) = Default::default();
         (number != 0).then_some(Self {
             number,
@@ -87,8 +67,7 @@ impl KvCache {
 
     /// Whether no run has put anything into it.
     pub(crate) fn is_empty(&self) -> bool {
-        // SAFETY: a number.
-        unsafe { (self.bytes)(self.number) == 0 }
+        (self.bytes)(self.number) == 0
     }
 
     /// Its rows become those that were at `rows`.
@@ -98,7 +77,7 @@ impl KvCache {
     pub(crate) fn select(&mut self, rows: &[usize]) -> Result<(), String> {
         // SAFETY: a slice.
         match unsafe { (self.select)(self.number, rows.as_ptr(), rows.len()) } {
-            0 => Ok(()),
+            DONE => Ok(()),
             _ => Err(format!("the key-value cache has no rows {rows:?}")),
         }
     }
@@ -118,7 +97,7 @@ impl KvCache {
         let alike = asks.iter().all(|ask| ask.first_timestamp == split);
         let (ends, forbidden) = (self.ends.as_ptr(), self.forbidden.as_ptr());
         // SAFETY: as many ends as rows, and as many pairs as the last of them says.
-        match alike && unsafe { (self.ask)(self.number, asks.len(), ends, forbidden, split) } == 0 {
+        match alike && unsafe { (self.ask)(self.number, asks.len(), ends, forbidden, split) } == DONE {
             true => Ok(()),
             false => Err("the execution provider does not take what is asked".to_owned()),
         }
@@ -130,12 +109,12 @@ impl KvCache {
     /// If it did not choose for `rows` rows.
     pub(crate) fn choice(&mut self, rows: usize, scores: &mut Vec<Scores>) -> Result<(), String> {
         self.answers.clear();
-        self.answers.resize(2 * rows, BestToken::default());
+        self.answers.resize(2 * rows, BestToken::NONE);
         // SAFETY: room for two entries to a row.
-        if unsafe { (self.choice)(self.number, rows, self.answers.as_mut_ptr()) } != 0 {
+        if unsafe { (self.choice)(self.number, rows, self.answers.as_mut_ptr()) } != DONE {
             return Err("the execution provider did not choose".to_owned());
         }
-        let of_row = |pair: &[BestToken; 2]| Scores { text: pair[0].into(), timestamps: pair[1].into() };
+        let of_row = |pair: &[BestToken; 2]| Scores { text: best(pair[0]), timestamps: best(pair[1]) };
         scores.clear();
         scores.extend(self.answers.as_chunks::<2>().0.iter().map(of_row));
         Ok(())
@@ -144,7 +123,6 @@ impl KvCache {
 
 impl Drop for KvCache {
     fn drop(&mut self) {
-        // SAFETY: the number is this cache's, and is given back once.
-        unsafe { (self.free)(self.number) };
+        (self.free)(self.number);
     }
 }

@@ -7,6 +7,8 @@ use ort::AsPointer;
 use ort::session::Session;
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
+use undertone_boundary::counters::Counter;
+use undertone_boundary::exports::{COUNTER, DESCRIBE, Export, MEASURE, NPU, PROFILE};
 
 /// The version that the ONNX Runtime library at `path` names, for example `1.32.0`.
 ///
@@ -34,8 +36,6 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    const SYMBOL: &'static [u8] = b"onnxruntime_ep_xdna_counter";
-
     /// Opens the library at `path`, which ONNX Runtime has registered before (it is the same copy in memory).
     ///
     /// # Errors
@@ -44,16 +44,15 @@ impl Counters {
         // SAFETY: ONNX Runtime has loaded this file already; this only adds a reference to it.
         let library = unsafe { Library::new(path) }.map_err(|e| e.to_string())?;
         // SAFETY: only the presence of the symbol is asked for; it is not used.
-        unsafe { library.get::<unsafe extern "C" fn()>(Self::SYMBOL) }
-            .map_err(|_| "it does not export onnxruntime_ep_xdna_counter".to_owned())?;
+        unsafe { exported(&library, &COUNTER) }.ok_or_else(|| format!("it does not export {}", COUNTER.symbol))?;
         Ok(Self { library })
     }
 
-    /// The counter `name`, or `None` where the library knows none of that name.
-    pub(crate) fn get(&self, name: &str) -> Option<u64> {
-        let name = CString::new(name).ok()?;
-        // SAFETY: the signature is the one that the execution provider documents; `open` saw the symbol.
-        let counter = unsafe { self.library.get::<unsafe extern "C" fn(*const c_char) -> u64>(Self::SYMBOL) }.ok()?;
+    /// A counter, or `None` where the library knows none of that name.
+    pub(crate) fn get(&self, counter: Counter) -> Option<u64> {
+        let name = CString::new(counter.to_string()).ok()?;
+        // SAFETY: the library is the execution provider's.
+        let counter = unsafe { exported(&self.library, &COUNTER) }?;
         // SAFETY: `name` is zero-terminated and lives until the call returns; the function only reads it.
         let value = unsafe { counter(name.as_ptr()) };
         (value != u64::MAX).then_some(value)
@@ -61,23 +60,14 @@ impl Counters {
 
     /// What the library's NPUs did: JSON; `None` where the library has none to speak of.
     pub(crate) fn npu(&self) -> Option<String> {
-        type Npu = unsafe extern "C" fn() -> *const c_char;
-        // SAFETY: the signature is the one that the execution provider documents.
-        let npu = unsafe { self.library.get::<Npu>(b"onnxruntime_ep_xdna_npu") }.ok()?;
-        // SAFETY: the function has no conditions.
-        text(unsafe { npu() })
+        // SAFETY: the library is the execution provider's.
+        text(unsafe { exported(&self.library, &NPU) }?())
     }
 
     /// What the library says it is: JSON.
     pub(crate) fn description(&self) -> Option<String> {
-        type Describe = unsafe extern "C" fn() -> *const c_char;
-        // SAFETY: the signature is the one that the execution provider documents.
-        let describe = unsafe { self.library.get::<Describe>(b"onnxruntime_ep_xdna_describe") }.ok()?;
-        // SAFETY: the function takes nothing and returns a static, zero-terminated string or null.
-        unsafe {
-            let text = describe();
-            (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
-        }
+        // SAFETY: the library is the execution provider's.
+        text(unsafe { exported(&self.library, &DESCRIBE) }?())
     }
 }
 
@@ -98,25 +88,30 @@ impl Instruments {
 
     /// The library's kernels beside the machine's limits: JSON in, JSON out. `None` where the library cannot measure them.
     pub(crate) fn measure(&self, request: &str) -> Option<String> {
-        type Measure = unsafe extern "C" fn(*const c_char) -> *const c_char;
         let request = CString::new(request).ok()?;
-        // SAFETY: the signature is the one that the execution provider documents.
-        let measure = unsafe { self.library.get::<Measure>(b"onnxruntime_ep_xdna_measure") }.ok()?;
+        // SAFETY: the library is the execution provider's.
+        let measure = unsafe { exported(&self.library, &MEASURE) }?;
         // SAFETY: `request` is zero-terminated and lives until the call returns.
         text(unsafe { measure(request.as_ptr()) })
     }
 
     /// Starts (`true`) or ends noting what each step of a run takes; the end gives what was noted, as JSON.
     pub(crate) fn profile(&self, on: bool) -> Option<String> {
-        type Profile = unsafe extern "C" fn(bool) -> *const c_char;
-        // SAFETY: the signature is the one that the execution provider documents.
-        let profile = unsafe { self.library.get::<Profile>(b"onnxruntime_ep_xdna_profile") }.ok()?;
-        // SAFETY: the function has no conditions.
-        text(unsafe { profile(on) })
+        // SAFETY: the library is the execution provider's.
+        text(unsafe { exported(&self.library, &PROFILE) }?(on))
     }
 }
 
-/// A copy of a string of the execution provider's, which is valid only until this thread's next call.
+/// A function of the execution provider's library; `None` where the library is older and has none of that name.
+///
+/// # Safety
+/// `library` is the execution provider's, and the function is not called after it is dropped.
+pub(crate) unsafe fn exported<F: Copy>(library: &Library, export: &Export<F>) -> Option<F> {
+    // SAFETY: the execution provider exports its functions by these names with these types.
+    unsafe { library.get::<F>(export.symbol) }.ok().map(|function| *function)
+}
+
+/// A copy of a string of the execution provider's, which may be valid only until this thread's next call.
 fn text(pointer: *const c_char) -> Option<String> {
     // SAFETY: the functions above return NULL or a zero-terminated string that lives until the next call.
     (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())

@@ -1,120 +1,37 @@
 //! What a person chooses before anything is loaded: the device, the arithmetic, the libraries, the threads.
 //! No resolving happens here; `engine` does that.
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-/// A word that names no member of a small set, with the words that do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown {what} '{word}': use one of {accepted}")]
-pub struct UnknownWord {
-    what: &'static str,
-    word: String,
-    accepted: &'static str,
-}
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $all:literal, { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// The word that people write for it.
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.word())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnknownWord;
-            fn from_str(word: &str) -> Result<Self, UnknownWord> {
-                match word {
-                    $($word => Ok(Self::$variant),)+
-                    _ => Err(UnknownWord { what: $what, word: word.to_owned(), accepted: $all }),
-                }
-            }
-        }
-    };
-}
+use undertone_boundary::options::DeviceChoice;
+pub use undertone_boundary::options::{Claim, Precision, Simulation, Target};
+use undertone_boundary::words;
+pub use undertone_boundary::words::UnknownWord;
 
 words!(
-    /// What carries out the model.
-    Device, "device", "auto, cpu, host, sim, npu", {
+    /// What carries out the model: a device of the execution provider's, or none of it.
+    Device, "device", {
         /// The best device that the execution provider finds; if it cannot be loaded or fails at run time, ONNX
         /// Runtime's CPU provider, and the report says so.
-        Auto = "auto",
+        Auto = DeviceChoice::Auto.word(),
         /// ONNX Runtime's own CPU provider without the execution provider: the reference.
         Cpu = "cpu",
         /// The execution provider's host device: the NPU kernels' arithmetic on the CPU.
-        Host = "host",
+        Host = DeviceChoice::Host.word(),
         /// The execution provider's simulator.
-        Sim = "sim",
+        Sim = DeviceChoice::Sim.word(),
         /// The NPU; an error where there is none.
-        Npu = "npu",
-    }
-);
-
-words!(
-    /// The arithmetic of the execution provider. The CPU provider computes in the model's own types.
-    Precision, "precision", "int8, bf16, f32", {
-        /// 8-bit integer products, 32-bit accumulation.
-        Int8 = "int8",
-        /// bfloat16 products, fp32 accumulation.
-        Bf16 = "bf16",
-        /// 32-bit floating point.
-        F32 = "f32",
-    }
-);
-
-words!(
-    /// Which NPU is simulated, or has to be there.
-    Target, "target", "npu1, npu4", {
-        /// XDNA: Phoenix, Hawk Point.
-        Npu1 = "npu1",
-        /// XDNA2: Strix, Strix Halo, Krackan.
-        Npu4 = "npu4",
-    }
-);
-
-words!(
-    /// How the simulator computes. The results are the same.
-    Simulation, "simulation", "fast, exact, count", {
-        /// With this machine's vectors.
-        Fast = "fast",
-        /// By the NPU's own C++ code on a model of its instructions: a hundred times slower.
-        Exact = "exact",
-        /// Not at all: what would move is counted, and results are zeros. For [`crate::bench::plan`].
-        Count = "count",
+        Npu = DeviceChoice::Npu.word(),
     }
 );
 
 words!(
     /// What to write.
-    Task, "task", "transcribe, translate", {
+    Task, "task", {
         /// The words in the language they were spoken in.
         Transcribe = "transcribe",
         /// The words in English.
         Translate = "translate",
-    }
-);
-
-words!(
-    /// Which nodes the execution provider asks for.
-    Claim, "claim", "all, attention, matmul", {
-        /// All that it knows.
-        All = "all",
-        /// Attention only.
-        Attention = "attention",
-        /// Matrix products only.
-        MatMul = "matmul",
     }
 );
 
@@ -184,10 +101,10 @@ mod tests {
 
     #[test]
     fn words_come_back_and_unknown_ones_name_the_choices() {
-        for device in [Device::Auto, Device::Cpu, Device::Host, Device::Sim, Device::Npu] {
+        for device in Device::ALL {
             assert_eq!(device.to_string().parse(), Ok(device));
         }
-        for precision in [Precision::Int8, Precision::Bf16, Precision::F32] {
+        for precision in Precision::ALL {
             assert_eq!(precision.word().parse(), Ok(precision));
         }
         let error = "gpu".parse::<Device>().unwrap_err();

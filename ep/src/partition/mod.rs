@@ -17,7 +17,7 @@ use crate::{
     options::{Claim, Options},
     plan::{LayerSizes, attention_precision, why_not_on_npu, wide_rows},
     program::{HeadLayout, Op, Program, Step},
-    report::{Fused, GraphReport, Product, Unclaimed},
+    report::{ByKind, Fused, GraphReport, Product, Unclaimed},
     work::{ASSUMED, Work},
 };
 
@@ -109,18 +109,7 @@ pub fn packed(graph: &Graph<'_>) -> Option<Partition> {
     if packed.is_empty() {
         return None;
     }
-    let fused = Fused {
-        nodes: 1,
-        steps: BTreeMap::from([("packed".to_owned(), 1)]),
-        precision: BTreeMap::new(),
-        device: BTreeMap::new(),
-        arithmetic: BTreeMap::new(),
-        on_host: BTreeMap::new(),
-        gflop: 0.0,
-        bytes_in: 0,
-        bytes_out: 0,
-        products: Vec::new(),
-    };
+    let fused = Fused { nodes: 1, steps: BTreeMap::from([("packed".to_owned(), 1)]), ..Fused::default() };
     let unclaimed = others.into_iter().map(|node| &graph.nodes[node]).map(|node| Unclaimed {
         name: node.name.clone(),
         op_type: node.op_type.clone(),
@@ -238,9 +227,7 @@ fn fused(
     steps: &[usize],
 ) -> Fused {
     let mut kinds = BTreeMap::new();
-    let mut precision: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
-    let mut device: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
-    let mut on_host: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    let (mut precision, mut device, mut on_host) = (ByKind::new(), ByKind::new(), ByKind::new());
     let mut arithmetic: BTreeMap<String, usize> = BTreeMap::new();
     let (mut read, mut made) = (BTreeSet::new(), BTreeSet::new());
     let mut products = Vec::new();

@@ -11,9 +11,9 @@ mod layout;
 mod leaps;
 pub(crate) mod machine;
 mod pack;
-mod placed;
+mod placement;
 #[cfg(test)]
-mod placed_tests;
+mod placement_tests;
 mod prepare;
 pub(crate) mod profile;
 mod resident;
@@ -27,14 +27,16 @@ pub(crate) mod tensor;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use crossbeam_queue::ArrayQueue;
-use undertone_kernels::{Context, Counters, Parallel};
+use undertone_kernels::{Context, Counters, Device, Parallel};
 
 #[cfg(test)]
 pub(crate) use self::smoothing::smooth;
 pub use self::{
     arithmetic::{LayerSizes, wide_rows},
-    placed::why_not_on_npu,
+    placement::why_not_on_npu,
     prepare::attention_precision,
     shared::{Kept, Key, Made, Record, Shared, Store, WORTH_SHARING},
     tensor::MAX_RANK,
@@ -67,7 +69,8 @@ pub struct Plan {
     sections: Vec<Section>,
     leaps: Vec<Option<Leap>>,
     kernels: Vec<Option<Kernel>>,
-    tools: Tools,
+    device: Arc<dyn Device>,
+    keeping: Keeping,
     workspaces: ArrayQueue<Workspace>,
 }
 
@@ -196,8 +199,8 @@ impl Plan {
         drop(constants);
         let leaps = leaps::find(&layout.steps, &sections, |value| matches!(layout.homes[value], Place::Constant(_)));
         let keeping = Keeping { isa: store.host().isa(), precision: options.precision };
-        let tools = Tools { host: *store.host(), keeping };
-        Ok(Self { layout, sections, leaps, kernels, tools, workspaces: ArrayQueue::new(KEPT_WORKSPACES) })
+        let device = store.device();
+        Ok(Self { layout, sections, leaps, kernels, device, keeping, workspaces: ArrayQueue::new(KEPT_WORKSPACES) })
     }
 
     /// Carries out the plan. `inputs` are in the order of [`Graph::inputs`]. With a `state`, cached tensors are read from it and
@@ -223,6 +226,7 @@ impl Plan {
                 (section.kind, &self.layout.steps[steps.clone()], &self.kernels[steps])
             })
         };
+        let tools = Tools { device: &*self.device, keeping: self.keeping };
         let mut recorder = profile::Recorder::new(self.sections.len());
         let mut passed = 0;
         for (at, (kind, steps, kernels)) in parts().enumerate() {
@@ -235,12 +239,12 @@ impl Plan {
                 }
                 continue;
             }
-            compute::section(&mut machine, kind, steps, kernels, self.tools, &mut context)?;
+            compute::section(&mut machine, kind, steps, kernels, tools, &mut context)?;
             if let Some(recorder) = &mut recorder {
                 recorder.carried_out();
             }
         }
-        self.tools.keeping.choose(&mut machine, &self.layout.resident, &mut context).map_err(RunError::Runtime)?;
+        self.keeping.choose(&mut machine, &self.layout.resident, &mut context).map_err(RunError::Runtime)?;
         if let Some(mut recorder) = recorder {
             recorder.carried_out();
             recorder.finish(&machine, parts().map(|(_, steps, kernels)| (steps, kernels)));

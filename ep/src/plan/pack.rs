@@ -13,7 +13,7 @@ use std::{
 use super::{
     PlanError, Store,
     layout::Stored,
-    placed,
+    placement,
     prepare::{self, Kernel},
     shared::WORTH_SHARING,
 };
@@ -67,8 +67,8 @@ pub fn pack(graph: &Graph<'_>, program: &Program, options: &Options, store: &Sto
     // What is known of rows decides where kernels go, and how they compute.
     let shapes = Work::estimate(graph, program).shapes;
     let place = |step: usize| {
-        let reason = |placement| placed::why_not_on_npu(&program.steps[step], options, placement, &shapes);
-        store.placing().filter(|placing| reason(placing.npu.placement()).is_none())
+        let reason = |placement| placement::why_not_on_npu(&program.steps[step], options, placement, &shapes);
+        store.placed().filter(|device| reason(device.npu().placement()).is_none())
     };
 
     let carry_out = |job: Job| match job {

@@ -6,14 +6,13 @@ use std::{
 };
 
 use undertone_kernels::{
-    Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, DeviceKind, Linear, LinearSpec, Precision, Unsupported,
-    WeightLayout, host::HostDevice,
+    Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, Linear, LinearSpec, Precision, Unsupported, WeightLayout,
+    npu::PlacedDevice,
 };
 
 use super::{
     PlanError, Store, arithmetic,
     layout::Stored,
-    placed::{PlacedAttention, PlacedConv1d, PlacedLinear, Placing},
     shared::{Key, Packed, floats},
     tensor::Shape,
 };
@@ -39,8 +38,7 @@ pub enum Kernel {
 pub struct AttentionKernel {
     scale: f32,
     precision: Precision,
-    host: HostDevice,
-    placing: Option<Placing>,
+    device: Arc<dyn Device>,
     prepared: OnceLock<(usize, Box<dyn Attention>)>,
 }
 
@@ -49,15 +47,8 @@ impl AttentionKernel {
         AttentionSpec { head_width, scale: self.scale, precision: self.precision }
     }
 
-    fn prepare(&self, head_width: usize) -> Result<Box<dyn Attention>, PlanError> {
-        let spec = self.spec(head_width);
-        let placed = self.placing.as_ref().map(|placing| on_npu(placing, |device| device.attention(&spec)));
-        let placed = placed.transpose()?.flatten();
-        let placed = placed.and_then(|(kernel, placing)| PlacedAttention::new(kernel, &spec, placing));
-        match placed {
-            Some(placed) => Ok(Box::new(placed)),
-            None => Ok(self.host.attention(&spec)?),
-        }
+    fn prepare(&self, head_width: usize) -> Result<Box<dyn Attention>, Unsupported> {
+        self.device.attention(&self.spec(head_width))
     }
 
     /// The kernel for heads of this width.
@@ -87,7 +78,7 @@ pub fn attention_precision(asked: Precision, k: HeadLayout) -> Precision {
     }
 }
 
-/// The kernel of a step, if it needs one; on the NPU of `placing`, if there is one that takes it. `shapes` are those of the
+/// The kernel of a step, if it needs one, of the device on which it is `placed`, else of the host device. `shapes` are those of the
 /// graph's values, as far as they are known.
 ///
 /// # Errors
@@ -97,9 +88,10 @@ pub fn kernel(
     step: &Step,
     options: &Options,
     shapes: &[Option<Shape>],
-    placing: Option<&Placing>,
+    placed: Option<&PlacedDevice>,
     store: &Store<'_>,
 ) -> Result<Option<Kernel>, PlanError> {
+    let device: &dyn Device = placed.map_or(store.host(), |placed| placed);
     match &step.op {
         Op::Linear { weights, bias, scale, activation, .. } => {
             let constant = constant(graph, weights.value)?;
@@ -108,21 +100,17 @@ pub fn kernel(
             let layout = if weights.transposed { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
             let (precision, activation) = (step.precision(options.precision), *activation);
             let sizes = arithmetic::LayerSizes::of(step, shapes);
-            let wide_rows = placing.is_none() && arithmetic::wide_rows(precision, sizes).0;
+            let wide_rows = placed.is_none() && arithmetic::wide_rows(precision, sizes).0;
             let spec = LinearSpec { inputs, outputs, precision, wide_rows, activation, scale: *scale };
             let mut parts = quantisation_parts(graph, weights)?;
             parts.extend(bias.map(|value| self::constant(graph, value)).transpose()?);
             parts.extend(weights.smoothing.map(|value| self::constant(graph, value)).transpose()?);
             let smoothing = if weights.smoothing.is_some() { " smoothed" } else { "" };
-            let key = Key::new(&parts, format!("{spec:?} {layout:?} {}{}{smoothing}", constant.dtype, form(placing)));
+            let key = Key::new(&parts, format!("{spec:?} {layout:?} {}{}{smoothing}", constant.dtype, device.form()));
             let kernel = store.linear(key, &spec, || {
                 let values = smoothed(graph, weights, [inputs, outputs], real(graph, weights, outputs, Axis::Last)?)?;
                 let bias = bias.map(|value| row(graph, value, outputs)).transpose()?;
-                let take = |device: &dyn Device| device.linear(&spec, &values, layout, bias.as_deref());
-                match placing.map(|placing| on_npu(placing, take)).transpose()?.flatten() {
-                    Some((kernel, placing)) => Ok(Box::new(PlacedLinear::new(kernel, &spec, placing))),
-                    None => Ok(take(store.host())?),
-                }
+                Ok(device.linear(&spec, &values, layout, bias.as_deref())?)
             })?;
             Ok(Some(Kernel::Linear { inputs, outputs, kernel }))
         }
@@ -131,8 +119,10 @@ pub fn kernel(
             let kernel = AttentionKernel {
                 scale: *scale,
                 precision,
-                host: *store.host(),
-                placing: placing.cloned(),
+                device: match placed {
+                    Some(placed) => Arc::new(placed.clone()),
+                    None => Arc::new(*store.host()),
+                },
                 prepared: OnceLock::new(),
             };
             if let Some(head_width) = *head_width {
@@ -141,7 +131,7 @@ pub fn kernel(
             }
             Ok(Some(Kernel::Attention(kernel)))
         }
-        Op::Conv1d(conv) => convolution(graph, conv, step.precision(options.precision), placing, store).map(Some),
+        Op::Conv1d(conv) => convolution(graph, conv, step.precision(options.precision), device, store).map(Some),
         Op::MatMul | Op::LayerNorm { .. } | Op::Softmax | Op::Unary(_) | Op::Binary(_) => {
             Ok(Some(Kernel::Host(store.host().isa())))
         }
@@ -161,7 +151,7 @@ fn convolution(
     graph: &Graph<'_>,
     conv: &Conv,
     precision: Precision,
-    placing: Option<&Placing>,
+    device: &dyn Device,
     store: &Store<'_>,
 ) -> Result<Kernel, PlanError> {
     let constant = constant(graph, conv.weights.value)?;
@@ -181,42 +171,13 @@ fn convolution(
     };
     let mut parts = quantisation_parts(graph, &conv.weights)?;
     parts.extend(conv.bias.map(|value| self::constant(graph, value)).transpose()?);
-    let key = Key::new(&parts, format!("{spec:?} {}{}", constant.dtype, form(placing)));
+    let key = Key::new(&parts, format!("{spec:?} {}{}", constant.dtype, device.form()));
     let kernel = store.convolution(key, &spec, || {
         let values = real(graph, &conv.weights, out_channels, Axis::First)?;
         let bias = conv.bias.map(|value| row(graph, value, out_channels)).transpose()?;
-        let take = |device: &dyn Device| device.conv1d(&spec, &values, bias.as_deref());
-        match placing.map(|placing| on_npu(placing, take)).transpose()?.flatten() {
-            Some((kernel, placing)) => Ok(Box::new(PlacedConv1d::new(kernel, &spec, placing))),
-            None => Ok(take(store.host())?),
-        }
+        Ok(device.conv1d(&spec, &values, bias.as_deref())?)
     })?;
     Ok(Kernel::Conv1d { shape: [out_channels, in_channels, width], kernel })
-}
-
-/// What a packed form's key has to say of the NPU that it is for.
-fn form(placing: Option<&Placing>) -> String {
-    placing.map_or_else(String::new, |placing| format!(" {} {}", placing.npu.form(), placing.falls_back))
-}
-
-/// A kernel of an NPU, and its place; none where the NPU does not take it and the host device may: on the simulator, and on hardware
-/// with `auto`. Either is noted.
-///
-/// # Errors
-/// A named NPU's refusal: what was asked for is not what would be done.
-fn on_npu<T>(
-    placing: &Placing,
-    take: impl FnOnce(&dyn Device) -> Result<T, Unsupported>,
-) -> Result<Option<(T, Placing)>, PlanError> {
-    let device: &dyn Device = placing.npu.device();
-    match take(device) {
-        Ok(kernel) => Ok(Some((kernel, placing.clone()))),
-        Err(refusal) if device.kind() == DeviceKind::Npu && !placing.falls_back => Err(refusal.into()),
-        Err(refusal) => {
-            placing.npu.refused(refusal.to_string());
-            Ok(None)
-        }
-    }
 }
 
 /// Where a per-output scale runs along a constant.

@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use serde::Serialize;
+use undertone_boundary::profile::{Part, Profile};
 
 use super::{layout::PlanStep, machine::Machine, prepare::Kernel};
 use crate::{
@@ -20,49 +20,27 @@ use crate::{
 };
 
 static RECORDING: AtomicBool = AtomicBool::new(false);
-static PROFILE: Mutex<Option<Profile>> = Mutex::new(None);
+static PROFILE: Mutex<Option<Notes>> = Mutex::new(None);
 
-/// What was noted since the start, over all runs of all sessions.
-#[derive(Debug, Default, Serialize)]
-pub struct Profile {
-    /// Runs of fused nodes.
-    runs: u64,
-    /// Nanoseconds from the beginning of a run's first step to the end of its last.
-    nanoseconds: u64,
-    /// Nanoseconds that went into taking these notes. No step's time has them in it, but the time of a run as its caller sees it has.
-    noting: u64,
-    /// Steps that are alike, together.
-    #[serde(serialize_with = "values")]
-    steps: BTreeMap<(&'static str, String), Steps>,
-}
-
-/// Steps of one kind and shape.
-#[derive(Clone, Debug, Serialize)]
-struct Steps {
-    kind: &'static str,
-    shape: String,
-    /// Whether they are kernels: arithmetic on tensors, no shapes, views and moves.
-    kernel: bool,
-    calls: u64,
-    nanoseconds: u64,
-    /// Bytes of weights, and of cached keys and values, that they had to read.
-    bytes: u64,
-}
-
-fn values<S: serde::Serializer>(steps: &BTreeMap<(&str, String), Steps>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(steps.values())
+#[derive(Default)]
+struct Notes {
+    /// All but the steps.
+    profile: Profile,
+    /// Steps that are alike, together: by kind and shape.
+    steps: BTreeMap<(&'static str, String), Part>,
 }
 
 /// Notes every run from now on; what was noted before is forgotten.
 pub fn start() {
-    *PROFILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Profile::default());
+    *PROFILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Notes::default());
     RECORDING.store(true, Ordering::Relaxed);
 }
 
 /// Notes no more, and gives what was noted; `None` if nobody asked for it.
 pub fn end() -> Option<Profile> {
     RECORDING.store(false, Ordering::Relaxed);
-    PROFILE.lock().unwrap_or_else(PoisonError::into_inner).take()
+    let Notes { profile, steps } = PROFILE.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+    Some(Profile { steps: steps.into_values().collect(), ..profile })
 }
 
 /// One run's notes: the time after each section. What the sections are is written down when the run is over, so that noting takes a
@@ -98,41 +76,46 @@ impl Recorder {
         sections: impl Iterator<Item = (&'s [PlanStep], &'s [Option<Kernel>])>,
     ) {
         let begun = Instant::now();
-        let mut profile = PROFILE.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(profile) = profile.as_mut() else { return };
+        let mut notes = PROFILE.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(notes) = notes.as_mut() else { return };
         let mut times = self.times.windows(2).map(|pair| (pair[1] - pair[0]).as_nanos() as u64);
-        profile.runs += 1;
+        notes.profile.runs += 1;
         for ((steps, kernels), nanoseconds) in sections.zip(&mut times) {
-            if let Some(noted) = noted(machine, steps, kernels, nanoseconds) {
-                profile.add(noted);
+            if let Some((kind, part)) = noted(machine, steps, kernels, nanoseconds) {
+                notes.add(kind, part);
             }
         }
         for nanoseconds in times {
-            let (kind, shape) = ("choice", String::new());
-            profile.add(Steps { kind, shape, kernel: true, calls: 1, nanoseconds, bytes: 0 });
+            let (kind, shape) = ("choice".to_owned(), String::new());
+            notes.add("choice", Part { kind, shape, kernel: true, calls: 1, nanoseconds, bytes: 0 });
         }
-        profile.noting += begun.elapsed().as_nanos() as u64;
+        notes.profile.noting += begun.elapsed().as_nanos() as u64;
     }
 }
 
-impl Profile {
-    fn add(&mut self, steps: Steps) {
-        self.nanoseconds += steps.nanoseconds;
-        match self.steps.get_mut(&(steps.kind, steps.shape.clone())) {
+impl Notes {
+    fn add(&mut self, kind: &'static str, part: Part) {
+        self.profile.nanoseconds += part.nanoseconds;
+        match self.steps.get_mut(&(kind, part.shape.clone())) {
             Some(alike) => {
                 alike.calls += 1;
-                alike.nanoseconds += steps.nanoseconds;
-                alike.bytes += steps.bytes;
+                alike.nanoseconds += part.nanoseconds;
+                alike.bytes += part.bytes;
             }
             None => {
-                self.steps.insert((steps.kind, steps.shape.clone()), steps);
+                self.steps.insert((kind, part.shape.clone()), part);
             }
         }
     }
 }
 
 /// A section: one step, or several together, which are noted as one of the last one's kind.
-fn noted(machine: &Machine<'_, '_>, steps: &[PlanStep], kernels: &[Option<Kernel>], nanoseconds: u64) -> Option<Steps> {
+fn noted(
+    machine: &Machine<'_, '_>,
+    steps: &[PlanStep],
+    kernels: &[Option<Kernel>],
+    nanoseconds: u64,
+) -> Option<(&'static str, Part)> {
     let last = steps.last()?;
     let each = || steps.iter().zip(kernels).map(|(step, kernel)| (step, kernel.as_ref()));
     let shapes: Vec<String> = each()
@@ -141,14 +124,16 @@ fn noted(machine: &Machine<'_, '_>, steps: &[PlanStep], kernels: &[Option<Kernel
             _ => shape(machine, step, kernel),
         })
         .collect();
-    Some(Steps {
-        kind: last.op.kind(),
+    let kind = last.op.kind();
+    let part = Part {
+        kind: kind.to_owned(),
         shape: shapes.join(", "),
         kernel: each().any(|(_, kernel)| kernel.is_some()),
         calls: 1,
         nanoseconds,
         bytes: each().map(|(step, kernel)| bytes(machine, step, kernel)).sum(),
-    })
+    };
+    Some((kind, part))
 }
 
 /// Weights at their packed width; a cache's keys and values as they lie.

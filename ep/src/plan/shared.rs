@@ -13,18 +13,18 @@ use std::{
 use half::f16;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
-use undertone_kernels::{Blob, Conv1d, Conv1dSpec, Linear, LinearSpec, Unfit, host::HostDevice};
+use undertone_kernels::{
+    Blob, Conv1d, Conv1dSpec, Device, Linear, LinearSpec, Unfit,
+    host::HostDevice,
+    npu::{OpenNpu, PlacedDevice},
+};
 
 use super::{
     PlanError,
     layout::{Contents, Stored, computed},
-    placed::Placing,
     tensor::Buffer,
 };
-use crate::{
-    graph::{Constant, DataType},
-    npu::OpenNpu,
-};
+use crate::graph::{Constant, DataType};
 
 /// Constants below this many bytes are copied without looking for an equal one.
 pub const WORTH_SHARING: usize = 64 << 10;
@@ -124,13 +124,13 @@ pub struct Store<'s> {
     shared: &'s Shared,
     kept: Option<&'s dyn Kept>,
     record: Option<&'s Record>,
-    placing: Option<Placing>,
+    placed: Option<PlacedDevice>,
 }
 
 impl<'s> Store<'s> {
     /// Weights are packed from the graph's constants.
     pub fn new(shared: &'s Shared) -> Self {
-        Self { shared, kept: None, record: None, placing: None }
+        Self { shared, kept: None, record: None, placed: None }
     }
 
     /// Weights are packed already.
@@ -145,7 +145,8 @@ impl<'s> Store<'s> {
 
     /// Kernels that belong there are placed on an NPU; with `falls_back` the host device takes over what fails.
     pub fn on(self, npu: Option<Arc<OpenNpu>>, falls_back: bool) -> Self {
-        Self { placing: npu.map(|npu| Placing { npu, falls_back }), ..self }
+        let placed = npu.map(|npu| PlacedDevice::new(npu, self.shared.host, falls_back));
+        Self { placed, ..self }
     }
 
     /// The device that takes every kernel.
@@ -153,9 +154,17 @@ impl<'s> Store<'s> {
         &self.shared.host
     }
 
-    /// The NPU that kernels may be placed on.
-    pub(super) fn placing(&self) -> Option<&Placing> {
-        self.placing.as_ref()
+    /// The device whose kernels may have their place on an NPU.
+    pub(super) fn placed(&self) -> Option<&PlacedDevice> {
+        self.placed.as_ref()
+    }
+
+    /// The device that carries out what the session's plans have prepared.
+    pub(super) fn device(&self) -> Arc<dyn Device> {
+        match &self.placed {
+            Some(placed) => Arc::new(placed.clone()),
+            None => Arc::new(self.shared.host),
+        }
     }
 
     /// The packed linear layer of this key: one that some plan holds, a kept one, or a new one.

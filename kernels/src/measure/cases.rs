@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use super::{Batched, milliseconds};
+use undertone_boundary::measure::BatchedProducts;
+
+use super::milliseconds;
 use crate::{
     Activation, Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, Conv1d, Conv1dSpec, Counters, Device,
     Heads, HeadsMut, Linear, LinearSpec, Mask, Norm, Precision, Scratch, Serial, WeightLayout,
@@ -308,8 +310,14 @@ impl Products {
     }
 
     /// Both medians.
-    pub fn figures(&self) -> Batched {
-        let (together_ms, apart_ms) = (median(&self.together), median(&self.apart));
-        Batched { size: self.size, count: Self::COUNT, together_ms, apart_ms }
+    pub fn figures(&self) -> BatchedProducts {
+        let (together_ms, one_by_one_ms) = (median(&self.together), median(&self.apart));
+        BatchedProducts {
+            shape: format!("{0}x{0}x{0}", self.size),
+            count: Self::COUNT,
+            together_ms,
+            one_by_one_ms,
+            ratio: one_by_one_ms / together_ms,
+        }
     }
 }

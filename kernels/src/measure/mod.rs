@@ -8,10 +8,12 @@ mod whisper;
 
 use std::time::Instant;
 
+use undertone_boundary::measure::{self, Kernel, KernelReport};
+
 use crate::{
     Context, Counters, Parallel, Precision, Scratch,
     host::Isa,
-    limits::{Limits, Work, median},
+    limits::{Limits, median},
 };
 use cases::Case;
 pub use whisper::Geometry;
@@ -27,59 +29,6 @@ pub struct Settings {
     pub cached: usize,
 }
 
-/// One kernel's figures.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Measured {
-    /// What it is in the model.
-    pub name: &'static str,
-    /// Its sizes: `rows x inputs x outputs`, `batch x heads x queries x keys`, …
-    pub shape: String,
-    /// Precision of its products, or of its values where it has none.
-    pub precision: Precision,
-    /// What it has to do.
-    pub work: Work,
-    /// Milliseconds of a call, median of the rounds.
-    pub ms: f64,
-    /// Milliseconds of a call, the best round.
-    pub best_ms: f64,
-    /// Milliseconds that its arithmetic takes at the machine's peak; `None` where that peak is not known.
-    pub arithmetic_ms: Option<f64>,
-    /// Milliseconds that its bytes take at the machine's read bandwidth.
-    pub memory_ms: f64,
-}
-
-impl Measured {
-    /// The larger of both limits, in milliseconds; `None` where one is not known.
-    pub fn limit_ms(&self) -> Option<f64> {
-        self.arithmetic_ms.map(|arithmetic| arithmetic.max(self.memory_ms))
-    }
-}
-
-/// Some equal products of two run-time operands, all in one call against one call each.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Batched {
-    /// Rows, columns and inner size of each product.
-    pub size: usize,
-    /// Products.
-    pub count: usize,
-    /// Milliseconds for all in one call, median.
-    pub together_ms: f64,
-    /// Milliseconds for all, one by one, median.
-    pub apart_ms: f64,
-}
-
-/// Everything that one run found.
-pub struct Report {
-    /// The limits on all of the pool's threads.
-    pub limits: Limits,
-    /// The limits on one thread.
-    pub alone: Limits,
-    /// Kernels in the model's order, the standard ones first.
-    pub kernels: Vec<Measured>,
-    /// Batched products.
-    pub batched: Vec<Batched>,
-}
-
 struct Lane {
     case: Case,
     ms: Vec<f64>,
@@ -89,7 +38,7 @@ struct Lane {
 /// threads.
 ///
 /// What kernels of few rows read comes from memory, as in a decoder whose layers together are larger than the caches.
-pub fn measure(geometry: &Geometry, settings: &Settings, pool: &dyn Parallel) -> Report {
+pub fn measure(geometry: &Geometry, settings: &Settings, pool: &dyn Parallel) -> KernelReport {
     let mut lanes: Vec<Lane> =
         whisper::cases(geometry, settings).into_iter().map(|case| Lane { case, ms: Vec::new() }).collect();
     let mut products = cases::Products::standard();
@@ -113,24 +62,56 @@ pub fn measure(geometry: &Geometry, settings: &Settings, pool: &dyn Parallel) ->
         products.iter_mut().for_each(|products| products.run(&mut context, round > 0));
     }
     let kernels = lanes.into_iter().map(|lane| lane.figures(&limits)).collect();
-    Report { limits, alone, kernels, batched: products.iter().map(cases::Products::figures).collect() }
+    let memory = limits.memory();
+    KernelReport {
+        instruction_set: Isa::best().to_string(),
+        threads: pool.width(),
+        limits: measure::Limits {
+            read_from_bytes: Some(memory.working_set() as u64),
+            last_level_cache_bytes: memory.cache().map(|bytes| bytes as u64),
+            one_thread: Some(Box::new(figures(&alone))),
+            ..figures(&limits)
+        },
+        kernels,
+        batched_products: products.iter().map(cases::Products::figures).collect(),
+    }
 }
 
 impl Lane {
-    fn figures(self, limits: &Limits) -> Measured {
+    fn figures(self, limits: &Limits) -> Kernel {
         let Self { case, ms } = self;
         let work = case.work();
         let (arithmetic_ms, memory_ms) = limits.least_ms(Isa::best(), &work);
-        Measured {
-            name: case.name,
+        let limit_ms = arithmetic_ms.map(|arithmetic| arithmetic.max(memory_ms));
+        let median = median(&ms);
+        Kernel {
+            name: case.name.to_owned(),
             shape: case.shape(),
-            precision: case.precision(),
-            work,
-            ms: median(&ms),
+            precision: case.precision().to_string(),
+            ms: median,
             best_ms: ms.iter().copied().fold(f64::INFINITY, f64::min),
+            share_of_limit: limit_ms.map(|limit| limit / median),
+            limit_ms,
             arithmetic_ms,
             memory_ms,
+            operations: work.operations,
+            bytes: work.bytes,
         }
+    }
+}
+
+/// What was sampled on some threads, of the best instruction set.
+fn figures(limits: &Limits) -> measure::Limits {
+    let gops = |precision| limits.instructions().best(Isa::best(), precision);
+    let patterns = limits.memory().patterns().map(|(pattern, gbps)| (pattern.name().to_owned(), gbps));
+    measure::Limits {
+        int8_gops: gops(Precision::Int8),
+        bf16_gflops: gops(Precision::Bf16),
+        f32_gflops: gops(Precision::F32),
+        read_gbps: limits.memory().gbps(),
+        exponentials_gps: limits.gexps(),
+        read_patterns_gbps: patterns.collect(),
+        ..measure::Limits::default()
     }
 }
 
@@ -166,12 +147,14 @@ mod tests {
             assert!(!found.is_empty(), "{name}");
             for kernel in found {
                 assert!(kernel.ms.is_finite() && kernel.ms >= kernel.best_ms && kernel.best_ms > 0.0, "{kernel:?}");
-                assert!(kernel.memory_ms > 0.0 && kernel.work.operations > 0.0, "{kernel:?}");
+                assert!(kernel.memory_ms > 0.0 && kernel.operations > 0.0, "{kernel:?}");
             }
         }
         assert!(report.kernels.iter().any(|kernel| kernel.shape == "1500x512x2048"));
         assert!(report.kernels.iter().any(|kernel| kernel.shape == "3x64x1001"));
-        assert_eq!(report.batched.iter().map(|products| products.size).collect::<Vec<_>>(), [64, 128, 512]);
-        assert!(report.batched.iter().all(|products| products.together_ms > 0.0 && products.apart_ms > 0.0));
+        let batched = &report.batched_products;
+        let shapes: Vec<&str> = batched.iter().map(|products| products.shape.as_str()).collect();
+        assert_eq!(shapes, ["64x64x64", "128x128x128", "512x512x512"]);
+        assert!(batched.iter().all(|products| products.together_ms > 0.0 && products.one_by_one_ms > 0.0));
     }
 }

@@ -37,7 +37,7 @@ pub fn cases(geometry: &Geometry, settings: &Settings) -> Vec<Case> {
     let Geometry { width, vocabulary, frames, head_width, .. } = *geometry;
     let (inner, positions) = (geometry.decoder_inner, frames.div_ceil(2));
     let mut cases = Vec::new();
-    for precision in Precision::ALL.into_iter().rev() {
+    for precision in Precision::ALL {
         let linear = |name, inputs, outputs, activation, rows: &[usize]| {
             let weights = Weights::linear(inputs, outputs, activation, precision, rows.iter().all(|rows| *rows < FEW));
             rows.iter().map(|rows| Case::linear(name, &weights, *rows)).collect::<Vec<_>>()

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use undertone_boundary::npu::{ChannelReport, DesignReport, TileReport};
 
 pub use super::problem::{Operator, Problem};
 use super::target::{MicroTile, Target};
@@ -117,13 +118,24 @@ pub struct Channel {
     pub channel: usize,
 }
 
-impl fmt::Display for Channel {
+impl fmt::Display for Direction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let direction = match self.direction {
+        f.write_str(match self {
             Direction::S2mm => "s2mm",
             Direction::Mm2s => "mm2s",
-        };
-        write!(f, "shim column {} {direction} {}", self.column, self.channel)
+        })
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shim column {} {} {}", self.column, self.direction, self.channel)
+    }
+}
+
+impl From<&Channel> for ChannelReport {
+    fn from(Channel { column, direction, channel }: &Channel) -> Self {
+        Self { column: *column, direction: direction.to_string(), channel: *channel }
     }
 }
 
@@ -148,6 +160,20 @@ impl fmt::Display for Design {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { target, kernels, tile: Tile { m, k, n }, .. } = self;
         write!(f, "{kernels} kernels on {target} with tiles {m}×{k}×{n}")
+    }
+}
+
+impl From<&Design> for DesignReport {
+    fn from(Design { target, kernels, tile: Tile { m, k, n }, a, b, c }: &Design) -> Self {
+        let channels = |channels: &[Channel]| channels.iter().map(ChannelReport::from).collect();
+        Self {
+            target: target.to_string(),
+            kernels: kernels.to_string(),
+            tile: TileReport { m: *m, k: *k, n: *n },
+            a: channels(a),
+            b: channels(b),
+            c: channels(c),
+        }
     }
 }
 

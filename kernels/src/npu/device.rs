@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use undertone_boundary::npu::{BundleReport, NpuReport};
+
 use super::{
     array::Array,
     attention::NpuAttention,
@@ -13,7 +15,6 @@ use super::{
     engine::Engines,
     linear::NpuLinear,
     sim::{Mode, SimArray},
-    statistics::{Bundled, Statistics},
     target::Target,
     tiling,
 };
@@ -51,7 +52,7 @@ pub trait NpuDevice: Device {
     fn target(&self) -> Target;
 
     /// What was executed so far.
-    fn statistics(&self) -> Statistics;
+    fn statistics(&self) -> NpuReport;
 }
 
 /// A simulated NPU.
@@ -173,13 +174,8 @@ impl<A: Array> NpuDevice for Npu<A> {
         self.engines.array.target()
     }
 
-    fn statistics(&self) -> Statistics {
-        let mut statistics = self.engines.counted.get();
-        for operator in statistics.operators.values_mut() {
-            operator.bundle =
-                self.bundle_dir.as_ref().zip(operator.design.as_ref()).map(|(folder, design)| bundled(folder, design));
-        }
-        statistics
+    fn statistics(&self) -> NpuReport {
+        self.engines.counted.get(|design| self.bundle_dir.as_ref().map(|folder| bundled(folder, design)))
     }
 }
 
@@ -188,11 +184,11 @@ fn unfit(operator: &'static str) -> Unfit {
 }
 
 /// Whether a folder has a design's bundle, whole.
-fn bundled(folder: &Path, design: &Design) -> Bundled {
+fn bundled(folder: &Path, design: &Design) -> BundleReport {
     let found = Bundles::open(folder).and_then(|bundles| {
         let bundle = bundles.find(design)?;
         bundle.xclbin()?;
         Ok(bundle.folder().to_path_buf())
     });
-    found.map_or_else(|error| Bundled::Missing(error.to_string()), Bundled::Present)
+    found.map_or_else(|error| BundleReport::Missing(error.to_string()), BundleReport::Present)
 }

@@ -5,8 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use undertone_boundary::npu::{FallbackReport, NpuReport};
+
 use super::{NpuDevice, Settings, placement::Placement, rates::Rates};
-use crate::Failed;
+use crate::{DeviceKind, Failed};
 
 /// Failures one after another after which a device is left alone: each may have cost a timeout.
 const MOST_FAILURES: u64 = 3;
@@ -52,6 +54,16 @@ impl OpenNpu {
         self.counts().clone()
     }
 
+    /// What it did, and what the host device did in its place.
+    pub fn report(&self) -> NpuReport {
+        NpuReport {
+            sim: (self.device.kind() == DeviceKind::Sim).then(|| self.settings.mode.to_string()),
+            fallbacks: self.fallbacks(),
+            rates: Some((*self.placement.rates()).into()),
+            ..self.device.statistics()
+        }
+    }
+
     /// A kernel ran to its end.
     pub(super) fn succeeded(&self) {
         // Read first: nearly always there is nothing to write, and threads share the line.
@@ -88,17 +100,4 @@ impl OpenNpu {
     fn counts(&self) -> MutexGuard<'_, FallbackReport> {
         self.fallbacks.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What the host device computed in an NPU's place.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct FallbackReport {
-    /// Calls of kernels that failed on the NPU, or were not tried any more, and ran on the host device.
-    pub calls: u64,
-    /// Lists of commands that failed, and whose kernels were then tried one by one.
-    pub retried: u64,
-    /// Kernels that the NPU did not take when they were prepared.
-    pub refused: u64,
-    /// What was first said.
-    pub reason: Option<String>,
 }

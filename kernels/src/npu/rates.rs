@@ -2,7 +2,7 @@
 
 use std::{hint::black_box, sync::OnceLock, time::Instant};
 
-use serde::Serialize;
+use undertone_boundary::npu::RatesReport;
 
 use super::{
     cost::PACKING_RATE,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The host's speeds. Operations are multiplications and additions, a second; bytes are a second's too.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
     /// Whether they were measured on this machine, or are [`Rates::ASSUMED`].
     pub measured: bool,
@@ -94,6 +94,13 @@ impl Rates {
             }
         };
         (2.0 * problem.macs() as f64 / operations).max(read as f64 / self.memory)
+    }
+}
+
+impl From<Rates> for RatesReport {
+    fn from(rates: Rates) -> Self {
+        let Rates { measured, products_int8, products_bf16, attention_int8, attention_bf16, memory, packing } = rates;
+        Self { measured, products_int8, products_bf16, attention_int8, attention_bf16, memory, packing }
     }
 }
 

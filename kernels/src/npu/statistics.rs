@@ -2,12 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use serde::Serialize;
+use undertone_boundary::npu::{BundleReport, NpuReport, OperatorReport};
 
 use super::{
     array::RunReport,
@@ -17,101 +16,43 @@ use super::{
 };
 use crate::DeviceKind;
 
-/// Executions of one operator.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct OperatorStatistics {
-    /// Kernels executed.
-    pub calls: u64,
-    /// Commands given to the array.
-    pub dispatches: u64,
-    /// Times that the array had to be loaded anew because another design was executed before.
-    pub context_switches: u64,
-    /// Bytes that the shim DMAs moved: rows or queries read, weights or keys and values read, results written. Zeros where that is not counted.
-    pub dma_bytes: [u64; 3],
-    /// The same for each DMA channel of the shim tiles, by its name; empty where that is not counted.
-    pub dma_channels: BTreeMap<String, u64>,
-    /// Multiply-accumulates that the results need.
-    pub macs: u64,
-    /// Multiply-accumulates that each core carried out, padding included; empty where that is not counted.
-    pub core_macs: Vec<u64>,
-    /// What the cost model predicts for these executions on hardware, in seconds, context switches included. Not measured.
-    pub predicted_seconds: f64,
-    /// Of this, what the cores' arithmetic takes.
-    pub predicted_compute_seconds: f64,
-    /// Utilisation of each core: multiply-accumulates that it carried out, over what its peak would be in the predicted time; empty where
-    /// those are not counted.
-    pub utilisation: Vec<f64>,
-    /// By shape.
-    pub problems: BTreeMap<String, ProblemStatistics>,
-    /// The design that executed them.
-    pub design: Option<Design>,
-    /// Its bundle in the folder that was named, or why there is none and how to make it; `None` if no folder was named.
-    pub bundle: Option<Bundled>,
-    /// What the executions took, in seconds: the simulator's time, or a real array's, packing not included.
-    pub wall_seconds: f64,
-    /// Packing and unpacking on the CPU, in seconds.
-    pub packing_seconds: f64,
-}
-
-/// Executions of one shape.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct ProblemStatistics {
-    /// Kernels executed.
-    pub calls: u64,
-    /// What is predicted for all of them, in seconds, without context switches.
-    pub predicted_seconds: f64,
-    /// Share of the multiply-accumulates that is not padding.
-    pub useful: f64,
-}
-
-/// Whether a design's bundle is there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Bundled {
-    /// In this folder, whole.
-    Present(PathBuf),
-    /// Why not.
-    Missing(String),
-}
-
-/// What an NPU device has done so far.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Statistics {
-    /// Which silicon.
-    pub target: Target,
-    /// `sim` or `npu`.
-    pub device: String,
-    /// By operator.
-    pub operators: BTreeMap<Operator, OperatorStatistics>,
-}
-
 /// Statistics that several threads add to.
-pub(super) struct Counted(Mutex<Statistics>);
+pub(super) struct Counted {
+    target: Target,
+    device: DeviceKind,
+    /// With the design that executes the operator.
+    operators: Mutex<BTreeMap<Operator, (Design, OperatorReport)>>,
+}
 
 impl Counted {
     pub fn new(target: Target, device: DeviceKind) -> Self {
-        Self(Mutex::new(Statistics { target, device: device.to_string(), operators: BTreeMap::new() }))
+        Self { target, device, operators: Mutex::default() }
     }
 
-    pub fn get(&self) -> Statistics {
-        let mut statistics = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let target = statistics.target;
-        for (operator, sums) in &mut statistics.operators {
-            let peak = target.clock() * target.macs(operator.kernels()) as f64 * sums.predicted_seconds;
+    /// What was counted so far; `bundle` finds a design's bundle.
+    pub fn get(&self, bundle: impl Fn(&Design) -> Option<BundleReport>) -> NpuReport {
+        let operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let report = |(operator, (design, mut sums)): (Operator, (Design, OperatorReport))| {
+            let peak = self.target.clock() * self.target.macs(operator.kernels()) as f64 * sums.predicted_seconds;
             sums.utilisation = sums.core_macs.iter().map(|macs| *macs as f64 / peak).collect();
+            sums.bundle = bundle(&design);
+            sums.design = Some((&design).into());
+            (operator.to_string(), sums)
+        };
+        NpuReport {
+            target: self.target.to_string(),
+            device: self.device.to_string(),
+            operators: operators.into_iter().map(report).collect(),
+            ..NpuReport::default()
         }
-        statistics
     }
 
     /// One command was executed, of problems of one operator.
     pub fn add(&self, design: &Design, problems: impl Iterator<Item = Problem>, report: &RunReport, packing: Duration) {
         let mut problems = problems.peekable();
         let Some(operator) = problems.peek().map(|problem| Operator::of(design.kernels, problem)) else { return };
-        let mut statistics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let sums = statistics.operators.entry(operator).or_default();
-        if sums.design.is_none() {
-            sums.design = Some(design.clone());
-        }
+        let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, sums) = operators.entry(operator).or_insert_with(|| (design.clone(), OperatorReport::default()));
         for (index, problem) in problems.enumerate() {
             let prediction = cost::predict(design, &problem);
             // Commands of one list cost less each.

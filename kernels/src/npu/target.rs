@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use undertone_boundary::{options, words::UnknownWord};
 
 use super::design::Kernels;
 
@@ -110,24 +111,34 @@ impl Target {
     }
 }
 
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Target::Npu1 => "npu1",
-            Target::Npu4 => "npu4",
-        })
+impl From<options::Target> for Target {
+    fn from(named: options::Target) -> Self {
+        match named {
+            options::Target::Npu1 => Target::Npu1,
+            options::Target::Npu4 => Target::Npu4,
+        }
     }
 }
 
-/// A word that names no target.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown NPU \"{0}\": use npu1 (Phoenix, Hawk Point) or npu4 (Strix, Krackan)")]
-pub struct UnknownTarget(String);
+impl From<Target> for options::Target {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Npu1 => options::Target::Npu1,
+            Target::Npu4 => options::Target::Npu4,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        options::Target::from(*self).fmt(f)
+    }
+}
 
 impl FromStr for Target {
-    type Err = UnknownTarget;
+    type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Target::ALL.into_iter().find(|target| target.to_string() == word).ok_or_else(|| UnknownTarget(word.to_owned()))
+        word.parse::<options::Target>().map(Self::from)
     }
 }

@@ -172,7 +172,7 @@ pub fn run(
         }
         let simulated = lane.engine.options().device == Device::Sim;
         if let Some(instruments) = lane.instruments.as_ref().filter(|_| !simulated) {
-            let profile = step::Profile::of(instruments, || lane.model.encode(&[&window]))?;
+            let profile = step::noted(instruments, || lane.model.encode(&[&window]))?;
             result.encoder_parts = profile.map(|(profile, _)| profile.steps);
         }
         results.push(result);

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::slice::from_ref;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+pub use undertone_boundary::profile::Part;
+use undertone_boundary::profile::Profile;
 
 use super::median;
 use crate::choice::{Ask, Scores, scores};
@@ -41,52 +43,26 @@ pub struct StepProfile {
     pub parts: Vec<Part>,
 }
 
-/// Steps of a plan that are alike.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Part {
-    /// What they compute.
-    pub kind: String,
-    /// Their sizes.
-    pub shape: String,
-    /// Whether they are kernels, and not shapes, views and moves.
-    pub kernel: bool,
-    /// How many there are.
-    pub calls: u64,
-    /// Nanoseconds of all of them.
-    pub nanoseconds: u64,
-    /// Bytes of weights and of kept keys and values that they read.
-    pub bytes: u64,
+/// What the execution provider noted while `work` ran, and how many microseconds that took without the notes themselves.
+pub(super) fn noted<E>(
+    instruments: &Instruments,
+    work: impl FnOnce() -> Result<(), E>,
+) -> Result<Option<(Profile, f64)>, E> {
+    instruments.profile(true);
+    let begun = Instant::now();
+    let worked = work();
+    let taken = begun.elapsed();
+    let noted = instruments.profile(false);
+    worked?;
+    let profile: Option<Profile> = noted.and_then(|text| serde_json::from_str(&text).ok());
+    Ok(profile.map(|profile| {
+        let taken = taken.as_secs_f64() * 1e6 - profile.noting as f64 / 1e3;
+        (profile, taken)
+    }))
 }
 
-/// What the execution provider's library noted.
-#[derive(Debug, Deserialize)]
-pub(super) struct Profile {
-    noting: u64,
-    pub(super) steps: Vec<Part>,
-}
-
-impl Profile {
-    /// What `work` did, and how many microseconds it took without the notes themselves.
-    pub(super) fn of<E>(
-        instruments: &Instruments,
-        work: impl FnOnce() -> Result<(), E>,
-    ) -> Result<Option<(Self, f64)>, E> {
-        instruments.profile(true);
-        let begun = Instant::now();
-        let worked = work();
-        let taken = begun.elapsed();
-        let noted = instruments.profile(false);
-        worked?;
-        let profile: Option<Self> = noted.and_then(|text| serde_json::from_str(&text).ok());
-        Ok(profile.map(|profile| {
-            let taken = taken.as_secs_f64() * 1e6 - profile.noting as f64 / 1e3;
-            (profile, taken)
-        }))
-    }
-
-    fn kernel_us(&self) -> f64 {
-        self.steps.iter().filter(|part| part.kernel).map(|part| part.nanoseconds as f64 / 1e3).sum()
-    }
+fn kernel_us(profile: &Profile) -> f64 {
+    profile.steps.iter().filter(|part| part.kernel).map(|part| part.nanoseconds as f64 / 1e3).sum()
 }
 
 /// Sequences over all windows that were encoded last, made to go on whatever the model says.
@@ -175,8 +151,8 @@ pub(super) fn profiled(
                 sequence.step()?;
                 continue;
             }
-            let Some((profile, taken)) = Profile::of(instruments, || sequence.step())? else { return Ok(None) };
-            overheads.push(taken - profile.kernel_us());
+            let Some((profile, taken)) = noted(instruments, || sequence.step())? else { return Ok(None) };
+            overheads.push(taken - kernel_us(&profile));
             if cached == row.cached {
                 exact.push((taken, profile));
             }

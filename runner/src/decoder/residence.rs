@@ -4,9 +4,10 @@
 use super::{Graphs, empty_cache};
 use crate::choice::{Ask, Scores};
 use crate::engine::{Engine, EngineError, OpenGraph, words};
-use crate::kv_cache::{KvCache, RUN_KEY};
+use crate::kv_cache::KvCache;
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions};
 use ort::value::DynValue;
+use undertone_boundary::kv_cache::RUN_KEY;
 
 /// A cache of the execution provider's, and what runs that use it are given.
 pub(super) struct Residence {

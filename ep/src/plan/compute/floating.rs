@@ -1,7 +1,7 @@
 //! fp32 work on the host that has no weights: norms, soft-max, products of two run-time operands, element-wise functions.
 
 use undertone_kernels::{
-    Context,
+    Context, Norm,
     host::{Isa, elementwise, matmul, norm},
 };
 

@@ -7,7 +7,7 @@ mod plain;
 mod section;
 
 pub use section::run as section;
-use undertone_kernels::{Context, host::HostDevice};
+use undertone_kernels::{Context, Device};
 
 use super::{
     fault::Fault,
@@ -25,9 +25,9 @@ use crate::{
 
 /// What the steps of a session are carried out with, beside their kernels.
 #[derive(Clone, Copy)]
-pub struct Tools {
+pub struct Tools<'p> {
     /// Carries out layers together.
-    pub host: HostDevice,
+    pub device: &'p dyn Device,
     /// Keeps what stays in the EP.
     pub keeping: Keeping,
 }

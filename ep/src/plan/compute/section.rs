@@ -1,7 +1,7 @@
 //! Sections: linear layers that the device carries out together, with the layer norm before them.
 
 use smallvec::SmallVec;
-use undertone_kernels::{Context, Device as _, Linear, Norm, Product, Rows, host::HostDevice};
+use undertone_kernels::{Context, Device, Linear, Norm, Product, Rows};
 
 use super::{
     super::{
@@ -29,13 +29,13 @@ pub fn run<'io>(
     kind: Kind,
     steps: &[PlanStep],
     kernels: &[Option<Kernel>],
-    tools: Tools,
+    tools: Tools<'_>,
     context: &mut Context<'_>,
 ) -> Result<(), RunError> {
     if kind != Kind::Single
         && let Some(section) = Section::of(machine, kind, steps, kernels)
     {
-        return section.run(machine, tools.host, context).map_err(|fault| fault.of(&steps[0]));
+        return section.run(machine, tools.device, context).map_err(|fault| fault.of(&steps[0]));
     }
     for (step, kernel) in steps.iter().zip(kernels) {
         super::step(machine, step, kernel.as_ref(), tools.keeping, context).map_err(|fault| fault.of(step))?;
@@ -115,7 +115,7 @@ impl<'p> Section<'p> {
         Some(Self { rows, inputs, norm, first, hidden, layers })
     }
 
-    fn run(&self, machine: &mut Machine<'_, '_>, device: HostDevice, context: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, machine: &mut Machine<'_, '_>, device: &dyn Device, context: &mut Context<'_>) -> Computed<()> {
         let mut targets: SmallVec<[Target<'_>; INLINE]> = SmallVec::new();
         let mut made = Ok(());
         for layer in &self.layers {
@@ -132,7 +132,7 @@ impl<'p> Section<'p> {
     fn compute(
         &self,
         machine: &Machine<'_, '_>,
-        device: HostDevice,
+        device: &dyn Device,
         context: &mut Context<'_>,
         targets: &mut [Target<'_>],
     ) -> Computed<()> {

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use undertone_boundary::npu::{FallbackReport, NpuReport};
+
 use super::*;
 use crate::{
     Activation, AttentionArgs, Counters, Heads, HeadsMut, Mask, Scratch, Serial,
-    npu::{FallbackReport, NpuDevice, Settings, Statistics, Target, device::simulator, rates::Rates},
+    npu::{NpuDevice, Settings, Target, device::simulator, rates::Rates},
     reference::noise::noise,
 };
 
@@ -136,7 +138,7 @@ impl NpuDevice for Failing {
         self.below.target()
     }
 
-    fn statistics(&self) -> Statistics {
+    fn statistics(&self) -> NpuReport {
         self.below.statistics()
     }
 }

@@ -19,8 +19,6 @@ mod product;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, str::FromStr};
-
 pub use array::{SimArray, SimContext};
 
 use self::{
@@ -40,44 +38,7 @@ use crate::{
 };
 
 /// How the cores' arithmetic is carried out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// With this machine's vectors.
-    #[default]
-    Fast,
-    /// By the cores' own C++ code on a model of their instructions; a hundred times slower.
-    Exact,
-    /// Not at all: the stream is followed and what it moves is counted, results are zeros. For plans.
-    Count,
-}
-
-impl Mode {
-    /// All of them.
-    pub const ALL: [Mode; 3] = [Mode::Fast, Mode::Exact, Mode::Count];
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Mode::Fast => "fast",
-            Mode::Exact => "exact",
-            Mode::Count => "count",
-        })
-    }
-}
-
-/// A word that names no mode.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown simulator \"{0}\": use fast, exact or count")]
-pub struct UnknownMode(String);
-
-impl FromStr for Mode {
-    type Err = UnknownMode;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Mode::ALL.into_iter().find(|mode| mode.to_string() == word).ok_or_else(|| UnknownMode(word.to_owned()))
-    }
-}
+pub use undertone_boundary::options::Simulation as Mode;
 
 /// What the hardware would not do, or would not end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

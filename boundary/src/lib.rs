@@ -1,0 +1,29 @@
+//! What crosses the boundary between the execution provider's library and the programs that load it. Each name and each type stands here
+//! once: the provider writes it, the runner and the command read it, and a field that is renamed on one side compiles on neither.
+//!
+//! Data only: nothing here opens a library, measures or counts. The C header's and Python's spellings of the same names are in
+//! `docs/kv-cache.md` and `ep/python`; `tests/boundary_names.rs` compares them with these.
+
+pub mod counters;
+pub mod exports;
+pub mod kv_cache;
+pub mod measure;
+pub mod npu;
+pub mod options;
+pub mod partition;
+pub mod profile;
+pub mod words;
+
+use std::ffi::CStr;
+
+/// What the execution provider is called, whatever name its library is registered under.
+pub const EP_NAME: &str = text(EP_NAME_C);
+/// The same for C.
+pub const EP_NAME_C: &CStr = c"XdnaExecutionProvider";
+
+const fn text(name: &'static CStr) -> &'static str {
+    match name.to_str() {
+        Ok(text) => text,
+        Err(_) => panic!("a name is not Unicode"),
+    }
+}

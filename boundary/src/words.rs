@@ -1,0 +1,62 @@
+//! Small sets of choices that people and programs write as words.
+
+use std::fmt;
+
+/// A word that names no member of a set, with the words that do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownWord {
+    /// What the set is of.
+    pub what: &'static str,
+    /// The word.
+    pub word: String,
+    /// The set's words: `auto, host, sim, npu`.
+    pub accepted: String,
+}
+
+impl fmt::Display for UnknownWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown {} '{}': use one of {}", self.what, self.word, self.accepted)
+    }
+}
+
+impl std::error::Error for UnknownWord {}
+
+/// Defines an enum whose variants have words: `words!(/// … Device, "device", { /// … Host = "host", … });`
+///
+/// It has `ALL`, in order, `word`, `Display` and `FromStr`, whose error is [`UnknownWord`].
+#[macro_export]
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident, $what:literal, { $($(#[$vdoc:meta])* $variant:ident = $word:expr),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
+
+            /// The word that people write for it.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.word())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::words::UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, Self::Err> {
+                Self::ALL.into_iter().find(|member| member.word() == word).ok_or_else(|| $crate::words::UnknownWord {
+                    what: $what,
+                    word: word.to_owned(),
+                    accepted: Self::ALL.map(Self::word).join(", "),
+                })
+            }
+        }
+    };
+}
