@@ -1,7 +1,7 @@
 //! ONNX Runtime and the execution provider: loaded once for the process, and sessions made for the device asked for.
 //! Knows nothing of Whisper; `decoder` runs the sessions.
 
-use crate::native::{Counters, assigned_nodes, ort_version, return_freed_memory};
+use crate::native::{Counters, assigned_nodes, described, ort_version, return_freed_memory};
 use crate::npu::{NpuReport, report_on};
 use crate::options::{Device, EngineOptions, Target};
 use crate::packed::Place;
@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use undertone_boundary::counters::Counter;
+use undertone_boundary::description::Description;
 use undertone_boundary::options::{DeviceKind, Key};
 
 pub use undertone_boundary::EP_NAME;
@@ -316,7 +317,7 @@ impl Engine {
         let description = library.description()?;
         let device = match self.options.device {
             // Two words for the same device share what is packed.
-            Device::Auto => serde_json::from_str::<Described>(&description).ok()?.auto,
+            Device::Auto => serde_json::from_str::<Description>(&description).ok()?.auto,
             named => named.to_string(),
         };
         if device != Device::Host.word() {
@@ -396,11 +397,13 @@ impl Engine {
     }
 }
 
-/// Of the execution provider's description of itself.
-#[derive(serde::Deserialize)]
-struct Described {
-    /// The device that `auto` is.
-    auto: String,
+/// What the execution provider's library at `path` is, without registering it with ONNX Runtime.
+///
+/// # Errors
+/// [`EngineError::BadEp`]: it does not load, or is another library.
+pub fn describe(path: &Path) -> Result<Description, EngineError> {
+    let bad = |reason: String| EngineError::BadEp { path: path.to_owned(), reason: one_line(&reason) };
+    serde_json::from_str(&described(path).map_err(bad)?).map_err(|e| bad(format!("its description is another's: {e}")))
 }
 
 /// Absolute, because `ort` looks for relative paths beside the executable.

@@ -71,6 +71,15 @@ impl Counters {
     }
 }
 
+/// What the execution provider's library at `path` says it is: JSON. The library is not registered with ONNX Runtime.
+///
+/// # Errors
+/// The loader's words, or that the library is another one.
+pub(crate) fn described(path: &Path) -> Result<String, String> {
+    let library = Instruments::open(path)?.library;
+    Counters { library }.description().ok_or_else(|| "it does not describe itself".to_owned())
+}
+
 /// The functions with which the execution provider's library measures itself.
 pub(crate) struct Instruments {
     library: Library,
