@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The library, on this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Description {
     /// The execution provider's name.
     pub name: String,
@@ -30,7 +30,7 @@ pub struct Description {
 }
 
 /// Versions of ONNX Runtime: `1.23`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OnnxRuntimes {
     /// The oldest that it works with.
     pub oldest: String,

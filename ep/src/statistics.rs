@@ -38,7 +38,9 @@ pub fn fused_node_executed() {
 pub fn counter(name: &str) -> Option<u64> {
     name.parse().ok().map(|counter| match counter {
         Counter::FusedNodesExecuted => FUSED_NODES.load(Ordering::Relaxed),
-        Counter::KernelCalls(device) => KERNEL_CALLS.calls(device),
+        Counter::HostKernelCalls => KERNEL_CALLS.calls(DeviceKind::Host),
+        Counter::SimKernelCalls => KERNEL_CALLS.calls(DeviceKind::Sim),
+        Counter::NpuKernelCalls => KERNEL_CALLS.calls(DeviceKind::Npu),
     })
 }
 

@@ -12,9 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde::Serialize;
-use undertone_runner::bench::{
-    self, BatchedProducts, BenchOptions, BenchResult, CacheGain, Kernel, Limits, LongOptions, LongResult,
-};
+use undertone_runner::bench::{self, BenchOptions, BenchResult, CacheGain, KernelReport, LongOptions, LongResult};
 use undertone_runner::{Device, Engine, EngineOptions, Model, Precision};
 
 use crate::choices::{self, Libraries, ModelChoice, NpuChoice};
@@ -97,17 +95,9 @@ struct Report {
     cache_gain: Vec<CacheGain>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     start_up: Vec<start::StartResult>,
+    /// Of the execution provider's library; on as many `threads`.
     #[serde(flatten)]
-    kernels: Option<Kernels>,
-}
-
-/// The library's kernels.
-#[derive(Serialize)]
-struct Kernels {
-    instruction_set: String,
-    limits: Limits,
-    kernels: Vec<Kernel>,
-    batched_products: Vec<BatchedProducts>,
+    kernels: Option<KernelReport>,
 }
 
 /// Measures and prints.
@@ -182,13 +172,7 @@ fn measure(arguments: &Arguments, model: &Model, threads: usize, configurations:
     let kernels = match library {
         Some(library) if !arguments.no_kernels => {
             let batch = if arguments.batch > 1 { arguments.batch.into() } else { KERNEL_BATCH };
-            let report = bench::kernels(library, model, threads, runs, batch, bench::CACHED)?;
-            Some(Kernels {
-                instruction_set: report.instruction_set,
-                limits: report.limits,
-                kernels: report.kernels,
-                batched_products: report.batched_products,
-            })
+            Some(bench::kernels(library, model, threads, runs, batch, bench::CACHED)?)
         }
         _ => None,
     };
@@ -203,7 +187,7 @@ fn draw(report: &Report, path: &Path) -> Result<()> {
             "there is nothing to draw: kernels are measured for the devices host, sim, npu and auto; name one with --devices"
         );
     };
-    let svg = roofline::draw(&report.cpu, report.threads, kernels);
+    let svg = roofline::draw(&report.cpu, kernels);
     std::fs::write(path, svg).with_context(|| format!("cannot write {}; name another file with --svg", path.display()))
 }
 
