@@ -198,7 +198,7 @@ fn step_as_text(fused: &Fused, kind: &str, count: usize) -> String {
         _ => counts.iter().map(|(word, count)| format!("{count} {word}")).collect::<Vec<_>>().join(", "),
     };
     let Some(precision) = fused.precision.get(kind) else { return format!("{count} {kind}") };
-    let device = fused.device.get(kind).filter(|devices| devices.keys().any(|device| device != "host"));
+    let device = fused.device.get(kind).filter(|devices| devices.keys().any(|device| device != Device::Host.word()));
     let device = device.map_or_else(String::new, |devices| format!("; {}", words(devices)));
     format!("{count} {kind} ({}{device})", words(precision))
 }

@@ -8,6 +8,7 @@ mod labels;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use undertone_runner::Precision;
 use undertone_runner::bench::{Kernel, KernelReport};
 
 use labels::{Box2, place};
@@ -24,7 +25,7 @@ const LINE: f64 = 19.0;
 const DOT: f64 = 4.0;
 
 /// Precisions, as the report names them, with the class of their colour.
-const PRECISIONS: [&str; 3] = ["int8", "bf16", "f32"];
+const PRECISIONS: [&str; 3] = [Precision::Int8.word(), Precision::Bf16.word(), Precision::F32.word()];
 
 /// Mid-tones that stand out on white and on black; everything else follows the viewer's scheme.
 const STYLE: &str = "\
