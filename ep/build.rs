@@ -9,7 +9,7 @@ use std::{
 fn main() {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let mut hasher = DefaultHasher::new();
-    for folder in [here.join("src"), here.join("../kernels/src")] {
+    for folder in ["src", "../kernels/src", "../boundary/src"].map(|folder| here.join(folder)) {
         println!("cargo:rerun-if-changed={}", folder.display());
         add(&folder, &mut hasher);
     }

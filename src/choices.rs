@@ -2,12 +2,14 @@
 //! runner decides.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
-use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use undertone_models::ProvideError;
-use undertone_runner::{Claim, Device, EngineOptions, Model, Precision, Simulation, Target};
+use undertone_runner::options::UnknownWord;
+use undertone_runner::{Claim, Device, EngineOptions, Model, Precision, Simulation, Target, Task};
 
 use crate::given::Given;
 use crate::locate;
@@ -158,21 +160,20 @@ fn reference_instead(error: &ProvideError) -> Result<PathBuf> {
 }
 
 /// Warns of options that stand on the command line and do nothing with `devices`.
-pub fn warn_of_options_without_effect(given: &Given<'_>, devices: &[DeviceWord], precisions: &[PrecisionWord]) {
-    use DeviceWord::{Auto, Host, Npu, Sim};
+pub fn warn_of_options_without_effect(given: &Given<'_>, devices: &[Device], precisions: &[Precision]) {
+    use Device::{Auto, Host, Npu, Sim};
     // What has an effect on which devices, and why on no other.
-    let mut options: Vec<(&str, &[DeviceWord], &str)> = vec![
+    let mut options: Vec<(&str, &[Device], &str)> = vec![
         ("target", &[Auto, Sim, Npu], "it says which NPU is there or is simulated"),
         ("bundle_dir", &[Auto, Sim, Npu], "it holds kernels for an NPU"),
         ("sim", &[Sim], "it says how the device sim computes"),
         ("packed", &[Auto, Host], "only the host device's models are packed"),
     ];
     // Whoever asks for f32 mostly gets it from the CPU provider, which computes in the model's own types.
-    if precisions.iter().any(|precision| !matches!(precision, PrecisionWord::F32)) {
+    if precisions.iter().any(|precision| *precision != Precision::F32) {
         options.push(("precision", &[Auto, Host, Sim, Npu], "it computes in the model's own types"));
     }
-    let names = devices.iter().filter_map(|device| Some(device.to_possible_value()?.get_name().to_owned()));
-    let names = names.collect::<Vec<_>>().join(" and ");
+    let names = devices.iter().map(|device| device.word()).collect::<Vec<_>>().join(" and ");
     for (option, works_with, reason) in options {
         if given.on_command_line(option) && !devices.iter().any(|device| works_with.contains(device)) {
             say(&format!("warning: --{} has no effect with device {names}: {reason}", option.replace('_', "-")));
@@ -197,55 +198,69 @@ pub fn batch(text: &str) -> Result<usize> {
     }
 }
 
-/// The arithmetic, as an option's value.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum PrecisionWord {
-    /// 8-bit integer products: fastest
-    Int8,
-    /// bfloat16 products
-    Bf16,
-    /// 32-bit floating point: for comparison
-    F32,
+/// Takes one of some words of the runner's or the provider's, with what the help says of each.
+fn one_of<T, const N: usize>(words: [(&'static str, &'static str); N]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = UnknownWord> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words.map(|(word, help)| PossibleValue::new(word).help(help)))
+        .try_map(|word| word.parse::<T>())
 }
 
-impl From<PrecisionWord> for Precision {
-    fn from(word: PrecisionWord) -> Self {
-        match word {
-            PrecisionWord::Int8 => Self::Int8,
-            PrecisionWord::Bf16 => Self::Bf16,
-            PrecisionWord::F32 => Self::F32,
-        }
-    }
+/// `--precision`.
+pub fn precision() -> impl TypedValueParser<Value = Precision> {
+    one_of([
+        (Precision::Int8.word(), "8-bit integer products: fastest"),
+        (Precision::Bf16.word(), "bfloat16 products"),
+        (Precision::F32.word(), "32-bit floating point: for comparison"),
+    ])
 }
 
 /// The devices that are compared where none are named.
 pub const DEVICES: &str = "cpu,host";
 
-/// The device, as an option's value.
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-pub enum DeviceWord {
-    /// The best device there is; if it fails, the CPU provider, and that is said
-    Auto,
-    /// ONNX Runtime's own CPU provider, without Undertone's execution provider: the reference
-    Cpu,
-    /// The NPU kernels' arithmetic on the CPU
-    Host,
-    /// The NPU's simulator: what an NPU would compute, slowly, and what it is predicted to take
-    Sim,
-    /// The NPU; an error where there is none: `undertone devices` says what is missing
-    Npu,
+/// `--device`.
+pub fn device() -> impl TypedValueParser<Value = Device> {
+    one_of([
+        (Device::Auto.word(), "The best device there is; if it fails, the CPU provider, and that is said"),
+        (Device::Cpu.word(), "ONNX Runtime's own CPU provider, without Undertone's execution provider: the reference"),
+        (Device::Host.word(), "The NPU kernels' arithmetic on the CPU"),
+        (
+            Device::Sim.word(),
+            "The NPU's simulator: what an NPU would compute, slowly, and what it is predicted to take",
+        ),
+        (Device::Npu.word(), "The NPU; an error where there is none: `undertone devices` says what is missing"),
+    ])
 }
 
-impl From<DeviceWord> for Device {
-    fn from(word: DeviceWord) -> Self {
-        match word {
-            DeviceWord::Auto => Self::Auto,
-            DeviceWord::Cpu => Self::Cpu,
-            DeviceWord::Host => Self::Host,
-            DeviceWord::Sim => Self::Sim,
-            DeviceWord::Npu => Self::Npu,
-        }
-    }
+/// `--target`.
+pub fn target() -> impl TypedValueParser<Value = Target> {
+    one_of([
+        (Target::Npu1.word(), "XDNA: Phoenix, Hawk Point"),
+        (Target::Npu4.word(), "XDNA2: Strix, Strix Halo, Krackan"),
+    ])
+}
+
+/// `--sim`. Counting computes nothing, so it is no choice of a person's.
+fn simulation() -> impl TypedValueParser<Value = Simulation> {
+    one_of([
+        (Simulation::Fast.word(), "With this machine's vectors"),
+        (Simulation::Exact.word(), "By the NPU's own C++ code on a model of its instructions: a hundred times slower"),
+    ])
+}
+
+/// `--claim`.
+pub fn claim() -> impl TypedValueParser<Value = Claim> {
+    one_of([
+        (Claim::All.word(), "All that it knows"),
+        (Claim::Attention.word(), "Attention only"),
+        (Claim::MatMul.word(), "Matrix products only"),
+    ])
+}
+
+/// `--task`.
+pub fn task() -> impl TypedValueParser<Value = Task> {
+    one_of([(Task::Transcribe.word(), "In the spoken language"), (Task::Translate.word(), "Into English")])
 }
 
 /// Which NPU, simulated or real, and where its kernels are.
@@ -253,79 +268,21 @@ impl From<DeviceWord> for Device {
 pub struct NpuChoice {
     /// The NPU that sim plays, or that has to be there: npu1 is XDNA (Phoenix, Hawk Point), npu4 XDNA2 (Strix, Krackan)
     /// [default: the one that is there; sim plays npu4]
-    #[arg(long, value_enum, value_name = "NPU", help_heading = "NPU")]
-    pub target: Option<TargetWord>,
+    #[arg(long, value_parser = target(), value_name = "NPU", help_heading = "NPU")]
+    pub target: Option<Target>,
     /// Folder of compiled NPU kernels; sim needs none
     #[arg(long, value_name = "DIR", help_heading = "NPU")]
     pub bundle_dir: Option<PathBuf>,
     /// How sim computes; the results are the same
-    #[arg(long, value_enum, default_value_t = SimulationWord::Fast, value_name = "HOW", help_heading = "NPU")]
-    pub sim: SimulationWord,
+    #[arg(long, value_parser = simulation(), default_value_t = Simulation::Fast, value_name = "HOW", help_heading = "NPU")]
+    pub sim: Simulation,
 }
 
 impl NpuChoice {
     /// Says it to the runner.
     pub fn apply(&self, options: &mut EngineOptions) {
-        options.target = self.target.map(Target::from);
+        options.target = self.target;
         options.bundle_dir.clone_from(&self.bundle_dir);
-        options.simulation = self.sim.into();
-    }
-}
-
-/// The NPU, as an option's value.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum TargetWord {
-    /// XDNA: Phoenix, Hawk Point
-    Npu1,
-    /// XDNA2: Strix, Strix Halo, Krackan
-    Npu4,
-}
-
-impl From<TargetWord> for Target {
-    fn from(word: TargetWord) -> Self {
-        match word {
-            TargetWord::Npu1 => Self::Npu1,
-            TargetWord::Npu4 => Self::Npu4,
-        }
-    }
-}
-
-/// How the simulator computes, as an option's value.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum SimulationWord {
-    /// With this machine's vectors
-    Fast,
-    /// By the NPU's own C++ code on a model of its instructions: a hundred times slower
-    Exact,
-}
-
-impl From<SimulationWord> for Simulation {
-    fn from(word: SimulationWord) -> Self {
-        match word {
-            SimulationWord::Fast => Self::Fast,
-            SimulationWord::Exact => Self::Exact,
-        }
-    }
-}
-
-/// Which nodes the execution provider takes, as an option's value.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum ClaimWord {
-    /// All that it knows
-    All,
-    /// Attention only
-    Attention,
-    /// Matrix products only
-    #[value(name = "matmul")]
-    MatMul,
-}
-
-impl From<ClaimWord> for Claim {
-    fn from(word: ClaimWord) -> Self {
-        match word {
-            ClaimWord::All => Self::All,
-            ClaimWord::Attention => Self::Attention,
-            ClaimWord::MatMul => Self::MatMul,
-        }
+        options.simulation = self.sim;
     }
 }

@@ -1,7 +1,7 @@
 //! The options that say how speech is decoded, shared by the subcommands that decode: what the runner's `TranscribeOptions` hold, as a
 //! person writes it.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use undertone_runner::transcribe::DEFAULT_BATCH;
 use undertone_runner::{Task, TranscribeOptions};
 
@@ -15,8 +15,8 @@ pub struct DecodingChoice {
     #[arg(short, long, value_name = "LANGUAGE")]
     pub language: Option<String>,
     /// Write the words as spoken, or in English
-    #[arg(long, value_enum, default_value_t = TaskWord::Transcribe)]
-    pub task: TaskWord,
+    #[arg(long, value_parser = choices::task(), default_value_t = Task::Transcribe)]
+    pub task: Task,
     /// Decode each window of long audio without the text before it
     #[arg(long)]
     pub no_previous_text: bool,
@@ -38,7 +38,7 @@ impl DecodingChoice {
     pub fn options(&self) -> TranscribeOptions {
         let mut options = TranscribeOptions {
             language: self.language.clone(),
-            task: self.task.into(),
+            task: self.task,
             without_timestamps: self.no_timestamps,
             condition_on_previous_text: !self.no_previous_text,
             batch: self.windows(),
@@ -52,23 +52,5 @@ impl DecodingChoice {
     /// Windows that are decoded together.
     pub fn windows(&self) -> usize {
         self.batch.unwrap_or(DEFAULT_BATCH)
-    }
-}
-
-/// The task, as an option's value.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum TaskWord {
-    /// In the spoken language
-    Transcribe,
-    /// Into English
-    Translate,
-}
-
-impl From<TaskWord> for Task {
-    fn from(word: TaskWord) -> Self {
-        match word {
-            TaskWord::Transcribe => Self::Transcribe,
-            TaskWord::Translate => Self::Translate,
-        }
     }
 }

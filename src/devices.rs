@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
-use undertone_runner::{Device, Engine};
+use undertone_boundary::description::Description;
+use undertone_runner::Device;
+use undertone_runner::engine::{self, Engine};
 
 use crate::choices::Libraries;
-use crate::{describe, locate, machine, output};
+use crate::{locate, machine, output};
 
 /// Show the devices, instruction sets and libraries of this machine
 #[derive(Args)]
@@ -40,15 +42,15 @@ fn collect(libraries: &Libraries) -> Result<Value> {
     let ort = json!({ "version": engine.ort_version(), "path": options.ort_library });
     let mut offered = engine.devices();
     let description = match &ep_path {
-        Some(path) => describe::describe(path),
+        Some(path) => engine::describe(path).map_err(Into::into),
         None => Err(libraries.missing_ep().unwrap_or_else(|| anyhow::anyhow!("{} was not found", locate::EP_LIBRARY))),
     };
-    let ep = description.and_then(|about| {
+    let description = description.and_then(|about| {
         options.device = Device::Auto;
         offered = Engine::new(&options)?.devices();
-        Ok(json!({ "path": ep_path, "about": about }))
+        Ok(about)
     });
-    let ep = ep.unwrap_or_else(|error| json!({ "path": ep_path, "error": crate::one_line(&format!("{error:#}")) }));
+    let description = description.map_err(|error| crate::one_line(&format!("{error:#}")));
     let offered: Vec<Value> = offered
         .iter()
         .map(|device| {
@@ -56,7 +58,11 @@ fn collect(libraries: &Libraries) -> Result<Value> {
                     "hardware_vendor": device.hardware_vendor })
         })
         .collect();
-    let devices = devices(&ep);
+    let devices = devices(description.as_ref().map_err(String::as_str));
+    let ep = match description {
+        Ok(about) => json!({ "path": ep_path, "about": about }),
+        Err(error) => json!({ "path": ep_path, "error": error }),
+    };
     Ok(json!({
         "processor": machine::processor(), "cores": machine::cores(), "devices": devices,
         "onnxruntime": ort, "execution_provider": ep, "onnxruntime_devices": offered,
@@ -64,43 +70,17 @@ fn collect(libraries: &Libraries) -> Result<Value> {
 }
 
 /// Each device that `--device` takes, whether it can be used, and why or what it is.
-fn devices(ep: &Value) -> Vec<Value> {
-    let compiled = |name: &str| {
-        ep["about"]["devices"].as_array().is_some_and(|devices| devices.iter().any(|device| device == name))
+fn devices(ep: Result<&Description, &str>) -> Vec<Value> {
+    let entry = |name: Device, available: bool, what: String| json!({ "name": name.word(), "available": available, "what": what });
+    let of_ep = |name: Device, what: fn(&Description) -> String| match ep {
+        Ok(about) => entry(name, about.devices.iter().any(|device| device == name.word()), what(about)),
+        Err(missing) => entry(name, false, missing.to_owned()),
     };
-    let missing = ep["error"].as_str();
-    let entry =
-        |name: &str, available: bool, what: String| json!({ "name": name, "available": available, "what": what });
-    let not_built = |what: &str| missing.map_or_else(|| format!("this build has no {what}"), str::to_string);
     vec![
-        entry("cpu", true, "ONNX Runtime's own CPU provider: the reference".into()),
-        entry(
-            "host",
-            compiled("host"),
-            match ep["about"]["instruction_set"].as_str() {
-                Some(set) => format!("the NPU kernels' arithmetic on the CPU, with {set}"),
-                None => not_built("host device"),
-            },
-        ),
-        entry(
-            "sim",
-            compiled("sim"),
-            match ep["about"]["targets"].as_array() {
-                Some(targets) => {
-                    let targets: Vec<&str> = targets.iter().filter_map(Value::as_str).collect();
-                    format!("the NPU's simulator, of {}", targets.join(" and "))
-                }
-                None => not_built("simulator"),
-            },
-        ),
-        entry(
-            "npu",
-            compiled("npu"),
-            match ep["about"]["npu"].as_str() {
-                Some(found) => found.to_owned(),
-                None => not_built("NPU device"),
-            },
-        ),
+        entry(Device::Cpu, true, "ONNX Runtime's own CPU provider: the reference".into()),
+        of_ep(Device::Host, |about| format!("the NPU kernels' arithmetic on the CPU, with {}", about.instruction_set)),
+        of_ep(Device::Sim, |about| format!("the NPU's simulator, of {}", about.targets.join(" and "))),
+        of_ep(Device::Npu, |about| about.npu.clone()),
     ]
 }
 

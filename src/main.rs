@@ -4,7 +4,6 @@
 mod bench;
 mod choices;
 mod decoding;
-mod describe;
 mod devices;
 mod eval;
 mod fallback;

@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use undertone_runner::Device;
 use undertone_runner::bench::{self, BenchOptions, Plan};
 use undertone_runner::npu::{BundleReport, DesignReport, NpuReport, TileReport};
+use undertone_runner::{Device, Precision, Target};
 
-use crate::choices::{Libraries, ModelChoice, PrecisionWord, TargetWord};
+use crate::choices::{self, Libraries, ModelChoice};
 use crate::given::Given;
 use crate::output;
 
@@ -43,11 +43,11 @@ struct PlanArguments {
     #[arg(long, value_name = "SUFFIX")]
     variant: Option<String>,
     /// The NPU: npu1 is XDNA (Phoenix, Hawk Point), npu4 XDNA2 (Strix, Krackan)
-    #[arg(long, value_enum, value_name = "NPU")]
-    target: TargetWord,
+    #[arg(long, value_parser = choices::target(), value_name = "NPU")]
+    target: Target,
     /// The arithmetic
-    #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
-    precision: PrecisionWord,
+    #[arg(short, long, value_parser = choices::precision(), default_value_t = Precision::Int8)]
+    precision: Precision,
     /// Folder of compiled NPU kernels: says which of those needed are there
     #[arg(long, value_name = "DIR")]
     bundle_dir: Option<PathBuf>,
@@ -84,15 +84,15 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     let What::Plan(arguments) = &arguments.what;
     let model = ModelChoice { model: arguments.model.clone(), variant: arguments.variant.clone() }.open(given)?;
     let mut options = arguments.libraries.options(Device::Sim)?;
-    options.precision = arguments.precision.into();
-    options.target = Some(arguments.target.into());
+    options.precision = arguments.precision;
+    options.target = Some(arguments.target);
     options.bundle_dir.clone_from(&arguments.bundle_dir);
     let plan = bench::plan(&model, &options)?;
     let measured_host_ms = if arguments.no_measure {
         None
     } else {
         let mut host = arguments.libraries.options(Device::Host)?;
-        host.precision = arguments.precision.into();
+        host.precision = arguments.precision;
         let results = bench::run(&model, &[host], &BenchOptions { tokens: 1, runs: 3 })?;
         results.first().and_then(|result| result.encoder_ms)
     };

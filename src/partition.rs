@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde::Serialize;
 use undertone_boundary::partition::{Fused, GraphReport, Report};
-use undertone_runner::{Claim, Engine, EngineOptions};
+use undertone_runner::{Claim, Device, Engine, EngineOptions, Precision};
 
-use crate::choices::{self, ClaimWord, DeviceWord, Libraries, ModelChoice, NpuChoice, PrecisionWord};
+use crate::choices::{self, Libraries, ModelChoice, NpuChoice};
 use crate::given::Given;
 use crate::output;
 
@@ -27,14 +27,14 @@ pub struct Arguments {
     #[arg(long, value_name = "SUFFIX")]
     variant: Option<String>,
     /// The device whose share is shown
-    #[arg(short, long, value_enum, default_value_t = DeviceWord::Host)]
-    device: DeviceWord,
+    #[arg(short, long, value_parser = choices::device(), default_value_t = Device::Host)]
+    device: Device,
     /// The arithmetic
-    #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
-    precision: PrecisionWord,
+    #[arg(short, long, value_parser = choices::precision(), default_value_t = Precision::Int8)]
+    precision: Precision,
     /// Which nodes the provider is to take
-    #[arg(long, value_enum, default_value_t = ClaimWord::All)]
-    claim: ClaimWord,
+    #[arg(long, value_parser = choices::claim(), default_value_t = Claim::All)]
+    claim: Claim,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -73,19 +73,19 @@ struct GraphAnswer {
 ///
 /// If the model, a library or a graph cannot be opened.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
-    if matches!(arguments.device, DeviceWord::Cpu) {
+    if arguments.device == Device::Cpu {
         bail!("on device cpu nothing is given to the execution provider: name host, sim, npu or auto");
     }
     choices::warn_of_options_without_effect(given, &[arguments.device], &[arguments.precision]);
-    let mut options = arguments.libraries.options(arguments.device.into())?;
+    let mut options = arguments.libraries.options(arguments.device)?;
     arguments.npu.apply(&mut options);
-    options.precision = arguments.precision.into();
-    options.claim = arguments.claim.into();
+    options.precision = arguments.precision;
+    options.claim = arguments.claim;
     let mut answer = Answer {
         ort: Engine::new(&options)?.ort_version().to_string(),
         device: options.device.to_string(),
         precision: options.precision.to_string(),
-        claim: Claim::to_string(&options.claim),
+        claim: options.claim.to_string(),
         graphs: Vec::new(),
     };
     let home = tempfile::tempdir().context("cannot create a temporary directory")?;
@@ -198,7 +198,7 @@ fn step_as_text(fused: &Fused, kind: &str, count: usize) -> String {
         _ => counts.iter().map(|(word, count)| format!("{count} {word}")).collect::<Vec<_>>().join(", "),
     };
     let Some(precision) = fused.precision.get(kind) else { return format!("{count} {kind}") };
-    let device = fused.device.get(kind).filter(|devices| devices.keys().any(|device| device != "host"));
+    let device = fused.device.get(kind).filter(|devices| devices.keys().any(|device| device != Device::Host.word()));
     let device = device.map_or_else(String::new, |devices| format!("; {}", words(devices)));
     format!("{count} {kind} ({}{device})", words(precision))
 }

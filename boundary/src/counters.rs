@@ -1,43 +1,29 @@
 //! What the execution provider counts in the code that executes it, by the names that [`crate::exports::COUNTER`] takes.
 
-use std::{fmt, str::FromStr};
+use crate::{options::DeviceKind, words};
 
-use crate::options::DeviceKind;
-
-/// A counter of the process. It only grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counter {
-    /// `fused_nodes_executed`: fused nodes that were executed to their end.
-    FusedNodesExecuted,
-    /// `kernel_calls.host`, `kernel_calls.sim`, `kernel_calls.npu`: kernels executed on a device.
-    KernelCalls(DeviceKind),
-}
-
-const FUSED_NODES_EXECUTED: &str = "fused_nodes_executed";
-const KERNEL_CALLS: &str = "kernel_calls.";
-
-impl fmt::Display for Counter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::FusedNodesExecuted => f.write_str(FUSED_NODES_EXECUTED),
-            Self::KernelCalls(device) => write!(f, "{KERNEL_CALLS}{device}"),
-        }
+words!(
+    /// A counter of the process. It only grows.
+    Counter, "counter", {
+        /// Fused nodes that were executed to their end.
+        FusedNodesExecuted = "fused_nodes_executed",
+        /// Kernels executed on the host device.
+        HostKernelCalls = "kernel_calls.host",
+        /// Kernels executed on the simulator.
+        SimKernelCalls = "kernel_calls.sim",
+        /// Kernels executed on the NPU.
+        NpuKernelCalls = "kernel_calls.npu",
     }
-}
+);
 
-/// No counter has this name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownCounter;
-
-impl FromStr for Counter {
-    type Err = UnknownCounter;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        if name == FUSED_NODES_EXECUTED {
-            return Ok(Self::FusedNodesExecuted);
+impl Counter {
+    /// Kernels executed on a device.
+    pub const fn kernel_calls(device: DeviceKind) -> Self {
+        match device {
+            DeviceKind::Host => Self::HostKernelCalls,
+            DeviceKind::Sim => Self::SimKernelCalls,
+            DeviceKind::Npu => Self::NpuKernelCalls,
         }
-        let device = name.strip_prefix(KERNEL_CALLS).and_then(|device| device.parse().ok());
-        device.map(Self::KernelCalls).ok_or(UnknownCounter)
     }
 }
 
@@ -47,14 +33,8 @@ mod tests {
 
     #[test]
     fn names_are_what_programs_write() {
-        for (counter, name) in [
-            (Counter::FusedNodesExecuted, "fused_nodes_executed"),
-            (Counter::KernelCalls(DeviceKind::Host), "kernel_calls.host"),
-            (Counter::KernelCalls(DeviceKind::Sim), "kernel_calls.sim"),
-            (Counter::KernelCalls(DeviceKind::Npu), "kernel_calls.npu"),
-        ] {
-            assert_eq!((counter.to_string().as_str(), name.parse()), (name, Ok(counter)));
-        }
-        assert_eq!("kernel_calls.".parse::<Counter>(), Err(UnknownCounter));
+        let calls = DeviceKind::ALL.map(|device| Counter::kernel_calls(device).word().to_owned());
+        assert_eq!(calls, DeviceKind::ALL.map(|device| format!("kernel_calls.{device}")));
+        assert_eq!(Counter::FusedNodesExecuted.word(), "fused_nodes_executed");
     }
 }

@@ -36,21 +36,24 @@ macro_rules! check_exports {
     };
 }
 
-/// A counter by name ([`crate::counters`]) of what this process has executed; `UINT64_MAX` for an unknown name.
+/// A counter ([`crate::counters`]) of what this process has executed with the library; `UINT64_MAX` for an unknown name. `name` is NULL or a
+/// NUL-terminated string.
 pub const COUNTER: Export<unsafe extern "C" fn(name: *const c_char) -> u64> =
     Export::new("onnxruntime_ep_xdna_counter");
 
-/// What the library is, as JSON. The string is static.
+/// What the library is, as JSON ([`crate::description`]). The string is static: never free it.
 pub const DESCRIBE: Export<extern "C" fn() -> *const c_char> = Export::new("onnxruntime_ep_xdna_describe");
 
-/// Its kernels beside the machine's limits, measured: JSON in and out. The string is valid until this thread's next call of a function that
-/// returns one; NULL if measuring failed.
+/// How fast the library's kernels are beside the machine's limits: JSON in and out ([`crate::measure`]). `request` is NULL or a
+/// NUL-terminated string. The answer is valid until this thread's next call of a function of the library that returns a string; NULL if
+/// measuring failed.
 pub const MEASURE: Export<unsafe extern "C" fn(request: *const c_char) -> *const c_char> =
     Export::new("onnxruntime_ep_xdna_measure");
 
-/// Starts (`true`) or ends noting what each step of a run takes; the end gives what was noted, as JSON. The string is valid as with
-/// [`MEASURE`]; NULL for a start, or if nothing was noted.
+/// With `true`, notes from now on how long every step of every run takes, and forgets what was noted before; NULL. With `false`, notes no
+/// more and gives what was noted, as JSON ([`crate::profile`]); NULL if nothing was asked for. The string is valid as with [`MEASURE`].
 pub const PROFILE: Export<extern "C" fn(on: bool) -> *const c_char> = Export::new("onnxruntime_ep_xdna_profile");
 
-/// The NPUs that are open, simulated or real, and what they have done, as JSON. The string is valid as with [`MEASURE`].
+/// The NPUs that are open, simulated or real, and what they have done, counted by what executed it, as JSON ([`crate::npu`]). The string is
+/// valid as with [`MEASURE`].
 pub const NPU: Export<extern "C" fn() -> *const c_char> = Export::new("onnxruntime_ep_xdna_npu");

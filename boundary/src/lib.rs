@@ -5,6 +5,7 @@
 //! `docs/kv-cache.md` and `ep/python`; `tests/boundary_names.rs` compares them with these.
 
 pub mod counters;
+pub mod description;
 pub mod exports;
 pub mod kv_cache;
 pub mod measure;

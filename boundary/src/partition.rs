@@ -111,44 +111,6 @@ mod tests {
 
     #[test]
     fn the_json_is_what_programs_read() {
-        let counts = |word: &str, count| BTreeMap::from([(word.to_owned(), count)]);
-        let by_kind = |word: &str| BTreeMap::from([("linear".to_owned(), counts(word, 2))]);
-        let [name, within, reason] = ["main", "", "control flow"].map(str::to_owned);
-        let fused = Fused {
-            nodes: 3,
-            steps: counts("linear", 2),
-            precision: by_kind("int8"),
-            device: by_kind("sim"),
-            gflop: 0.5,
-            bytes_in: 8,
-            bytes_out: 4,
-            products: vec![Product {
-                name: "fc1".into(),
-                kind: "linear".into(),
-                precision: "int8".into(),
-                reason: "asked for".into(),
-            }],
-            ..Fused::default()
-        };
-        let report = Report {
-            ep: crate::EP_NAME.into(),
-            version: "0.1.0".into(),
-            device: "sim".into(),
-            target: Some("npu4".into()),
-            precision: "int8".into(),
-            claim: "all".into(),
-            graphs: vec![GraphReport {
-                unclaimed: vec![Unclaimed { name: name.clone(), op_type: "If".into(), reason }],
-                name,
-                within,
-                nodes: 4,
-                claimed: 3,
-                fused: vec![fused],
-                gflop_claimed: 0.5,
-                gflop_unclaimed: 0.0,
-                assumed: counts("batch", 1),
-            }],
-        };
         let text = json!({
             "ep": "XdnaExecutionProvider", "version": "0.1.0", "device": "sim", "target": "npu4", "precision": "int8", "claim": "all",
             "graphs": [{
@@ -162,7 +124,7 @@ mod tests {
                 "gflop_claimed": 0.5, "gflop_unclaimed": 0.0, "assumed": {"batch": 1},
             }],
         });
-        assert_eq!(serde_json::to_value(&report).unwrap(), text);
-        assert_eq!(serde_json::from_value::<Report>(text).unwrap(), report);
+        let report: Report = serde_json::from_value(text.clone()).unwrap();
+        assert_eq!(serde_json::to_value(report).unwrap(), text);
     }
 }

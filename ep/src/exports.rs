@@ -80,8 +80,7 @@ pub unsafe extern "C" fn ReleaseEpFactory(factory: *mut OrtEpFactory) -> OrtStat
     OK
 }
 
-/// A counter of what this process has executed with this library, `UINT64_MAX` for an unknown name: `fused_nodes_executed`,
-/// `kernel_calls.host`, `kernel_calls.sim`, `kernel_calls.npu`.
+/// The library's [`COUNTER`].
 ///
 /// # Safety
 /// `name` is NULL or a NUL-terminated string.
@@ -95,15 +94,13 @@ pub unsafe extern "C" fn onnxruntime_ep_xdna_counter(name: *const c_char) -> u64
     name.to_str().ok().and_then(statistics::counter).unwrap_or(u64::MAX)
 }
 
-/// What this library is, as JSON: its name and version, devices, instruction sets, options, and the ONNX Runtimes it works with.
-/// The string is static: never free it.
+/// The library's [`DESCRIBE`].
 #[unsafe(no_mangle)]
 pub extern "C" fn onnxruntime_ep_xdna_describe() -> *const c_char {
     std::panic::catch_unwind(|| statistics::description().as_ptr()).unwrap_or(ptr::null())
 }
 
-/// How fast this library's kernels are beside the machine's limits. `request` and answer are JSON: see [`measure::answer`]. The
-/// string is valid until this thread's next call of this function or of `onnxruntime_ep_xdna_profile`; NULL if measuring failed.
+/// The library's [`MEASURE`].
 ///
 /// # Safety
 /// `request` is NULL or a NUL-terminated string.
@@ -114,10 +111,7 @@ pub unsafe extern "C" fn onnxruntime_ep_xdna_measure(request: *const c_char) -> 
     answer(|| serde_json::to_string(&measure::answer(&request.to_string_lossy())).ok())
 }
 
-/// With `true`, notes from now on how long every step of every run takes, and forgets what was noted before; NULL. With `false`, notes
-/// no more and gives what was noted, as JSON: `runs`, their `nanoseconds`, and `steps` (`kind`, `shape`, `kernel`, `calls`,
-/// `nanoseconds`, `bytes` of weights and cached keys and values read); NULL if nothing was asked for. The string is valid until this
-/// thread's next call of this function or of `onnxruntime_ep_xdna_measure`.
+/// The library's [`PROFILE`].
 #[unsafe(no_mangle)]
 pub extern "C" fn onnxruntime_ep_xdna_profile(on: bool) -> *const c_char {
     answer(|| {
@@ -129,11 +123,7 @@ pub extern "C" fn onnxruntime_ep_xdna_profile(on: bool) -> *const c_char {
     })
 }
 
-/// The NPUs that are open, simulated or real, and what they have done, counted by what executed it, as JSON: `devices`, each with `device`,
-/// `target`, `sim`, `operators` (`calls`, `dispatches`, `context_switches`, `dma_bytes`, `macs`, `wall_seconds`, `packing_seconds`, and what hardware
-/// is predicted to take), `fallbacks` (`calls`, `refused`, `reason`) and `rates` (how fast the host is that kernels are weighed against: operations and
-/// bytes a second); and `not_opened`, why `device=auto` computes on the host though there
-/// is an NPU. The string is valid until this thread's next call of a function of this library that returns one.
+/// The library's [`NPU`].
 #[unsafe(no_mangle)]
 pub extern "C" fn onnxruntime_ep_xdna_npu() -> *const c_char {
     answer(|| serde_json::to_string(&npu::statistics()).ok())

@@ -23,6 +23,7 @@ use undertone_kernels::{
     },
 };
 
+use undertone_boundary::kv_cache::NEW;
 pub use undertone_boundary::kv_cache::RUN_KEY_C;
 
 /// Most layers of a decoder whose cache may be kept: far above any, far below what overflows.
@@ -82,7 +83,7 @@ pub struct KvState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KvError {
     /// There is no such cache.
-    #[error("key-value cache {0} does not exist: make one with onnxruntime_ep_xdna_kv_cache_new")]
+    #[error("key-value cache {0} does not exist: make one with {new}", new = NEW.symbol)]
     Unknown(String),
     /// Two runs at one moment.
     #[error("a key-value cache is in use by another run: use one for each sequence")]

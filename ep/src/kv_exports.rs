@@ -1,5 +1,5 @@
 //! The key-value cache for programs in any language: C functions that make, change and end a cache, and ask for the choice of the
-//! next token. A run uses a cache when its options name it; see [`crate::kv`].
+//! next token. [`undertone_boundary::kv_cache`] says what each does; [`crate::kv`] how a run uses a cache.
 
 #![allow(unsafe_code, reason = "exports C functions")]
 
@@ -22,26 +22,22 @@ check_exports!(
     CHOICE => onnxruntime_ep_xdna_kv_cache_choice,
 );
 
-/// Makes an empty key-value cache and returns its number, never 0; 0 if that failed. A run whose options say
-/// `ep.xdnaexecutionprovider.kv_cache` = that number keeps its graph's `present.*` in it and reads `past_key_values.*` from it:
-/// what is fed for them is not looked at (feed tensors of no length), and what comes back for them has no length. A run of a
-/// graph without pasts begins a new sequence.
+/// The library's [`undertone_boundary::kv_cache::New`].
 #[unsafe(no_mangle)]
 pub extern "C" fn onnxruntime_ep_xdna_kv_cache_new() -> u64 {
     catch_unwind(kv::create).unwrap_or(0)
 }
 
-/// Ends a cache. 0, or −1 if there is none of that number.
+/// The library's [`undertone_boundary::kv_cache::Free`].
 #[unsafe(no_mangle)]
 pub extern "C" fn onnxruntime_ep_xdna_kv_cache_free(cache: u64) -> i32 {
     catch_unwind(|| if kv::release(cache) { DONE } else { REFUSED }).unwrap_or(REFUSED)
 }
 
-/// Makes a cache's batch items those that were at `rows`, in that order: rows leave, are repeated, or change places. 0, or −1 if
-/// there is no such cache or row, or a run uses it.
+/// The library's [`undertone_boundary::kv_cache::Select`].
 ///
 /// # Safety
-/// `rows` is valid for reading `count` numbers.
+/// As that asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_select(cache: u64, rows: *const usize, count: usize) -> i32 {
     with(cache, |state| {
@@ -51,7 +47,7 @@ pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_select(cache: u64, rows: *
     })
 }
 
-/// Bytes that attention over all of a cache reads; `UINT64_MAX` if there is no such cache or a run uses it.
+/// The library's [`undertone_boundary::kv_cache::Bytes`].
 #[unsafe(no_mangle)]
 pub extern "C" fn onnxruntime_ep_xdna_kv_cache_bytes(cache: u64) -> u64 {
     let mut bytes = u64::MAX;
@@ -62,13 +58,10 @@ pub extern "C" fn onnxruntime_ep_xdna_kv_cache_bytes(cache: u64) -> u64 {
     bytes
 }
 
-/// Asks the next run that uses the cache to choose in each row instead of giving out logits (which come back with no positions):
-/// the likeliest token below `split` (text) and from it on (timestamps) among those that are not forbidden. `forbidden` holds
-/// pairs of a first token and one past the last, each row's ascending and apart; row `i`'s end before pair `ends[i]`. 0, or −1 if
-/// there is no such cache, a run uses it, or the pairs are not in order.
+/// The library's [`undertone_boundary::kv_cache::Ask`].
 ///
 /// # Safety
-/// `ends` is valid for reading `rows` numbers, and `forbidden` for as many pairs as the last of them says.
+/// As that asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_ask(
     cache: u64,
@@ -99,11 +92,10 @@ pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_ask(
     })
 }
 
-/// What the last run chose, for each row the likeliest of the first class and of the second: `2 · rows` entries are written. 0, or −1
-/// if there is no such cache, a run uses it, or it chose for another number of rows.
+/// The library's [`undertone_boundary::kv_cache::Choice`].
 ///
 /// # Safety
-/// `out` is valid for writing `2 · rows` entries.
+/// As that asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_choice(cache: u64, rows: usize, out: *mut BestToken) -> i32 {
     with(cache, |state| {

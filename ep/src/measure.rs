@@ -2,10 +2,7 @@
 //! want to know how far it is from what the machine can do. No session and no graph is involved.
 
 use undertone_boundary::measure::{Answer, Request};
-use undertone_kernels::{
-    measure::{self, Geometry, Settings},
-    team::Team,
-};
+use undertone_kernels::{measure, team::Team};
 
 /// Frames of a window.
 const FRAMES: usize = 3000;
@@ -23,38 +20,14 @@ pub fn answer(request: &str) -> Answer {
 fn measured(request: &Request) -> Result<Answer, String> {
     let &Request { threads, rounds, batch, cached, width, encoder_heads, decoder_heads, .. } = request;
     let &Request { encoder_inner, decoder_inner, vocabulary, mel_bins, .. } = request;
-    let sizes = [
-        width,
-        encoder_heads,
-        decoder_heads,
-        encoder_inner,
-        decoder_inner,
-        vocabulary,
-        mel_bins,
-        batch,
-        rounds,
-        threads,
-    ];
-    if sizes.iter().any(|size| !(1..=MOST).contains(size)) || cached > MOST {
+    let model = [width, encoder_heads, decoder_heads, encoder_inner, decoder_inner, vocabulary, mel_bins];
+    if model.iter().chain(&[batch, rounds, threads]).any(|size| !(1..=MOST).contains(size)) || cached > MOST {
         return Err(format!("a number of the request is not in 1 … {MOST}"));
     }
-    let head_width = width / encoder_heads;
-    if head_width == 0 || threads > MOST_THREADS {
+    if width < encoder_heads || threads > MOST_THREADS {
         return Err(format!("{width} channels in {encoder_heads} heads on {threads} threads"));
     }
-    let geometry = Geometry {
-        width,
-        encoder_heads,
-        decoder_heads,
-        encoder_inner,
-        decoder_inner,
-        vocabulary,
-        mel_bins,
-        frames: FRAMES,
-        head_width,
-    };
-    let settings = Settings { rounds, batch, cached };
-    let report = Team::with_threads(threads, |pool| measure::measure(&geometry, &settings, pool));
+    let report = Team::with_threads(threads, |pool| measure::measure(request, FRAMES, pool));
     Ok(Answer::Report(Box::new(report)))
 }
 

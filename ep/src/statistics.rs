@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use undertone_boundary::counters::Counter;
+use undertone_boundary::{
+    counters::Counter,
+    description::{Description, OnnxRuntimes},
+};
 use undertone_kernels::{
     Counters, DeviceKind,
     host::Isa,
@@ -35,7 +38,9 @@ pub fn fused_node_executed() {
 pub fn counter(name: &str) -> Option<u64> {
     name.parse().ok().map(|counter| match counter {
         Counter::FusedNodesExecuted => FUSED_NODES.load(Ordering::Relaxed),
-        Counter::KernelCalls(device) => KERNEL_CALLS.calls(device),
+        Counter::HostKernelCalls => KERNEL_CALLS.calls(DeviceKind::Host),
+        Counter::SimKernelCalls => KERNEL_CALLS.calls(DeviceKind::Sim),
+        Counter::NpuKernelCalls => KERNEL_CALLS.calls(DeviceKind::Npu),
     })
 }
 
@@ -48,21 +53,25 @@ fn devices() -> Vec<String> {
 /// The EP described as JSON.
 pub fn description() -> &'static CStr {
     static DESCRIPTION: LazyLock<CString> = LazyLock::new(|| {
-        let text = serde_json::json!({
-            "name": crate::NAME,
-            "version": env!("CARGO_PKG_VERSION"),
-            "build": BUILD,
-            "devices": devices(),
-            "npu": npu::probe().to_string(),
-            "targets": Target::ALL.map(|target| target.to_string()),
-            "auto": options::resolve(DeviceChoice::Auto).map_or_else(|error| error.to_string(), |device| device.to_string()),
-            "instruction_set": Isa::best().to_string(),
-            "instruction_sets": Isa::available().map(|isa| isa.to_string()).collect::<Vec<_>>(),
-            "options": Key::ALL.map(Key::word),
-            "onnxruntime": { "oldest": format!("1.{OLDEST_VERSION}"), "newest_tested": format!("1.{NEWEST_VERSION}") },
-        });
-        // JSON escapes NUL, so the conversion cannot fail.
-        CString::new(text.to_string()).unwrap_or_default()
+        let auto = options::resolve(DeviceChoice::Auto);
+        let description = Description {
+            name: crate::NAME.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: BUILD.to_owned(),
+            devices: devices(),
+            npu: npu::probe().to_string(),
+            targets: Target::ALL.map(|target| target.to_string()).into(),
+            auto: auto.map_or_else(|error| error.to_string(), |device| device.to_string()),
+            instruction_set: Isa::best().to_string(),
+            instruction_sets: Isa::available().map(|isa| isa.to_string()).collect(),
+            options: Key::ALL.map(|key| key.to_string()).into(),
+            onnxruntime: OnnxRuntimes {
+                oldest: format!("1.{OLDEST_VERSION}"),
+                newest_tested: format!("1.{NEWEST_VERSION}"),
+            },
+        };
+        // Strings have a JSON form, which escapes NUL: neither conversion can fail.
+        CString::new(serde_json::to_string(&description).unwrap_or_default()).unwrap_or_default()
     });
     &DESCRIPTION
 }

@@ -1,7 +1,8 @@
 //! ONNX Runtime and the execution provider: loaded once for the process, and sessions made for the device asked for.
 //! Knows nothing of Whisper; `decoder` runs the sessions.
 
-use crate::native::{Counters, assigned_nodes, ort_version, return_freed_memory};
+use crate::ep_library::EpLibrary;
+use crate::native::{assigned_nodes, ort_version, return_freed_memory};
 use crate::npu::{NpuReport, report_on};
 use crate::options::{Device, EngineOptions, Target};
 use crate::packed::Place;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use undertone_boundary::counters::Counter;
+use undertone_boundary::description::Description;
 use undertone_boundary::options::{DeviceKind, Key};
 
 pub use undertone_boundary::EP_NAME;
@@ -162,7 +164,7 @@ struct Loaded {
     pool: ThreadPool,
     library: PathBuf,
     version: String,
-    ep: Option<(PathBuf, Arc<Counters>)>,
+    ep: Option<(PathBuf, Arc<EpLibrary>)>,
 }
 
 /// What a session asks of a thread pool.
@@ -199,7 +201,7 @@ pub struct Engine {
     pool: ThreadPool,
     version: String,
     options: EngineOptions,
-    ep: Option<(PathBuf, Arc<Counters>)>,
+    ep: Option<(PathBuf, Arc<EpLibrary>)>,
 }
 
 impl Engine {
@@ -270,22 +272,22 @@ impl Engine {
 
     /// The execution provider's counts until now; nothing on device `cpu`.
     pub fn counts(&self) -> EpCounts {
-        let Some((_, counters)) = &self.ep else { return EpCounts::default() };
+        let Some((_, library)) = &self.ep else { return EpCounts::default() };
         let calls = DeviceKind::ALL
             .into_iter()
-            .filter_map(|device| Some((device.to_string(), counters.get(Counter::KernelCalls(device))?)))
+            .filter_map(|device| Some((device.to_string(), library.counter(Counter::kernel_calls(device))?)))
             .filter(|&(_, calls)| calls > 0);
         EpCounts {
-            fused_nodes_executed: counters.get(Counter::FusedNodesExecuted).unwrap_or(0),
+            fused_nodes_executed: library.counter(Counter::FusedNodesExecuted).unwrap_or(0),
             kernel_calls: calls.collect(),
         }
     }
 
     /// What the NPU that this engine computes on, simulated or real, has done until now; `None` where there is none.
     pub fn npu(&self) -> Option<NpuReport> {
-        let (_, counters) = self.ep.as_ref()?;
+        let (_, library) = self.ep.as_ref()?;
         let target = self.options.target.map(Target::word);
-        report_on(&counters.npu()?, self.options.device, target, self.options.simulation)
+        report_on(&library.npu()?, self.options.device, target, self.options.simulation)
     }
 
     /// Opens a graph for this engine's device and asks ONNX Runtime which provider got how many of its nodes.
@@ -313,10 +315,10 @@ impl Engine {
         if self.options.report.is_some() {
             return None;
         }
-        let description = library.description()?;
+        let description = library.description().ok()?;
         let device = match self.options.device {
             // Two words for the same device share what is packed.
-            Device::Auto => serde_json::from_str::<Described>(&description).ok()?.auto,
+            Device::Auto => description.auto.clone(),
             named => named.to_string(),
         };
         if device != Device::Host.word() {
@@ -396,11 +398,13 @@ impl Engine {
     }
 }
 
-/// Of the execution provider's description of itself.
-#[derive(serde::Deserialize)]
-struct Described {
-    /// The device that `auto` is.
-    auto: String,
+/// What the execution provider's library at `path` is, without registering it with ONNX Runtime.
+///
+/// # Errors
+/// [`EngineError::BadEp`]: it does not load, or is another library.
+pub fn describe(path: &Path) -> Result<Description, EngineError> {
+    let bad = |reason: String| EngineError::BadEp { path: path.to_owned(), reason: one_line(&reason) };
+    EpLibrary::open(path).and_then(|library| library.description()).map_err(bad)
 }
 
 /// Absolute, because `ort` looks for relative paths beside the executable.
@@ -440,13 +444,13 @@ fn load_ort(library: &Path, pool: ThreadPool) -> Result<Loaded, EngineError> {
     Ok(Loaded { environment, pool, library: library.to_owned(), version, ep: None })
 }
 
-fn register(environment: &Environment, path: &Path) -> Result<Counters, EngineError> {
+fn register(environment: &Environment, path: &Path) -> Result<EpLibrary, EngineError> {
     if !path.is_file() {
         return Err(EngineError::NoEp(path.to_owned()));
     }
     let bad = |reason: String| EngineError::BadEp { path: path.to_owned(), reason: one_line(&reason) };
     environment.register_ep_library(REGISTRATION, path).map_err(|e| bad(words(&e)))?;
-    Counters::open(path).map_err(bad)
+    EpLibrary::open(path).map_err(bad)
 }
 
 pub(crate) fn one_line(text: &str) -> String {

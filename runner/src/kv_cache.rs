@@ -3,8 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::choice::{Ask, Best, Scores};
-use crate::native::exported;
-use libloading::Library;
+use crate::ep_library::EpLibrary;
 use std::path::Path;
 use undertone_boundary::kv_cache::{self, BestToken, DONE};
 
@@ -25,25 +24,18 @@ pub(crate) struct KvCache {
     forbidden: Vec<[u32; 2]>,
     answers: Vec<BestToken>,
     /// Keeps the functions loaded.
-    _library: Library,
+    _library: EpLibrary,
 }
 
 impl KvCache {
     /// A new cache of the library at `path`, which ONNX Runtime has registered before; `None` if it offers none.
     pub(crate) fn new(path: &Path) -> Option<Self> {
-        // SAFETY: ONNX Runtime has loaded this file already; this only adds a reference to it.
-        let library = unsafe { Library::new(path) }.ok()?;
-        // SAFETY: the library is the execution provider's, and is kept beside its functions.
-        let (new, free, select, ask, choice, bytes) = unsafe {
-            (
-                exported(&library, &kv_cache::NEW)?,
-                exported(&library, &kv_cache::FREE)?,
-                exported(&library, &kv_cache::SELECT)?,
-                exported(&library, &kv_cache::ASK)?,
-                exported(&library, &kv_cache::CHOICE)?,
-                exported(&library, &kv_cache::BYTES)?,
-            )
-        };
+        let library = EpLibrary::open(path).ok()?;
+        let new = library.function(&kv_cache::NEW)?;
+        // Called only while `library` is kept beside them.
+        let (free, select) = (*library.function(&kv_cache::FREE)?, *library.function(&kv_cache::SELECT)?);
+        let (ask, choice) = (*library.function(&kv_cache::ASK)?, *library.function(&kv_cache::CHOICE)?);
+        let bytes = *library.function(&kv_cache::BYTES)?;
         let number = new();
         let (ends, forbidden, answers) = Default::default();
         (number != 0).then_some(Self {

@@ -40,6 +40,7 @@ pub mod transcribe;
 pub mod voice;
 
 mod batch;
+mod ep_library;
 mod fallback;
 mod json;
 mod kv_cache;

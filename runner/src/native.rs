@@ -1,14 +1,12 @@
-//! The runner's calls into C that `ort` has no safe function for: the version of an ONNX Runtime library, the
-//! execution provider's counters and measurements, and which provider ONNX Runtime assigned a session's nodes to.
+//! The runner's calls into C that `ort` has no safe function for: the version of an ONNX Runtime library, and which provider ONNX Runtime
+//! assigned a session's nodes to. `ep_library` calls the execution provider.
 #![allow(unsafe_code)]
 
 use libloading::Library;
 use ort::AsPointer;
 use ort::session::Session;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::CStr;
 use std::path::Path;
-use undertone_boundary::counters::Counter;
-use undertone_boundary::exports::{COUNTER, DESCRIBE, Export, MEASURE, NPU, PROFILE};
 
 /// The version that the ONNX Runtime library at `path` names, for example `1.32.0`.
 ///
@@ -28,93 +26,6 @@ pub(crate) fn ort_version(path: &Path) -> Result<String, String> {
     // Unloading would run ONNX Runtime's static destructors; it is about to be loaded for good.
     std::mem::forget(library);
     Ok(version)
-}
-
-/// The counters that the execution provider's library exports. They are of this process and only grow.
-pub(crate) struct Counters {
-    library: Library,
-}
-
-impl Counters {
-    /// Opens the library at `path`, which ONNX Runtime has registered before (it is the same copy in memory).
-    ///
-    /// # Errors
-    /// The loader's words, or that the library has no counters.
-    pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        // SAFETY: ONNX Runtime has loaded this file already; this only adds a reference to it.
-        let library = unsafe { Library::new(path) }.map_err(|e| e.to_string())?;
-        // SAFETY: only the presence of the symbol is asked for; it is not used.
-        unsafe { exported(&library, &COUNTER) }.ok_or_else(|| format!("it does not export {}", COUNTER.symbol))?;
-        Ok(Self { library })
-    }
-
-    /// A counter, or `None` where the library knows none of that name.
-    pub(crate) fn get(&self, counter: Counter) -> Option<u64> {
-        let name = CString::new(counter.to_string()).ok()?;
-        // SAFETY: the library is the execution provider's.
-        let counter = unsafe { exported(&self.library, &COUNTER) }?;
-        // SAFETY: `name` is zero-terminated and lives until the call returns; the function only reads it.
-        let value = unsafe { counter(name.as_ptr()) };
-        (value != u64::MAX).then_some(value)
-    }
-
-    /// What the library's NPUs did: JSON; `None` where the library has none to speak of.
-    pub(crate) fn npu(&self) -> Option<String> {
-        // SAFETY: the library is the execution provider's.
-        text(unsafe { exported(&self.library, &NPU) }?())
-    }
-
-    /// What the library says it is: JSON.
-    pub(crate) fn description(&self) -> Option<String> {
-        // SAFETY: the library is the execution provider's.
-        text(unsafe { exported(&self.library, &DESCRIBE) }?())
-    }
-}
-
-/// The functions with which the execution provider's library measures itself.
-pub(crate) struct Instruments {
-    library: Library,
-}
-
-impl Instruments {
-    /// Opens the library at `path`; one that ONNX Runtime has registered is the same copy in memory.
-    ///
-    /// # Errors
-    /// The loader's words.
-    pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        // SAFETY: the caller chose this file to be loaded as the execution provider anyway.
-        unsafe { Library::new(path) }.map(|library| Self { library }).map_err(|e| e.to_string())
-    }
-
-    /// The library's kernels beside the machine's limits: JSON in, JSON out. `None` where the library cannot measure them.
-    pub(crate) fn measure(&self, request: &str) -> Option<String> {
-        let request = CString::new(request).ok()?;
-        // SAFETY: the library is the execution provider's.
-        let measure = unsafe { exported(&self.library, &MEASURE) }?;
-        // SAFETY: `request` is zero-terminated and lives until the call returns.
-        text(unsafe { measure(request.as_ptr()) })
-    }
-
-    /// Starts (`true`) or ends noting what each step of a run takes; the end gives what was noted, as JSON.
-    pub(crate) fn profile(&self, on: bool) -> Option<String> {
-        // SAFETY: the library is the execution provider's.
-        text(unsafe { exported(&self.library, &PROFILE) }?(on))
-    }
-}
-
-/// A function of the execution provider's library; `None` where the library is older and has none of that name.
-///
-/// # Safety
-/// `library` is the execution provider's, and the function is not called after it is dropped.
-pub(crate) unsafe fn exported<F: Copy>(library: &Library, export: &Export<F>) -> Option<F> {
-    // SAFETY: the execution provider exports its functions by these names with these types.
-    unsafe { library.get::<F>(export.symbol) }.ok().map(|function| *function)
-}
-
-/// A copy of a string of the execution provider's, which may be valid only until this thread's next call.
-fn text(pointer: *const c_char) -> Option<String> {
-    // SAFETY: the functions above return NULL or a zero-terminated string that lives until the next call.
-    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
 }
 
 /// What ONNX Runtime assigned to a provider.

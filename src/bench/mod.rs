@@ -12,12 +12,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde::Serialize;
-use undertone_runner::bench::{
-    self, BatchedProducts, BenchOptions, BenchResult, CacheGain, Kernel, Limits, LongOptions, LongResult,
-};
-use undertone_runner::{Device, Engine, EngineOptions, Model};
+use undertone_runner::bench::{self, BenchOptions, BenchResult, CacheGain, KernelReport, LongOptions, LongResult};
+use undertone_runner::{Device, Engine, EngineOptions, Model, Precision};
 
-use crate::choices::{self, DeviceWord, Libraries, ModelChoice, NpuChoice, PrecisionWord};
+use crate::choices::{self, Libraries, ModelChoice, NpuChoice};
 use crate::given::Given;
 use crate::{machine, output};
 
@@ -31,11 +29,11 @@ const MOST_LONG_RUNS: u16 = 3;
 #[command(override_usage = "undertone bench [OPTIONS]")]
 pub struct Arguments {
     /// Devices to compare, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_value = choices::DEVICES)]
-    devices: Vec<DeviceWord>,
+    #[arg(long, value_parser = choices::device(), value_delimiter = ',', default_value = choices::DEVICES)]
+    devices: Vec<Device>,
     /// The arithmetic of every device but cpu
-    #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
-    precision: PrecisionWord,
+    #[arg(short, long, value_parser = choices::precision(), default_value_t = Precision::Int8)]
+    precision: Precision,
     #[command(flatten)]
     model: ModelChoice,
     /// Tokens that the decoder is made to write for a window
@@ -97,17 +95,9 @@ struct Report {
     cache_gain: Vec<CacheGain>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     start_up: Vec<start::StartResult>,
+    /// Of the execution provider's library; on as many `threads`.
     #[serde(flatten)]
-    kernels: Option<Kernels>,
-}
-
-/// The library's kernels.
-#[derive(Serialize)]
-struct Kernels {
-    instruction_set: String,
-    limits: Limits,
-    kernels: Vec<Kernel>,
-    batched_products: Vec<BatchedProducts>,
+    kernels: Option<KernelReport>,
 }
 
 /// Measures and prints.
@@ -116,7 +106,7 @@ struct Kernels {
 ///
 /// If a device does not work, the model cannot be opened, or the figure cannot be written.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
-    let simulates = arguments.devices.iter().any(|device| matches!(device, DeviceWord::Sim));
+    let simulates = arguments.devices.contains(&Device::Sim);
     if simulates && (arguments.audio_seconds.is_some() || arguments.without_cache || arguments.start_up) {
         bail!(
             "what the simulator takes is no speed: leave sim out, or --audio-seconds, --without-cache and --start-up"
@@ -129,8 +119,8 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     let threads = arguments.threads.unwrap_or_else(machine::cores);
     let mut configurations = Vec::new();
     for &device in &arguments.devices {
-        let mut options = arguments.libraries.options(device.into())?;
-        options.precision = arguments.precision.into();
+        let mut options = arguments.libraries.options(device)?;
+        options.precision = arguments.precision;
         options.threads = Some(threads);
         arguments.npu.apply(&mut options);
         configurations.push(options);
@@ -182,13 +172,7 @@ fn measure(arguments: &Arguments, model: &Model, threads: usize, configurations:
     let kernels = match library {
         Some(library) if !arguments.no_kernels => {
             let batch = if arguments.batch > 1 { arguments.batch.into() } else { KERNEL_BATCH };
-            let report = bench::kernels(library, model, threads, runs, batch, bench::CACHED)?;
-            Some(Kernels {
-                instruction_set: report.instruction_set,
-                limits: report.limits,
-                kernels: report.kernels,
-                batched_products: report.batched_products,
-            })
+            Some(bench::kernels(library, model, threads, runs, batch, bench::CACHED)?)
         }
         _ => None,
     };
@@ -203,7 +187,7 @@ fn draw(report: &Report, path: &Path) -> Result<()> {
             "there is nothing to draw: kernels are measured for the devices host, sim, npu and auto; name one with --devices"
         );
     };
-    let svg = roofline::draw(&report.cpu, report.threads, kernels);
+    let svg = roofline::draw(&report.cpu, kernels);
     std::fs::write(path, svg).with_context(|| format!("cannot write {}; name another file with --svg", path.display()))
 }
 

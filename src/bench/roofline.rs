@@ -8,9 +8,9 @@ mod labels;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use undertone_runner::bench::Kernel;
+use undertone_runner::Precision;
+use undertone_runner::bench::{Kernel, KernelReport};
 
-use super::Kernels;
 use labels::{Box2, place};
 
 const WIDTH: f64 = 1380.0;
@@ -25,7 +25,7 @@ const LINE: f64 = 19.0;
 const DOT: f64 = 4.0;
 
 /// Precisions, as the report names them, with the class of their colour.
-const PRECISIONS: [&str; 3] = ["int8", "bf16", "f32"];
+const PRECISIONS: [&str; 3] = [Precision::Int8.word(), Precision::Bf16.word(), Precision::F32.word()];
 
 /// Mid-tones that stand out on white and on black; everything else follows the viewer's scheme.
 const STYLE: &str = "\
@@ -76,7 +76,7 @@ struct Point<'a> {
 }
 
 /// The figure.
-pub fn draw(cpu: &str, threads: usize, kernels: &Kernels) -> String {
+pub fn draw(cpu: &str, kernels: &KernelReport) -> String {
     let limits = &kernels.limits;
     let peaks = [limits.int8_gops, limits.bf16_gflops, limits.f32_gflops];
     let rows = rows(&kernels.kernels);
@@ -93,7 +93,8 @@ pub fn draw(cpu: &str, threads: usize, kernels: &Kernels) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n<style>{STYLE}</style>\n"
     );
-    let title = format!("Kernels beneath the limits of {cpu}, {threads} threads, {}", kernels.instruction_set);
+    let title =
+        format!("Kernels beneath the limits of {cpu}, {} threads, {}", kernels.threads, kernels.instruction_set);
     let _ =
         writeln!(svg, "<title>{0}</title>\n<text class=\"title\" x=\"{LEFT}\" y=\"34\">{0}</text>", escaped(&title));
     axes(&mut svg, &x, &y);
@@ -280,19 +281,10 @@ mod tests {
         }
     }
 
-    fn kernels(kernels: Vec<Kernel>, int8_gops: Option<f64>) -> Kernels {
-        let limits = Limits {
-            int8_gops,
-            bf16_gflops: None,
-            f32_gflops: Some(200.0),
-            read_gbps: 30.0,
-            exponentials_gps: 1.0,
-            read_patterns_gbps: BTreeMap::new(),
-            read_from_bytes: None,
-            last_level_cache_bytes: None,
-            one_thread: None,
-        };
-        Kernels { instruction_set: "avx2".to_owned(), limits, kernels, batched_products: Vec::new() }
+    fn kernels(kernels: Vec<Kernel>, int8_gops: Option<f64>) -> KernelReport {
+        let limits =
+            Limits { int8_gops, f32_gflops: Some(200.0), read_gbps: 30.0, exponentials_gps: 1.0, ..Limits::default() };
+        KernelReport { instruction_set: "avx2".to_owned(), threads: 2, limits, kernels, batched_products: Vec::new() }
     }
 
     #[test]
@@ -309,7 +301,7 @@ mod tests {
         let fast = kernel("a & b", "int8", 1e9, 1e6, 1.0);
         let slow = kernel("a & b", "f32", 1e9, 4e6, 5.0);
         let other = kernel("c", "f32", 1e6, 4e6, 0.2);
-        let svg = draw("CPU <x>", 2, &kernels(vec![fast, slow, other], Some(800.0)));
+        let svg = draw("CPU <x>", &kernels(vec![fast, slow, other], Some(800.0)));
         assert_eq!(svg.matches("<circle").count(), 3);
         assert_eq!(svg.matches("class=\"roof ").count(), 3, "two peaks and the slope");
         assert!(svg.contains("CPU &lt;x&gt;") && svg.contains("a &amp; b 1x2") && !svg.contains("NaN"));
@@ -321,7 +313,7 @@ mod tests {
     fn a_figure_without_kernels_and_peaks_is_still_a_figure() {
         let mut none = kernels(Vec::new(), None);
         none.limits.f32_gflops = None;
-        let svg = draw("CPU", 1, &none);
+        let svg = draw("CPU", &none);
         assert!(svg.ends_with("</svg>\n") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
 

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use undertone_runner::bench::{BenchResult, Limits, Part};
+use undertone_runner::bench::{BenchResult, KernelReport, Limits, Part};
 
-use super::{Kernels, Report};
+use super::Report;
 
 /// A table whose columns are as wide as their widest entry; columns of numbers are aligned on the right.
 struct Table {
@@ -220,7 +220,7 @@ fn limits(threads: usize, limits: &Limits, instruction_set: &str) -> String {
     text
 }
 
-fn kernels(kernels: &Kernels) -> String {
+fn kernels(kernels: &KernelReport) -> String {
     let header = ["kernel", "shape", "precision", "ms", "best ms", "arithmetic ms", "memory ms", "share of limit"];
     let mut table = Table::new(&header);
     for kernel in &kernels.kernels {

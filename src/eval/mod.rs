@@ -12,10 +12,10 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde::Deserialize;
 use undertone_runner::audio::{self, Audio};
-use undertone_runner::{Model, TranscribeOptions, Transcriber};
+use undertone_runner::{Device, Model, Precision, TranscribeOptions, Transcriber};
 
 use self::score::{Column, Report};
-use crate::choices::{self, DeviceWord, Libraries, ModelChoice, NpuChoice, PackedChoice, PrecisionWord};
+use crate::choices::{self, Libraries, ModelChoice, NpuChoice, PackedChoice};
 use crate::decoding::DecodingChoice;
 use crate::given::Given;
 use crate::output::{self, say};
@@ -32,11 +32,11 @@ pub struct Arguments {
     #[arg(value_name = "LIST")]
     list: PathBuf,
     /// Devices to compare, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_value = choices::DEVICES)]
-    devices: Vec<DeviceWord>,
+    #[arg(long, value_parser = choices::device(), value_delimiter = ',', default_value = choices::DEVICES)]
+    devices: Vec<Device>,
     /// The arithmetics of every device but cpu, separated by commas
-    #[arg(short, long, value_enum, value_delimiter = ',', default_values_t = [PrecisionWord::Int8])]
-    precision: Vec<PrecisionWord>,
+    #[arg(short, long, value_parser = choices::precision(), value_delimiter = ',', default_values_t = [Precision::Int8])]
+    precision: Vec<Precision>,
     #[command(flatten)]
     model: ModelChoice,
     #[command(flatten)]
@@ -152,9 +152,9 @@ impl Heard {
 }
 
 /// Each device in each arithmetic; the CPU provider has one only, the model's own.
-fn ways(arguments: &Arguments) -> Vec<(DeviceWord, PrecisionWord)> {
-    let of = |&device: &DeviceWord| {
-        let count = if device == DeviceWord::Cpu { 1 } else { arguments.precision.len() };
+fn ways(arguments: &Arguments) -> Vec<(Device, Precision)> {
+    let of = |&device: &Device| {
+        let count = if device == Device::Cpu { 1 } else { arguments.precision.len() };
         arguments.precision.iter().take(count).map(move |&precision| (device, precision))
     };
     arguments.devices.iter().flat_map(of).collect()
@@ -208,9 +208,9 @@ fn read_reference(name: &str, file: &Path, entries: &[Entry]) -> Result<Column> 
     Ok(Column { name: name.to_owned(), texts: entries.iter().map(text_of).collect::<Result<_>>()?, speed: None })
 }
 
-fn load(arguments: &Arguments, model: &Model, device: DeviceWord, precision: PrecisionWord) -> Result<Transcriber> {
-    let mut options = arguments.libraries.options(device.into())?;
-    options.precision = precision.into();
+fn load(arguments: &Arguments, model: &Model, device: Device, precision: Precision) -> Result<Transcriber> {
+    let mut options = arguments.libraries.options(device)?;
+    options.precision = precision;
     options.threads = arguments.threads;
     arguments.npu.apply(&mut options);
     options.packed = arguments.packed.folder();

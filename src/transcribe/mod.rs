@@ -14,11 +14,11 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use undertone_runner::audio::{Audio, AudioError};
 use undertone_runner::format::Format;
-use undertone_runner::{TranscribeOptions, Transcriber, Transcription};
+use undertone_runner::{Device, Precision, TranscribeOptions, Transcriber, Transcription};
 
 use self::delivery::{Delivery, Target};
 use self::summary::Total;
-use crate::choices::{self, DeviceWord, Libraries, ModelChoice, NpuChoice, PackedChoice, PrecisionWord};
+use crate::choices::{self, Libraries, ModelChoice, NpuChoice, PackedChoice};
 use crate::decoding::DecodingChoice;
 use crate::given::Given;
 use crate::interrupt;
@@ -37,11 +37,11 @@ pub struct Arguments {
     #[arg(required_unless_present = "sample", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// What computes
-    #[arg(short, long, value_enum, default_value_t = DeviceWord::Auto)]
-    device: DeviceWord,
+    #[arg(short, long, value_parser = choices::device(), default_value_t = Device::Auto)]
+    device: Device,
     /// The arithmetic of every device but cpu, which computes in the model's own types
-    #[arg(short, long, value_enum, default_value_t = PrecisionWord::Int8)]
-    precision: PrecisionWord,
+    #[arg(short, long, value_parser = choices::precision(), default_value_t = Precision::Int8)]
+    precision: Precision,
     #[command(flatten)]
     model: ModelChoice,
     #[command(flatten)]
@@ -238,8 +238,8 @@ fn name(file: &Path) -> String {
 
 fn load(arguments: &Arguments, given: &Given<'_>) -> Result<Transcriber> {
     let model = arguments.model.open(given)?;
-    let mut options = arguments.libraries.options(arguments.device.into())?;
-    options.precision = arguments.precision.into();
+    let mut options = arguments.libraries.options(arguments.device)?;
+    options.precision = arguments.precision;
     options.threads = arguments.threads;
     arguments.npu.apply(&mut options);
     options.packed = arguments.packed.folder();

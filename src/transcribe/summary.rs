@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use undertone_runner::language;
-use undertone_runner::{RunReport, Transcription};
+use undertone_runner::{Device, RunReport, Transcription};
 
 /// What is said of a recording after its name: how much of it was transcribed, in what time if that is its own, what is spoken, what
 /// computed. `None` where a stop came before anything of it was transcribed.
@@ -16,7 +16,7 @@ pub fn line(result: &Transcription, own_time: Option<Duration>) -> Option<String
     // Sound without speech is found without a model, if it is steady.
     let ran = run.encoder_ms > 0.0;
     if let Some(time) = own_time.filter(|_| ran) {
-        line += &took(seconds, time, run.device == "sim");
+        line += &took(seconds, time, run.device == Device::Sim.word());
     }
     match (run.stopped, result.segments.is_empty()) {
         (Some(_), true) => return None,
@@ -58,7 +58,7 @@ impl Total {
         self.recordings += 1;
         self.seconds += done(result);
         self.together |= together;
-        self.simulated |= result.run.device == "sim";
+        self.simulated |= result.run.device == Device::Sim.word();
     }
 
     /// Adds the time that a group of them took.

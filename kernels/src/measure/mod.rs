@@ -8,7 +8,7 @@ mod whisper;
 
 use std::time::Instant;
 
-use undertone_boundary::measure::{self, Kernel, KernelReport};
+use undertone_boundary::measure::{self, Kernel, KernelReport, Request};
 
 use crate::{
     Context, Counters, Parallel, Precision, Scratch,
@@ -16,35 +16,23 @@ use crate::{
     limits::{Limits, median},
 };
 use cases::Case;
-pub use whisper::Geometry;
-
-/// How to measure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Measured rounds; one more before them warms up.
-    pub rounds: usize,
-    /// Rows that a decoder's kernels have when sequences are decoded together.
-    pub batch: usize,
-    /// Tokens in the decoder's cache.
-    pub cached: usize,
-}
 
 struct Lane {
     case: Case,
     ms: Vec<f64>,
 }
 
-/// Measures the kernels of a model of this `geometry`, and the standard ones, with the best instruction set of this CPU on `pool`'s
-/// threads.
+/// Measures the kernels of a model of the sizes in `request`, and the standard ones, with the best instruction set of this CPU on `pool`'s
+/// threads, whatever number of them the request names. A window has `frames` frames, and the encoder half as many positions.
 ///
 /// What kernels of few rows read comes from memory, as in a decoder whose layers together are larger than the caches.
-pub fn measure(geometry: &Geometry, settings: &Settings, pool: &dyn Parallel) -> KernelReport {
+pub fn measure(request: &Request, frames: usize, pool: &dyn Parallel) -> KernelReport {
     let mut lanes: Vec<Lane> =
-        whisper::cases(geometry, settings).into_iter().map(|case| Lane { case, ms: Vec::new() }).collect();
+        whisper::cases(request, frames).into_iter().map(|case| Lane { case, ms: Vec::new() }).collect();
     let mut products = cases::Products::standard();
     let (mut limits, mut alone) = (Limits::default(), Limits::default());
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    for round in 0..=settings.rounds.max(1) {
+    for round in 0..=request.rounds.max(1) {
         let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
         if round > 0 {
             limits.sample(pool);
@@ -128,7 +116,11 @@ mod tests {
 
     #[test]
     fn every_kernel_of_a_small_model_is_measured() {
-        let geometry = Geometry {
+        let request = Request {
+            threads: 1,
+            rounds: 2,
+            batch: 3,
+            cached: 5,
             width: 64,
             encoder_heads: 1,
             decoder_heads: 1,
@@ -136,10 +128,8 @@ mod tests {
             decoder_inner: 128,
             vocabulary: 1001,
             mel_bins: 16,
-            frames: 60,
-            head_width: 64,
         };
-        let report = measure(&geometry, &Settings { rounds: 2, batch: 3, cached: 5 }, &Serial);
+        let report = measure(&request, 60, &Serial);
         for name in
             ["linear", "attention", "encoder fc1", "encoder attention", "decoder logits", "decoder cross-attention"]
         {

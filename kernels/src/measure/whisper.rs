@@ -1,41 +1,17 @@
-//! Which kernels a Whisper model of some geometry calls, with which sizes.
+//! Which kernels a Whisper model of some sizes calls, with which shapes.
 
-use super::{
-    Settings,
-    cases::{Case, Weights},
-};
+use undertone_boundary::measure::Request;
+
+use super::cases::{Case, Weights};
 use crate::{Activation, Conv1dSpec, Precision};
-
-/// A model's sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    /// Channels between layers.
-    pub width: usize,
-    /// Attention heads of an encoder layer.
-    pub encoder_heads: usize,
-    /// Attention heads of a decoder layer.
-    pub decoder_heads: usize,
-    /// Channels within an encoder's feed-forward layer.
-    pub encoder_inner: usize,
-    /// Channels within a decoder's feed-forward layer.
-    pub decoder_inner: usize,
-    /// Tokens.
-    pub vocabulary: usize,
-    /// Mel bins of the features.
-    pub mel_bins: usize,
-    /// Frames of a window; the encoder has half as many positions.
-    pub frames: usize,
-    /// Channels of a head.
-    pub head_width: usize,
-}
 
 /// Rows of the standard kernels: one window of every Whisper.
 const ROWS: usize = 1500;
 
-/// The standard kernels, then the encoder's, then the decoder's for one sequence and for a batch.
-pub fn cases(geometry: &Geometry, settings: &Settings) -> Vec<Case> {
-    let Geometry { width, vocabulary, frames, head_width, .. } = *geometry;
-    let (inner, positions) = (geometry.decoder_inner, frames.div_ceil(2));
+/// The standard kernels, then the encoder's over windows of `frames` frames, then the decoder's for one sequence and for a batch.
+pub fn cases(request: &Request, frames: usize) -> Vec<Case> {
+    let &Request { width, encoder_heads, decoder_heads, encoder_inner, decoder_inner, vocabulary, batch, .. } = request;
+    let (head_width, positions) = (width / encoder_heads, frames.div_ceil(2));
     let mut cases = Vec::new();
     for precision in Precision::ALL {
         let linear = |name, inputs, outputs, activation, rows: &[usize]| {
@@ -45,27 +21,23 @@ pub fn cases(geometry: &Geometry, settings: &Settings) -> Vec<Case> {
         cases.extend(linear("linear", 512, 2048, Activation::None, &[ROWS]));
         cases.push(Case::attention("attention", precision, [8, ROWS, ROWS, 64]));
 
-        let [first, second] = convolutions(geometry, precision);
+        let [first, second] = convolutions(request, precision);
         cases.push(Case::conv1d("encoder convolution 1", &first, frames));
         cases.push(Case::conv1d("encoder convolution 2", &second, frames));
         cases.extend(linear("encoder q, k, v", width, 3 * width, Activation::None, &[positions]));
-        cases.push(Case::attention(
-            "encoder attention",
-            precision,
-            [geometry.encoder_heads, positions, positions, head_width],
-        ));
+        cases.push(Case::attention("encoder attention", precision, [encoder_heads, positions, positions, head_width]));
         cases.extend(linear("encoder projection", width, width, Activation::None, &[positions]));
-        cases.extend(linear("encoder fc1", width, geometry.encoder_inner, Activation::Gelu, &[positions]));
-        cases.extend(linear("encoder fc2", geometry.encoder_inner, width, Activation::None, &[positions]));
+        cases.extend(linear("encoder fc1", width, encoder_inner, Activation::Gelu, &[positions]));
+        cases.extend(linear("encoder fc2", encoder_inner, width, Activation::None, &[positions]));
 
-        let rows: &[usize] = if settings.batch > 1 { &[1, settings.batch] } else { &[1] };
+        let rows: &[usize] = if batch > 1 { &[1, batch] } else { &[1] };
         cases.extend(linear("decoder q, k, v", width, 3 * width, Activation::None, rows));
-        let heads = geometry.decoder_heads;
-        cases.push(Case::cached("decoder self-attention", precision, [heads, 1, settings.cached + 1, head_width]));
-        cases.push(Case::cached("decoder cross-attention", precision, [heads, 1, positions, head_width]));
+        let attention = |keys| [decoder_heads, 1, keys, head_width];
+        cases.push(Case::cached("decoder self-attention", precision, attention(request.cached + 1)));
+        cases.push(Case::cached("decoder cross-attention", precision, attention(positions)));
         cases.extend(linear("decoder projection", width, width, Activation::None, rows));
-        cases.extend(linear("decoder fc1", width, inner, Activation::Gelu, rows));
-        cases.extend(linear("decoder fc2", inner, width, Activation::None, rows));
+        cases.extend(linear("decoder fc1", width, decoder_inner, Activation::Gelu, rows));
+        cases.extend(linear("decoder fc2", decoder_inner, width, Activation::None, rows));
         cases.extend(linear("decoder logits", width, vocabulary, Activation::None, rows));
     }
     cases.push(Case::layer_norm("encoder layer norm", positions, width));
@@ -76,8 +48,8 @@ pub fn cases(geometry: &Geometry, settings: &Settings) -> Vec<Case> {
 /// Rows below which a linear layer's time is that of reading its weights.
 const FEW: usize = 64;
 
-fn convolutions(geometry: &Geometry, precision: Precision) -> [Conv1dSpec; 2] {
-    let Geometry { width, mel_bins, .. } = *geometry;
+fn convolutions(request: &Request, precision: Precision) -> [Conv1dSpec; 2] {
+    let &Request { width, mel_bins, .. } = request;
     let conv = |in_channels, stride, first: bool| Conv1dSpec {
         in_channels,
         out_channels: width,

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use undertone_boundary::measure::{Answer, Request};
+use undertone_boundary::measure::Request;
 pub use undertone_boundary::measure::{BatchedProducts, Kernel, KernelReport, Limits};
 
 use super::BenchError;
+use crate::ep_library::EpLibrary;
 use crate::model::Model;
-use crate::native::Instruments;
 
 /// Measures the kernels of the execution provider's `library` in `model`'s sizes, on `threads` threads, `rounds` times, with a batch of
 /// `batch` rows for the decoder and `cached` tokens in its cache. Takes some ten seconds.
@@ -37,12 +37,5 @@ pub fn kernels(
         mel_bins: config.mel_bins,
     };
     let failed = |reason: String| BenchError::Library { path: library.to_owned(), reason };
-    let instruments = Instruments::open(library).map_err(failed)?;
-    let request = serde_json::to_string(&request).map_err(|e| failed(e.to_string()))?;
-    let answer = instruments.measure(&request).ok_or_else(|| failed("it cannot measure its kernels".to_owned()))?;
-    match serde_json::from_str(&answer) {
-        Ok(Answer::Report(report)) => Ok(*report),
-        Ok(Answer::Refused { error }) => Err(failed(error)),
-        Err(e) => Err(failed(format!("its answer is not understood: {e}"))),
-    }
+    EpLibrary::open(library).and_then(|library| library.measure(&request)).map_err(failed)
 }

@@ -19,9 +19,9 @@ pub use step::{Part, StepProfile, StepResult};
 
 use crate::decoder::{LoadError, OrtModel};
 use crate::engine::Engine;
+use crate::ep_library::EpLibrary;
 use crate::mel::LogMel;
 use crate::model::Model;
-use crate::native::Instruments;
 use crate::npu::NpuReport;
 use crate::options::{Device, EngineOptions};
 use crate::speech_model::{RunError, SpeechModel};
@@ -112,7 +112,7 @@ struct Lane {
     device: String,
     precision: String,
     model: OrtModel,
-    instruments: Option<Instruments>,
+    library: Option<EpLibrary>,
     encoder: Vec<f64>,
     decoder: Vec<f64>,
     steps: Vec<(usize, f64)>,
@@ -167,12 +167,12 @@ pub fn run(
             lane.model.encode(&[&window])?;
             result.npu = lane.engine.npu().map(|npu| npu.since(&before));
         }
-        if let (Some(instruments), Some(row)) = (&lane.instruments, &mut result.step) {
-            row.profile = step::profiled(&mut lane.model, &special, instruments, row)?;
+        if let (Some(library), Some(row)) = (&lane.library, &mut result.step) {
+            row.profile = step::profiled(&mut lane.model, &special, library, row)?;
         }
         let simulated = lane.engine.options().device == Device::Sim;
-        if let Some(instruments) = lane.instruments.as_ref().filter(|_| !simulated) {
-            let profile = step::noted(instruments, || lane.model.encode(&[&window]))?;
+        if let Some(library) = lane.library.as_ref().filter(|_| !simulated) {
+            let profile = step::noted(library, || lane.model.encode(&[&window]))?;
             result.encoder_parts = profile.map(|(profile, _)| profile.steps);
         }
         results.push(result);
@@ -207,15 +207,15 @@ impl Lane {
     fn new(model: &Model, configuration: &EngineOptions) -> Result<Self, BenchError> {
         let (device, precision) = described(model, configuration);
         let library = configuration.ep_library.as_ref().filter(|_| configuration.device != Device::Cpu);
-        let instruments = library
-            .map(|path| Instruments::open(path).map_err(|reason| BenchError::Library { path: path.clone(), reason }));
+        let opened = library
+            .map(|path| EpLibrary::open(path).map_err(|reason| BenchError::Library { path: path.clone(), reason }));
         let (engine, model) = load_with_engine(model, configuration)?;
         Ok(Self {
             engine,
             device,
             precision,
             model,
-            instruments: instruments.transpose()?,
+            library: opened.transpose()?,
             encoder: Vec::new(),
             decoder: Vec::new(),
             steps: Vec::new(),

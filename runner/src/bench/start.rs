@@ -6,7 +6,7 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 
 use super::step::{Forced, noted};
-use super::{BenchError, Instruments, WINDOW_SECONDS, load, sound};
+use super::{BenchError, EpLibrary, WINDOW_SECONDS, load, sound};
 use crate::mel::LogMel;
 use crate::model::Model;
 use crate::options::{Device, EngineOptions};
@@ -47,7 +47,7 @@ pub fn first_token(model: &Model, configuration: &EngineOptions) -> Result<Start
     let weight_bytes = match library {
         Some(path) => {
             let failed = |reason| BenchError::Library { path: path.clone(), reason };
-            let profile = noted(&Instruments::open(path).map_err(failed)?, work)?;
+            let profile = noted(&EpLibrary::open(path).map_err(failed)?, work)?;
             profile.map(|(profile, _)| {
                 profile.steps.iter().filter(|part| part.kind != "attention").map(|part| part.bytes).sum()
             })

@@ -10,7 +10,7 @@ use undertone_boundary::profile::Profile;
 
 use super::median;
 use crate::choice::{Ask, Scores, scores};
-use crate::native::Instruments;
+use crate::ep_library::EpLibrary;
 use crate::speech_model::{RunError, SpeechModel};
 use crate::tokenizer::SpecialTokens;
 
@@ -44,18 +44,14 @@ pub struct StepProfile {
 }
 
 /// What the execution provider noted while `work` ran, and how many microseconds that took without the notes themselves.
-pub(super) fn noted<E>(
-    instruments: &Instruments,
-    work: impl FnOnce() -> Result<(), E>,
-) -> Result<Option<(Profile, f64)>, E> {
-    instruments.profile(true);
+pub(super) fn noted<E>(library: &EpLibrary, work: impl FnOnce() -> Result<(), E>) -> Result<Option<(Profile, f64)>, E> {
+    library.profile(true);
     let begun = Instant::now();
     let worked = work();
     let taken = begun.elapsed();
-    let noted = instruments.profile(false);
+    let noted = library.profile(false);
     worked?;
-    let profile: Option<Profile> = noted.and_then(|text| serde_json::from_str(&text).ok());
-    Ok(profile.map(|profile| {
+    Ok(noted.map(|profile| {
         let taken = taken.as_secs_f64() * 1e6 - profile.noting as f64 / 1e3;
         (profile, taken)
     }))
@@ -139,7 +135,7 @@ pub(super) fn row(times: &[(usize, f64)], wanted: usize) -> Option<StepResult> {
 pub(super) fn profiled(
     model: &mut dyn SpeechModel,
     special: &SpecialTokens,
-    instruments: &Instruments,
+    library: &EpLibrary,
     row: &StepResult,
 ) -> Result<Option<StepProfile>, RunError> {
     let (mut overheads, mut exact) = (Vec::new(), Vec::new());
@@ -151,7 +147,7 @@ pub(super) fn profiled(
                 sequence.step()?;
                 continue;
             }
-            let Some((profile, taken)) = noted(instruments, || sequence.step())? else { return Ok(None) };
+            let Some((profile, taken)) = noted(library, || sequence.step())? else { return Ok(None) };
             overheads.push(taken - kernel_us(&profile));
             if cached == row.cached {
                 exact.push((taken, profile));
