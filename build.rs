@@ -2,8 +2,9 @@
 //! `UNDERTONE_ORT_DYLIB`.
 //!
 //! In order: the file that `ORT_DYLIB_PATH` names; one in the system's library path that is new enough for plugin
-//! execution providers; the one in the pinned PyPI wheel, unpacked once beside the build's own output. Nothing is linked:
-//! the library is opened at run time, and an installed copy of the command may find another one (`src/locate.rs`).
+//! execution providers; the one in the pinned PyPI wheel, unpacked once beside the build's own output. Nothing is
+//! linked: the library is opened at run time, and an installed copy of the command may find another one
+//! (`src/locate.rs`).
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char};
@@ -100,8 +101,8 @@ fn version_of(path: &Path) -> Result<String, String> {
         get_api: *const (),
         get_version_string: Option<unsafe extern "C" fn() -> *const c_char>,
     }
-    // SAFETY: the file is called libonnxruntime and stands in a system directory; its initialisers run as they do in any
-    // program that links it.
+    // SAFETY: the file is called libonnxruntime and stands in a system directory; its initialisers run as they do in
+    // any program that links it.
     let library = unsafe { libloading::Library::new(path) }.map_err(|error| error.to_string())?;
     // SAFETY: every ONNX Runtime exports this symbol with this signature; the table is static.
     let version = unsafe {
@@ -126,8 +127,8 @@ fn fetch() -> Result<(PathBuf, String), String> {
     if let Some(path) = library_in(&home) {
         return Ok((path, format!("{PINNED}, fetched from PyPI by an earlier build")));
     }
-    // Everything happens under a name of this process and is renamed at the end: a build that is interrupted, or a second
-    // one beside it, never sees half a library.
+    // Everything happens under a name of this process and is renamed at the end: a build that is interrupted, or a
+    // second one beside it, never sees half a library.
     let partial = home.with_extension(format!("partial-{}", std::process::id()));
     let _ = fs::remove_dir_all(&partial);
     fs::create_dir_all(&partial).map_err(|error| format!("cannot create {}: {error}", partial.display()))?;

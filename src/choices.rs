@@ -1,5 +1,5 @@
-//! The options that several subcommands share, and what they come to: the model, the device, the libraries. Decides nothing that the
-//! runner decides.
+//! The options that several subcommands share, and what they come to: the model, the device, the libraries. Decides
+//! nothing that the runner decides.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -19,7 +19,8 @@ use crate::steps::Steps;
 /// Where the shared libraries are; both have defaults that need no help.
 #[derive(Args, Clone)]
 pub struct Libraries {
-    /// ONNX Runtime's shared library, 1.24 or newer [default: lib/ beside the command, else the one that the build found]
+    /// ONNX Runtime's shared library, 1.24 or newer [default: lib/ beside the command, else the one that the build
+    /// found]
     #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH", hide_env_values = true, help_heading = "Libraries",
         value_parser = path_or_nothing())]
     pub ort_library: Option<PathBuf>,
@@ -71,8 +72,8 @@ fn named(path: Option<&PathBuf>) -> Option<&std::path::Path> {
 /// Where models are kept as they are computed with.
 #[derive(Args, Clone)]
 pub struct PackedChoice {
-    /// Folder in which models are kept as they are computed with, so that the next start is quick; `off` keeps none [default:
-    /// undertone/packed in the user's cache folder]
+    /// Folder in which models are kept as they are computed with, so that the next start is quick; `off` keeps none
+    /// [default: undertone/packed in the user's cache folder]
     #[arg(
         long,
         value_name = "DIR|off",
@@ -98,19 +99,19 @@ impl PackedChoice {
 /// Which model.
 #[derive(Args, Clone)]
 pub struct ModelChoice {
-    /// A model: a name such as tiny, base, small.en, large-v3 or turbo; a Hugging Face repository; a folder or a file. What is not
-    /// here is fetched, and weights are converted, once (`undertone model list`) [default: base]
+    /// A model: a name such as tiny, base, small.en, large-v3 or turbo; a Hugging Face repository; a folder or a file.
+    /// What is not here is fetched, and weights are converted, once (`undertone model list`) [default: base]
     #[arg(short, long, value_name = "MODEL", env = "UNDERTONE_MODEL", hide_env_values = true)]
     pub model: Option<String>,
-    /// Which set of files, by the end of their names: fp16 takes encoder_model_fp16.onnx, and encoder=fp16,decoder=q4 one for
-    /// each [default: full precision, else what is there]
+    /// Which set of files, by the end of their names: fp16 takes encoder_model_fp16.onnx, and encoder=fp16,decoder=q4
+    /// one for each [default: full precision, else what is there]
     #[arg(long, value_name = "SUFFIX")]
     pub variant: Option<String>,
 }
 
 impl ModelChoice {
-    /// Opens the model, fetched and converted if it is not here. Without a name it is the default one; where that cannot be had
-    /// for want of a network, the reference model, with a warning.
+    /// Opens the model, fetched and converted if it is not here. Without a name it is the default one; where that
+    /// cannot be had for want of a network, the reference model, with a warning.
     ///
     /// # Errors
     ///

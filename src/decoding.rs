@@ -1,5 +1,5 @@
-//! The options that say how speech is decoded, shared by the subcommands that decode: what the runner's `TranscribeOptions` hold, as a
-//! person writes it.
+//! The options that say how speech is decoded, shared by the subcommands that decode: what the runner's
+//! `TranscribeOptions` hold, as a person writes it.
 
 use clap::Args;
 use undertone_runner::transcribe::DEFAULT_BATCH;
@@ -20,13 +20,14 @@ pub struct DecodingChoice {
     /// Decode each window of long audio without the text before it
     #[arg(long)]
     pub no_previous_text: bool,
-    /// Let the model write text alone, which is faster: each window of up to 30 s becomes one segment. Best with --batch, which cuts
-    /// at pauses; without it, windows are cut where they end, in the middle of a word too
+    /// Let the model write text alone, which is faster: each window of up to 30 s becomes one segment. Best with
+    /// --batch, which cuts at pauses; without it, windows are cut where they end, in the middle of a word too
     #[arg(long)]
     pub no_timestamps: bool,
-    /// Decode N windows of 30 s together, which is faster and takes more memory. Longer recordings are cut at pauses for that,
-    /// and each window is decoded without the text before it: the words can differ. 1 decodes one window after another
-    /// [default: up to 8 windows of different recordings together, which changes no word; long recordings window by window]
+    /// Decode N windows of 30 s together, which is faster and takes more memory. Longer recordings are cut at pauses
+    /// for that, and each window is decoded without the text before it: the words can differ. 1 decodes one window
+    /// after another [default: up to 8 windows of different recordings together, which changes no word; long recordings
+    /// window by window]
     #[arg(short, long, value_name = "N", value_parser = choices::batch)]
     pub batch: Option<usize>,
     #[command(flatten)]

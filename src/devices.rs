@@ -1,4 +1,5 @@
-//! `undertone devices`: what this machine offers, and which libraries would be used. Opens the libraries to ask them; runs no model.
+//! `undertone devices`: what this machine offers, and which libraries would be used. Opens the libraries to ask them;
+//! runs no model.
 
 use std::process::ExitCode;
 

@@ -6,17 +6,19 @@ use std::str::FromStr;
 use clap::Args;
 use undertone_runner::TranscribeOptions;
 
-/// The heading of these options in the help. Said of each of them: clap's `next_help_heading` would also take what follows.
+/// The heading of these options in the help. Said of each of them: clap's `next_help_heading` would also take what
+/// follows.
 const HEADING: &str = "Doubtful text";
 
 /// When text is doubtful, and what is done then.
 #[derive(Args, Clone)]
 pub struct FallbackChoice {
-    /// The temperature at which a window is decoded first: at 0 the likeliest words come, above it words drawn by chance
+    /// The temperature at which a window is decoded first: at 0 the likeliest words come, above it words drawn by
+    /// chance
     #[arg(long, help_heading = HEADING, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
     temperature: f32,
-    /// By how much the temperature rises, up to 1, each time that a window's text does not pass the thresholds; `none` decodes
-    /// every window once
+    /// By how much the temperature rises, up to 1, each time that a window's text does not pass the thresholds; `none`
+    /// decodes every window once
     #[arg(long, help_heading = HEADING, value_name = "STEP", default_value = "0.2", alias = "temperature_increment_on_fallback")]
     temperature_increment_on_fallback: Limit,
     /// Decode every window once, whatever comes: the same as --temperature-increment-on-fallback none
@@ -38,11 +40,12 @@ pub struct FallbackChoice {
         allow_negative_numbers = true
     )]
     logprob_threshold: Limit,
-    /// A window is silence where the probability of that is above this and its text is doubtful; `none` takes all for speech
+    /// A window is silence where the probability of that is above this and its text is doubtful; `none` takes all for
+    /// speech
     #[arg(long, help_heading = HEADING, value_name = "P", default_value = "0.6", alias = "no_speech_threshold")]
     no_speech_threshold: Limit,
-    /// Decode also sound that does not change for seconds (silence, hum, hiss) and what is left of less than a second, as
-    /// openai/whisper does
+    /// Decode also sound that does not change for seconds (silence, hum, hiss) and what is left of less than a second,
+    /// as openai/whisper does
     #[arg(long, help_heading = HEADING)]
     decode_all: bool,
 }

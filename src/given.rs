@@ -1,4 +1,5 @@
-//! Which options a person gave, and which are defaults or come from the environment: what clap knows of the values that it filled in.
+//! Which options a person gave, and which are defaults or come from the environment: what clap knows of the values that
+//! it filled in.
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;

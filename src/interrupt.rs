@@ -1,5 +1,5 @@
-//! Ctrl-C. While there is nothing to keep, it ends the program at once; while recordings are transcribed, the first one asks for an
-//! orderly end, which keeps what there is, and the second ends the program all the same.
+//! Ctrl-C. While there is nothing to keep, it ends the program at once; while recordings are transcribed, the first one
+//! asks for an orderly end, which keeps what there is, and the second ends the program all the same.
 
 use std::process;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -1,5 +1,6 @@
 //! Where the command finds what it loads at run time: ONNX Runtime's library, the execution provider's, and the small
-//! model that is used where no other can be had. It looks in the layouts of `cargo run` and of an installation; it downloads nothing and loads nothing.
+//! model that is used where no other can be had. It looks in the layouts of `cargo run` and of an installation; it
+//! downloads nothing and loads nothing.
 //!
 //! | thing | `cargo run` and tests | installed |
 //! |---|---|---|

@@ -1,5 +1,5 @@
-//! What this machine is called and has, as far as a person or a report wants to know: the processor's name and its cores. Chooses
-//! nothing.
+//! What this machine is called and has, as far as a person or a report wants to know: the processor's name and its
+//! cores. Chooses nothing.
 
 /// The processor's name as its maker writes it, or the kind of processor where the system does not tell.
 pub fn processor() -> String {

@@ -1,5 +1,5 @@
-//! The `undertone` command: reads the command line, hands it to one file per subcommand, and turns an error into one line
-//! on stderr and an exit code. The work itself is in the crate `undertone-runner`.
+//! The `undertone` command: reads the command line, hands it to one file per subcommand, and turns an error into one
+//! line on stderr and an exit code. The work itself is in the crate `undertone-runner`.
 
 mod bench;
 mod choices;
@@ -70,13 +70,14 @@ enum Command {
     Npu(npu::Arguments),
 }
 
-/// ONNX Runtime's own builds from 1.29 on keep an identifier of the machine and report to Microsoft that they run, before their
-/// interface can be told not to. Whoever sets the variable decides.
+/// ONNX Runtime's own builds from 1.29 on keep an identifier of the machine and report to Microsoft that they run,
+/// before their interface can be told not to. Whoever sets the variable decides.
 #[allow(unsafe_code, reason = "the environment is all that the library listens to")]
 fn without_telemetry() {
     const SWITCH: &str = "ORT_DISABLE_TELEMETRY";
     if std::env::var_os(SWITCH).is_none() {
-        // SAFETY: this is the first thing that the program does, and it has one thread: nobody reads the environment meanwhile.
+        // SAFETY: this is the first thing that the program does, and it has one thread: nobody reads the environment
+        // meanwhile.
         unsafe { std::env::set_var(SWITCH, "1") };
     }
 }

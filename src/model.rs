@@ -1,5 +1,5 @@
-//! `undertone model`: models on this machine. Lists them, fetches one, tells where it is, removes it and what is left over of others, and
-//! converts weights into ONNX graphs. The work itself is in the crate `undertone-models`.
+//! `undertone model`: models on this machine. Lists them, fetches one, tells where it is, removes it and what is left
+//! over of others, and converts weights into ONNX graphs. The work itself is in the crate `undertone-models`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,8 @@ enum What {
         #[command(flatten)]
         packed: PackedChoice,
     },
-    /// Fetch a model, or compare one that is here with the hub's or with its checksums and mend what is damaged; prints its folder
+    /// Fetch a model, or compare one that is here with the hub's or with its checksums and mend what is damaged; prints
+    /// its folder
     Get(Named),
     /// Print the folder of a model that is here; fetches nothing
     Path(Named),

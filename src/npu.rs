@@ -1,5 +1,6 @@
-//! `undertone npu`: what an NPU would do. `npu plan` counts the kernels that a model's encoder asks of one, predicts their time, says which
-//! bundles they need, and measures this machine's host device beside. No NPU is used, and none is needed.
+//! `undertone npu`: what an NPU would do. `npu plan` counts the kernels that a model's encoder asks of one, predicts
+//! their time, says which bundles they need, and measures this machine's host device beside. No NPU is used, and none
+//! is needed.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -32,7 +33,8 @@ enum What {
 
 /// Show which kernels and bundles a model needs on an NPU, and the time predicted for them
 ///
-/// Nothing runs on an NPU: times of its kernels are predicted by a cost model, times of this machine's CPU are measured.
+/// Nothing runs on an NPU: times of its kernels are predicted by a cost model, times of this machine's CPU are
+/// measured.
 #[derive(Args)]
 #[command(override_usage = "undertone npu plan [OPTIONS] --target <NPU> [MODEL]")]
 struct PlanArguments {
@@ -160,7 +162,8 @@ fn text(answer: &Answer) -> String {
     text
 }
 
-/// The bundles that the kernels need: whether they are there, or how to make them. One serves linear layers and attention.
+/// The bundles that the kernels need: whether they are there, or how to make them. One serves linear layers and
+/// attention.
 fn bundles(text: &mut String, npu: &NpuReport) {
     let mut told: Vec<&DesignReport> = Vec::new();
     for operator in npu.operators.values() {

@@ -1,5 +1,6 @@
-//! Results, in files and on standard output. Files are written under a temporary name and renamed when they are whole, so that a run that
-//! fails or is stopped leaves no part of one. What is in a file is the formats' business (`undertone_runner::format`).
+//! Results, in files and on standard output. Files are written under a temporary name and renamed when they are whole,
+//! so that a run that fails or is stopped leaves no part of one. What is in a file is the formats' business
+//! (`undertone_runner::format`).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -58,8 +59,8 @@ impl OutputDirectory {
 /// The longest name of a file that common file systems take, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// The name of a result: `stem.txt` and the like, with `part` before the extension. A name that is too long loses its end, not what
-/// follows that.
+/// The name of a result: `stem.txt` and the like, with `part` before the extension. A name that is too long loses its
+/// end, not what follows that.
 pub fn file_name(stem: &str, part: &str, format: Format) -> String {
     let extension = format.extension();
     let mut length = stem.len().min(LONGEST_NAME - 1 - part.len() - extension.len());
@@ -111,8 +112,8 @@ pub fn stems(inputs: &[PathBuf]) -> Result<Vec<String>> {
 /// Standard output, since it is kept for results alone.
 static RESULTS: OnceLock<File> = OnceLock::new();
 
-/// Keeps standard output for results alone: what libraries below print there by themselves goes to standard error from now on. XRT's driver
-/// library does, a line for each buffer, when an NPU is lost; and somebody may be reading JSON.
+/// Keeps standard output for results alone: what libraries below print there by themselves goes to standard error from
+/// now on. XRT's driver library does, a line for each buffer, when an NPU is lost; and somebody may be reading JSON.
 pub fn keep_for_results() {
     #[cfg(unix)]
     {
@@ -127,9 +128,9 @@ pub fn keep_for_results() {
     }
 }
 
-/// Warns where standard output was closed (`>&-`), before work whose result would be lost. The start of a Rust program puts `/dev/null` in its
-/// place, opened for reading and writing. Some programs give their children the same on purpose, so it is no error; a shell's `>/dev/null`
-/// is opened for writing only.
+/// Warns where standard output was closed (`>&-`), before work whose result would be lost. The start of a Rust program
+/// puts `/dev/null` in its place, opened for reading and writing. Some programs give their children the same on
+/// purpose, so it is no error; a shell's `>/dev/null` is opened for writing only.
 pub fn warn_if_lost() {
     #[cfg(unix)]
     {

@@ -1,6 +1,6 @@
-//! `undertone partition`: which nodes of a model's graphs the execution provider takes, and why it leaves the others. The plan is the
-//! provider's own (its option `report`), made by opening each graph through ONNX Runtime; what ONNX Runtime then gave to whom
-//! is asked of it. Nothing is run.
+//! `undertone partition`: which nodes of a model's graphs the execution provider takes, and why it leaves the others.
+//! The plan is the provider's own (its option `report`), made by opening each graph through ONNX Runtime; what ONNX
+//! Runtime then gave to whom is asked of it. Nothing is run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -190,8 +190,8 @@ fn part_as_text(part: &GraphReport, asked: &str) -> String {
     text
 }
 
-/// `18 linear (int8)`; where the products of a kind differ, how many of each: `31 linear (30 int8, 1 f32)`; where some are not the host
-/// device's, whose they are: `18 linear (int8; sim)`.
+/// `18 linear (int8)`; where the products of a kind differ, how many of each: `31 linear (30 int8, 1 f32)`; where some
+/// are not the host device's, whose they are: `18 linear (int8; sim)`.
 fn step_as_text(fused: &Fused, kind: &str, count: usize) -> String {
     let words = |counts: &BTreeMap<String, usize>| match counts.len() {
         1 => counts.keys().cloned().collect::<Vec<_>>().join(""),

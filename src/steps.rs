@@ -1,5 +1,5 @@
-//! What is shown while a model is fetched and converted: a bar with size, rate and time left on a terminal, a line for each step
-//! elsewhere.
+//! What is shown while a model is fetched and converted: a bar with size, rate and time left on a terminal, a line for
+//! each step elsewhere.
 
 use std::cell::RefCell;
 use std::fmt::Write;

@@ -1,5 +1,5 @@
-//! Audio that cannot be what it claims to be, and audio that is odd but valid, through the built command: a one-line error that
-//! names the file, or a result; never a panic, never part of an output.
+//! Audio that cannot be what it claims to be, and audio that is odd but valid, through the built command: a one-line
+//! error that names the file, or a result; never a panic, never part of an output.
 
 use std::fs;
 use std::path::{Path, PathBuf};

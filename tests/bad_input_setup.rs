@@ -1,5 +1,5 @@
-//! Models, libraries, devices and directories that cannot work, through the built command: a one-line error that names what is
-//! wrong and the way out; no panic, no abort, nothing left behind.
+//! Models, libraries, devices and directories that cannot work, through the built command: a one-line error that names
+//! what is wrong and the way out; no panic, no abort, nothing left behind.
 
 use std::fs;
 use std::path::{Path, PathBuf};

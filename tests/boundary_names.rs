@@ -1,4 +1,5 @@
-//! Names of the execution provider's that are spelled outside Rust, in documents and in Python: each is one of `undertone-boundary`'s.
+//! Names of the execution provider's that are spelled outside Rust, in documents and in Python: each is one of
+//! `undertone-boundary`'s.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! Recordings transcribed together by one call of the command: each one's segments are those that it gets alone, and a file that
-//! cannot be read costs the others nothing.
+//! Recordings transcribed together by one call of the command: each one's segments are those that it gets alone, and a
+//! file that cannot be read costs the others nothing.
 
 use std::path::Path;
 

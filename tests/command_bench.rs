@@ -1,5 +1,5 @@
-//! `undertone bench` from the outside: limits, kernels, the decoder's step, long audio, the roofline figure. Speed is printed, never
-//! asserted.
+//! `undertone bench` from the outside: limits, kernels, the decoder's step, long audio, the roofline figure. Speed is
+//! printed, never asserted.
 
 use serde_json::Value;
 

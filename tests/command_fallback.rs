@@ -1,5 +1,5 @@
-//! An execution provider that fails in the middle of a run, in a real ONNX Runtime: with `auto` the window is run again on the CPU
-//! provider and the result says so; with a device that was named it is an error.
+//! An execution provider that fails in the middle of a run, in a real ONNX Runtime: with `auto` the window is run again
+//! on the CPU provider and the result says so; with a device that was named it is an error.
 
 mod common;
 

@@ -1,5 +1,6 @@
-//! The command as somebody has it who just built it: nothing is fetched yet, and no model is named. With a network (pip's; the hub is
-//! played by one on the loopback interface) it understands a person; without one it says what it does instead.
+//! The command as somebody has it who just built it: nothing is fetched yet, and no model is named. With a network
+//! (pip's; the hub is played by one on the loopback interface) it understands a person; without one it says what it
+//! does instead.
 
 mod common;
 

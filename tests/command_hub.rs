@@ -1,5 +1,5 @@
-//! A model by its Hugging Face name, fetched from a hub on the loopback interface: only the files that are needed, once, and then
-//! without the hub.
+//! A model by its Hugging Face name, fetched from a hub on the loopback interface: only the files that are needed,
+//! once, and then without the hub.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! The command in the layout of an installation, far from the source and with an empty environment: it finds its libraries and
-//! its model by itself.
+//! The command in the layout of an installation, far from the source and with an empty environment: it finds its
+//! libraries and its model by itself.
 
 use std::fs;
 use std::path::Path;

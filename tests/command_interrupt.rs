@@ -1,5 +1,5 @@
-//! The command when somebody stops it, closes its standard error, or watches a terminal: what was heard is kept, nothing panics, and
-//! a wrong option is told before any audio is read.
+//! The command when somebody stops it, closes its standard error, or watches a terminal: what was heard is kept,
+//! nothing panics, and a wrong option is told before any audio is read.
 
 #![cfg(unix)]
 
@@ -113,8 +113,8 @@ fn a_terminal_gets_text_segment_by_segment() {
     let very_long = very_long(home.path());
     let arguments = ["transcribe", "--device", "cpu", "-q"].map(std::ffi::OsStr::new);
     let mut child = on_a_terminal(&[&arguments[..], &[very_long.as_os_str()]].concat());
-    // The first line comes long before the end of the recording, and Ctrl-C typed there stops it in order. The progress bar ends
-    // no line.
+    // The first line comes long before the end of the recording, and Ctrl-C typed there stops it in order. The progress
+    // bar ends no line.
     let mut seen = String::new();
     let mut bytes = [0; 256];
     while !seen.contains('\n') {

@@ -1,5 +1,5 @@
-//! Audio of more than one window through the command: every window decoded, segments in order and inside the audio, and not more
-//! errors than the reference implementation makes on the same file. Silence and noise: no words.
+//! Audio of more than one window through the command: every window decoded, segments in order and inside the audio, and
+//! not more errors than the reference implementation makes on the same file. Silence and noise: no words.
 
 use std::path::Path;
 
@@ -68,8 +68,9 @@ fn check_segments(name: &str, result: &Value) {
     }
 }
 
-/// No window left out: each begins inside the one before it or at its end, and the last reaches the audio's end. Holds where
-/// every window has text, as in these recordings without the text before as prompt (the reference implementation's too).
+/// No window left out: each begins inside the one before it or at its end, and the last reaches the audio's end. Holds
+/// where every window has text, as in these recordings without the text before as prompt (the reference
+/// implementation's too).
 fn check_windows(name: &str, result: &Value) {
     let frames = result["duration"].as_f64().unwrap() * FRAMES_PER_SECOND;
     let mut last_seek = 0;

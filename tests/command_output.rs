@@ -1,5 +1,5 @@
-//! What the command writes where: results on standard output or in files, the rest on standard error, in each format; and the
-//! answers of `devices`, `partition` and `bench`.
+//! What the command writes where: results on standard output or in files, the rest on standard error, in each format;
+//! and the answers of `devices`, `partition` and `bench`.
 
 use std::fs;
 use std::process::{Command, Stdio};

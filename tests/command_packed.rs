@@ -1,5 +1,5 @@
-//! Packed models through the command: the second start gives what the first gave, whatever has happened to the files in between, and a
-//! folder that cannot be used costs nothing but time.
+//! Packed models through the command: the second start gives what the first gave, whatever has happened to the files in
+//! between, and a folder that cannot be used costs nothing but time.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The simulated NPU through the command: transcripts as good as f32's, who computed what, and that what is predicted or simulated is
-//! called so.
+//! The simulated NPU through the command: transcripts as good as f32's, who computed what, and that what is predicted
+//! or simulated is called so.
 
 use serde_json::Value;
 use undertone_runner::normalise::{basic, word_errors};

@@ -1,5 +1,6 @@
-//! What the exporter writes computes Whisper: a small seeded model, converted in every format, on ONNX Runtime's CPU provider and on
-//! the execution provider, against the model written out in the plainest way. Uses the writers of the converter's own tests.
+//! What the exporter writes computes Whisper: a small seeded model, converted in every format, on ONNX Runtime's CPU
+//! provider and on the execution provider, against the model written out in the plainest way. Uses the writers of the
+//! converter's own tests.
 
 #[path = "../models/tests/common/mod.rs"]
 mod common;

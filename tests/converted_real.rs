@@ -1,7 +1,7 @@
-//! OpenAI's own weights, out of a CTranslate2 folder, converted: what the command writes of people speaking is what openai/whisper
-//! writes, token for token. The weights come through pip, the recordings and openai/whisper's tokens lie beside the repository
-//! (`../shared`); where either is missing, this says so and does not run. Of base's recordings every fifth is compared, all of them
-//! with `UNDERTONE_ALL_RECORDINGS=1`.
+//! OpenAI's own weights, out of a CTranslate2 folder, converted: what the command writes of people speaking is what
+//! openai/whisper writes, token for token. The weights come through pip, the recordings and openai/whisper's tokens lie
+//! beside the repository (`../shared`); where either is missing, this says so and does not run. Of base's recordings
+//! every fifth is compared, all of them with `UNDERTONE_ALL_RECORDINGS=1`.
 
 mod common;
 

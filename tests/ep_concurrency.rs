@@ -18,8 +18,8 @@ fn run(session: &Session, inputs: &[(String, DynValue)]) -> Vec<f32> {
     let output_names = [c"logits".as_ptr()];
     let mut output = ptr::null_mut();
     let api = ort::api();
-    // SAFETY: the arrays have as many entries as said and live during the call; the session is alive and `Run` is thread-safe;
-    // the value that it makes is a tensor of f32, read while it lives and released once.
+    // SAFETY: the arrays have as many entries as said and live during the call; the session is alive and `Run` is
+    // thread-safe; the value that it makes is a tensor of f32, read while it lives and released once.
     unsafe {
         let status = (api.Run)(
             session.ptr().cast_mut(),
@@ -45,7 +45,8 @@ fn run(session: &Session, inputs: &[(String, DynValue)]) -> Vec<f32> {
 struct Shared<'a>(&'a Session, &'a [(String, DynValue)]);
 
 #[allow(unsafe_code, reason = "shares a session between threads")]
-// SAFETY: only `run` above is called through it, which ONNX Runtime allows from several threads; the inputs are only read.
+// SAFETY: only `run` above is called through it, which ONNX Runtime allows from several threads; the inputs are only
+// read.
 unsafe impl Sync for Shared<'_> {}
 
 #[test]

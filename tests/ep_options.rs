@@ -1,4 +1,5 @@
-//! EP options through a real ONNX Runtime: what cannot be followed fails the session with the EP's own words, and a report is written.
+//! EP options through a real ONNX Runtime: what cannot be followed fails the session with the EP's own words, and a
+//! report is written.
 
 mod ep_host;
 

@@ -1,5 +1,5 @@
-//! The EP in a real ONNX Runtime: it registers, offers the CPU, claims the reference model's graphs, and computes what ONNX Runtime's
-//! CPU provider computes. Every claim is checked against the EP's own counters.
+//! The EP in a real ONNX Runtime: it registers, offers the CPU, claims the reference model's graphs, and computes what
+//! ONNX Runtime's CPU provider computes. Every claim is checked against the EP's own counters.
 
 mod ep_host;
 
@@ -62,7 +62,8 @@ fn registering_twice_is_an_error_and_no_crash() {
     assert_eq!(environment().devices().filter(|device| device.ep().unwrap() == EP).count(), 1);
 }
 
-/// The hazard that the EP's factory documents: whoever leaves the choice to a policy gets the EP, as soon as it is registered.
+/// The hazard that the EP's factory documents: whoever leaves the choice to a policy gets the EP, as soon as it is
+/// registered.
 #[test]
 fn a_policy_picks_the_ep_and_naming_the_cpu_provider_does_not() {
     let _turn = turn();

@@ -1,5 +1,5 @@
-//! The simulated NPU through a real ONNX Runtime: the encoder's output against f32, and who computed what, by the counts of the code that
-//! computed it.
+//! The simulated NPU through a real ONNX Runtime: the encoder's output against f32, and who computed what, by the
+//! counts of the code that computed it.
 
 mod common;
 mod ep_host;

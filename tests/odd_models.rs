@@ -1,5 +1,5 @@
-//! Models as people have them, through the command: other exporters' graphs, weights beside the graphs, odd small files. Each is
-//! made of the reference model (`python/make_layouts.py`), and must write what that does.
+//! Models as people have them, through the command: other exporters' graphs, weights beside the graphs, odd small
+//! files. Each is made of the reference model (`python/make_layouts.py`), and must write what that does.
 
 mod common;
 

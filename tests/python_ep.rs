@@ -1,6 +1,6 @@
-//! The execution provider from Python with stock ONNX Runtime, oldest, middle and newest supported, as a user has it: `pip install
-//! onnxruntime numpy` and the built library. What is checked is in `python/check_ep.py`, `python/check_kv_cache.py` and
-//! `python/check_packed.py`; here is only the installing.
+//! The execution provider from Python with stock ONNX Runtime, oldest, middle and newest supported, as a user has it:
+//! `pip install onnxruntime numpy` and the built library. What is checked is in `python/check_ep.py`,
+//! `python/check_kv_cache.py` and `python/check_packed.py`; here is only the installing.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,7 @@
-//! Every exported graph of `tests/graphs`, all sizes and layouts: one fused node for an encoder, at most three for a decoder, and
-//! the CPU provider's numbers; then other exporters' graphs, front ends before an encoder, and inputs that a graph is not defined for.
-//! What is checked is in `python/check_graphs.py`, `check_exporters.py`, `check_front_ends.py` and `check_inputs.py`.
+//! Every exported graph of `tests/graphs`, all sizes and layouts: one fused node for an encoder, at most three for a
+//! decoder, and the CPU provider's numbers; then other exporters' graphs, front ends before an encoder, and inputs that
+//! a graph is not defined for. What is checked is in `python/check_graphs.py`, `check_exporters.py`,
+//! `check_front_ends.py` and `check_inputs.py`.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! ONNX's conformance cases through the EP: what it claims of any graph, it computes as the CPU provider does. What is checked is in
-//! `python/check_operators.py`.
+//! ONNX's conformance cases through the EP: what it claims of any graph, it computes as the CPU provider does. What is
+//! checked is in `python/check_operators.py`.
 
 mod common;
 

@@ -1,5 +1,6 @@
-//! Several windows decoded in lock-step against each of them alone, on real speech: the same tokens in f32, whatever leaves when,
-//! in both layouts of the decoder, on the CPU provider and on the host device. And the rows of the cache by themselves.
+//! Several windows decoded in lock-step against each of them alone, on real speech: the same tokens in f32, whatever
+//! leaves when, in both layouts of the decoder, on the CPU provider and on the host device. And the rows of the cache
+//! by themselves.
 
 mod common;
 

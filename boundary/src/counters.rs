@@ -1,4 +1,5 @@
-//! What the execution provider counts in the code that executes it, by the names that [`crate::exports::COUNTER`] takes.
+//! What the execution provider counts in the code that executes it, by the names that [`crate::exports::COUNTER`]
+//! takes.
 
 use crate::{options::DeviceKind, words};
 

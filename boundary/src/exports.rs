@@ -1,5 +1,5 @@
-//! The C functions that the execution provider's library exports for programs, beside ONNX Runtime's two entry points: by which name each
-//! is looked up, and as what it is called.
+//! The C functions that the execution provider's library exports for programs, beside ONNX Runtime's two entry points:
+//! by which name each is looked up, and as what it is called.
 
 use std::{ffi::c_char, marker::PhantomData};
 
@@ -15,7 +15,8 @@ impl<F: Copy> Export<F> {
         Self { symbol, kind: PhantomData }
     }
 
-    /// For the library, in a constant: compiles if the function that it exports as `symbol` has this name and this type.
+    /// For the library, in a constant: compiles if the function that it exports as `symbol` has this name and this
+    /// type.
     pub const fn check(&self, symbol: &str, _function: F) {
         let (expected, found) = (self.symbol.as_bytes(), symbol.as_bytes());
         assert!(expected.len() == found.len(), "the exported function has another name");
@@ -27,8 +28,8 @@ impl<F: Copy> Export<F> {
     }
 }
 
-/// For the library: `check_exports!(COUNTER => onnxruntime_ep_xdna_counter, …)` compiles if each function has the name and the type of the
-/// [`Export`] before it, and is exported by its own name (`no_mangle`).
+/// For the library: `check_exports!(COUNTER => onnxruntime_ep_xdna_counter, …)` compiles if each function has the name
+/// and the type of the [`Export`] before it, and is exported by its own name (`no_mangle`).
 #[macro_export]
 macro_rules! check_exports {
     ($($export:expr => $function:ident),+ $(,)?) => {
@@ -36,24 +37,25 @@ macro_rules! check_exports {
     };
 }
 
-/// A counter ([`crate::counters`]) of what this process has executed with the library; `UINT64_MAX` for an unknown name. `name` is NULL or a
-/// NUL-terminated string.
+/// A counter ([`crate::counters`]) of what this process has executed with the library; `UINT64_MAX` for an unknown
+/// name. `name` is NULL or a NUL-terminated string.
 pub const COUNTER: Export<unsafe extern "C" fn(name: *const c_char) -> u64> =
     Export::new("onnxruntime_ep_xdna_counter");
 
 /// What the library is, as JSON ([`crate::description`]). The string is static: never free it.
 pub const DESCRIBE: Export<extern "C" fn() -> *const c_char> = Export::new("onnxruntime_ep_xdna_describe");
 
-/// How fast the library's kernels are beside the machine's limits: JSON in and out ([`crate::measure`]). `request` is NULL or a
-/// NUL-terminated string. The answer is valid until this thread's next call of a function of the library that returns a string; NULL if
-/// measuring failed.
+/// How fast the library's kernels are beside the machine's limits: JSON in and out ([`crate::measure`]). `request` is
+/// NULL or a NUL-terminated string. The answer is valid until this thread's next call of a function of the library that
+/// returns a string; NULL if measuring failed.
 pub const MEASURE: Export<unsafe extern "C" fn(request: *const c_char) -> *const c_char> =
     Export::new("onnxruntime_ep_xdna_measure");
 
-/// With `true`, notes from now on how long every step of every run takes, and forgets what was noted before; NULL. With `false`, notes no
-/// more and gives what was noted, as JSON ([`crate::profile`]); NULL if nothing was asked for. The string is valid as with [`MEASURE`].
+/// With `true`, notes from now on how long every step of every run takes, and forgets what was noted before; NULL. With
+/// `false`, notes no more and gives what was noted, as JSON ([`crate::profile`]); NULL if nothing was asked for. The
+/// string is valid as with [`MEASURE`].
 pub const PROFILE: Export<extern "C" fn(on: bool) -> *const c_char> = Export::new("onnxruntime_ep_xdna_profile");
 
-/// The NPUs that are open, simulated or real, and what they have done, counted by what executed it, as JSON ([`crate::npu`]). The string is
-/// valid as with [`MEASURE`].
+/// The NPUs that are open, simulated or real, and what they have done, counted by what executed it, as JSON
+/// ([`crate::npu`]). The string is valid as with [`MEASURE`].
 pub const NPU: Export<extern "C" fn() -> *const c_char> = Export::new("onnxruntime_ep_xdna_npu");

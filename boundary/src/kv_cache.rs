@@ -1,5 +1,5 @@
-//! The key-value cache that stays in the execution provider from run to run: the C functions that make, change and end one, and that ask
-//! for the choice of the next token. `docs/kv-cache.md` says how a program uses them.
+//! The key-value cache that stays in the execution provider from run to run: the C functions that make, change and end
+//! one, and that ask for the choice of the next token. `docs/kv-cache.md` says how a program uses them.
 
 use std::ffi::CStr;
 
@@ -15,29 +15,30 @@ pub const DONE: i32 = 0;
 /// There is no such cache, a run uses it, or an argument is NULL or out of range.
 pub const REFUSED: i32 = -1;
 
-/// Makes an empty key-value cache and returns its number, never 0; 0 if that failed. A run whose options say [`RUN_KEY`] = that number
-/// keeps its graph's `present.*` in it and reads `past_key_values.*` from it: what is fed for them is not looked at (feed tensors of no
-/// length), and what comes back for them has no length. A run of a graph without pasts begins a new sequence.
+/// Makes an empty key-value cache and returns its number, never 0; 0 if that failed. A run whose options say
+/// [`RUN_KEY`] = that number keeps its graph's `present.*` in it and reads `past_key_values.*` from it: what is fed for
+/// them is not looked at (feed tensors of no length), and what comes back for them has no length. A run of a graph
+/// without pasts begins a new sequence.
 pub type New = extern "C" fn() -> u64;
 /// Ends a cache: [`DONE`] or [`REFUSED`].
 pub type Free = extern "C" fn(cache: u64) -> i32;
-/// Makes a cache's batch items those that were at `rows`, in that order: rows leave, are repeated, or change places. [`DONE`], or
-/// [`REFUSED`] also if there is no such row.
+/// Makes a cache's batch items those that were at `rows`, in that order: rows leave, are repeated, or change places.
+/// [`DONE`], or [`REFUSED`] also if there is no such row.
 ///
 /// `rows` must be valid for reading `count` numbers.
 pub type Select = unsafe extern "C" fn(cache: u64, rows: *const usize, count: usize) -> i32;
 /// Bytes that attention over all of a cache reads; `UINT64_MAX` if there is no such cache or a run uses it.
 pub type Bytes = extern "C" fn(cache: u64) -> u64;
-/// Asks the next run that uses the cache to choose in each row instead of giving out logits (which come back with no positions): the
-/// likeliest token below `split` (text) and from it on (timestamps) among those that are not forbidden. `forbidden` holds pairs of a first
-/// token and one past the last, each row's ascending and apart; row `i`'s end before pair `ends[i]`. [`DONE`], or [`REFUSED`] also if the
-/// pairs are not in order.
+/// Asks the next run that uses the cache to choose in each row instead of giving out logits (which come back with no
+/// positions): the likeliest token below `split` (text) and from it on (timestamps) among those that are not forbidden.
+/// `forbidden` holds pairs of a first token and one past the last, each row's ascending and apart; row `i`'s end before
+/// pair `ends[i]`. [`DONE`], or [`REFUSED`] also if the pairs are not in order.
 ///
 /// `ends` must be valid for reading `rows` numbers, and `forbidden` for as many pairs as the last of them says.
 pub type Ask =
     unsafe extern "C" fn(cache: u64, rows: usize, ends: *const usize, forbidden: *const [u32; 2], split: u32) -> i32;
-/// What the last run chose, for each row the likeliest below `split` and from it on: `2 · rows` entries are written. [`DONE`], or
-/// [`REFUSED`] also if it chose for another number of rows.
+/// What the last run chose, for each row the likeliest below `split` and from it on: `2 · rows` entries are written.
+/// [`DONE`], or [`REFUSED`] also if it chose for another number of rows.
 ///
 /// `out` must be valid for writing `2 · rows` entries.
 pub type Choice = unsafe extern "C" fn(cache: u64, rows: usize, out: *mut BestToken) -> i32;

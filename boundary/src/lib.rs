@@ -1,8 +1,9 @@
-//! What crosses the boundary between the execution provider's library and the programs that load it. Each name and each type stands here
-//! once: the provider writes it, the runner and the command read it, and a field that is renamed on one side compiles on neither.
+//! What crosses the boundary between the execution provider's library and the programs that load it. Each name and each
+//! type stands here once: the provider writes it, the runner and the command read it, and a field that is renamed on
+//! one side compiles on neither.
 //!
-//! Data only: nothing here opens a library, measures or counts. The C header's and Python's spellings of the same names are in
-//! `docs/kv-cache.md` and `ep/python`; `tests/boundary_names.rs` compares them with these.
+//! Data only: nothing here opens a library, measures or counts. The C header's and Python's spellings of the same names
+//! are in `docs/kv-cache.md` and `ep/python`; `tests/boundary_names.rs` compares them with these.
 
 pub mod counters;
 pub mod description;

@@ -1,4 +1,5 @@
-//! The execution provider's kernels beside the machine's limits, as [`crate::exports::MEASURE`] is asked for them and answers: JSON.
+//! The execution provider's kernels beside the machine's limits, as [`crate::exports::MEASURE`] is asked for them and
+//! answers: JSON.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +61,8 @@ pub struct KernelReport {
     pub batched_products: Vec<BatchedProducts>,
 }
 
-/// What the machine can do at best, measured. A peak is absent where the library knows no loop for the instruction set's products.
+/// What the machine can do at best, measured. A peak is absent where the library knows no loop for the instruction
+/// set's products.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// 10⁹ int8 operations a second (a multiply-add is two).

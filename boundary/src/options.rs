@@ -1,7 +1,7 @@
 //! The execution provider's options for a session: their keys, and the words that they take.
 //!
-//! ONNX Runtime passes them on as pairs of strings. What a choice means for the provider is decided there; whether a choice can be followed
-//! on this machine, too.
+//! ONNX Runtime passes them on as pairs of strings. What a choice means for the provider is decided there; whether a
+//! choice can be followed on this machine, too.
 
 use crate::words;
 
@@ -42,7 +42,8 @@ words!(
 words!(
     /// The device that a session asks for.
     DeviceChoice, "device", {
-        /// The NPU if this build and this machine have one that can be used, and the host device for what fails on it; else the host device.
+        /// The NPU if this build and this machine have one that can be used, and the host device for what fails on it;
+        /// else the host device.
         Auto = "auto",
         /// This machine's CPU, with the NPU's arithmetic.
         Host = DeviceKind::Host.word(),

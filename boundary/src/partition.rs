@@ -1,5 +1,5 @@
-//! The partition report: which nodes of a model the execution provider claims, which it does not and why, and how much work lies on each
-//! side. JSON, in the file that the option `report` names.
+//! The partition report: which nodes of a model the execution provider claims, which it does not and why, and how much
+//! work lies on each side. JSON, in the file that the option `report` names.
 //!
 //! It is a plan and an estimate: what was executed is counted elsewhere ([`crate::counters`], [`crate::npu`]).
 

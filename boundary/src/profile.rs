@@ -9,7 +9,8 @@ pub struct Profile {
     pub runs: u64,
     /// Nanoseconds from the beginning of a run's first step to the end of its last.
     pub nanoseconds: u64,
-    /// Nanoseconds that went into taking these notes. No step's time has them in it, but the time of a run as its caller sees it has.
+    /// Nanoseconds that went into taking these notes. No step's time has them in it, but the time of a run as its
+    /// caller sees it has.
     pub noting: u64,
     /// By kind and shape.
     pub steps: Vec<Part>,

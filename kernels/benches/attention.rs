@@ -1,8 +1,8 @@
 //! Attention beside the machine's limits: `cargo bench -p undertone-kernels --bench attention`.
 //!
-//! Prints medians and best times of interleaved runs; on a shared machine the best is nearer the truth. The limit of a call is the
-//! time that its products take at the peak of their instruction plus that of one exponential for each score, or the time to read its
-//! keys and values, whichever is longer; all measured in the same run.
+//! Prints medians and best times of interleaved runs; on a shared machine the best is nearer the truth. The limit of a
+//! call is the time that its products take at the peak of their instruction plus that of one exponential for each
+//! score, or the time to read its keys and values, whichever is longer; all measured in the same run.
 
 use std::time::Instant;
 

@@ -1,9 +1,10 @@
 //! How fast the linear layer is, and what share that is of what the instructions can do.
 //!
-//! `cargo bench -p undertone-kernels --bench linear [-- THREADS [ISA…] [PRECISION…]]` prints a table: medians over interleaved rounds, in
-//! billions of operations a second (a multiply-add is two), and the best round beside the best peak of the instruction that
-//! does the products, measured in the same rounds on as many threads: on a machine that others use too, the best says more
-//! about the kernel. For one row (decoding) the limit is memory: GB/s of packed weights.
+//! `cargo bench -p undertone-kernels --bench linear [-- THREADS [ISA…] [PRECISION…]]` prints a table: medians over
+//! interleaved rounds, in billions of operations a second (a multiply-add is two), and the best round beside the best
+//! peak of the instruction that does the products, measured in the same rounds on as many threads: on a machine that
+//! others use too, the best says more about the kernel. For one row (decoding) the limit is memory: GB/s of packed
+//! weights.
 
 use std::time::Instant;
 
@@ -15,8 +16,8 @@ use undertone_kernels::{
     team::Team,
 };
 
-/// Rows, inputs, outputs, and whether the layer ends in GELU: an encoder's layers, and a decoder's for one row and for the rows of
-/// beams and batches.
+/// Rows, inputs, outputs, and whether the layer ends in GELU: an encoder's layers, and a decoder's for one row and for
+/// the rows of beams and batches.
 const SHAPES: [(usize, usize, usize, bool); 21] = [
     (1500, 384, 384, false),
     (1500, 384, 1536, true),

@@ -1,8 +1,10 @@
-//! Packing for an NPU beside this machine's memory: `cargo bench -p undertone-kernels --bench packing [-- THREADS [TARGET [PRECISION]]]`.
+//! Packing for an NPU beside this machine's memory:
+//! `cargo bench -p undertone-kernels --bench packing [-- THREADS [TARGET [PRECISION]]]`.
 //!
-//! For each operand at the shapes of whisper-tiny's and base's encoders: medians of interleaved runs, one value after another and with vectors,
-//! in 10⁹ bytes of fp32 values a second; then the vectors' time for a whole encoder. Beside them stands how fast memory is read, measured in the
-//! same run. An operand that stays in a cache can be faster than that, as it would be in a model, whose layers come one after another.
+//! For each operand at the shapes of whisper-tiny's and base's encoders: medians of interleaved runs, one value after
+//! another and with vectors, in 10⁹ bytes of fp32 values a second; then the vectors' time for a whole encoder. Beside
+//! them stands how fast memory is read, measured in the same run. An operand that stays in a cache can be faster than
+//! that, as it would be in a model, whose layers come one after another.
 
 use std::time::Instant;
 

@@ -1,8 +1,8 @@
-//! Layers that are carried out together beside the same layers one by one: q, k and v after a layer norm, and fc1, GELU and fc2
-//! after a layer norm.
+//! Layers that are carried out together beside the same layers one by one: q, k and v after a layer norm, and fc1, GELU
+//! and fc2 after a layer norm.
 //!
-//! `cargo bench -p undertone-kernels --bench together [-- THREADS [PRECISION…]]` prints the best time of interleaved rounds, and
-//! the share of the peak of the instruction that does the products.
+//! `cargo bench -p undertone-kernels --bench together [-- THREADS [PRECISION…]]` prints the best time of interleaved
+//! rounds, and the share of the peak of the instruction that does the products.
 
 use std::time::Instant;
 

@@ -1,10 +1,10 @@
-//! Tries this machine's NPU: for every bundle of a folder, layers and attention of odd shapes, compared with the simulator of the same
-//! silicon; prints how far they are apart, and what the device counted.
+//! Tries this machine's NPU: for every bundle of a folder, layers and attention of odd shapes, compared with the
+//! simulator of the same silicon; prints how far they are apart, and what the device counted.
 //!
 //! `cargo run --release -p undertone-kernels --features xrt --example npu -- FOLDER`
 //!
-//! Beside the NPU it needs XRT and the shim library (`xrt-sys/shim`). Ends with 1 if a result is further off than the simulator and silicon may
-//! differ in the order of fp32 sums.
+//! Beside the NPU it needs XRT and the shim library (`xrt-sys/shim`). Ends with 1 if a result is further off than the
+//! simulator and silicon may differ in the order of fp32 sums.
 
 use std::{env, error::Error, fmt::Debug, path::PathBuf, process::ExitCode};
 

@@ -1,4 +1,5 @@
-//! How long the instruction streams of Whisper's encoders are, and how long writing them takes on this machine (median of many).
+//! How long the instruction streams of Whisper's encoders are, and how long writing them takes on this machine (median
+//! of many).
 //!
 //!   cargo run --release -p undertone-kernels --example npu_streams
 

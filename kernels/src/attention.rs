@@ -15,8 +15,8 @@ pub struct AttentionSpec {
     pub precision: Precision,
 }
 
-/// A read-only `[batch, heads, length, width]` tensor whose rows of `width` values are contiguous and may lie in any order,
-/// so that `[batch, length, heads · width]` is read in place, without a transpose.
+/// A read-only `[batch, heads, length, width]` tensor whose rows of `width` values are contiguous and may lie in any
+/// order, so that `[batch, length, heads · width]` is read in place, without a transpose.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads<'a> {
     /// The values.
@@ -55,7 +55,8 @@ impl HeadsMut<'_> {
 pub enum Mask<'a> {
     /// Every query sees every key.
     None,
-    /// Query `i` (of this call) sees keys `0 ..= first + i`: `first` is the number of positions in the cache before the call.
+    /// Query `i` (of this call) sees keys `0 ..= first + i`: `first` is the number of positions in the cache before the
+    /// call.
     Causal {
         /// Position of the call's first query.
         first: usize,
@@ -136,8 +137,8 @@ pub trait Attention: Send + Sync {
     }
 
     /// Computes every batch item and head. A query that sees no key gets zeros (exported graphs replace its NaN by 0).
-    /// An operand that is not finite is not hidden: a query's own result, and that of all that see such a key, is NaN (or as
-    /// fp32 has it, where an infinite score decides), and a value's channel is not finite.
+    /// An operand that is not finite is not hidden: a query's own result, and that of all that see such a key, is NaN
+    /// (or as fp32 has it, where an infinite score decides), and a value's channel is not finite.
     ///
     /// # Errors
     /// If the device fails; the host device never does.

@@ -1,5 +1,5 @@
-//! Prepared kernels as plain bytes, so that they can be kept in a file and used from there; and bytes that are used where they lie.
-//! Knows nothing of files.
+//! Prepared kernels as plain bytes, so that they can be kept in a file and used from there; and bytes that are used
+//! where they lie. Knows nothing of files.
 
 use std::{fmt, ops::Range, sync::Arc};
 

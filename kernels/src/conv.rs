@@ -44,11 +44,12 @@ pub trait Conv1d: Send + Sync {
     /// Bytes that the packed weights, scales and bias take.
     fn weight_bytes(&self) -> usize;
 
-    /// Its packed form, part by part, to be kept and given to [`Device::restore_conv1d`](crate::Device::restore_conv1d) of a device of
-    /// the same form; `None` if the device cannot take it back.
+    /// Its packed form, part by part, to be kept and given to [`Device::restore_conv1d`](crate::Device::restore_conv1d)
+    /// of a device of the same form; `None` if the device cannot take it back.
     fn parts(&self) -> Option<Vec<&[u8]>>;
 
-    /// The same convolution on the host device, made of the weights as this device holds them; `None` if they cannot be taken back.
+    /// The same convolution on the host device, made of the weights as this device holds them; `None` if they cannot be
+    /// taken back.
     fn to_host(&self) -> Option<Box<dyn Conv1d>> {
         None
     }

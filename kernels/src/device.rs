@@ -76,8 +76,8 @@ pub trait Device: Send + Sync {
         String::new()
     }
 
-    /// Prepares `y = activation(x · w + bias) [+ residual]`. `weights` holds `spec.inputs * spec.outputs` values in the given
-    /// layout, `bias` holds `spec.outputs` or is absent.
+    /// Prepares `y = activation(x · w + bias) [+ residual]`. `weights` holds `spec.inputs * spec.outputs` values in the
+    /// given layout, `bias` holds `spec.outputs` or is absent.
     ///
     /// # Errors
     /// [`Unsupported`] if this device does not take the shape or precision.
@@ -95,14 +95,15 @@ pub trait Device: Send + Sync {
     /// [`Unsupported`] if this device does not take the head width or precision.
     fn attention(&self, spec: &AttentionSpec) -> Result<Box<dyn Attention>, Unsupported>;
 
-    /// Prepares a 1-D convolution. `weights` is `[out_channels, in_channels, width]`, `bias` `[out_channels]` or absent.
+    /// Prepares a 1-D convolution. `weights` is `[out_channels, in_channels, width]`, `bias` `[out_channels]` or
+    /// absent.
     ///
     /// # Errors
     /// [`Unsupported`] if this device does not take the shape or precision.
     fn conv1d(&self, spec: &Conv1dSpec, weights: &[f32], bias: Option<&[f32]>) -> Result<Box<dyn Conv1d>, Unsupported>;
 
-    /// A linear layer from the [`Linear::parts`] of one that was prepared for the same spec by a device of the same form. Large parts
-    /// are used where they lie.
+    /// A linear layer from the [`Linear::parts`] of one that was prepared for the same spec by a device of the same
+    /// form. Large parts are used where they lie.
     ///
     /// # Errors
     /// [`Unfit`] if the device takes nothing back, or the parts' number, sizes or alignment are not those of this spec.
@@ -114,8 +115,8 @@ pub trait Device: Send + Sync {
     /// As [`Device::restore_linear`].
     fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit>;
 
-    /// Computes several layers of the same rows, each as [`Linear::run`] does. Counts as one call for each layer, and one for the norm.
-    /// Where it can, the device takes its own layers together; others run one by one.
+    /// Computes several layers of the same rows, each as [`Linear::run`] does. Counts as one call for each layer, and
+    /// one for the norm. Where it can, the device takes its own layers together; others run one by one.
     ///
     /// # Errors
     /// If the device of one of the layers fails.
@@ -124,7 +125,8 @@ pub trait Device: Send + Sync {
     /// If a slice's length is not what `rows` and the layers ask.
     fn products(&self, context: &mut Context<'_>, rows: &Rows<'_>, products: &mut [Product<'_>]) -> Result<(), Failed>;
 
-    /// Computes `second` of the `hidden` results of `first` of the rows. Counts as one call for each layer, and one for the norm.
+    /// Computes `second` of the `hidden` results of `first` of the rows. Counts as one call for each layer, and one for
+    /// the norm.
     ///
     /// # Errors
     /// As [`Device::products`].

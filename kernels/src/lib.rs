@@ -1,12 +1,12 @@
 //! The arithmetic that Undertone claims from Whisper graphs, and the devices that carry it out.
 //!
-//! An operator is described by a *spec* ([`LinearSpec`], [`AttentionSpec`], [`Conv1dSpec`]). A [`Device`] turns a spec and
-//! its weights into a prepared kernel, once; the kernel then runs any number of times, from any number of threads, without
-//! allocating beyond its [`Scratch`]. Work that is never given to an NPU (layer norm, soft-max, element-wise, moving data)
-//! is plain functions in [`host`].
+//! An operator is described by a *spec* ([`LinearSpec`], [`AttentionSpec`], [`Conv1dSpec`]). A [`Device`] turns a spec
+//! and its weights into a prepared kernel, once; the kernel then runs any number of times, from any number of threads,
+//! without allocating beyond its [`Scratch`]. Work that is never given to an NPU (layer norm, soft-max, element-wise,
+//! moving data) is plain functions in [`host`].
 //!
-//! This crate knows nothing of ONNX: shapes and slices in, slices out. Every fast path is held against the slow obvious one in
-//! [`mod@reference`].
+//! This crate knows nothing of ONNX: shapes and slices in, slices out. Every fast path is held against the slow obvious
+//! one in [`mod@reference`].
 
 pub mod attention;
 pub mod blob;

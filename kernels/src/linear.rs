@@ -32,18 +32,20 @@ pub struct LinearSpec {
     pub outputs: usize,
     /// Operands' number format.
     pub precision: Precision,
-    /// Of int8 only: rows of `x` are quantised to up to 16 bits ([`wide_limit`](crate::numbers::wide_limit)), weights stay int8. Takes nearly all of the
-    /// error of quantised activations away. It costs nothing where a row's values are widened to 16 bits before they are
-    /// multiplied (AVX2, AVX-512 without VNNI); where bytes are multiplied, twice the products of each weight that is read,
-    /// which with few rows is little beside reading it.
+    /// Of int8 only: rows of `x` are quantised to up to 16 bits ([`wide_limit`](crate::numbers::wide_limit)), weights
+    /// stay int8. Takes nearly all of the error of quantised activations away. It costs nothing where a row's values
+    /// are widened to 16 bits before they are multiplied (AVX2, AVX-512 without VNNI); where bytes are multiplied,
+    /// twice the products of each weight that is read, which with few rows is little beside reading it.
     pub wide_rows: bool,
     /// Applied to `x · w + bias`.
     pub activation: Activation,
-    /// Each result, after the bias and before the activation, is multiplied by this (attention's `1/√64` on q); usually 1.
+    /// Each result, after the bias and before the activation, is multiplied by this (attention's `1/√64` on q); usually
+    /// 1.
     pub scale: f32,
 }
 
-/// A prepared linear layer: weights quantised and packed, shared by all runs. A device knows its own layers again by their type.
+/// A prepared linear layer: weights quantised and packed, shared by all runs. A device knows its own layers again by
+/// their type.
 pub trait Linear: Any + Send + Sync {
     /// The device that will execute it.
     fn device(&self) -> DeviceKind;
@@ -54,16 +56,18 @@ pub trait Linear: Any + Send + Sync {
     /// Bytes that the packed weights, scales and bias take.
     fn weight_bytes(&self) -> usize;
 
-    /// Its packed form, part by part, to be kept and given to [`Device::restore_linear`](crate::Device::restore_linear) of a device of
-    /// the same form; `None` if the device cannot take it back.
+    /// Its packed form, part by part, to be kept and given to [`Device::restore_linear`](crate::Device::restore_linear)
+    /// of a device of the same form; `None` if the device cannot take it back.
     fn parts(&self) -> Option<Vec<&[u8]>>;
 
-    /// The same layer on the host device, made of the weights as this device holds them; `None` if they cannot be taken back.
+    /// The same layer on the host device, made of the weights as this device holds them; `None` if they cannot be taken
+    /// back.
     fn to_host(&self) -> Option<Box<dyn Linear>> {
         None
     }
 
-    /// Computes `rows` rows: `x` is `[rows, inputs]`, `out` `[rows, outputs]`, `residual` `[rows, outputs]`, added last.
+    /// Computes `rows` rows: `x` is `[rows, inputs]`, `out` `[rows, outputs]`, `residual` `[rows, outputs]`, added
+    /// last.
     ///
     /// # Errors
     /// If the device fails; the host device never does.

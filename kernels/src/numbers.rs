@@ -1,5 +1,5 @@
-//! The narrow number formats, bit by bit: bf16, int8 and its scales, the largest magnitude of a row. One definition for all devices;
-//! vectors have their own forms of the same in `host::simd`, held against these.
+//! The narrow number formats, bit by bit: bf16, int8 and its scales, the largest magnitude of a row. One definition for
+//! all devices; vectors have their own forms of the same in `host::simd`, held against these.
 
 /// The largest magnitude of a quantised value: symmetric, so −128 is not used.
 pub const INT8_LIMIT: f32 = 127.0;
@@ -7,8 +7,9 @@ pub const INT8_LIMIT: f32 = 127.0;
 /// Inputs up to which an int32 holds every sum of int8 products: `(2³¹ − 1) / 127²`.
 pub const INT8_MAX_INPUTS: usize = 133_143;
 
-/// The largest magnitude of a value of a wide row of `inputs` values ([`LinearSpec::wide_rows`](crate::LinearSpec::wide_rows)): 16
-/// bits as two bytes of magnitudes up to 127 and 128, or less where int32 would not hold every sum of its products with int8 weights.
+/// The largest magnitude of a value of a wide row of `inputs` values
+/// ([`LinearSpec::wide_rows`](crate::LinearSpec::wide_rows)): 16 bits as two bytes of magnitudes up to 127 and 128, or
+/// less where int32 would not hold every sum of its products with int8 weights.
 pub fn wide_limit(inputs: usize) -> f32 {
     const TWO_BYTES: usize = 127 << 8;
     // Below 2¹⁵, so exact; not below 127 up to `INT8_MAX_INPUTS`.
@@ -26,8 +27,8 @@ pub struct Int8Scale {
 
 /// The scale of a row whose largest magnitude is `largest`.
 ///
-/// A row below 2⁻¹⁰⁰ counts as zero (its inverse would leave fp32). A row that holds an infinity or a NaN has no scale: it
-/// gets NaN, and so do all its results.
+/// A row below 2⁻¹⁰⁰ counts as zero (its inverse would leave fp32). A row that holds an infinity or a NaN has no scale:
+/// it gets NaN, and so do all its results.
 #[inline(always)]
 pub fn int8_scale(largest: f32) -> Int8Scale {
     scale_to(largest, INT8_LIMIT)
@@ -53,11 +54,12 @@ pub fn largest_magnitude(x: &[f32]) -> f32 {
     f32::from_bits(x.iter().fold(0, |largest, value| largest.max(value.to_bits() & 0x7fff_ffff)))
 }
 
-/// `value · inverse` rounded to the nearest integer, ties to even, in the low 16 bits (two's complement); of magnitude below 2¹⁵.
+/// `value · inverse` rounded to the nearest integer, ties to even, in the low 16 bits (two's complement); of magnitude
+/// below 2¹⁵.
 #[inline(always)]
 pub fn integer_bits(value: f32, inverse: f32) -> u32 {
-    // Adding this to a float of magnitude at most 2²² rounds it to the nearest integer, ties to even, and leaves that integer in
-    // the low bits of the sum.
+    // Adding this to a float of magnitude at most 2²² rounds it to the nearest integer, ties to even, and leaves that
+    // integer in the low bits of the sum.
     const ROUND: f32 = 12_582_912.0;
     (value * inverse + ROUND).to_bits()
 }

@@ -26,7 +26,8 @@ impl Parallel for Serial {
     }
 }
 
-/// Fresh scoped threads for each call: for tests and benchmarks outside ONNX Runtime, where starting a thread does not matter.
+/// Fresh scoped threads for each call: for tests and benchmarks outside ONNX Runtime, where starting a thread does not
+/// matter.
 #[derive(Clone, Copy, Debug)]
 pub struct ScopedThreads(pub usize);
 

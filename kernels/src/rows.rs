@@ -1,5 +1,5 @@
-//! Rows that linear layers read, and what a device carries out together: several layers of the same rows, or two that follow one
-//! another, after a layer norm if there is one.
+//! Rows that linear layers read, and what a device carries out together: several layers of the same rows, or two that
+//! follow one another, after a layer norm if there is one.
 
 use crate::Linear;
 

@@ -9,8 +9,8 @@ impl Line {
     pub const ZERO: Self = Self([0; 64]);
 }
 
-/// Asks Linux for large pages: small ones cost a look into their tables every few kilobytes. What has not been touched yet gets them, if
-/// the system is set up so.
+/// Asks Linux for large pages: small ones cost a look into their tables every few kilobytes. What has not been touched
+/// yet gets them, if the system is set up so.
 #[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
 pub(crate) fn ask_for_large_pages<T>(memory: *mut T, bytes: usize) {
     #[cfg(target_os = "linux")]
@@ -23,8 +23,8 @@ pub(crate) fn ask_for_large_pages<T>(memory: *mut T, bytes: usize) {
         }
         let skipped = memory.addr().next_multiple_of(PAGE) - memory.addr();
         if skipped < bytes {
-            // SAFETY: whole pages of memory that the caller owns; the advice changes nothing that a program can see. Where it is
-            // refused, the pages stay small.
+            // SAFETY: whole pages of memory that the caller owns; the advice changes nothing that a program can see.
+            // Where it is refused, the pages stay small.
             unsafe {
                 madvise(memory.wrapping_byte_add(skipped).cast(), (bytes - skipped) / PAGE * PAGE, MADV_HUGEPAGE)
             };
@@ -81,7 +81,8 @@ impl Scratch {
     /// As [`Scratch::bytes_and_rest`], `len` fp32 values.
     pub fn floats_and_rest(&mut self, len: usize) -> (&mut [f32], &mut Scratch) {
         let (bytes, rest) = self.bytes_and_rest(len * size_of::<f32>());
-        // SAFETY: every bit pattern is a float, and lines are aligned for them, so that nothing is left over at either end.
+        // SAFETY: every bit pattern is a float, and lines are aligned for them, so that nothing is left over at either
+        // end.
         #[allow(unsafe_code)]
         let (_, floats, _) = unsafe { bytes.align_to_mut() };
         (floats, rest)

@@ -1,9 +1,9 @@
-//! Threads that carry out one run together: one leads and opens parallel sections, the others wait between sections without
-//! sleeping.
+//! Threads that carry out one run together: one leads and opens parallel sections, the others wait between sections
+//! without sleeping.
 //!
-//! A decoder step has a dozen sections of some tens of microseconds, about as long as it takes to wake a sleeping thread. So
-//! threads are woken once for a run, not once for a section, and they watch for the next one while the run lasts: it is over
-//! after a millisecond or so, and nothing spins between runs.
+//! A decoder step has a dozen sections of some tens of microseconds, about as long as it takes to wake a sleeping
+//! thread. So threads are woken once for a run, not once for a section, and they watch for the next one while the run
+//! lasts: it is over after a millisecond or so, and nothing spins between runs.
 
 #![allow(unsafe_code, reason = "lends a section on the leader's stack to the other threads")]
 
@@ -72,8 +72,8 @@ impl Team {
                 continue;
             }
             (seen, waited) = (opened, 0);
-            // First say so, then look: the leader closes the section, then waits until nobody is inside. In one total order
-            // (SeqCst) either the leader sees this helper, or the helper sees that the section is closed.
+            // First say so, then look: the leader closes the section, then waits until nobody is inside. In one total
+            // order (SeqCst) either the leader sees this helper, or the helper sees that the section is closed.
             self.inside.fetch_add(1, Ordering::SeqCst);
             let section = self.section.load(Ordering::SeqCst);
             if !section.is_null() {

@@ -1,5 +1,5 @@
-//! The array designs in `kernels/aie/designs` are Python; here they are held against the Rust that packs and moves data for them.
-//! They were never compiled: the compilers can't be had where this is tested.
+//! The array designs in `kernels/aie/designs` are Python; here they are held against the Rust that packs and moves data
+//! for them. They were never compiled: the compilers can't be had where this is tested.
 
 use std::{path::PathBuf, process::Command};
 

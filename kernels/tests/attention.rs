@@ -1,4 +1,5 @@
-//! Attention of the host device against the slow obvious version: every instruction set, every precision, layouts, masks.
+//! Attention of the host device against the slow obvious version: every instruction set, every precision, layouts,
+//! masks.
 
 use proptest::prelude::*;
 use undertone_kernels::{
@@ -233,7 +234,8 @@ fn additive_masks_and_queries_that_see_nothing() {
         let mut mask: Vec<f32> = (0..2 * queries * keys)
             .map(|_| if noise.uniform() < 0.0 { f32::NEG_INFINITY } else { noise.normal() })
             .collect();
-        // The second query of the first item sees nothing; the last sees one key; another only keys of fp32's lowest value.
+        // The second query of the first item sees nothing; the last sees one key; another only keys of fp32's lowest
+        // value.
         mask[keys..2 * keys].fill(f32::NEG_INFINITY);
         let last = mask.len() - keys;
         mask[last..].fill(f32::NEG_INFINITY);
@@ -351,7 +353,8 @@ fn several_threads_give_the_same_bits() {
     }
 }
 
-/// The seed figures: 64 queries on 64 keys, 1500 on 1500, 1 on 1500, head width 64, with flat and with peaky scores.
+/// The seed figures: 64 queries on 64 keys, 1500 on 1500, 1 on 1500, head width 64, with flat and with peaky
+/// scores.
 #[test]
 fn int8_follows_f32_on_the_seed_shapes() {
     for (queries, keys) in [(64, 64), (1500, 1500), (1, 1500)] {

@@ -1,4 +1,5 @@
-//! The key-value cache against the slow obvious version: what it keeps, and attention over it, on every instruction set.
+//! The key-value cache against the slow obvious version: what it keeps, and attention over it, on every instruction
+//! set.
 
 use proptest::prelude::*;
 use undertone_kernels::{
@@ -105,7 +106,8 @@ struct Case {
 impl Case {
     fn new(shape: [usize; 4], queries: usize, mask: TestMask, seed: u64) -> Self {
         let [batch, heads, _, width] = shape;
-        // Whole numbers with a largest magnitude of 127: rounding to any of the precisions leaves these queries as they are.
+        // Whole numbers with a largest magnitude of 127: rounding to any of the precisions leaves these queries as they
+        // are.
         let mut q = values(batch * heads * queries * width, seed);
         for row in q.chunks_mut(width) {
             row.iter_mut().for_each(|x| *x = (*x * 60.0).round());
@@ -165,8 +167,8 @@ impl Case {
         (out, expected)
     }
 
-    /// How far a result may be from the oracle's, which sums in f64. Scores are sums of fp32 products, so that rounding moves
-    /// each by a few times epsilon of what it adds up, and that moves the weights by as much in proportion.
+    /// How far a result may be from the oracle's, which sums in f64. Scores are sums of fp32 products, so that rounding
+    /// moves each by a few times epsilon of what it adds up, and that moves the weights by as much in proportion.
     fn bound(&self) -> f32 {
         let width = self.shape[3];
         let row_size = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>().sqrt();

@@ -1,4 +1,5 @@
-//! The 1-D convolution of the host device against the slow obvious version: every instruction set, precision and layout.
+//! The 1-D convolution of the host device against the slow obvious version: every instruction set, precision and
+//! layout.
 
 use undertone_kernels::{
     Activation, Context, Conv1dSpec, Counters, Device, DeviceKind, Parallel, Precision, Scratch, Serial,

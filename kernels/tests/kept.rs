@@ -1,4 +1,5 @@
-//! Packed kernels that were kept as bytes: taken back they compute the same bits, and parts of another kernel are refused.
+//! Packed kernels that were kept as bytes: taken back they compute the same bits, and parts of another kernel are
+//! refused.
 
 use std::sync::Arc;
 

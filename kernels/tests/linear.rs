@@ -69,8 +69,8 @@ impl Case {
         reference::linear::linear(&self.spec, &self.weights, self.layout, bias, self.rows, &self.x, residual)
     }
 
-    /// What rounding of fp32 sums may cost: a few units in the last place of the largest partial sums, which grow as √K here.
-    /// Integer sums are exact, so int8 has only the epilogue's roundings.
+    /// What rounding of fp32 sums may cost: a few units in the last place of the largest partial sums, which grow as √K
+    /// here. Integer sums are exact, so int8 has only the epilogue's roundings.
     fn tolerance(&self) -> f32 {
         let largest = |v: &[f32]| v.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
         let term = largest(&self.x) * largest(&self.weights);

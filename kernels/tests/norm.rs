@@ -1,4 +1,5 @@
-//! Layer norm, soft-max, exponential, error function and GELU of every instruction set against fp64, with their stated bounds.
+//! Layer norm, soft-max, exponential, error function and GELU of every instruction set against fp64, with their stated
+//! bounds.
 
 use proptest::prelude::*;
 use undertone_kernels::{
@@ -37,7 +38,8 @@ fn whole_range(step: usize) -> Vec<f32> {
     (0..=f32::MAX.to_bits()).step_by(step).flat_map(|bits| [f32::from_bits(bits), -f32::from_bits(bits)]).collect()
 }
 
-/// Units in the last place between an exact value and an fp32 one; below the normal range, those of the smallest normal.
+/// Units in the last place between an exact value and an fp32 one; below the normal range, those of the smallest
+/// normal.
 fn units(exact: f64, got: f32) -> f64 {
     if !got.is_finite() {
         return if exact > f64::from(f32::MAX) { 0.0 } else { f64::INFINITY };

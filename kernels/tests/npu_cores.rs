@@ -1,4 +1,5 @@
-//! The designs' sizes against those of the cores' own code, and a core's memory: objects twice, state and stack in 64 KB.
+//! The designs' sizes against those of the cores' own code, and a core's memory: objects twice, state and stack in 64
+//! KB.
 
 use undertone_aie as aie;
 use undertone_kernels::npu::{

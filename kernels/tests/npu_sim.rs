@@ -217,7 +217,8 @@ fn layers_of_the_same_rows_are_one_command() {
     assert_eq!((before.dispatches, counters.calls(DeviceKind::Sim), counters.calls(DeviceKind::Host)), (3, 6, 0));
 }
 
-/// The shapes of whisper-tiny's encoder, each on both NPUs, against the host's f32 kernels (which other tests hold against f64).
+/// The shapes of whisper-tiny's encoder, each on both NPUs, against the host's f32 kernels (which other tests hold
+/// against f64).
 #[test]
 fn kernels_of_a_whisper_encoder_are_near_f32() {
     const LINEAR: [(usize, usize, usize, Activation); 4] = [

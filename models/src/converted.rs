@@ -1,5 +1,5 @@
-//! Models that were converted to ONNX graphs, kept in the user's cache folder: made once, by one process of several, whole or not
-//! at all. Each folder says in `undertone.json` what it was made from.
+//! Models that were converted to ONNX graphs, kept in the user's cache folder: made once, by one process of several,
+//! whole or not at all. Each folder says in `undertone.json` what it was made from.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -164,8 +164,8 @@ pub(crate) fn note(home: &Path) -> Option<Note> {
 /// Returns the folder or file of weights; it may put them into the folder that it is given, which goes away.
 type Weights<'a> = dyn FnMut(&Path, &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, ProvideError> + 'a;
 
-/// The model made from the weights of `source`, made now if it is not there; with [`Care::Mend`] also if it is damaged. `origin` says
-/// where the weights are from.
+/// The model made from the weights of `source`, made now if it is not there; with [`Care::Mend`] also if it is damaged.
+/// `origin` says where the weights are from.
 pub(crate) fn once(
     origin: &Origin,
     care: Care,

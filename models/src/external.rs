@@ -1,13 +1,13 @@
-//! Which files an ONNX graph keeps its weights in, beside its own: `encoder_model.onnx_data`, `encoder_model.onnx.data`, or
-//! whatever the graph says. Reads the few bytes that say so and skips the weights.
+//! Which files an ONNX graph keeps its weights in, beside its own: `encoder_model.onnx_data`,
+//! `encoder_model.onnx.data`, or whatever the graph says. Reads the few bytes that say so and skips the weights.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-/// Files that `file` (a path below `folder`, with `/`) needs and that are not there or shorter than the graph says, as paths
-/// below `folder`; and `file` itself if it is a graph that ends too early. Empty for what is no ONNX file.
+/// Files that `file` (a path below `folder`, with `/`) needs and that are not there or shorter than the graph says, as
+/// paths below `folder`; and `file` itself if it is a graph that ends too early. Empty for what is no ONNX file.
 pub(crate) fn lacking(folder: &Path, file: &str) -> Vec<String> {
     let path = folder.join(file);
     if !file.ends_with(".onnx") || !path.is_file() {
@@ -158,7 +158,8 @@ impl Reader {
         Err(broken())
     }
 
-    /// Steps over bytes that are known to be there: within the buffer where it can be, since most of what is skipped is short.
+    /// Steps over bytes that are known to be there: within the buffer where it can be, since most of what is skipped is
+    /// short.
     fn skip(&mut self, length: u64) -> io::Result<()> {
         self.source.seek_relative(i64::try_from(length).map_err(|_| broken())?)?;
         self.position += length;

@@ -1,5 +1,5 @@
-//! What is on this machine: repositories of Whisper in the hub's cache, models that were converted, what is packed of them, and what
-//! processes that ended early left behind.
+//! What is on this machine: repositories of Whisper in the hub's cache, models that were converted, what is packed of
+//! them, and what processes that ended early left behind.
 
 use std::fs;
 use std::io;
@@ -198,8 +198,8 @@ fn is_whisper(snapshot: &Path) -> bool {
     by_config || files().any(|file| file.file_name().to_string_lossy().starts_with("ggml-"))
 }
 
-/// Removes what is kept of the model `name` (as in [`Entry::name`] or [`Entry::from`]) and what is packed of it below `packed`, and
-/// returns what it was.
+/// Removes what is kept of the model `name` (as in [`Entry::name`] or [`Entry::from`]) and what is packed of it below
+/// `packed`, and returns what it was.
 ///
 /// # Errors
 ///
@@ -220,8 +220,8 @@ pub fn remove(name: &str, packed: Option<&Path>) -> io::Result<Vec<Entry>> {
     remove_all(list(packed).into_iter().filter(is_meant).collect())
 }
 
-/// Removes what serves nothing any more: downloads and conversions that were broken off, and what was packed of models that are gone.
-/// Returns what it was.
+/// Removes what serves nothing any more: downloads and conversions that were broken off, and what was packed of models
+/// that are gone. Returns what it was.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! Whisper models as people have them, made into a folder that the runner can open: names and repositories, fetching, readers of
-//! weights (safetensors, CTranslate2, PyTorch, ggml), and an exporter to ONNX. Runs no model.
+//! Whisper models as people have them, made into a folder that the runner can open: names and repositories, fetching,
+//! readers of weights (safetensors, CTranslate2, PyTorch, ggml), and an exporter to ONNX. Runs no model.
 
 mod converted;
 pub mod export;

@@ -1,8 +1,8 @@
 //! Short names of models, and where each is had from.
 //!
-//! A name stands for the repository that serves best: the weights as their makers published them, at half precision where that is
-//! published, because that is what the converter reads and half the bytes. (The ONNX exports of the same models are at full
-//! precision, or quantised in ways that the execution provider would have to undo.)
+//! A name stands for the repository that serves best: the weights as their makers published them, at half precision
+//! where that is published, because that is what the converter reads and half the bytes. (The ONNX exports of the same
+//! models are at full precision, or quantised in ways that the execution provider would have to undo.)
 
 /// A model that has a name.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,7 +69,8 @@ pub fn of_repository(repository: &str) -> Option<&'static Known> {
     NAMES.iter().find(|known| known.repository == repository)
 }
 
-/// Names that are written nearly like `word`, the nearest first, or begin like it: for a message on a name that is none.
+/// Names that are written nearly like `word`, the nearest first, or begin like it: for a message on a name that is
+/// none.
 pub fn similar(word: &str) -> Vec<&'static str> {
     // Two letters that have changed places count once.
     const FAR: usize = 3;

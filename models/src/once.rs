@@ -1,4 +1,5 @@
-//! Folders that are made once, however many processes want them at the same time, and that are there whole or not at all.
+//! Folders that are made once, however many processes want them at the same time, and that are there whole or not at
+//! all.
 
 use std::fs::{self, File};
 use std::io;
@@ -6,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 /// Makes sure that `home` is there: `make` fills it if it is not.
 ///
-/// `make` gets an empty folder beside `home`, which is renamed to `home` when it returns: whoever sees `home` sees all of it. A
-/// lock beside it lets one process work while others wait for its result. Where the file system has no locks, two may do the
-/// same work, and the first one's result is kept.
+/// `make` gets an empty folder beside `home`, which is renamed to `home` when it returns: whoever sees `home` sees all
+/// of it. A lock beside it lets one process work while others wait for its result. Where the file system has no locks,
+/// two may do the same work, and the first one's result is kept.
 ///
 /// # Errors
 ///
@@ -17,7 +18,8 @@ pub fn folder<E: From<io::Error>>(home: &Path, make: impl FnOnce(&Path) -> Resul
     unless(home, || home.is_dir(), make)
 }
 
-/// [`folder`], which is made anew where `is_good` says that it is not as it should be. The old one stays until there is a new one.
+/// [`folder`], which is made anew where `is_good` says that it is not as it should be. The old one stays until there is
+/// a new one.
 ///
 /// # Errors
 ///
@@ -77,7 +79,8 @@ pub(crate) fn is_half(folder: &Path) -> bool {
     home_of(folder).is_some()
 }
 
-/// The folder that `half` was to become or was, if a process that ended early left it; one that a process is at work in is none.
+/// The folder that `half` was to become or was, if a process that ended early left it; one that a process is at work in
+/// is none.
 pub(crate) fn left_over(half: &Path) -> Option<PathBuf> {
     let (home, word) = home_of(half)?;
     let in_work = File::open(beside(&home, "lock")).is_ok_and(|lock| lock.try_lock_shared().is_err());

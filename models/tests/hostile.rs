@@ -1,5 +1,5 @@
-//! Files that are cut short, lie about sizes or are made to harm: each is an error that names the file, with no panic, and no more
-//! memory than the file has.
+//! Files that are cut short, lie about sizes or are made to harm: each is an error that names the file, with no panic,
+//! and no more memory than the file has.
 
 mod common;
 

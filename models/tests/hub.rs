@@ -1,5 +1,5 @@
-//! Downloads from a hub on the loopback interface: what is fetched and what is not, and what becomes of every kind of break, refusal
-//! and damage.
+//! Downloads from a hub on the loopback interface: what is fetched and what is not, and what becomes of every kind of
+//! break, refusal and damage.
 
 #[path = "../../tests/common/hub.rs"]
 mod fake;

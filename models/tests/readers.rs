@@ -1,5 +1,5 @@
-//! Every container gives back the values that were written into it, under Hugging Face's names; quantised ones those that their
-//! formats' own slow definitions give.
+//! Every container gives back the values that were written into it, under Hugging Face's names; quantised ones those
+//! that their formats' own slow definitions give.
 
 mod common;
 

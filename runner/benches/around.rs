@@ -1,5 +1,5 @@
-//! What the runner computes itself, around the sessions: the features of a window, and a step's choice among the logits. Prints the
-//! median and the least time of each.
+//! What the runner computes itself, around the sessions: the features of a window, and a step's choice among the
+//! logits. Prints the median and the least time of each.
 //!
 //! `cargo bench -p undertone-runner --bench around`
 

@@ -1,13 +1,15 @@
-//! What a narrow arithmetic costs, measured in the product itself: the decoder's distributions over the next token in a precision
-//! against those in f32, on recordings, teacher-forced.
+//! What a narrow arithmetic costs, measured in the product itself: the decoder's distributions over the next token in a
+//! precision against those in f32, on recordings, teacher-forced.
 //!
-//! The f32 decoder writes each recording's first window greedily, without timestamps. The same tokens are then forced upon the
-//! other combinations: the encoder alone in the precision, the decoder alone, and both. For every position the Kullback-Leibler
-//! divergence KL(f32 ‖ precision) in nats over the whole vocabulary is taken, and whether the likeliest token is another one.
+//! The f32 decoder writes each recording's first window greedily, without timestamps. The same tokens are then forced
+//! upon the other combinations: the encoder alone in the precision, the decoder alone, and both. For every position the
+//! Kullback-Leibler divergence KL(f32 ‖ precision) in nats over the whole vocabulary is taken, and whether the
+//! likeliest token is another one.
 //!
 //! `ORT_DYLIB_PATH=… cargo run --release -p undertone-runner --example int8_divergence -- [--precision WORD] MODEL AUDIO…`
 //!
-//! The execution provider's library is the one that was built beside this program (`cargo build --release`), or `UNDERTONE_EP`.
+//! The execution provider's library is the one that was built beside this program (`cargo build --release`), or
+//! `UNDERTONE_EP`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
-//! Whether it pays to encode the next windows while these are decoded: both after each other and at once, in two threads over
-//! ONNX Runtime's one pool. On the CPU provider, or with the execution provider's library as third argument on its host device.
+//! Whether it pays to encode the next windows while these are decoded: both after each other and at once, in two
+//! threads over ONNX Runtime's one pool. On the CPU provider, or with the execution provider's library as third
+//! argument on its host device.
 //!
 //! `ORT_DYLIB_PATH=… cargo run --release -p undertone-runner --example overlap -- models/reference 8 [LIBRARY]`
 

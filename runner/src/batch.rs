@@ -1,8 +1,9 @@
-//! Windows run through a model together: encoded, their languages detected where they are not known, decoded in lock-step. What
-//! was heard is not interpreted here; which windows go together is `transcribe`'s to say.
+//! Windows run through a model together: encoded, their languages detected where they are not known, decoded in
+//! lock-step. What was heard is not interpreted here; which windows go together is `transcribe`'s to say.
 //!
-//! The next windows are not encoded while these are decoded: both use every core already, and `examples/overlap.rs` finds no
-//! gain on `host` that stands out of its noise (tiny and base, 1 and 8 windows, two cores), for a second encoder's memory.
+//! The next windows are not encoded while these are decoded: both use every core already, and `examples/overlap.rs`
+//! finds no gain on `host` that stands out of its noise (tiny and base, 1 and 8 windows, two cores), for a second
+//! encoder's memory.
 
 use crate::decode::{Decoding, MAX_NEW_TOKENS};
 use crate::fallback::{self, Attempt};
@@ -32,8 +33,8 @@ pub(crate) struct Window<'a> {
     pub(crate) goes_on: Range<usize>,
 }
 
-/// What windows that run together have in common, and they themselves: prompts of one length, and all languages known or
-/// none. Can be run again by another model.
+/// What windows that run together have in common, and they themselves: prompts of one length, and all languages known
+/// or none. Can be run again by another model.
 pub(crate) struct Batch<'a> {
     pub(crate) windows: Vec<Window<'a>>,
     pub(crate) options: &'a TranscribeOptions,

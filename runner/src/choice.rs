@@ -1,5 +1,5 @@
-//! The choice among logits as six numbers: what a decoder's step asks ([`Ask`]), what comes back ([`Scores`]), and the token
-//! that follows from it. Short enough to be carried out where the logits are made, so that they need not travel;
+//! The choice among logits as six numbers: what a decoder's step asks ([`Ask`]), what comes back ([`Scores`]), and the
+//! token that follows from it. Short enough to be carried out where the logits are made, so that they need not travel;
 //! [`scores`] is the same on logits in memory. What is forbidden is said by `rules`, what a token means by others.
 
 use crate::tokenizer::TIMESTAMPS;
@@ -10,8 +10,8 @@ use std::ops::Range;
 pub struct Ask<'a> {
     /// Tokens that must not come: ranges in order that do not overlap. They may reach beyond the vocabulary.
     pub forbidden: &'a [Range<u32>],
-    /// The [`TIMESTAMPS`] tokens from here on are timestamps, and what follows is text again; [`Ask::NO_TIMESTAMPS`] makes all
-    /// of them text.
+    /// The [`TIMESTAMPS`] tokens from here on are timestamps, and what follows is text again; [`Ask::NO_TIMESTAMPS`]
+    /// makes all of them text.
     pub first_timestamp: u32,
 }
 
@@ -42,7 +42,8 @@ pub struct Best {
     pub sum: f32,
 }
 
-/// The answer to an [`Ask`]. A kind of which nothing is allowed is `None`; a logit that is no number or −∞ is not allowed.
+/// The answer to an [`Ask`]. A kind of which nothing is allowed is `None`; a logit that is no number or −∞ is not
+/// allowed.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Scores {
     /// Of the tokens that are no timestamps.
@@ -71,8 +72,8 @@ pub(crate) struct Field {
 }
 
 impl Scores {
-    /// The likeliest token, but a timestamp where all timestamps together are likelier than the likeliest text; `None` if
-    /// nothing is allowed.
+    /// The likeliest token, but a timestamp where all timestamps together are likelier than the likeliest text; `None`
+    /// if nothing is allowed.
     ///
     /// Source: openai/whisper, `whisper/decoding.py` (`ApplyTimestampRules`); where timestamps must come, text is not
     /// among what could.

@@ -1,6 +1,6 @@
-//! Where a long recording can be cut into chunks that are heard by themselves: at pauses, and so that few windows hold all of it.
-//! What a chunk says is not asked here, and what may hold a voice is measured in `voice`. Only where there is
-//! surely no voice for long, something is left out.
+//! Where a long recording can be cut into chunks that are heard by themselves: at pauses, and so that few windows hold
+//! all of it. What a chunk says is not asked here, and what may hold a voice is measured in `voice`. Only where there
+//! is surely no voice for long, something is left out.
 
 use crate::mel::WINDOW_FRAMES;
 use crate::voice::Voice;
@@ -33,8 +33,8 @@ struct Gap {
     cost: f32,
 }
 
-/// Cuts a recording into chunks of at most a window (30 s), in order: those of which the windows and the cuts together cost least.
-/// A cut costs the less the longer the pause that it is in.
+/// Cuts a recording into chunks of at most a window (30 s), in order: those of which the windows and the cuts together
+/// cost least. A cut costs the less the longer the pause that it is in.
 ///
 /// A recording that fits into one window is left whole.
 #[must_use]

@@ -1,6 +1,5 @@
-//! Decoding of windows, several in lock-step: prompts in, tokens and their scores out.
-//! Which tokens are allowed is said by `rules`, which of them comes by a `search`; what they mean for time and text by `seek`
-//! and `transcribe`.
+//! Decoding of windows, several in lock-step: prompts in, tokens and their scores out. Which tokens are allowed is said
+//! by `rules`, which of them comes by a `search`; what they mean for time and text by `seek` and `transcribe`.
 
 use crate::choice::{Ask, Scores, probability};
 use crate::rules::{Forbidden, GoOn, Rule};
@@ -49,7 +48,8 @@ pub struct Decoding<'a> {
 }
 
 impl Decoding<'_> {
-    /// Decodes the windows that `model` encoded last, each as if it were alone, taking the likeliest token at each step.
+    /// Decodes the windows that `model` encoded last, each as if it were alone, taking the likeliest token at each
+    /// step.
     ///
     /// # Errors
     /// [`RunError`] where the model fails.
@@ -60,9 +60,9 @@ impl Decoding<'_> {
         Ok(self.search(model, &mut Greedy, &start, fed)?.into_iter().flatten().collect())
     }
 
-    /// Decodes windows where `model` has the first `fed` tokens of the prompts behind it already (more than `sot`) and `start`
-    /// are its logits. Returns what each window's sequences wrote, the likeliest first: by the mean of its tokens'
-    /// log-probabilities. A window whose sequences were all given up has none.
+    /// Decodes windows where `model` has the first `fed` tokens of the prompts behind it already (more than `sot`) and
+    /// `start` are its logits. Returns what each window's sequences wrote, the likeliest first: by the mean of its
+    /// tokens' log-probabilities. A window whose sequences were all given up has none.
     ///
     /// A sequence that is finished leaves the batch.
     ///
@@ -136,8 +136,8 @@ impl Decoding<'_> {
         Ok(done)
     }
 
-    /// Makes of `rows` the sequences of the next step, by what they propose; returns which row each was. Those that end are
-    /// handed to `finish`, and whether they did so by themselves.
+    /// Makes of `rows` the sequences of the next step, by what they propose; returns which row each was. Those that end
+    /// are handed to `finish`, and whether they did so by themselves.
     fn advance(
         &self,
         rows: &mut Vec<Sequence>,
@@ -311,8 +311,8 @@ mod tests {
         assert_eq!((none.tokens.len(), none.avg_logprob), (0, 0.0));
     }
 
-    /// Begins in three ways, of which it follows the second and third; gives up what has written a 2 first; else takes what is
-    /// likeliest.
+    /// Begins in three ways, of which it follows the second and third; gives up what has written a 2 first; else takes
+    /// what is likeliest.
     struct Forks;
 
     impl Search for Forks {

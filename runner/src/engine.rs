@@ -205,8 +205,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads ONNX Runtime and, unless the device is `cpu`, the execution provider. A process keeps the libraries that it
-    /// loaded first.
+    /// Loads ONNX Runtime and, unless the device is `cpu`, the execution provider. A process keeps the libraries that
+    /// it loaded first.
     ///
     /// # Errors
     /// [`EngineError`]: which library is missing, too old, or not for this machine.
@@ -423,7 +423,8 @@ fn load_ort(library: &Path, pool: ThreadPool) -> Result<Loaded, EngineError> {
         return Err(EngineError::OldOrt { path: library.to_owned(), found: version });
     }
     let builder = ort::init_from(library).map_err(|e| bad(e.to_string()))?;
-    // One pool for all sessions: encoder and decoder take turns, and threads of two pools would compete for the same cores.
+    // One pool for all sessions: encoder and decoder take turns, and threads of two pools would compete for the same
+    // cores.
     let threads = GlobalThreadPoolOptions::default()
         .with_inter_threads(1)
         .and_then(|o| o.with_intra_threads(pool.threads.unwrap_or(0)))
@@ -432,7 +433,8 @@ fn load_ort(library: &Path, pool: ThreadPool) -> Result<Loaded, EngineError> {
     let environment = builder
         .with_global_thread_pool(threads)
         .with_name("undertone")
-        // Comes after the first report of ONNX Runtime 1.29 and newer; the variable `ORT_DISABLE_TELEMETRY` comes before it.
+        // Comes after the first report of ONNX Runtime 1.29 and newer; the variable `ORT_DISABLE_TELEMETRY` comes
+        // before it.
         .with_telemetry(false)
         // Errors come back as values; the log would only say them a second time.
         .with_logger(Arc::new(|_level, category: &str, _id: &str, place: &str, message: &str| {

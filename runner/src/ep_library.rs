@@ -1,5 +1,5 @@
-//! The execution provider's library as the runner calls it beside ONNX Runtime: what it is, what it counted, and what it measures.
-//! `kv_cache` has its functions for a cache.
+//! The execution provider's library as the runner calls it beside ONNX Runtime: what it is, what it counted, and what
+//! it measures. `kv_cache` has its functions for a cache.
 #![allow(unsafe_code)]
 
 use libloading::{Library, Symbol};

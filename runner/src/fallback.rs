@@ -1,9 +1,10 @@
-//! Whether a window's text is to be believed, and what is tried where it is not: decoding again at rising temperatures, and what is
-//! kept in the end.
+//! Whether a window's text is to be believed, and what is tried where it is not: decoding again at rising temperatures,
+//! and what is kept in the end.
 //!
-//! Source: openai/whisper, `whisper/transcribe.py` (`decode_with_fallback`). Different from it, where every temperature fails: of the
-//! texts that do not repeat themselves the likeliest is kept, of whatever temperature. Where all do, either the speaker does, and the
-//! text of the first temperature is kept, or the model does, and none is: see [`spoken`].
+//! Source: openai/whisper, `whisper/transcribe.py` (`decode_with_fallback`). Different from it, where every temperature
+//! fails: of the texts that do not repeat themselves the likeliest is kept, of whatever temperature. Where all do,
+//! either the speaker does, and the text of the first temperature is kept, or the model does, and none is: see
+//! [`spoken`].
 
 use crate::decode::{Decoded, Decoding};
 use crate::mel::WINDOW_FRAMES;
@@ -82,8 +83,9 @@ impl TranscribeOptions {
     }
 }
 
-/// Decodes the windows that `model` encoded last at each of the temperatures of `options`, those again whose text did not pass.
-/// `started`: the logits that follow the prompts' first token, where that was fed already. `seeds`: each window's chance.
+/// Decodes the windows that `model` encoded last at each of the temperatures of `options`, those again whose text did
+/// not pass. `started`: the logits that follow the prompts' first token, where that was fed already. `seeds`: each
+/// window's chance.
 pub(crate) fn decode(
     model: &mut dyn SpeechModel,
     decoding: &Decoding<'_>,
@@ -135,9 +137,9 @@ pub(crate) fn decode(
     Ok(attempts.into_iter().map(|attempts| settle(attempts, fell_back, &spoken)).collect())
 }
 
-/// Whether a text that repeats itself at every temperature is what a speaker says who does so: the model is sure of it, and each
-/// segment lasts as long as its words take. A model that goes in circles leaves them at high temperatures, or writes more or fewer
-/// words than fit into its times.
+/// Whether a text that repeats itself at every temperature is what a speaker says who does so: the model is sure of it,
+/// and each segment lasts as long as its words take. A model that goes in circles leaves them at high temperatures, or
+/// writes more or fewer words than fit into its times.
 fn spoken(decoded: &Decoded, tokenizer: &Tokenizer, first_timestamp: u32) -> bool {
     let pieces = cut_at_pause(&decoded.tokens, first_timestamp, 0, WINDOW_FRAMES).pieces;
     let takes_its_time = |piece: &Piece| {
@@ -153,8 +155,8 @@ fn passes(attempt: &Attempt) -> bool {
     matches!(attempt.verdict, Verdict::Good | Verdict::Silence)
 }
 
-/// Which of a window's attempts is kept: the first that passes (the likeliest of a temperature comes first); else the likeliest that
-/// does not repeat itself; else the first. `fell_back`: whether there were other temperatures to try.
+/// Which of a window's attempts is kept: the first that passes (the likeliest of a temperature comes first); else the
+/// likeliest that does not repeat itself; else the first. `fell_back`: whether there were other temperatures to try.
 fn settle(attempts: Vec<Attempt>, fell_back: bool, spoken: &dyn Fn(&Decoded) -> bool) -> Attempt {
     let steps = attempts.iter().map(|attempt| attempt.steps).sum();
     let likelier = |best: &&Attempt, next: &&Attempt| best.decoded.avg_logprob.total_cmp(&next.decoded.avg_logprob);

@@ -1,8 +1,8 @@
 //! Log-mel features of audio of any length, made as it comes: what ten hours take in memory is what one hour takes.
 //!
-//! The samples of a second or two are held until their frames are made. The frames are kept as they are before the maximum of the
-//! whole audio is known, in memory up to a limit and beyond that in a file without a name; windows are normalised when they are
-//! asked for. Every value is that of [`LogMel::openai`], to the last bit.
+//! The samples of a second or two are held until their frames are made. The frames are kept as they are before the
+//! maximum of the whole audio is known, in memory up to a limit and beyond that in a file without a name; windows are
+//! normalised when they are asked for. Every value is that of [`LogMel::openai`], to the last bit.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -178,7 +178,8 @@ impl LongFeatures {
         scale::normalised(scale::SILENT, self.maximum)
     }
 
-    /// The encoder's input from frame `start` on, `[bins * 3000]`, with 0.0 after the audio's own frames: [`crate::mel::Features::window`].
+    /// The encoder's input from frame `start` on, `[bins * 3000]`, with 0.0 after the audio's own frames:
+    /// [`crate::mel::Features::window`].
     ///
     /// # Errors
     /// If the file that the features went to cannot be read.
@@ -201,7 +202,8 @@ impl LongFeatures {
         Ok(window)
     }
 
-    /// As [`Self::window`], but the features of silence follow the audio: [`crate::mel::Features::window_with_silence`].
+    /// As [`Self::window`], but the features of silence follow the audio:
+    /// [`crate::mel::Features::window_with_silence`].
     ///
     /// # Errors
     /// As [`Self::window`].

@@ -1,7 +1,7 @@
 //! A transcription as text, subtitles or JSON, line for line as openai/whisper's writers do.
 //!
-//! Differences from those, where theirs would break a player: line breaks inside a segment become blanks, and `<` and `&` are
-//! escaped in VTT, whose cues are markup.
+//! Differences from those, where theirs would break a player: line breaks inside a segment become blanks, and `<` and
+//! `&` are escaped in VTT, whose cues are markup.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -76,7 +76,8 @@ impl Format {
     }
 }
 
-/// A transcription and the recording that it is of, as one JSON object: what [`Format::Json`] writes, with `file` before it.
+/// A transcription and the recording that it is of, as one JSON object: what [`Format::Json`] writes, with `file`
+/// before it.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct OfFile<'a> {
     /// The recording, as it was named.

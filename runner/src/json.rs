@@ -1,5 +1,5 @@
-//! JSON as models' files have it: with a byte-order mark, with Python's `NaN` and `Infinity`, with `80.0` where 80 is meant.
-//! What cannot be understood is an error that says where; what is merely odd is read, and said at level `debug`.
+//! JSON as models' files have it: with a byte-order mark, with Python's `NaN` and `Infinity`, with `80.0` where 80 is
+//! meant. What cannot be understood is an error that says where; what is merely odd is read, and said at level `debug`.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -5,8 +5,8 @@
 //!
 //! The front, in the order of use: [`Model::open`], [`Transcriber::load`], [`Transcriber::transcribe`]. Behind it, and
 //! usable alone: [`audio`] and [`mel`] (sound to features), [`engine`] (ONNX Runtime and the execution provider),
-//! [`decoder`] (the exported graphs), [`decode`] with [`rules`], [`choice`] and [`search`] (one window), [`seek`] and [`cuts`]
-//! (many), [`mod@format`] (subtitles).
+//! [`decoder`] (the exported graphs), [`decode`] with [`rules`], [`choice`] and [`search`] (one window), [`seek`] and
+//! [`cuts`] (many), [`mod@format`] (subtitles).
 //!
 //! With device `auto`, an execution provider that cannot be loaded or fails is replaced by ONNX Runtime's CPU provider,
 //! and `run.fallback` of the result says why: show it as a warning. With every other device it is an error.

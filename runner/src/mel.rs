@@ -1,8 +1,8 @@
 //! Log-mel features: what Whisper's encoder sees of the sound.
 //!
-//! The arithmetic is that of `whisper/audio.py`: periodic Hann window of 400, hop 160, centred with reflection, power, slaney
-//! filterbank, clamp at 1e-10, log10, floor at the maximum − 8, (x + 4) / 4. Two ways to pad exist in the wild and both are
-//! here, because the maximum and the last frames differ: [`LogMel::hugging_face`] and [`LogMel::openai`].
+//! The arithmetic is that of `whisper/audio.py`: periodic Hann window of 400, hop 160, centred with reflection, power,
+//! slaney filterbank, clamp at 1e-10, log10, floor at the maximum − 8, (x + 4) / 4. Two ways to pad exist in the wild
+//! and both are here, because the maximum and the last frames differ: [`LogMel::hugging_face`] and [`LogMel::openai`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -77,8 +77,8 @@ impl LogMel {
         self.filters.len()
     }
 
-    /// The way of transformers' `WhisperFeatureExtractor`, which made the exported models' own examples: the samples are cut or
-    /// filled up with zeros to 30 s, and the features are of exactly that window, `[bins, 3000]`.
+    /// The way of transformers' `WhisperFeatureExtractor`, which made the exported models' own examples: the samples
+    /// are cut or filled up with zeros to 30 s, and the features are of exactly that window, `[bins, 3000]`.
     #[must_use]
     pub fn hugging_face(&self, samples: &[f32]) -> Features {
         let samples = &samples[..samples.len().min(WINDOW_SAMPLES)];
@@ -87,8 +87,8 @@ impl LogMel {
         Features { bins: self.bins(), frames: WINDOW_FRAMES, data, tail: Vec::new(), tail_frames: 0, silence }
     }
 
-    /// The way of openai/whisper's `transcribe`, for audio of any length: 30 s of zeros follow the samples, the maximum is that
-    /// of the whole audio, and `frames` counts the audio's own frames, `samples / 160`.
+    /// The way of openai/whisper's `transcribe`, for audio of any length: 30 s of zeros follow the samples, the maximum
+    /// is that of the whole audio, and `frames` counts the audio's own frames, `samples / 160`.
     #[must_use]
     pub fn openai(&self, samples: &[f32]) -> Features {
         let frames = samples.len() / HOP;
@@ -101,7 +101,8 @@ impl LogMel {
         Features { bins: self.bins(), frames, data, tail, tail_frames, silence }
     }
 
-    /// log10 of the mel power, `[bins, count]`, of frames `first..first + count` of `samples` followed by zeros up to `length`.
+    /// log10 of the mel power, `[bins, count]`, of frames `first..first + count` of `samples` followed by zeros up to
+    /// `length`.
     pub(crate) fn log_power(&self, samples: &[f32], length: usize, first: usize, count: usize) -> Vec<f32> {
         let mut data = vec![QUIETEST; self.bins() * count];
         let mut frame = [0.0; FRAME];
@@ -168,8 +169,8 @@ impl LogMel {
 }
 
 impl Features {
-    /// The encoder's input from frame `start` on, `[bins * 3000]`: 3000 frames, with 0.0 after the audio's own frames, as
-    /// openai/whisper fills its windows.
+    /// The encoder's input from frame `start` on, `[bins * 3000]`: 3000 frames, with 0.0 after the audio's own frames,
+    /// as openai/whisper fills its windows.
     #[must_use]
     pub fn window(&self, start: usize) -> Vec<f32> {
         let mut window = vec![0.0; self.bins * WINDOW_FRAMES];
@@ -188,8 +189,8 @@ impl Features {
         self.silence
     }
 
-    /// As [`Self::window`], but what follows the audio are the features of silence: what openai/whisper looks at to detect the
-    /// language, and close to what the other way of padding gives.
+    /// As [`Self::window`], but what follows the audio are the features of silence: what openai/whisper looks at to
+    /// detect the language, and close to what the other way of padding gives.
     #[must_use]
     pub fn window_with_silence(&self, start: usize) -> Vec<f32> {
         let mut window = self.window(start);
@@ -213,8 +214,8 @@ impl fmt::Debug for LogMel {
     }
 }
 
-/// log10(x) down to 1e-10, and −10 below it and for NaN; off by at most 2e-7, or that share of itself. Without a branch or a call, so
-/// that loops over it become vector instructions.
+/// log10(x) down to 1e-10, and −10 below it and for NaN; off by at most 2e-7, or that share of itself. Without a branch
+/// or a call, so that loops over it become vector instructions.
 #[inline(always)]
 fn log10(x: f32) -> f32 {
     const LEAST: f32 = 1e-10;
@@ -252,8 +253,8 @@ pub(crate) mod scale {
     }
 }
 
-/// The filterbank of Slaney's Auditory Toolbox (librosa's default): linear to 1000 Hz, logarithmic above, each triangle with
-/// an area of 1.
+/// The filterbank of Slaney's Auditory Toolbox (librosa's default): linear to 1000 Hz, logarithmic above, each triangle
+/// with an area of 1.
 fn slaney_filters(bins: usize) -> Vec<Filter> {
     let nyquist = f64::from(SAMPLE_RATE) / 2.0;
     let top = hz_to_mel(nyquist);

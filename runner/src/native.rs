@@ -1,5 +1,5 @@
-//! The runner's calls into C that `ort` has no safe function for: the version of an ONNX Runtime library, and which provider ONNX Runtime
-//! assigned a session's nodes to. `ep_library` calls the execution provider.
+//! The runner's calls into C that `ort` has no safe function for: the version of an ONNX Runtime library, and which
+//! provider ONNX Runtime assigned a session's nodes to. `ep_library` calls the execution provider.
 #![allow(unsafe_code)]
 
 use libloading::Library;
@@ -38,7 +38,8 @@ pub(crate) struct Assigned {
     pub(crate) parts: usize,
 }
 
-/// Gives memory that was freed back to the system, where the C library keeps it: glibc does, in amounts that a loaded model makes large.
+/// Gives memory that was freed back to the system, where the C library keeps it: glibc does, in amounts that a loaded
+/// model makes large.
 pub(crate) fn return_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

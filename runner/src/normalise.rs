@@ -29,9 +29,9 @@ pub fn basic(text: &str) -> String {
     BLANKS.replace_all(&text, " ").into_owned()
 }
 
-/// Words that were inserted, left out or replaced on the shortest way from `reference` to `hypothesis`, and the words of the
-/// reference. Words are what blanks separate: normalise both first. The word error rate of several texts is the sum of the
-/// errors / the sum of the words.
+/// Words that were inserted, left out or replaced on the shortest way from `reference` to `hypothesis`, and the words
+/// of the reference. Words are what blanks separate: normalise both first. The word error rate of several texts is the
+/// sum of the errors / the sum of the words.
 #[must_use]
 pub fn word_errors(reference: &str, hypothesis: &str) -> (usize, usize) {
     let reference: Vec<&str> = reference.split_whitespace().collect();

@@ -1,4 +1,5 @@
-//! What an NPU, simulated or real, did in a run: which of the provider's reports it is, as part of the runner's results.
+//! What an NPU, simulated or real, did in a run: which of the provider's reports it is, as part of the runner's
+//! results.
 
 use undertone_boundary::npu::Statistics;
 pub use undertone_boundary::npu::{
@@ -8,7 +9,8 @@ pub use undertone_boundary::npu::{
 
 use crate::options::{Device, Simulation, Target};
 
-/// The report on one device, from what the execution provider told of all. With `auto` an NPU that did not open has one too.
+/// The report on one device, from what the execution provider told of all. With `auto` an NPU that did not open has one
+/// too.
 pub(crate) fn report_on(told: &str, device: Device, target: Option<&str>, simulation: Simulation) -> Option<NpuReport> {
     let told: Statistics = serde_json::from_str(told).ok()?;
     let kind = if device == Device::Sim { Device::Sim } else { Device::Npu };

@@ -1,4 +1,5 @@
-//! Watching a transcription: how far it is, its segments as they come, its results as they are done, and the wish to end it.
+//! Watching a transcription: how far it is, its segments as they come, its results as they are done, and the wish to
+//! end it.
 
 use crate::result::{Segment, Transcription};
 
@@ -30,7 +31,8 @@ pub trait Observer {
         let _ = (recording, transcription);
     }
 
-    /// Asked before each window and at each step within it: whether to end with what there is, without the window in work.
+    /// Asked before each window and at each step within it: whether to end with what there is, without the window in
+    /// work.
     fn stop(&mut self) -> bool {
         false
     }

@@ -63,15 +63,17 @@ pub struct EngineOptions {
     pub claim: Claim,
     /// Threads for one operator; `None` leaves the choice to ONNX Runtime (one per physical core).
     pub threads: Option<usize>,
-    /// Whether idle threads of ONNX Runtime wait in a loop. On an idle machine that makes the CPU provider's decoder steps
-    /// somewhat shorter and the execution provider's not; on a busy one it makes both clearly longer, so the default is not to.
+    /// Whether idle threads of ONNX Runtime wait in a loop. On an idle machine that makes the CPU provider's decoder
+    /// steps somewhat shorter and the execution provider's not; on a busy one it makes both clearly longer, so the
+    /// default is not to.
     pub spinning: bool,
     /// Folder of NPU kernel bundles.
     pub bundle_dir: Option<PathBuf>,
-    /// Where the execution provider writes its partition report (JSON). Graphs are then opened as they are, never packed.
+    /// Where the execution provider writes its partition report (JSON). Graphs are then opened as they are, never
+    /// packed.
     pub report: Option<PathBuf>,
-    /// Folder for packed models: what the execution provider makes of a graph is kept there, and a later start takes it from there.
-    /// Folders that cannot be written to are done without. `None` keeps nothing.
+    /// Folder for packed models: what the execution provider makes of a graph is kept there, and a later start takes it
+    /// from there. Folders that cannot be written to are done without. `None` keeps nothing.
     pub packed: Option<PathBuf>,
 }
 

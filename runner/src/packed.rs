@@ -1,15 +1,16 @@
-//! Packed models on disk: where the packed form of a graph is, whether it is fresh, and how it comes there. How a graph is packed is
-//! ONNX Runtime's and the execution provider's business; here it is a folder with two files that nobody else looks into.
+//! Packed models on disk: where the packed form of a graph is, whether it is fresh, and how it comes there. How a graph
+//! is packed is ONNX Runtime's and the execution provider's business; here it is a folder with two files that nobody
+//! else looks into.
 //!
 //! ```text
 //! FOLDER/NAME-OF-THE-MODEL-0123456789abcdef/encoder_model-host-int8-all-fedcba9876543210/packed.onnx
 //!                                                                                        packed.xdna
 //! ```
 //!
-//! The first folder is the model's ([`undertone_models::packed`] names it, and finds it again when the model is removed). The second
-//! number stands for everything that makes a packed model stale: size and time of the graph's files, versions and options. Such a
-//! folder appears whole or not at all, so that any number of processes may pack at the same moment. An empty one says that there is
-//! nothing to pack.
+//! The first folder is the model's ([`undertone_models::packed`] names it, and finds it again when the model is
+//! removed). The second number stands for everything that makes a packed model stale: size and time of the graph's
+//! files, versions and options. Such a folder appears whole or not at all, so that any number of processes may pack at
+//! the same moment. An empty one says that there is nothing to pack.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -45,8 +46,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The place of `graph` below `root`, for a session that `options` describe: short words for the folder's name, and everything
-    /// else that makes a packed model stale.
+    /// The place of `graph` below `root`, for a session that `options` describe: short words for the folder's name, and
+    /// everything else that makes a packed model stale.
     ///
     /// # Errors
     /// If the graph cannot be looked at.
@@ -72,8 +73,8 @@ impl Place {
         Ok(Self { root: root.to_owned(), graphs, folder, prefix, finished })
     }
 
-    /// Opens the packed graph; packs it first if there is no fresh one, or a damaged one. `None`, traced, if that cannot be done or
-    /// there is nothing to pack.
+    /// Opens the packed graph; packs it first if there is no fresh one, or a damaged one. `None`, traced, if that
+    /// cannot be done or there is nothing to pack.
     pub(crate) fn open<S, E: Display>(
         &self,
         open: impl Fn(&Path) -> Result<S, E>,
@@ -119,8 +120,8 @@ impl Place {
         Ok(())
     }
 
-    /// Removes what was packed from earlier states of the same graph, and what crashes left behind. Processes that have it open
-    /// keep it.
+    /// Removes what was packed from earlier states of the same graph, and what crashes left behind. Processes that have
+    /// it open keep it.
     fn remove_stale(&self) {
         let is_stale = |entry: &DirEntry| {
             let name = entry.file_name().to_string_lossy().into_owned();

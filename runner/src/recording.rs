@@ -1,5 +1,5 @@
-//! A recording while it is being transcribed: its stretches, each with its own place in time and its own text so far, and what
-//! becomes of them. Which windows run together is `transcribe`'s, running them is `batch`'s.
+//! A recording while it is being transcribed: its stretches, each with its own place in time and its own text so far,
+//! and what becomes of them. Which windows run together is `transcribe`'s, running them is `batch`'s.
 
 use crate::audio::Audio;
 use crate::batch::Heard;
@@ -23,8 +23,8 @@ const WORD: usize = 30;
 
 /// Frames before a sound with which its window begins.
 const BEFORE_SOUND: usize = 50;
-/// Frames at a stretch's start, and after a window, in which sound that then does not change for long is not heard either: after a
-/// window it is what is left of its last word.
+/// Frames at a stretch's start, and after a window, in which sound that then does not change for long is not heard
+/// either: after a window it is what is left of its last word.
 const AT_THE_START: usize = 25;
 const WITHIN: usize = 100;
 
@@ -156,9 +156,10 @@ impl<'a> Recording<'a> {
         self.stretches().get(stretch).map_or(0, |stretch| stretch.seek)
     }
 
-    /// Frames of a stretch's next window after which the model must not leave the rest to another: all of the stretch is in this one,
-    /// what is left then is too short for one of its own, or it ends in a pause, and there is voice in it. At a recording's end that is
-    /// a word's; where a recording was cut, a second's: a model that is made to go on for less writes what nobody said.
+    /// Frames of a stretch's next window after which the model must not leave the rest to another: all of the stretch
+    /// is in this one, what is left then is too short for one of its own, or it ends in a pause, and there is voice in
+    /// it. At a recording's end that is a word's; where a recording was cut, a second's: a model that is made to go on
+    /// for less writes what nobody said.
     pub(crate) fn goes_on(&self, stretch: usize) -> Range<usize> {
         let State::Open { stretches, voice, .. } = &self.state else { return 0..0 };
         let Stretch { seek, to, shortest, cut, .. } = stretches[stretch];

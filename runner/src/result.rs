@@ -1,7 +1,8 @@
-//! What a transcription is made of: the segments in the shape of OpenAI's `verbose_json`, and a report on the run that made them.
+//! What a transcription is made of: the segments in the shape of OpenAI's `verbose_json`, and a report on the run that
+//! made them.
 //!
-//! Plain data with serde's traits: the transcriber fills it, the writers of [`crate::format`] print it. The report holds measured
-//! values and counts only; nothing here is planned or predicted.
+//! Plain data with serde's traits: the transcriber fills it, the writers of [`crate::format`] print it. The report
+//! holds measured values and counts only; nothing here is planned or predicted.
 
 use std::collections::BTreeMap;
 
@@ -55,14 +56,15 @@ pub struct Segment {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunReport {
-    /// The device that did the work (`cpu`, `host`, `sim`, `npu`), not the one that was asked for; `none` where nothing was decoded.
+    /// The device that did the work (`cpu`, `host`, `sim`, `npu`), not the one that was asked for; `none` where nothing
+    /// was decoded.
     pub device: String,
     /// `f32`, `bf16` or `int8`.
     pub precision: String,
     /// The version of ONNX Runtime that was loaded.
     pub ort_version: String,
-    /// Recordings that were transcribed together, this one among them: the counts and the realtime factor are of all of them,
-    /// times and tokens this one's own (of what ran for several windows at once, its share).
+    /// Recordings that were transcribed together, this one among them: the counts and the realtime factor are of all of
+    /// them, times and tokens this one's own (of what ran for several windows at once, its share).
     pub recordings: u64,
     /// Most windows that were decoded together.
     pub batch: u64,

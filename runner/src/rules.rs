@@ -1,5 +1,5 @@
-//! Whisper's rules: which tokens may not be written at a position. Each rule is a small object that adds ranges of tokens to
-//! what is forbidden; weighing what is left is `choice`'s.
+//! Whisper's rules: which tokens may not be written at a position. Each rule is a small object that adds ranges of
+//! tokens to what is forbidden; weighing what is left is `choice`'s.
 //!
 //! Source: openai/whisper, `whisper/decoding.py` (the logit filters).
 
@@ -137,8 +137,9 @@ impl Rule for TimestampRules {
     }
 }
 
-/// A window after which nothing of its sound is decoded is heard to its end. Models take what begins shortly before a window's end for
-/// cut off and leave it to the next window, after a pair of timestamps; such a pair is not the end if it is one of `times`.
+/// A window after which nothing of its sound is decoded is heard to its end. Models take what begins shortly before a
+/// window's end for cut off and leave it to the next window, after a pair of timestamps; such a pair is not the end if
+/// it is one of `times`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoOn {
     /// End of text.

@@ -1,10 +1,10 @@
 //! Tokens drawn at random, each by its probability at a temperature, several sequences to a window.
 //!
-//! Chance is repeatable: what is drawn depends on the window's seed, the temperature and the sequence alone, never on the time,
-//! on threads or on what else is decoded. The same recording with the same options has the same text.
+//! Chance is repeatable: what is drawn depends on the window's seed, the temperature and the sequence alone, never on
+//! the time, on threads or on what else is decoded. The same recording with the same options has the same text.
 //!
-//! Source: openai/whisper, `whisper/decoding.py` (`GreedyDecoder` with a temperature, `MaximumLikelihoodRanker`). A token's
-//! log-probability is that at temperature 1, so that results of all temperatures can be compared.
+//! Source: openai/whisper, `whisper/decoding.py` (`GreedyDecoder` with a temperature, `MaximumLikelihoodRanker`). A
+//! token's log-probability is that at temperature 1, so that results of all temperatures can be compared.
 
 use crate::choice::{Ask, Choice, Field, for_each_block, scores};
 use crate::search::{Proposal, Search, Sequence};
@@ -22,8 +22,8 @@ pub struct Sampling<'a> {
 }
 
 impl<'a> Sampling<'a> {
-    /// Draws at `temperature` (above 0), `width` sequences for each of the windows, whose seeds are `seeds`. A sequence of
-    /// which `gives_up` says so is not followed to its end: asked after its tokens.
+    /// Draws at `temperature` (above 0), `width` sequences for each of the windows, whose seeds are `seeds`. A sequence
+    /// of which `gives_up` says so is not followed to its end: asked after its tokens.
     pub fn new(
         temperature: f32,
         width: usize,

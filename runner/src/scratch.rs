@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-/// A new one, where there is room: in `TMPDIR`, else `/var/tmp`, which is a disk where `/tmp` may be memory, else in the system's
-/// place for such files.
+/// A new one, where there is room: in `TMPDIR`, else `/var/tmp`, which is a disk where `/tmp` may be memory, else in
+/// the system's place for such files.
 pub(crate) fn file() -> io::Result<File> {
     let named = std::env::var_os("TMPDIR").filter(|path| !path.is_empty()).map(PathBuf::from);
     let places = named.into_iter().chain([PathBuf::from("/var/tmp")]);

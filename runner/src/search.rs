@@ -1,9 +1,10 @@
-//! How the tokens of a window are found, step by step: the seam between `decode`'s loop, which feeds a model, and the ways to
-//! choose. [`Greedy`] is here, drawing at random in `sampling`.
+//! How the tokens of a window are found, step by step: the seam between `decode`'s loop, which feeds a model, and the
+//! ways to choose. [`Greedy`] is here, drawing at random in `sampling`.
 //!
-//! A search follows one or several *sequences* for each window. At each step every sequence proposes how it may go on, and the
-//! window's proposals are weighed against each other: those that are followed are the sequences of the next step, so that one
-//! may go on in several ways and another in none. A beam search proposes the likeliest of each and follows the likeliest of all.
+//! A search follows one or several *sequences* for each window. At each step every sequence proposes how it may go on,
+//! and the window's proposals are weighed against each other: those that are followed are the sequences of the next
+//! step, so that one may go on in several ways and another in none. A beam search proposes the likeliest of each and
+//! follows the likeliest of all.
 
 use crate::choice::{Ask, Choice, scores};
 
@@ -31,12 +32,12 @@ pub struct Proposal {
 
 /// A way to search.
 pub trait Search {
-    /// Whether it looks at logits. Otherwise the likeliest token is proposed for each sequence, which the model may find where
-    /// the logits are made, and [`Self::propose`] is not called but where the logits are at hand.
+    /// Whether it looks at logits. Otherwise the likeliest token is proposed for each sequence, which the model may
+    /// find where the logits are made, and [`Self::propose`] is not called but where the logits are at hand.
     fn reads_logits(&self) -> bool;
 
-    /// Adds to `proposals` how the sequence at `row` may go on by the `logits` `[vocabulary]` after its last token and what
-    /// `ask` allows; nothing ends it.
+    /// Adds to `proposals` how the sequence at `row` may go on by the `logits` `[vocabulary]` after its last token and
+    /// what `ask` allows; nothing ends it.
     fn propose(
         &mut self,
         row: usize,
@@ -46,8 +47,8 @@ pub trait Search {
         proposals: &mut Vec<Proposal>,
     );
 
-    /// Removes from a window's `proposals`, which are in the order of their rows, those that are not followed. `rows` are all
-    /// sequences that take the step. All are followed unless a search says otherwise.
+    /// Removes from a window's `proposals`, which are in the order of their rows, those that are not followed. `rows`
+    /// are all sequences that take the step. All are followed unless a search says otherwise.
     fn follow(&mut self, _rows: &[Sequence], _proposals: &mut Vec<Proposal>) {}
 
     /// Whether a sequence is given up before its end, unfinished and without a place among the results.

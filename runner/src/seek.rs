@@ -1,7 +1,7 @@
 //! Where a decoded window is cut into segments, and where the next window begins. Pure arithmetic on tokens.
 //!
-//! Source: openai/whisper, `whisper/transcribe.py`. A window that ends in a pair of timestamps was cut in mid-speech: the
-//! next one begins at that pair. One that ends in a single timestamp, or has no pair, was heard to its end.
+//! Source: openai/whisper, `whisper/transcribe.py`. A window that ends in a pair of timestamps was cut in mid-speech:
+//! the next one begins at that pair. One that ends in a single timestamp, or has no pair, was heard to its end.
 
 use crate::tokenizer::TIMESTAMPS;
 
@@ -64,9 +64,9 @@ pub fn cut(tokens: &[u32], first_timestamp: u32, seek: usize, frames: usize) -> 
     Cut { pieces, advance: if advance == 0 { frames } else { advance } }
 }
 
-/// [`cut`] of a window that ends in a pause, behind which another is decoded by itself: text after the last pair of timestamps
-/// was not cut off there, and belongs to the window. Where the window's tokens end in a pair, [`Cut::advance`] says until when
-/// there is text; what follows may be more.
+/// [`cut`] of a window that ends in a pause, behind which another is decoded by itself: text after the last pair of
+/// timestamps was not cut off there, and belongs to the window. Where the window's tokens end in a pair,
+/// [`Cut::advance`] says until when there is text; what follows may be more.
 pub fn cut_at_pause(tokens: &[u32], first_timestamp: u32, seek: usize, frames: usize) -> Cut {
     let mut found = cut(tokens, first_timestamp, seek, frames);
     let kept: usize = found.pieces.iter().map(|piece| piece.tokens.len()).sum();

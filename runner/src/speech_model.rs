@@ -1,6 +1,6 @@
-//! What decoding needs of a model: encode windows, start a sequence for each, take steps, let go of what is finished. The seek
-//! loop and the token rules stand on this trait alone, so that they are tested without ONNX Runtime; `decoder` implements it
-//! with sessions.
+//! What decoding needs of a model: encode windows, start a sequence for each, take steps, let go of what is finished.
+//! The seek loop and the token rules stand on this trait alone, so that they are tested without ONNX Runtime; `decoder`
+//! implements it with sessions.
 
 use crate::choice::{Ask, Scores};
 
@@ -14,46 +14,46 @@ pub struct RunError {
     pub reason: String,
 }
 
-/// An encoder and a decoder with a cache, for several windows at once. Windows, and the sequences over them, are *rows*,
-/// in the order in which they were encoded. A row's results do not depend on the others.
+/// An encoder and a decoder with a cache, for several windows at once. Windows, and the sequences over them, are
+/// *rows*, in the order in which they were encoded. A row's results do not depend on the others.
 pub trait SpeechModel: Send {
-    /// Encodes windows of log-mel features, `[bins, 3000]` each, row by row: they are the rows of what follows, and earlier
-    /// ones are forgotten. Sequences started later attend to them.
+    /// Encodes windows of log-mel features, `[bins, 3000]` each, row by row: they are the rows of what follows, and
+    /// earlier ones are forgotten. Sequences started later attend to them.
     ///
     /// # Errors
     /// [`RunError`] where the model fails.
     fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError>;
 
-    /// Starts every row's sequence (earlier ones are forgotten) with its prompt; all are of the same length, which is not 0.
-    /// Returns for each row the logits that follow the token at `sot` and those that follow the last.
+    /// Starts every row's sequence (earlier ones are forgotten) with its prompt; all are of the same length, which is
+    /// not 0. Returns for each row the logits that follow the token at `sot` and those that follow the last.
     ///
     /// # Errors
     /// [`RunError`] where the model fails, or where there are not as many prompts as rows.
     fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError>;
 
-    /// Appends tokens to every row's sequence, the same number to each: `tokens` holds those of the first row, then those of
-    /// the second, and so on. Writes into `scores` what may follow the last of them by each row's ask.
+    /// Appends tokens to every row's sequence, the same number to each: `tokens` holds those of the first row, then
+    /// those of the second, and so on. Writes into `scores` what may follow the last of them by each row's ask.
     ///
     /// # Errors
     /// [`RunError`] where the model fails, or where there are not as many asks as rows.
     fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], scores: &mut Vec<Scores>) -> Result<(), RunError>;
 
-    /// [`Self::step`] for whoever wants the logits `[vocabulary]` themselves: `look` is called with each row, in order, and its
-    /// own. They travel from where they are made, so this costs more than an ask.
+    /// [`Self::step`] for whoever wants the logits `[vocabulary]` themselves: `look` is called with each row, in order,
+    /// and its own. They travel from where they are made, so this costs more than an ask.
     ///
     /// # Errors
     /// [`RunError`] where the model fails.
     fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError>;
 
-    /// Goes on with these of the present rows, in this order; a row may come more than once, its sequence then goes on in
-    /// several ways.
+    /// Goes on with these of the present rows, in this order; a row may come more than once, its sequence then goes on
+    /// in several ways.
     ///
     /// # Errors
     /// [`RunError`] for a row that is not there.
     fn keep(&mut self, rows: &[usize]) -> Result<(), RunError>;
 
-    /// Goes back to these of the windows that were encoded last, in this order, also where their rows have left: they are the
-    /// rows of sequences that are started next. Nothing is encoded again.
+    /// Goes back to these of the windows that were encoded last, in this order, also where their rows have left: they
+    /// are the rows of sequences that are started next. Nothing is encoded again.
     ///
     /// # Errors
     /// [`RunError`] for a window that is not there.

@@ -1,9 +1,10 @@
 //! Audio to text: windows, prompts, segments, and the report of the run. The front of the crate.
 //!
-//! The loop over windows is openai/whisper's (`whisper/transcribe.py`): each window is decoded with the text before it as
-//! prompt (if wanted), cut at its timestamps, and followed by the next where the last pair of timestamps says. Every
+//! The loop over windows is openai/whisper's (`whisper/transcribe.py`): each window is decoded with the text before it
+//! as prompt (if wanted), cut at its timestamps, and followed by the next where the last pair of timestamps says. Every
 //! recording, or every stretch of a recording that is cut at pauses, keeps its own loop; the windows that these have
-//! next run together where their prompts are of one length. Running them is `batch`'s, the models behind are `decoder`'s.
+//! next run together where their prompts are of one length. Running them is `batch`'s, the models behind are
+//! `decoder`'s.
 
 mod options;
 
@@ -113,8 +114,8 @@ pub struct Transcriber {
 }
 
 impl Transcriber {
-    /// Loads `model` on the device of `options`. With device `auto`, an execution provider that cannot be loaded or takes
-    /// nothing is replaced by the CPU provider, and every result says so in `run.fallback`.
+    /// Loads `model` on the device of `options`. With device `auto`, an execution provider that cannot be loaded or
+    /// takes nothing is replaced by the CPU provider, and every result says so in `run.fallback`.
     ///
     /// # Errors
     /// [`TranscribeError`]: a library, a device, a graph or a tokenizer that is missing or does not fit.
@@ -165,7 +166,8 @@ impl Transcriber {
         })
     }
 
-    /// A transcriber over any [`SpeechModel`], for example [`crate::decoder::WithoutCache`]. Its reports hold no device's counts.
+    /// A transcriber over any [`SpeechModel`], for example [`crate::decoder::WithoutCache`]. Its reports hold no
+    /// device's counts.
     pub fn with_model(model: Box<dyn SpeechModel>, tokenizer: Tokenizer, config: ModelConfig) -> Self {
         Self {
             mel: LogMel::new(config.mel_bins),
@@ -193,7 +195,8 @@ impl Transcriber {
         &self.tokenizer
     }
 
-    /// Whether `options` fit the model: its language and task. [`Self::transcribe`] asks the same; this answers before audio is read.
+    /// Whether `options` fit the model: its language and task. [`Self::transcribe`] asks the same; this answers before
+    /// audio is read.
     ///
     /// # Errors
     /// [`TranscribeError::Language`], [`TranscribeError::EnglishOnly`].
@@ -201,7 +204,8 @@ impl Transcriber {
         self.asked_language(options).map(drop)
     }
 
-    /// Listens to a stream: what it comes to can be transcribed by this model, and takes no more memory however long it is.
+    /// Listens to a stream: what it comes to can be transcribed by this model, and takes no more memory however long it
+    /// is.
     ///
     /// # Errors
     /// As [`AudioStream::next_block`].
@@ -226,11 +230,11 @@ impl Transcriber {
         self.transcribe_all(&[audio], options, observer).map(|mut all| all.remove(0))
     }
 
-    /// [`Self::transcribe`] of several recordings, whose windows are decoded together, `options.batch` at a time. In f32 each
-    /// one's segments are those that it gets alone.
+    /// [`Self::transcribe`] of several recordings, whose windows are decoded together, `options.batch` at a time. In
+    /// f32 each one's segments are those that it gets alone.
     ///
-    /// Where `observer` ends it early, the recordings that are not done have the segments so far, and their `run.stopped` says
-    /// until where.
+    /// Where `observer` ends it early, the recordings that are not done have the segments so far, and their
+    /// `run.stopped` says until where.
     ///
     /// # Errors
     /// As [`Self::transcribe`]; then there is no result for any but those that `observer` was told of.
@@ -357,8 +361,8 @@ impl Transcriber {
         })
     }
 
-    /// The windows that run next: the first that is not done, and those after it that can go with it, at most `options.batch`;
-    /// each as its recording and the stretch of that.
+    /// The windows that run next: the first that is not done, and those after it that can go with it, at most
+    /// `options.batch`; each as its recording and the stretch of that.
     fn choose(
         &self,
         recordings: &mut [(&Audio, Recording<'_>)],

@@ -1,4 +1,5 @@
-//! What is not to be believed, and what becomes of it: silence, repetition, unlikely text, rests too short for a window of their own.
+//! What is not to be believed, and what becomes of it: silence, repetition, unlikely text, rests too short for a window
+//! of their own.
 
 use super::*;
 

@@ -1,8 +1,10 @@
-//! Where in a recording there may be a voice, by its loudness over time: enough to find pauses, not to tell a voice from a door.
+//! Where in a recording there may be a voice, by its loudness over time: enough to find pauses, not to tell a voice
+//! from a door.
 //!
-//! A frame's level is the mean of its log-mel features over the bins, smoothed over 0.3 s. A pause is where it lies in the lowest
-//! quarter between the recording's quiet and loud levels (their 5th and 95th percentiles), silence where it lies in the lowest
-//! tenth. Levels are logarithmic: of a recording with 60 dB between the two, what is 50 dB below the loud is no silence.
+//! A frame's level is the mean of its log-mel features over the bins, smoothed over 0.3 s. A pause is where it lies in
+//! the lowest quarter between the recording's quiet and loud levels (their 5th and 95th percentiles), silence where it
+//! lies in the lowest tenth. Levels are logarithmic: of a recording with 60 dB between the two, what is 50 dB below the
+//! loud is no silence.
 
 use crate::mel::Features;
 use std::ops::Range;
@@ -12,8 +14,8 @@ const SMOOTH: usize = 15;
 /// Levels that are not further apart than this (6 dB) are not a voice and its pauses.
 const LEAST_RANGE: f32 = 0.15;
 
-/// Levels that stay this close together (1.2 dB) are of one sound: those of white noise, brown noise and hum stay within 0.026 for
-/// a minute, those of speech at −5 dB beside white noise for 2.3 s at most.
+/// Levels that stay this close together (1.2 dB) are of one sound: those of white noise, brown noise and hum stay
+/// within 0.026 for a minute, those of speech at −5 dB beside white noise for 2.3 s at most.
 const STEADY_RANGE: f32 = 0.03;
 /// Frames for which they must.
 const STEADY_FRAMES: usize = 400;
@@ -81,15 +83,16 @@ impl Voice {
         before(range.end).saturating_sub(before(range.start)) as usize
     }
 
-    /// Until which frame the sound does not change, where that is for four seconds or more from `from` on, or from one of the
-    /// `within` frames after it; `None` where it does.
+    /// Until which frame the sound does not change, where that is for four seconds or more from `from` on, or from one
+    /// of the `within` frames after it; `None` where it does.
     #[must_use]
     pub fn steady(&self, from: usize, within: usize) -> Option<usize> {
         self.steady_run(from..self.frames(), within).map(|run| run.end)
     }
 
-    /// The runs of frames within `range` in which there is surely no voice, in order: digital silence, and where it is silent and does
-    /// not change for four seconds or more. What is quiet and changes may be a voice far from the microphone.
+    /// The runs of frames within `range` in which there is surely no voice, in order: digital silence, and where it is
+    /// silent and does not change for four seconds or more. What is quiet and changes may be a voice far from the
+    /// microphone.
     #[must_use]
     pub fn voiceless(&self, range: Range<usize>) -> Vec<Range<usize>> {
         let mut found = runs(&self.levels, range.clone(), self.digital_below);
@@ -111,8 +114,8 @@ impl Voice {
         found
     }
 
-    /// The first run of four seconds or more within `range` in which the sound does not change, if it begins in the first `within`
-    /// frames.
+    /// The first run of four seconds or more within `range` in which the sound does not change, if it begins in the
+    /// first `within` frames.
     fn steady_run(&self, range: Range<usize>, within: usize) -> Option<Range<usize>> {
         // Nearby starts make nearby runs.
         (range.start..=range.start + within).step_by(5).find_map(|from| {

@@ -81,8 +81,8 @@ impl Writer {
         (prompt, sot)
     }
 
-    /// Takes a window's tokens in; returns how many frames further the next window begins. `goes_on`: frames after which there is no
-    /// other window for the rest.
+    /// Takes a window's tokens in; returns how many frames further the next window begins. `goes_on`: frames after
+    /// which there is no other window for the rest.
     pub(crate) fn write(
         &mut self,
         tokenizer: &Tokenizer,

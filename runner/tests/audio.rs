@@ -1,5 +1,5 @@
-//! Audio that people have: every format, rate and channel count, against the samples that went in. What is wrong with files is
-//! in `audio_damage.rs`.
+//! Audio that people have: every format, rate and channel count, against the samples that went in. What is wrong with
+//! files is in `audio_damage.rs`.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Audio files as they arrive when something went wrong: what is there is read and stands at its time, what is missing is told, and
-//! what holds no sound gives one line that names the file and the way out. None makes the reader panic.
+//! Audio files as they arrive when something went wrong: what is there is read and stands at its time, what is missing
+//! is told, and what holds no sound gives one line that names the file and the way out. None makes the reader panic.
 
 mod common;
 

@@ -1,5 +1,6 @@
-//! Recordings as people have them, by kind: what containers and codecs there are, and what is odd or damaged in them, made here from one
-//! sentence and compared with it. What needs an encoder is made with ffmpeg and says NOT RUN where there is none.
+//! Recordings as people have them, by kind: what containers and codecs there are, and what is odd or damaged in them,
+//! made here from one sentence and compared with it. What needs an encoder is made with ffmpeg and says NOT RUN where
+//! there is none.
 
 mod common;
 

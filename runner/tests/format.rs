@@ -126,7 +126,8 @@ fn vtt_escapes_markup() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever is said, a subtitle file has as many cues as segments, and each cue is one line of times and one of text.
+    /// Whatever is said, a subtitle file has as many cues as segments, and each cue is one line of times and one of
+    /// text.
     #[test]
     fn subtitles_keep_their_shape(texts in prop::collection::vec("(-->|--|>|\n|\r|\\PC){0,12}", 0..4)) {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();

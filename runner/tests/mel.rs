@@ -1,5 +1,5 @@
-//! Log-mel features against the reference implementations' (transformers, openai/whisper), against the definition written out
-//! slowly, and at the odd sizes.
+//! Log-mel features against the reference implementations' (transformers, openai/whisper), against the definition
+//! written out slowly, and at the odd sizes.
 
 use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};

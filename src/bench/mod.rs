@@ -1,6 +1,6 @@
-//! `undertone bench`: how long a model takes on each device, on synthetic sound, and how far the kernels are from what the machine can
-//! do. Measures through the runner; the figures are medians of runs that take turns, so that a busy moment hits all alike. How the
-//! answer looks is the business of [`text`] and [`roofline`].
+//! `undertone bench`: how long a model takes on each device, on synthetic sound, and how far the kernels are from what
+//! the machine can do. Measures through the runner; the figures are medians of runs that take turns, so that a busy
+//! moment hits all alike. How the answer looks is the business of [`text`] and [`roofline`].
 
 mod roofline;
 mod start;
@@ -54,7 +54,8 @@ pub struct Arguments {
     /// Also decode without the cache, which is slow, to show what it saves
     #[arg(long)]
     without_cache: bool,
-    /// Also start the command anew, without and with a packed model, and tell the time to the first token and the memory
+    /// Also start the command anew, without and with a packed model, and tell the time to the first token and the
+    /// memory
     #[arg(long)]
     start_up: bool,
     /// What a start is: comes to the first token with packed models in this folder, and tells the memory

@@ -1,5 +1,6 @@
-//! The roofline figure of `undertone bench`: every kernel's speed over its arithmetic intensity, beneath what the machine can do. An SVG
-//! file written as text; where things stand is computed here, what they are was measured elsewhere.
+//! The roofline figure of `undertone bench`: every kernel's speed over its arithmetic intensity, beneath what the
+//! machine can do. An SVG file written as text; where things stand is computed here, what they are was measured
+//! elsewhere.
 //!
 //! Source of the idea: Williams, Waterman, Patterson, *Roofline: an insightful visual performance model* (2009).
 

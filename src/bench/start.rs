@@ -1,5 +1,5 @@
-//! Starts: the command calls itself, so that each start is one of a fresh process, with a folder for packed models that is empty at the
-//! first start and filled at the second.
+//! Starts: the command calls itself, so that each start is one of a fresh process, with a folder for packed models that
+//! is empty at the first start and filled at the second.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;

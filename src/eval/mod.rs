@@ -1,5 +1,6 @@
-//! `undertone eval`: word error rates over recordings whose words are known, by language, on several devices and in several
-//! arithmetics, beside the transcripts of other programs. Transcribes and counts; what the counts say is the business of [`score`].
+//! `undertone eval`: word error rates over recordings whose words are known, by language, on several devices and in
+//! several arithmetics, beside the transcripts of other programs. Transcribes and counts; what the counts say is the
+//! business of [`score`].
 
 mod score;
 
@@ -27,8 +28,8 @@ const GROUP: usize = 32;
 #[derive(Args)]
 #[command(override_usage = "undertone eval [OPTIONS] <LIST>")]
 pub struct Arguments {
-    /// The recordings: a line of JSON for each, with `file` (beside this list), `text`, and `language` (a code; detected where it is
-    /// missing)
+    /// The recordings: a line of JSON for each, with `file` (beside this list), `text`, and `language` (a code;
+    /// detected where it is missing)
     #[arg(value_name = "LIST")]
     list: PathBuf,
     /// Devices to compare, separated by commas
@@ -89,8 +90,8 @@ struct Transcript {
     text: String,
 }
 
-/// Transcribes the recordings in each way and prints how often each was wrong. A recording that fails costs the exit code, not the
-/// others.
+/// Transcribes the recordings in each way and prints how often each was wrong. A recording that fails costs the exit
+/// code, not the others.
 ///
 /// # Errors
 ///

@@ -1,7 +1,9 @@
-//! What transcripts are worth: word error rates by language, how sure they are, and how the ways of transcribing differ.
+//! What transcripts are worth: word error rates by language, how sure they are, and how the ways of transcribing
+//! differ.
 //!
-//! A word error rate is the sum of the errors over the sum of the words, after Whisper's basic normalisation. Intervals come from the
-//! bootstrap: recordings are drawn with replacement, the same ones for all ways, so that differences have intervals of their own.
+//! A word error rate is the sum of the errors over the sum of the words, after Whisper's basic normalisation. Intervals
+//! come from the bootstrap: recordings are drawn with replacement, the same ones for all ways, so that differences have
+//! intervals of their own.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! Results on their way out: each recording's files as soon as it is done, standard output in the order of the recordings, text on a
-//! terminal segment by segment; and, where the work is ended early, what there is.
+//! Results on their way out: each recording's files as soon as it is done, standard output in the order of the
+//! recordings, text on a terminal segment by segment; and, where the work is ended early, what there is.
 
 use anyhow::Result;
 use indicatif::ProgressBar;

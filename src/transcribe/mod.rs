@@ -1,5 +1,5 @@
-//! `undertone transcribe`: audio files to text, subtitles or JSON. Reads the files and reports; what is heard is the runner's
-//! business, and where results go that of [`delivery`].
+//! `undertone transcribe`: audio files to text, subtitles or JSON. Reads the files and reports; what is heard is the
+//! runner's business, and where results go that of [`delivery`].
 
 mod delivery;
 mod summary;
@@ -46,7 +46,8 @@ pub struct Arguments {
     model: ModelChoice,
     #[command(flatten)]
     decoding: DecodingChoice,
-    /// What to write. Of several recordings standard output takes txt, and json with one object a line; the others need --output-dir
+    /// What to write. Of several recordings standard output takes txt, and json with one object a line; the others need
+    /// --output-dir
     #[arg(short = 'f', long, value_enum, value_name = "FORMAT", default_value_t = FormatWord::Txt)]
     output_format: FormatWord,
     /// Write one file for each recording here, named after it [default: results go to standard output]
@@ -209,8 +210,9 @@ fn sample() -> Result<PathBuf> {
     Ok(undertone_models::sample(&mut |step| steps.show(step))?)
 }
 
-/// Whether the recordings are to be transcribed before more are read: when there are windows for several batches, so that few
-/// run in one that is not full, and when the last one's windows follow each other and gain nothing from others.
+/// Whether the recordings are to be transcribed before more are read: when there are windows for several batches, so
+/// that few run in one that is not full, and when the last one's windows follow each other and gain nothing from
+/// others.
 fn is_full(arguments: &Arguments, group: &[Input<'_>]) -> bool {
     const BATCHES: usize = 4;
     let decoding = &arguments.decoding;
@@ -250,8 +252,8 @@ fn load(arguments: &Arguments, given: &Given<'_>) -> Result<Transcriber> {
     Ok(transcriber)
 }
 
-/// Transcribes a group's recordings and delivers what they come to; whether all of them could be. If they fail together, those that
-/// were not done are tried alone.
+/// Transcribes a group's recordings and delivers what they come to; whether all of them could be. If they fail
+/// together, those that were not done are tried alone.
 fn transcribe(
     arguments: &Arguments,
     options: &TranscribeOptions,

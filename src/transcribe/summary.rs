@@ -1,13 +1,13 @@
-//! The line on each recording that is done, in plain words, and the one on all of them. What ran where is as the executing code counted
-//! it.
+//! The line on each recording that is done, in plain words, and the one on all of them. What ran where is as the
+//! executing code counted it.
 
 use std::time::Duration;
 
 use undertone_runner::language;
 use undertone_runner::{Device, RunReport, Transcription};
 
-/// What is said of a recording after its name: how much of it was transcribed, in what time if that is its own, what is spoken, what
-/// computed. `None` where a stop came before anything of it was transcribed.
+/// What is said of a recording after its name: how much of it was transcribed, in what time if that is its own, what is
+/// spoken, what computed. `None` where a stop came before anything of it was transcribed.
 pub fn line(result: &Transcription, own_time: Option<Duration>) -> Option<String> {
     let run = &result.run;
     let seconds = done(result);

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use super::{run, text};
 
-/// Runs a command that has to fail: exit code 1, nothing on stdout, one line on stderr that begins with `error: `, no panic.
+/// Runs a command that has to fail: exit code 1, nothing on stdout, one line on stderr that begins with `error: `, no
+/// panic.
 pub fn error_line(command: &mut Command) -> String {
     let output = run(command);
     let (out, err) = (text(&output.stdout), text(&output.stderr));

@@ -1,5 +1,6 @@
-//! As much of the Hugging Face hub as a download needs, for one repository, on the loopback interface, with the faults that networks
-//! and repositories have. It redirects large files to a store, as the hub does, and is its own HTTP proxy.
+//! As much of the Hugging Face hub as a download needs, for one repository, on the loopback interface, with the faults
+//! that networks and repositories have. It redirects large files to a store, as the hub does, and is its own HTTP
+//! proxy.
 //!
 //! Stands alone, so that the tests of other crates can take it by path.
 #![allow(dead_code, reason = "each test binary uses its share")]

@@ -22,7 +22,8 @@ pub fn ep_library() -> PathBuf {
     directory.join("deps").join(name)
 }
 
-/// The built command in an environment that names no library, and the reference model, so that tests take no network and little time.
+/// The built command in an environment that names no library, and the reference model, so that tests take no network
+/// and little time.
 pub fn undertone() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_undertone"));
     for variable in ["ORT_DYLIB_PATH", "UNDERTONE_EP_LIBRARY"] {
@@ -35,7 +36,8 @@ pub fn undertone() -> Command {
     command
 }
 
-/// [`undertone`] in the state of a first start: no model is named, and none has been fetched into `home`. The hub is nowhere.
+/// [`undertone`] in the state of a first start: no model is named, and none has been fetched into `home`. The hub is
+/// nowhere.
 pub fn first_start(home: &Path) -> Command {
     let mut command = undertone();
     for variable in ["UNDERTONE_MODEL", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE"] {

@@ -16,7 +16,8 @@ pub fn interpreter() -> &'static str {
 ///
 /// A folder and not a virtual environment: Debian's Python comes without the latter.
 pub fn packages(wanted: &[&str]) -> PathBuf {
-    // Two tests of one binary may want the same folder; a third that failed while it installed has left nothing in place.
+    // Two tests of one binary may want the same folder; a third that failed while it installed has left nothing in
+    // place.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _lock = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let tag = stdout_of(Command::new(interpreter()).args(["-c", "import sys; print(sys.implementation.cache_tag)"]));

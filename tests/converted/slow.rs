@@ -1,5 +1,5 @@
-//! Whisper as openai/whisper's `model.py` says it, in the plainest way: f64, a position at a time, no cache. What graphs are held
-//! against.
+//! Whisper as openai/whisper's `model.py` says it, in the plainest way: f64, a position at a time, no cache. What
+//! graphs are held against.
 
 use crate::common::Model;
 

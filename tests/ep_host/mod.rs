@@ -1,4 +1,5 @@
-//! What the `ep_*` tests share: a real ONNX Runtime with the built EP registered, sessions on either side, inputs and comparisons.
+//! What the `ep_*` tests share: a real ONNX Runtime with the built EP registered, sessions on either side, inputs and
+//! comparisons.
 #![allow(dead_code, reason = "each test binary uses its share")]
 
 use std::{

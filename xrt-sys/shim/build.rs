@@ -1,7 +1,8 @@
-//! Finds XRT's headers and library, makes Rust of the constants in its C headers (bindgen), and compiles the bridge to its C++ API (cxx).
+//! Finds XRT's headers and library, makes Rust of the constants in its C headers (bindgen), and compiles the bridge to
+//! its C++ API (cxx).
 //!
-//! `XRT_INCLUDE_DIR`: the folder that holds `xrt/xrt_device.h`. `XRT_LIB_DIR`: the folder that holds `libxrt_coreutil.so`. Without them
-//! pkg-config is asked for `xrt`.
+//! `XRT_INCLUDE_DIR`: the folder that holds `xrt/xrt_device.h`. `XRT_LIB_DIR`: the folder that holds
+//! `libxrt_coreutil.so`. Without them pkg-config is asked for `xrt`.
 
 use std::{
     env,
@@ -36,7 +37,8 @@ fn main() {
         println!("cargo:rustc-link-search=native={}", folder.display());
     }
     println!("cargo:rustc-link-lib=dylib=xrt_coreutil");
-    // XRT may be newer than the C library of the machine that builds: what XRT itself needs is looked for when it is loaded.
+    // XRT may be newer than the C library of the machine that builds: what XRT itself needs is looked for when it is
+    // loaded.
     println!("cargo:rustc-link-arg-cdylib=-Wl,--allow-shlib-undefined");
     // The runtime of cxx is exported by every library that has one: this library means its own.
     println!("cargo:rustc-link-arg-cdylib=-Wl,-Bsymbolic");

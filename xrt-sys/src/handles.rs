@@ -183,8 +183,9 @@ impl Context {
     /// Executes commands of this context, one after another in one run list, and waits for the last.
     ///
     /// # Errors
-    /// [`Error::Command`] if one failed (those after it were not executed); [`Error::Timeout`] if they took longer than the
-    /// limit: then the context takes no more commands, and the commands' buffers must not be used until the context is gone.
+    /// [`Error::Command`] if one failed (those after it were not executed); [`Error::Timeout`] if they took longer than
+    /// the limit: then the context takes no more commands, and the commands' buffers must not be used until the context
+    /// is gone.
     pub fn execute(&mut self, runs: &mut [&mut Run], limit: Duration) -> Result<(), Error> {
         let handles: Vec<*mut RunHandle> = runs.iter().map(|run| run.handle).collect();
         let milliseconds = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1);
@@ -218,7 +219,8 @@ impl Drop for Buffer {
 impl Buffer {
     /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: mapped, that long, initialised by `Context::buffer`, and nobody on the host writes while it is borrowed.
+        // SAFETY: mapped, that long, initialised by `Context::buffer`, and nobody on the host writes while it is
+        // borrowed.
         unsafe { slice::from_raw_parts(self.address, self.bytes) }
     }
 
@@ -274,7 +276,8 @@ impl Drop for Run {
 }
 
 impl Run {
-    /// Sets what it executes: a stream of `words` 32-bit words, over three buffers in the order of the design's arguments.
+    /// Sets what it executes: a stream of `words` 32-bit words, over three buffers in the order of the design's
+    /// arguments.
     ///
     /// # Errors
     /// If the kernel takes no such arguments.

@@ -1,8 +1,9 @@
 //! AMD's XRT as Rust sees it, loaded at run time: a program with this crate starts on machines that have no XRT.
 //!
-//! XRT's API for hardware contexts is C++ only, and Rust links with every symbol bound at start, so a program cannot link XRT and
-//! go on without it. The C++ side therefore is a shared library of its own, `libundertone_xrt.so` (the package in `shim/`, built against XRT's
-//! headers), that exports one table of C functions ([`table`]). [`Library::load`] finds it; everything above is safe Rust:
+//! XRT's API for hardware contexts is C++ only, and Rust links with every symbol bound at start, so a program cannot
+//! link XRT and go on without it. The C++ side therefore is a shared library of its own, `libundertone_xrt.so` (the
+//! package in `shim/`, built against XRT's headers), that exports one table of C functions ([`table`]).
+//! [`Library::load`] finds it; everything above is safe Rust:
 //!
 //! ```no_run
 //! use std::time::Duration;

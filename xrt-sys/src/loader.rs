@@ -52,8 +52,8 @@ pub(crate) struct Loaded {
 }
 
 impl Library {
-    /// Loads the library that [`LIBRARY_VARIABLE`] names; else the one beside the shared library that this code is in, or beside the program;
-    /// else the system's.
+    /// Loads the library that [`LIBRARY_VARIABLE`] names; else the one beside the shared library that this code is in,
+    /// or beside the program; else the system's.
     ///
     /// # Errors
     /// If there is none, if XRT's own libraries are missing, or if it was built from other sources than this.
@@ -90,7 +90,8 @@ impl Library {
             let words = if words.contains(&path) { words } else { format!("{path}: {words}") };
             LoadError::NotFound { tried: vec![words] }
         };
-        // SAFETY: the library's initialisers are those of XRT, which expect to be run once in a process; loading it again only counts.
+        // SAFETY: the library's initialisers are those of XRT, which expect to be run once in a process; loading it
+        // again only counts.
         let library = unsafe { libloading::Library::new(path) }.map_err(failed)?;
         // SAFETY: whoever exports this name gives it this type.
         let function = unsafe { library.get::<TableFunction>(table::SYMBOL) }.map_err(failed)?;

@@ -1,9 +1,9 @@
-//! What the shim library exports: one versioned table of C functions over opaque handles. Both sides are Rust, and both use these types;
-//! nothing of C++ and no allocation crosses, and no function unwinds.
+//! What the shim library exports: one versioned table of C functions over opaque handles. Both sides are Rust, and both
+//! use these types; nothing of C++ and no allocation crosses, and no function unwinds.
 //!
-//! Every function gives `true` when it did what it says; on `false` it has filled in the [`Failure`] and done nothing else that the caller
-//! would have to undo. A handle is owned by the caller until it is given to its `_free` function, and must not be used on two threads at once
-//! unless the function takes it as `*const`.
+//! Every function gives `true` when it did what it says; on `false` it has filled in the [`Failure`] and done nothing
+//! else that the caller would have to undo. A handle is owned by the caller until it is given to its `_free` function,
+//! and must not be used on two threads at once unless the function takes it as `*const`.
 
 use std::ffi::c_char;
 
@@ -123,7 +123,8 @@ pub struct Table {
     ) -> bool,
     /// Closes a device. Everything made from it keeps XRT's own reference.
     pub device_free: unsafe extern "C" fn(device: *mut DeviceHandle),
-    /// Registers a container (the `length` bytes of an xclbin file), and opens a hardware context and its kernel `MLIR_AIE…`.
+    /// Registers a container (the `length` bytes of an xclbin file), and opens a hardware context and its kernel
+    /// `MLIR_AIE…`.
     pub context_open: unsafe extern "C" fn(
         device: *const DeviceHandle,
         xclbin: *const u8,
@@ -160,8 +161,8 @@ pub struct Table {
     ) -> bool,
     /// Gives a command back. It must not be executing, unless its time limit had passed.
     pub run_free: unsafe extern "C" fn(run: *mut RunHandle),
-    /// Executes `count` commands, one after another, and waits at most `milliseconds` (at least 1) for the last. After a
-    /// [`TIMEOUT`] the context takes no more commands.
+    /// Executes `count` commands, one after another, and waits at most `milliseconds` (at least 1) for the last. After
+    /// a [`TIMEOUT`] the context takes no more commands.
     pub execute: unsafe extern "C" fn(
         context: *mut ContextHandle,
         runs: *const *mut RunHandle,

@@ -1,5 +1,5 @@
-//! What an NPU, simulated or real, has done: counted by the code that executed it, and told as JSON by [`crate::exports::NPU`]. A
-//! prediction is called one. [`reading`] has sums, differences and the line for people.
+//! What an NPU, simulated or real, has done: counted by the code that executed it, and told as JSON by
+//! [`crate::exports::NPU`]. A prediction is called one. [`reading`] has sums, differences and the line for people.
 
 mod reading;
 
@@ -47,8 +47,8 @@ pub struct OperatorReport {
     pub dispatches: u64,
     /// Times that the array had to be loaded anew because another design was executed before.
     pub context_switches: u64,
-    /// Bytes that the shim DMAs moved: rows or queries read, weights or keys and values (or gamma and beta) read, results written. Zeros
-    /// where the hardware does not tell.
+    /// Bytes that the shim DMAs moved: rows or queries read, weights or keys and values read,
+    /// results written. Zeros where the hardware does not tell.
     pub dma_bytes: [u64; 3],
     /// The same for each DMA channel of the shim tiles, by its name; empty where the hardware does not tell.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -61,8 +61,8 @@ pub struct OperatorReport {
     pub predicted_seconds: f64,
     /// Of this, what the cores' arithmetic takes.
     pub predicted_compute_seconds: f64,
-    /// Utilisation of each core: multiply-accumulates that it carried out, over what its peak would be in the predicted time; empty where
-    /// those are not counted.
+    /// Utilisation of each core: multiply-accumulates that it carried out, over what its peak would be in the predicted
+    /// time; empty where those are not counted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub utilisation: Vec<f64>,
     /// By shape.
@@ -74,7 +74,8 @@ pub struct OperatorReport {
     /// Its bundle in the folder that was named, or why there is none and how to make it; `None` if no folder was named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<BundleReport>,
-    /// Seconds that the executions took, packing not included: on the simulator its own time, which says nothing of the hardware's.
+    /// Seconds that the executions took, packing not included: on the simulator its own time, which says nothing of the
+    /// hardware's.
     pub wall_seconds: f64,
     /// Seconds of packing and unpacking on the CPU.
     pub packing_seconds: f64,
@@ -88,7 +89,7 @@ pub struct ProblemReport {
     pub calls: u64,
     /// Seconds that hardware is predicted to take for them, without context switches.
     pub predicted_seconds: f64,
-    /// Share of the multiply-accumulates (of whole rows: of the numbers moved) that is not padding.
+    /// Share of the multiply-accumulates that is not padding.
     pub useful: f64,
 }
 

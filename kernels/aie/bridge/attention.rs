@@ -23,8 +23,8 @@ impl Precision {
 
 /// A core's attention kernel, with what it keeps between objects.
 ///
-/// Each object of A of a stage goes to [`queries`](Self::queries). When it says that the core's own are all there: [`blocks`](Self::blocks) times
-/// [`keys`](Self::keys) and [`values`](Self::values); then [`end`](Self::end).
+/// Each object of A of a stage goes to [`queries`](Self::queries). When it says that the core's own are all there:
+/// [`blocks`](Self::blocks) times [`keys`](Self::keys) and [`values`](Self::values); then [`end`](Self::end).
 #[derive(Clone, Debug)]
 pub struct Attention {
     precision: Precision,
@@ -34,8 +34,8 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// For the tile of a linear layer in the same array: `m` queries, of which an object of A has `k` of the 64 columns, and blocks of
-    /// [`block`](Self::block) keys. `n` is 64.
+    /// For the tile of a linear layer in the same array: `m` queries, of which an object of A has `k` of the 64
+    /// columns, and blocks of [`block`](Self::block) keys. `n` is 64.
     ///
     /// # Errors
     /// If the tile is not made of whole micro-tiles, of both number formats where queries are int8.
@@ -78,7 +78,8 @@ impl Attention {
         4 * self.state.len()
     }
 
-    /// Takes an object of A; copies it if it says that it is for `column`. Whether it was the last one of a stage in which this core has queries.
+    /// Takes an object of A; copies it if it says that it is for `column`. Whether it was the last one of a stage in
+    /// which this core has queries.
     ///
     /// # Errors
     /// If its length is not [`a_bytes`](Self::a_bytes), or it names a slice that there is not.

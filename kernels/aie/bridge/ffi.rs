@@ -5,7 +5,8 @@
 )]
 #![allow(clippy::too_many_arguments, reason = "a target, a tile's three sides and a kernel's objects")]
 
-// SAFETY: every function below keeps to the slices' lengths, which `lib.rs` has checked against the target and the tile, and keeps no pointer.
+// SAFETY: every function below keeps to the slices' lengths, which `lib.rs` has checked against the target and the
+// tile, and keeps no pointer.
 #[cxx::bridge(namespace = "undertone::bridge")]
 mod bridge {
     /// A core's attention: its target, its queries' and keys' number format, queries of a tile, keys of a block.

@@ -1,8 +1,9 @@
-//! The kernels of the NPU's cores (`../src/*.cc`), run on the host: the same C++ sources, compiled against a header that stands in for
-//! the AIE API (`../host`). Objects are the bytes that a core's DMAs would bring and take; their layouts are in `../README.md`.
+//! The kernels of the NPU's cores (`../src/*.cc`), run on the host: the same C++ sources, compiled against a header
+//! that stands in for the AIE API (`../host`). Objects are the bytes that a core's DMAs would bring and take; their
+//! layouts are in `../README.md`.
 //!
-//! Integers are as on the silicon bit for bit. What is assumed of its floating point stands in `../host/aie_api/aie.hpp`; nothing here
-//! was compared with silicon.
+//! Integers are as on the silicon bit for bit. What is assumed of its floating point stands in
+//! `../host/aie_api/aie.hpp`; nothing here was compared with silicon.
 
 mod attention;
 mod ffi;

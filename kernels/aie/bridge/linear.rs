@@ -37,8 +37,9 @@ impl LinearSizes {
     }
 }
 
-/// Adds one step's products to `sums` (int32, laid out as C), from nothing if the control block says FIRST. If it says LAST, writes C: bf16 of
-/// `sums · (row scale · column scale) + bias`, with GELU if it says so. Returns whether C was written; before the last step it may be empty.
+/// Adds one step's products to `sums` (int32, laid out as C), from nothing if the control block says FIRST. If it says
+/// LAST, writes C: bf16 of `sums · (row scale · column scale) + bias`, with GELU if it says so. Returns whether C was
+/// written; before the last step it may be empty.
 ///
 /// # Errors
 /// If the tile is not made of the target's micro-tiles, or a slice has another length than [`LinearSizes::int8`] says.

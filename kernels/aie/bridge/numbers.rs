@@ -1,5 +1,5 @@
-//! Functions of single numbers as the kernels compute them, and how accumulators are rounded: so that other code can be held against
-//! them, and they against the truth.
+//! Functions of single numbers as the kernels compute them, and how accumulators are rounded: so that other code can be
+//! held against them, and they against the truth.
 
 use crate::ffi;
 

@@ -47,7 +47,8 @@ pub struct Tile {
 pub const LARGEST_SIDE: usize = 4096;
 
 impl Tile {
-    /// Refuses what is not made of whole micro-tiles; of attention also blocks of `keys` that are not, for its second product sums over them.
+    /// Refuses what is not made of whole micro-tiles; of attention also blocks of `keys` that are not, for its second
+    /// product sums over them.
     pub(crate) fn check(
         self,
         kernel: &'static str,

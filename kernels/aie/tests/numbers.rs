@@ -1,4 +1,5 @@
-//! exp2, GELU and reciprocals against f64, over every bf16 where that is the question; rounding and saturation against what their names say.
+//! exp2, GELU and reciprocals against f64, over every bf16 where that is the question; rounding and saturation against
+//! what their names say.
 
 mod common;
 
@@ -132,7 +133,8 @@ fn bf16_is_rounded_as_the_mode_says() {
     x.extend((0..5000).map(|_| seeded.normal()));
     for mode in MODES {
         for (x, found) in x.iter().zip(numbers::round_to_bf16(&x, mode)) {
-            // The bits of a float are a whole number of its last places; sign and size apart, as the modes with a direction want it.
+            // The bits of a float are a whole number of its last places; sign and size apart, as the modes with a
+            // direction want it.
             let size = f64::from(x.to_bits() & 0x7fff_ffff) / 65536.0;
             let signed = rounded(if x.is_sign_negative() { -size } else { size }, mode);
             let expected = signed.abs() as u16 | if x.is_sign_negative() { 0x8000 } else { 0 };

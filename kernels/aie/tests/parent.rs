@@ -1,5 +1,5 @@
-//! The cases of the project that this one grew from, by name. Its attention reached a correlation of 0.18 where 0.95 was asked: it clamped scores to
-//! int8 before the soft-max.
+//! The cases of the project that this one grew from, by name. Its attention reached a correlation of 0.18 where 0.95
+//! was asked: it clamped scores to int8 before the soft-max.
 
 mod common;
 
@@ -10,7 +10,8 @@ use common::{
 };
 use undertone_aie::{HEAD_WIDTH, LinearSizes, Precision, Target, Tile, linear_int8};
 
-/// `[size, size] · [size, size]` of int8, put together from the kernel's tiles: the bf16 results with scales of 1 and no bias.
+/// `[size, size] · [size, size]` of int8, put together from the kernel's tiles: the bf16 results with scales of 1 and
+/// no bias.
 fn product(target: Target, tile: Tile, x: &[i8], w: &[i8], size: usize) -> Vec<f64> {
     let Tile { m, k, n } = tile;
     let (r, s, t) = target.int8_micro_tile();

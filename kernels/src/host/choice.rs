@@ -1,7 +1,7 @@
 //! The choice of the next token: the likeliest of the logits that are allowed, and what is needed for its probability.
 //!
-//! Logits are two classes, those before an index (text) and those from it on (timestamps), since Whisper's rules weigh one
-//! against the other. For each class the answer is three numbers, so that a caller need not see 51,865.
+//! Logits are two classes, those before an index (text) and those from it on (timestamps), since Whisper's rules weigh
+//! one against the other. For each class the answer is three numbers, so that a caller need not see 51,865.
 #![allow(unsafe_code)]
 
 use std::ops::Range;

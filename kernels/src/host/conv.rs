@@ -1,5 +1,5 @@
-//! The 1-D convolution as a product: a window of the input is a row, and the prepared linear layer does the rest (packing,
-//! number formats, bias, activation). The rows of one tile of output positions exist at a time.
+//! The 1-D convolution as a product: a window of the input is a row, and the prepared linear layer does the rest
+//! (packing, number formats, bias, activation). The rows of one tile of output positions exist at a time.
 
 use super::{isa::Isa, linear, split};
 use crate::{
@@ -32,8 +32,8 @@ pub(super) fn prepare(isa: Isa, spec: &Conv1dSpec, weights: &[f32], bias: Option
     }
 }
 
-/// A convolution over the linear layer that `make` makes of a spec and weights `[outputs, inputs]`, with `tile` output positions at a time.
-/// `weights` is `[out_channels, in_channels, width]`; windows lie `[width, in_channels]`.
+/// A convolution over the linear layer that `make` makes of a spec and weights `[outputs, inputs]`, with `tile` output
+/// positions at a time. `weights` is `[out_channels, in_channels, width]`; windows lie `[width, in_channels]`.
 pub(crate) fn over<E>(
     spec: &Conv1dSpec,
     weights: &[f32],

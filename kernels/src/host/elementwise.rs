@@ -1,5 +1,5 @@
-//! Element-wise operators with ONNX's broadcasting: fp32 arithmetic, int64 arithmetic of shapes, comparisons, logic on masks
-//! (one byte an element, 0 or 1), selection.
+//! Element-wise operators with ONNX's broadcasting: fp32 arithmetic, int64 arithmetic of shapes, comparisons, logic on
+//! masks (one byte an element, 0 or 1), selection.
 //!
 //! Only the fp32 operators are kernels and are counted. Nothing allocates; a few elements cost nanoseconds.
 
@@ -249,8 +249,8 @@ impl Task for Zip<'_> {
     }
 }
 
-/// Applies `op` to int64 tensors, broadcast to `out_shape`. Overflow wraps; division truncates toward zero, and **division by
-/// zero gives 0**; a negative exponent gives the truncated quotient (0, or ±1 for a base of ±1).
+/// Applies `op` to int64 tensors, broadcast to `out_shape`. Overflow wraps; division truncates toward zero, and
+/// **division by zero gives 0**; a negative exponent gives the truncated quotient (0, or ±1 for a base of ±1).
 ///
 /// # Panics
 /// If a shape does not broadcast to `out_shape`, or a slice's length is not its shape's.

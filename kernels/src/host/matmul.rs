@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{Activation, Context, DeviceKind, Precision};
 
-/// `out[b] = a[b] · b[b]` for each of `batch`: dense row-major `[batch, m, k]` by `[batch, k, n]` gives `[batch, m, n]`.
-/// Counts as one kernel call.
+/// `out[b] = a[b] · b[b]` for each of `batch`: dense row-major `[batch, m, k]` by `[batch, k, n]` gives
+/// `[batch, m, n]`. Counts as one kernel call.
 ///
 /// # Panics
 /// If a slice has not the length that the shapes ask, or if this CPU lacks `isa`.

@@ -10,7 +10,8 @@
 //! | [`choice`] | the next token |
 //! | `split`, `shared` | cutting work into tasks, and the memory that those write |
 //!
-//! Every kernel is written once, generic over `simd::Simd`; nothing outside `simd` names an instruction set's instructions.
+//! Every kernel is written once, generic over `simd::Simd`; nothing outside `simd` names an instruction set's
+//! instructions.
 
 mod attention;
 pub mod choice;

@@ -1,8 +1,9 @@
-//! Moving data between layouts on the host: transpose, concatenate, gather, slice, expand, tile, for any `Copy` element.
+//! Moving data between layouts on the host: transpose, concatenate, gather, slice, expand, tile, for any `Copy`
+//! element.
 //!
-//! Not kernels: nothing here is counted, nothing allocates, nothing is spread over threads. Shapes of exported graphs have a
-//! few entries and go through here hundreds of times per decoded token, so small tensors must cost nanoseconds; large ones
-//! move by contiguous runs, and transposes by square blocks.
+//! Not kernels: nothing here is counted, nothing allocates, nothing is spread over threads. Shapes of exported graphs
+//! have a few entries and go through here hundreds of times per decoded token, so small tensors must cost nanoseconds;
+//! large ones move by contiguous runs, and transposes by square blocks.
 
 use std::{fmt, ops::Deref};
 
@@ -187,8 +188,8 @@ impl<const N: usize> Nest<N> {
     }
 }
 
-/// Walks a dense output of `shape` by its longest uniform runs. `visit` gets the operands' offsets at a run's start, the
-/// output's range, and the operands' strides inside the run.
+/// Walks a dense output of `shape` by its longest uniform runs. `visit` gets the operands' offsets at a run's start,
+/// the output's range, and the operands' strides inside the run.
 #[inline(always)]
 pub(crate) fn walk<const N: usize>(
     shape: &[usize],
@@ -271,7 +272,8 @@ pub fn transpose<T: Copy>(x: &[T], shape: &[usize], perm: &[usize], out: &mut [T
     }
 }
 
-/// `out[to + row · row_to + column] = x[from + row + column · column_from]`, by blocks that stay in the first-level cache.
+/// `out[to + row · row_to + column] = x[from + row + column · column_from]`, by blocks that stay in the first-level
+/// cache.
 #[allow(clippy::too_many_arguments, reason = "two views of a plane")]
 fn transpose_plane<T: Copy>(
     x: &[T],
@@ -298,8 +300,8 @@ fn transpose_plane<T: Copy>(
     }
 }
 
-/// Joins `parts` along an axis: `outer` is the product of the axes before it, `inner` of those after it, and each part comes
-/// with its own length along the axis (ONNX `Concat`). `out` is `[outer, sum of lengths, inner]`.
+/// Joins `parts` along an axis: `outer` is the product of the axes before it, `inner` of those after it, and each part
+/// comes with its own length along the axis (ONNX `Concat`). `out` is `[outer, sum of lengths, inner]`.
 ///
 /// # Panics
 /// If a slice's length is not what its shape asks.
@@ -319,8 +321,8 @@ pub fn concat<T: Copy>(parts: &[(&[T], usize)], outer: usize, inner: usize, out:
     }
 }
 
-/// Takes `indices` along `axis` (ONNX `Gather`): `out` is `shape` with that axis replaced by the indices' own shape. A negative
-/// index counts from the axis' end.
+/// Takes `indices` along `axis` (ONNX `Gather`): `out` is `shape` with that axis replaced by the indices' own shape. A
+/// negative index counts from the axis' end.
 ///
 /// # Errors
 /// [`IndexOutOfRange`]; `out` is then partly written.
@@ -358,8 +360,8 @@ pub fn gather<T: Copy>(
     Ok(())
 }
 
-/// Takes `out_shape[n]` entries of each axis, from `starts[n]` on, `steps[n]` apart (ONNX `Slice` with its starts, ends and
-/// negative values already resolved; a step may be negative).
+/// Takes `out_shape[n]` entries of each axis, from `starts[n]` on, `steps[n]` apart (ONNX `Slice` with its starts, ends
+/// and negative values already resolved; a step may be negative).
 ///
 /// # Panics
 /// If the slice reaches outside `shape`, or a slice's length is not what the shapes ask.
@@ -394,8 +396,8 @@ pub fn slice<T: Copy>(x: &[T], shape: &[usize], starts: &[usize], steps: &[isize
     copy_strided(x, start, strides, out_shape, out);
 }
 
-/// Repeats `x` along its axes of one, and along new leading axes, to `out_shape` (ONNX `Expand`, when `out_shape` is the
-/// broadcast of both).
+/// Repeats `x` along its axes of one, and along new leading axes, to `out_shape` (ONNX `Expand`, when `out_shape` is
+/// the broadcast of both).
 ///
 /// # Panics
 /// If `shape` does not broadcast to `out_shape`, or a slice's length is not what the shapes ask.

@@ -86,7 +86,8 @@ fn total<S: Simd>(s: S, row: &[f32], fill: f32, f: impl Fn(S::F) -> S::F) -> f32
     s.sum(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])))
 }
 
-/// `exp(x − max) / Σ exp(x − max)` for each of `rows` rows of `width` values. A row that is all `-inf` gives NaN, as in ONNX.
+/// `exp(x − max) / Σ exp(x − max)` for each of `rows` rows of `width` values. A row that is all `-inf` gives NaN, as in
+/// ONNX.
 ///
 /// # Panics
 /// If a slice's length is not `rows · width`.

@@ -1,7 +1,7 @@
 //! Cutting work that is one sequence into parts for the tasks of a pool.
 //!
-//! A product's two dimensions are cut by `linear::schedule`, and attention's units, which differ in length, are taken by
-//! whichever worker is free (`attention::workers`).
+//! A product's two dimensions are cut by `linear::schedule`, and attention's units, which differ in length, are taken
+//! by whichever worker is free (`attention::workers`).
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -24,8 +24,8 @@ pub(crate) fn tasks(pool: &dyn Parallel, count: usize, task: &(dyn Fn(usize) + S
     }
 }
 
-/// Calls `work` for ranges that cover `0 .. count`; on the calling thread alone, in one piece, if the `values` that are touched
-/// are few.
+/// Calls `work` for ranges that cover `0 .. count`; on the calling thread alone, in one piece, if the `values` that are
+/// touched are few.
 pub(crate) fn ranges(pool: &dyn Parallel, count: usize, values: usize, work: &(dyn Fn(Range<usize>) + Sync)) {
     let threads = pool.width();
     let parts = if threads == 1 || values < SMALL { 1 } else { threads * TASKS_PER_THREAD };
@@ -74,8 +74,8 @@ pub(crate) fn chunks(pool: &dyn Parallel, chunk: usize, out: &mut [u8], work: &(
     });
 }
 
-/// Calls `work` for each row of `[batch, heads, rows, width]`, with its item, head and number. Rows of an item with one number come one after another,
-/// as most layouts have them side by side.
+/// Calls `work` for each row of `[batch, heads, rows, width]`, with its item, head and number. Rows of an item with one
+/// number come one after another, as most layouts have them side by side.
 ///
 /// # Panics
 /// If `out` reaches outside its slice or its rows overlap.
@@ -93,7 +93,8 @@ pub(crate) fn heads(
             let (item, row) = (index / rows, index % rows);
             for head in 0..heads {
                 let start = item * batch_stride + head * head_stride + row * row_stride;
-                // SAFETY: a pool runs each task once; the rows lie apart and inside the slice, which has just been checked.
+                // SAFETY: a pool runs each task once; the rows lie apart and inside the slice, which has just been
+                // checked.
                 let out = unsafe { std::slice::from_raw_parts_mut(shared.at(start), width) };
                 work([item, head, row], out);
             }

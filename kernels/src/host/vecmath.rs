@@ -26,8 +26,8 @@ fn polynomial<S: Simd, const N: usize>(s: S, coefficients: &[f32; N], r: S::F) -
     sum
 }
 
-/// `eˣ`, at most 2 units in the last place from the exact value (for subnormal results: of the smallest normal number's); 0 for
-/// `-inf`, NaN for NaN.
+/// `eˣ`, at most 2 units in the last place from the exact value (for subnormal results: of the smallest normal
+/// number's); 0 for `-inf`, NaN for NaN.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     // ln 2 in two parts, the first short enough for an exact product with `n` (Cody and Waite).
@@ -68,7 +68,8 @@ pub(crate) fn erf<S: Simd>(s: S, x: S::F) -> S::F {
 /// Beyond this magnitude GELU's `h` is taken as `h(GELU_RANGE)`.
 const GELU_RANGE: f32 = 5.5;
 
-/// Coefficients of `h(t) = -t/2 · erfc(t/√2)` in `2t/5.5 − 1`, where the interpolation is well conditioned; constant first.
+/// Coefficients of `h(t) = -t/2 · erfc(t/√2)` in `2t/5.5 − 1`, where the interpolation is well conditioned; constant
+/// first.
 const GELU: [f32; 17] = [
     -0.00819437,
     0.06057798,
@@ -89,8 +90,8 @@ const GELU: [f32; 17] = [
     0.01569692,
 ];
 
-/// Exact GELU, `x/2 · (1 + erf(x/√2))`, at most 4·10⁻⁷ and half a unit in the last place of the result from the exact value;
-/// infinities give `∞` and about zero.
+/// Exact GELU, `x/2 · (1 + erf(x/√2))`, at most 4·10⁻⁷ and half a unit in the last place of the result from the exact
+/// value; infinities give `∞` and about zero.
 ///
 /// It is `max(x, 0) + h(|x|)`, where `h` is smooth and falls to −10⁻⁷ at 5.5: a polynomial of degree 16 (Chebyshev
 /// interpolation) gives it without an exponential and without a division.

@@ -143,8 +143,8 @@ mod x86 {
         _mm256_dpbusd_avx_epi32(sum, a, b)
     });
     peak!(fma_256, "avx2,fma", _mm256_setzero_ps(), _mm256_set1_ps(0.5), |sum, a, b| _mm256_fmadd_ps(a, b, sum));
-    // Without a dot product of bytes: pairs of words, and the addition to the sum. As assembly, or the compiler would multiply once
-    // for all steps.
+    // Without a dot product of bytes: pairs of words, and the addition to the sum. As assembly, or the compiler would
+    // multiply once for all steps.
     macro_rules! words {
         ($register:ident, $sum:ident, $a:ident, $b:ident) => {{
             let mut sum = $sum;

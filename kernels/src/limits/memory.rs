@@ -8,8 +8,8 @@ use crate::{Parallel, scratch::ask_for_large_pages};
 
 /// Bytes that are read if the last-level cache is small or its size is not known.
 const LEAST_BYTES: usize = 256 << 20;
-/// How many times the last-level cache the memory is: the part that a cache of that size could keep from one pass to the next is
-/// small.
+/// How many times the last-level cache the memory is: the part that a cache of that size could keep from one pass to
+/// the next is small.
 const CACHES: usize = 8;
 /// Streams that a thread reads side by side.
 const STREAMS: usize = 4;
@@ -94,8 +94,8 @@ impl Reader {
         });
     }
 
-    /// 10⁹ bytes a second of the pattern with the best median: what can be had again and again, not once. NaN before the first
-    /// sample.
+    /// 10⁹ bytes a second of the pattern with the best median: what can be had again and again, not once. NaN before
+    /// the first sample.
     pub fn gbps(&self) -> f64 {
         self.patterns().map(|(_, gbps)| gbps).fold(f64::NAN, f64::max)
     }

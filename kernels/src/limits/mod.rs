@@ -1,7 +1,8 @@
 //! What this machine can do at best, measured: products, exponentials, and reading memory.
 //!
-//! These are the limits that benchmarks print kernels beside. Each is measured by a loop that does nothing else, on the pool
-//! that the kernels run on; none is looked up or computed from a clock. [`instructions`] has the products, [`memory`] the reads.
+//! These are the limits that benchmarks print kernels beside. Each is measured by a loop that does nothing else, on the
+//! pool that the kernels run on; none is looked up or computed from a clock. [`instructions`] has the products,
+//! [`memory`] the reads.
 
 pub mod instructions;
 pub mod memory;
@@ -32,8 +33,8 @@ impl Limits {
         self.memory.sample(pool);
     }
 
-    /// The best sample of exponentials, in 10⁹ a second of all threads: [`Unary::Exp`] of the best instruction set, from and to the
-    /// first-level cache. 0 before the first sample.
+    /// The best sample of exponentials, in 10⁹ a second of all threads: [`Unary::Exp`] of the best instruction set,
+    /// from and to the first-level cache. 0 before the first sample.
     pub fn gexps(&self) -> f64 {
         self.exponentials.iter().copied().fold(0.0, f64::max)
     }
@@ -48,8 +49,9 @@ impl Limits {
         &self.memory
     }
 
-    /// How long `work` must take at least with the instructions of `isa`, in milliseconds: `(by arithmetic, by memory)`; the larger
-    /// binds. Arithmetic is `None` where the peak of the products is not known.
+    /// How long `work` must take at least with the instructions of `isa`, in milliseconds:
+    /// `(by arithmetic, by memory)`; the larger binds. Arithmetic is `None` where the peak of the products is not
+    /// known.
     pub fn least_ms(&self, isa: Isa, work: &Work) -> (Option<f64>, f64) {
         let exponentials = if work.exponentials > 0.0 { work.exponentials / self.gexps() } else { 0.0 };
         let products = match work.products {

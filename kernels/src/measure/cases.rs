@@ -218,7 +218,8 @@ impl Case {
         }
     }
 
-    /// Whether its operands are to come from memory: what the machine's caches hold of them must be driven out before a run.
+    /// Whether its operands are to come from memory: what the machine's caches hold of them must be driven out before a
+    /// run.
     pub fn streamed(&self) -> bool {
         match &self.kernel {
             Kernel::Linear { weights, .. } => weights.streamed,

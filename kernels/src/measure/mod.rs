@@ -1,5 +1,5 @@
-//! The host device's kernels beside the machine's limits: every size that a Whisper model of some geometry needs, and a few standard
-//! ones. Measures and returns figures; prints nothing.
+//! The host device's kernels beside the machine's limits: every size that a Whisper model of some geometry needs, and a
+//! few standard ones. Measures and returns figures; prints nothing.
 //!
 //! Kernels and limits take turns, so that a change of the machine's load meets all. [`cases`] makes the operands.
 
@@ -22,8 +22,9 @@ struct Lane {
     ms: Vec<f64>,
 }
 
-/// Measures the kernels of a model of the sizes in `request`, and the standard ones, with the best instruction set of this CPU on `pool`'s
-/// threads, whatever number of them the request names. A window has `frames` frames, and the encoder half as many positions.
+/// Measures the kernels of a model of the sizes in `request`, and the standard ones, with the best instruction set of
+/// this CPU on `pool`'s threads, whatever number of them the request names. A window has `frames` frames, and the
+/// encoder half as many positions.
 ///
 /// What kernels of few rows read comes from memory, as in a decoder whose layers together are larger than the caches.
 pub fn measure(request: &Request, frames: usize, pool: &dyn Parallel) -> KernelReport {

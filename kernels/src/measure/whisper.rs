@@ -8,7 +8,8 @@ use crate::{Activation, Conv1dSpec, Precision};
 /// Rows of the standard kernels: one window of every Whisper.
 const ROWS: usize = 1500;
 
-/// The standard kernels, then the encoder's over windows of `frames` frames, then the decoder's for one sequence and for a batch.
+/// The standard kernels, then the encoder's over windows of `frames` frames, then the decoder's for one sequence and
+/// for a batch.
 pub fn cases(request: &Request, frames: usize) -> Vec<Case> {
     let &Request { width, encoder_heads, decoder_heads, encoder_inner, decoder_inner, vocabulary, batch, .. } = request;
     let (head_width, positions) = (width / encoder_heads, frames.div_ceil(2));

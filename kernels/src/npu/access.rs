@@ -17,8 +17,9 @@ pub const MOST_ITERATIONS: u32 = 64;
 
 /// What one buffer descriptor says. Sizes and steps are in words of 4 bytes; dimension 0 is the innermost.
 ///
-/// The address of word `i` is `offset + 4 · (i₀·steps[0] + i₁·steps[1] + i₂·steps[2] + iteration·step)`, with `i₀ < wraps[0]`, `i₁ < wraps[1]`,
-/// and `i₂` as far as the length asks. `iteration` goes on by one each time that the descriptor is used, and wraps.
+/// The address of word `i` is `offset + 4 · (i₀·steps[0] + i₁·steps[1] + i₂·steps[2] + iteration·step)`, with
+/// `i₀ < wraps[0]`, `i₁ < wraps[1]`, and `i₂` as far as the length asks. `iteration` goes on by one each time that the
+/// descriptor is used, and wraps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Transfer {
     /// The kernel's argument that it walks through.
@@ -27,7 +28,8 @@ pub struct Transfer {
     pub offset: u64,
     /// Words moved by one use.
     pub length: u32,
-    /// Entries of dimensions 0 and 1; 0 stands for a dimension that is not used (dimension 2 then takes its place: see [`Transfer::linear`]).
+    /// Entries of dimensions 0 and 1; 0 stands for a dimension that is not used (dimension 2 then takes its place: see
+    /// [`Transfer::linear`]).
     pub wraps: [u32; 2],
     /// Steps of the three dimensions.
     pub steps: [u32; 3],
@@ -81,7 +83,8 @@ impl Transfer {
         Ok(())
     }
 
-    /// The runs of contiguous words that its use number `iteration` walks through: byte offset and words of each, in order.
+    /// The runs of contiguous words that its use number `iteration` walks through: byte offset and words of each, in
+    /// order.
     pub fn runs(&self, iteration: u32) -> impl Iterator<Item = (u64, u32)> + use<> {
         let Self { offset, length, wraps, steps, iterations, iteration_step, .. } = *self;
         let base = offset + 4 * u64::from(iteration % iterations) * u64::from(iteration_step);

@@ -34,8 +34,8 @@ pub trait Array: Send + Sync + 'static {
     /// If there is no bundle for it, or too many contexts are open, or the device refuses.
     fn open(&self, design: &Design) -> Result<Self::Context, ArrayError>;
 
-    /// The design as it was compiled, where that may differ from the one that was asked for in its shim channels: streams have to be
-    /// written for it.
+    /// The design as it was compiled, where that may differ from the one that was asked for in its shim channels:
+    /// streams have to be written for it.
     fn compiled<'a>(&self, _context: &'a Self::Context) -> Option<&'a Design> {
         None
     }
@@ -52,8 +52,8 @@ pub trait Array: Send + Sync + 'static {
     /// If there is no memory, or the stream is refused.
     fn program(&self, context: &Self::Context, words: &[u32]) -> Result<Self::Program, ArrayError>;
 
-    /// Executes jobs one after another, with one dispatch where the array can. A's are synced to the device before and C's from it after;
-    /// B's must have been flushed ([`Buffer::flush`]) since they were written.
+    /// Executes jobs one after another, with one dispatch where the array can. A's are synced to the device before and
+    /// C's from it after; B's must have been flushed ([`Buffer::flush`]) since they were written.
     ///
     /// # Errors
     /// A failed command or a timeout; the contents of C are then unspecified and the context may be unusable.

@@ -1,5 +1,5 @@
-//! Attention on an NPU: queries, keys and values are packed for each run. What the array does not take (a mask, a cache, nothing) the host
-//! device does.
+//! Attention on an NPU: queries, keys and values are packed for each run. What the array does not take (a mask, a
+//! cache, nothing) the host device does.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! Bundles: compiled array designs on disk, as `kernels/aie/build.sh` makes them. A bundle is a folder with a `bundle.json`, which
-//! says what the design is, and the files it names, which are checked against their SHA-256 before they are used.
+//! Bundles: compiled array designs on disk, as `kernels/aie/build.sh` makes them. A bundle is a folder with a
+//! `bundle.json`, which says what the design is, and the files it names, which are checked against their SHA-256 before
+//! they are used.
 //!
 //! Instruction streams are not in it: they are written for each shape when it is needed ([`super::stream::write`]).
 

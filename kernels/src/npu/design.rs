@@ -1,6 +1,7 @@
-//! What a compiled array is: the kernels that its cores hold, its tile sizes, and the objects that its three streams carry. One design serves
-//! every shape of linear layers and of attention: what depends on the shape travels in the objects' control blocks and in the instruction
-//! stream. So an array stays loaded for all of a model; changing it costs milliseconds.
+//! What a compiled array is: the kernels that its cores hold, its tile sizes, and the objects that its three streams
+//! carry. One design serves every shape of linear layers and of attention: what depends on the shape travels in the
+//! objects' control blocks and in the instruction stream. So an array stays loaded for all of a model; changing it
+//! costs milliseconds.
 
 use std::fmt;
 
@@ -17,8 +18,8 @@ pub const HEAD_WIDTH: usize = 64;
 /// Bytes of the control block at the end of each A object.
 pub const CONTROL_BYTES: usize = 32;
 
-/// Stack of a core, in bytes. As compiled for a CPU, where accumulators that are registers on a core are on the stack, the deepest kernel takes less than
-/// 4 KB; others' cores with an exponential in fp32 overflowed 3.3 KB and ran with 6.
+/// Stack of a core, in bytes. As compiled for a CPU, where accumulators that are registers on a core are on the stack,
+/// the deepest kernel takes less than 4 KB; others' cores with an exponential in fp32 overflowed 3.3 KB and ran with 6.
 pub const STACK_BYTES: usize = 6144;
 
 /// What is left of a core's memory for constants.
@@ -298,7 +299,8 @@ impl Design {
         m * k * self.kernels.operand_bytes() + scales + CONTROL_BYTES
     }
 
-    /// Bytes of an object of B: a step's weights with their scales and bias; or a block's keys or values, and nothing behind them.
+    /// Bytes of an object of B: a step's weights with their scales and bias; or a block's keys or values, and nothing
+    /// behind them.
     pub fn b_object(&self) -> usize {
         let Tile { k, n, .. } = self.tile;
         match self.kernels {
@@ -312,8 +314,9 @@ impl Design {
         self.tile.m * self.tile.n * 2
     }
 
-    /// Bytes that a core keeps between objects. Of attention: fp32 results `[m, 64]`, scores `[m, block]`, bf16 probabilities `[m, block]`, four
-    /// numbers of each row in whole vectors, and the queries with their scales and four words. A linear layer's sums lie in the same place.
+    /// Bytes that a core keeps between objects. Of attention: fp32 results `[m, 64]`, scores `[m, block]`, bf16
+    /// probabilities `[m, block]`, four numbers of each row in whole vectors, and the queries with their scales and
+    /// four words. A linear layer's sums lie in the same place.
     pub fn core_state(&self) -> usize {
         let (m, block) = (self.tile.m, self.block());
         let scales = if self.kernels == Kernels::Int8 { m * size_of::<f32>() } else { 0 };
@@ -336,8 +339,8 @@ impl Design {
         Target::ROWS * self.tile.m
     }
 
-    /// The shape with its padding: rows or queries to whole rounds, inputs to whole steps, outputs to a tile for each column, keys to whole
-    /// blocks.
+    /// The shape with its padding: rows or queries to whole rounds, inputs to whole steps, outputs to a tile for each
+    /// column, keys to whole blocks.
     pub fn padded(&self, problem: &Problem) -> Problem {
         let Tile { k, n, .. } = self.tile;
         match *problem {

@@ -1,4 +1,5 @@
-//! A design at work on an array: its context, the streams for the shapes that were met, and buffers that are used again.
+//! A design at work on an array: its context, the streams for the shapes that were met, and buffers that are used
+//! again.
 
 use std::{
     collections::HashMap,
@@ -59,10 +60,11 @@ impl<A: Array> Engines<A> {
         Self { array, open: Mutex::default(), counted }
     }
 
-    /// The engine of a design, opened at its first use. Its answer to a small problem is then compared with the host's: a bundle that
-    /// computes something else is not used.
+    /// The engine of a design, opened at its first use. Its answer to a small problem is then compared with the host's:
+    /// a bundle that computes something else is not used.
     ///
-    /// A design that hung or was not trusted is not tried again: a model has hundreds of kernels, and each would wait for the limit anew.
+    /// A design that hung or was not trusted is not tried again: a model has hundreds of kernels, and each would wait
+    /// for the limit anew.
     pub fn engine(&self, design: &Design) -> Result<Arc<Engine<A>>, ArrayError> {
         let mut open = lock(&self.open);
         if let Some(opened) = open.get(design) {
@@ -89,7 +91,8 @@ impl<A: Array> Engines<A> {
         Ok(Arc::new(engine))
     }
 
-    /// Executes problems that read the same rows, in one command where the array can: `pack` fills their A, `unpack` reads the C of each.
+    /// Executes problems that read the same rows, in one command where the array can: `pack` fills their A, `unpack`
+    /// reads the C of each.
     pub fn execute(
         &self,
         engine: &Engine<A>,

@@ -1,4 +1,5 @@
-//! The machine's NPU as a device, or why there is none. Compiled into every build: without the feature `xrt` it can only say so.
+//! The machine's NPU as a device, or why there is none. Compiled into every build: without the feature `xrt` it can
+//! only say so.
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -88,7 +88,8 @@ impl<A: Array> NpuLinear<A> {
         layer.downcast_ref()
     }
 
-    /// Computes layers of one design by one command, in which their rows are packed once; `None` if they are not all alike.
+    /// Computes layers of one design by one command, in which their rows are packed once; `None` if they are not all
+    /// alike.
     pub fn together(
         context: &mut Context<'_>,
         rows: usize,

@@ -1,9 +1,9 @@
-//! The NPU: what it is, what runs on it, what that costs, and the two arrays that carry it out: a simulated one and, through
-//! XRT, a real one. Nothing here has run on hardware; `docs/npu.md` says what was checked instead.
+//! The NPU: what it is, what runs on it, what that costs, and the two arrays that carry it out: a simulated one and,
+//! through XRT, a real one. Nothing here has run on hardware; `docs/npu.md` says what was checked instead.
 //!
-//! A [`Design`] describes a compiled array: its kernels, tile sizes, where its streams enter and leave. A [`Problem`] is the
-//! shape of what is computed at once. Data is packed into the design's tile objects ([`layout`]), an instruction stream for the shape says how
-//! they move, and an [`Array`] executes the stream over three buffers.
+//! A [`Design`] describes a compiled array: its kernels, tile sizes, where its streams enter and leave. A [`Problem`]
+//! is the shape of what is computed at once. Data is packed into the design's tile objects ([`layout`]), an instruction
+//! stream for the shape says how they move, and an [`Array`] executes the stream over three buffers.
 
 pub mod access;
 pub mod array;

@@ -1,4 +1,5 @@
-//! Which kernels have their place on an NPU, by cost: what the array is predicted to take, with packing, beside what the host device takes.
+//! Which kernels have their place on an NPU, by cost: what the array is predicted to take, with packing, beside what
+//! the host device takes.
 
 use std::fmt;
 
@@ -11,12 +12,12 @@ use super::{
 };
 use crate::Precision;
 
-/// How many times the host's time the NPU may take for a kernel that fills its tiles: twice for what calibration, done once on a busy machine, may
-/// be off, so that the same kernel does not change places from run to run; and twice again because what the NPU does leaves the CPU to others,
-/// which is what an NPU is asked for.
+/// How many times the host's time the NPU may take for a kernel that fills its tiles: twice for what calibration, done
+/// once on a busy machine, may be off, so that the same kernel does not change places from run to run; and twice again
+/// because what the NPU does leaves the CPU to others, which is what an NPU is asked for.
 ///
-/// Of a kernel that fills only a part of the rows of its tiles, that part: an array that mostly multiplies zeros is asked for nothing, and has to
-/// be sooner by as much.
+/// Of a kernel that fills only a part of the rows of its tiles, that part: an array that mostly multiplies zeros is
+/// asked for nothing, and has to be sooner by as much.
 pub const MARGIN: f64 = 4.0;
 
 /// What decides where kernels go: a machine's rates and an NPU's designs.
@@ -52,7 +53,8 @@ impl Placement {
         &self.rates
     }
 
-    /// The times of a kernel; `None` for one that an NPU has no design for, as for all of fp32. A closed formula, for each call of a kernel.
+    /// The times of a kernel; `None` for one that an NPU has no design for, as for all of fp32. A closed formula, for
+    /// each call of a kernel.
     pub fn weigh(&self, precision: Precision, problem: Problem) -> Option<Weighed> {
         let kernels = Kernels::of(precision)?;
         let design = self.designs.iter().find(|design| design.kernels == kernels)?;
@@ -86,7 +88,8 @@ impl Weighed {
 }
 
 impl fmt::Display for Weighed {
-    /// `1×384×1536: predicted 0.105 ms on the NPU, 0.018 ms here`; what of a tile's rows is empty is said where it decides.
+    /// `1×384×1536: predicted 0.105 ms on the NPU, 0.018 ms here`; what of a tile's rows is empty is said where it
+    /// decides.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { problem, npu, host, filled } = self;
         write!(f, "{problem}: predicted {:.3} ms on the NPU, {:.3} ms here", npu * 1e3, host * 1e3)?;
@@ -162,7 +165,8 @@ mod tests {
         }
     }
 
-    /// Between the two the formula decides: the wider a product, the fewer rows it needs, and from there on it has its place.
+    /// Between the two the formula decides: the wider a product, the fewer rows it needs, and from there on it has its
+    /// place.
     #[test]
     fn sizes_between_are_decided_by_the_formula() {
         for target in Target::ALL {

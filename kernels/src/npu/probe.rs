@@ -1,5 +1,5 @@
-//! Whether this machine has an NPU that can be used, and if not, why not and what to do. It only reads what the kernel shows
-//! (`/sys`, `/dev`, `/proc`): no XRT is needed, and nothing is opened for longer than the look takes.
+//! Whether this machine has an NPU that can be used, and if not, why not and what to do. It only reads what the kernel
+//! shows (`/sys`, `/dev`, `/proc`): no XRT is needed, and nothing is opened for longer than the look takes.
 
 use std::{
     fmt, fs, io,
@@ -14,7 +14,8 @@ const AMD: u32 = 0x1022;
 /// PCI class of NPUs ("signal processing controller"), without the programming interface's byte.
 const SIGNAL_PROCESSOR: u32 = 0x1180;
 
-/// Locked memory below which a model's weights and buffers may not all fit: the encoder of whisper-large in int8 and its activations.
+/// Locked memory below which a model's weights and buffers may not all fit: the encoder of whisper-large in int8 and
+/// its activations.
 const LOCKED_MEMORY_WANTED: u64 = 1 << 30;
 
 /// An NPU that the PCI bus shows.

@@ -1,4 +1,5 @@
-//! How fast this machine's host device is, beside which an NPU has to pay: products, attention, reading memory, and packing for the NPU.
+//! How fast this machine's host device is, beside which an NPU has to pay: products, attention, reading memory, and
+//! packing for the NPU.
 
 use std::{hint::black_box, sync::OnceLock, time::Instant};
 
@@ -36,8 +37,8 @@ pub struct Rates {
     pub packing: f64,
 }
 
-/// Samples of each rate, at least and at most. The fastest counts: whatever else runs makes samples slower, single ones by a hundred times, and
-/// where a kernel goes must not depend on that.
+/// Samples of each rate, at least and at most. The fastest counts: whatever else runs makes samples slower, single ones
+/// by a hundred times, and where a kernel goes must not depend on that.
 const SAMPLES: [usize; 2] = [5, 25];
 /// Seconds after which no further sample of a rate is taken than must be.
 const PATIENCE: f64 = 5e-3;
@@ -49,8 +50,8 @@ const HEADS: usize = 2;
 const READ: usize = 64 << 20;
 
 impl Rates {
-    /// Two cores with AVX-512: products at their measured peak (441 GOPS int8 and 221 GFLOPS bf16 a core), 32 GB/s, and [`PACKING_RATE`]. For
-    /// documents and tests, which must not depend on the machine.
+    /// Two cores with AVX-512: products at their measured peak (441 GOPS int8 and 221 GFLOPS bf16 a core), 32 GB/s, and
+    /// [`PACKING_RATE`]. For documents and tests, which must not depend on the machine.
     pub const ASSUMED: Self = Self {
         measured: false,
         products_int8: 882e9,
@@ -61,7 +62,8 @@ impl Rates {
         packing: PACKING_RATE,
     };
 
-    /// This machine's, with so many threads: measured when they are first asked for, in some tens of milliseconds, and then kept for the process.
+    /// This machine's, with so many threads: measured when they are first asked for, in some tens of milliseconds, and
+    /// then kept for the process.
     pub fn measured(threads: usize) -> Self {
         static MEASURED: OnceLock<Rates> = OnceLock::new();
         *MEASURED.get_or_init(|| Team::with_threads(threads.max(1), |pool| Self::measure(pool)))
@@ -80,7 +82,8 @@ impl Rates {
         }
     }
 
-    /// Seconds that the host device takes for a problem: its arithmetic, or reading its weights (or keys and values) from memory if that takes longer.
+    /// Seconds that the host device takes for a problem: its arithmetic, or reading its weights (or keys and values)
+    /// from memory if that takes longer.
     pub fn host_seconds(&self, kernels: Kernels, problem: &Problem) -> f64 {
         let int8 = kernels == Kernels::Int8;
         let (operations, read) = match *problem {

@@ -70,7 +70,8 @@ impl Target {
         }
     }
 
-    /// Most multiply-accumulates of bf16 operands that a core does in a cycle; AIE2P's with operands that share exponents (bfp16).
+    /// Most multiply-accumulates of bf16 operands that a core does in a cycle; AIE2P's with operands that share
+    /// exponents (bfp16).
     pub fn bf16_macs(self) -> usize {
         match self {
             Target::Npu1 => 128,

@@ -1,4 +1,5 @@
-//! Which tiles to compile: candidates that fit the array, what they waste on padding, and the best ones by predicted time.
+//! Which tiles to compile: candidates that fit the array, what they waste on padding, and the best ones by predicted
+//! time.
 
 use super::{
     cost,
@@ -21,8 +22,8 @@ pub struct NoTiles {
     pub reason: String,
 }
 
-/// Sides of tiles that are tried: whole pairs of every micro-tile's sides, as the kernels take two of them at a time, and blocks of keys that
-/// are whole vectors.
+/// Sides of tiles that are tried: whole pairs of every micro-tile's sides, as the kernels take two of them at a time,
+/// and blocks of keys that are whole vectors.
 const STEP: usize = 16;
 const MOST_SIDE: usize = 160;
 const MOST_INPUTS: usize = 256;
@@ -39,8 +40,8 @@ pub fn waste(design: &Design, problem: &Problem) -> f64 {
     1.0 - cost::predict(design, problem).useful
 }
 
-/// The design whose predicted time for all problems, each as often as it is said to occur, is least. It stays loaded for all of them:
-/// changing designs costs milliseconds.
+/// The design whose predicted time for all problems, each as often as it is said to occur, is least. It stays loaded
+/// for all of them: changing designs costs milliseconds.
 ///
 /// # Errors
 /// If there are no problems, or no candidate has instruction streams for all of them.
@@ -66,7 +67,8 @@ pub fn seconds(design: &Design, problems: &[(Problem, usize)]) -> f64 {
     problems.iter().map(|(problem, count)| cost::predict(design, problem).total * *count as f64).sum()
 }
 
-/// The design that devices open and bundles are built with by default: one for each number format, for every Whisper model.
+/// The design that devices open and bundles are built with by default: one for each number format, for every Whisper
+/// model.
 ///
 /// # Errors
 /// As [`Design::new`]; a test makes all of them.

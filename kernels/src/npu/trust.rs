@@ -1,5 +1,5 @@
-//! The first thing that a design does is a small problem whose answer is known: an array that computes something else is not trusted
-//! with more.
+//! The first thing that a design does is a small problem whose answer is known: an array that computes something else
+//! is not trusted with more.
 
 use super::{
     array::{Array, ArrayError},
@@ -15,8 +15,8 @@ use crate::{
 /// Largest distance from the oracle, beside its largest magnitude: a few roundings to bf16.
 const TOLERANCE: f32 = 0.02;
 
-/// Compares an array's answers to small problems, of each kind that it computes, with the host's plainest arithmetic on the operands as the array has
-/// them.
+/// Compares an array's answers to small problems, of each kind that it computes, with the host's plainest arithmetic on
+/// the operands as the array has them.
 pub(super) fn check<A: Array>(array: &A, engine: &Engine<A>) -> Result<(), ArrayError> {
     for (got, wanted) in [linear(array, engine)?, attention(array, engine)?] {
         let largest = wanted.iter().fold(0f32, |largest, value| largest.max(value.abs()));

@@ -1,8 +1,9 @@
-//! A real NPU, through XRT: hardware contexts with the bundles' designs, buffers that the array's DMA reaches, instruction streams in
-//! run lists. Every wait has a limit.
+//! A real NPU, through XRT: hardware contexts with the bundles' designs, buffers that the array's DMA reaches,
+//! instruction streams in run lists. Every wait has a limit.
 //!
-//! XRT is loaded when the array is opened; a failed command is an error with XRT's own words. After a time limit has passed a context takes no
-//! more commands, for the old ones may still be executing; closing it makes the driver end them.
+//! XRT is loaded when the array is opened; a failed command is an error with XRT's own words. After a time limit has
+//! passed a context takes no more commands, for the old ones may still be executing; closing it makes the driver end
+//! them.
 
 use std::{
     path::Path,
@@ -25,7 +26,8 @@ use super::{
 };
 use crate::{DeviceKind, Parallel};
 
-/// How long a command may take. The largest product of Whisper takes a tenth of a second; the driver itself gives up after a few.
+/// How long a command may take. The largest product of Whisper takes a tenth of a second; the driver itself gives up
+/// after a few.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// No context was executed yet.
@@ -71,12 +73,14 @@ impl XrtArray {
     /// Loads XRT and opens the first NPU that there are designs for.
     ///
     /// # Errors
-    /// [`Unavailable`]: XRT does not load or shows no NPU (with what `probe` found in the machine), or there are no bundles for it.
+    /// [`Unavailable`]: XRT does not load or shows no NPU (with what `probe` found in the machine), or there are no
+    /// bundles for it.
     pub fn open(bundle_dir: Option<&Path>, mut probe: Probe) -> Result<Self, Unavailable> {
         let library = match Library::load() {
             Ok(library) => library,
             Err(error) => {
-                // What is wrong below is the first cause: XRT without a device is of no use, and where there is none, nobody is sent to install it.
+                // What is wrong below is the first cause: XRT without a device is of no use, and where there is none,
+                // nobody is sent to install it.
                 if !probe.npus.is_empty() {
                     probe.findings.push(Finding::Library(error.to_string()));
                 }

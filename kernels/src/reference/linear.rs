@@ -1,10 +1,10 @@
 //! The linear layer, slow and obvious: the definition of its arithmetic, in f64 where the sums are fp32.
 //!
-//! int8: a row of activations, and a column of weights, is divided by its largest magnitude / 127 and rounded to the nearest
-//! integer, ties to even ([`crate::numbers::int8_scale`] has the corner cases); the integers are multiplied and summed exactly;
-//! the sum is multiplied by both scales. Wide rows are divided by their largest magnitude / [`wide_limit`] instead. bf16:
-//! both operands are rounded to the nearest bf16, ties to even; products and sums are not rounded here, where kernels round
-//! them to fp32.
+//! int8: a row of activations, and a column of weights, is divided by its largest magnitude / 127 and rounded to the
+//! nearest integer, ties to even ([`crate::numbers::int8_scale`] has the corner cases); the integers are multiplied and
+//! summed exactly; the sum is multiplied by both scales. Wide rows are divided by their largest magnitude /
+//! [`wide_limit`] instead. bf16: both operands are rounded to the nearest bf16, ties to even; products and sums are not
+//! rounded here, where kernels round them to fp32.
 
 use crate::{
     Activation, LinearSpec, Precision, WeightLayout,

@@ -1,4 +1,5 @@
-//! The slow, obvious version of every kernel, and values to try kernels on: for tests, benchmarks and the trial of an NPU.
+//! The slow, obvious version of every kernel, and values to try kernels on: for tests, benchmarks and the trial of an
+//! NPU.
 
 pub mod attention;
 pub mod conv;

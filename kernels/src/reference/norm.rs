@@ -25,8 +25,8 @@ pub fn softmax(width: usize, x: &[f32]) -> Vec<f32> {
     out
 }
 
-/// The error function, by its Maclaurin series near 0 and the continued fraction of its complement elsewhere (Abramowitz and
-/// Stegun 7.1.6, 7.1.14); exact to about 1e-15.
+/// The error function, by its Maclaurin series near 0 and the continued fraction of its complement elsewhere
+/// (Abramowitz and Stegun 7.1.6, 7.1.14); exact to about 1e-15.
 pub fn erf(x: f64) -> f64 {
     let magnitude = x.abs();
     if magnitude < 3.0 {

@@ -1,8 +1,9 @@
-//! Streams and bundles as AMD's own tools read them: `aiebu-asm` makes an ELF of a stream, `aiebu-dump` takes that apart again, and
-//! `xclbinutil` makes a container and takes it apart. What they say is held against what was meant, by code that shares nothing with
-//! the code that wrote it. No NPU takes part.
+//! Streams and bundles as AMD's own tools read them: `aiebu-asm` makes an ELF of a stream, `aiebu-dump` takes that
+//! apart again, and `xclbinutil` makes a container and takes it apart. What they say is held against what was meant, by
+//! code that shares nothing with the code that wrote it. No NPU takes part.
 //!
-//! Started by `tests/xrt/tools.sh`, which names the tools' folder in `UNDERTONE_AMD_TOOLS`; plain `cargo test` leaves it out.
+//! Started by `tests/xrt/tools.sh`, which names the tools' folder in `UNDERTONE_AMD_TOOLS`; plain `cargo test` leaves
+//! it out.
 
 use std::{
     path::{Path, PathBuf},
@@ -188,7 +189,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
-/// Bundles as `build.sh` packs them, around a configuration that is none: what the container says is what the bundle says.
+/// Bundles as `build.sh` packs them, around a configuration that is none: what the container says is what the bundle
+/// says.
 #[test]
 fn containers_say_what_the_bundle_says() {
     let folder = tempfile::tempdir().unwrap();

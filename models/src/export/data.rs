@@ -1,5 +1,5 @@
-//! The file beside the graphs that holds their large weights: written once, in one pass over the checkpoint, read by every graph
-//! that refers to it.
+//! The file beside the graphs that holds their large weights: written once, in one pass over the checkpoint, read by
+//! every graph that refers to it.
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,5 @@
-//! The small files beside the graphs: configurations as optimum's folders have them. What the source has is taken over; what it
-//! has not is as OpenAI's models of the kind have it.
+//! The small files beside the graphs: configurations as optimum's folders have them. What the source has is taken over;
+//! what it has not is as OpenAI's models of the kind have it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! An ONNX graph being built. Values are named after the nodes that make them, so that a name says where in the model it is.
+//! An ONNX graph being built. Values are named after the nodes that make them, so that a name says where in the model
+//! it is.
 
 use super::{
     data::{DataFile, Filed, Layout},
@@ -135,8 +136,8 @@ impl<'b, 'p> Builder<'b, 'p> {
         (name, !known)
     }
 
-    /// A weight of the checkpoint as floats, however it is stored: what is narrow is widened by nodes that read constants only, which
-    /// ONNX Runtime carries out once, when it loads.
+    /// A weight of the checkpoint as floats, however it is stored: what is narrow is widened by nodes that read
+    /// constants only, which ONNX Runtime carries out once, when it loads.
     pub(super) fn weight(&mut self, name: &str, layout: Layout) -> Result<String, ConvertError> {
         let tensor = self.checkpoint.tensor(name)?;
         let Filed { stored, scale } = self.data.file(name, tensor, layout)?;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::weights::Dimensions;
 
-/// The heads of the published model that has these sizes; `None` for a size that is not OpenAI's. The two large ones of 80 mel bins
-/// differ only in their weights: which it is must be in the name of the file.
+/// The heads of the published model that has these sizes; `None` for a size that is not OpenAI's. The two large ones of
+/// 80 mel bins differ only in their weights: which it is must be in the name of the file.
 pub(super) fn known(sizes: &Dimensions, english: bool, path: &Path) -> Option<Vec<[u32; 2]>> {
     let name = path.to_string_lossy();
     let heads: &[[u32; 2]] = match (sizes.width, sizes.encoder_layers, sizes.decoder_layers, english) {

@@ -1,5 +1,5 @@
-//! Whisper's layers in plain ONNX operators, in the forms that ONNX Runtime and the execution provider know how to fuse: the same
-//! as PyTorch's exporter writes, without its arithmetic on shapes.
+//! Whisper's layers in plain ONNX operators, in the forms that ONNX Runtime and the execution provider know how to
+//! fuse: the same as PyTorch's exporter writes, without its arithmetic on shapes.
 
 use super::{
     data::Layout,

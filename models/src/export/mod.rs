@@ -1,5 +1,5 @@
-//! Writes a model folder with ONNX graphs from a checkpoint: plain operators, optimum's names of files, inputs and outputs, one
-//! copy of each weight in files beside the graphs. Any ONNX Runtime loads it.
+//! Writes a model folder with ONNX graphs from a checkpoint: plain operators, optimum's names of files, inputs and
+//! outputs, one copy of each weight in files beside the graphs. Any ONNX Runtime loads it.
 
 mod data;
 mod files;
@@ -25,7 +25,8 @@ pub enum WeightFormat {
     F32,
     /// Matrices as f16, widened once when the model is loaded: half the size on disk. Exact where the source has f16.
     F16,
-    /// Matrices as int8 with a scale for each output, widened once when the model is loaded: a quarter of the size on disk.
+    /// Matrices as int8 with a scale for each output, widened once when the model is loaded: a quarter of the size on
+    /// disk.
     Int8,
 }
 
@@ -59,10 +60,11 @@ pub struct Converted {
     pub bytes: u64,
 }
 
-/// Reads the weights in `source` (see [`weights::recognise`]) and writes the model folder `out`, which must not exist. `progress` is
-/// told of bytes done and bytes in all, which are those of the weights as f32.
+/// Reads the weights in `source` (see [`weights::recognise`]) and writes the model folder `out`, which must not exist.
+/// `progress` is told of bytes done and bytes in all, which are those of the weights as f32.
 ///
-/// The folder is written beside `out` under another name, and named `out` when it is whole: what is interrupted leaves no half model.
+/// The folder is written beside `out` under another name, and named `out` when it is whole: what is interrupted leaves
+/// no half model.
 ///
 /// # Errors
 /// [`ConvertError`]: which file is missing, damaged or not supported, or cannot be written.
@@ -80,7 +82,8 @@ pub fn convert(
     Ok(Converted { directory: out.to_owned(), kind: checkpoint.kind, weights: format, bytes })
 }
 
-/// Writes the folder `out`, which must not exist, of files in the folder `from`: a model that was converted before. Returns their bytes.
+/// Writes the folder `out`, which must not exist, of files in the folder `from`: a model that was converted before.
+/// Returns their bytes.
 pub(crate) fn copy(from: &Path, files: &[&str], out: &Path) -> Result<u64, ConvertError> {
     refuse_what_is_there(out)?;
     whole(out, |folder| {

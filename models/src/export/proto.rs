@@ -1,4 +1,5 @@
-//! ONNX's messages, as far as an exporter of float models needs them. Field numbers: `onnx.proto` of ONNX 1.13 (IR version 8).
+//! ONNX's messages, as far as an exporter of float models needs them. Field numbers: `onnx.proto` of ONNX 1.13 (IR
+//! version 8).
 
 #![allow(missing_docs, reason = "names and meanings are ONNX's")]
 

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use crate::vocabulary::{self, Vocabulary};
 
-/// Of a model of OpenAI's vocabulary. If the source has a list of tokens of its own (as bytes, by id), its text is of these; a list
-/// that is OpenAI's makes no difference, nor does one in which bytes that are no text were lost, as in whisper.cpp's first files.
+/// Of a model of OpenAI's vocabulary. If the source has a list of tokens of its own (as bytes, by id), its text is of
+/// these; a list that is OpenAI's makes no difference, nor does one in which bytes that are no text were lost, as in
+/// whisper.cpp's first files.
 pub(super) fn tokenizer(vocabulary: Vocabulary, own: Option<&[Vec<u8>]>) -> Vec<u8> {
     let text = vocabulary.text();
     let own = own.map(|own| &own[..own.len().min(vocabulary.eot() as usize)]);
@@ -74,8 +75,9 @@ fn write(vocabulary: Vocabulary, text: &[Vec<u8>], merges: &[[u32; 2]]) -> Vec<u
 
 const END: &str = "<|endoftext|>";
 
-/// `tokenizer.json` of multilingual models was long published without its first merge, `Ġ t`: words that begin with t then come out
-/// in other tokens than the model was trained with. The file with it, if it was lost; `None` if there is nothing to mend.
+/// `tokenizer.json` of multilingual models was long published without its first merge, `Ġ t`: words that begin with t
+/// then come out in other tokens than the model was trained with. The file with it, if it was lost; `None` if there is
+/// nothing to mend.
 pub(super) fn mended(file: &[u8]) -> Option<Vec<u8>> {
     let mut tokenizer: Value = serde_json::from_slice(file).ok()?;
     let model = tokenizer.get_mut("model")?;

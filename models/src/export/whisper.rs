@@ -41,8 +41,8 @@ pub(super) fn encoder(checkpoint: &Checkpoint, data: &mut DataFile<'_>) -> Resul
     Ok(graph.finish())
 }
 
-/// The first step, `input_ids, encoder_hidden_states` → `logits, present.*`; with `past` each step after it, in which keys and
-/// values of what was before are inputs, and those of the audio are no outputs.
+/// The first step, `input_ids, encoder_hidden_states` → `logits, present.*`; with `past` each step after it, in which
+/// keys and values of what was before are inputs, and those of the audio are no outputs.
 pub(super) fn decoder(
     checkpoint: &Checkpoint,
     data: &mut DataFile<'_>,
@@ -121,7 +121,8 @@ fn names(prefix: &str) -> [String; 4] {
     ["decoder.key", "decoder.value", "encoder.key", "encoder.value"].map(|name| format!("{prefix}.{name}"))
 }
 
-/// Tokens and their positions, `[batch, length, width]`, and the mask `[1, 1, length, past + length]`: nobody sees what comes later.
+/// Tokens and their positions, `[batch, length, width]`, and the mask `[1, 1, length, past + length]`: nobody sees what
+/// comes later.
 fn embedded(graph: &mut Builder<'_, '_>, ids: &str, past: bool) -> Result<(String, String), ConvertError> {
     let at = |name: &str| format!("/model/decoder/{name}");
     let tokens = graph.weight(TOKENS, Layout::Rows)?;
@@ -151,7 +152,8 @@ fn embedded(graph: &mut Builder<'_, '_>, ids: &str, past: bool) -> Result<(Strin
     Ok((x, graph.node("Where", &at("mask/Where"), &[&sees, &seen, &unseen], Vec::new())))
 }
 
-/// The product with the token embedding, as a Gemm: it reads the matrix as the embedding does, so that there is one copy.
+/// The product with the token embedding, as a Gemm: it reads the matrix as the embedding does, so that there is one
+/// copy.
 fn logits(graph: &mut Builder<'_, '_>, ids: &str, x: &str) -> Result<String, ConvertError> {
     let sizes = graph.checkpoint.dimensions;
     let matrix = if graph.checkpoint.has_own_projection() { PROJECTION } else { TOKENS };

@@ -1,5 +1,6 @@
-//! Which of a repository's files are needed: one set of ONNX graphs where there is one, else one kind of weights, and the small
-//! files that the runner or the converter reads. Never all that is there: repositories hold the same model many times.
+//! Which of a repository's files are needed: one set of ONNX graphs where there is one, else one kind of weights, and
+//! the small files that the runner or the converter reads. Never all that is there: repositories hold the same model
+//! many times.
 
 /// Ends of graphs' names that tell how the weights are stored, in the order in which they are preferred.
 pub const SUFFIXES: [&str; 9] = ["", "_fp16", "_quantized", "_int8", "_uint8", "_q4", "_q4f16", "_bnb4", "_q8"];

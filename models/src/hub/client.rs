@@ -1,5 +1,5 @@
-//! Requests to the hub: what a repository holds, what a file's bytes are called and how many there are, and the bytes from
-//! a place on.
+//! Requests to the hub: what a repository holds, what a file's bytes are called and how many there are, and the bytes
+//! from a place on.
 
 use std::time::Duration;
 
@@ -88,8 +88,8 @@ impl Client {
         let config = Agent::config_builder()
             // Read with their words.
             .http_status_as_error(false)
-            // Followed here: what the hub says of a file stands in the answer that sends elsewhere, and the token is not for
-            // other hosts.
+            // Followed here: what the hub says of a file stands in the answer that sends elsewhere, and the token is
+            // not for other hosts.
             .max_redirects(0)
             .proxy(proxy(settings)?)
             .tls_config(TlsConfig::builder().root_certs(trusted(settings)?).build())

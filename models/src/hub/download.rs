@@ -1,5 +1,5 @@
-//! Files of a repository into the cache: what is there is kept, what was begun goes on, what broke off is taken up again, and what
-//! came is compared with what the hub promised.
+//! Files of a repository into the cache: what is there is kept, what was begun goes on, what broke off is taken up
+//! again, and what came is compared with what the hub promised.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};

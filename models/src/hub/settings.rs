@@ -1,5 +1,5 @@
-//! Where the hub is, where its files are kept, and how it is reached: the environment variables of Python's `huggingface_hub`, and
-//! those for proxies and certificates that other programs take.
+//! Where the hub is, where its files are kept, and how it is reached: the environment variables of Python's
+//! `huggingface_hub`, and those for proxies and certificates that other programs take.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What every reader makes: Whisper's dimensions, its tensors under Hugging Face's names, and what the source says besides.
+//! What every reader makes: Whisper's dimensions, its tensors under Hugging Face's names, and what the source says
+//! besides.
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +37,8 @@ pub struct Dimensions {
     pub decoder_positions: usize,
 }
 
-/// What a source says besides the weights. What is unknown is `None`, and written as OpenAI's models of the kind have it.
+/// What a source says besides the weights. What is unknown is `None`, and written as OpenAI's models of the kind have
+/// it.
 #[derive(Clone, Debug, Default)]
 pub struct Details {
     /// `[layer, head]` whose attention follows the audio.
@@ -133,8 +135,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Checks that the tensors are a whole Whisper's. Those that are none of it are dropped; a projection to the vocabulary that is
-    /// the token embedding itself, too.
+    /// Checks that the tensors are a whole Whisper's. Those that are none of it are dropped; a projection to the
+    /// vocabulary that is the token embedding itself, too.
     ///
     /// # Errors
     /// [`ConvertError::NotWhisper`]: which tensor is missing or has another shape than the others want.
@@ -298,7 +300,8 @@ fn fitted(tensor: Tensor, shape: &[usize]) -> Option<Tensor> {
     (plain(tensor.shape()) == plain(shape)).then(|| tensor.reshaped(shape.to_vec())).flatten()
 }
 
-/// The encoder's positions (openai/whisper, `model.py`): half of each row sines, half cosines, of wavelengths from 2π to 2π · 10,000.
+/// The encoder's positions (openai/whisper, `model.py`): half of each row sines, half cosines, of wavelengths from 2π
+/// to 2π · 10,000.
 fn sinusoids(length: usize, width: usize) -> Vec<f32> {
     let half = width / 2;
     let step = 10_000_f64.ln() / (half.saturating_sub(1).max(1)) as f64;

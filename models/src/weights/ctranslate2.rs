@@ -1,8 +1,8 @@
-//! CTranslate2's `model.bin`, as faster-whisper uses it: a version, the name and revision of the architecture, variables, aliases.
-//! All numbers are little-endian, strings have a u16 length that counts their closing NUL.
+//! CTranslate2's `model.bin`, as faster-whisper uses it: a version, the name and revision of the architecture,
+//! variables, aliases. All numbers are little-endian, strings have a u16 length that counts their closing NUL.
 //!
-//! Source: CTranslate2's `model_spec.py` (writing) and `model.cc` (reading), binary versions 2 to 6; names of variables:
-//! `whisper_spec.py` and `transformer_spec.py`. Integers are divided by the variable `NAME_scale`.
+//! Source: CTranslate2's `model_spec.py` (writing) and `model.cc` (reading), binary versions 2 to 6; names of
+//! variables: `whisper_spec.py` and `transformer_spec.py`. Integers are divided by the variable `NAME_scale`.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,8 +1,8 @@
 //! How numbers are stored in files of weights, and what they are as f32.
 //!
-//! ggml's quantised kinds store blocks of 32 numbers: a half `d` (and, for the kinds `_1`, a half `m`), perhaps the fifth bits of all
-//! 32 as one u32, then the numbers; four-bit numbers `j` and `j + 16` share byte `j`. Source: ggml's `block_q4_0` … `block_q8_0` and
-//! its `dequantize_row_*`, in format version 2.
+//! ggml's quantised kinds store blocks of 32 numbers: a half `d` (and, for the kinds `_1`, a half `m`), perhaps the
+//! fifth bits of all 32 as one u32, then the numbers; four-bit numbers `j` and `j + 16` share byte `j`. Source: ggml's
+//! `block_q4_0` … `block_q8_0` and its `dequantize_row_*`, in format version 2.
 
 use half::{bf16, f16};
 

@@ -1,5 +1,5 @@
-//! A file of weights, read at any place: only what is asked for comes into memory, and a lying size is found before memory is taken
-//! for it.
+//! A file of weights, read at any place: only what is asked for comes into memory, and a lying size is found before
+//! memory is taken for it.
 
 use std::{
     fs::File,

@@ -1,7 +1,8 @@
-//! whisper.cpp's `ggml-*.bin`: sizes, mel filters, the vocabulary, tensors under OpenAI's names. All numbers are little-endian.
+//! whisper.cpp's `ggml-*.bin`: sizes, mel filters, the vocabulary, tensors under OpenAI's names. All numbers are
+//! little-endian.
 //!
-//! Source: whisper.cpp, `models/convert-pt-to-ggml.py` (writing), `src/whisper.cpp` (reading), `examples/quantize` (which kinds of
-//! tensors there are).
+//! Source: whisper.cpp, `models/convert-pt-to-ggml.py` (writing), `src/whisper.cpp` (reading), `examples/quantize`
+//! (which kinds of tensors there are).
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 

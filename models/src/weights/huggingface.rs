@@ -1,4 +1,5 @@
-//! What lies beside the weights in a Hugging Face folder, whatever container they are in: the configuration, and the index of shards.
+//! What lies beside the weights in a Hugging Face folder, whatever container they are in: the configuration, and the
+//! index of shards.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

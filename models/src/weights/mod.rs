@@ -1,8 +1,9 @@
-//! Weights as people have them, read into one [`Checkpoint`]: Hugging Face's safetensors and `pytorch_model.bin`, CTranslate2
-//! folders (faster-whisper), OpenAI's `.pt`, whisper.cpp's ggml `.bin`. Writes nothing, and runs nothing that a file says.
+//! Weights as people have them, read into one [`Checkpoint`]: Hugging Face's safetensors and `pytorch_model.bin`,
+//! CTranslate2 folders (faster-whisper), OpenAI's `.pt`, whisper.cpp's ggml `.bin`. Writes nothing, and runs nothing
+//! that a file says.
 //!
-//! Nothing that a file says of sizes is believed before the file is seen to be as long; tensors stay in their files until they are
-//! asked for, row by row.
+//! Nothing that a file says of sizes is believed before the file is seen to be as long; tensors stay in their files
+//! until they are asked for, row by row.
 
 mod checkpoint;
 mod ctranslate2;
@@ -51,8 +52,9 @@ impl std::fmt::Display for SourceKind {
     }
 }
 
-/// What kind of weights a file or directory holds, by what is in its files. `None` if none that is read, for a directory that has
-/// ONNX graphs, which need no conversion, and for one that has several files of weights of which none has a usual name.
+/// What kind of weights a file or directory holds, by what is in its files. `None` if none that is read, for a
+/// directory that has ONNX graphs, which need no conversion, and for one that has several files of weights of which
+/// none has a usual name.
 pub fn recognise(source: &Path) -> Option<SourceKind> {
     match found(source).as_slice() {
         [(kind, _)] if !has_graphs(source) => Some(*kind),

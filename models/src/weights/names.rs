@@ -1,7 +1,8 @@
-//! Names of Whisper's tensors. Hugging Face's are used throughout; OpenAI's, which whisper.cpp has too, are turned into them.
+//! Names of Whisper's tensors. Hugging Face's are used throughout; OpenAI's, which whisper.cpp has too, are turned into
+//! them.
 
-/// The name that Hugging Face gives a tensor, from any of the names in use: its own, with or without `model.`, or OpenAI's. A name
-/// of no Whisper tensor is `None`.
+/// The name that Hugging Face gives a tensor, from any of the names in use: its own, with or without `model.`, or
+/// OpenAI's. A name of no Whisper tensor is `None`.
 pub fn canonical(name: &str) -> Option<String> {
     // What torch.compile and DataParallel put in front.
     let name = name.strip_prefix("_orig_mod.").unwrap_or(name);

@@ -1,8 +1,10 @@
-//! A reader of pickles that carries nothing out. It knows the opcodes that make plain values, and of the functions that a pickle may
-//! call the few with which PyTorch puts a tensor together; every other call makes a value that says nothing ([`Value::Opaque`]).
+//! A reader of pickles that carries nothing out. It knows the opcodes that make plain values, and of the functions that
+//! a pickle may call the few with which PyTorch puts a tensor together; every other call makes a value that says
+//! nothing ([`Value::Opaque`]).
 //!
-//! Values lie flat in tables and refer to each other by number, so that a pickle of any depth is read, and dropped, without recursion.
-//! Memory is bounded by the pickle's own length. Source: CPython, `pickletools.py`; PyTorch, `torch/_utils.py`.
+//! Values lie flat in tables and refer to each other by number, so that a pickle of any depth is read, and dropped,
+//! without recursion. Memory is bounded by the pickle's own length. Source: CPython, `pickletools.py`; PyTorch,
+//! `torch/_utils.py`.
 
 use std::{collections::HashMap, rc::Rc};
 

@@ -1,5 +1,6 @@
-//! PyTorch's container: a zip of a pickle and of the numbers that its tensors lie in, or (before 1.6) one file of pickles with the
-//! numbers behind them. Inside: OpenAI's `dims` and `model_state_dict`, or Hugging Face's plain dictionary of tensors.
+//! PyTorch's container: a zip of a pickle and of the numbers that its tensors lie in, or (before 1.6) one file of
+//! pickles with the numbers behind them. Inside: OpenAI's `dims` and `model_state_dict`, or Hugging Face's plain
+//! dictionary of tensors.
 //!
 //! Nothing that the pickle asks for is carried out, see [`super::pickle`]. Source: PyTorch, `torch/serialization.py`.
 
@@ -101,8 +102,8 @@ impl Container {
         Ok(Self { file, pickle, root, storages })
     }
 
-    /// Pickles of a magic number, a version, the machine, the object, the keys of its storages; then each storage: how many numbers
-    /// (i64), and these.
+    /// Pickles of a magic number, a version, the machine, the object, the keys of its storages; then each storage: how
+    /// many numbers (i64), and these.
     fn legacy(file: Arc<SourceFile>) -> Result<Self, ConvertError> {
         let damaged = |reason: String| file.damaged(reason);
         let start = file.bytes(0, file.size().min(LARGEST_PICKLE))?;

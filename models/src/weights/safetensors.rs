@@ -1,5 +1,5 @@
-//! Safetensors: eight bytes of a length, a header in JSON of this length, the tensors. Source: the format's description in
-//! huggingface/safetensors, README.
+//! Safetensors: eight bytes of a length, a header in JSON of this length, the tensors. Source: the format's description
+//! in huggingface/safetensors, README.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 

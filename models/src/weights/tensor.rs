@@ -1,4 +1,5 @@
-//! One tensor of a checkpoint: where it lies and how it is stored. Its values are read when they are asked for, row by row.
+//! One tensor of a checkpoint: where it lies and how it is stored. Its values are read when they are asked for, row by
+//! row.
 
 use std::{ops::Range, sync::Arc};
 
@@ -86,7 +87,8 @@ impl Tensor {
         Self { shape, stored: Stored::Values(Arc::new(values)) }
     }
 
-    /// The integers of this tensor, divided by a scale of one entry, or one for each row. `None` if it has another number.
+    /// The integers of this tensor, divided by a scale of one entry, or one for each row. `None` if it has another
+    /// number.
     pub fn scaled(mut self, by: Vec<f32>) -> Option<Self> {
         let rows = self.rows();
         match &mut self.stored {

@@ -1,5 +1,5 @@
-//! ggml's files, and its quantised blocks number by number, as its reference functions make and read them (`quantize_row_q*_ref`,
-//! `dequantize_row_q*`).
+//! ggml's files, and its quantised blocks number by number, as its reference functions make and read them
+//! (`quantize_row_q*_ref`, `dequantize_row_q*`).
 
 use half::f16;
 

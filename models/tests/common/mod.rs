@@ -1,5 +1,5 @@
-//! A small seeded Whisper, and writers of every container that are independent of the readers: each writes what the format's own
-//! tools write.
+//! A small seeded Whisper, and writers of every container that are independent of the readers: each writes what the
+//! format's own tools write.
 #![allow(dead_code, reason = "each test binary uses its share")]
 
 pub mod blocks;

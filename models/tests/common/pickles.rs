@@ -74,7 +74,8 @@ impl Pickle {
         self.op(b't').op(b'Q')
     }
 
-    /// A tensor, `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, OrderedDict())`; `place` is offset, size, stride.
+    /// A tensor, `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, OrderedDict())`; `place` is offset,
+    /// size, stride.
     pub fn tensor(
         &mut self,
         storage: (Kind, &str, usize),

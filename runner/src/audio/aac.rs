@@ -60,8 +60,8 @@ impl Syntax for Adts {
     }
 }
 
-/// Whether the packets carry the upper band of HE-AAC (spectral band replication) beside the plain profile's lower one: the last
-/// element of a packet is then a fill element of that type.
+/// Whether the packets carry the upper band of HE-AAC (spectral band replication) beside the plain profile's lower one:
+/// the last element of a packet is then a fill element of that type.
 ///
 /// Elements have no lengths, so the fill element is looked for from the packet's end: 111 ends it, and in front of its
 /// `count` bytes stand 110 and the count.

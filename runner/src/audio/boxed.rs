@@ -1,5 +1,5 @@
-//! Containers that symphonia reads: MP4 and its kin (M4A, MOV, 3GP), CAF. They keep an index apart from the sound, so that they
-//! are read with seeking.
+//! Containers that symphonia reads: MP4 and its kin (M4A, MOV, 3GP), CAF. They keep an index apart from the sound, so
+//! that they are read with seeking.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -140,7 +140,8 @@ impl Whole {
                 break;
             }
             if size > length - at {
-                // 0 says: up to the end. A long length keeps its place behind the name, and is then the box's first bytes.
+                // 0 says: up to the end. A long length keeps its place behind the name, and is then the box's first
+                // bytes.
                 let real = u32::try_from(length - at).ok().filter(|_| short != 1);
                 patch = real.map(|real| (at, real.to_be_bytes()));
                 break;

@@ -1,4 +1,5 @@
-//! Bytes of a file or a stream, read once from front to back with a look ahead: what the readers of containers stand on.
+//! Bytes of a file or a stream, read once from front to back with a look ahead: what the readers of containers stand
+//! on.
 //!
 //! An error while reading ends the bytes; [`Bytes::trouble`] has it. What came before is sound that can still be heard.
 
@@ -57,7 +58,8 @@ impl<R: Read> Recorded<R> {
 impl<R: Read> Read for Recorded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        // A poisoned lock means that another thread panicked while it held the log: what is in it is whole all the same.
+        // A poisoned lock means that another thread panicked while it held the log: what is in it is whole all the
+        // same.
         if let Some(log) = &mut *self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
             log.extend_from_slice(&buffer[..count]);
         }

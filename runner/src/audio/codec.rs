@@ -30,7 +30,8 @@ enum Inner {
 }
 
 impl Decoder {
-    /// `Err` is the name of what cannot be decoded. High-efficiency AAC is decoded without its upper band: the caller knows.
+    /// `Err` is the name of what cannot be decoded. High-efficiency AAC is decoded without its upper band: the caller
+    /// knows.
     pub(super) fn new(codec: &Codec) -> Result<Self, String> {
         Ok(match codec {
             Codec::Pcm(pcm) => {

@@ -1,8 +1,8 @@
-//! Where the sound of an MP4 or MOV film begins: edit lists may let it begin later than the picture, and symphonia does not read
-//! them.
+//! Where the sound of an MP4 or MOV film begins: edit lists may let it begin later than the picture, and symphonia does
+//! not read them.
 //!
-//! Only what stands before the first sample is read: empty edits, which are a pause, and the media time of the first real edit,
-//! which is where the media are entered. What edits cut out further on is left alone.
+//! Only what stands before the first sample is read: empty edits, which are a pause, and the media time of the first
+//! real edit, which is where the media are entered. What edits cut out further on is left alone.
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
@@ -16,8 +16,8 @@ const MOST_BOXES: usize = 1 << 16;
 const MOST_EDITS: u32 = 16;
 const SECOND: u64 = 1_000_000_000;
 
-/// By track, the nanoseconds by which its sound begins later than the film. Nothing without pictures: there is nothing to be in
-/// time with.
+/// By track, the nanoseconds by which its sound begins later than the film. Nothing without pictures: there is nothing
+/// to be in time with.
 pub(super) fn late(source: &mut (impl Read + Seek)) -> HashMap<u32, u64> {
     let mut boxes = Boxes { source, left: MOST_BOXES };
     let tracks = boxes.tracks().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Everything that has no decoder here, through the system's `ffmpeg`: its output is read as it comes. No shell is between; the
-//! name of a file is only ever a file's name.
+//! Everything that has no decoder here, through the system's `ffmpeg`: its output is read as it comes. No shell is
+//! between; the name of a file is only ever a file's name.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -127,8 +127,8 @@ pub(super) struct Running {
     told: bool,
 }
 
-/// Microseconds of pictures before the first sound that ffmpeg drops, because only the sound is asked for. It does so where a
-/// format's times may begin anywhere, as in MPEG transport streams; in others the silence is in its output.
+/// Microseconds of pictures before the first sound that ffmpeg drops, because only the sound is asked for. It does so
+/// where a format's times may begin anywhere, as in MPEG transport streams; in others the silence is in its output.
 fn dropped(place: &Place<'_>, track: usize) -> io::Result<Option<u64>> {
     let mut command = command(place, "verbose")?;
     command.args(["-map", &format!("0:a:{track}"), "-c", "copy", "-t", "0", "-f", "null", "-"]);

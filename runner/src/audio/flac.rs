@@ -1,5 +1,5 @@
-//! FLAC (RFC 9639). Frames are found by their headers and believed by their checksums; the place of each in time stands in it, so
-//! that what is missing between two is known to the sample.
+//! FLAC (RFC 9639). Frames are found by their headers and believed by their checksums; the place of each in time stands
+//! in it, so that what is missing between two is known to the sample.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! Streams that are nothing but frames, each with a header that says how long it is: MPEG audio and AAC in ADTS. Found again after
-//! whatever stands between them: tags, pictures, zeros, damage.
+//! Streams that are nothing but frames, each with a header that says how long it is: MPEG audio and AAC in ADTS. Found
+//! again after whatever stands between them: tags, pictures, zeros, damage.
 
 use std::io;
 

@@ -1,8 +1,8 @@
-//! Channels to one. They are averaged, or weighed as in ITU-R BS.775 where their places are known: the centre more than the
-//! sides, the bass channel not at all.
+//! Channels to one. They are averaged, or weighed as in ITU-R BS.775 where their places are known: the centre more than
+//! the sides, the bass channel not at all.
 //!
-//! Channels that cancel each other, as when one of two cables is wired the wrong way round, would become silence: where the
-//! mix keeps less than a tenth of what independent channels would keep, the loudest channel stands for all.
+//! Channels that cancel each other, as when one of two cables is wired the wrong way round, would become silence: where
+//! the mix keeps less than a tenth of what independent channels would keep, the loudest channel stands for all.
 
 use symphonia::core::audio::{Channels, Position};
 

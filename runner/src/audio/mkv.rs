@@ -1,5 +1,5 @@
-//! Matroska and WebM (RFC 9559). The elements' names tell where they belong, so that lengths of what holds others are not needed:
-//! live recordings have none, cut ones have wrong ones. What is damaged is left out up to the next cluster.
+//! Matroska and WebM (RFC 9559). The elements' names tell where they belong, so that lengths of what holds others are
+//! not needed: live recordings have none, cut ones have wrong ones. What is damaged is left out up to the next cluster.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,15 +1,17 @@
-//! Audio in: a file or a stream in any common format becomes 16 kHz mono samples, block by block ([`open`], [`open_reader`]) or as a
-//! whole ([`read_file`], [`read`]).
+//! Audio in: a file or a stream in any common format becomes 16 kHz mono samples, block by block ([`open`],
+//! [`open_reader`]) or as a whole ([`read_file`], [`read`]).
 //!
-//! Read here: WAV in all its dresses, AIFF, AU, FLAC, MPEG audio, AAC, OGG, Matroska and WebM, MP4 and its kin, CAF; PCM, ADPCM,
-//! FLAC, ALAC, MP1 to MP3, AAC, Vorbis, Opus. Everything else goes through the system's `ffmpeg`, if there is one. Any rate and
-//! any number of channels; the channels are mixed to one, and the rate is changed by a band-limited filter without a shift in time.
+//! Read here: WAV in all its dresses, AIFF, AU, FLAC, MPEG audio, AAC, OGG, Matroska and WebM, MP4 and its kin, CAF;
+//! PCM, ADPCM, FLAC, ALAC, MP1 to MP3, AAC, Vorbis, Opus. Everything else goes through the system's `ffmpeg`, if there
+//! is one. Any rate and any number of channels; the channels are mixed to one, and the rate is changed by a
+//! band-limited filter without a shift in time.
 //!
-//! A header's promise never outranks the data: what is there is read to its end, and stands at its true time; what is missing is
-//! silence where its length is known, and an [`AudioWarning`] says from where to where. An error means that nothing was left.
+//! A header's promise never outranks the data: what is there is read to its end, and stands at its true time; what is
+//! missing is silence where its length is known, and an [`AudioWarning`] says from where to where. An error means that
+//! nothing was left.
 //!
-//! One exception of true times: the silence that an AAC encoder puts in front (1024 to 2112 samples of the source, 20 to 130 ms)
-//! stays, because symphonia does not read what M4A says about it.
+//! One exception of true times: the silence that an AAC encoder puts in front (1024 to 2112 samples of the source, 20
+//! to 130 ms) stays, because symphonia does not read what M4A says about it.
 
 mod aac;
 mod aiff;
@@ -85,8 +87,8 @@ pub struct AudioOptions {
 /// Decoded audio.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Audio {
-    /// Mono at [`SAMPLE_RATE`], finite, nominally in −1…1; at least one sample when it comes from this module's readers. None
-    /// after [`AudioStream::listen`].
+    /// Mono at [`SAMPLE_RATE`], finite, nominally in −1…1; at least one sample when it comes from this module's
+    /// readers. None after [`AudioStream::listen`].
     pub samples: Vec<f32>,
     /// The source's sampling rate in Hz.
     pub source_rate: u32,
@@ -135,8 +137,8 @@ impl AudioStream {
         Ok(Audio { samples, source_rate: self.source_rate(), channels: self.channels(), warnings, features: None })
     }
 
-    /// The rest of the stream as the features by `mel`, without its samples: ten hours take no more memory than one. For
-    /// transcribing by a model whose `mel` this is ([`crate::Transcriber::listen`]).
+    /// The rest of the stream as the features by `mel`, without its samples: ten hours take no more memory than one.
+    /// For transcribing by a model whose `mel` this is ([`crate::Transcriber::listen`]).
     ///
     /// # Errors
     /// As [`Self::next_block`].
@@ -184,8 +186,8 @@ pub fn open(path: &Path, options: &AudioOptions) -> Result<AudioStream, AudioErr
     open::open(&Input::Path(path.to_owned()), &name, options)
 }
 
-/// Opens a stream, for example standard input; `name` is what messages call it. It is decoded as it comes, or, where its
-/// container must be read with seeking, goes to a file without a name first.
+/// Opens a stream, for example standard input; `name` is what messages call it. It is decoded as it comes, or, where
+/// its container must be read with seeking, goes to a file without a name first.
 ///
 /// # Errors
 /// As [`open()`].

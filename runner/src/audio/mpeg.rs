@@ -1,5 +1,5 @@
-//! MPEG audio, layers I to III (ISO 11172-3, 13818-3), with Xing's, LAME's and Fraunhofer's notes in the first frame: how many
-//! frames follow, and what the encoder put around the sound. Files that were joined have a note for each part.
+//! MPEG audio, layers I to III (ISO 11172-3, 13818-3), with Xing's, LAME's and Fraunhofer's notes in the first frame:
+//! how many frames follow, and what the encoder put around the sound. Files that were joined have a note for each part.
 
 use symphonia::core::audio::{Channels, Position};
 use symphonia::core::codecs::audio::AudioCodecParameters;

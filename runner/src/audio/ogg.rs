@@ -1,5 +1,6 @@
-//! OGG (RFC 3533) with Opus, Vorbis or FLAC. Pages are believed by their checksums; each says where its last packet ends, so that
-//! a lost page becomes silence of its length. A stream need not have an end mark: recordings of live streams lack it.
+//! OGG (RFC 3533) with Opus, Vorbis or FLAC. Pages are believed by their checksums; each says where its last packet
+//! ends, so that a lost page becomes silence of its length. A stream need not have an end mark: recordings of live
+//! streams lack it.
 
 use std::collections::VecDeque;
 use std::io;

@@ -8,7 +8,8 @@ use super::mix::weights_of_mask;
 pub(super) const RATE: u32 = 48_000;
 /// Frames of the longest packet: 120 ms.
 const LONGEST: usize = 5760;
-/// Masks of WAV for the layouts of 1 to 8 channels in Vorbis' order, and where each channel of that order stands in the mask's.
+/// Masks of WAV for the layouts of 1 to 8 channels in Vorbis' order, and where each channel of that order stands in the
+/// mask's.
 const LAYOUTS: [(u64, &[usize]); 8] = [
     (0x4, &[0]),
     (0x3, &[0, 1]),

@@ -1,7 +1,7 @@
 //! The data part of containers that hold samples, or blocks of a fixed length, one after another: WAV, AIFF, AU.
 //!
-//! The length in the header is only believed where what stands behind it is another chunk: writers to pipes leave 0 or a
-//! placeholder, recorders that were stopped leave what they had at the last save, copies lose their ends.
+//! The length in the header is only believed where what stands behind it is another chunk: writers to pipes leave 0 or
+//! a placeholder, recorders that were stopped leave what they had at the last save, copies lose their ends.
 
 use std::io;
 
@@ -49,8 +49,8 @@ impl Plain {
         Self { bytes, container, tracks: [header.track.clone()], header, left }
     }
 
-    /// What stands behind the last byte that the header promises, `rest` bytes from here, which make no block: more of the data,
-    /// another file, or nothing that is sound.
+    /// What stands behind the last byte that the header promises, `rest` bytes from here, which make no block: more of
+    /// the data, another file, or nothing that is sound.
     fn behind(&mut self, rest: usize) -> Option<Item> {
         let padded = self.header.stated.is_some_and(|stated| stated % 2 == 1);
         for pad in [rest, rest + usize::from(padded)] {

@@ -1,5 +1,5 @@
-//! WAV in all its dresses: RIFF, its big-endian twin RIFX, RF64 and BW64 for more than 4 GiB (EBU Tech 3306), Sony's W64; with
-//! `fmt ` chunks of any length and lists of odd ones.
+//! WAV in all its dresses: RIFF, its big-endian twin RIFX, RF64 and BW64 for more than 4 GiB (EBU Tech 3306), Sony's
+//! W64; with `fmt ` chunks of any length and lists of odd ones.
 //!
 //! Sources: Microsoft's “Multimedia Programming Interface and Data Specifications 1.0” and `WAVEFORMATEXTENSIBLE`.
 
@@ -101,8 +101,8 @@ fn chunk(bytes: &mut Bytes, w64: bool, big: bool) -> Option<([u8; 4], u64)> {
     Some((id, u64::from(if big { u32::from_be_bytes(size) } else { u32::from_le_bytes(size) })))
 }
 
-/// Goes on behind the last `size` bytes of a chunk and what fills it up, or at the `data` chunk that stands within them because
-/// the length is wrong.
+/// Goes on behind the last `size` bytes of a chunk and what fills it up, or at the `data` chunk that stands within them
+/// because the length is wrong.
 fn skip(bytes: &mut Bytes, size: u64, filling: u64, w64: bool) {
     if size <= SEARCHED && (bytes.peek(size as usize).len() as u64) < size && search(bytes, size) {
         return;

@@ -1,7 +1,8 @@
-//! Sound as it comes out: decoded, put at its place in time, mixed to one channel, resampled, block by block; and what is missing.
+//! Sound as it comes out: decoded, put at its place in time, mixed to one channel, resampled, block by block; and what
+//! is missing.
 //!
-//! What a container promises never outranks what is there: the stream goes on to the end of the data, silence stands where sound
-//! is known to be missing, and the warnings say where.
+//! What a container promises never outranks what is there: the stream goes on to the end of the data, silence stands
+//! where sound is known to be missing, and the warnings say where.
 
 use super::codec::{Decoder, Spec};
 use super::demux::{Codec, Demuxer, Item, Packet, Track};
@@ -188,7 +189,8 @@ impl AudioStream {
                     .map_err(|what| resampling(&self.name, what))?;
                 (end - start) as u64
             }
-            // What the first packets of a part refer to was cut off with the packets before them: nothing to keep in step with.
+            // What the first packets of a part refer to was cut off with the packets before them: nothing to keep in
+            // step with.
             Err(what) if self.source.is_none() => {
                 tracing::debug!("{}: the first packets are not decoded: {what}", self.name);
                 self.refused = Some(what);

@@ -10,8 +10,9 @@ pub(super) struct Modes {
 impl Modes {
     /// From the identification and the set-up header.
     ///
-    /// The modes stand at the set-up header's end, and only what comes before them is hard to read: they are read backwards. A mode is
-    /// a flag, 32 bits of 0 and 8 bits of a mapping's number; in front of them stands their count less 1, in 6 bits.
+    /// The modes stand at the set-up header's end, and only what comes before them is hard to read: they are read
+    /// backwards. A mode is a flag, 32 bits of 0 and 8 bits of a mapping's number; in front of them stands their count
+    /// less 1, in 6 bits.
     pub(super) fn read(ident: &[u8], setup: &[u8]) -> Option<Self> {
         let sizes = ident.get(28).map(|byte| [1 << (byte & 15), 1 << (byte >> 4)])?;
         let bit = |at: usize| setup[at / 8] >> (at % 8) & 1;

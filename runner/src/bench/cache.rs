@@ -1,4 +1,5 @@
-//! What the key-value cache saves: one window's decoding with it, and without it, where every step runs the whole sequence again.
+//! What the key-value cache saves: one window's decoding with it, and without it, where every step runs the whole
+//! sequence again.
 
 use std::time::Instant;
 

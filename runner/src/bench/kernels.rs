@@ -1,4 +1,5 @@
-//! The execution provider's kernels beside the machine's limits, as its library measures them: asked for in a model's sizes.
+//! The execution provider's kernels beside the machine's limits, as its library measures them: asked for in a model's
+//! sizes.
 
 use std::path::Path;
 
@@ -9,8 +10,8 @@ use super::BenchError;
 use crate::ep_library::EpLibrary;
 use crate::model::Model;
 
-/// Measures the kernels of the execution provider's `library` in `model`'s sizes, on `threads` threads, `rounds` times, with a batch of
-/// `batch` rows for the decoder and `cached` tokens in its cache. Takes some ten seconds.
+/// Measures the kernels of the execution provider's `library` in `model`'s sizes, on `threads` threads, `rounds` times,
+/// with a batch of `batch` rows for the decoder and `cached` tokens in its cache. Takes some ten seconds.
 ///
 /// # Errors
 /// [`BenchError::Library`]: a library that does not load, or that does not measure.

@@ -1,6 +1,6 @@
-//! How fast a model runs: one synthetic 30 s window through the encoder, and the decoder forced to a number of tokens; long audio
-//! ([`long_audio`]); decoding with the cache against decoding without ([`cache_gain`]); and the execution provider's kernels beside
-//! the machine's limits ([`kernels()`]). Measures; prints nothing, and compares no results.
+//! How fast a model runs: one synthetic 30 s window through the encoder, and the decoder forced to a number of tokens;
+//! long audio ([`long_audio`]); decoding with the cache against decoding without ([`cache_gain`]); and the execution
+//! provider's kernels beside the machine's limits ([`kernels()`]). Measures; prints nothing, and compares no results.
 
 mod cache;
 mod kernels;
@@ -60,18 +60,21 @@ pub struct BenchResult {
     pub precision: String,
     /// Milliseconds for one window through the encoder; `None` on `sim`, whose time says nothing of hardware's.
     pub encoder_ms: Option<f64>,
-    /// Milliseconds that the simulator took for one window through the encoder: the price of simulating, no speed. Only on `sim`.
+    /// Milliseconds that the simulator took for one window through the encoder: the price of simulating, no speed. Only
+    /// on `sim`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub simulating_encoder_ms: Option<f64>,
-    /// What the NPU, simulated or real, did for one window through the encoder, and what hardware is predicted to take for that.
+    /// What the NPU, simulated or real, did for one window through the encoder, and what hardware is predicted to take
+    /// for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub npu: Option<NpuReport>,
-    /// Milliseconds from the encoded window to the last token (first step and cross-attention keys included), by token; `None` on
-    /// `sim`, which computes those keys.
+    /// Milliseconds from the encoded window to the last token (first step and cross-attention keys included), by token;
+    /// `None` on `sim`, which computes those keys.
     pub decoder_ms_per_token: Option<f64>,
     /// Seconds of audio (30) by second of encoder and decoder; `None` on `sim`.
     pub realtime_factor: Option<f64>,
-    /// A step with [`CACHED`] tokens in the cache, or as many as there are at most; `None` if only one token was asked for.
+    /// A step with [`CACHED`] tokens in the cache, or as many as there are at most; `None` if only one token was asked
+    /// for.
     pub step: Option<StepResult>,
     /// The kernels and other steps of the encoder, of one window; `None` on `cpu` and `sim`.
     pub encoder_parts: Option<Vec<Part>>,

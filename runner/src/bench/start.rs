@@ -26,7 +26,8 @@ pub struct StartMemory {
     pub mapped_bytes: Option<u64>,
 }
 
-/// Opens `model`, and takes 30 s of synthetic sound to the first token. Call it once, in a fresh process, and time that.
+/// Opens `model`, and takes 30 s of synthetic sound to the first token. Call it once, in a fresh process, and time
+/// that.
 ///
 /// # Errors
 /// As [`super::run`].

@@ -14,7 +14,8 @@ use crate::ep_library::EpLibrary;
 use crate::speech_model::{RunError, SpeechModel};
 use crate::tokenizer::SpecialTokens;
 
-/// Steps before and after the one of interest that are measured with it: a step more or less in the cache is no difference.
+/// Steps before and after the one of interest that are measured with it: a step more or less in the cache is no
+/// difference.
 const AROUND: usize = 4;
 /// Sequences whose steps are profiled.
 const PROFILED: usize = 3;
@@ -33,17 +34,20 @@ pub struct StepResult {
 /// What a step reads, and what it takes beyond its kernels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepProfile {
-    /// Bytes that must be read: weights at their packed width, the cache's keys and values at the width in which they are kept.
+    /// Bytes that must be read: weights at their packed width, the cache's keys and values at the width in which they
+    /// are kept.
     pub bytes: u64,
     /// `bytes` by `ms`, in 10⁹ bytes a second.
     pub read_gbps: f64,
-    /// Microseconds of the step that are not its kernels': ONNX Runtime, shapes, copies, and the choice of the token. Median.
+    /// Microseconds of the step that are not its kernels': ONNX Runtime, shapes, copies, and the choice of the token.
+    /// Median.
     pub overhead_us: f64,
     /// The kernels and other steps of the plan, of one decoder step.
     pub parts: Vec<Part>,
 }
 
-/// What the execution provider noted while `work` ran, and how many microseconds that took without the notes themselves.
+/// What the execution provider noted while `work` ran, and how many microseconds that took without the notes
+/// themselves.
 pub(super) fn noted<E>(library: &EpLibrary, work: impl FnOnce() -> Result<(), E>) -> Result<Option<(Profile, f64)>, E> {
     library.profile(true);
     let begun = Instant::now();
@@ -121,8 +125,8 @@ pub(super) fn timed(
     Ok(times)
 }
 
-/// The step's row, of the times of several sequences: with `wanted` tokens in the cache, or as many as there are at most. `None` if no
-/// step was taken.
+/// The step's row, of the times of several sequences: with `wanted` tokens in the cache, or as many as there are at
+/// most. `None` if no step was taken.
 pub(super) fn row(times: &[(usize, f64)], wanted: usize) -> Option<StepResult> {
     let last = times.iter().map(|(cached, _)| *cached).max()?;
     let cached = wanted.min(last);

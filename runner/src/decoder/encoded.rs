@@ -13,8 +13,8 @@ pub struct Encoded {
 }
 
 impl OrtModel {
-    /// A copy of what the encoder gave for the windows that were encoded last, for [`Self::set_encoded`] of a model with another
-    /// device or precision.
+    /// A copy of what the encoder gave for the windows that were encoded last, for [`Self::set_encoded`] of a model
+    /// with another device or precision.
     ///
     /// # Errors
     /// [`RunError`] if none were encoded.

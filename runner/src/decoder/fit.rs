@@ -92,8 +92,8 @@ pub(super) fn check_decoder(
     expect_dim(graph, side, &key, 3, "the width of a head", HEAD_WIDTH)
 }
 
-/// The number of tokens that a decoder weighs: what its graph says comes before what `config.json` does, which fine-tunes that
-/// add tokens and exporters that pad leave as it was.
+/// The number of tokens that a decoder weighs: what its graph says comes before what `config.json` does, which
+/// fine-tunes that add tokens and exporters that pad leave as it was.
 pub(super) fn vocabulary(graph: &OpenGraph, config: &ModelConfig) -> Result<usize, ModelError> {
     if type_of(graph, Side::Output, "logits").is_none() {
         return Err(mismatch(&graph.path, "its interface", "without 'logits'", "that of Whisper's decoder"));

@@ -1,4 +1,5 @@
-//! sherpa-onnx's decoder: a cache of a fixed number of positions goes in and out whole, and an input says how many are filled.
+//! sherpa-onnx's decoder: a cache of a fixed number of positions goes in and out whole, and an input says how many are
+//! filled.
 //!
 //! Source: k2-fsa/sherpa-onnx, `scripts/whisper/export-onnx.py`, for the names and shapes.
 

@@ -3,8 +3,8 @@
 //! Keys and values stay in the `OrtValue`s that ONNX Runtime allocated: the outputs of one step are moved to the inputs
 //! of the next, never through a vector of the runner's. Those of the cross-attention are made once for a window's
 //! sequence, by the first step, and kept. Rows that leave are copied out only when enough of them have left. Where the
-//! execution provider has the whole decoder, it keeps the cache and chooses the token (`residence`). Rules, search and text
-//! are not here.
+//! execution provider has the whole decoder, it keeps the cache and chooses the token (`residence`). Rules, search and
+//! text are not here.
 
 mod encoded;
 mod encoder;
@@ -101,8 +101,8 @@ pub struct OrtModel {
     graphs: Graphs,
     vocabulary: usize,
     heads: usize,
-    /// What the encoder gave for all windows: hidden states `[windows, 1500, width]`; for a whole decoder the keys and values of its
-    /// cross-attention, in the order of `cache`.
+    /// What the encoder gave for all windows: hidden states `[windows, 1500, width]`; for a whole decoder the keys and
+    /// values of its cross-attention, in the order of `cache`.
     encoded: Vec<DynValue>,
     /// The rows' hidden states, `[slots, 1500, width]`, where they are not all windows in their order.
     hidden: Option<DynValue>,
@@ -115,7 +115,8 @@ pub struct OrtModel {
     started: bool,
     /// Tokens of each row that are cached.
     positions: usize,
-    /// The cache, where the execution provider keeps it: its rows are always the present ones, and [`Cached::value`]s are none.
+    /// The cache, where the execution provider keeps it: its rows are always the present ones, and [`Cached::value`]s
+    /// are none.
     residence: Option<Residence>,
 }
 
@@ -123,8 +124,8 @@ impl OrtModel {
     /// Opens `model`'s graphs on `engine`'s device and checks that they fit together and to the configuration.
     ///
     /// # Errors
-    /// [`LoadError`]: a graph that cannot be opened, that does not match, that has no cache ([`load()`] takes those too), or of
-    /// which the asked device took nothing.
+    /// [`LoadError`]: a graph that cannot be opened, that does not match, that has no cache ([`load()`] takes those
+    /// too), or of which the asked device took nothing.
     pub fn load(model: &Model, engine: &Engine) -> Result<Self, LoadError> {
         let encoder = Encoder::open(model.encoder(), engine, model.config())?;
         match model.decoder() {
@@ -219,8 +220,8 @@ impl OrtModel {
         }
     }
 
-    /// Runs the decoder on the rows' `tokens`, the first row's first; with [`Step::WithPast`] they follow the cached ones.
-    /// `read` gets the logits, and the slot of each row.
+    /// Runs the decoder on the rows' `tokens`, the first row's first; with [`Step::WithPast`] they follow the cached
+    /// ones. `read` gets the logits, and the slot of each row.
     fn decode<R>(
         &mut self,
         step: Step,
@@ -233,7 +234,8 @@ impl OrtModel {
         })
     }
 
-    /// [`Self::decode`], where `read` gets all outputs, the slot of each row, the number of slots, and the tokens to a row.
+    /// [`Self::decode`], where `read` gets all outputs, the slot of each row, the number of slots, and the tokens to a
+    /// row.
     fn run<R>(
         &mut self,
         step: Step,
@@ -313,8 +315,8 @@ impl OrtModel {
         let mut outputs = graph.session.run(inputs).map_err(failed)?;
         let result = read(&outputs, rows, slots, count).map_err(wrong)?;
         for cached in &mut self.cache {
-            // The first step makes all of them. Later ones make only the decoder's own: the merged graph's cached branch
-            // returns the cross-attention's empty.
+            // The first step makes all of them. Later ones make only the decoder's own: the merged graph's cached
+            // branch returns the cross-attention's empty.
             if (step == Step::First && !whole) || !cached.cross {
                 let value = outputs.remove(&cached.output);
                 cached.value = Some(value.ok_or_else(|| wrong(format!("it has no output {}", cached.output)))?);
@@ -327,8 +329,8 @@ impl OrtModel {
 
     /// Runs the first steps over every row's tokens; the logits after each of `positions`, row by row.
     ///
-    /// Graphs give logits for every position, those of a few hundred in tens of megabytes. Where the cache is not copied from step to
-    /// step, a long prompt is fed in pieces.
+    /// Graphs give logits for every position, those of a few hundred in tens of megabytes. Where the cache is not
+    /// copied from step to step, a long prompt is fed in pieces.
     fn first(&mut self, prompts: &[&[u32]], positions: &[usize]) -> Result<Vec<Vec<f32>>, RunError> {
         let equal = prompts.windows(2).all(|pair| pair[0].len() == pair[1].len());
         if self.slots > 0 && (prompts.len() != self.rows.len() || !equal) {
@@ -409,8 +411,8 @@ impl OrtModel {
 }
 
 impl SpeechModel for OrtModel {
-    /// Windows are encoded one after another: measured on `cpu` and `host`, several at once take as long (tiny, base), and the
-    /// memory of several.
+    /// Windows are encoded one after another: measured on `cpu` and `host`, several at once take as long (tiny, base),
+    /// and the memory of several.
     fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
         let path = self.encoder.graph.path.clone();
         let failed = |reason: String| Encoder::error(&path, reason);

@@ -1,5 +1,6 @@
-//! A decoder's cache that the execution provider keeps from step to step, narrow and in place, and the choice of the next token
-//! that it makes where the logits are. Possible where it has the whole decoder: what another provider computes would see no cache.
+//! A decoder's cache that the execution provider keeps from step to step, narrow and in place, and the choice of the
+//! next token that it makes where the logits are. Possible where it has the whole decoder: what another provider
+//! computes would see no cache.
 
 use super::{Graphs, empty_cache};
 use crate::choice::{Ask, Scores};

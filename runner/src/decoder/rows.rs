@@ -18,8 +18,8 @@ pub(super) trait RowDecoder: Send {
     /// Forgets the row's sequence, not its window.
     fn restart(&self, state: &mut Self::State) -> Result<(), String>;
 
-    /// Appends `tokens` to the row's sequence and calls `look` with the logits `[vocabulary]` after each of `positions`, counted
-    /// within `tokens`, in their order.
+    /// Appends `tokens` to the row's sequence and calls `look` with the logits `[vocabulary]` after each of
+    /// `positions`, counted within `tokens`, in their order.
     fn feed(
         &mut self,
         state: &mut Self::State,

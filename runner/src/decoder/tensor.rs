@@ -1,4 +1,5 @@
-//! Tensors whose first axis is rows: windows put together, rows picked out, logits read. Copies; the caller decides when.
+//! Tensors whose first axis is rows: windows put together, rows picked out, logits read. Copies; the caller decides
+//! when.
 
 use crate::engine::words;
 use half::f16;
@@ -114,8 +115,8 @@ impl<'a> Logits<'a> {
         self.returned == self.positions
     }
 
-    /// Calls `look` with the logits `[vocabulary]` after a row's token at `position`, or after its last where no others were
-    /// returned.
+    /// Calls `look` with the logits `[vocabulary]` after a row's token at `position`, or after its last where no others
+    /// were returned.
     pub(super) fn at<R>(&self, row: usize, position: usize, look: impl FnOnce(&[f32]) -> R) -> R {
         let position = if self.returned == self.positions { position } else { 0 };
         let from = (row * self.returned + position) * self.vocabulary;

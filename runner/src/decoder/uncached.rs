@@ -1,5 +1,5 @@
-//! A decoder without a cache: every step computes the whole sequence again. Its sequence may have a fixed length, as NPUs want
-//! it; what follows the tokens there is padding, which no earlier position sees.
+//! A decoder without a cache: every step computes the whole sequence again. Its sequence may have a fixed length, as
+//! NPUs want it; what follows the tokens there is padding, which no earlier position sees.
 
 use super::encoder::Encoder;
 use super::fit::{Side, expect_dim, expect_inputs, fixed, input_type, vocabulary};

@@ -1,6 +1,7 @@
 //! Whisper's languages and what people call them.
 //!
-//! Source: openai/whisper, `whisper/tokenizer.py`. The order is that of the tokens: models before large-v3 have the first 99.
+//! Source: openai/whisper, `whisper/tokenizer.py`. The order is that of the tokens: models before large-v3 have the
+//! first 99.
 
 /// Codes and English names, in the order of their tokens.
 #[rustfmt::skip] // several to a line

@@ -1,5 +1,5 @@
-//! What a model's configuration files say, as far as the runner needs it. What they leave out, or say in an odd way, is what
-//! Whisper has; what no Whisper has is refused with the value and the file.
+//! What a model's configuration files say, as far as the runner needs it. What they leave out, or say in an odd way, is
+//! what Whisper has; what no Whisper has is refused with the value and the file.
 
 use super::files::Graphs;
 use super::interface::Interface;
@@ -60,8 +60,8 @@ impl File {
         }
     }
 
-    /// Tokens, and whether −1 is among them, which stands for those that are suppressed by default; `None` if the file does
-    /// not say.
+    /// Tokens, and whether −1 is among them, which stands for those that are suppressed by default; `None` if the file
+    /// does not say.
     fn tokens(&self, key: &str) -> Option<(Vec<u32>, bool)> {
         let all: Vec<&Value> = match &self.value[key] {
             Value::Null => return None,

@@ -1,4 +1,5 @@
-//! Which graphs of a directory make a model: optimum's names, with any mixture of suffixes, and the names of other exporters.
+//! Which graphs of a directory make a model: optimum's names, with any mixture of suffixes, and the names of other
+//! exporters.
 
 use super::variants::{candidates, word};
 use super::{DecoderFiles, Layout, VARIANTS, Variants};
@@ -26,8 +27,8 @@ pub(super) fn has_graphs(directory: &Path) -> bool {
     entries.flatten().any(|entry| entry.path().extension().is_some_and(|extension| extension == "onnx"))
 }
 
-/// Finds the graphs that serve a wish best: with a cache before without, of one suffix before a mixture, optimum's names
-/// before others.
+/// Finds the graphs that serve a wish best: with a cache before without, of one suffix before a mixture, optimum's
+/// names before others.
 pub(super) fn find(directory: &Path, wish: &Variants, layout: Option<Layout>) -> Option<Graphs> {
     // Without a wish, what nobody has heard of serves too, last.
     let suffixes = |wish: Option<&str>| {

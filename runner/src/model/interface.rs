@@ -1,5 +1,5 @@
-//! What an ONNX graph's inputs and outputs are called and how long their axes are, read from the file without ONNX Runtime and
-//! without its weights.
+//! What an ONNX graph's inputs and outputs are called and how long their axes are, read from the file without ONNX
+//! Runtime and without its weights.
 //!
 //! Only the fields that lead there are followed (protobuf, `onnx.proto`): everything else is passed over in the file.
 

@@ -5,10 +5,10 @@
 //! directory or in its `onnx/` folder, and the pairs of other exporters:
 //!
 //! - `encoder_model`, and for the decoder either `decoder_model` with `decoder_with_past_model` (split) or
-//!   `decoder_model_merged` (merged). Where both stand, split is taken: no branch is chosen at run time. `decoder_model`
-//!   alone has no cache: it serves, slowly.
-//! - The same with a suffix for the stored precision, one for all graphs or one for each. Without a wish, the first complete
-//!   set in the order of [`VARIANTS`] is taken: as exported, then fp16, then the quantised ones.
+//!   `decoder_model_merged` (merged). Where both stand, split is taken: no branch is chosen at run time.
+//!   `decoder_model` alone has no cache: it serves, slowly.
+//! - The same with a suffix for the stored precision, one for all graphs or one for each. Without a wish, the first
+//!   complete set in the order of [`VARIANTS`] is taken: as exported, then fp16, then the quantised ones.
 //! - An `…encoder….onnx` with the `…decoder….onnx` that goes with it: ONNX Runtime's own export, onnxruntime-genai's,
 //!   sherpa-onnx's, graphs with fixed shapes. What they do is read from their inputs and outputs.
 
@@ -50,7 +50,8 @@ pub enum DecoderFiles {
     },
     /// See [`Layout::Merged`].
     Merged(PathBuf),
-    /// One graph for all steps: `decoder_model` without a cache, or another exporter's decoder, whose cache is empty at first.
+    /// One graph for all steps: `decoder_model` without a cache, or another exporter's decoder, whose cache is empty at
+    /// first.
     Alone(PathBuf),
 }
 
@@ -153,15 +154,15 @@ pub struct ModelConfig {
     pub decoder_positions: usize,
     /// Tokens that are never written.
     pub suppress_tokens: Vec<u32>,
-    /// Whether marks that are no speech are not written either ([`crate::tokenizer::SpecialTokens::non_speech`]): where the
-    /// files have −1 in the list, or no list.
+    /// Whether marks that are no speech are not written either ([`crate::tokenizer::SpecialTokens::non_speech`]): where
+    /// the files have −1 in the list, or no list.
     pub suppress_non_speech: bool,
     /// Tokens that are not written at the first position.
     pub begin_suppress_tokens: Vec<u32>,
     /// Whether the blank and the end of text are not written there either: where the files have no list.
     pub suppress_blank: bool,
-    /// Latest first timestamp, in steps of 20 ms (50: 1.0 s). The files of tiny, base and small say 1, which openai/whisper never
-    /// does: after a window's pause the times then drift. So it is at least 50.
+    /// Latest first timestamp, in steps of 20 ms (50: 1.0 s). The files of tiny, base and small say 1, which
+    /// openai/whisper never does: after a window's pause the times then drift. So it is at least 50.
     pub max_initial_timestamp: usize,
 }
 
@@ -179,9 +180,9 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens the model `source`: a directory, a name such as `base`, a Hugging Face repository (`owner/name`), or weights. What is not on
-    /// this machine is fetched, and weights are converted, once, in silence: [`undertone_models::provide`] tells of its progress.
-    /// `variant`: see [`Model::from_directory`].
+    /// Opens the model `source`: a directory, a name such as `base`, a Hugging Face repository (`owner/name`), or
+    /// weights. What is not on this machine is fetched, and weights are converted, once, in silence:
+    /// [`undertone_models::provide`] tells of its progress. `variant`: see [`Model::from_directory`].
     ///
     /// # Errors
     /// [`ModelError`]: which file is missing or wrong, or why the model cannot be fetched.
@@ -194,8 +195,8 @@ impl Model {
     }
 
     /// Opens the model in `directory`. `variant` names the stored precision (`fp16`, `quantized`, …; `f32` or an empty
-    /// word for the export without suffix), or one for each graph, as [`Variants::parse`] understands it; `None` takes the
-    /// first complete one of [`VARIANTS`].
+    /// word for the export without suffix), or one for each graph, as [`Variants::parse`] understands it; `None` takes
+    /// the first complete one of [`VARIANTS`].
     ///
     /// # Errors
     /// [`ModelError`]: which file is missing or wrong.

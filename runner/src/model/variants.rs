@@ -1,5 +1,5 @@
-//! Stored precisions: the ends of graphs' names (`_fp16`, `_q4`, …) and the words that people have for them, for all graphs or
-//! for each.
+//! Stored precisions: the ends of graphs' names (`_fp16`, `_q4`, …) and the words that people have for them, for all
+//! graphs or for each.
 
 use super::ModelError;
 
@@ -17,8 +17,8 @@ pub struct Variants {
 }
 
 impl Variants {
-    /// Reads a wish: `fp16` for all graphs, or `encoder=fp16,decoder=q4`. Words are the suffixes without their `_`; `f32` and
-    /// the empty word stand for no suffix, `q8` and `quantized` for each other.
+    /// Reads a wish: `fp16` for all graphs, or `encoder=fp16,decoder=q4`. Words are the suffixes without their `_`;
+    /// `f32` and the empty word stand for no suffix, `q8` and `quantized` for each other.
     ///
     /// ```
     /// use undertone_runner::model::Variants;

@@ -125,7 +125,8 @@ impl Files {
         Ok(())
     }
 
-    /// Drops merges that cannot be made, and puts those back that conversions lose: they follow from the order of the tokens.
+    /// Drops merges that cannot be made, and puts those back that conversions lose: they follow from the order of the
+    /// tokens.
     fn mend(&mut self) {
         let before = self.merges.len();
         let (vocabulary, mut joined) = (&self.vocabulary, String::new());
@@ -180,8 +181,8 @@ fn halves(text: &str) -> Option<(&str, &str)> {
     (right.chars().count() == 1).then_some((left, right))
 }
 
-/// The merges that a vocabulary was made by: each token joins two that stand before it, and those are what the merges before
-/// it leave of its letters.
+/// The merges that a vocabulary was made by: each token joins two that stand before it, and those are what the merges
+/// before it leave of its letters.
 fn merges_by_rank(vocabulary: &Vocab) -> Merges {
     let mut order: Vec<(u32, &str)> = vocabulary.iter().map(|(text, id)| (*id, text.as_str())).collect();
     order.sort_unstable();

@@ -1,7 +1,7 @@
 //! Text to tokens and back, and the ids of Whisper's special tokens, all read from the model's own files.
 //!
-//! Byte-pair encoding is the `tokenizers` crate's. The special tokens are kept out of it: text that merely looks like one
-//! (`<|endoftext|>`) is encoded as text, and what is decoded is text only.
+//! Byte-pair encoding is the `tokenizers` crate's. The special tokens are kept out of it: text that merely looks like
+//! one (`<|endoftext|>`) is encoded as text, and what is decoded is text only.
 
 mod files;
 mod special;
@@ -89,7 +89,8 @@ impl Tokenizer {
         Self::with_configs(directory, Configs::read(directory)?)
     }
 
-    /// [`Self::load`] of the model's directory, knowing from its configuration what a missing `config.json` does not say.
+    /// [`Self::load`] of the model's directory, knowing from its configuration what a missing `config.json` does not
+    /// say.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -122,8 +123,8 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// The text of the tokens; timestamps and other special tokens are left out. Bytes are joined across tokens, and those that
-    /// are no UTF-8 become U+FFFD.
+    /// The text of the tokens; timestamps and other special tokens are left out. Bytes are joined across tokens, and
+    /// those that are no UTF-8 become U+FFFD.
     ///
     /// # Errors
     /// [`TokenizerError::Failed`], which no valid file leads to.

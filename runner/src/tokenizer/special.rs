@@ -1,7 +1,8 @@
-//! The ids of Whisper's special tokens: found by name, and where a file leaves one out, by the order that all of them stand in.
+//! The ids of Whisper's special tokens: found by name, and where a file leaves one out, by the order that all of them
+//! stand in.
 //!
-//! Source: openai/whisper, `whisper/tokenizer.py`: after the text come end of text, start of transcript, the languages, the
-//! two tasks, four more, and the timestamps.
+//! Source: openai/whisper, `whisper/tokenizer.py`: after the text come end of text, start of transcript, the languages,
+//! the two tasks, four more, and the timestamps.
 
 use super::files::{Added, Files, parse};
 use super::{SMALLEST_MULTILINGUAL, TIMESTAMP_STEP, TIMESTAMPS, TokenizerError};
@@ -34,7 +35,8 @@ pub struct SpecialTokens {
     pub notimestamps: u32,
     /// `<|0.00|>`; [`TIMESTAMPS`] ids from here on.
     pub first_timestamp: u32,
-    /// Whether the model knows languages and tasks. One that does not is prompted with `sot` alone, and `languages` is empty.
+    /// Whether the model knows languages and tasks. One that does not is prompted with `sot` alone, and `languages` is
+    /// empty.
     pub multilingual: bool,
     /// Language codes (`en`, `de`, …) and their ids.
     pub languages: BTreeMap<String, u32>,
@@ -238,8 +240,8 @@ pub(super) fn special_tokens(files: &Files, configs: &Configs) -> Result<Special
     Ok(special)
 }
 
-/// How many languages stand between start of transcript and the tasks: as the first token after them that has a name says,
-/// else as the vocabulary's size does.
+/// How many languages stand between start of transcript and the tasks: as the first token after them that has a name
+/// says, else as the vocabulary's size does.
 fn languages_between(finder: &Finder<'_>, configs: &Configs) -> Option<u32> {
     let by_name =
         AFTER_LANGUAGES.iter().enumerate().find_map(|(place, name)| Some((place as u32, finder.named(name)?)));
@@ -275,7 +277,8 @@ fn agree(special: &SpecialTokens, finder: &Finder<'_>, configs: &Configs) -> Res
     if let Some(size) = configs.vocab_size.filter(|&size| u64::from(needed) > size) {
         return disagreement(&configs.config, format!("vocab_size is {size}, but {file} needs {needed}"));
     }
-    // large-v3 has one language more: with the tokenizer of the models before it every token after the languages is another.
+    // large-v3 has one language more: with the tokenizer of the models before it every token after the languages is
+    // another.
     let large_v3 = configs.vocab_size == Some(51_866) && configs.mel_bins == Some(128);
     if large_v3 && special.notimestamps == 50_363 {
         let reason = format!("vocab_size is 51866, of 100 languages, but <|notimestamps|> is 50363 in {file}, of 99");

@@ -24,21 +24,23 @@ pub struct TranscribeOptions {
     pub condition_on_previous_text: bool,
     /// Text that comes before the first window's.
     pub initial_prompt: Option<String>,
-    /// Temperatures at which a window is decoded, one after another until a text passes the thresholds below. At 0 the likeliest
-    /// token comes, above it tokens are drawn by chance (the same each time). One alone never decodes again; with several, text that
-    /// repeats itself at all of them is not kept, and `run.warnings` says so. None is the same as 0 alone.
+    /// Temperatures at which a window is decoded, one after another until a text passes the thresholds below. At 0 the
+    /// likeliest token comes, above it tokens are drawn by chance (the same each time). One alone never decodes again;
+    /// with several, text that repeats itself at all of them is not kept, and `run.warnings` says so. None is the same
+    /// as 0 alone.
     pub temperatures: Vec<f32>,
     /// Sequences that are drawn together at a temperature above 0, of which the likeliest is taken.
     pub best_of: usize,
-    /// Text whose bytes are more than this many times as many as under zlib repeats itself and does not pass; `None` lets all
-    /// pass.
+    /// Text whose bytes are more than this many times as many as under zlib repeats itself and does not pass; `None`
+    /// lets all pass.
     pub compression_ratio_threshold: Option<f64>,
     /// A window whose no-speech probability is above this is silence …; `None` never skips.
     pub no_speech_threshold: Option<f64>,
-    /// … unless its mean log-probability is above this; `None` always skips. Text of which it is below this does not pass.
+    /// … unless its mean log-probability is above this; `None` always skips. Text of which it is below this does not
+    /// pass.
     pub logprob_threshold: Option<f64>,
-    /// Seconds of audio below which what is left after a window is not decoded: of so little models make words that nobody said.
-    /// A recording that is shorter is decoded.
+    /// Seconds of audio below which what is left after a window is not decoded: of so little models make words that
+    /// nobody said. A recording that is shorter is decoded.
     pub shortest_rest: f64,
     /// Sound that does not change for seconds is not decoded: silence, hum, hiss. See [`crate::voice::Voice::steady`].
     pub skip_steady: bool,
@@ -46,18 +48,18 @@ pub struct TranscribeOptions {
     pub padding: Padding,
     /// Most windows that are decoded together, at least 1. Changes no text; each takes memory for its cache.
     pub batch: usize,
-    /// Cut recordings of more than a window at pauses, so that their windows can be decoded together: without the text before
-    /// them, and so not always to the same text.
+    /// Cut recordings of more than a window at pauses, so that their windows can be decoded together: without the text
+    /// before them, and so not always to the same text.
     pub cut_at_pauses: bool,
 }
 
-/// Windows that are decoded together unless something else is asked for. They share what a step reads of the weights; beyond
-/// eight of them that is little beside each one's own attention (`undertone bench --batch N`).
+/// Windows that are decoded together unless something else is asked for. They share what a step reads of the weights;
+/// beyond eight of them that is little beside each one's own attention (`undertone bench --batch N`).
 pub const DEFAULT_BATCH: usize = 8;
 
 impl TranscribeOptions {
-    /// The defaults without any that openai/whisper's `transcribe` does not have at temperature 0 without thresholds: every window
-    /// is decoded once, to its likeliest tokens, and kept.
+    /// The defaults without any that openai/whisper's `transcribe` does not have at temperature 0 without thresholds:
+    /// every window is decoded once, to its likeliest tokens, and kept.
     pub fn greedy() -> Self {
         Self {
             temperatures: vec![0.0],

@@ -35,8 +35,8 @@ const DIRECTIONS: usize = 24;
 const DISTANCES: usize = 60;
 const STEP: f64 = 4.0;
 
-/// The place of a label of `size` for `point` that is nearest to it, lies within `within` and meets nothing that is `taken`; where there
-/// is none, beside the point.
+/// The place of a label of `size` for `point` that is nearest to it, lies within `within` and meets nothing that is
+/// `taken`; where there is none, beside the point.
 pub fn place(point: (f64, f64), size: (f64, f64), within: &Box2, taken: &[Box2]) -> Box2 {
     let (x, y) = point;
     let around = (0..DISTANCES).flat_map(|ring| {

@@ -1,5 +1,5 @@
-//! XRT's C++ classes, through cxx. What is a plain method of XRT is bound as that; constructors and templates have a line in
-//! `include/undertone_xrt.h`. An exception comes back as text of the form `kind|number|words`.
+//! XRT's C++ classes, through cxx. What is a plain method of XRT is bound as that; constructors and templates have a
+//! line in `include/undertone_xrt.h`. An exception comes back as text of the form `kind|number|words`.
 #![allow(unsafe_code, missing_docs, reason = "the bridge to C++")]
 
 #[cxx::bridge(namespace = "undertone")]

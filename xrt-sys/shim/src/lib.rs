@@ -1,5 +1,5 @@
-//! `libundertone_xrt.so`: XRT's C++ API as one table of C functions ([`xrt_sys::table`]). Each function is a panic guard around a method of
-//! `objects`; no exception and no panic gets past it.
+//! `libundertone_xrt.so`: XRT's C++ API as one table of C functions ([`xrt_sys::table`]). Each function is a panic
+//! guard around a method of `objects`; no exception and no panic gets past it.
 #![allow(unsafe_code, reason = "the C side of the table")]
 
 mod bridge;

@@ -143,16 +143,16 @@ impl Context {
         Ok(Run { run: ffi::new_run(&self.kernel)?, _counted: Counted::one_of(&RUNS) })
     }
 
-    /// All commands in one run list. A command is never started by itself: XRT ends the process when a run is given back that was
-    /// started and is not done, which after a time limit could never be ruled out.
+    /// All commands in one run list. A command is never started by itself: XRT ends the process when a run is given
+    /// back that was started and is not done, which after a time limit could never be ruled out.
     pub fn execute<'a>(&mut self, runs: impl Iterator<Item = &'a Run>, milliseconds: u32) -> Result<(), Fault> {
         if self.stuck {
             return Err(Fault(TIMEOUT, 0, "an earlier command of this context never ended".into()));
         }
         let result = self.submit(runs, milliseconds);
         if !self.stuck && self.list.pin_mut().reset().is_err() {
-            // A failed submission leaves the list as if it were executing, until it was waited for. What the wait says is of no
-            // interest any more: if it threw, the list is idle as well.
+            // A failed submission leaves the list as if it were executing, until it was waited for. What the wait says
+            // is of no interest any more: if it threw, the list is idle as well.
             let _ = ffi::wait_runlist(&self.list, GRACE);
             self.stuck = self.list.pin_mut().reset().is_err();
         }

@@ -95,7 +95,8 @@ impl Head {
         Tile { m, k, n: HEAD_WIDTH }
     }
 
-    /// `[queries, 64]` by the kernel, tiles of `m` queries and blocks of `block` keys. What lies behind the last key is `filler`, to be masked.
+    /// `[queries, 64]` by the kernel, tiles of `m` queries and blocks of `block` keys. What lies behind the last key is
+    /// `filler`, to be masked.
     pub fn run(&self, target: Target, m: usize, block: usize, filler: f32) -> Vec<f64> {
         let tile = Self::tile(self.precision(), m, block);
         let mut kernel = Attention::new(target, self.precision(), tile).unwrap();

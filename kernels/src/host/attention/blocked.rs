@@ -1,9 +1,10 @@
-//! Attention of many queries: keys and values are converted and packed once, then blocks of queries meet blocks of keys.
+//! Attention of many queries: keys and values are converted and packed once, then blocks of queries meet blocks of
+//! keys.
 //!
-//! For one block of queries and one of keys: scores (first product), their largest, base-2 exponentials relative to it, stored
-//! in the operand format, and their product with the values, added to sums that are rescaled as the running maximum grows
-//! (Milakov and Gimelshein's online soft-max). Statistics are fp32; in int8 a row's sum is that of the quantised exponentials,
-//! so that their weights add up to one. Scores of one block exist at a time.
+//! For one block of queries and one of keys: scores (first product), their largest, base-2 exponentials relative to it,
+//! stored in the operand format, and their product with the values, added to sums that are rescaled as the running
+//! maximum grows (Milakov and Gimelshein's online soft-max). Statistics are fp32; in int8 a row's sum is that of the
+//! quantised exponentials, so that their weights add up to one. Scores of one block exist at a time.
 #![allow(unsafe_code)]
 
 use super::{
@@ -31,8 +32,9 @@ const BLOCK: usize = 256;
 /// Room for one fp32 for each of [`ROWS`], in whole vectors.
 const ROW_ROOM: usize = 32;
 
-/// Where everything lies, in 32-bit words. A head's packed operands are, for each block of keys, its key panels, then its
-/// value panels. A key panel: scales and corrections, one of each to a lane, then words. A value panel: scales, then words.
+/// Where everything lies, in 32-bit words. A head's packed operands are, for each block of keys, its key panels, then
+/// its value panels. A key panel: scales and corrections, one of each to a lane, then words. A value panel: scales,
+/// then words.
 #[derive(Clone, Copy)]
 struct Layout {
     panel: usize,

@@ -1,8 +1,10 @@
-//! The key-value cache: keys or values of one attention layer, kept from step to step in the form in which attention reads them.
+//! The key-value cache: keys or values of one attention layer, kept from step to step in the form in which attention
+//! reads them.
 //!
-//! Each is rounded once, when it is appended, and never moved. Sixteen entries of a head are a block. A block of keys holds, word
-//! by word of the width, the words of its sixteen keys side by side, so that a vector's lanes are keys; a block of values holds
-//! its sixteen rows one after another. In int8 each entry has a scale of its own, sixteen of them before the block's words.
+//! Each is rounded once, when it is appended, and never moved. Sixteen entries of a head are a block. A block of keys
+//! holds, word by word of the width, the words of its sixteen keys side by side, so that a vector's lanes are keys; a
+//! block of values holds its sixteen rows one after another. In int8 each entry has a scale of its own, sixteen of them
+//! before the block's words.
 #![allow(unsafe_code)]
 
 use super::operand::{Bf16, F32, Int8, Operand};
@@ -279,8 +281,8 @@ impl<R: Fn(usize) -> *const f32> Append<R> {
             let entry = self.first + at;
             let block = to.wrapping_add(entry / BLOCK * block_bytes);
             let (words, entry) = (block.wrapping_add(scale_bytes).cast::<u32>(), entry % BLOCK);
-            // SAFETY: the caller's promise. A converted row takes its width rounded up to `MAX_LANES` values, which the temporary
-            // has, and a row of a block of values.
+            // SAFETY: the caller's promise. A converted row takes its width rounded up to `MAX_LANES` values, which the
+            // temporary has, and a row of a block of values.
             let scale = unsafe {
                 match side {
                     Side::Keys => {

@@ -1,5 +1,6 @@
-//! Attention over a key-value cache: one pass over keys and values as they are kept, narrow, and nothing else of that size is
-//! read or written. What limits the speed is memory. Few heads are cut into parts by keys, so that no thread is idle.
+//! Attention over a key-value cache: one pass over keys and values as they are kept, narrow, and nothing else of that
+//! size is read or written. What limits the speed is memory. Few heads are cut into parts by keys, so that no thread is
+//! idle.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -178,8 +179,8 @@ unsafe fn score<S: Simd, P: Operand>(
             for (vector, sum) in sums.iter_mut().enumerate() {
                 let (block, place) = lanes(vector);
                 let p = block.wrapping_add(scale_bytes + word * BLOCK * size_of::<u32>() + place);
-                // Blocks are too short for the CPU to see where reading goes on. Asked for line by line, the next group comes in while
-                // this one is worked on; asked for all at once, it comes in the way.
+                // Blocks are too short for the CPU to see where reading goes on. Asked for line by line, the next group
+                // comes in while this one is worked on; asked for all at once, it comes in the way.
                 s.prefetch(p.wrapping_add(GROUP * block_bytes));
                 // SAFETY: a word of each of the block's keys.
                 *sum = P::dot(s, *sum, unsafe { s.load_i(p.cast()) }, value);

@@ -1,4 +1,5 @@
-//! Attention on the host: [`cached`] over a key-value cache, [`streamed`] for few queries elsewhere, [`blocked`] for all others.
+//! Attention on the host: [`cached`] over a key-value cache, [`streamed`] for few queries elsewhere, [`blocked`] for
+//! all others.
 //!
 //! Both are written once over `host::simd`, which has one file per instruction set.
 

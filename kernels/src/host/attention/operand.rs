@@ -1,8 +1,8 @@
 //! The number formats of attention's products, as 32-bit words: one fp32, two bf16, four int8 or two int16 to a word.
 //!
-//! Both products have the same form: a *row* operand (queries, or soft-maxed scores), whose words are repeated over the lanes,
-//! and a *panel* operand (keys, or values), whose words lie lane beside lane. In int8 the row operand is unsigned: queries are
-//! stored as `q + 128`, and the `128 · Σ k` that this adds is taken back where the sums start.
+//! Both products have the same form: a *row* operand (queries, or soft-maxed scores), whose words are repeated over the
+//! lanes, and a *panel* operand (keys, or values), whose words lie lane beside lane. In int8 the row operand is
+//! unsigned: queries are stored as `q + 128`, and the `128 · Σ k` that this adds is taken back where the sums start.
 #![allow(unsafe_code)]
 
 use super::super::simd::{MAX_LANES, Simd};
@@ -36,8 +36,9 @@ pub(super) trait Operand: Copy + Send + Sync + 'static {
     /// The sums as fp32.
     fn finish<S: Simd>(s: S, sum: Self::Sum<S>) -> S::F;
 
-    /// Converts `width` values at `x`, multiplied by `factor`, to words at `out`, zeros after them to a whole number of vectors'
-    /// values. `ROW` says as which operand. Returns the scale (1 if not quantised, NaN if there is none) and the sum of the quantised values.
+    /// Converts `width` values at `x`, multiplied by `factor`, to words at `out`, zeros after them to a whole number of
+    /// vectors' values. `ROW` says as which operand. Returns the scale (1 if not quantised, NaN if there is none) and
+    /// the sum of the quantised values.
     ///
     /// # Safety
     /// `x` is valid for reading `width` values, `out` for writing `width` values rounded up to `MAX_LANES`, each of
@@ -53,8 +54,8 @@ pub(super) trait Operand: Copy + Send + Sync + 'static {
     /// The word of each lane from `GROUP` vectors of values.
     fn words<S: Simd>(s: S, values: [S::F; 4]) -> S::I;
 
-    /// Stores a vector of soft-maxed scores, the first of them the `at`th of its row, and returns them as they count in the
-    /// row's sum.
+    /// Stores a vector of soft-maxed scores, the first of them the `at`th of its row, and returns them as they count in
+    /// the row's sum.
     ///
     /// # Safety
     /// `row` is valid for writing `at + S::LANES` values of `4 / GROUP` bytes.
@@ -214,8 +215,8 @@ impl Stored for Bf16 {
     }
 }
 
-/// int8 operands: queries and keys with a scale to a row, values with a scale to a channel and block of keys, soft-maxed
-/// scores as 0 ..= 255 of the block's largest.
+/// int8 operands: queries and keys with a scale to a row, values with a scale to a channel and block of keys,
+/// soft-maxed scores as 0 ..= 255 of the block's largest.
 #[derive(Clone, Copy)]
 pub(super) struct Int8;
 
@@ -283,8 +284,8 @@ impl Stored for Int8 {
     }
 }
 
-/// The same numbers as [`Int8`]'s in words of two int16: for CPUs that multiply those faster than bytes. Queries are signed, so
-/// that nothing is to be taken back.
+/// The same numbers as [`Int8`]'s in words of two int16: for CPUs that multiply those faster than bytes. Queries are
+/// signed, so that nothing is to be taken back.
 #[derive(Clone, Copy)]
 pub(super) struct Int8Pairs;
 
@@ -334,8 +335,8 @@ impl Operand for Int8Pairs {
     }
 }
 
-/// Gives `store` each vector of `width` values at `x` as whole numbers of −127 ..= 127, and the place of its first. Returns what
-/// [`Operand::convert`] does.
+/// Gives `store` each vector of `width` values at `x` as whole numbers of −127 ..= 127, and the place of its first.
+/// Returns what [`Operand::convert`] does.
 ///
 /// # Safety
 /// `x` is valid for reading `width` values.

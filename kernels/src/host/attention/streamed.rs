@@ -1,7 +1,8 @@
 //! Attention of few queries, as in decoding: keys and values are read once, where they lie, in fp32.
 //!
-//! Converting a key or value costs more than the few products it takes part in, so all precisions use fp32 here, which is more
-//! exact than was asked; what limits the speed is memory. Few heads are cut into parts by keys, so that no thread is idle.
+//! Converting a key or value costs more than the few products it takes part in, so all precisions use fp32 here, which
+//! is more exact than was asked; what limits the speed is memory. Few heads are cut into parts by keys, so that no
+//! thread is idle.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -159,8 +160,8 @@ unsafe fn dot<S: Simd>(s: S, a: *const f32, b: *const f32, width: usize) -> f32 
     s.sum(sum)
 }
 
-/// Turns scores (to base 2) into exponentials relative to the new running maximum, and updates `[maximum, sum]`. Returns what the
-/// sums so far are to be multiplied by; `None` if no key was seen.
+/// Turns scores (to base 2) into exponentials relative to the new running maximum, and updates `[maximum, sum]`.
+/// Returns what the sums so far are to be multiplied by; `None` if no key was seen.
 #[inline(always)]
 pub(super) fn soft_max<S: Simd>(s: S, scores: &mut [f32; SCORES], header: &mut [f32]) -> Option<f32> {
     let mut largest = s.splat(header[0]);

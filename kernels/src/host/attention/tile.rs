@@ -4,8 +4,8 @@
 use super::operand::Operand;
 use crate::host::simd::Simd;
 
-/// Sums of `R` rows and one panel of `V` vectors over `words` words: row `r`'s word `w` is at `rows[r · row_stride + w]`, the
-/// panel's are at `panel[(w · V + v) · LANES]`. Each row's sums begin as `start`.
+/// Sums of `R` rows and one panel of `V` vectors over `words` words: row `r`'s word `w` is at
+/// `rows[r · row_stride + w]`, the panel's are at `panel[(w · V + v) · LANES]`. Each row's sums begin as `start`.
 ///
 /// # Safety
 /// All of that is readable.

@@ -46,7 +46,8 @@ impl Rows<*mut f32> {
     }
 }
 
-/// One call without its keys and values, checked: every row of every view is inside its slice, and no two output rows overlap.
+/// One call without its keys and values, checked: every row of every view is inside its slice, and no two output rows
+/// overlap.
 #[derive(Clone, Copy)]
 pub(super) struct Frame<'a> {
     pub batch: usize,
@@ -78,8 +79,8 @@ impl<'a> std::ops::Deref for Call<'a> {
     }
 }
 
-// SAFETY: the pointers come from slices that are borrowed for 'a, the inputs shared and the output exclusively; whoever writes
-// through `out` writes rows that no other task has.
+// SAFETY: the pointers come from slices that are borrowed for 'a, the inputs shared and the output exclusively; whoever
+// writes through `out` writes rows that no other task has.
 unsafe impl Sync for Frame<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Call<'_> {}

@@ -13,8 +13,8 @@ pub(super) fn workers(pool: &dyn Parallel, units: usize, multiply_adds: usize) -
     if multiply_adds < SMALL { 1 } else { pool.width().min(units).max(1) }
 }
 
-/// Runs `work(unit, memory)` for `units` units; each of `workers` workers takes the next unit when it is free, and hands over
-/// its own `memory`: the slice is cut into equal parts.
+/// Runs `work(unit, memory)` for `units` units; each of `workers` workers takes the next unit when it is free, and
+/// hands over its own `memory`: the slice is cut into equal parts.
 pub(in crate::host) fn run(
     pool: &dyn Parallel,
     workers: usize,

@@ -1,7 +1,7 @@
 //! Activations to the operand formats, one row at a time.
 //!
-//! Plain loops without branches, inlined into what `dispatch` compiles for an instruction set, where the compiler vectorises them:
-//! so there is one definition of the rounding for all ([`crate::numbers`]).
+//! Plain loops without branches, inlined into what `dispatch` compiles for an instruction set, where the compiler
+//! vectorises them: so there is one definition of the rounding for all ([`crate::numbers`]).
 #![allow(unsafe_code)]
 
 use crate::numbers::{INT8_LIMIT, bf16_bits, integer_bits, largest_magnitude, scale_to};
@@ -16,8 +16,8 @@ pub(crate) unsafe fn int8<T>(x: &[f32], group: usize, out: *mut T, encode: impl 
     unsafe { wide(x, INT8_LIMIT, group, out, |bits| encode(bits as u8)) }
 }
 
-/// Quantises to integers up to `limit`, below 2¹⁵, giving each, in its low 16 bits (two's complement), to `encode`. Returns
-/// the scale.
+/// Quantises to integers up to `limit`, below 2¹⁵, giving each, in its low 16 bits (two's complement), to `encode`.
+/// Returns the scale.
 ///
 /// # Safety
 /// As for [`int8`].

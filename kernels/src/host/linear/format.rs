@@ -1,11 +1,12 @@
 //! The number formats of the linear layer's products, over the vectors of any instruction set.
 //!
-//! An activation row is 32-bit words, each of which is repeated over the lanes; a panel holds, for each word, the weights of
-//! `LANES` columns. How many values a word holds depends on what the instruction set multiplies at once, and weights stay as
-//! narrow as their format until they are in a register: with few rows, reading them is what takes the time.
+//! An activation row is 32-bit words, each of which is repeated over the lanes; a panel holds, for each word, the
+//! weights of `LANES` columns. How many values a word holds depends on what the instruction set multiplies at once, and
+//! weights stay as narrow as their format until they are in a register: with few rows, reading them is what takes the
+//! time.
 //!
-//! Attention has formats of its own: its operands are made in the run, so that the width of words is not worth a choice, and its
-//! int8 weights (soft-maxed scores) are unsigned.
+//! Attention has formats of its own: its operands are made in the run, so that the width of words is not worth a
+//! choice, and its int8 weights (soft-maxed scores) are unsigned.
 #![allow(unsafe_code)]
 
 use super::convert;
@@ -35,8 +36,8 @@ pub(crate) trait Format: 'static {
 
     /// Inputs to a word.
     fn group<S: Simd>() -> usize;
-    /// Sums before the first word: the `LANES` values at `corrections` where activations have an offset to be taken back, else
-    /// zeros.
+    /// Sums before the first word: the `LANES` values at `corrections` where activations have an offset to be taken
+    /// back, else zeros.
     ///
     /// # Safety
     /// `corrections` is valid for reading `LANES` values if the format is quantised and [`Simd::INT8_OFFSET`] is not 0.
@@ -55,7 +56,8 @@ pub(crate) trait Format: 'static {
     fn dot<S: Simd>(s: S, sum: Self::Sum<S>, row: Self::Row<S>, columns: S::I) -> Self::Sum<S>;
     /// The sums as fp32.
     fn finish<S: Simd>(s: S, sum: Self::Sum<S>) -> S::F;
-    /// Converts one row of activations; zeros fill the last word of each plane. Returns the row's scale (1 if not quantised).
+    /// Converts one row of activations; zeros fill the last word of each plane. Returns the row's scale (1 if not
+    /// quantised).
     ///
     /// # Safety
     /// `out` is valid for writing [`planes`] times `x.len()` values in whole words, aligned for a word, and does not
@@ -121,8 +123,8 @@ impl Format for F32 {
     }
 }
 
-/// bf16 operands, fp32 sums: in pairs where an instruction multiplies them (it takes numbers below 2⁻¹²⁶ as zero), elsewhere as
-/// fp32 numbers.
+/// bf16 operands, fp32 sums: in pairs where an instruction multiplies them (it takes numbers below 2⁻¹²⁶ as zero),
+/// elsewhere as fp32 numbers.
 pub(crate) struct Bf16;
 
 impl Format for Bf16 {
@@ -220,9 +222,9 @@ impl Format for Int8 {
     }
 }
 
-/// int8 weights and activations of up to 16 bits ([`wide_limit`]), int32 sums. Where activations are of 16 bits anyway they
-/// are multiplied as in [`Int8`]; where bytes are multiplied a row is two: the low bytes, and what is left of each value,
-/// worth 256 times as much.
+/// int8 weights and activations of up to 16 bits ([`wide_limit`]), int32 sums. Where activations are of 16 bits anyway
+/// they are multiplied as in [`Int8`]; where bytes are multiplied a row is two: the low bytes, and what is left of each
+/// value, worth 256 times as much.
 pub(crate) struct Int8Wide;
 
 impl Format for Int8Wide {

@@ -1,5 +1,5 @@
-//! Layers that are carried out together: several that read the same rows, or two that follow one another, after a layer norm if
-//! there is one. The results are those of the layers one by one, to the bit.
+//! Layers that are carried out together: several that read the same rows, or two that follow one another, after a layer
+//! norm if there is one. The results are those of the layers one by one, to the bit.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -19,7 +19,8 @@ use crate::{
 /// Layers that read the same rows and are remembered without allocation.
 const INLINE: usize = 8;
 
-/// [`Device::products`]: layers that are the host's, at one precision, convert the rows once between them and are one parallel section.
+/// [`Device::products`]: layers that are the host's, at one precision, convert the rows once between them and are one
+/// parallel section.
 pub(in crate::host) fn products(
     host: &HostDevice,
     context: &mut Context<'_>,

@@ -1,7 +1,7 @@
 //! Two layers, the second of which reads the first's result and nobody else does (Whisper's fc1, GELU, fc2).
 //!
-//! With many rows the hidden activations of a block exist only in the cache of whoever works on it, long enough to find each
-//! row's scale: they are never written to memory, in no format.
+//! With many rows the hidden activations of a block exist only in the cache of whoever works on it, long enough to find
+//! each row's scale: they are never written to memory, in no format.
 #![allow(unsafe_code)]
 
 use super::{
@@ -77,7 +77,8 @@ unsafe fn by_rows(
     });
 }
 
-/// fp32 values' worth of a block's memory: its rows converted, its hidden activations as they come, and those converted.
+/// fp32 values' worth of a block's memory: its rows converted, its hidden activations as they come, and those
+/// converted.
 fn floats(kernels: &[Kernel; 2], from: &Rows<'_>, hidden: usize, rows: usize) -> usize {
     from.normed_floats()
         + Converted::floats(&kernels[0], rows, from.inputs)

@@ -1,8 +1,9 @@
 //! The linear layer on the host: `y = activation((x · w + bias) · scale) [+ residual]`.
 //!
-//! [`prepare`] quantises and packs weights for one instruction set. A run converts its activations to the operand format
-//! (`rows`) and computes tiles of the result, in parallel: of one layer or of several that read the same rows (`products`), or of
-//! two that follow one another (`mlp`). Products of two run-time operands are in [`super::matmul`], on the same kernels.
+//! [`prepare`] quantises and packs weights for one instruction set. A run converts its activations to the operand
+//! format (`rows`) and computes tiles of the result, in parallel: of one layer or of several that read the same rows
+//! (`products`), or of two that follow one another (`mlp`). Products of two run-time operands are in [`super::matmul`],
+//! on the same kernels.
 #![allow(unsafe_code)]
 
 mod aligned;

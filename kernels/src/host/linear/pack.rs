@@ -1,7 +1,8 @@
 //! Weights as the tile kernel reads them: quantised or rounded once, and laid out in panels.
 //!
-//! A panel holds a few columns ([`Kernel::columns`]) over all inputs, step after step: `[steps, columns, group]`. Panels follow one
-//! another, so that a tile reads its weights in one ascending run. What reaches beyond the last input or column is zero.
+//! A panel holds a few columns ([`Kernel::columns`]) over all inputs, step after step: `[steps, columns, group]`.
+//! Panels follow one another, so that a tile reads its weights in one ascending run. What reaches beyond the last input
+//! or column is zero.
 #![allow(unsafe_code)]
 
 use super::{aligned::Aligned, kernel::Kernel};
@@ -18,7 +19,8 @@ pub(crate) struct Packed {
     pub panels: usize,
     /// Steps over the inputs, one for each word of a row of activations.
     pub steps: usize,
-    /// `scale` of each column's integers times the spec's scale; empty unless int8. Padded to whole panels, as the next two.
+    /// `scale` of each column's integers times the spec's scale; empty unless int8. Padded to whole panels, as the next
+    /// two.
     pub column_scales: Vec<f32>,
     /// `−offset · Σ weights` of each column, if the kernel's activations are offset; else empty.
     pub corrections: Vec<i32>,

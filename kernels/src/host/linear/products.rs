@@ -1,12 +1,13 @@
 //! Products of the same rows with several layers' weights (q, k and v): the rows are normed and converted once, and all
 //! layers' panels are one list.
 //!
-//! Many rows are cut into blocks: whoever takes a block norms and converts its rows, which then wait in its own cache for the
-//! products. Few rows are converted first, and the panels are cut, so that weights are read once.
+//! Many rows are cut into blocks: whoever takes a block norms and converts its rows, which then wait in its own cache
+//! for the products. Few rows are converted first, and the panels are cut, so that weights are read once.
 //!
-//! Attention hands on fp32 rows all the same: a row's scale is known only when all of its heads are done, and those are units of
-//! work of their own, taken by whichever thread is free. What waiting for them could save is the conversion of the output
-//! projection's rows: a tenth of that projection's time (`perf record` of the benchmark `linear` with 1500 × 384 × 384 alone).
+//! Attention hands on fp32 rows all the same: a row's scale is known only when all of its heads are done, and those are
+//! units of work of their own, taken by whichever thread is free. What waiting for them could save is the conversion of
+//! the output projection's rows: a tenth of that projection's time (`perf record` of the benchmark `linear` with 1500 ×
+//! 384 × 384 alone).
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -34,7 +35,8 @@ pub(crate) struct Branch<'a> {
 }
 
 impl Branch<'_> {
-    /// The product of all rows, of which the caller chooses rows and panels. `operand`'s first row is row `first` of the result.
+    /// The product of all rows, of which the caller chooses rows and panels. `operand`'s first row is row `first` of
+    /// the result.
     fn block(&self, operand: &Operand, first: usize) -> Block {
         let outputs = self.layer.spec.outputs;
         let residual = self.residual.map_or(std::ptr::null(), |residual| residual[first * outputs..].as_ptr());
@@ -45,8 +47,8 @@ impl Branch<'_> {
 /// `out = activation((rows · w + bias) · scale) [+ residual]` for each branch.
 ///
 /// # Safety
-/// `out` of each branch is valid for writing `rows · outputs` values and nobody else touches it. All layers have the same kernel and
-/// as many inputs as the from.
+/// `out` of each branch is valid for writing `rows · outputs` values and nobody else touches it. All layers have the
+/// same kernel and as many inputs as the from.
 pub(crate) unsafe fn run(context: &mut Context<'_>, from: &Rows<'_>, branches: &[Branch<'_>]) {
     let Some(kernel) = branches.first().map(|branch| branch.layer.kernel) else { return };
     let panels = branches.iter().map(|branch| branch.layer.packed.panels).sum();

@@ -104,8 +104,8 @@ fn row_bytes(kernel: &Kernel, inputs: usize) -> usize {
     ((inputs.div_ceil(kernel.group) * kernel.planes * WORD).div_ceil(LINE) | 1) * LINE
 }
 
-/// Whether rows this far apart fall into so few sets of a first-level cache (64 sets of lines) that a tile's rows push each
-/// other out.
+/// Whether rows this far apart fall into so few sets of a first-level cache (64 sets of lines) that a tile's rows push
+/// each other out.
 fn collides(row_bytes: usize) -> bool {
     row_bytes.is_multiple_of(1024)
 }

@@ -85,8 +85,8 @@ impl Work {
     }
 }
 
-/// Rows of a block, at most, in tiles: few enough that a block's operands stay in the second-level cache, many enough that the weights
-/// that pass are used often.
+/// Rows of a block, at most, in tiles: few enough that a block's operands stay in the second-level cache, many enough
+/// that the weights that pass are used often.
 const BLOCK_TILES: usize = 8;
 /// fp32 values' worth of memory that a block of rows may take.
 const BLOCK_FLOATS: usize = (256 << 10) / size_of::<f32>();

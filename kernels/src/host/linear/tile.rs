@@ -1,7 +1,7 @@
 //! The inner loops, once for all instruction sets and precisions: register tiles over packed panels, and the epilogue.
 //!
-//! A tile is up to [`rows`] rows by one panel (two vectors of columns). Its sums stay in registers over all inputs; then
-//! scale, bias, activation and residual are applied and the result is stored.
+//! A tile is up to [`rows`] rows by one panel (two vectors of columns). Its sums stay in registers over all inputs;
+//! then scale, bias, activation and residual are applied and the result is stored.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -26,8 +26,8 @@ pub(crate) const fn rows<S: Simd, P: Format>() -> usize {
     S::TILE.0 * S::TILE.1 / 2 / planes::<S, P>()
 }
 
-/// How far ahead weights are asked for. Panels follow one another, so what lies beyond the end of one is the next. It matters
-/// most with few rows, where each weight is used too few times for the loads in flight to hide memory.
+/// How far ahead weights are asked for. Panels follow one another, so what lies beyond the end of one is the next. It
+/// matters most with few rows, where each weight is used too few times for the loads in flight to hide memory.
 const PREFETCH_BYTES: usize = 8192;
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;
@@ -73,8 +73,8 @@ pub(crate) struct Block {
     pub outputs: usize,
 }
 
-// SAFETY: a block is only a description; whoever runs it answers for its pointers, and blocks that run at the same moment
-// write disjoint parts of `out`.
+// SAFETY: a block is only a description; whoever runs it answers for its pointers, and blocks that run at the same
+// moment write disjoint parts of `out`.
 unsafe impl Send for Block {}
 // SAFETY: as above.
 unsafe impl Sync for Block {}
@@ -164,8 +164,8 @@ unsafe fn epilogue<S: Simd, P: Format>(s: S, b: &Block, row: usize, rows: usize,
         if valid == 0 {
             return;
         }
-        // SAFETY: scales and bias are padded to whole panels; rows and `valid` columns lie inside `out` and `residual`, and a
-        // vector that reaches beyond the last column goes through `edge`.
+        // SAFETY: scales and bias are padded to whole panels; rows and `valid` columns lie inside `out` and `residual`,
+        // and a vector that reaches beyond the last column goes through `edge`.
         unsafe {
             let bias = if b.bias.is_null() { s.splat(0.0) } else { s.load(b.bias.add(column)) };
             let column_scale = if P::QUANTISED { s.load(b.column_scales.add(column)) } else { s.splat(b.scale) };

@@ -1,9 +1,10 @@
 //! Vectors of one instruction set, and the step from a run-time [`Isa`] into code that is compiled for it.
 //!
-//! An algorithm is written once, generic over [`Simd`], as a [`Task`]; [`dispatch`] compiles it once for each instruction set
-//! and calls the one that is asked for. A value of a `Simd` type is the proof that the CPU has its instructions: only
-//! `dispatch` makes one, so its arithmetic is safe to call. Everything generic must be `#[inline(always)]`, or it is compiled
-//! without the instructions that it is about. A closure that is given to a thread pool is such a function: dispatch inside it.
+//! An algorithm is written once, generic over [`Simd`], as a [`Task`]; [`dispatch`] compiles it once for each
+//! instruction set and calls the one that is asked for. A value of a `Simd` type is the proof that the CPU has its
+//! instructions: only `dispatch` makes one, so its arithmetic is safe to call. Everything generic must be
+//! `#[inline(always)]`, or it is compiled without the instructions that it is about. A closure that is given to a
+//! thread pool is such a function: dispatch inside it.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
@@ -32,11 +33,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Rows and vectors of the largest tile of sums that fits in the registers beside its operands.
     const TILE: (usize, usize);
-    /// Values in a word of the operands of [`Simd::dot_i8`]: four where the CPU multiplies bytes, two where they are first
-    /// widened to 16 bits.
+    /// Values in a word of the operands of [`Simd::dot_i8`]: four where the CPU multiplies bytes, two where they are
+    /// first widened to 16 bits.
     const INT8_GROUP: usize;
-    /// What each value of the first operand of [`Simd::dot_i8`] has added: 128 where its instruction takes that operand as
-    /// unsigned bytes, else 0.
+    /// What each value of the first operand of [`Simd::dot_i8`] has added: 128 where its instruction takes that operand
+    /// as unsigned bytes, else 0.
     const INT8_OFFSET: u8;
     /// [`Simd::dot_bf16`] is an instruction; without it, operands that are widened once to fp32 are faster.
     const BF16_PAIRS: bool;
@@ -147,8 +148,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for reading `INT8_GROUP · LANES` values; no alignment is asked.
     unsafe fn load_i8(self, p: *const i8) -> Self::I;
-    /// `sum + Σ a[i] · b[i]` over each lane's `INT8_GROUP` values, `a`'s in −128 ..= 127 (two values to a word: of 16 bits) and then
-    /// with `INT8_OFFSET` added, `b`'s in −127 ..= 127; exact, wrapping.
+    /// `sum + Σ a[i] · b[i]` over each lane's `INT8_GROUP` values, `a`'s in −128 ..= 127 (two values to a word: of 16
+    /// bits) and then with `INT8_OFFSET` added, `b`'s in −127 ..= 127; exact, wrapping.
     fn dot_i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
     /// `sum + Σ a[i] · b[i]` over each lane's two bf16 values.
     fn dot_bf16(self, sum: Self::F, a: Self::I, b: Self::I) -> Self::F;
@@ -204,8 +205,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         out.copy_from_slice(&lanes[..out.len()]);
     }
 
-    /// `out[i] = f(x[i])`. Like [`Simd::zip`], it calls `f` in one place: a large closure that is called in two is not inlined,
-    /// and so not compiled for the instruction set.
+    /// `out[i] = f(x[i])`. Like [`Simd::zip`], it calls `f` in one place: a large closure that is called in two is not
+    /// inlined, and so not compiled for the instruction set.
     #[inline(always)]
     fn map(self, x: &[f32], out: &mut [f32], f: impl Fn(Self::F) -> Self::F) {
         assert!(x.len() == out.len(), "{} values into {}", x.len(), out.len());

@@ -1,5 +1,5 @@
-//! AArch64 Advanced SIMD: four lanes; with the dot-product instructions (`DOT`) those of int8 are one instruction. The others
-//! are widening multiplications, which every such CPU has.
+//! AArch64 Advanced SIMD: four lanes; with the dot-product instructions (`DOT`) those of int8 are one instruction. The
+//! others are widening multiplications, which every such CPU has.
 #![allow(unsafe_code)]
 
 use std::arch::aarch64::*;

@@ -5,8 +5,8 @@ use crate::numbers::{bf16_bits, from_bf16};
 
 const LANES: usize = 8;
 
-/// Always available. With `BYTES` the int8 products are of bytes, laid out as where an instruction multiplies unsigned by
-/// signed ones: so tests go through that layout on every CPU.
+/// Always available. With `BYTES` the int8 products are of bytes, laid out as where an instruction multiplies unsigned
+/// by signed ones: so tests go through that layout on every CPU.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable<const BYTES: bool>;
 

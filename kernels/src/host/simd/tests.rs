@@ -1,4 +1,5 @@
-//! What the instruction sets differ in most, against plain Rust: exact int8 sums, bf16 rounding, scaling by powers of two.
+//! What the instruction sets differ in most, against plain Rust: exact int8 sums, bf16 rounding, scaling by powers of
+//! two.
 
 use super::*;
 

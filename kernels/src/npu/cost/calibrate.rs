@@ -1,5 +1,5 @@
-//! How the numbers in [`super::machine`] come about: cores by least squares of relative errors, memory by a grid, both over the
-//! published figures marked [`Use::Fit`]. Pure; [`super::report`] prints it.
+//! How the numbers in [`super::machine`] come about: cores by least squares of relative errors, memory by a grid, both
+//! over the published figures marked [`Use::Fit`]. Pure; [`super::report`] prints it.
 
 use super::{
     super::target::Target,
@@ -7,8 +7,8 @@ use super::{
     published::{ARRAYS, CORES, CoreFigure, Figure, Kind, Use},
 };
 
-/// The most multiply-accumulates a cycle that a core's instruction does, where its rate is known to be that: AIE2P has no
-/// instruction for bf16 alone.
+/// The most multiply-accumulates a cycle that a core's instruction does, where its rate is known to be that: AIE2P has
+/// no instruction for bf16 alone.
 fn peak(target: Target, products: Products) -> Option<f64> {
     match products {
         Products::Bf16 if target == Target::Npu4 => None,
@@ -42,7 +42,8 @@ pub fn core(target: Target, products: Products) -> CoreRate {
     CoreRate { rate: round(1.0 / inverse, 1), per_output: round(per_output, 4) }
 }
 
-/// Fits bandwidth (in steps of 0.1 GB/s) and exposed share (in steps of 0.005) to a target's figures; `machine` has its cores.
+/// Fits bandwidth (in steps of 0.1 GB/s) and exposed share (in steps of 0.005) to a target's figures; `machine` has its
+/// cores.
 pub fn memory(machine: &Machine) -> (f64, f64) {
     let figures: Vec<&Figure> = fitted(machine.target).filter(|figure| figure.kind != Kind::Stock).collect();
     let grid =

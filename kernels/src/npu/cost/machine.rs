@@ -1,5 +1,6 @@
-//! What a target's cores, memory and driver take, as numbers. Those of cores and memory are fitted to published measurements by
-//! [`super::calibrate`] (a test holds that they are); the others are published as they stand, or assumed, and say so.
+//! What a target's cores, memory and driver take, as numbers. Those of cores and memory are fitted to published
+//! measurements by [`super::calibrate`] (a test holds that they are); the others are published as they stand, or
+//! assumed, and say so.
 
 use super::super::{design::Operator, target::Target};
 
@@ -76,7 +77,8 @@ pub struct Machine {
     pub dispatch: f64,
     /// Seconds of a command in a list of 64: published for npu4, taken to be the same for npu1.
     pub listed: f64,
-    /// Seconds until another design is at work: half of a published pair of changes on npu1 (2.81 ms), a full reconfiguration on npu4.
+    /// Seconds until another design is at work: half of a published pair of changes on npu1 (2.81 ms), a full
+    /// reconfiguration on npu4.
     pub switch: f64,
     /// Cycles of a score of attention's soft-max beside its products; assumed.
     pub score: f64,
@@ -89,7 +91,8 @@ pub struct Machine {
 /// Bytes that a stream carries in a cycle.
 pub const STREAM_BYTES: f64 = 4.0;
 
-/// Memory bandwidth of mlir-aie's stock design on npu4, whose runs in memory are short, bytes a second; fitted, for comparison only.
+/// Memory bandwidth of mlir-aie's stock design on npu4, whose runs in memory are short, bytes a second; fitted, for
+/// comparison only.
 pub(super) const STOCK_BANDWIDTH: f64 = 23.2e9;
 
 const fn rate(rate: f64, per_output: f64) -> CoreRate {
@@ -136,7 +139,8 @@ impl Machine {
         self.cores[products as usize]
     }
 
-    /// How fast a core of our own kernels multiplies: all keep sums of 4 bytes, so bf16 products pay for those as int8 ones do.
+    /// How fast a core of our own kernels multiplies: all keep sums of 4 bytes, so bf16 products pay for those as int8
+    /// ones do.
     pub(super) fn kernel(&self, int8: bool) -> CoreRate {
         let wide = self.core(Products::Int8ToInt32);
         if int8 {

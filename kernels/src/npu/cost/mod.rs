@@ -1,5 +1,6 @@
-//! Predicted time of a problem on a design. Nothing here is measured: every number is a prediction from published measurements of other
-//! designs (`published`), by a model of three things that go on at once: cores computing, streams of 4 bytes a cycle, and memory.
+//! Predicted time of a problem on a design. Nothing here is measured: every number is a prediction from published
+//! measurements of other designs (`published`), by a model of three things that go on at once: cores computing, streams
+//! of 4 bytes a cycle, and memory.
 //!
 //! ```
 //! use undertone_kernels::npu::{Design, Kernels, Problem, Target, Tile, cost};
@@ -26,8 +27,8 @@ use super::{
 };
 pub use machine::{CoreRate, Machine, Products, STREAM_BYTES};
 
-/// Bytes of fp32 values that the host packs or unpacks in a second on two threads; assumed where it was not measured (on two busy cores of
-/// Zen 4 it was 12 to 16, `cargo bench -p undertone-kernels --bench packing`).
+/// Bytes of fp32 values that the host packs or unpacks in a second on two threads; assumed where it was not measured
+/// (on two busy cores of Zen 4 it was 12 to 16, `cargo bench -p undertone-kernels --bench packing`).
 pub const PACKING_RATE: f64 = 10.0e9;
 
 /// What one execution is predicted to take. Times are in seconds.

@@ -1,6 +1,6 @@
-//! What others have measured and published with shapes and tiles, and which of it the model is fitted to. Sources: arXiv 2512.13282,
-//! tables 1 to 3 and sections 5.2 and 5.3 (7940HS and Ryzen AI 7 350, DDR5-5600, wall clock with dispatch); mlir-aie's stock
-//! `whole_array` design where it says so.
+//! What others have measured and published with shapes and tiles, and which of it the model is fitted to. Sources:
+//! arXiv 2512.13282, tables 1 to 3 and sections 5.2 and 5.3 (7940HS and Ryzen AI 7 350, DDR5-5600, wall clock with
+//! dispatch); mlir-aie's stock `whole_array` design where it says so.
 
 use super::{super::target::Target, machine::Products};
 use Products::{Bf16, Int8ToInt8, Int8ToInt16, Int8ToInt32};

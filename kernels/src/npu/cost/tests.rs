@@ -79,7 +79,8 @@ fn run(array: &super::super::sim::SimArray, design: &Design, problem: &Problem) 
     let program = array.program(&context, &stream::write(design, problem).unwrap()).unwrap();
     let mut buffers =
         Argument::ALL.map(|argument| array.buffer(&context, argument, design.buffer_bytes(problem, argument)).unwrap());
-    // Objects of zeros have control blocks of zeros, which say neither first nor last: fill in what packing would write.
+    // Objects of zeros have control blocks of zeros, which say neither first nor last: fill in what packing would
+    // write.
     let [a, b, c] = &mut buffers;
     let pool = &crate::Serial;
     match *problem {

@@ -1,4 +1,5 @@
-//! What a Whisper encoder asks of an NPU, from its sizes alone: for predictions before there is a model, and for choosing tiles.
+//! What a Whisper encoder asks of an NPU, from its sizes alone: for predictions before there is a model, and for
+//! choosing tiles.
 
 use super::super::design::{Kernels, Operator, Problem};
 
@@ -28,7 +29,8 @@ pub const MODELS: [Model; 5] = [
 ];
 
 impl Model {
-    /// A window's problems in the encoder with how often each occurs: convolutions as products of gathered windows, then the layers.
+    /// A window's problems in the encoder with how often each occurs: convolutions as products of gathered windows,
+    /// then the layers.
     pub fn encoder(&self, kernels: Kernels) -> Vec<(Operator, Problem, usize)> {
         let Self { width, layers, mel_bins, .. } = *self;
         let (product, attention) = match kernels {
@@ -46,8 +48,8 @@ impl Model {
         ]
     }
 
-    /// The problems of a decoder's step for one new token that could go to an NPU: each layer's products, and its attention to the
-    /// encoder's output.
+    /// The problems of a decoder's step for one new token that could go to an NPU: each layer's products, and its
+    /// attention to the encoder's output.
     pub fn step(&self, kernels: Kernels) -> Vec<(Operator, Problem)> {
         let width = self.width;
         let (product, attention) = match kernels {

@@ -21,8 +21,9 @@ fn row<'a>(operand: &Heads<'a>, item: usize, head: usize, row: usize) -> &'a [f3
     &operand.data[at..at + HEAD_WIDTH]
 }
 
-/// Packs `[batch, heads, queries, 64]` into the A buffer, `[batch · heads][query tile][slice]` objects, with what the cores are to know: whose
-/// queries they are, how many keys there are, and what multiplies the scores, which are then exponents of 2.
+/// Packs `[batch, heads, queries, 64]` into the A buffer, `[batch · heads][query tile][slice]` objects, with what the
+/// cores are to know: whose queries they are, how many keys there are, and what multiplies the scores, which are then
+/// exponents of 2.
 ///
 /// # Panics
 /// If a view reaches outside its slice, or `out` is not as long as [`Design::buffer_bytes`] says.
@@ -78,7 +79,8 @@ pub fn pack_queries_by(
     });
 }
 
-/// Packs `[batch, heads, keys, 64]` keys and values into the B buffer, `[batch · heads][block][keys' object, values' object]`.
+/// Packs `[batch, heads, keys, 64]` keys and values into the B buffer,
+/// `[batch · heads][block][keys' object, values' object]`.
 ///
 /// # Panics
 /// As [`pack_queries`].

@@ -1,7 +1,8 @@
 //! What the bytes of a design's objects are: packing operands into tiles, and unpacking results.
 //!
-//! Numbers are little-endian. A tile of `[rows, columns]` lies micro-tile after micro-tile, each row-major, so that a core loads an
-//! operand of its product instruction with one aligned load. Results come back row-major: the memory tile turns them.
+//! Numbers are little-endian. A tile of `[rows, columns]` lies micro-tile after micro-tile, each row-major, so that a
+//! core loads an operand of its product instruction with one aligned load. Results come back row-major: the memory tile
+//! turns them.
 
 pub mod control;
 mod heads;
@@ -76,8 +77,8 @@ fn put_control(object: &mut [u8], words: &[u32]) {
     words.iter().enumerate().for_each(|(index, word)| put_word(&mut object[control..], index, *word));
 }
 
-/// Packs rows of activations into the A buffer of a linear design, `[row tile][step][object]`: int8 with a scale found for each row over
-/// all inputs, or bf16. Padded rows and inputs are zero.
+/// Packs rows of activations into the A buffer of a linear design, `[row tile][step][object]`: int8 with a scale found
+/// for each row over all inputs, or bf16. Padded rows and inputs are zero.
 ///
 /// # Panics
 /// If `x` is not `[rows, inputs]` or `out` is not as long as [`Design::buffer_bytes`] says.

@@ -1,5 +1,5 @@
-//! Packing and unpacking one value after another, as the layouts are defined: what [`super::tiles`] is compared with, byte by byte, and timed
-//! beside.
+//! Packing and unpacking one value after another, as the layouts are defined: what [`super::tiles`] is compared with,
+//! byte by byte, and timed beside.
 
 use super::{
     put_word,
@@ -57,7 +57,8 @@ pub(super) fn floats(values: &[[u8; 2]], residual: Option<&[f32]>, out: &mut [f3
     }
 }
 
-/// One row or column of an operand, `k` of its values in each object, at their places; with its scale behind the object's `values` values.
+/// One row or column of an operand, `k` of its values in each object, at their places; with its scale behind the
+/// object's `values` values.
 fn line(
     operands: Kernels,
     x: &[f32],

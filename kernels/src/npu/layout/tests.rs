@@ -58,7 +58,8 @@ fn no_rows_and_no_inputs_pack() {
     unpack_rows(&design, &[], 0, 5, None, &mut [], &Serial);
 }
 
-/// Values of every kind: small and large, subnormal, zeros of both signs; halfway between two integers, and between two bf16.
+/// Values of every kind: small and large, subnormal, zeros of both signs; halfway between two integers, and between two
+/// bf16.
 fn values(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed | 1;
     let mut next = || {

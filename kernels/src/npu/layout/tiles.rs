@@ -1,8 +1,8 @@
-//! Rows of fp32 values as the operands of a core's product, and a core's results as fp32: the part of packing that knows micro-tiles and number
-//! formats, and nothing of designs.
+//! Rows of fp32 values as the operands of a core's product, and a core's results as fp32: the part of packing that
+//! knows micro-tiles and number formats, and nothing of designs.
 //!
-//! Every operand is one or more *objects* of equal size. An object begins with the operand's values; int8 ones are followed by a scale (fp32) for
-//! each row or column; all behind that is zero here, and the caller's to write.
+//! Every operand is one or more *objects* of equal size. An object begins with the operand's values; int8 ones are
+//! followed by a scale (fp32) for each row or column; all behind that is zero here, and the caller's to write.
 //!
 //! | | laid out as | made of |
 //! |---|---|---|
@@ -11,8 +11,8 @@
 //! | [`RightTile::write_rows`] | the same, bf16 | its rows: a value |
 //! | [`to_floats`] | bf16, row after row | |
 //!
-//! Loops are plain, over blocks of a fixed size, and inlined into what `dispatch` compiles for an instruction set, where the compiler makes vectors of
-//! them. Every byte of `out` is written once, the control words of a caller apart.
+//! Loops are plain, over blocks of a fixed size, and inlined into what `dispatch` compiles for an instruction set,
+//! where the compiler makes vectors of them. Every byte of `out` is written once, the control words of a caller apart.
 
 use std::marker::PhantomData;
 
@@ -130,7 +130,8 @@ fn part(x: &[f32], first: usize, count: usize) -> &[f32] {
     &x[first.min(x.len())..(first + count).min(x.len())]
 }
 
-/// Writes `values` values, those of `x` and zeros behind them, as pieces of `width` values, `stride` values from one to the next.
+/// Writes `values` values, those of `x` and zeros behind them, as pieces of `width` values, `stride` values from one to
+/// the next.
 #[inline(always)]
 fn write_pieces<F: Format>(format: F, x: &[f32], values: usize, width: usize, stride: usize, out: &mut [u8]) {
     // Sizes that are known when this is compiled, of all micro-tiles that there are.
@@ -154,7 +155,8 @@ fn write_pieces_of<F: Format>(format: F, x: &[f32], values: usize, bytes: usize,
     }
 }
 
-/// Asks for the memory of values that are soon read or written. Objects lie so far apart that the CPU does not guess what comes next.
+/// Asks for the memory of values that are soon read or written. Objects lie so far apart that the CPU does not guess
+/// what comes next.
 #[inline(always)]
 fn ask_for<S: Simd, T>(s: S, values: &[T]) {
     values.chunks(LINE / size_of::<T>()).for_each(|line| s.prefetch(line.as_ptr().cast()));
@@ -193,8 +195,9 @@ impl LeftTile {
         self.rows * self.columns * bytes
     }
 
-    /// Writes the objects of all steps, `object` bytes each. The tile's first `rows` rows are `row(0)`, `row(1)`, …: their first values are in the
-    /// first object, and so on. Scales are found over a whole row and stand in each of its objects. What is missing of rows and values is zero.
+    /// Writes the objects of all steps, `object` bytes each. The tile's first `rows` rows are `row(0)`, `row(1)`, …:
+    /// their first values are in the first object, and so on. Scales are found over a whole row and stand in each of
+    /// its objects. What is missing of rows and values is zero.
     ///
     /// # Panics
     /// If an object is too small for the operand, or `out` no whole number of objects.
@@ -281,8 +284,9 @@ impl RightTile {
         self.rows * self.columns * bytes
     }
 
-    /// Writes the objects of all steps, `object` bytes each. The tile's first `columns` columns are `column(0)`, `column(1)`, …: their
-    /// first values are in the first object, and so on. Scales are found over a whole column, and written times `factor`. What is missing of columns and values is zero.
+    /// Writes the objects of all steps, `object` bytes each. The tile's first `columns` columns are `column(0)`,
+    /// `column(1)`, …: their first values are in the first object, and so on. Scales are found over a whole column, and
+    /// written times `factor`. What is missing of columns and values is zero.
     ///
     /// # Panics
     /// As [`LeftTile::write`].
@@ -314,7 +318,8 @@ impl RightTile {
         }
     }
 
-    /// Writes one bf16 object whose first `rows` rows are `row(0)`, `row(1)`, …; what is missing of rows and values is zero.
+    /// Writes one bf16 object whose first `rows` rows are `row(0)`, `row(1)`, …; what is missing of rows and values is
+    /// zero.
     ///
     /// # Panics
     /// If `out` is too small for the operand.

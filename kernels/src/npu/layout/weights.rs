@@ -7,8 +7,9 @@ use crate::{
     numbers::bf16_at,
 };
 
-/// Packs weights into the B buffer of a linear design, `[column tile][step][object]`: int8 with a scale for each output, or bf16; each object
-/// with its columns' scales (times the spec's scale) and bias (likewise). Padded inputs and outputs are zero.
+/// Packs weights into the B buffer of a linear design, `[column tile][step][object]`: int8 with a scale for each
+/// output, or bf16; each object with its columns' scales (times the spec's scale) and bias (likewise). Padded inputs
+/// and outputs are zero.
 ///
 /// # Panics
 /// If `weights` or `bias` have not the length that the spec asks, or `out` not that of [`Design::buffer_bytes`].
@@ -83,7 +84,8 @@ pub fn pack_weights_by(
     }
 }
 
-/// The weights `[inputs, outputs]` and the bias that a B buffer holds, as exactly as it holds them, with the spec's scale in them.
+/// The weights `[inputs, outputs]` and the bias that a B buffer holds, as exactly as it holds them, with the spec's
+/// scale in them.
 ///
 /// # Panics
 /// If `packed` is not what [`pack_weights`] made for this design and spec.

@@ -1,9 +1,10 @@
-//! An NPU and the host device beside it as one device: what pays goes to the NPU, by [`Placement`](super::placement::Placement)'s one
-//! formula, each time a kernel runs. The rest stays on the host device, which where that was asked for (`device=auto`) also takes over
-//! what fails, and all of that is counted ([`OpenNpu::fallbacks`]).
+//! An NPU and the host device beside it as one device: what pays goes to the NPU, by
+//! [`Placement`](super::placement::Placement)'s one formula, each time a kernel runs. The rest stays on the host
+//! device, which where that was asked for (`device=auto`) also takes over what fails, and all of that is counted
+//! ([`OpenNpu::fallbacks`]).
 //!
-//! The host's layer is made when it is first wanted, of the weights as the NPU holds them: until then, and for ever in a model whose
-//! encoder is on the NPU and whose decoder is not, no weight is in memory twice.
+//! The host's layer is made when it is first wanted, of the weights as the NPU holds them: until then, and for ever in
+//! a model whose encoder is on the NPU and whose decoder is not, no weight is in memory twice.
 
 mod attention;
 mod conv;
@@ -54,8 +55,8 @@ impl PlacedDevice {
         self.falls_back && self.npu.is_given_up()
     }
 
-    /// A call that has its place on the NPU if it `pays`: tried there, and else, or if it fails and the host device takes over, done by
-    /// the host's kernel, if there is one.
+    /// A call that has its place on the NPU if it `pays`: tried there, and else, or if it fails and the host device
+    /// takes over, done by the host's kernel, if there is one.
     fn call<C>(
         &self,
         pays: bool,
@@ -84,8 +85,8 @@ impl PlacedDevice {
         }
     }
 
-    /// The NPU's kernel, or, where it refuses one and the host device may take it, the host's: on the simulator, and on hardware with
-    /// `falls_back`.
+    /// The NPU's kernel, or, where it refuses one and the host device may take it, the host's: on the simulator, and on
+    /// hardware with `falls_back`.
     fn prepare<T>(
         &self,
         take: impl Fn(&dyn Device) -> Result<T, Unsupported>,
@@ -162,8 +163,8 @@ impl Device for PlacedDevice {
         self.npu.device().restore_conv1d(spec, parts)
     }
 
-    /// Together where all layers have their place on one of the two devices; a command of the NPU that fails is tried again layer by
-    /// layer, each with the host's in its place.
+    /// Together where all layers have their place on one of the two devices; a command of the NPU that fails is tried
+    /// again layer by layer, each with the host's in its place.
     fn products(&self, context: &mut Context<'_>, rows: &Rows<'_>, products: &mut [Product<'_>]) -> Result<(), Failed> {
         let hosts: Option<SmallVec<[_; INLINE]>> =
             products.iter().map(|product| self.on_host(product.layer, rows.rows)).collect();

@@ -1,5 +1,5 @@
-//! Attention on one core, step for step as in `kernels/aie/src/attention.h`: for each block of keys the scores, a new largest one for each
-//! row, probabilities as bf16, and results scaled to the new largest.
+//! Attention on one core, step for step as in `kernels/aie/src/attention.h`: for each block of keys the scores, a new
+//! largest one for each row, probabilities as bf16, and results scaled to the new largest.
 
 use super::{
     State, bytes_of,
@@ -84,8 +84,8 @@ pub(super) fn attention(design: &Design, output: &Output, a: &[u8], b: &[u8], st
     }
 }
 
-/// Puts the slices of the core's queries together, as a left operand of the head's width with its scales behind it; gives the number of keys and
-/// what multiplies scores.
+/// Puts the slices of the core's queries together, as a left operand of the head's width with its scales behind it;
+/// gives the number of keys and what multiplies scores.
 #[inline(always)]
 fn take_queries(
     design: &Design,
@@ -145,7 +145,8 @@ fn row_major<T: Copy>(micro: MicroTile, n: usize, from: &[T], to: &mut [f32], f:
     }
 }
 
-/// Makes probabilities, rounded to bf16, of a row of scores, of which `visible` count. Gives the factor for what was summed before.
+/// Makes probabilities, rounded to bf16, of a row of scores, of which `visible` count. Gives the factor for what was
+/// summed before.
 #[inline(always)]
 fn soft_max<const LANES: usize>(visible: usize, scores: &mut [f32], row: &mut Row) -> f32 {
     scores[visible..].fill(NO_SCORE);

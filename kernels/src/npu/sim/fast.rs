@@ -1,5 +1,5 @@
-//! The cores' arithmetic with this machine's vectors, step for step in the order of the C++ code in `kernels/aie/src`, so that results are
-//! bit-equal to it.
+//! The cores' arithmetic with this machine's vectors, step for step in the order of the C++ code in `kernels/aie/src`,
+//! so that results are bit-equal to it.
 
 use super::{
     State, attend, bytes_of, floats,
@@ -127,7 +127,8 @@ fn linear_bf16(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut
     });
 }
 
-/// Turns sums, line of a micro-tile by line, into bf16 results in the same layout. `to_floats` gets row, first column, the line and its sums.
+/// Turns sums, line of a micro-tile by line, into bf16 results in the same layout. `to_floats` gets row, first column,
+/// the line and its sums.
 #[inline(always)]
 fn each_line<T: Copy>(
     micro: MicroTile,

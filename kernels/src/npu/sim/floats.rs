@@ -1,4 +1,5 @@
-//! The cores' functions of fp32 values, operation for operation as in `kernels/aie/src/floats.h`: each rounded by itself, none fused.
+//! The cores' functions of fp32 values, operation for operation as in `kernels/aie/src/floats.h`: each rounded by
+//! itself, none fused.
 
 #[inline(always)]
 fn polynomial<const N: usize>(coefficients: &[f32; N], x: f32) -> f32 {

@@ -1,12 +1,13 @@
 //! A simulated NPU: executes an instruction stream over three buffers, as a compiled [`Design`] would.
 //!
-//! [`execute`] reads the stream's words, follows every task of every shim channel through its descriptor's steps, gives the objects
-//! to the cores in the order in which they would arrive, and writes results where the descriptors say. What the hardware cannot
-//! do is an error: a transfer beyond its buffer, a full queue, a descriptor written while it is used, a wait that never ends,
-//! data that is left over.
+//! [`execute`] reads the stream's words, follows every task of every shim channel through its descriptor's steps, gives
+//! the objects to the cores in the order in which they would arrive, and writes results where the descriptors say. What
+//! the hardware cannot do is an error: a transfer beyond its buffer, a full queue, a descriptor written while it is
+//! used, a wait that never ends, data that is left over.
 //!
-//! The arithmetic is that of the cores' C++ code: [`Mode::Exact`] runs that very code, compiled for this machine, on objects that were
-//! gathered word by word; [`Mode::Fast`] computes the same with this machine's vectors, and is bit-equal to it.
+//! The arithmetic is that of the cores' C++ code: [`Mode::Exact`] runs that very code, compiled for this machine, on
+//! objects that were gathered word by word; [`Mode::Fast`] computes the same with this machine's vectors, and is
+//! bit-equal to it.
 
 mod array;
 mod attend;

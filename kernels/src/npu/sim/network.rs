@@ -1,7 +1,8 @@
 //! The movement of objects: which core gets which operands in which order, and where its results go.
 //!
-//! The array is a network of processes that wait for one another: shim channels, memory tiles and cores. What moves where depends on
-//! counts and control words only, so it is found first, and the arithmetic is done afterwards, for all cores at the same moment.
+//! The array is a network of processes that wait for one another: shim channels, memory tiles and cores. What moves
+//! where depends on counts and control words only, so it is found first, and the arithmetic is done afterwards, for all
+//! cores at the same moment.
 
 use std::collections::BTreeMap;
 
@@ -244,7 +245,8 @@ impl<'a> Network<'a> {
         Ok(true)
     }
 
-    /// A core sees the queries of its row, and takes those that are its own. With the last of a stage it knows what it is at.
+    /// A core sees the queries of its row, and takes those that are its own. With the last of a stage it knows what it
+    /// is at.
     fn take_queries(&mut self, index: usize, a: Object, last: bool) -> Result<bool, SimError> {
         let (column, slices) = (index % self.design.target.columns(), self.design.slices());
         let [whose, keys, slice] = [COLUMN, KEYS, SLICE].map(|word| self.control(&a, word) as usize);

@@ -1,4 +1,5 @@
-//! Products of tiles, as fast as plain loops go: sums in the order of the summed index, each rounded, so that they are bit-equal to the cores'.
+//! Products of tiles, as fast as plain loops go: sums in the order of the summed index, each rounded, so that they are
+//! bit-equal to the cores'.
 
 use crate::{npu::target::MicroTile, numbers::bf16_at};
 
@@ -48,8 +49,8 @@ pub(super) fn widen<T: Number>(bytes: &[u8], out: &mut [T]) {
     }
 }
 
-/// `sums += a · b` for tiles in their layouts: `a` a left operand of `k` columns, `b` a right operand of `k` rows, `sums` a result of `n`
-/// columns.
+/// `sums += a · b` for tiles in their layouts: `a` a left operand of `k` columns, `b` a right operand of `k` rows,
+/// `sums` a result of `n` columns.
 #[inline(always)]
 pub(super) fn product<T: Number>(micro: MicroTile, k: usize, n: usize, a: &[T], b: &[T], sums: &mut [T]) {
     match micro {

@@ -1,4 +1,5 @@
-//! What the simulated array refuses, and that it moves what the descriptors say: streams made by hand, and streams spoilt.
+//! What the simulated array refuses, and that it moves what the descriptors say: streams made by hand, and streams
+//! spoilt.
 
 use super::*;
 use crate::{

@@ -1,6 +1,8 @@
-//! The words of a stream: the transaction format, version 0.1, which mlir-aie writes, aiebu reads and the NPU's firmware executes.
+//! The words of a stream: the transaction format, version 0.1, which mlir-aie writes, aiebu reads and the NPU's
+//! firmware executes.
 //!
-//! A header of four words, then the operations. Each begins with its code; sizes are in bytes and count the whole operation.
+//! A header of four words, then the operations. Each begins with its code; sizes are in bytes and count the whole
+//! operation.
 //!
 //! | operation | words |
 //! |---|---|

@@ -1,9 +1,9 @@
-//! Instruction streams: what the NPU's command processor is told to do for one product. It programs the shim tiles' DMA channels
-//! and waits for their tokens; the cores need no instruction.
+//! Instruction streams: what the NPU's command processor is told to do for one product. It programs the shim tiles' DMA
+//! channels and waits for their tokens; the cores need no instruction.
 //!
-//! A stream is made of [`Op`]s, as AMD's tools define them (`format`). [`write`] makes the stream of a [`Problem`] for a
-//! [`Design`]; [`events`] reads one, as the hardware would, into what it makes the DMA channels do. A simulator is built on the
-//! latter, so it executes the very words that a real NPU would be given.
+//! A stream is made of [`Op`]s, as AMD's tools define them (`format`). [`write`] makes the stream of a [`Problem`] for
+//! a [`Design`]; [`events`] reads one, as the hardware would, into what it makes the DMA channels do. A simulator is
+//! built on the latter, so it executes the very words that a real NPU would be given.
 //!
 //! [`Design`]: super::Design
 //! [`Problem`]: super::Problem

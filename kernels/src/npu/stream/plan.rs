@@ -1,6 +1,6 @@
-//! Which transfers a problem takes, in stages: in a stage, each DMA channel that takes part does one task, and the results' tasks
-//! are done last, since cores give results only when they have seen all operands. So a token of each of a stage's results says
-//! that all of the stage is done.
+//! Which transfers a problem takes, in stages: in a stage, each DMA channel that takes part does one task, and the
+//! results' tasks are done last, since cores give results only when they have seen all operands. So a token of each of
+//! a stage's results says that all of the stage is done.
 
 use super::StreamError;
 use crate::npu::{
@@ -108,7 +108,8 @@ struct Linear<'a> {
     b: usize,
 }
 
-/// What is moved, and how often, is the same in both orders; the one with fewer stages waits less often and has the shorter stream.
+/// What is moved, and how often, is the same in both orders; the one with fewer stages waits less often and has the
+/// shorter stream.
 fn linear(design: &Design, rows: usize, inputs: usize, outputs: usize) -> Vec<Stage> {
     let tile = design.tile;
     // Rounds of four row tiles, rounds of a column tile for each column.
@@ -182,8 +183,8 @@ impl Linear<'_> {
     }
 }
 
-/// As many jobs as there are columns after another; a job is four query tiles of a head, one for each core of its column. A row's cores all see the
-/// queries of all jobs, and each takes its own.
+/// As many jobs as there are columns after another; a job is four query tiles of a head, one for each core of its
+/// column. A row's cores all see the queries of all jobs, and each takes its own.
 fn attention(design: &Design, heads: usize, queries: usize, keys: usize) -> Vec<Stage> {
     let columns = design.target.columns();
     let groups = queries / design.round_rows();

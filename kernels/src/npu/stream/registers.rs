@@ -1,5 +1,6 @@
-//! Registers of a shim tile's DMA, as far as streams use them: sixteen buffer descriptors of eight words, and of each channel a
-//! control register and a task queue. (AMD's register reference for AIE-ML; mlir-aie's target model has the same numbers.)
+//! Registers of a shim tile's DMA, as far as streams use them: sixteen buffer descriptors of eight words, and of each
+//! channel a control register and a task queue. (AMD's register reference for AIE-ML; mlir-aie's target model has the
+//! same numbers.)
 
 use super::StreamError;
 use crate::npu::{
@@ -15,7 +16,8 @@ pub(super) const DESCRIPTOR_WORDS: usize = 8;
 /// The word of a descriptor that has the address' lower half: what a patch adds to.
 const ADDRESS_WORD: u32 = 1;
 
-/// The packet id of tokens that shim tiles send: mlir-aie gives it to the shim tile of every column and lays their way by it.
+/// The packet id of tokens that shim tiles send: mlir-aie gives it to the shim tile of every column and lays their way
+/// by it.
 pub const TOKEN_CONTROLLER: u32 = 15;
 /// Bits of a control register that say with which id a channel sends tokens, and what streams write there.
 pub(super) const CONTROLLER_MASK: u32 = 0x1f00;
@@ -130,7 +132,8 @@ const VALID: u32 = 1 << 25;
 /// What a descriptor's words say of a transfer.
 ///
 /// # Errors
-/// What they say that the designs do not use: an address of its own, packets, locks, a next descriptor, a started iteration.
+/// What they say that the designs do not use: an address of its own, packets, locks, a next descriptor, a started
+/// iteration.
 pub(super) fn transfer(
     words: &[u32; DESCRIPTOR_WORDS],
     argument: Argument,

@@ -56,7 +56,8 @@ impl Shim {
     /// Executes one operation. A sync of several columns gives an event for each.
     ///
     /// # Errors
-    /// A register that streams do not write; a task whose descriptor the designs would not use, or that the hardware can't do.
+    /// A register that streams do not write; a task whose descriptor the designs would not use, or that the hardware
+    /// can't do.
     pub fn apply(&mut self, op: &Op) -> Result<Vec<Event>, StreamError> {
         match *op {
             Op::Write { address, value } => {

@@ -1,5 +1,5 @@
-//! Streams as the array sees them: the bytes that their events move are those that nested loops over the problem name, in the same
-//! order; no descriptor is written while it is used, and no queue overflows.
+//! Streams as the array sees them: the bytes that their events move are those that nested loops over the problem name,
+//! in the same order; no descriptor is written while it is used, and no queue overflows.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,8 @@ impl Walk {
     }
 }
 
-/// A task that was queued, and how many results of each channel say that it is done: of an operand all that were asked for before it.
+/// A task that was queued, and how many results of each channel say that it is done: of an operand all that were asked
+/// for before it.
 struct Queued {
     channel: Channel,
     descriptor: usize,
@@ -77,7 +78,8 @@ fn walks(design: &Design, words: &[u32]) -> HashMap<Channel, Walk> {
     walks
 }
 
-/// The same from the description of the dataflow. A linear layer may hold row tiles while it goes through the columns, or the other way round.
+/// The same from the description of the dataflow. A linear layer may hold row tiles while it goes through the columns,
+/// or the other way round.
 fn expected(design: &Design, problem: &Problem, columns_held: bool) -> HashMap<Channel, Walk> {
     let mut walks: HashMap<Channel, Walk> = HashMap::new();
     let mut go = |channel: Channel, start: usize, bytes: usize| {

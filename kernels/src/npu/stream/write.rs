@@ -13,7 +13,8 @@ use crate::npu::{
     design::{Argument, Design, Direction, Problem},
 };
 
-/// Stages in flight: the next one's tasks wait in the queues while one runs, so that no channel falls idle between them.
+/// Stages in flight: the next one's tasks wait in the queues while one runs, so that no channel falls idle between
+/// them.
 const IN_FLIGHT: usize = 2;
 const _: () = assert!(IN_FLIGHT <= QUEUE_DEPTH);
 /// Descriptors of a tile that one stage can use: one for each of its channels.

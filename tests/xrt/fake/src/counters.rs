@@ -1,4 +1,5 @@
-//! What is open and what was done, so that a test can show that nothing leaks: the file `counters` of its folder, as JSON.
+//! What is open and what was done, so that a test can show that nothing leaks: the file `counters` of its folder, as
+//! JSON.
 
 use std::path::Path;
 

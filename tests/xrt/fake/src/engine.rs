@@ -1,8 +1,8 @@
 //! What executes a command: for the design that the loaded configuration stands for, the simulator.
 //!
-//! On silicon the configuration (PDI) holds the cores' programs. Without their compiler there are none, so the containers that tests make
-//! hold a stand-in: a first line that says so, then the design as JSON; or the word `add`, for tests of the driver itself: C = A + B, byte
-//! by byte, as many as the instruction stream's second word says.
+//! On silicon the configuration (PDI) holds the cores' programs. Without their compiler there are none, so the
+//! containers that tests make hold a stand-in: a first line that says so, then the design as JSON; or the word `add`,
+//! for tests of the driver itself: C = A + B, byte by byte, as many as the instruction stream's second word says.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -104,8 +104,8 @@ impl Engine {
         }
         let mut buffers = Vec::new();
         for (object, offset) in places {
-            // SAFETY: three different objects, each with memory of its own, and nothing else executes on them: the program must
-            // not touch them until the command is done.
+            // SAFETY: three different objects, each with memory of its own, and nothing else executes on them: the
+            // program must not touch them until the command is done.
             let bytes = unsafe { object.memory.device_bytes(object.start + offset, object.bytes - offset) };
             buffers.push(bytes.ok_or("a buffer has moved")?);
         }

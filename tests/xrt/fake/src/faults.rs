@@ -1,7 +1,8 @@
-//! Faults that a test asks for: words in the file `fault` of its folder, read at each call, so that it can break a device in the middle.
+//! Faults that a test asks for: words in the file `fault` of its folder, read at each call, so that it can break a
+//! device in the middle.
 //!
-//! One fault: a word, how often the device still works before (`error 3`: three commands succeed, then all fail), and how often it then
-//! strikes before all is well again (`error 3 1`: the fourth command fails, no other).
+//! One fault: a word, how often the device still works before (`error 3`: three commands succeed, then all fail), and
+//! how often it then strikes before all is well again (`error 3 1`: the fourth command fails, no other).
 //!
 //! | word | what happens |
 //! |---|---|
@@ -75,7 +76,8 @@ impl Faults {
         }
     }
 
-    /// Whether one of these faults is asked for at this event. Each question about the fault that is asked for uses some of its numbers.
+    /// Whether one of these faults is asked for at this event. Each question about the fault that is asked for uses
+    /// some of its numbers.
     ///
     /// # Errors
     /// A word that is no fault: a test that misspells one must not pass.

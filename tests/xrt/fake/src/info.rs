@@ -26,7 +26,8 @@ pub fn answer(client: &Client, question: u32, size: usize) -> Result<Vec<u8>, Er
     let mut bytes = vec![0; 256];
     let mut fields = Fields(&mut bytes);
     let length = match question {
-        // The array: bytes of a column's status, columns, rows, version, and of each kind of tile rows, first row, channels, locks, events.
+        // The array: bytes of a column's status, columns, rows, version, and of each kind of tile rows, first row,
+        // channels, locks, events.
         1 => {
             fields.set_u32(0, 0x10000);
             fields.set_u32(4, u32::from(columns(target)) | u32::from(ROWS) << 16);

@@ -1,4 +1,5 @@
-//! Functions of the C library that take a file descriptor: on the device node's they are the driver's, on all others the C library's.
+//! Functions of the C library that take a file descriptor: on the device node's they are the driver's, on all others
+//! the C library's.
 #![allow(unsafe_code)]
 // Each function is the C library's of that name, with its contract.
 #![allow(missing_docs, clippy::missing_safety_doc)]

@@ -1,4 +1,5 @@
-//! The driver's calls (`drm/amdxdna_accel.h`, `drm/drm.h`) as they come from a program: numbers at fixed places of a structure.
+//! The driver's calls (`drm/amdxdna_accel.h`, `drm/drm.h`) as they come from a program: numbers at fixed places of a
+//! structure.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_ulong, c_void};

@@ -1,9 +1,10 @@
 //! Memory that the program and the pretended device both reach.
 //!
-//! The real npu1 does not see what lies in the CPU's caches. Usually XRT flushes cache lines by instructions, of which nothing can be
-//! seen here. But with `Debug.force_driver_sync` in its settings it asks the driver. `UNDERTONE_FAKE_NPU_INCOHERENT=1` gives it such
-//! settings, and each buffer two memories, the program's and the device's: only what is synced goes from one to the other, so a
-//! program that forgets to sync gets wrong results, as on the silicon.
+//! The real npu1 does not see what lies in the CPU's caches. Usually XRT flushes cache lines by instructions, of which
+//! nothing can be seen here. But with `Debug.force_driver_sync` in its settings it asks the driver.
+//! `UNDERTONE_FAKE_NPU_INCOHERENT=1` gives it such settings, and each buffer two memories, the program's and the
+//! device's: only what is synced goes from one to the other, so a program that forgets to sync gets wrong results, as
+//! on the silicon.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -114,13 +115,14 @@ impl Memory {
     /// Bytes for the device to work on; none beyond the end.
     ///
     /// # Safety
-    /// While they are used, nobody else has a slice of the same bytes of this memory. (The program has another mapping of them, and must not
-    /// look until the command is done: the same rule as on the silicon.)
+    /// While they are used, nobody else has a slice of the same bytes of this memory. (The program has another mapping
+    /// of them, and must not look until the command is done: the same rule as on the silicon.)
     #[allow(clippy::mut_from_ref)] // The mapping is shared memory, not this value's own.
     pub unsafe fn device_bytes(&self, offset: usize, bytes: usize) -> Option<&mut [u8]> {
         let memory = self.device.as_deref().unwrap_or(self);
         let place = memory.place(offset, bytes)?;
-        // SAFETY: within the mapping, which lives as long as `self`; the caller sees to it that there is one slice only.
+        // SAFETY: within the mapping, which lives as long as `self`; the caller sees to it that there is one slice
+        // only.
         Some(unsafe { std::slice::from_raw_parts_mut(place, bytes) })
     }
 

@@ -1,5 +1,5 @@
-//! Functions of the C library that take a path: those of the pretended device lead into the test's folder (`tree`), all others to
-//! where they always led.
+//! Functions of the C library that take a path: those of the pretended device lead into the test's folder (`tree`), all
+//! others to where they always led.
 //!
 //! The variadic ones are defined with their optional argument: on the 64-bit Linux ABIs it travels like a fixed one.
 #![allow(unsafe_code)]

@@ -123,7 +123,8 @@ impl Worker {
         }
         match self.world.fault(&[Fault::Timeout, Fault::Error, Fault::Abort]) {
             Some(Fault::Timeout) => {
-                // What waits for it gives up by itself; some time after, the driver's watchdog ends it, or its context does.
+                // What waits for it gives up by itself; some time after, the driver's watchdog ends it, or its context
+                // does.
                 while self.world.fault(&[Fault::Timeout, Fault::Lost]).is_some() {
                     if self.stopped.load(Ordering::SeqCst) {
                         return State::Abort;

@@ -25,7 +25,8 @@ fn find(name: &'static str) -> usize {
     // SAFETY: the name ends with a null byte.
     let address = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     if address.is_null() {
-        // Without the function below there is nothing that this library could do in its place; a panic must not cross into C.
+        // Without the function below there is nothing that this library could do in its place; a panic must not cross
+        // into C.
         eprintln!("undertone-fake-npu: the C library has no {name:?}");
         std::process::abort();
     }

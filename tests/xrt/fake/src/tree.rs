@@ -1,4 +1,5 @@
-//! What the pretended device has under `/sys` and `/dev`: a small tree in the test's folder, and the rule which paths lead there.
+//! What the pretended device has under `/sys` and `/dev`: a small tree in the test's folder, and the rule which paths
+//! lead there.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,10 +20,12 @@ const ON_BUS: &str = "/sys/bus/pci/devices/0000:c5:00.1";
 /// The device node.
 pub const NODE: &str = "/dev/accel/accel0";
 
-/// XRT's settings, wherever it looks for them (which is not where one likes, for root): only if there are some in the tree.
+/// XRT's settings, wherever it looks for them (which is not where one likes, for root): only if there are some in the
+/// tree.
 const SETTINGS: &str = "/xrt.ini";
 
-/// Paths that lead into the tree: these, and what lies below them. The bus as a whole: it is listed, and has only this device then.
+/// Paths that lead into the tree: these, and what lies below them. The bus as a whole: it is listed, and has only this
+/// device then.
 const MOVED: [&str; 4] = [DEVICE, "/sys/bus/pci", "/dev/accel", "/sys/module/amdxdna"];
 
 static ROOT: OnceLock<PathBuf> = OnceLock::new();

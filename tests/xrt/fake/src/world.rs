@@ -1,4 +1,5 @@
-//! What the pretended device is in this process: which NPU, the test's folder, the faults, the counters, and who has it open.
+//! What the pretended device is in this process: which NPU, the test's folder, the faults, the counters, and who has it
+//! open.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -37,7 +38,8 @@ pub fn world() -> Option<&'static World> {
     WORLD.get()
 }
 
-/// Reads the environment, once: at the first call that could be for the device. XRT's own libraries begin before this one is told to.
+/// Reads the environment, once: at the first call that could be for the device. XRT's own libraries begin before this
+/// one is told to.
 pub fn begin() {
     static BEGUN: AtomicBool = AtomicBool::new(false);
     // What this does itself comes by here again, and goes to the C library.

@@ -1,5 +1,5 @@
-//! Our own device on the real XRT, down to the pretended NPU: its results are the simulated device's, bit by bit, for shapes that fit
-//! no tile; its faults are errors; its designs are not believed unseen.
+//! Our own device on the real XRT, down to the pretended NPU: its results are the simulated device's, bit by bit, for
+//! shapes that fit no tile; its faults are errors; its designs are not believed unseen.
 
 mod common;
 

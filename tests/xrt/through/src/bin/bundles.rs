@@ -1,5 +1,6 @@
-//! Bundles for tests: descriptions as `kernels/aie/build.sh` writes them, and containers made by AMD's `xclbinutil`, but in place of the
-//! cores' programs a stand-in that names the design, for the pretended NPU to simulate. No NPU can execute them.
+//! Bundles for tests: descriptions as `kernels/aie/build.sh` writes them, and containers made by AMD's `xclbinutil`,
+//! but in place of the cores' programs a stand-in that names the design, for the pretended NPU to simulate. No NPU can
+//! execute them.
 //!
 //!   bundles npu1|npu4 CONTAINER_SH SID_ROOT FOLDER
 

@@ -1,4 +1,5 @@
-//! The pretended device, as a test sees it: its faults and what it counts. One test at a time: there is one device in a process.
+//! The pretended device, as a test sees it: its faults and what it counts. One test at a time: there is one device in a
+//! process.
 #![allow(dead_code, reason = "each test file takes what it needs")]
 
 use std::env;
