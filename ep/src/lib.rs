@@ -22,6 +22,7 @@ pub mod kv_exports;
 pub mod lower;
 pub mod measure;
 pub mod npu;
+pub mod ops;
 pub mod options;
 pub mod partition;
 pub mod plan;

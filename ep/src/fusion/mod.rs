@@ -16,7 +16,8 @@ mod tests;
 pub use self::quantised::Quantising;
 use crate::{
     graph::{DataType, Graph, ValueId},
-    program::{Op, Program, Step},
+    ops::Op,
+    program::{Program, Step},
 };
 
 /// Index of a step in a [`Fusion`].

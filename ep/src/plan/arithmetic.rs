@@ -8,7 +8,10 @@ use std::fmt;
 use undertone_kernels::Precision;
 
 use super::tensor::Shape;
-use crate::program::{Op, Step};
+use crate::{
+    ops::{Linear, Op},
+    program::Step,
+};
 
 /// Rows up to which reading a layer's weights takes about as long as multiplying them, twice for wide rows.
 pub const FEW_ROWS: usize = 16;
@@ -25,15 +28,10 @@ pub struct LayerSizes {
 }
 
 impl LayerSizes {
-    /// Of a linear step, whose weights are a constant of a known shape. `shapes` are those of the graph's values, as far as
-    /// they are known.
+    /// Of a linear step. `shapes` are those of the graph's values, as far as they are known.
     pub fn of(step: &Step, shapes: &[Option<Shape>]) -> Option<Self> {
-        let Op::Linear { weights, .. } = &step.op else { return None };
-        let known = |value: usize| shapes.get(value).copied().flatten();
-        let matrix = known(weights.value)?;
-        let [a, b] = matrix[..] else { return None };
-        let (inputs, outputs) = if weights.transposed { (b, a) } else { (a, b) };
-        let x = step.inputs.first().copied().flatten().and_then(known);
+        let Op::Linear(Linear { inputs, outputs, .. }) = step.op else { return None };
+        let x = step.inputs.first().copied().flatten().and_then(|x| shapes.get(x).copied().flatten());
         Some(Self { rows: x.map(|x| x.elements() / inputs.max(1)), inputs, outputs })
     }
 }

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     graph::{Constant, DataType, Graph, ValueId},
-    program::{Op, Program},
+    ops::Op,
+    program::Program,
 };
 
 /// A step of a plan.
@@ -86,15 +87,6 @@ pub struct Layout {
 /// The type in which values of a declared type are computed.
 pub fn computed(dtype: DataType) -> DataType {
     if dtype == DataType::F16 { DataType::F32 } else { dtype }
-}
-
-/// Whether an operation only gives another shape to its first operand's bytes.
-pub fn is_view(op: &Op, from: DataType, to: DataType) -> bool {
-    match op {
-        Op::Reshape { .. } | Op::Unsqueeze | Op::Squeeze | Op::Identity => true,
-        Op::Cast { .. } => from == to,
-        _ => false,
-    }
 }
 
 impl Layout {
@@ -180,9 +172,8 @@ impl Layout {
         let mut steady: Vec<bool> = self.homes.iter().map(|home| matches!(home, Place::Constant(_))).collect();
         let of_shapes = program.steps.iter().map(|step| {
             let [output] = step.outputs[..] else { return false };
-            let kept = matches!(step.op, Op::Linear { .. } | Op::Attention { .. } | Op::Conv1d(_));
-            let follows =
-                matches!(step.op, Op::Shape { .. }) || step.inputs.iter().flatten().all(|value| steady[*value]);
+            let kept = matches!(step.op, Op::Linear(_) | Op::Attention(_) | Op::Conv1d(_));
+            let follows = step.op.reads_shape_only() || step.inputs.iter().flatten().all(|value| steady[*value]);
             steady[output] = follows && !kept && !graph.outputs.contains(&output);
             steady[output]
         });
@@ -212,7 +203,7 @@ impl Layout {
                 last_use[root[*value]] = at;
             }
             let (Some(Some(source)), Some(output)) = (step.inputs.first(), step.outputs.first()) else { continue };
-            let view = is_view(&step.op, self.tensors[*source].dtype, self.tensors[*output].dtype);
+            let view = step.op.operator().is_view(self.tensors[*source].dtype, self.tensors[*output].dtype);
             if view && self.homes[*output] == Place::Unknown {
                 root[*output] = root[*source];
             }

@@ -3,18 +3,17 @@
 //! A run gives inputs, and the steps are carried out one after another. A warm run allocates nothing and takes no lock: its
 //! memory is a `Workspace` from a lock-free pool, so that runs may be concurrent.
 
-mod arithmetic;
+pub(crate) mod arithmetic;
 mod compute;
-mod fault;
-mod infer;
-mod layout;
+pub(crate) mod fault;
+pub(crate) mod layout;
 mod leaps;
 pub(crate) mod machine;
 mod pack;
-mod placed;
+pub(crate) mod placed;
 #[cfg(test)]
 mod placed_tests;
-mod prepare;
+pub(crate) mod prepare;
 pub(crate) mod profile;
 mod resident;
 #[cfg(test)]
@@ -54,8 +53,9 @@ use crate::{
     graph::{DataType, Graph},
     kv::KvState,
     lower,
+    ops::{Op, Unsupported},
     options::Options,
-    program::{Op, Program},
+    program::Program,
 };
 
 /// Workspaces kept for later runs; more than this many runs at one moment make their own and drop it.
@@ -184,8 +184,8 @@ impl Plan {
     ) -> Result<Self, PlanError> {
         for step in &program.steps {
             let reason = match &step.op {
-                Op::Unsupported(reason) => reason.clone(),
-                Op::QuantisedPart(part) => format!("{part:?} outside a quantised product that the EP knows"),
+                Op::Unsupported(Unsupported(reason)) => reason.clone(),
+                Op::QuantisedPart(part) => part.reason(),
                 _ => continue,
             };
             return Err(PlanError::NotClaimed { node: step_name(graph, step), reason });

@@ -20,8 +20,9 @@ use undertone_kernels::{
 use super::tensor::Shape;
 use crate::{
     npu::OpenNpu,
+    ops::{self, HeadLayout, Op},
     options::Options,
-    program::{HeadLayout, Op, Step},
+    program::Step,
 };
 
 /// Layers of one command that are remembered without allocation.
@@ -53,15 +54,14 @@ pub fn why_not_on_npu(
     let operand = |index: usize| known(step.inputs.get(index).copied().flatten());
     let result = known(step.outputs.first().copied());
     let problem = match &step.op {
-        Op::Linear { weights, .. } => operand(0).zip(known(Some(weights.value))).and_then(|(x, weights)| {
-            let inputs = *x.last()?;
-            Some(linear(x.elements() / inputs.max(1), inputs, weights.elements() / inputs.max(1)))
-        }),
-        Op::Conv1d(conv) => result.zip(known(Some(conv.weights.value))).and_then(|(y, weights)| {
-            let outputs = *weights.first()?;
-            Some(linear(y.elements() / outputs.max(1), weights.elements() / outputs.max(1), outputs))
-        }),
-        Op::Attention { head_width, q, k, .. } => {
+        Op::Linear(ops::Linear { inputs, outputs, .. }) => {
+            operand(0).map(|x| linear(x.elements() / (*inputs).max(1), *inputs, *outputs))
+        }
+        Op::Conv1d(conv) => {
+            let [outputs, in_channels, width] = conv.sizes;
+            result.map(|y| linear(y.elements() / outputs.max(1), in_channels * width, outputs))
+        }
+        Op::Attention(ops::Attention { head_width, q, k, .. }) => {
             if step.inputs.get(3).copied().flatten().is_some() {
                 return Some("a mask is the host's".into());
             }
@@ -71,17 +71,12 @@ pub fn why_not_on_npu(
             if head_width.is_some_and(|width| width != HEAD_WIDTH) {
                 return Some(format!("the NPU's heads are {HEAD_WIDTH} wide"));
             }
-            let sizes = |x: Shape, layout: &HeadLayout| match layout {
-                HeadLayout::HeadsFirst => Some([*x.first()?, *x.get(1)?, *x.get(2)?]),
-                HeadLayout::LengthFirst => Some([*x.first()?, *x.get(2)?, *x.get(1)?]),
-            };
-            let four = |index: usize| operand(index).filter(|shape| shape.len() == 4);
-            four(0).zip(four(1)).and_then(|(queries, keys)| {
-                let ([batch, heads, queries], [_, _, keys]) = (sizes(queries, q)?, sizes(keys, k)?);
+            operand(0).zip(operand(1)).and_then(|(queries, keys)| {
+                let ([batch, heads, queries, _], [_, _, keys, _]) = (q.sizes(&queries).ok()?, k.sizes(&keys).ok()?);
                 Some(Problem::Attention { heads: batch * heads, queries, keys })
             })
         }
-        Op::MatMul => return Some("both operands are known only when it runs".into()),
+        Op::MatMul(_) => return Some("both operands are known only when it runs".into()),
         _ => return Some("it is no product".into()),
     };
     let weighed = placement.weigh(precision, problem?)?;

@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use crate::{
     graph::{Graph, ValueId},
-    program::{Op, Program, Step},
+    ops::{Linear, Normalisation, Op},
+    program::{Program, Step},
 };
 
 /// Steps that follow one another in the plan and are carried out together.
@@ -77,7 +78,7 @@ impl<'p> Arranger<'p> {
         };
         for (id, step) in program.steps.iter().enumerate() {
             step.outputs.iter().for_each(|output| arranger.producer[*output] = Some(id));
-            if !matches!(step.op, Op::Shape { .. }) {
+            if !step.op.reads_shape_only() {
                 step.operands().for_each(|value| arranger.uses[value] += 1);
             }
         }
@@ -98,8 +99,8 @@ impl<'p> Arranger<'p> {
     /// The section that begins with a step.
     fn section(&self, first: StepId) -> (Kind, Vec<StepId>) {
         let (norm, rows) = match (&self.steps[first].op, self.steps[first].outputs.first()) {
-            (Op::LayerNorm { .. }, Some(normed)) => (Some(first), *normed),
-            (Op::Linear { quantised: false, .. }, _) => match self.steps[first].inputs[0] {
+            (Op::Normalisation(Normalisation::LayerNorm { .. }), Some(normed)) => (Some(first), *normed),
+            (Op::Linear(Linear { quantised: false, .. }), _) => match self.steps[first].inputs[0] {
                 Some(rows) => (None, rows),
                 None => return (Kind::Single, vec![first]),
             },
@@ -123,7 +124,7 @@ impl<'p> Arranger<'p> {
     /// attention: a decoder's layers all read the encoder's result, and to compute all of their keys and values at once would only
     /// keep them all in memory.
     fn readers(&self, rows: ValueId, first: StepId) -> Vec<StepId> {
-        let until = self.steps[first..].iter().position(|step| matches!(step.op, Op::Attention { .. } | Op::MatMul));
+        let until = self.steps[first..].iter().position(|step| matches!(step.op, Op::Attention(_) | Op::MatMul(_)));
         let until = until.map_or(self.steps.len(), |distance| first + distance);
         (first..until).filter(|id| !self.placed[*id] && self.reads(*id, rows)).collect()
     }
@@ -143,7 +144,7 @@ impl<'p> Arranger<'p> {
         let ready = |value: &Option<ValueId>| {
             value.is_none_or(|value| self.producer[value].is_none_or(|producer| self.placed[producer]))
         };
-        matches!(step.op, Op::Linear { quantised: false, .. })
+        matches!(step.op, Op::Linear(Linear { quantised: false, .. }))
             && step.inputs[0] == Some(rows)
             && step.inputs[1..].iter().all(|value| *value != Some(rows) && ready(value))
             && step.outputs.iter().all(|output| !self.is_output[*output])

@@ -149,7 +149,7 @@ impl<'s> Store<'s> {
     }
 
     /// The device that takes every kernel.
-    pub(super) fn host(&self) -> &HostDevice {
+    pub fn host(&self) -> &HostDevice {
         &self.shared.host
     }
 
@@ -159,7 +159,7 @@ impl<'s> Store<'s> {
     }
 
     /// The packed linear layer of this key: one that some plan holds, a kept one, or a new one.
-    pub(super) fn linear(
+    pub fn linear(
         &self,
         key: Key,
         spec: &LinearSpec,
@@ -172,7 +172,7 @@ impl<'s> Store<'s> {
     }
 
     /// The packed convolution of this key likewise.
-    pub(super) fn convolution(
+    pub fn convolution(
         &self,
         key: Key,
         spec: &Conv1dSpec,

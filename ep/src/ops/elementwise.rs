@@ -1,0 +1,154 @@
+//! Functions of one value and of two, with ONNX's broadcasting. The functions themselves are the kernels' [`Unary`] and [`Binary`].
+
+use std::ops::Range;
+
+use undertone_kernels::{
+    Context,
+    host::elementwise::{self, Binary, Unary},
+};
+
+use super::{
+    Inferred, Op, Operator, Role,
+    run::{Computed, Operands, Output, fp32_isa},
+};
+use crate::{
+    graph::{Attribute, DataType},
+    lower::{Lowered, Lowering, name},
+    plan::{
+        PlanError,
+        prepare::{Kernel, Preparing},
+        tensor::Shape,
+    },
+};
+
+/// An operator of one fp32 operand.
+pub fn unary(node: &mut Lowering<'_, '_>, op: Unary) -> Lowered<Op> {
+    node.floats().map(|()| Op::Unary(op))
+}
+
+/// `Gelu`, of ONNX and of com.microsoft.
+pub fn gelu(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    match node.node.attributes.get("approximate") {
+        Some(Attribute::String(kind)) if kind != "none" => Err(format!("Gelu approximated by {kind}")),
+        _ => unary(node, Unary::Gelu),
+    }
+}
+
+/// An operator of two operands of one type, fp32 or int64.
+pub fn binary(node: &mut Lowering<'_, '_>, op: Binary) -> Lowered<Op> {
+    node.alike()?;
+    match node.dtype(0) {
+        Some(DataType::F32 | DataType::F16 | DataType::I64) => Ok(Op::Binary(op)),
+        other => Err(format!("{} on {}", node.node.op_type, name(other))),
+    }
+}
+
+/// An operator that ONNX has for any number of operands, and the EP for two.
+pub fn of_two(node: &mut Lowering<'_, '_>, op: Binary) -> Lowered<Op> {
+    match node.node.inputs.len() {
+        2 => binary(node, op),
+        count => Err(format!("{} of {count} operands", node.node.op_type)),
+    }
+}
+
+/// `Pow`, of floating-point operands only.
+pub fn pow(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    node.floats()?;
+    binary(node, Binary::Pow)
+}
+
+impl Operator for Unary {
+    fn kind(&self) -> &'static str {
+        match self {
+            Unary::Gelu => "gelu",
+            Unary::Erf
+            | Unary::Exp
+            | Unary::Sqrt
+            | Unary::Neg
+            | Unary::Abs
+            | Unary::Tanh
+            | Unary::Sigmoid
+            | Unary::Relu
+            | Unary::Reciprocal
+            | Unary::Log => "element-wise",
+        }
+    }
+
+    fn role(&self) -> Role {
+        match self {
+            Unary::Log => Role::Log,
+            Unary::Gelu | Unary::Erf | Unary::Tanh | Unary::Sigmoid | Unary::Relu => Role::Activation,
+            Unary::Neg => Role::Arithmetic,
+            Unary::Exp | Unary::Sqrt | Unary::Abs | Unary::Reciprocal => Role::Other,
+        }
+    }
+
+    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+        operands.shape(0).copied()
+    }
+
+    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
+        Ok(Some(preparing.host()))
+    }
+
+    fn run(
+        &self,
+        operands: &Operands<'_, '_, '_>,
+        kernel: Option<&Kernel>,
+        context: &mut Context<'_>,
+        out: &mut Output<'_, '_>,
+    ) -> Computed<()> {
+        let isa = fp32_isa(kernel, out)?;
+        elementwise::unary(isa, context, *self, operands.data(0)?, out.elements()?);
+        Ok(())
+    }
+}
+
+impl Operator for Binary {
+    fn kind(&self) -> &'static str {
+        "element-wise"
+    }
+
+    fn role(&self) -> Role {
+        Role::Arithmetic
+    }
+
+    fn data(&self) -> Range<usize> {
+        0..usize::MAX
+    }
+
+    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+        operands.broadcast::<2>()
+    }
+
+    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
+        Ok(Some(preparing.host()))
+    }
+
+    fn run(
+        &self,
+        operands: &Operands<'_, '_, '_>,
+        kernel: Option<&Kernel>,
+        context: &mut Context<'_>,
+        out: &mut Output<'_, '_>,
+    ) -> Computed<()> {
+        let (a, b, shape) = (operands.shape(0)?, operands.shape(1)?, out.shape);
+        if out.dtype == DataType::I64 {
+            elementwise::binary_i64(*self, operands.data(0)?, a, operands.data(1)?, b, &shape, out.elements()?);
+            return Ok(());
+        }
+        let isa = fp32_isa(kernel, out)?;
+        elementwise::binary_f32(
+            isa,
+            context,
+            *self,
+            operands.data(0)?,
+            a,
+            operands.data(1)?,
+            b,
+            &shape,
+            out.elements()?,
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! Linear layers: products of rows with a constant matrix, and what is done to them in the same kernel.
+
+use std::ops::Range;
+
+use undertone_kernels::{
+    Activation, Context, Device, Linear as Layer, LinearSpec, Scratch, WeightLayout,
+    host::{Isa, elementwise, elementwise::Binary, movement::broadcast_shape},
+};
+
+use super::{
+    Inferred, Op, Operator, Role, TOO_MANY_AXES,
+    quantised::real_values,
+    run::{Computed, NO_KERNEL, Operands, Output},
+};
+use crate::{
+    graph::ValueId,
+    lower::{Lowered, Lowering},
+    plan::{
+        PlanError,
+        arithmetic::{LayerSizes, wide_rows},
+        placed::PlacedLinear,
+        prepare::{Axis, Kernel, Preparing},
+        tensor::{Shape, shape_of},
+    },
+};
+
+/// `x`, and `residual` if there is a second operand: `activation((x · w + bias) · scale) + residual`. If it is `quantised`, `x` is uint8
+/// or int8 and stands for `(x − zero point) · scale`, by the third operand, its scale, and perhaps a fourth, its zero point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear {
+    /// The matrix.
+    pub weights: Weights,
+    /// Values of a row of `x`.
+    pub inputs: usize,
+    /// Values of a row of the result.
+    pub outputs: usize,
+    /// A constant row.
+    pub bias: Option<ValueId>,
+    /// A factor of the product and its bias.
+    pub scale: f32,
+    /// Applied after the factor.
+    pub activation: Activation,
+    /// `x` is quantised.
+    pub quantised: bool,
+}
+
+/// A constant matrix or convolution kernel, and how its real values come from what is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weights {
+    /// The constant.
+    pub value: ValueId,
+    /// A matrix is stored `[outputs, inputs]` (Gemm's `transB`).
+    pub transposed: bool,
+    /// For a quantised constant: its scale and zero point (constants, one entry or one for each output).
+    pub quantised: Option<(ValueId, Option<ValueId>)>,
+    /// A constant row that each input's weights are multiplied by, because the operand is divided by it.
+    pub smoothing: Option<ValueId>,
+}
+
+impl Weights {
+    /// Weights that are stored as they are.
+    pub fn plain(value: ValueId) -> Self {
+        Self { value, transposed: false, quantised: None, smoothing: None }
+    }
+
+    /// The constants of an operation with these weights and `bias`.
+    pub fn constants(&self, bias: Option<ValueId>) -> [Option<ValueId>; 5] {
+        let (scale, zero_point) = self.quantised.map_or((None, None), |(scale, zero_point)| (Some(scale), zero_point));
+        [Some(self.value), bias, scale, zero_point, self.smoothing]
+    }
+}
+
+/// `Gemm` with a constant matrix.
+pub fn gemm(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    node.floats()?;
+    let of = node.node;
+    let plain = of.int("transA", 0) == 0 && of.float("alpha", 1.0) == 1.0 && of.float("beta", 1.0) == 1.0;
+    let bias = node.input(2);
+    let bias_shape = node.constant_shape(2);
+    match Linear::lower(node, of.int("transB", 0) != 0).filter(|_| plain) {
+        None => Err("Gemm whose matrix is not constant, or with alpha, beta or transA".into()),
+        Some(linear) if bias.is_some() && bias_shape != Some(&[linear.outputs]) => {
+            Err("Gemm whose bias is not a constant row".into())
+        }
+        Some(linear) => Ok(Op::Linear(Linear { bias, ..linear })),
+    }
+}
+
+impl Linear {
+    /// A product with a constant matrix, which is `transposed`: stored as `[outputs, inputs]`.
+    pub fn new(weights: Weights, [rows, columns]: [usize; 2]) -> Self {
+        let (inputs, outputs) = if weights.transposed { (columns, rows) } else { (rows, columns) };
+        Self { weights, inputs, outputs, bias: None, scale: 1.0, activation: Activation::None, quantised: false }
+    }
+
+    /// The product of a node's first operand with its second, if that is a constant matrix.
+    pub fn lower(node: &mut Lowering<'_, '_>, transposed: bool) -> Option<Self> {
+        let &[rows, columns] = node.constant_shape(1)? else { return None };
+        let value = node.input(1)?;
+        node.reads(&[0]);
+        Some(Self::new(Weights { transposed, ..Weights::plain(value) }, [rows, columns]))
+    }
+
+    /// The shape of the product of `x`, without a residual.
+    ///
+    /// # Errors
+    /// If rows of `x` are of another width.
+    pub fn product(&self, x: &Shape) -> Inferred<Shape> {
+        match x.split_last() {
+            Some((last, leading)) if *last == self.inputs => {
+                shape_of(leading.iter().copied().chain([self.outputs])).ok_or_else(|| TOO_MANY_AXES.into())
+            }
+            _ => Err(format!("{x:?} times a matrix of {} rows", self.inputs)),
+        }
+    }
+
+    /// The rows that are multiplied: the first operand, or what a quantised one stands for, and the working memory that is left.
+    fn rows<'r>(
+        &self,
+        operands: &Operands<'r, '_, '_>,
+        scratch: &'r mut Scratch,
+    ) -> Computed<(&'r [f32], &'r mut Scratch)> {
+        if !self.quantised {
+            return Ok((operands.data(0)?, scratch));
+        }
+        const BY_ROW: &str = "an operand that is quantised row by row";
+        let [scale] = operands.data::<f32>(2)? else { return Err(BY_ROW.into()) };
+        let zero_point = match operands.optional::<u8>(3)? {
+            None => None,
+            Some([zero_point]) => Some(*zero_point),
+            Some(_) => return Err(BY_ROW.into()),
+        };
+        let stored: &[u8] = operands.data(0)?;
+        let (floats, rest) = scratch.floats_and_rest(stored.len());
+        real_values(stored, operands.dtype(0)?, *scale, zero_point, floats);
+        Ok((floats, rest))
+    }
+
+    /// A residual of another shape than the layer's result, which no exported Whisper has: added by itself, with broadcasting.
+    fn broadcast_residual(
+        &self,
+        operands: &Operands<'_, '_, '_>,
+        kernel: &dyn Layer,
+        context: &mut Context<'_>,
+        x: &[f32],
+        out: &mut Output<'_, '_>,
+    ) -> Computed<()> {
+        let rows = x.len() / self.inputs.max(1);
+        let mut y = vec![0.0; rows * self.outputs];
+        kernel.run(context, rows, x, None, &mut y)?;
+        let (y_shape, shape) = (self.product(operands.shape(0)?)?, out.shape);
+        let (residual, residual_shape) = (operands.data(1)?, operands.shape(1)?);
+        let (isa, add, out) = (Isa::Portable, Binary::Add, out.elements()?);
+        elementwise::binary_f32(isa, context, add, &y, &y_shape, residual, residual_shape, &shape, out);
+        Ok(())
+    }
+}
+
+impl Operator for Linear {
+    fn kind(&self) -> &'static str {
+        "linear"
+    }
+
+    fn role(&self) -> Role {
+        Role::Product
+    }
+
+    fn data(&self) -> Range<usize> {
+        0..2
+    }
+
+    fn constants(&self) -> [Option<ValueId>; 5] {
+        self.weights.constants(self.bias)
+    }
+
+    /// The product's, widened by the residual if that has more rows.
+    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+        let product = self.product(operands.shape(0)?)?;
+        let Ok(residual) = operands.shape(1) else { return Ok(product) };
+        if *residual == product {
+            return Ok(product);
+        }
+        broadcast_shape(&[&product, residual]).ok_or_else(|| format!("a residual of {residual:?} added to {product:?}"))
+    }
+
+    fn flops(&self, operands: &dyn Fn(usize) -> Option<Shape>, _: Option<Shape>) -> Option<f64> {
+        let x = operands(0)?;
+        let rows = x.elements() as f64 / (*x.last()?).max(1) as f64;
+        Some(2.0 * rows * (self.inputs * self.outputs) as f64)
+    }
+
+    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
+        let Self { weights, inputs, outputs, bias, scale, activation, .. } = *self;
+        let layout = if weights.transposed { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
+        let precision = preparing.precision();
+        let sizes = LayerSizes::of(preparing.step, preparing.shapes);
+        let wide_rows = preparing.placing.is_none() && wide_rows(precision, sizes).0;
+        let spec = LinearSpec { inputs, outputs, precision, wide_rows, activation, scale };
+        let smoothing = if weights.smoothing.is_some() { " smoothed" } else { "" };
+        let dtype = preparing.constant(weights.value)?.dtype;
+        let key = preparing.key(&weights, bias, format!("{spec:?} {layout:?} {dtype}"), smoothing)?;
+        let kernel = preparing.store.linear(key, &spec, || {
+            let values =
+                preparing.smoothed(&weights, [inputs, outputs], preparing.real(&weights, outputs, Axis::Last)?)?;
+            let bias = bias.map(|value| preparing.row(value, outputs)).transpose()?;
+            let take = |device: &dyn Device| device.linear(&spec, &values, layout, bias.as_deref());
+            match preparing.on_npu(take)? {
+                Some((kernel, placing)) => Ok(Box::new(PlacedLinear::new(kernel, &spec, placing))),
+                None => Ok(take(preparing.store.host())?),
+            }
+        })?;
+        Ok(Some(Kernel::Linear(kernel)))
+    }
+
+    fn run(
+        &self,
+        operands: &Operands<'_, '_, '_>,
+        kernel: Option<&Kernel>,
+        context: &mut Context<'_>,
+        out: &mut Output<'_, '_>,
+    ) -> Computed<()> {
+        let Some(Kernel::Linear(kernel)) = kernel else { return Err(NO_KERNEL.into()) };
+        let Context { pool, counters, ref mut scratch } = *context;
+        let (x, scratch) = self.rows(operands, scratch)?;
+        let context = &mut Context { pool, counters, scratch };
+        let rows = x.len() / self.inputs.max(1);
+        let residual = match operands.shape(1) {
+            Err(_) => None,
+            Ok(shape) if *shape != out.shape || rows * self.outputs != out.shape.elements() => {
+                return self.broadcast_residual(operands, &**kernel.as_ref(), context, x, out);
+            }
+            Ok(_) => Some(operands.data(1)?),
+        };
+        Ok(kernel.run(context, rows, x, residual, out.elements()?)?)
+    }
+}
