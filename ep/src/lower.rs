@@ -1,5 +1,5 @@
-//! From ONNX's nodes to a program's steps, one by one, or the reason why a node is not claimed. What becomes of an operator is in its
-//! family's file of [`crate::ops`]; here is what a lowering function asks of a node.
+//! From ONNX's nodes to a program's steps, one by one, or the reason why a node is not claimed. What becomes of an
+//! operator is in its family's file of [`crate::ops`]; here is what a lowering function asks of a node.
 
 use crate::{
     graph::{DataType, Dim, Graph, Node, NodeId, ValueId},

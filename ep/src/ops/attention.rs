@@ -8,7 +8,7 @@ use undertone_kernels::{
 
 use super::{
     Inferred, Operator, Role, TOO_MANY_AXES,
-    run::{Computed, NO_KERNEL, Operands, Output},
+    run::{Computed, NO_KERNEL, Operands, Run},
 };
 use crate::plan::{
     PlanError,
@@ -86,7 +86,7 @@ impl HeadLayout {
     }
 
     /// An operand's heads. What it has only once, it has for every batch item or head.
-    fn heads<'r>(self, operands: &Operands<'r, '_, '_>, index: usize) -> Computed<Heads<'r>> {
+    fn heads<'r>(self, operands: Operands<'r, '_, '_>, index: usize) -> Computed<Heads<'r>> {
         let sizes @ [batch, heads, ..] = self.sizes(operands.shape(index)?)?;
         let [batch_stride, head_stride, row_stride] = self.strides(sizes);
         let once = |count: usize, stride: usize| if count == 1 { 0 } else { stride };
@@ -112,7 +112,7 @@ impl Operator for Attention {
         0..3
     }
 
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         let Scores { batch, heads, queries, width, .. } = self.scores(operands)?;
         let dims = match self.out {
             HeadLayout::HeadsFirst => [batch, heads, queries, width],
@@ -131,14 +131,9 @@ impl Operator for Attention {
         AttentionKernel::new(self, preparing).map(|kernel| Some(Kernel::Attention(kernel)))
     }
 
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        kernel: Option<&Kernel>,
-        context: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()> {
-        let Some(Kernel::Attention(kernel)) = kernel else { return Err(NO_KERNEL.into()) };
+    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
+        let Some(Kernel::Attention(kernel)) = run.kernel else { return Err(NO_KERNEL.into()) };
         let scores = self.scores(operands)?;
         let Scores { batch, heads, queries, keys, width } = scores;
         let kernel = kernel.for_width(width).map_err(Fault::Failed)?;
@@ -149,7 +144,7 @@ impl Operator for Attention {
         let q = self.q.heads(operands, 0)?;
         let sizes = [batch, heads, queries, width];
         let [batch_stride, head_stride, row_stride] = self.out.strides(sizes);
-        let out = HeadsMut { data: out.elements()?, batch_stride, head_stride, row_stride };
+        let out = HeadsMut { data: run.elements()?, batch_stride, head_stride, row_stride };
 
         let cached = |index: usize| operands.get(index).and_then(|value| operands.machine.cached(value));
         if let (Some(keys), Some(values)) = (cached(1), cached(2)) {
@@ -165,8 +160,9 @@ impl Operator for Attention {
 }
 
 impl Attention {
-    /// The sizes of the scores. Queries, keys, values and a mask that are there once are the same for every batch item or head.
-    fn scores(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Scores> {
+    /// The sizes of the scores. Queries, keys, values and a mask that are there once are the same for every batch item
+    /// or head.
+    fn scores(&self, operands: Operands<'_, '_, '_>) -> Inferred<Scores> {
         let of = |index: usize, layout: HeadLayout| layout.sizes(operands.shape(index)?);
         let (q, k, v) = (of(0, self.q)?, of(1, self.k)?, of(2, self.v)?);
         let mask = operands.shape(3).ok().map(mask_axes).transpose()?;
@@ -197,7 +193,7 @@ fn mask_axes(shape: &Shape) -> Inferred<[usize; 4]> {
 
 /// The mask, if there is one, and the working memory that is left.
 fn mask<'r>(
-    operands: &Operands<'r, '_, '_>,
+    operands: Operands<'r, '_, '_>,
     scores: &Scores,
     scratch: &'r mut Scratch,
 ) -> Computed<(Mask<'r>, &'r mut Scratch)> {
@@ -205,8 +201,8 @@ fn mask<'r>(
     let mut dims = mask_axes(operands.shape(3)?)?;
     let mut rest = scratch;
     if dims[3] == 1 && scores.keys > 1 {
-        // One entry for all keys of a query. To leave it out would change what a soft-max makes of −inf, of NaN, and of numbers so
-        // large that the scores vanish beside them.
+        // One entry for all keys of a query. To leave it out would change what a soft-max makes of −inf, of NaN, and
+        // of numbers so large that the scores vanish beside them.
         let (spread, left) = rest.floats_and_rest(data.len() * scores.keys);
         for (row, entry) in spread.chunks_exact_mut(scores.keys).zip(data) {
             row.fill(*entry);

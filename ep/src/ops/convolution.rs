@@ -4,7 +4,7 @@ use undertone_kernels::{Activation, Context, Conv1dSpec, Device};
 
 use super::{
     Inferred, Op, Operator, Role, TOO_MANY_AXES, Weights,
-    run::{Computed, NO_KERNEL, Operands, Output},
+    run::{Computed, NO_KERNEL, Operands, Run},
 };
 use crate::{
     graph::{Attribute, Node, ValueId},
@@ -109,7 +109,7 @@ impl Operator for Conv {
         self.weights.constants(self.bias)
     }
 
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         self.resolve(operands.shape(0)?).map(|(_, shape)| shape)
     }
 
@@ -145,15 +145,10 @@ impl Operator for Conv {
         Ok(Some(Kernel::Conv1d(kernel)))
     }
 
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        kernel: Option<&Kernel>,
-        context: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()> {
-        let Some(Kernel::Conv1d(kernel)) = kernel else { return Err(NO_KERNEL.into()) };
+    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
+        let Some(Kernel::Conv1d(kernel)) = run.kernel else { return Err(NO_KERNEL.into()) };
         let ([batch, length], _) = self.resolve(operands.shape(0)?)?;
-        Ok(kernel.run(context, batch, length, operands.data(0)?, out.elements()?)?)
+        Ok(kernel.run(context, batch, length, operands.data(0)?, run.elements()?)?)
     }
 }

@@ -1,4 +1,5 @@
-//! Functions of one value and of two, with ONNX's broadcasting. The functions themselves are the kernels' [`Unary`] and [`Binary`].
+//! Functions of one value and of two, with ONNX's broadcasting. What they compute is in the kernels' [`Unary`] and
+//! [`Binary`].
 
 use std::ops::Range;
 
@@ -9,7 +10,7 @@ use undertone_kernels::{
 
 use super::{
     Inferred, Op, Operator, Role,
-    run::{Computed, Operands, Output, fp32_isa},
+    run::{Computed, Operands, Run},
 };
 use crate::{
     graph::{Attribute, DataType},
@@ -83,7 +84,7 @@ impl Operator for Unary {
         }
     }
 
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         operands.shape(0).copied()
     }
 
@@ -91,15 +92,10 @@ impl Operator for Unary {
         Ok(Some(preparing.host()))
     }
 
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        kernel: Option<&Kernel>,
-        context: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()> {
-        let isa = fp32_isa(kernel, out)?;
-        elementwise::unary(isa, context, *self, operands.data(0)?, out.elements()?);
+    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
+        let isa = run.fp32_isa()?;
+        elementwise::unary(isa, context, *self, operands.data(0)?, run.elements()?);
         Ok(())
     }
 }
@@ -117,7 +113,7 @@ impl Operator for Binary {
         0..usize::MAX
     }
 
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         operands.broadcast::<2>()
     }
 
@@ -125,19 +121,14 @@ impl Operator for Binary {
         Ok(Some(preparing.host()))
     }
 
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        kernel: Option<&Kernel>,
-        context: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()> {
-        let (a, b, shape) = (operands.shape(0)?, operands.shape(1)?, out.shape);
-        if out.dtype == DataType::I64 {
-            elementwise::binary_i64(*self, operands.data(0)?, a, operands.data(1)?, b, &shape, out.elements()?);
+    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
+        let (a, b, shape) = (operands.shape(0)?, operands.shape(1)?, run.shape);
+        if run.dtype == DataType::I64 {
+            elementwise::binary_i64(*self, operands.data(0)?, a, operands.data(1)?, b, &shape, run.elements()?);
             return Ok(());
         }
-        let isa = fp32_isa(kernel, out)?;
+        let isa = run.fp32_isa()?;
         elementwise::binary_f32(
             isa,
             context,
@@ -147,7 +138,7 @@ impl Operator for Binary {
             operands.data(1)?,
             b,
             &shape,
-            out.elements()?,
+            run.elements()?,
         );
         Ok(())
     }

@@ -10,7 +10,7 @@ use undertone_kernels::{
 use super::{
     Inferred, Op, Operator, Role, TOO_MANY_AXES,
     quantised::real_values,
-    run::{Computed, NO_KERNEL, Operands, Output},
+    run::{Computed, NO_KERNEL, Operands, Run},
 };
 use crate::{
     graph::ValueId,
@@ -24,8 +24,9 @@ use crate::{
     },
 };
 
-/// `x`, and `residual` if there is a second operand: `activation((x · w + bias) · scale) + residual`. If it is `quantised`, `x` is uint8
-/// or int8 and stands for `(x − zero point) · scale`, by the third operand, its scale, and perhaps a fourth, its zero point.
+/// `x`, and `residual` if there is a second operand: `activation((x · w + bias) · scale) + residual`. If it is
+/// `quantised`, `x` is uint8 or int8 and stands for `(x − zero point) · scale`, by the third operand, its scale, and
+/// perhaps a fourth, its zero point.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Linear {
     /// The matrix.
@@ -114,10 +115,11 @@ impl Linear {
         }
     }
 
-    /// The rows that are multiplied: the first operand, or what a quantised one stands for, and the working memory that is left.
+    /// The rows that are multiplied (the first operand, or what a quantised one stands for), and the working memory
+    /// that is left.
     fn rows<'r>(
         &self,
-        operands: &Operands<'r, '_, '_>,
+        operands: Operands<'r, '_, '_>,
         scratch: &'r mut Scratch,
     ) -> Computed<(&'r [f32], &'r mut Scratch)> {
         if !self.quantised {
@@ -136,21 +138,21 @@ impl Linear {
         Ok((floats, rest))
     }
 
-    /// A residual of another shape than the layer's result, which no exported Whisper has: added by itself, with broadcasting.
+    /// Adds a residual of another shape than the layer's result, which no exported Whisper has.
     fn broadcast_residual(
         &self,
-        operands: &Operands<'_, '_, '_>,
         kernel: &dyn Layer,
         context: &mut Context<'_>,
         x: &[f32],
-        out: &mut Output<'_, '_>,
+        run: &mut Run<'_, '_, '_>,
     ) -> Computed<()> {
+        let operands = run.operands;
         let rows = x.len() / self.inputs.max(1);
         let mut y = vec![0.0; rows * self.outputs];
         kernel.run(context, rows, x, None, &mut y)?;
-        let (y_shape, shape) = (self.product(operands.shape(0)?)?, out.shape);
+        let (y_shape, shape) = (self.product(operands.shape(0)?)?, run.shape);
         let (residual, residual_shape) = (operands.data(1)?, operands.shape(1)?);
-        let (isa, add, out) = (Isa::Portable, Binary::Add, out.elements()?);
+        let (isa, add, out) = (Isa::Portable, Binary::Add, run.elements()?);
         elementwise::binary_f32(isa, context, add, &y, &y_shape, residual, residual_shape, &shape, out);
         Ok(())
     }
@@ -174,7 +176,7 @@ impl Operator for Linear {
     }
 
     /// The product's, widened by the residual if that has more rows.
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         let product = self.product(operands.shape(0)?)?;
         let Ok(residual) = operands.shape(1) else { return Ok(product) };
         if *residual == product {
@@ -212,25 +214,20 @@ impl Operator for Linear {
         Ok(Some(Kernel::Linear(kernel)))
     }
 
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        kernel: Option<&Kernel>,
-        context: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()> {
-        let Some(Kernel::Linear(kernel)) = kernel else { return Err(NO_KERNEL.into()) };
+    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
+        let Some(Kernel::Linear(kernel)) = run.kernel else { return Err(NO_KERNEL.into()) };
         let Context { pool, counters, ref mut scratch } = *context;
         let (x, scratch) = self.rows(operands, scratch)?;
         let context = &mut Context { pool, counters, scratch };
         let rows = x.len() / self.inputs.max(1);
         let residual = match operands.shape(1) {
             Err(_) => None,
-            Ok(shape) if *shape != out.shape || rows * self.outputs != out.shape.elements() => {
-                return self.broadcast_residual(operands, &**kernel.as_ref(), context, x, out);
+            Ok(shape) if *shape != run.shape || rows * self.outputs != run.shape.elements() => {
+                return self.broadcast_residual(&***kernel, context, x, run);
             }
             Ok(_) => Some(operands.data(1)?),
         };
-        Ok(kernel.run(context, rows, x, residual, out.elements()?)?)
+        Ok(kernel.run(context, rows, x, residual, run.elements()?)?)
     }
 }

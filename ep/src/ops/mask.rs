@@ -10,12 +10,12 @@ use undertone_kernels::{
 
 use super::{
     Inferred, Op, Operator, Role,
-    run::{AnyElement, Computed, Operands, Output},
+    run::{AnyElement, Computed, Operands, Run},
 };
 use crate::{
     graph::DataType,
     lower::{Lowered, Lowering, name},
-    plan::{prepare::Kernel, tensor::Shape},
+    plan::tensor::Shape,
 };
 
 /// An operation that makes a mask or reads one.
@@ -71,7 +71,7 @@ impl Operator for Mask {
         }
     }
 
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         match self {
             Mask::Not | Mask::IsNaN => operands.shape(0).copied(),
             Mask::Compare(_) | Mask::Logic(_) => operands.broadcast::<2>(),
@@ -79,18 +79,13 @@ impl Operator for Mask {
         }
     }
 
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        _: Option<&Kernel>,
-        _: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()> {
-        let shape = out.shape;
+    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
+        let shape = run.shape;
         match self {
             Mask::Compare(op) => {
                 let (a, b) = (operands.shape(0)?, operands.shape(1)?);
-                let out = out.elements()?;
+                let out = run.elements()?;
                 match operands.dtype(0)? {
                     DataType::I64 => {
                         elementwise::compare::<i64>(*op, operands.data(0)?, a, operands.data(1)?, b, &shape, out)
@@ -100,11 +95,11 @@ impl Operator for Mask {
             }
             Mask::Logic(op) => {
                 let (a, b) = (operands.shape(0)?, operands.shape(1)?);
-                elementwise::logic(*op, operands.data(0)?, a, operands.data(1)?, b, &shape, out.elements()?);
+                elementwise::logic(*op, operands.data(0)?, a, operands.data(1)?, b, &shape, run.elements()?);
             }
-            Mask::Not => elementwise::not(operands.data(0)?, out.elements()?),
-            Mask::IsNaN => elementwise::is_nan(operands.data(0)?, out.elements()?),
-            Mask::Select => out.of_any_element(&Select, operands)?,
+            Mask::Not => elementwise::not(operands.data(0)?, run.elements()?),
+            Mask::IsNaN => elementwise::is_nan(operands.data(0)?, run.elements()?),
+            Mask::Select => run.of_any_element(&Select)?,
         }
         Ok(())
     }
@@ -113,8 +108,8 @@ impl Operator for Mask {
 struct Select;
 
 impl AnyElement for Select {
-    fn run_of<T: Pod>(&self, operands: &Operands<'_, '_, '_>, out: &mut Output<'_, '_>) -> Computed<()> {
-        let shape = out.shape;
+    fn run_of<T: Pod>(&self, run: &mut Run<'_, '_, '_>) -> Computed<()> {
+        let (operands, shape) = (run.operands, run.shape);
         elementwise::select::<T>(
             operands.data(0)?,
             operands.shape(0)?,
@@ -123,7 +118,7 @@ impl AnyElement for Select {
             operands.data(2)?,
             operands.shape(2)?,
             &shape,
-            out.elements()?,
+            run.elements()?,
         );
         Ok(())
     }

@@ -1,8 +1,9 @@
-//! The operators. A family's file holds all that the EP knows of its operators: how an ONNX node becomes an operation, the shape of
-//! the result, how it is computed, what a report calls it, and tests.
+//! The operators. A family's file holds all that the EP knows of its operators: how an ONNX node becomes an operation,
+//! the shape of the result, how it is computed, what a report calls it, and tests.
 //!
-//! A new operator is an arm of each match in its family's file, one line in [`PRODUCTS`] or [`OTHERS`], and a test. What the rest of
-//! the EP asks of any operation is the trait [`Operator`]; what fusion and planning ask of a certain one, they match on [`Op`].
+//! A new operator is an arm of each match in its family's file, one line in [`PRODUCTS`] or [`OTHERS`], and a test.
+//! What the rest of the EP asks of any operation is in the trait [`Operator`]; fusion and planning, which look for
+//! certain operations, match on [`Op`].
 
 pub mod attention;
 pub mod convolution;
@@ -25,7 +26,7 @@ use undertone_kernels::{
     host::elementwise::{Binary, Compare, Logic, Unary},
 };
 
-use self::run::{Computed, Operands, Output};
+use self::run::{Computed, Operands, Run};
 pub use self::{
     attention::{Attention, HeadLayout},
     convolution::Conv,
@@ -112,10 +113,10 @@ pub trait Operator {
     ///
     /// # Errors
     /// What the operands lack for the operation to be defined.
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape>;
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape>;
 
-    /// Floating-point operations of a product (a multiplication and an addition are two), from the shapes of its operands and its
-    /// result; `None` for what is no product.
+    /// Floating-point operations of a product (a multiplication and an addition are two), from the shapes of its
+    /// operands and its result; `None` for what is no product.
     fn flops(&self, _operands: &dyn Fn(usize) -> Option<Shape>, _result: Option<Shape>) -> Option<f64> {
         None
     }
@@ -132,13 +133,7 @@ pub trait Operator {
     ///
     /// # Errors
     /// If operands do not fit, or a device failed.
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        kernel: Option<&Kernel>,
-        context: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()>;
+    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()>;
 }
 
 /// What an operation does to what flows through it, as far as the recognition of a transformer's parts goes.
@@ -212,17 +207,11 @@ impl Operator for Unsupported {
         0..usize::MAX
     }
 
-    fn shape(&self, _: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, _: Operands<'_, '_, '_>) -> Inferred<Shape> {
         Err(NOT_CARRIED_OUT.into())
     }
 
-    fn run(
-        &self,
-        _: &Operands<'_, '_, '_>,
-        _: Option<&Kernel>,
-        _: &mut Context<'_>,
-        _: &mut Output<'_, '_>,
-    ) -> Computed<()> {
+    fn run(&self, _: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         Err(NOT_CARRIED_OUT.into())
     }
 }

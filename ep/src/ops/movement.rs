@@ -8,15 +8,12 @@ use undertone_kernels::{Context, host::movement};
 
 use super::{
     Inferred, Op, Operator, Role, TOO_MANY_AXES,
-    run::{AnyElement, Computed, Operands, Output, axis},
+    run::{AnyElement, Computed, Operands, Run, axis},
 };
 use crate::{
     graph::DataType,
     lower::{Lowered, Lowering, name},
-    plan::{
-        prepare::Kernel,
-        tensor::{MAX_RANK, Shape, shape_of},
-    },
+    plan::tensor::{MAX_RANK, Shape, shape_of},
 };
 
 /// An operation that moves elements.
@@ -90,7 +87,7 @@ impl Operator for Movement {
         }
     }
 
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         let x = operands.shape(0)?;
         let known = |shape: Option<Shape>| shape.ok_or_else(|| TOO_MANY_AXES.to_owned());
         match self {
@@ -120,22 +117,17 @@ impl Operator for Movement {
         }
     }
 
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        _: Option<&Kernel>,
-        _: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()> {
-        out.of_any_element(self, operands)
+    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+        run.of_any_element(self)
     }
 }
 
 impl AnyElement for Movement {
-    fn run_of<T: Pod>(&self, operands: &Operands<'_, '_, '_>, out: &mut Output<'_, '_>) -> Computed<()> {
+    fn run_of<T: Pod>(&self, run: &mut Run<'_, '_, '_>) -> Computed<()> {
+        let operands = run.operands;
         let x = || -> Inferred<(&[T], &Shape)> { Ok((operands.data(0)?, operands.shape(0)?)) };
-        let shape = out.shape;
-        let out: &mut [T] = out.elements()?;
+        let shape = run.shape;
+        let out: &mut [T] = run.elements()?;
         match self {
             Movement::Transpose { perm } => {
                 let (x, from) = x()?;
@@ -175,7 +167,7 @@ impl AnyElement for Movement {
 }
 
 /// The shape of the operands joined along an axis.
-fn joined(operands: &Operands<'_, '_, '_>, axis: i64) -> Inferred<Shape> {
+fn joined(operands: Operands<'_, '_, '_>, axis: i64) -> Inferred<Shape> {
     let first = operands.shape(0)?;
     let axis = self::axis(axis, first.len())?;
     let mut length = 0;
@@ -202,7 +194,7 @@ struct Slicing {
 }
 
 impl Slicing {
-    fn resolve(operands: &Operands<'_, '_, '_>) -> Inferred<Self> {
+    fn resolve(operands: Operands<'_, '_, '_>) -> Inferred<Self> {
         let x = operands.shape(0)?;
         let (starts, ends): (&[i64], &[i64]) = (operands.data(1)?, operands.data(2)?);
         let (axes, by) = (operands.optional::<i64>(3)?, operands.optional::<i64>(4)?);

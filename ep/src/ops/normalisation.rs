@@ -4,7 +4,7 @@ use undertone_kernels::{Context, host::norm};
 
 use super::{
     Inferred, Op, Operator, Role,
-    run::{Computed, Operands, Output, fp32_isa},
+    run::{Computed, Operands, Run},
 };
 use crate::{
     lower::{Lowered, Lowering},
@@ -59,7 +59,7 @@ impl Operator for Normalisation {
         }
     }
 
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         operands.shape(0).copied()
     }
 
@@ -67,24 +67,19 @@ impl Operator for Normalisation {
         Ok(Some(preparing.host()))
     }
 
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        kernel: Option<&Kernel>,
-        context: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()> {
-        let isa = fp32_isa(kernel, out)?;
-        let [rows, width] = out.rows();
+    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
+        let isa = run.fp32_isa()?;
+        let [rows, width] = run.rows();
         match self {
             Normalisation::LayerNorm { epsilon } => {
                 let norm = norm::Norm { gain: operands.data(1)?, bias: operands.optional(2)?, epsilon: *epsilon };
                 if norm.gain.len() != width || norm.bias.is_some_and(|bias| bias.len() != width) {
                     return Err(format!("layer norm of rows of {width} with {} gains", norm.gain.len()).into());
                 }
-                norm::layer_norm(isa, context, rows, &norm, operands.data(0)?, out.elements()?);
+                norm::layer_norm(isa, context, rows, &norm, operands.data(0)?, run.elements()?);
             }
-            Normalisation::Softmax => norm::softmax(isa, context, rows, width, operands.data(0)?, out.elements()?),
+            Normalisation::Softmax => norm::softmax(isa, context, rows, width, operands.data(0)?, run.elements()?),
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use undertone_kernels::{
 
 use super::{
     Inferred, Linear, Op, Operator, Role, TOO_MANY_AXES,
-    run::{Computed, Operands, Output, fp32_isa},
+    run::{Computed, Operands, Run},
 };
 use crate::{
     lower::{Lowered, Lowering},
@@ -47,7 +47,7 @@ impl Operator for MatMul {
         0..usize::MAX
     }
 
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         let (a, b) = (operands.shape(0)?, operands.shape(1)?);
         let undefined = || format!("{a:?} times {b:?}");
         let ([a_batch @ .., m, k], [b_batch @ .., k2, n]) = (&a[..], &b[..]) else { return Err(undefined()) };
@@ -66,20 +66,15 @@ impl Operator for MatMul {
         Ok(Some(preparing.host()))
     }
 
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        kernel: Option<&Kernel>,
-        context: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()> {
-        let isa = fp32_isa(kernel, out)?;
-        let (a_shape, b_shape, shape) = (operands.shape(0)?, operands.shape(1)?, out.shape);
+    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
+        let isa = run.fp32_isa()?;
+        let (a_shape, b_shape, shape) = (operands.shape(0)?, operands.shape(1)?, run.shape);
         let (a, b): (&[f32], &[f32]) = (operands.data(0)?, operands.data(1)?);
         let ([a_batch @ .., m, k], [b_batch @ .., _, n]) = (&a_shape[..], &b_shape[..]) else {
             return Err(format!("{a_shape:?} times {b_shape:?}").into());
         };
-        let out = out.elements()?;
+        let out = run.elements()?;
         let dims = &shape[..shape.len() - 2];
         let batch: usize = dims.iter().product();
         let (a_count, b_count): (usize, usize) = (a_batch.iter().product(), b_batch.iter().product());

@@ -6,12 +6,12 @@ use undertone_kernels::Context;
 
 use super::{
     Inferred, NOT_CARRIED_OUT, Op, Operator, Role,
-    run::{Computed, Operands, Output},
+    run::{Computed, Operands, Run},
 };
 use crate::{
     graph::DataType,
     lower::{Lowered, Lowering, name},
-    plan::{prepare::Kernel, tensor::Shape},
+    plan::tensor::Shape,
 };
 
 /// `x, scale` and perhaps `zero_point`, both with a single entry.
@@ -37,7 +37,8 @@ pub fn dequantize(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     }
 }
 
-/// Writes the real values that bytes of a tensor stand for: `(stored − zero point) · scale`. The zero point is a byte of the same type.
+/// Writes the real values that bytes of a tensor stand for: `(stored − zero point) · scale`. The zero point is a byte
+/// of the same type.
 pub fn real_values(stored: &[u8], dtype: DataType, scale: f32, zero_point: Option<u8>, out: &mut [f32]) {
     let real = |byte: u8| if dtype == DataType::I8 { f32::from(byte as i8) } else { f32::from(byte) };
     let zero = zero_point.map_or(0.0, real);
@@ -55,20 +56,15 @@ impl Operator for Dequantize {
         Role::Movement
     }
 
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         operands.shape(0).copied()
     }
 
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        _: Option<&Kernel>,
-        _: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()> {
+    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
         let (stored, scale) = (operands.data(0)?, operands.data::<f32>(1)?[0]);
         let zero_point = operands.optional::<u8>(2)?.map(|zero_point| zero_point[0]);
-        real_values(stored, operands.dtype(0)?, scale, zero_point, out.elements()?);
+        real_values(stored, operands.dtype(0)?, scale, zero_point, run.elements()?);
         Ok(())
     }
 }
@@ -96,17 +92,11 @@ impl Operator for QuantisedPart {
         0..usize::MAX
     }
 
-    fn shape(&self, _: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, _: Operands<'_, '_, '_>) -> Inferred<Shape> {
         Err(NOT_CARRIED_OUT.into())
     }
 
-    fn run(
-        &self,
-        _: &Operands<'_, '_, '_>,
-        _: Option<&Kernel>,
-        _: &mut Context<'_>,
-        _: &mut Output<'_, '_>,
-    ) -> Computed<()> {
+    fn run(&self, _: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         Err(NOT_CARRIED_OUT.into())
     }
 }

@@ -4,14 +4,11 @@ use undertone_kernels::Context;
 
 use super::{
     Inferred, Op, Operator, Role, TOO_MANY_AXES,
-    run::{Computed, Operands, Output, axis},
+    run::{Computed, Operands, Run, axis},
 };
 use crate::{
     lower::{Lowered, Lowering},
-    plan::{
-        prepare::Kernel,
-        tensor::{MAX_RANK, Shape, shape_of},
-    },
+    plan::tensor::{MAX_RANK, Shape, shape_of},
 };
 
 /// A reduction.
@@ -41,7 +38,7 @@ impl Operator for Reduction {
         Role::Other
     }
 
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         let Reduction::Mean { axes, keep_dims } = self;
         let shape = operands.shape(0)?;
         let reduced = reduced_axes(operands, axes.as_deref(), shape.len())?;
@@ -49,23 +46,18 @@ impl Operator for Reduction {
         shape_of(dims.map(|(axis, dim)| if reduced[axis] { 1 } else { *dim })).ok_or_else(|| TOO_MANY_AXES.into())
     }
 
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        _: Option<&Kernel>,
-        _: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()> {
+    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
         let Reduction::Mean { axes, .. } = self;
         let shape = operands.shape(0)?;
         let reduced = reduced_axes(operands, axes.as_deref(), shape.len())?;
-        mean(operands.data(0)?, shape, &reduced, out.elements()?);
+        mean(operands.data(0)?, shape, &reduced, run.elements()?);
         Ok(())
     }
 }
 
 /// Which axes are reduced: those of the attribute or of the operand, else all.
-fn reduced_axes(operands: &Operands<'_, '_, '_>, attribute: Option<&[i64]>, rank: usize) -> Inferred<[bool; MAX_RANK]> {
+fn reduced_axes(operands: Operands<'_, '_, '_>, attribute: Option<&[i64]>, rank: usize) -> Inferred<[bool; MAX_RANK]> {
     let axes = match attribute {
         Some(axes) => axes,
         None => operands.optional(1)?.unwrap_or(&[]),

@@ -1,4 +1,4 @@
-//! What an operation sees of a run: its operands, and the memory of its result.
+//! What an operation sees of a plan's run: its operands, its kernel, and the memory of its result.
 
 use bytemuck::Pod;
 use undertone_kernels::host::{Isa, movement::broadcast_shape};
@@ -101,17 +101,21 @@ impl<'r, 'm, 'io> Operands<'r, 'm, 'io> {
     }
 }
 
-/// The memory of a result.
-pub struct Output<'r, 'io> {
-    /// Element type.
+/// A step that is carried out: what it reads, and the memory of its result.
+pub struct Run<'r, 'm, 'io> {
+    /// What it reads.
+    pub operands: Operands<'r, 'm, 'io>,
+    /// What it was prepared with.
+    pub kernel: Option<&'r Kernel>,
+    /// Element type of the result.
     pub dtype: DataType,
-    /// Its shape.
+    /// Shape of the result.
     pub shape: Shape,
-    /// Where it is written.
+    /// Where the result is written.
     pub target: &'r mut Target<'io>,
 }
 
-impl Output<'_, '_> {
+impl Run<'_, '_, '_> {
     /// The result's elements.
     ///
     /// # Errors
@@ -126,16 +130,27 @@ impl Output<'_, '_> {
         [self.shape.elements().checked_div(width).unwrap_or(0), width]
     }
 
-    /// Has `op` written for elements of the result's size.
+    /// The instruction set of fp32 work on the host.
+    ///
+    /// # Errors
+    /// If the result is not fp32: the operation has no kernel for it.
+    pub fn fp32_isa(&self) -> Computed<Isa> {
+        match (self.kernel, self.dtype) {
+            (Some(Kernel::Host(isa)), DataType::F32) => Ok(*isa),
+            _ => Err(NO_KERNEL.into()),
+        }
+    }
+
+    /// Carries out `op` on elements of the result's size.
     ///
     /// # Errors
     /// Those of `op`.
-    pub fn of_any_element(&mut self, op: &impl AnyElement, operands: &Operands<'_, '_, '_>) -> Computed<()> {
+    pub fn of_any_element(&mut self, op: &impl AnyElement) -> Computed<()> {
         match self.dtype.size() {
-            1 => op.run_of::<u8>(operands, self),
-            2 => op.run_of::<u16>(operands, self),
-            4 => op.run_of::<u32>(operands, self),
-            _ => op.run_of::<u64>(operands, self),
+            1 => op.run_of::<u8>(self),
+            2 => op.run_of::<u16>(self),
+            4 => op.run_of::<u32>(self),
+            _ => op.run_of::<u64>(self),
         }
     }
 }
@@ -146,18 +161,7 @@ pub trait AnyElement {
     ///
     /// # Errors
     /// If operands do not fit.
-    fn run_of<T: Pod>(&self, operands: &Operands<'_, '_, '_>, out: &mut Output<'_, '_>) -> Computed<()>;
-}
-
-/// The instruction set of fp32 work on the host.
-///
-/// # Errors
-/// If the result is not fp32: the operation has no kernel for it.
-pub fn fp32_isa(kernel: Option<&Kernel>, out: &Output<'_, '_>) -> Computed<Isa> {
-    match (kernel, out.dtype) {
-        (Some(Kernel::Host(isa)), DataType::F32) => Ok(*isa),
-        _ => Err(NO_KERNEL.into()),
-    }
+    fn run_of<T: Pod>(&self, run: &mut Run<'_, '_, '_>) -> Computed<()>;
 }
 
 /// Said of a step whose operands or kernel are not those that its operation runs with.

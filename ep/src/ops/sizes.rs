@@ -5,12 +5,12 @@ use undertone_kernels::Context;
 
 use super::{
     Inferred, Op, Operator, Role, TOO_MANY_AXES,
-    run::{AnyElement, Computed, Operands, Output},
+    run::{AnyElement, Computed, Operands, Run},
 };
 use crate::{
     graph::{Attribute, DataType},
     lower::{Lowered, Lowering, name},
-    plan::{prepare::Kernel, tensor::Shape},
+    plan::tensor::Shape,
 };
 
 /// An operation on sizes.
@@ -65,7 +65,7 @@ impl Operator for Sizes {
         }
     }
 
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         let length = match self {
             Sizes::Shape { start, end } => {
                 let (from, to) = axes(operands.shape(0)?.len(), *start, *end);
@@ -82,28 +82,23 @@ impl Operator for Sizes {
         Shape::new(&[length]).ok_or_else(|| TOO_MANY_AXES.into())
     }
 
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        _: Option<&Kernel>,
-        _: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()> {
+    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
         match self {
             Sizes::Shape { start, end } => {
                 let x = operands.shape(0)?;
                 let (from, to) = axes(x.len(), *start, *end);
-                for (out, dim) in out.elements::<i64>()?.iter_mut().zip(&x[from..to]) {
+                for (out, dim) in run.elements::<i64>()?.iter_mut().zip(&x[from..to]) {
                     *out = *dim as i64;
                 }
             }
             Sizes::Range => {
                 let (start, delta) = (operands.data::<i64>(0)?[0], operands.data::<i64>(2)?[0]);
-                for (at, out) in out.elements::<i64>()?.iter_mut().enumerate() {
+                for (at, out) in run.elements::<i64>()?.iter_mut().enumerate() {
                     *out = start + at as i64 * delta;
                 }
             }
-            Sizes::ConstantOfShape { value } => out.of_any_element(&Filled(value), operands)?,
+            Sizes::ConstantOfShape { value } => run.of_any_element(&Filled(value))?,
         }
         Ok(())
     }
@@ -112,9 +107,9 @@ impl Operator for Sizes {
 struct Filled<'v>(&'v [u8]);
 
 impl AnyElement for Filled<'_> {
-    fn run_of<T: Pod>(&self, _: &Operands<'_, '_, '_>, out: &mut Output<'_, '_>) -> Computed<()> {
+    fn run_of<T: Pod>(&self, run: &mut Run<'_, '_, '_>) -> Computed<()> {
         let value = bytemuck::try_pod_read_unaligned::<T>(self.0).map_err(|error| error.to_string())?;
-        out.elements()?.fill(value);
+        run.elements()?.fill(value);
         Ok(())
     }
 }

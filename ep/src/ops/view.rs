@@ -5,15 +5,12 @@ use undertone_kernels::Context;
 
 use super::{
     Inferred, Op, Operator, Role, TOO_MANY_AXES,
-    run::{AnyElement, Computed, Operands, Output, axis},
+    run::{AnyElement, Computed, Operands, Run, axis},
 };
 use crate::{
     graph::DataType,
     lower::{Lowered, Lowering, name},
-    plan::{
-        prepare::Kernel,
-        tensor::{MAX_RANK, Shape, shape_of},
-    },
+    plan::tensor::{MAX_RANK, Shape, shape_of},
 };
 
 /// An operation whose result has the elements of its first operand, in order.
@@ -38,7 +35,8 @@ pub fn reshape(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     Ok(Op::View(View::Reshape { allow_zero: node.node.int("allowzero", 0) != 0 }))
 }
 
-/// `Unsqueeze` and `Squeeze`. Since version 13 the axes are an operand; before, they were an attribute, which this EP does not read.
+/// `Unsqueeze` and `Squeeze`. Since version 13 the axes are an operand; before, they were an attribute, which this EP
+/// does not read.
 pub fn with_axes(node: &mut Lowering<'_, '_>, op: View) -> Lowered<Op> {
     if node.node.attributes.contains_key("axes") {
         return Err(format!("{} with axes as an attribute (opset 12 and older)", node.node.op_type));
@@ -77,7 +75,7 @@ impl Operator for View {
         }
     }
 
-    fn shape(&self, operands: &Operands<'_, '_, '_>) -> Inferred<Shape> {
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         let x = operands.shape(0)?;
         match self {
             View::Reshape { allow_zero } => reshaped(x, operands.data(1)?, *allow_zero),
@@ -87,18 +85,10 @@ impl Operator for View {
         }
     }
 
-    fn run(
-        &self,
-        operands: &Operands<'_, '_, '_>,
-        _: Option<&Kernel>,
-        _: &mut Context<'_>,
-        out: &mut Output<'_, '_>,
-    ) -> Computed<()> {
+    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         match self {
-            View::Reshape { .. } | View::Unsqueeze | View::Squeeze | View::Identity => {
-                out.of_any_element(&Copied, operands)
-            }
-            View::Cast { .. } => casted(operands, out),
+            View::Reshape { .. } | View::Unsqueeze | View::Squeeze | View::Identity => run.of_any_element(&Copied),
+            View::Cast { .. } => casted(run),
         }
     }
 }
@@ -107,32 +97,34 @@ impl Operator for View {
 struct Copied;
 
 impl AnyElement for Copied {
-    fn run_of<T: Pod>(&self, operands: &Operands<'_, '_, '_>, out: &mut Output<'_, '_>) -> Computed<()> {
-        out.elements::<T>()?.copy_from_slice(operands.data(0)?);
+    fn run_of<T: Pod>(&self, run: &mut Run<'_, '_, '_>) -> Computed<()> {
+        let x = run.operands.data(0)?;
+        run.elements::<T>()?.copy_from_slice(x);
         Ok(())
     }
 }
 
-fn casted(operands: &Operands<'_, '_, '_>, out: &mut Output<'_, '_>) -> Computed<()> {
+fn casted(run: &mut Run<'_, '_, '_>) -> Computed<()> {
+    let operands = run.operands;
     // Through f64 every value of these types survives except int64 beyond 2^53, which no shape or token reaches.
     match operands.dtype(0)? {
-        DataType::F32 => casted_from(operands.data::<f32>(0)?, f64::from, out),
-        DataType::I64 => casted_from(operands.data::<i64>(0)?, |value| value as f64, out),
-        DataType::I32 => casted_from(operands.data::<i32>(0)?, f64::from, out),
-        _ => casted_from(operands.data::<u8>(0)?, f64::from, out),
+        DataType::F32 => casted_from(operands.data::<f32>(0)?, f64::from, run),
+        DataType::I64 => casted_from(operands.data::<i64>(0)?, |value| value as f64, run),
+        DataType::I32 => casted_from(operands.data::<i32>(0)?, f64::from, run),
+        _ => casted_from(operands.data::<u8>(0)?, f64::from, run),
     }
 }
 
-fn casted_from<S: Pod>(x: &[S], real: impl Fn(S) -> f64, out: &mut Output<'_, '_>) -> Computed<()> {
-    fn write<S: Pod, D: Pod>(x: &[S], out: &mut Output<'_, '_>, cast: impl Fn(S) -> D) -> Computed<()> {
-        out.elements::<D>()?.iter_mut().zip(x).for_each(|(out, value)| *out = cast(*value));
+fn casted_from<S: Pod>(x: &[S], real: impl Fn(S) -> f64, run: &mut Run<'_, '_, '_>) -> Computed<()> {
+    fn write<S: Pod, D: Pod>(x: &[S], run: &mut Run<'_, '_, '_>, cast: impl Fn(S) -> D) -> Computed<()> {
+        run.elements::<D>()?.iter_mut().zip(x).for_each(|(out, value)| *out = cast(*value));
         Ok(())
     }
-    match out.dtype {
-        DataType::F32 => write(x, out, |value| real(value) as f32),
-        DataType::I64 => write(x, out, |value| real(value) as i64),
-        DataType::I32 => write(x, out, |value| real(value) as i32),
-        _ => write(x, out, |value| u8::from(real(value) != 0.0)),
+    match run.dtype {
+        DataType::F32 => write(x, run, |value| real(value) as f32),
+        DataType::I64 => write(x, run, |value| real(value) as i64),
+        DataType::I32 => write(x, run, |value| real(value) as i32),
+        _ => write(x, run, |value| u8::from(real(value) != 0.0)),
     }
 }
 

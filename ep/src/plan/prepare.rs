@@ -141,8 +141,8 @@ impl<'p> Preparing<'p> {
         self.step.precision(self.options.precision)
     }
 
-    /// What tells a packed kernel from others: the constants that it is made of, and in words how. `spec` and `suffix` stand
-    /// before and after the NPU's form.
+    /// What tells a packed kernel from others: the constants that it is made of, and in words how. `spec` and `suffix`
+    /// stand before and after the NPU's form.
     ///
     /// # Errors
     /// If a constant is missing.

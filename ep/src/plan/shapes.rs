@@ -24,7 +24,7 @@ pub fn infer_all(graph: &Graph<'_>, program: &Program, declared: &[Option<Shape>
     for step in &layout.steps {
         let known = step.inputs.iter().flatten().all(|value| shapes[*value].is_some());
         let shape = known
-            .then(|| step.op.operator().shape(&Operands::of(&machine, step)).ok())
+            .then(|| step.op.operator().shape(Operands::of(&machine, step)).ok())
             .flatten()
             .or(declared[step.output]);
         let mut done = |shape: &Shape| compute::step_for_shapes(&mut machine, step, *shape, &mut context).is_ok();

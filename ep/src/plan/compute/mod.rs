@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     graph::{DataType, ValueId},
-    ops::run::{Computed, Operands, Output},
+    ops::run::{Computed, Operands, Run},
 };
 
 /// What the steps of a session are carried out with, beside their kernels.
@@ -44,7 +44,7 @@ fn step<'io>(
         return Ok(());
     }
     let former = machine.former_sizes(step);
-    let shape = step.op.operator().shape(&Operands::of(machine, step))?;
+    let shape = step.op.operator().shape(Operands::of(machine, step))?;
     if step.inputs.first().is_some_and(|source| is_viewed(machine, step, *source)) {
         machine.view(step.output, Operands::of(machine, step).value(0)?, shape);
         machine.note_change(step, None);
@@ -92,14 +92,14 @@ fn is_viewed(machine: &Machine<'_, '_>, step: &PlanStep, source: Option<ValueId>
     })
 }
 
-fn compute(
-    machine: &Machine<'_, '_>,
+fn compute<'io>(
+    machine: &Machine<'_, 'io>,
     step: &PlanStep,
     kernel: Option<&Kernel>,
     context: &mut Context<'_>,
     shape: Shape,
-    target: &mut Target<'_>,
+    target: &mut Target<'io>,
 ) -> Computed<()> {
-    let mut out = Output { dtype: machine.tensor(step.output).dtype, shape, target };
-    step.op.operator().run(&Operands::of(machine, step), kernel, context, &mut out)
+    let (operands, dtype) = (Operands::of(machine, step), machine.tensor(step.output).dtype);
+    step.op.operator().run(&mut Run { operands, kernel, dtype, shape, target }, context)
 }
