@@ -95,6 +95,7 @@ impl<'g> Lowering<'g, '_> {
     /// The step's operands are these of the node, in this order; without this, all of them.
     pub fn reads(&mut self, indices: &[usize]) {
         self.inputs = indices.iter().map(|index| self.input(*index)).collect();
+        self.inputs.truncate(self.inputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1));
     }
 
     /// The first operand is a floating-point tensor that the plan computes in fp32.

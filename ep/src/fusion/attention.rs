@@ -51,7 +51,7 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
         absorbed.push(above);
         (above, scores) = fusion.sole_maker(product)?;
     }
-    if scores.op != Op::MatMul(MatMul) {
+    if scores.op != Op::MatMul(MatMul::PLAIN) {
         return None;
     }
     absorbed.push(above);
@@ -65,7 +65,7 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
         last = selected;
         weights = fusion.step(selected)?.outputs[0];
     }
-    let (second, product) = fusion.sole_reader(weights).filter(|(_, step)| step.op == Op::MatMul(MatMul))?;
+    let (second, product) = fusion.sole_reader(weights).filter(|(_, step)| step.op == Op::MatMul(MatMul::PLAIN))?;
     if product.inputs[0] != Some(weights) {
         return None;
     }
@@ -98,7 +98,7 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     absorbed.sort_unstable();
     absorbed.dedup();
     absorbed.retain(|id| *id != last);
-    let op = Op::Attention(Attention { head_width, scale, q: q.layout, k: k.layout, v: v.layout, out });
+    let op = Op::Attention(Attention { head_width, scale, causal: false, q: q.layout, k: k.layout, v: v.layout, out });
     let mut inputs = vec![Some(q.value), Some(k.value), Some(v.value)];
     inputs.extend(mask.map(Some));
     fusion.replace(last, &absorbed, op, inputs);

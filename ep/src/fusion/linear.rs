@@ -8,7 +8,7 @@ use undertone_kernels::{
 use super::{Fusion, StepId, other};
 use crate::{
     graph::ValueId,
-    ops::{Linear, Op},
+    ops::{Gelu, Linear, Op},
     program::Step,
 };
 
@@ -35,6 +35,13 @@ pub(super) fn epilogue(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> 
         Op::Binary(Binary::Div) if next.inputs[0] == Some(product) => {
             let (divisor, _) = fusion.scalar_and_other(next)?;
             Linear { scale: scale / divisor, ..linear }
+        }
+        Op::Gelu(Gelu::Exact) if bias.is_none() && scale == 1.0 && next.inputs[0] == Some(product) => {
+            let addend = next.inputs.get(1).copied().flatten()?;
+            if !fusion.is_constant_row(addend, outputs) {
+                return None;
+            }
+            Linear { bias: Some(addend), activation: Activation::Gelu, ..linear }
         }
         Op::Unary(Unary::Gelu) => Linear { activation: Activation::Gelu, ..linear },
         _ => return None,

@@ -1,7 +1,10 @@
 //! Functions of one value and of two, with ONNX's broadcasting. What they compute is in the kernels' [`Unary`] and
 //! [`Binary`].
 
-use std::ops::Range;
+use std::{
+    f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI},
+    ops::Range,
+};
 
 use undertone_kernels::{
     Context,
@@ -27,12 +30,31 @@ pub fn unary(node: &mut Lowering<'_, '_>, op: Unary) -> Lowered<Op> {
     node.floats().map(|()| Op::Unary(op))
 }
 
+/// GELU in the forms that [`Unary::Gelu`] is not: `x`, and perhaps `bias`, a row that is added first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gelu {
+    /// `x/2 · (1 + erf(x/√2))`.
+    Exact,
+    /// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`.
+    Tanh,
+}
+
 /// `Gelu`, of ONNX and of com.microsoft.
 pub fn gelu(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     match node.node.attributes.get("approximate") {
+        Some(Attribute::String(kind)) if kind == "tanh" => biased_gelu(node, Gelu::Tanh),
         Some(Attribute::String(kind)) if kind != "none" => Err(format!("Gelu approximated by {kind}")),
         _ => unary(node, Unary::Gelu),
     }
+}
+
+/// `BiasGelu` and `FastGelu` of com.microsoft.
+pub fn biased_gelu(node: &mut Lowering<'_, '_>, op: Gelu) -> Lowered<Op> {
+    node.floats()?;
+    if node.input(1).is_some() {
+        node.alike()?;
+    }
+    Ok(Op::Gelu(op))
 }
 
 /// An operator of two operands of one type, fp32 or int64.
@@ -98,6 +120,55 @@ impl Operator for Unary {
         elementwise::unary(isa, context, *self, operands.data(0)?, run.elements()?);
         Ok(())
     }
+}
+
+impl Operator for Gelu {
+    fn kind(&self) -> &'static str {
+        "gelu"
+    }
+
+    fn role(&self) -> Role {
+        Role::Activation
+    }
+
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
+        let x = operands.shape(0)?;
+        match operands.shape(1) {
+            Ok(bias) if bias.len() != 1 || x.last() != bias.last() => Err(format!("{x:?} with a bias of {bias:?}")),
+            _ => Ok(*x),
+        }
+    }
+
+    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
+        Ok(Some(preparing.host()))
+    }
+
+    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+        let (isa, operands, [_, width]) = (run.fp32_isa()?, run.operands, run.rows());
+        let Context { pool, counters, ref mut scratch } = *context;
+        let (mut x, bias): (&[f32], _) = (operands.data(0)?, operands.optional::<f32>(1)?);
+        let (sums, scratch) = scratch.floats_and_rest(if bias.is_some() { x.len() } else { 0 });
+        if let Some(bias) = bias {
+            let rows = sums.chunks_exact_mut(width.max(1)).zip(x.chunks_exact(width.max(1)));
+            rows.for_each(|(sums, row)| add(row, bias, sums));
+            x = sums;
+        }
+        let out = run.elements()?;
+        match self {
+            Gelu::Exact => elementwise::unary(isa, &mut Context { pool, counters, scratch }, Unary::Gelu, x, out),
+            // No Whisper has it: the standard library's function is exact enough, and fast enough.
+            Gelu::Tanh => out.iter_mut().zip(x).for_each(|(out, x)| {
+                let inner = FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * (x + 0.044_715 * x * x * x);
+                *out = 0.5 * x * (1.0 + inner.tanh());
+            }),
+        }
+        Ok(())
+    }
+}
+
+/// Adds two rows.
+pub fn add(a: &[f32], b: &[f32], out: &mut [f32]) {
+    out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = a + b);
 }
 
 impl Operator for Binary {

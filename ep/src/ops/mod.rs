@@ -30,6 +30,7 @@ use self::run::{Computed, Operands, Run};
 pub use self::{
     attention::{Attention, HeadLayout},
     convolution::Conv,
+    elementwise::Gelu,
     linear::{Linear, Weights},
     mask::Mask,
     movement::Movement,
@@ -61,6 +62,7 @@ pub enum Op {
     Normalisation(Normalisation),
     /// `x`.
     Unary(Unary),
+    Gelu(Gelu),
     /// `a, b`.
     Binary(Binary),
     Mask(Mask),
@@ -171,6 +173,7 @@ impl Op {
             Op::Conv1d(op) => op,
             Op::Normalisation(op) => op,
             Op::Unary(op) => op,
+            Op::Gelu(op) => op,
             Op::Binary(op) => op,
             Op::Mask(op) => op,
             Op::View(op) => op,
@@ -231,8 +234,11 @@ const MICROSOFT: &str = "com.microsoft";
 /// The operators that are products, whose nodes the option `precision` bears on.
 const PRODUCTS: &[Entry] = &[
     (ONNX, "MatMul", product::matmul),
+    (MICROSOFT, "FusedMatMul", product::fused_matmul),
     (ONNX, "Gemm", linear::gemm),
     (ONNX, "Conv", convolution::conv),
+    (ONNX, "Attention", attention::attention),
+    (MICROSOFT, "MultiHeadAttention", attention::multi_head_attention),
     (ONNX, "MatMulInteger", |_| Ok(Op::QuantisedPart(QuantisedPart::MatMulInteger))),
     (ONNX, "ConvInteger", |_| Ok(Op::QuantisedPart(QuantisedPart::ConvInteger))),
 ];
@@ -240,10 +246,15 @@ const PRODUCTS: &[Entry] = &[
 /// All other operators.
 const OTHERS: &[Entry] = &[
     (ONNX, "LayerNormalization", normalisation::layer_norm),
+    (ONNX, "SimplifiedLayerNormalization", normalisation::rms_norm),
+    (ONNX, "RMSNormalization", normalisation::rms_norm),
+    (MICROSOFT, "SkipLayerNormalization", normalisation::skip_layer_norm),
     (ONNX, "Softmax", normalisation::softmax),
     (ONNX, "Erf", |node| elementwise::unary(node, Unary::Erf)),
     (ONNX, "Gelu", elementwise::gelu),
     (MICROSOFT, "Gelu", elementwise::gelu),
+    (MICROSOFT, "BiasGelu", |node| elementwise::biased_gelu(node, Gelu::Exact)),
+    (MICROSOFT, "FastGelu", |node| elementwise::biased_gelu(node, Gelu::Tanh)),
     (ONNX, "Exp", |node| elementwise::unary(node, Unary::Exp)),
     (ONNX, "Sqrt", |node| elementwise::unary(node, Unary::Sqrt)),
     (ONNX, "Neg", |node| elementwise::unary(node, Unary::Neg)),

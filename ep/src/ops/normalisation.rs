@@ -1,6 +1,14 @@
 //! Rows along the last axis are brought to one scale: layer norm and soft-max, in fp32 on the host.
 
-use undertone_kernels::{Context, host::norm};
+use std::ops::Range;
+
+use undertone_kernels::{
+    Context,
+    host::{
+        elementwise::{self, Binary},
+        norm,
+    },
+};
 
 use super::{
     Inferred, Op, Operator, Role,
@@ -21,17 +29,40 @@ use crate::{
 pub enum Normalisation {
     /// `x, gain` and perhaps `bias`.
     LayerNorm { epsilon: f32 },
+    /// `x, gain`.
+    RmsNorm { epsilon: f32 },
+    /// `x, skip, gain` and perhaps `bias` and `addend`, a row: layer norm of `x + skip + addend`.
+    SkipLayerNorm { epsilon: f32 },
     /// `x`.
     Softmax,
 }
 
 /// `LayerNormalization`.
 pub fn layer_norm(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
-    node.floats()?;
-    if !node.is_last_axis(node.node.int("axis", -1)) {
-        return Err("LayerNormalization over more than the last axis".into());
-    }
+    over_last_axis(node)?;
     Ok(Op::Normalisation(Normalisation::LayerNorm { epsilon: node.node.float("epsilon", 1e-5) }))
+}
+
+/// `RMSNormalization`, and ONNX Runtime's `SimplifiedLayerNormalization`.
+pub fn rms_norm(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    over_last_axis(node)?;
+    node.alike()?;
+    Ok(Op::Normalisation(Normalisation::RmsNorm { epsilon: node.node.float("epsilon", 1e-5) }))
+}
+
+/// `SkipLayerNormalization` of com.microsoft.
+pub fn skip_layer_norm(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    node.floats()?;
+    node.alike()?;
+    Ok(Op::Normalisation(Normalisation::SkipLayerNorm { epsilon: node.node.float("epsilon", 1e-12) }))
+}
+
+fn over_last_axis(node: &Lowering<'_, '_>) -> Lowered<()> {
+    node.floats()?;
+    if node.is_last_axis(node.node.int("axis", -1)) {
+        return Ok(());
+    }
+    Err(format!("{} over more than the last axis", node.node.op_type))
 }
 
 /// `Softmax`.
@@ -47,15 +78,25 @@ pub fn softmax(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 impl Operator for Normalisation {
     fn kind(&self) -> &'static str {
         match self {
-            Normalisation::LayerNorm { .. } => "layer norm",
+            Normalisation::LayerNorm { .. } | Normalisation::SkipLayerNorm { .. } => "layer norm",
+            Normalisation::RmsNorm { .. } => "rms norm",
             Normalisation::Softmax => "softmax",
         }
     }
 
     fn role(&self) -> Role {
         match self {
-            Normalisation::LayerNorm { .. } => Role::Norm,
+            Normalisation::LayerNorm { .. } | Normalisation::RmsNorm { .. } | Normalisation::SkipLayerNorm { .. } => {
+                Role::Norm
+            }
             Normalisation::Softmax => Role::Softmax,
+        }
+    }
+
+    fn data(&self) -> Range<usize> {
+        match self {
+            Normalisation::LayerNorm { .. } | Normalisation::RmsNorm { .. } | Normalisation::Softmax => 0..1,
+            Normalisation::SkipLayerNorm { .. } => 0..2,
         }
     }
 
@@ -73,14 +114,58 @@ impl Operator for Normalisation {
         let [rows, width] = run.rows();
         match self {
             Normalisation::LayerNorm { epsilon } => {
-                let norm = norm::Norm { gain: operands.data(1)?, bias: operands.optional(2)?, epsilon: *epsilon };
-                if norm.gain.len() != width || norm.bias.is_some_and(|bias| bias.len() != width) {
-                    return Err(format!("layer norm of rows of {width} with {} gains", norm.gain.len()).into());
-                }
+                let norm = layer_norm_of(operands, [1, 2], width, *epsilon)?;
                 norm::layer_norm(isa, context, rows, &norm, operands.data(0)?, run.elements()?);
+            }
+            Normalisation::SkipLayerNorm { epsilon } => {
+                let norm = layer_norm_of(operands, [2, 3], width, *epsilon)?;
+                let (shape, [x, skip]) = (run.shape, [operands.shape(0)?, operands.shape(1)?]);
+                let broadcast = operands.broadcast::<2>()?;
+                if broadcast != shape {
+                    return Err(format!("{skip:?} added to {x:?}").into());
+                }
+                let Context { pool, counters, ref mut scratch } = *context;
+                let (sums, scratch) = scratch.floats_and_rest(shape.elements());
+                let context = &mut Context { pool, counters, scratch };
+                let (a, b) = (operands.data(0)?, operands.data(1)?);
+                elementwise::binary_f32(isa, context, Binary::Add, a, x, b, skip, &shape, sums);
+                if let Some(addend) = row(operands, 4, width)? {
+                    let rows = sums.chunks_exact_mut(width.max(1));
+                    rows.for_each(|row| row.iter_mut().zip(addend).for_each(|(sum, addend)| *sum += addend));
+                }
+                norm::layer_norm(isa, context, rows, &norm, sums, run.elements()?);
+            }
+            Normalisation::RmsNorm { epsilon } => {
+                let gain = row(operands, 1, width)?.ok_or("an RMS norm without gains")?;
+                let x: &[f32] = operands.data(0)?;
+                let out = run.elements::<f32>()?.chunks_exact_mut(width.max(1));
+                for (out, x) in out.zip(x.chunks_exact(width.max(1))) {
+                    let squares: f32 = x.iter().map(|x| x * x).sum();
+                    let factor = (squares / width as f32 + epsilon).sqrt().recip();
+                    out.iter_mut().zip(x).zip(gain).for_each(|((out, x), gain)| *out = x * factor * gain);
+                }
             }
             Normalisation::Softmax => norm::softmax(isa, context, rows, width, operands.data(0)?, run.elements()?),
         }
         Ok(())
+    }
+}
+
+/// A layer norm whose gain and bias are these operands.
+fn layer_norm_of<'r>(
+    operands: Operands<'r, '_, '_>,
+    [gain, bias]: [usize; 2],
+    width: usize,
+    epsilon: f32,
+) -> Inferred<norm::Norm<'r>> {
+    let gain = row(operands, gain, width)?.ok_or("a layer norm without gains")?;
+    Ok(norm::Norm { gain, bias: row(operands, bias, width)?, epsilon })
+}
+
+/// An operand with one value for each of a row, if it is given.
+fn row<'r>(operands: Operands<'r, '_, '_>, index: usize, width: usize) -> Inferred<Option<&'r [f32]>> {
+    match operands.optional::<f32>(index)? {
+        Some(row) if row.len() != width => Err(format!("operand {index} has {} values for rows of {width}", row.len())),
+        row => Ok(row),
     }
 }

@@ -3,8 +3,11 @@
 use std::ops::Range;
 
 use undertone_kernels::{
-    Context,
-    host::{matmul, movement::broadcast_shape},
+    Context, Scratch,
+    host::{
+        matmul,
+        movement::{self, broadcast_shape},
+    },
 };
 
 use super::{
@@ -16,22 +19,84 @@ use crate::{
     plan::{
         PlanError,
         prepare::{Kernel, Preparing},
-        tensor::{Shape, shape_of},
+        tensor::{MAX_RANK, Shape, shape_of},
     },
 };
 
 /// `a, b`, both known only at run time: their product, axes before the last two broadcast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MatMul;
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MatMul {
+    /// A factor of the product.
+    pub alpha: f32,
+    /// Whether the last two axes of each operand change places first.
+    pub transposed: [bool; 2],
+}
 
 /// `MatMul`: with a constant matrix it is a linear layer.
 pub fn matmul(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    lower(node, MatMul::PLAIN)
+}
+
+/// `FusedMatMul` of com.microsoft.
+pub fn fused_matmul(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    let of = node.node;
+    if of.int("transBatchA", 0) != 0 || of.int("transBatchB", 0) != 0 {
+        return Err("FusedMatMul with transBatchA or transBatchB".into());
+    }
+    let transposed = [of.int("transA", 0) != 0, of.int("transB", 0) != 0];
+    lower(node, MatMul { alpha: of.float("alpha", 1.0), transposed })
+}
+
+fn lower(node: &mut Lowering<'_, '_>, op: MatMul) -> Lowered<Op> {
     node.floats()?;
     if [0, 1].into_iter().any(|index| node.rank(index).is_some_and(|rank| rank < 2)) {
-        return Err("MatMul with a vector".into());
+        return Err(format!("{} with a vector", node.node.op_type));
     }
-    let linear = if node.constant_shape(0).is_none() { Linear::lower(node, false) } else { None };
-    Ok(linear.map_or(Op::MatMul(MatMul), Op::Linear))
+    let [a, b] = op.transposed;
+    let linear = if node.constant_shape(0).is_none() && !a { Linear::lower(node, b) } else { None };
+    Ok(linear.map_or(Op::MatMul(op), |linear| Op::Linear(Linear { scale: op.alpha, ..linear })))
+}
+
+impl MatMul {
+    /// ONNX's `MatMul`.
+    pub const PLAIN: Self = Self { alpha: 1.0, transposed: [false; 2] };
+
+    /// The shapes of the operands as they are multiplied.
+    fn shapes(&self, operands: Operands<'_, '_, '_>) -> Inferred<[Shape; 2]> {
+        let of = |index: usize| -> Inferred<Shape> {
+            let mut shape = *operands.shape(index)?;
+            if self.transposed[index] {
+                let (rank, from) = (shape.len(), shape);
+                let dims = (0..rank).map(|axis| from[swapped(axis, rank)]);
+                shape = shape_of(dims).ok_or(TOO_MANY_AXES)?;
+            }
+            Ok(shape)
+        };
+        Ok([of(0)?, of(1)?])
+    }
+
+    /// An operand as it is multiplied, and the working memory that is left.
+    fn operand<'r>(
+        &self,
+        operands: Operands<'r, '_, '_>,
+        index: usize,
+        scratch: &'r mut Scratch,
+    ) -> Inferred<(&'r [f32], &'r mut Scratch)> {
+        let (x, shape): (&[f32], _) = (operands.data(index)?, operands.shape(index)?);
+        if !self.transposed[index] {
+            return Ok((x, scratch));
+        }
+        let mut perm = [0; MAX_RANK];
+        perm.iter_mut().enumerate().for_each(|(axis, from)| *from = swapped(axis, shape.len()));
+        let (transposed, rest) = scratch.floats_and_rest(x.len());
+        movement::transpose(x, shape, &perm[..shape.len()], transposed);
+        Ok((transposed, rest))
+    }
+}
+
+/// The axis that comes to the place of `axis` when the last two of `rank` change places.
+fn swapped(axis: usize, rank: usize) -> usize {
+    if axis + 2 >= rank && rank >= 2 { 2 * rank - 3 - axis } else { axis }
 }
 
 impl Operator for MatMul {
@@ -48,7 +113,7 @@ impl Operator for MatMul {
     }
 
     fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
-        let (a, b) = (operands.shape(0)?, operands.shape(1)?);
+        let [a, b] = self.shapes(operands)?;
         let undefined = || format!("{a:?} times {b:?}");
         let ([a_batch @ .., m, k], [b_batch @ .., k2, n]) = (&a[..], &b[..]) else { return Err(undefined()) };
         if k != k2 {
@@ -69,8 +134,11 @@ impl Operator for MatMul {
     fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
         let isa = run.fp32_isa()?;
-        let (a_shape, b_shape, shape) = (operands.shape(0)?, operands.shape(1)?, run.shape);
-        let (a, b): (&[f32], &[f32]) = (operands.data(0)?, operands.data(1)?);
+        let ([a_shape, b_shape], shape) = (self.shapes(operands)?, run.shape);
+        let Context { pool, counters, ref mut scratch } = *context;
+        let (a, rest) = self.operand(operands, 0, scratch)?;
+        let (b, scratch) = self.operand(operands, 1, rest)?;
+        let context = &mut Context { pool, counters, scratch };
         let ([a_batch @ .., m, k], [b_batch @ .., _, n]) = (&a_shape[..], &b_shape[..]) else {
             return Err(format!("{a_shape:?} times {b_shape:?}").into());
         };
@@ -89,6 +157,9 @@ impl Operator for MatMul {
                 let b = &b[broadcast_index(at, dims, b_batch) * b_size..][..b_size];
                 matmul::matmul(isa, context, 1, *m, *k, *n, a, b, out);
             }
+        }
+        if self.alpha != 1.0 {
+            out.iter_mut().for_each(|value| *value *= self.alpha);
         }
         Ok(())
     }

@@ -61,8 +61,8 @@ pub fn why_not_on_npu(
             let [outputs, in_channels, width] = conv.sizes;
             result.map(|y| linear(y.elements() / outputs.max(1), in_channels * width, outputs))
         }
-        Op::Attention(ops::Attention { head_width, q, k, .. }) => {
-            if step.inputs.get(3).copied().flatten().is_some() {
+        Op::Attention(ops::Attention { head_width, q, k, causal, .. }) => {
+            if *causal || step.inputs.get(3).copied().flatten().is_some() {
                 return Some("a mask is the host's".into());
             }
             if *k == HeadLayout::HeadsFirst {

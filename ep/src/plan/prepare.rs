@@ -101,7 +101,7 @@ impl AttentionKernel {
 /// They are read once for each query; rounding them first would cost more than the products do.
 pub fn attention_precision(asked: Precision, k: HeadLayout) -> Precision {
     match k {
-        HeadLayout::LengthFirst => asked,
+        HeadLayout::LengthFirst | HeadLayout::Packed { .. } => asked,
         HeadLayout::HeadsFirst => Precision::F32,
     }
 }
