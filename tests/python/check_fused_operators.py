@@ -123,7 +123,10 @@ def multi_head_attentions():
     padding = numpy.array([[1] * KEYS, [1] * 4 + [0] * 3], numpy.int32)
     past = [noise(BATCH, HEADS, 4, WIDTH) for _ in range(2)]
     refused = {"claimed": False, **options}
-    yield case("MultiHeadAttention", q, k, v, None, padding, **refused)
+    yield case("MultiHeadAttention", q, k, v, None, padding, **options)
+    yield case("MultiHeadAttention", q, k, v, bias, padding, mask_filter_value=-1e4, **options)
+    yield case("MultiHeadAttention", q, k, v, None, padding, noise(1, 1, LENGTH, KEYS), **refused)
+    yield case("MultiHeadAttention", q, k, v, None, numpy.array([KEYS, 4], numpy.int32), **refused)
     yield case("MultiHeadAttention", q, q, q, None, None, None, *past, results=3, **refused)
     yield case("MultiHeadAttention", q, k, noise(BATCH, KEYS, 2 * ROW), **refused)
 
@@ -139,13 +142,13 @@ def attentions():
         mask = noise(*shape)
         mask[..., 2] = -1e9
         yield case("Attention", q, k, v, mask, **attention)
+        yield case("Attention", q, k, v, mask > -1, **attention)
     rows = [noise(BATCH, LENGTH, ROW), noise(BATCH, KEYS, ROW), noise(BATCH, KEYS, ROW)]
     heads = {"q_num_heads": HEADS, "kv_num_heads": HEADS, **attention}
     yield case("Attention", *rows, **heads)
     yield case("Attention", *[row.astype(numpy.float16) for row in rows], **heads)
     yield case("Attention", *rows, noise(LENGTH, KEYS), **heads)
     refused = {"claimed": False, **attention}
-    yield case("Attention", q, k, v, noise(LENGTH, KEYS) > 0, **refused)
     yield case("Attention", q, k, v, softcap=2.0, **refused)
     yield case("Attention", q, k, v, is_causal=1, **refused)
     yield case("Attention", q, k, noise(BATCH, HEADS, KEYS, 2 * WIDTH), **refused)

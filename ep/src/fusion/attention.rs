@@ -98,7 +98,16 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     absorbed.sort_unstable();
     absorbed.dedup();
     absorbed.retain(|id| *id != last);
-    let op = Op::Attention(Attention { head_width, scale, causal: false, q: q.layout, k: k.layout, v: v.layout, out });
+    let op = Op::Attention(Attention {
+        head_width,
+        scale,
+        causal: false,
+        hidden: f32::NEG_INFINITY,
+        q: q.layout,
+        k: k.layout,
+        v: v.layout,
+        out,
+    });
     let mut inputs = vec![Some(q.value), Some(k.value), Some(v.value)];
     inputs.extend(mask.map(Some));
     fusion.replace(last, &absorbed, op, inputs);

@@ -1,19 +1,21 @@
 //! Scaled-dot-product attention: where the heads of queries, keys, values and results lie, and the mask.
 
+mod lower;
+
 use std::ops::Range;
 
 use undertone_kernels::{
     AttentionArgs, CachedArgs, Context, Heads, HeadsMut, Mask, Scratch, host::movement::broadcast_shape,
 };
 
+pub use self::lower::{attention, multi_head_attention};
 use super::{
-    Inferred, Op, Operator, Role, TOO_MANY_AXES,
+    Inferred, Operator, Role, TOO_MANY_AXES,
     elementwise::add,
     run::{Computed, NO_KERNEL, Operands, Run},
 };
 use crate::{
-    graph::Dim,
-    lower::{Lowered, Lowering},
+    graph::DataType,
     plan::{
         PlanError,
         fault::Fault,
@@ -22,8 +24,9 @@ use crate::{
     },
 };
 
-/// `q, k, v` and, if there is a fourth operand, a mask that is added to the scores; perhaps, as a fifth, a row that is added
-/// to queries, keys and values one after another.
+/// `q, k, v` and, if there is a fourth operand, a mask: floats are added to the scores, bools tell which keys a query sees,
+/// and int32 of `[batch, keys]` which keys are no padding. A fifth operand is a row that is added to queries, keys and
+/// values, one after another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
     /// Width of a head; it may be known only at run time.
@@ -32,6 +35,8 @@ pub struct Attention {
     pub scale: f32,
     /// Query `i` sees only the keys up to `i`. There is no other mask then.
     pub causal: bool,
+    /// Added to the score of a key that a mask of bools or int32 hides.
+    pub hidden: f32,
     /// Of the queries.
     pub q: HeadLayout,
     /// Of the keys.
@@ -54,121 +59,6 @@ pub enum HeadLayout {
         /// How many heads a row has.
         heads: usize,
     },
-}
-
-/// `Attention` of ONNX (opset 23).
-pub fn attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
-    const KNOWN: [&str; 9] = [
-        "is_causal",
-        "kv_num_heads",
-        "left_window_size",
-        "q_num_heads",
-        "qk_matmul_output_mode",
-        "right_window_size",
-        "scale",
-        "softcap",
-        "softmax_precision",
-    ];
-    let of = node.node;
-    if let Some(name) = of.attributes.keys().find(|name| !KNOWN.contains(&name.as_str())) {
-        return Err(format!("Attention with {name}"));
-    }
-    if of.int("left_window_size", -1) != -1 || of.int("right_window_size", -1) != -1 {
-        return Err("Attention with a window".into());
-    }
-    if of.float("softcap", 0.0) != 0.0 || !matches!(of.int("softmax_precision", 1), 0 | 1) {
-        return Err("Attention with softcap or another softmax_precision than float".into());
-    }
-    if (4..of.inputs.len()).any(|index| node.input(index).is_some()) {
-        return Err("Attention with past keys and values, or lengths of them".into());
-    }
-    let (q_heads, kv_heads) = (of.int("q_num_heads", 0), of.int("kv_num_heads", 0));
-    let layouts = match [0, 1, 2].map(|index| node.rank(index)) {
-        [Some(4), Some(4), Some(4)] => [HeadLayout::HeadsFirst; 3],
-        [Some(3), Some(3), Some(3)] => [q_heads, kv_heads, kv_heads].map(HeadLayout::packed),
-        _ => return Err("Attention of operands that have not three axes or four".into()),
-    };
-    let out = layouts[0];
-    let op = Attention::lower(node, layouts, out, 3)?;
-    node.reads(&[0, 1, 2, 3]);
-    Ok(Op::Attention(op))
-}
-
-/// `MultiHeadAttention` of com.microsoft.
-pub fn multi_head_attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
-    let of = node.node;
-    let packed = HeadLayout::packed(of.int("num_heads", 0));
-    // Keys and values of four axes are those that a cross-attention's cache has.
-    let layouts = match [0, 1, 2].map(|index| node.rank(index)) {
-        [Some(3), Some(3), Some(3)] => [packed; 3],
-        [Some(3), Some(4), Some(4)] => [packed, HeadLayout::HeadsFirst, HeadLayout::HeadsFirst],
-        _ => return Err("MultiHeadAttention of packed keys and values, or of unknown shapes".into()),
-    };
-    if node.input(4).is_some() {
-        return Err("MultiHeadAttention with key_padding_mask".into());
-    }
-    if (6..of.inputs.len()).any(|index| node.input(index).is_some()) {
-        return Err("MultiHeadAttention with past keys and values".into());
-    }
-    if node.input(3).is_some() && (layouts != [packed; 3] || node.dtype(3) != node.dtype(0) || node.rank(3) != Some(1))
-    {
-        return Err("MultiHeadAttention with a bias that is no row, or of cached keys".into());
-    }
-    if node.input(5).is_some() && node.rank(5) != Some(4) {
-        return Err("MultiHeadAttention with an attention_bias that has not four axes".into());
-    }
-    let op = Attention::lower(node, layouts, packed, 5)?;
-    node.reads(&[0, 1, 2, 5, 3]);
-    Ok(Op::Attention(op))
-}
-
-impl Attention {
-    /// What a node's first three operands ask for; all that must be known of their shapes is known. `mask` is the place of a
-    /// mask's operand.
-    fn lower(node: &Lowering<'_, '_>, [q, k, v]: [HeadLayout; 3], out: HeadLayout, mask: usize) -> Lowered<Self> {
-        let refused = |what: &str| format!("{} {what}", node.node.op_type);
-        node.floats()?;
-        if [1, 2, mask].into_iter().any(|index| node.input(index).is_some() && node.dtype(index) != node.dtype(0)) {
-            return Err(refused("of operands of several types, such as a mask of bool"));
-        }
-        let heads = |index: usize, layout: HeadLayout| layout.declared(node.dims(index)?);
-        let (Some(queries), Some(keys), Some(values)) = (heads(0, q), heads(1, k), heads(2, v)) else {
-            return Err(refused("of heads that the graph does not tell"));
-        };
-        let [width, each] = [queries.width, queries.heads];
-        if width == 0 || [keys.width, values.width] != [width; 2] {
-            return Err(refused("whose values are of another width than its queries"));
-        }
-        if ![1, each].contains(&keys.heads) || values.heads != keys.heads || keys.length != values.length {
-            return Err(refused("whose keys or values are not as many as its queries' heads"));
-        }
-        if let Some(dims) = node.input(mask).and(Some(node.dims(mask))) {
-            // A mask may stop short of the keys; then it is not broadcast, but filled up.
-            let fits = |dims: &[Dim]| match dims {
-                [.., rows, last] if dims.len() <= 4 => {
-                    last == keys.length && (rows == queries.length || *rows == Dim::Fixed(1))
-                }
-                _ => false,
-            };
-            if *keys.length == Dim::Unknown || !dims.is_some_and(fits) {
-                return Err(refused("with a mask that is not known to be as wide as the keys"));
-            }
-        }
-        let is_causal = ["is_causal", "unidirectional"].into_iter().any(|name| node.node.int(name, 0) != 0);
-        if is_causal && (*keys.length == Dim::Unknown || queries.length != keys.length || node.input(mask).is_some()) {
-            return Err(refused("that is causal, beside a mask or of other keys than queries"));
-        }
-        let scale = node.node.float("scale", 0.0);
-        let scale = if scale == 0.0 { (width as f32).sqrt().recip() } else { scale };
-        Ok(Self { head_width: Some(width), scale, causal: is_causal, q, k, v, out })
-    }
-}
-
-/// What a graph tells of an operand of attention.
-struct Declared<'g> {
-    heads: usize,
-    length: &'g Dim,
-    width: usize,
 }
 
 /// Sizes of an attention's scores, and the width of its heads.
@@ -197,25 +87,6 @@ impl HeadLayout {
                 Ok([*batch, heads, *length, row / heads])
             }
             _ => Err(format!("{shape:?} is no operand of attention")),
-        }
-    }
-
-    /// Rows of so many heads; of none, where an attribute is no such number.
-    fn packed(heads: i64) -> Self {
-        HeadLayout::Packed { heads: usize::try_from(heads).unwrap_or(0) }
-    }
-
-    /// What a declared shape tells, if it tells heads and width.
-    fn declared(self, dims: &[Dim]) -> Option<Declared<'_>> {
-        match (dims, self) {
-            ([_, Dim::Fixed(heads), length, Dim::Fixed(width)], HeadLayout::HeadsFirst)
-            | ([_, length, Dim::Fixed(heads), Dim::Fixed(width)], HeadLayout::LengthFirst) => {
-                Some(Declared { heads: *heads, length, width: *width })
-            }
-            ([_, length, Dim::Fixed(row)], HeadLayout::Packed { heads }) if heads > 0 && row % heads == 0 => {
-                Some(Declared { heads, length, width: row / heads })
-            }
-            _ => None,
         }
     }
 
@@ -328,7 +199,7 @@ impl Attention {
     fn scores(&self, operands: Operands<'_, '_, '_>) -> Inferred<Scores> {
         let of = |index: usize, layout: HeadLayout| layout.sizes(operands.shape(index)?);
         let (q, k, v) = (of(0, self.q)?, of(1, self.k)?, of(2, self.v)?);
-        let mask = operands.shape(3).ok().map(mask_axes).transpose()?;
+        let mask = operands.get(3).map(|_| mask_axes(operands)).transpose()?;
         let [_, _, queries, width] = q;
         let [_, _, keys, _] = k;
         let outer = mask.map_or([1, 1], |mask| [mask[0], mask[1]]);
@@ -345,6 +216,19 @@ impl Attention {
         }
     }
 
+    /// What a mask that only hides keys adds to the scores, and the working memory that is left.
+    fn added<'r, T: Copy + Default + PartialOrd>(
+        &self,
+        mask: &[T],
+        scratch: &'r mut Scratch,
+    ) -> (&'r [f32], &'r mut Scratch) {
+        let (added, rest) = scratch.floats_and_rest(mask.len());
+        for (added, sees) in added.iter_mut().zip(mask) {
+            *added = if *sees > T::default() { 0.0 } else { self.hidden };
+        }
+        (added, rest)
+    }
+
     /// The mask, if there is one, and the working memory that is left.
     fn mask<'r>(
         &self,
@@ -355,9 +239,15 @@ impl Attention {
         if self.causal {
             return Ok((Mask::Causal { first: 0 }, scratch));
         }
-        let Some(mut data) = operands.optional::<f32>(3)? else { return Ok((Mask::None, scratch)) };
-        let mut dims = mask_axes(operands.shape(3)?)?;
-        let mut rest = scratch;
+        if operands.get(3).is_none() {
+            return Ok((Mask::None, scratch));
+        }
+        let mut dims = mask_axes(operands)?;
+        let (mut data, mut rest) = match operands.dtype(3)? {
+            DataType::Bool => self.added(operands.data::<u8>(3)?, scratch),
+            DataType::I32 => self.added(operands.data::<i32>(3)?, scratch),
+            _ => (operands.data::<f32>(3)?, scratch),
+        };
         if dims[3] == 1 && scores.keys > 1 {
             // One entry for all keys of a query. To leave it out would change what a soft-max makes of −inf, of NaN, and
             // of numbers so large that the scores vanish beside them.
@@ -379,10 +269,16 @@ impl Attention {
     }
 }
 
-/// The four axes of a mask.
-fn mask_axes(shape: &Shape) -> Inferred<[usize; 4]> {
+/// The four axes of the mask.
+fn mask_axes(operands: Operands<'_, '_, '_>) -> Inferred<[usize; 4]> {
+    let shape = operands.shape(3)?;
     let mut dims = [1; 4];
-    let leading = 4usize.checked_sub(shape.len()).ok_or_else(|| format!("a mask of {shape:?}"))?;
-    dims[leading..].copy_from_slice(shape);
+    match (operands.dtype(3)?, &shape[..]) {
+        (DataType::I32, [batch, keys]) => (dims[0], dims[3]) = (*batch, *keys),
+        (_, axes) => {
+            let leading = 4usize.checked_sub(axes.len()).ok_or_else(|| format!("a mask of {shape:?}"))?;
+            dims[leading..].copy_from_slice(axes);
+        }
+    }
     Ok(dims)
 }

@@ -76,6 +76,16 @@ pub enum Op {
     Unsupported(Unsupported),
 }
 
+/// An operation that is a product: what a precision, a device and a report's numbers are for.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "each variant is explained where its operation is defined")]
+pub enum ProductOp<'o> {
+    Linear(&'o Linear),
+    Conv1d(&'o Conv),
+    Attention(&'o Attention),
+    MatMul(&'o MatMul),
+}
+
 /// A node that is left to ONNX Runtime, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported(pub String);
@@ -183,6 +193,19 @@ impl Op {
             Op::Dequantize(op) => op,
             Op::QuantisedPart(op) => op,
             Op::Unsupported(op) => op,
+        }
+    }
+
+    /// The operation, if it is a product.
+    pub fn product(&self) -> Option<ProductOp<'_>> {
+        match self {
+            Op::Linear(op) => Some(ProductOp::Linear(op)),
+            Op::Conv1d(op) => Some(ProductOp::Conv1d(op)),
+            Op::Attention(op) => Some(ProductOp::Attention(op)),
+            Op::MatMul(op) => Some(ProductOp::MatMul(op)),
+            Op::Normalisation(_) | Op::Unary(_) | Op::Gelu(_) | Op::Binary(_) | Op::Mask(_) | Op::View(_) => None,
+            Op::Movement(_) | Op::Sizes(_) | Op::Reduction(_) | Op::Dequantize(_) => None,
+            Op::QuantisedPart(_) | Op::Unsupported(_) => None,
         }
     }
 

@@ -242,13 +242,12 @@ fn fused(
     let mut products = Vec::new();
     for (step, place) in steps.iter().map(|step| (&program.steps[*step], places[*step])) {
         *kinds.entry(step.op.kind().to_owned()).or_insert(0) += 1;
-        let used = match &step.op {
-            Op::Linear(_) | Op::Conv1d(_) => Some(step.precision(options.precision)),
-            Op::Attention(attention) => Some(attention_used(attention, step, options, work)),
-            Op::MatMul(_) => Some(Precision::F32),
-            _ => None,
-        };
-        if let Some(used) = used {
+        if let Some(op) = step.op.product() {
+            let used = match op {
+                ops::ProductOp::Linear(_) | ops::ProductOp::Conv1d(_) => step.precision(options.precision),
+                ops::ProductOp::Attention(attention) => attention_used(attention, step, options, work),
+                ops::ProductOp::MatMul(_) => Precision::F32,
+            };
             products.push(product(graph, step, place, used, options.precision));
             *precision.entry(step.op.kind().to_owned()).or_default().entry(used.to_string()).or_insert(0) += 1;
             let reason = placement.map(|placement| why_not_on_npu(step, options, placement, &work.shapes));

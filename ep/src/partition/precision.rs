@@ -14,7 +14,7 @@ use undertone_kernels::Activation;
 
 use crate::{
     graph::{DataType, Dim, Graph, ValueId},
-    ops::{Op, Role},
+    ops::{Op, ProductOp, Role},
     program::{Program, Step},
 };
 
@@ -77,9 +77,10 @@ pub fn places(graph: &Graph<'_>, program: &Program) -> Vec<Option<Place>> {
     let transformer = program.steps.iter().enumerate().any(|(id, _)| flow.mixes(id));
     let mut places: Vec<Option<Place>> = vec![None; program.steps.len()];
     for (id, step) in program.steps.iter().enumerate() {
-        let place = match step.op {
-            Op::MatMul(_) => Place::RunTime,
-            Op::Linear(_) | Op::Conv1d(_) | Op::Attention(_) => {
+        let Some(product) = step.op.product() else { continue };
+        let place = match product {
+            ProductOp::MatMul(_) => Place::RunTime,
+            ProductOp::Linear(_) | ProductOp::Conv1d(_) | ProductOp::Attention(_) => {
                 if step.outputs.iter().any(|output| logged[*output]) {
                     Place::BeforeLog
                 } else if flow.multiplied(step).any(|value| sound[value]) {
@@ -90,7 +91,6 @@ pub fn places(graph: &Graph<'_>, program: &Program) -> Vec<Option<Place>> {
                     Place::Unrecognised
                 }
             }
-            _ => continue,
         };
         places[id] = Some(place);
     }

@@ -20,7 +20,7 @@ use undertone_kernels::{
 use super::tensor::Shape;
 use crate::{
     npu::OpenNpu,
-    ops::{self, HeadLayout, Op},
+    ops::{self, HeadLayout, ProductOp},
     options::Options,
     program::Step,
 };
@@ -53,15 +53,16 @@ pub fn why_not_on_npu(
     let known = |value: Option<usize>| shapes.get(value?).copied().flatten();
     let operand = |index: usize| known(step.inputs.get(index).copied().flatten());
     let result = known(step.outputs.first().copied());
-    let problem = match &step.op {
-        Op::Linear(ops::Linear { inputs, outputs, .. }) => {
+    let Some(product) = step.op.product() else { return Some("it is no product".into()) };
+    let problem = match product {
+        ProductOp::Linear(ops::Linear { inputs, outputs, .. }) => {
             operand(0).map(|x| linear(x.elements() / (*inputs).max(1), *inputs, *outputs))
         }
-        Op::Conv1d(conv) => {
+        ProductOp::Conv1d(conv) => {
             let [outputs, in_channels, width] = conv.sizes;
             result.map(|y| linear(y.elements() / outputs.max(1), in_channels * width, outputs))
         }
-        Op::Attention(ops::Attention { head_width, q, k, causal, .. }) => {
+        ProductOp::Attention(ops::Attention { head_width, q, k, causal, .. }) => {
             if *causal || step.inputs.get(3).copied().flatten().is_some() {
                 return Some("a mask is the host's".into());
             }
@@ -76,8 +77,7 @@ pub fn why_not_on_npu(
                 Some(Problem::Attention { heads: batch * heads, queries, keys })
             })
         }
-        Op::MatMul(_) => return Some("both operands are known only when it runs".into()),
-        _ => return Some("it is no product".into()),
+        ProductOp::MatMul(_) => return Some("both operands are known only when it runs".into()),
     };
     let weighed = placement.weigh(precision, problem?)?;
     (!weighed.on_npu()).then(|| weighed.to_string())
