@@ -152,3 +152,39 @@ impl Operator for Conv {
         Ok(kernel.run(context, batch, length, operands.data(0)?, run.elements()?)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        graph::DataType,
+        testing::{Builder, alone, assert_close, floats, refusal},
+    };
+
+    const F: DataType = DataType::F32;
+
+    fn graph(attributes: &[(&str, Attribute<'static>)]) -> crate::graph::Graph<'static> {
+        let graph = Builder::default().input("x", F, &[1, 1, 4]).constant("w", &[2, 1, 2], &[1.0, 10.0, -1.0, 1.0]);
+        graph.constant("b", &[2], &[0.5, 0.0]).node_of("Conv", &["x", "w", "b"], &[("y", F)], attributes).build(&["y"])
+    }
+
+    #[test]
+    fn a_convolution_with_stride_and_padding() {
+        let attributes = [("strides", Attribute::Ints(vec![2])), ("pads", Attribute::Ints(vec![1, 0]))];
+        let made = alone(&graph(&attributes), &[floats(&[1, 1, 4], &[1.0, 2.0, 3.0, 4.0])]);
+        assert_eq!(made.shape, [1, 2, 2]);
+        assert_close(&made.floats(), &[10.5, 32.5, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn what_no_kernel_does_is_refused() {
+        for (name, value, reason) in [
+            ("group", Attribute::Int(2), "groups"),
+            ("dilations", Attribute::Ints(vec![2]), "dilation"),
+            ("auto_pad", Attribute::String("SAME_UPPER".to_owned()), "SAME_UPPER"),
+            ("pads", Attribute::Ints(vec![1, 1, 1, 1]), "1-D"),
+        ] {
+            assert!(refusal(&graph(&[(name, value)])).contains(reason), "{name}");
+        }
+    }
+}

@@ -214,3 +214,57 @@ impl Operator for Binary {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Builder, alone, assert_close, floats, noise, refusal};
+
+    const X: [f32; 6] = [-3.0, -0.5, 0.0, 0.25, 1.0, 40.0];
+
+    fn graph(operator: &str, approximate: &str) -> crate::graph::Graph<'static> {
+        let attributes = [("approximate", Attribute::String(approximate.to_owned()))];
+        let graph = Builder::default().input("x", DataType::F32, &[2, 3]);
+        graph.node_of(operator, &["x"], &[("y", DataType::F32)], &attributes).build(&["y"])
+    }
+
+    #[test]
+    fn gelu_by_a_hyperbolic_tangent() {
+        let made = alone(&graph("Gelu", "tanh"), &[floats(&[2, 3], &X)]);
+        let tanh = |x: f32| {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (f64::from(x) + 0.044_715 * f64::from(x).powi(3));
+            (0.5 * f64::from(x) * (1.0 + inner.tanh())) as f32
+        };
+        assert_close(&made.floats(), &X.map(tanh));
+        assert!(refusal(&graph("Gelu", "sigmoid")).contains("sigmoid"));
+    }
+
+    #[test]
+    fn a_bias_is_added_before_gelu() {
+        let bias = noise(3, 1);
+        let graph = |operator: &str| {
+            let graph = Builder::default().input("x", DataType::F32, &[2, 3]).constant("bias", &[3], &bias);
+            match operator {
+                "Gelu" => graph.node("Add", &["x", "bias"], "sum").node("Gelu", &["sum"], "y"),
+                other => graph.node(other, &["x", "bias"], "y").of_microsoft(),
+            }
+            .build(&["y"])
+        };
+        let [got, want] = ["BiasGelu", "Gelu"].map(|operator| alone(&graph(operator), &[floats(&[2, 3], &X)]).floats());
+        assert_close(&got, &want);
+        // The approximation is near, and another.
+        let fast = alone(&graph("FastGelu"), &[floats(&[2, 3], &X)]).floats();
+        assert!(fast.iter().zip(&want).all(|(fast, exact)| (fast - exact).abs() < 1e-3) && fast != want);
+    }
+
+    #[test]
+    fn what_the_kernels_do_not_take_is_refused() {
+        let graph = |operator: &str, inputs: &[&str]| {
+            let graph = Builder::default().input("x", DataType::F32, &[2]).input("n", DataType::I64, &[2]);
+            refusal(&graph.node(operator, inputs, "y").build(&["y"]))
+        };
+        assert_eq!(graph("Erf", &["n"]), "Erf on int64");
+        assert_eq!(graph("Pow", &["x", "n"]), "Pow on float and int64");
+        assert_eq!(graph("Max", &["x", "x", "x"]), "Max of 3 operands");
+    }
+}

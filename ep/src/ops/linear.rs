@@ -231,3 +231,36 @@ impl Operator for Linear {
         Ok(kernel.run(context, rows, x, residual, run.elements()?)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        graph::{Attribute, DataType, Graph},
+        testing::{Builder, alone, assert_close, floats, refusal},
+    };
+
+    const F: DataType = DataType::F32;
+
+    fn gemm(attributes: &[(&str, Attribute<'static>)]) -> Graph<'static> {
+        let graph = Builder::default().input("x", F, &[1, 2]).constant("w", &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        graph
+            .constant("b", &[3], &[0.5, 0.0, -0.5])
+            .node_of("Gemm", &["x", "w", "b"], &[("y", F)], attributes)
+            .build(&["y"])
+    }
+
+    #[test]
+    fn a_gemm_with_a_transposed_matrix_is_a_linear_layer() {
+        let graph = gemm(&[("transB", Attribute::Int(1))]);
+        assert_close(&alone(&graph, &[floats(&[1, 2], &[1.0, -1.0])]).floats(), &[-0.5, -1.0, -1.5]);
+    }
+
+    #[test]
+    fn a_gemm_that_is_more_than_a_layer_is_refused_with_all_of_its_operands() {
+        let graph = gemm(&[("transB", Attribute::Int(1)), ("alpha", Attribute::Float(2.0))]);
+        assert!(refusal(&graph).contains("alpha"));
+        let step = crate::lower::lower(&graph).steps.pop().expect("a step");
+        assert_eq!(step.inputs, graph.nodes[0].inputs, "what the operands come from is not forgotten");
+        assert!(refusal(&gemm(&[])).contains("constant row"), "a bias of three for rows of two");
+    }
+}

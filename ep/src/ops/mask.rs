@@ -123,3 +123,36 @@ impl AnyElement for Select {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        graph::DataType,
+        testing::{Builder, alone, floats, refusal},
+    };
+
+    const F: DataType = DataType::F32;
+
+    #[test]
+    fn a_mask_selects_with_broadcasting() {
+        let graph = Builder::default()
+            .input("x", F, &[2, 2])
+            .constant("bound", &[2], &[1.0, 3.0])
+            .constant("zero", &[], &[0.0])
+            .node_of("Greater", &["x", "bound"], &[("greater", DataType::Bool)], &[])
+            .node_of("IsNaN", &["x"], &[("nan", DataType::Bool)], &[])
+            .node_of("Or", &["greater", "nan"], &[("either", DataType::Bool)], &[])
+            .node_of("Not", &["either"], &[("neither", DataType::Bool)], &[])
+            .node("Where", &["neither", "x", "zero"], "y")
+            .build(&["y"]);
+        let made = alone(&graph, &[floats(&[2, 2], &[1.0, 4.0, f32::NAN, 2.0])]);
+        assert_eq!((made.shape.as_slice(), made.floats().as_slice()), (&[2, 2][..], &[1.0, 0.0, 0.0, 2.0][..]));
+    }
+
+    #[test]
+    fn a_comparison_is_of_one_type() {
+        let graph = Builder::default().input("x", F, &[1]).input("n", DataType::I64, &[1]);
+        let graph = graph.node_of("Less", &["x", "n"], &[("y", DataType::Bool)], &[]).build(&["y"]);
+        assert_eq!(refusal(&graph), "Less on float and int64");
+    }
+}

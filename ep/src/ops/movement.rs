@@ -229,3 +229,50 @@ impl Slicing {
         Ok(slicing)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        graph::{Attribute, DataType, Graph},
+        testing::{Builder, alone, floats},
+    };
+
+    const F: DataType = DataType::F32;
+
+    fn numbers() -> Vec<f32> {
+        (0..6).map(|number| number as f32).collect()
+    }
+
+    fn assert_gives(graph: &Graph<'_>, shape: &[usize], values: &[f32]) {
+        let made = alone(graph, &[floats(&[2, 3], &numbers())]);
+        assert_eq!((made.shape.as_slice(), made.floats().as_slice()), (shape, values));
+    }
+
+    #[test]
+    fn bounds_of_a_slice_may_lie_outside_and_its_steps_be_negative() {
+        let graph = Builder::default()
+            .input("x", F, &[2, 3])
+            .integers("starts", &[i64::MAX, -9])
+            .integers("ends", &[i64::MIN, 9])
+            .integers("axes", &[-1, 0])
+            .integers("steps", &[-2, 1])
+            .node("Slice", &["x", "starts", "ends", "axes", "steps"], "y");
+        assert_gives(&graph.build(&["y"]), &[2, 2], &[2.0, 0.0, 5.0, 3.0]);
+    }
+
+    #[test]
+    fn parts_are_joined_picked_and_repeated() {
+        let graph = || Builder::default().input("x", F, &[2, 3]);
+        let axis = |axis: i64| [("axis", Attribute::Int(axis))];
+        let joined = graph().node_of("Concat", &["x", "x"], &[("y", F)], &axis(-1));
+        assert_gives(&joined.build(&["y"]), &[2, 6], &[0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 3.0, 4.0, 5.0]);
+        let picked = graph().integers("last", &[-1]).node_of("Gather", &["x", "last"], &[("y", F)], &axis(1));
+        assert_gives(&picked.build(&["y"]), &[2, 1], &[2.0, 5.0]);
+        let tiled = graph().integers("repeats", &[1, 2]).node("Tile", &["x", "repeats"], "y");
+        assert_gives(&tiled.build(&["y"]), &[2, 6], &[0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 3.0, 4.0, 5.0]);
+        let turned = graph().node("Transpose", &["x"], "y");
+        assert_gives(&turned.build(&["y"]), &[3, 2], &[0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        let expanded = graph().integers("shape", &[2, 1, 1]).node("Expand", &["x", "shape"], "y");
+        assert_gives(&expanded.build(&["y"]), &[2, 2, 3], &[numbers(), numbers()].concat());
+    }
+}

@@ -169,3 +169,58 @@ fn row<'r>(operands: Operands<'r, '_, '_>, index: usize, width: usize) -> Inferr
         row => Ok(row),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        graph::{Attribute, DataType},
+        testing::{Builder, alone, assert_close, floats, noise, refusal},
+    };
+
+    const F: DataType = DataType::F32;
+
+    #[test]
+    fn an_rms_norm_divides_by_the_root_of_the_mean_square() {
+        let epsilon = [("epsilon", Attribute::Float(0.5))];
+        let graph = Builder::default().input("x", F, &[2, 2]).constant("gain", &[2], &[2.0, 1.0]);
+        let graph = graph.node_of("RMSNormalization", &["x", "gain"], &[("y", F)], &epsilon).build(&["y"]);
+        let made = alone(&graph, &[floats(&[2, 2], &[3.0, 4.0, 0.0, 0.0])]);
+        let root = 13f32.sqrt();
+        assert_close(&made.floats(), &[6.0 / root, 4.0 / root, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_skip_is_added_before_a_layer_norm() {
+        let graph = |operator: &str| {
+            let graph = Builder::default().input("x", F, &[2, 3, 4]).input("skip", F, &[3, 4]);
+            let rows = ["gain", "bias", "addend"].into_iter().zip(1..);
+            let graph = rows.fold(graph, |graph, (name, seed)| graph.constant(name, &[4], &noise(4, seed)));
+            let epsilon = [("epsilon", Attribute::Float(1e-3))];
+            match operator {
+                "LayerNormalization" => graph
+                    .node("Add", &["x", "skip"], "sum")
+                    .node("Add", &["sum", "addend"], "more")
+                    .node_of(operator, &["more", "gain", "bias"], &[("y", F)], &epsilon),
+                other => {
+                    let operands = ["x", "skip", "gain", "bias", "addend"];
+                    graph.node_of(other, &operands, &[("y", F)], &epsilon).of_microsoft()
+                }
+            }
+            .build(&["y"])
+        };
+        let (x, skip) = (noise(24, 8), noise(12, 9));
+        let inputs = [floats(&[2, 3, 4], &x), floats(&[3, 4], &skip)];
+        let of = |operator| alone(&graph(operator), &inputs).floats();
+        assert_close(&of("SkipLayerNormalization"), &of("LayerNormalization"));
+    }
+
+    #[test]
+    fn only_the_last_axis_is_normed() {
+        for operator in ["LayerNormalization", "RMSNormalization", "Softmax"] {
+            let graph = Builder::default().input("x", F, &[2, 3]).constant("gain", &[2, 3], &[1.0; 6]);
+            let axis = [("axis", Attribute::Int(0))];
+            let graph = graph.node_of(operator, &["x", "gain"], &[("y", F)], &axis).build(&["y"]);
+            assert!(refusal(&graph).contains("last axis"), "{operator}");
+        }
+    }
+}

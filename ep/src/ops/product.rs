@@ -178,3 +178,50 @@ fn broadcast_index(mut at: usize, to: &[usize], from: &[usize]) -> usize {
     }
     index
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        graph::{Attribute, DataType, Graph},
+        lower,
+        testing::{Builder, alone, assert_close, floats, noise, refusal},
+    };
+
+    const F: DataType = DataType::F32;
+
+    /// `a · bᵀ / 4`, written in one operator or in three.
+    fn graph(b: Builder, fused: bool) -> Graph<'static> {
+        let graph = b.input("a", F, &[2, 3, 4]).shape("b", &[5, 4]).constant("quarter", &[], &[0.25]);
+        if fused {
+            let attributes = [("alpha", Attribute::Float(0.25)), ("transB", Attribute::Int(1))];
+            return graph.node_of("FusedMatMul", &["a", "b"], &[("y", F)], &attributes).of_microsoft().build(&["y"]);
+        }
+        let perm = [("perm", Attribute::Ints(vec![1, 0]))];
+        let graph = graph.node_of("Transpose", &["b"], &[("t", F)], &perm);
+        graph.node("MatMul", &["a", "t"], "product").node("Mul", &["product", "quarter"], "y").build(&["y"])
+    }
+
+    #[test]
+    fn a_fused_product_transposes_and_scales() {
+        let (a, b) = (noise(24, 1), noise(20, 2));
+        let of = |fused| {
+            let graph = graph(Builder::default().input("b", F, &[5, 4]), fused);
+            alone(&graph, &[floats(&[5, 4], &b), floats(&[2, 3, 4], &a)])
+        };
+        let (got, want) = (of(true), of(false));
+        assert_eq!(got.shape, want.shape);
+        assert_close(&got.floats(), &want.floats());
+        // With a constant matrix it is a linear layer, which fusion and an NPU know.
+        let constant = graph(Builder::default().constant("b", &[5, 4], &b), true);
+        assert_eq!(lower::lower(&constant).steps[0].op.kind(), "linear");
+        assert_close(&alone(&constant, &[floats(&[2, 3, 4], &a)]).floats(), &want.floats());
+    }
+
+    #[test]
+    fn axes_of_the_batch_stay_where_they_are() {
+        let graph = Builder::default().input("a", F, &[2, 3, 4]).input("b", F, &[3, 4, 2]);
+        let attributes = [("transBatchA", Attribute::Int(1))];
+        let graph = graph.node_of("FusedMatMul", &["a", "b"], &[("y", F)], &attributes).of_microsoft().build(&["y"]);
+        assert!(refusal(&graph).contains("transBatchA"));
+    }
+}

@@ -100,3 +100,36 @@ impl Operator for QuantisedPart {
         Err(NOT_CARRIED_OUT.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        graph::DataType,
+        plan::Input,
+        testing::{Builder, alone, refusal},
+    };
+
+    #[test]
+    fn bytes_stand_for_their_distance_from_the_zero_point() {
+        for (dtype, zero_point, want) in
+            [(DataType::U8, 128, [0.0, 63.5, -64.0]), (DataType::I8, 255, [-63.5, 0.0, 0.5])]
+        {
+            let graph = Builder::default()
+                .input("x", dtype, &[3])
+                .constant("scale", &[], &[0.5])
+                .bytes("zero", dtype, &[], &[zero_point])
+                .node("DequantizeLinear", &["x", "scale", "zero"], "y")
+                .build(&["y"]);
+            let made = alone(&graph, &[Input { dtype, shape: &[3], bytes: &[128, 255, 0] }]);
+            assert_eq!(made.floats(), want);
+        }
+    }
+
+    #[test]
+    fn a_scale_for_each_row_is_refused() {
+        let graph = Builder::default().input("x", DataType::U8, &[2, 3]).constant("scale", &[2], &[0.5, 1.0]);
+        assert!(
+            refusal(&graph.node("DequantizeLinear", &["x", "scale"], "y").build(&["y"])).contains("one constant scale")
+        );
+    }
+}

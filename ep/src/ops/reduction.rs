@@ -95,3 +95,30 @@ fn mean(x: &[f32], shape: &[usize], reduced: &[bool], out: &mut [f32]) {
     }
     out.iter_mut().for_each(|sum| *sum /= count.max(1) as f32);
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        graph::{Attribute, DataType},
+        testing::{Builder, assert_close, exact, floats, fused, run},
+    };
+
+    const F: DataType = DataType::F32;
+
+    #[test]
+    fn reduce_mean_over_any_axes() {
+        let graph = Builder::default()
+            .input("x", F, &[2, 3, 4])
+            .node_of(
+                "ReduceMean",
+                &["x"],
+                &[("y", F)],
+                &[("axes", Attribute::Ints(vec![0, 2])), ("keepdims", Attribute::Int(0))],
+            )
+            .build(&["y"]);
+        let x: Vec<f32> = (0..24).map(|v| v as f32).collect();
+        let made = run(&fused(&graph, &exact()), &graph, &[floats(&[2, 3, 4], &x)], 256).expect("a run");
+        assert_eq!(made[0].shape, [3]);
+        assert_close(&made[0].floats(), &[7.5, 11.5, 15.5]);
+    }
+}

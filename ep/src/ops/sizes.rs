@@ -134,3 +134,32 @@ fn range_length(start: i64, limit: i64, delta: i64) -> Inferred<usize> {
     }
     Ok(length as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        graph::DataType,
+        testing::{Builder, exact, fused, integers, run},
+    };
+
+    /// The arithmetic of shapes that exporters write around a cache.
+    #[test]
+    fn shape_arithmetic() {
+        let graph = Builder::default()
+            .input("ids", DataType::I64, &[1, 3])
+            .bytes("i1", DataType::I64, &[], &1i64.to_ne_bytes())
+            .bytes("i0", DataType::I64, &[], &0i64.to_ne_bytes())
+            .integers("axis0", &[0])
+            .node_of("Shape", &["ids"], &[("shape", DataType::I64)], &[])
+            .node_of("Gather", &["shape", "i1"], &[("length", DataType::I64)], &[])
+            .node_of("Range", &["i0", "length", "i1"], &[("positions", DataType::I64)], &[])
+            .node_of("Unsqueeze", &["positions", "axis0"], &[("row", DataType::I64)], &[])
+            .node_of("Tile", &["row", "shape"], &[("tiled", DataType::I64)], &[])
+            .node_of("LessOrEqual", &["row", "ids"], &[("mask", DataType::Bool)], &[])
+            .build(&["tiled", "mask"]);
+        let made = run(&fused(&graph, &exact()), &graph, &[integers(&[1, 3], &[2, 0, 5])], 256).expect("a run");
+        assert_eq!(made[0].shape, [1, 9]);
+        assert_eq!(bytemuck::pod_collect_to_vec::<u8, i64>(&made[0].bytes), [0, 1, 2, 0, 1, 2, 0, 1, 2]);
+        assert_eq!((made[1].shape.as_slice(), made[1].bytes.as_slice()), (&[1, 3][..], &[1, 0, 1][..]));
+    }
+}

@@ -180,3 +180,44 @@ fn squeezed(from: &Shape, axes: &[i64]) -> Inferred<Shape> {
     let dims = (0..from.len()).filter(|axis| !gone(*axis)).map(|axis| from[axis]);
     shape_of(dims).ok_or_else(|| TOO_MANY_AXES.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        graph::Attribute,
+        testing::{Builder, alone, floats, refusal},
+    };
+
+    fn shape(dims: &[usize]) -> Shape {
+        Shape::new(dims).expect("few axes")
+    }
+
+    #[test]
+    fn a_shape_is_resolved_as_onnx_says() {
+        let from = shape(&[2, 3, 4]);
+        assert_eq!(reshaped(&from, &[0, -1], false), Ok(shape(&[2, 12])));
+        assert_eq!(reshaped(&shape(&[0, 4]), &[4, 0], true), Ok(shape(&[4, 0])));
+        for wrong in [&[-1, -1][..], &[5, -1], &[2, 3], &[0, 0, 0, 0], &[-2, 12]] {
+            assert!(reshaped(&from, wrong, false).is_err(), "{wrong:?}");
+        }
+        assert_eq!(unsqueezed(&from, &[0, -1]), Ok(shape(&[1, 2, 3, 4, 1])));
+        assert_eq!(squeezed(&shape(&[1, 3, 1]), &[-1]), Ok(shape(&[1, 3])));
+        assert_eq!(squeezed(&shape(&[1, 3, 1]), &[]), Ok(shape(&[3])));
+        assert!(squeezed(&from, &[1]).is_err());
+    }
+
+    #[test]
+    fn a_cast_rounds_to_zero() {
+        let to = |code: i64| [("to", Attribute::Int(code))];
+        let graph = |code, dtype| {
+            let graph = Builder::default().input("x", DataType::F32, &[3]);
+            graph.node_of("Cast", &["x"], &[("y", dtype)], &to(code)).build(&["y"])
+        };
+        let x = [-1.7, 0.0, 2.9];
+        let made = alone(&graph(7, DataType::I64), &[floats(&[3], &x)]);
+        assert_eq!(bytemuck::pod_collect_to_vec::<u8, i64>(&made.bytes), [-1, 0, 2]);
+        assert_eq!(alone(&graph(9, DataType::Bool), &[floats(&[3], &x)]).bytes, [1, 0, 1]);
+        assert_eq!(refusal(&graph(11, DataType::F64)), "Cast from float to double");
+    }
+}

@@ -149,3 +149,72 @@ impl HeadLayout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        graph::{Attribute, Graph},
+        testing::{Builder, alone, assert_close, floats, noise, refusal},
+    };
+
+    const F: DataType = DataType::F32;
+    const HEADS: [(&str, Attribute<'static>); 1] = [("num_heads", Attribute::Int(2))];
+    const ROWS: [usize; 3] = [1, 3, 8];
+
+    fn operands() -> Builder {
+        ["q", "k", "v"].into_iter().fold(Builder::default(), |graph, name| graph.input(name, F, &ROWS))
+    }
+
+    fn multi_head(graph: Builder, inputs: &[&str], attributes: &[(&str, Attribute<'static>)]) -> Graph<'static> {
+        let attributes: Vec<_> = HEADS.into_iter().chain(attributes.iter().cloned()).collect();
+        graph.node_of("MultiHeadAttention", inputs, &[("y", F)], &attributes).of_microsoft().build(&["y"])
+    }
+
+    /// The same by heads of four axes, as ONNX's operator has them, with a bias added by itself.
+    fn by_heads(graph: Builder, attributes: &[(&str, Attribute<'static>)]) -> Graph<'static> {
+        let perm = [("perm", Attribute::Ints(vec![0, 2, 1, 3]))];
+        let mut graph = graph.integers("split", &[1, 3, 2, 4]).integers("joined", &[1, 3, 8]);
+        for (name, at) in ["q", "k", "v"].into_iter().zip(0..) {
+            let [sum, rows, heads] = ["sum", "rows", "heads"].map(|part| format!("{name}{part}"));
+            graph = graph
+                .constant(&format!("{name}bias"), &[8], &noise(24, 5)[at * 8..(at + 1) * 8])
+                .node("Add", &[name, &format!("{name}bias")], &sum)
+                .node("Reshape", &[&sum, "split"], &rows)
+                .node_of("Transpose", &[&rows], &[(&heads, F)], &perm)
+                .shape(&heads, &[1, 2, 3, 4]);
+        }
+        graph
+            .node_of("Attention", &["qheads", "kheads", "vheads"], &[("made", F)], attributes)
+            .node_of("Transpose", &["made"], &[("back", F)], &perm)
+            .node("Reshape", &["back", "joined"], "y")
+            .build(&["y"])
+    }
+
+    #[test]
+    fn rows_of_heads_with_a_bias_are_heads_of_sums() {
+        let data = [1, 2, 3].map(|seed| noise(24, seed));
+        let inputs: Vec<_> = data.iter().map(|data| floats(&ROWS, data)).collect();
+        for causal in [0, 1].map(Attribute::Int) {
+            let graph = operands().constant("bias", &[24], &noise(24, 5));
+            let got = multi_head(graph, &["q", "k", "v", "bias"], &[("unidirectional", causal.clone())]);
+            let want = by_heads(operands(), &[("is_causal", causal)]);
+            assert_close(&alone(&got, &inputs).floats(), &alone(&want, &inputs).floats());
+        }
+    }
+
+    #[test]
+    fn what_would_give_another_result_is_refused() {
+        let mask = || operands().input("mask", F, &[1, 1, 3, 1]);
+        let refused = |graph, inputs: &[&str]| refusal(&multi_head(graph, inputs, &[]));
+        assert!(refused(mask(), &["q", "k", "v", "", "", "mask"]).contains("as wide as the keys"));
+        assert!(refused(mask(), &["q", "k", "v", "", "mask"]).contains("key_padding_mask"));
+        assert!(refused(mask(), &["q", "k", "v", "", "", "", "mask"]).contains("past"));
+        assert!(refused(operands(), &["q"]).contains("packed"));
+        let narrow = operands().input("narrow", F, &[1, 3, 4]);
+        assert!(refused(narrow, &["q", "k", "narrow"]).contains("another width"));
+        let attributes = [("softcap", Attribute::Float(2.0))];
+        let graph = operands().node_of("Attention", &["q", "k", "v"], &[("y", F)], &attributes).build(&["y"]);
+        assert!(refusal(&graph).contains("softcap"));
+    }
+}
