@@ -1,4 +1,5 @@
-//! Gives the EP a mark of its own code, `EP_BUILD`: packed models are read only by the code that wrote them, whatever its version number.
+//! Gives the EP a mark of its own code, `EP_BUILD`: packed models are read only by the code that wrote them, whatever
+//! its version number.
 
 use std::{
     env, fs,

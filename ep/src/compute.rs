@@ -1,7 +1,7 @@
 //! A compiled fused node: ONNX Runtime's compute callbacks, and a plan's inputs and outputs over the kernel context.
 //!
-//! Nothing of a run is kept: runs of one node may go on at the same moment. What a run needs to list its inputs is taken from,
-//! and given back to, a lock-free store, so that a warm run allocates nothing here.
+//! Nothing of a run is kept: runs of one node may go on at the same moment. What a run needs to list its inputs is
+//! taken from, and given back to, a lock-free store, so that a warm run allocates nothing here.
 
 #![allow(unsafe_code, reason = "implements ONNX Runtime's compute callbacks")]
 
@@ -98,8 +98,8 @@ impl FusedNode {
             cache.as_ref().map(kv::lock).transpose().map_err(|error| RunError::Runtime(error.to_string()))?;
         let state = cache.as_deref_mut();
         let lead = |team: &dyn Parallel| self.plan.run(&inputs, &mut outputs, team, &statistics::KERNEL_CALLS, state);
-        // SAFETY: as the caller promises. Another thread may ask for outputs while this one waits: ONNX Runtime keeps nothing of
-        // a kernel context by thread, and its allocators may be called from any.
+        // SAFETY: as the caller promises. Another thread may ask for outputs while this one waits: ONNX Runtime keeps
+        // nothing of a kernel context by thread, and its allocators may be called from any.
         unsafe { pool::with_team(self.runtime.api, context, pool::width(self.threads), lead)? };
         statistics::fused_node_executed();
         let inputs = emptied(inputs);
@@ -231,7 +231,8 @@ impl<'io> Outputs<'io> for ContextOutputs<'io> {
         if bytes == 0 || data.is_null() {
             return Ok(&mut []);
         }
-        // SAFETY: ONNX Runtime allocated `bytes` bytes for this output, which live beyond the run; handed out only once.
+        // SAFETY: ONNX Runtime allocated `bytes` bytes for this output, which live beyond the run; handed out only
+        // once.
         Ok(unsafe { slice::from_raw_parts_mut(data.cast::<u8>(), bytes) })
     }
 }
@@ -246,7 +247,8 @@ impl From<crate::status::OrtError> for RunError {
     }
 }
 
-/// Runs need no state: the plan has its own store of workspaces. ONNX Runtime wants something to hold, and gets the node.
+/// Runs need no state: the plan has its own store of workspaces. ONNX Runtime wants something to hold, and gets the
+/// node.
 unsafe extern "system" fn create_state(
     this: *mut OrtNodeComputeInfo,
     _context: *mut OrtNodeComputeContext,

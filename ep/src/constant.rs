@@ -92,7 +92,8 @@ pub unsafe fn attribute(
         return Ok(None);
     }
     let api = runtime.api;
-    // SAFETY: as the caller promises. The kind is read as a number: a later version may have kinds that Rust's enum lacks.
+    // SAFETY: as the caller promises. The kind is read as a number: a later version may have kinds that Rust's enum
+    // lacks.
     let (name, kind) = unsafe {
         let (mut name, mut kind) = (ptr::null(), 0_i32);
         ort_call!(api, OpAttr_GetName(handle, &mut name))?;

@@ -1,5 +1,5 @@
-//! What the library exports: ONNX Runtime's two entry points, and five of its own for programs that want to know what was executed, and
-//! how fast.
+//! What the library exports: ONNX Runtime's two entry points, and five of its own for programs that want to know what
+//! was executed, and how fast.
 
 #![allow(unsafe_code, reason = "exports C functions")]
 

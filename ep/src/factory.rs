@@ -1,10 +1,11 @@
 //! The factory: what the EP is called, which devices it offers, and how a session gets its EP.
 //!
-//! Without an NPU the EP offers itself for the machine's CPU, so that it can be asked for by device. Every automatic policy of
-//! ONNX Runtime (`PREFER_CPU`, `MAX_EFFICIENCY`, …) then picks it before the CPU provider, in every session of the process
-//! that leaves the choice to a policy, with the default options; the Rust crate `ort` sets a policy by itself. Policies know no
-//! way for an EP to step back, and `CreateEp` cannot tell a policy's choice from a person's. So a program that registers this
-//! library names the provider in each session: the device of `XdnaExecutionProvider`, or that of `CPUExecutionProvider`.
+//! Without an NPU the EP offers itself for the machine's CPU, so that it can be asked for by device. Every automatic
+//! policy of ONNX Runtime (`PREFER_CPU`, `MAX_EFFICIENCY`, …) then picks it before the CPU provider, in every session
+//! of the process that leaves the choice to a policy, with the default options; the Rust crate `ort` sets a policy by
+//! itself. Policies know no way for an EP to step back, and `CreateEp` cannot tell a policy's choice from a person's.
+//! So a program that registers this library names the provider in each session: the device of `XdnaExecutionProvider`,
+//! or that of `CPUExecutionProvider`.
 
 #![allow(unsafe_code, reason = "implements ONNX Runtime's factory callbacks")]
 
@@ -94,7 +95,8 @@ impl Factory {
         offered: &mut [*mut OrtEpDevice],
     ) -> Result<usize, Failure> {
         let api = self.runtime.api;
-        // SAFETY: the device is valid. The type is read as a number: a later version may have types that Rust's enum lacks.
+        // SAFETY: the device is valid. The type is read as a number: a later version may have types that Rust's enum
+        // lacks.
         let is_cpu = |device: &&*const OrtHardwareDevice| unsafe {
             let kind: unsafe extern "system" fn(*const OrtHardwareDevice) -> i32 =
                 std::mem::transmute(api.HardwareDevice_Type);
@@ -135,8 +137,8 @@ impl Factory {
     }
 }
 
-/// A report that cannot be written must fail the session: an error in `GetCapability`, where it is written, would only make
-/// ONNX Runtime go on without this EP.
+/// A report that cannot be written must fail the session: an error in `GetCapability`, where it is written, would only
+/// make ONNX Runtime go on without this EP.
 fn check_report(path: &Path) -> Result<(), OptionsError> {
     match OpenOptions::new().create(true).append(true).open(path) {
         Ok(_) => Ok(()),
@@ -239,8 +241,8 @@ unsafe extern "system" fn release_ep(_this: *mut OrtEpFactory, ep: *mut OrtEp) {
     unsafe { Provider::release(ep) }
 }
 
-// The EP's tensors are in ordinary CPU memory: no allocator, no data transfer, no streams of its own. ONNX Runtime calls some of
-// these at registration all the same.
+// The EP's tensors are in ordinary CPU memory: no allocator, no data transfer, no streams of its own. ONNX Runtime
+// calls some of these at registration all the same.
 
 unsafe extern "system" fn create_allocator(
     _this: *mut OrtEpFactory,

@@ -1,7 +1,7 @@
 //! An ONNX graph as the EP sees it during one call from ONNX Runtime: nodes, values, shapes and constants.
 //!
-//! Everything is owned except the bytes of constants, which borrow from ONNX Runtime for the length of the call (`'a`): the
-//! compiler sees to it that none of them outlives it. Nothing here calls ONNX Runtime; tests build graphs by hand.
+//! Everything is owned except the bytes of constants, which borrow from ONNX Runtime for the length of the call (`'a`):
+//! the compiler sees to it that none of them outlives it. Nothing here calls ONNX Runtime; tests build graphs by hand.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::OnceLock};
 
@@ -48,8 +48,8 @@ impl DataType {
         matches!(self, DataType::F32 | DataType::F16)
     }
 
-    /// From `ONNXTensorElementDataType` (the same numbers as ONNX's `TensorProto.DataType`); `None` for strings, complex
-    /// numbers and the 8- and 4-bit types.
+    /// From `ONNXTensorElementDataType` (the same numbers as ONNX's `TensorProto.DataType`); `None` for strings,
+    /// complex numbers and the 8- and 4-bit types.
     pub fn from_onnx(code: i32) -> Option<Self> {
         Some(match code {
             1 => DataType::F32,
@@ -108,8 +108,8 @@ pub struct Constant<'a> {
     pub dtype: DataType,
     /// Sizes of its axes; empty for a scalar.
     pub shape: Vec<usize>,
-    /// Its elements, row-major, in this machine's byte order. Not necessarily aligned. None in a graph from a container, if they
-    /// are in packed kernels only.
+    /// Its elements, row-major, in this machine's byte order. Not necessarily aligned. None in a graph from a
+    /// container, if they are in packed kernels only.
     #[serde(serialize_with = "serde_bytes::serialize", deserialize_with = "owned")]
     pub bytes: Cow<'a, [u8]>,
     /// What tells its contents from others.

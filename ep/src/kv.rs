@@ -1,8 +1,8 @@
 //! Key-value caches that stay in the EP: what a decoder keeps from run to run, rounded once and never copied.
 //!
-//! A program makes a cache, names it in the options of each run ([`RUN_KEY_C`]), and feeds the graph pasts of no length; presents
-//! come back with no length. Whoever knows nothing of this feeds presents back as pasts, as ever. The C functions are in
-//! `kv_exports`; how a plan reads and writes a cache is `plan::resident`'s.
+//! A program makes a cache, names it in the options of each run ([`RUN_KEY_C`]), and feeds the graph pasts of no
+//! length; presents come back with no length. Whoever knows nothing of this feeds presents back as pasts, as ever. The
+//! C functions are in `kv_exports`; how a plan reads and writes a cache is `plan::resident`'s.
 
 use std::{
     cell::RefCell,
@@ -37,8 +37,8 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// The tensor that an input or output is, by the names that optimum's exports give: `past_key_values.3.decoder.key`,
-    /// `present.3.encoder.value`.
+    /// The tensor that an input or output is, by the names that optimum's exports give:
+    /// `past_key_values.3.decoder.key`, `present.3.encoder.value`.
     pub fn of(name: &str) -> Option<Self> {
         let name = name.strip_prefix("past_key_values.").or_else(|| name.strip_prefix("present."))?;
         let (layer, rest) = name.split_once('.')?;
@@ -220,7 +220,8 @@ pub fn lock(handle: &Handle) -> Result<MutexGuard<'_, KvState>, KvError> {
 }
 
 thread_local! {
-    /// The cache of the run that this thread has begun: ONNX Runtime announces a run and carries it out on the same thread.
+    /// The cache of the run that this thread has begun: ONNX Runtime announces a run and carries it out on the same
+    /// thread.
     static RUN: RefCell<Option<Handle>> = const { RefCell::new(None) };
 }
 

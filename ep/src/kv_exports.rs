@@ -1,5 +1,6 @@
-//! The key-value cache for programs in any language: C functions that make, change and end a cache, and ask for the choice of the
-//! next token. [`undertone_boundary::kv_cache`] says what each does; [`crate::kv`] how a run uses a cache.
+//! The key-value cache for programs in any language: C functions that make, change and end a cache, and ask for the
+//! choice of the next token. [`undertone_boundary::kv_cache`] says what each does; [`crate::kv`] how a run uses a
+//! cache.
 
 #![allow(unsafe_code, reason = "exports C functions")]
 

@@ -1,5 +1,5 @@
-//! The kernels of this library beside the machine's limits, asked for and answered in JSON: for programs that loaded the library and
-//! want to know how far it is from what the machine can do. No session and no graph is involved.
+//! The kernels of this library beside the machine's limits, asked for and answered in JSON: for programs that loaded
+//! the library and want to know how far it is from what the machine can do. No session and no graph is involved.
 
 use undertone_boundary::measure::{Answer, Request};
 use undertone_kernels::{measure, team::Team};

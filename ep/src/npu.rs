@@ -23,8 +23,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The NPU that the options ask for; `None` for the host device. With `auto`, an NPU that does not open leaves the host device in
-/// its place, in the options too, and what it said is told to whoever asks ([`statistics`]).
+/// The NPU that the options ask for; `None` for the host device. With `auto`, an NPU that does not open leaves the host
+/// device in its place, in the options too, and what it said is told to whoever asks ([`statistics`]).
 ///
 /// # Errors
 /// `device=npu`, and it does not open.

@@ -1,7 +1,7 @@
 //! What a person can choose for one session of the EP: the EP options, read from words and checked.
 //!
-//! This is the one place that turns the word `device` into a device. How the words travel from ONNX Runtime to here is not
-//! its business.
+//! This is the one place that turns the word `device` into a device. How the words travel from ONNX Runtime to here is
+//! not its business.
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -26,8 +26,8 @@ pub struct Options {
     pub target: Option<Target>,
     /// How the simulator computes.
     pub sim: Mode,
-    /// Number format of the operands of products inside transformer layers and the convolutional stem before them; all others are computed
-    /// in fp32.
+    /// Number format of the operands of products inside transformer layers and the convolutional stem before them; all
+    /// others are computed in fp32.
     pub precision: Precision,
     /// Which nodes to claim.
     pub claim: Claim,

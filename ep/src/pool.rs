@@ -1,12 +1,13 @@
 //! ONNX Runtime's intra-op thread pool, as a run of a plan uses it.
 //!
-//! One parallel section of ONNX Runtime's is opened for the whole run: whichever of its jobs is first leads the run, the others
-//! help (see [`undertone_kernels::team`]). So no second pool stands beside ONNX Runtime's, `threads` is a true limit whatever the pool's
-//! size, and a job that ONNX Runtime starts late, or on the same thread after the leader, finds the run over and returns.
+//! One parallel section of ONNX Runtime's is opened for the whole run: whichever of its jobs is first leads the run,
+//! the others help (see [`undertone_kernels::team`]). So no second pool stands beside ONNX Runtime's, `threads` is a
+//! true limit whatever the pool's size, and a job that ONNX Runtime starts late, or on the same thread after the
+//! leader, finds the run over and returns.
 //!
-//! A pool of the EP's own, whose helpers sleep between runs, was tried in its place and gained nothing: 0.50 against 0.51 ms for a
-//! step of tiny, 1.35 against 1.40 ms of base (two threads, medians of four benchmarks in turns, the own pool second; they scatter by
-//! 20 %). ONNX Runtime's is the one whose size a program chooses.
+//! A pool of the EP's own, whose helpers sleep between runs, was tried in its place and gained nothing: 0.50 against
+//! 0.51 ms for a step of tiny, 1.35 against 1.40 ms of base (two threads, medians of four benchmarks in turns, the own
+//! pool second; they scatter by 20 %). ONNX Runtime's is the one whose size a program chooses.
 
 #![allow(unsafe_code, reason = "hands a callback to ONNX Runtime's thread pool")]
 
@@ -27,21 +28,22 @@ use crate::{
 
 /// How many threads carry out a run.
 ///
-/// ONNX Runtime does not tell how many threads its pool has. Without a limit it is the machine's number of processors: too many
-/// jobs for the pool cost next to nothing.
+/// ONNX Runtime does not tell how many threads its pool has. Without a limit it is the machine's number of processors:
+/// too many jobs for the pool cost next to nothing.
 pub fn width(threads: Option<usize>) -> usize {
     static PROCESSORS: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
     threads.unwrap_or(*PROCESSORS).max(1)
 }
 
-/// Carries out `lead` with a team of `width` threads of the pool behind a kernel context; with one, on the calling thread.
+/// Carries out `lead` with a team of `width` threads of the pool behind a kernel context; with one, on the calling
+/// thread.
 ///
 /// # Errors
 /// What `lead` returns, or that ONNX Runtime refused its pool.
 ///
 /// # Safety
-/// `context` is the one that `Compute` was called with. `lead` may be carried out by another thread while the calling one waits:
-/// what it holds must bear that.
+/// `context` is the one that `Compute` was called with. `lead` may be carried out by another thread while the calling
+/// one waits: what it holds must bear that.
 pub unsafe fn with_team<F>(
     api: &OrtApi,
     context: *const OrtKernelContext,

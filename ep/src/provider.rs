@@ -48,13 +48,13 @@ pub struct Provider {
     reporter: Reporter,
     /// Whether any group was claimed yet.
     has_claimed: AtomicBool,
-    /// For the results of products, by name, whether they may be narrow: found with the whole graph in view, for when their groups are
-    /// compiled.
+    /// For the results of products, by name, whether they may be narrow: found with the whole graph in view, for when
+    /// their groups are compiled.
     narrow: Mutex<HashMap<String, bool>>,
 }
 
-/// First ONNX Runtime (1.*N*) that names the fused nodes of one model's graphs apart. Earlier ones start counting anew in each
-/// graph, and a session with fused nodes in two of them, such as both branches of an `If`, cannot be created.
+/// First ONNX Runtime (1.*N*) that names the fused nodes of one model's graphs apart. Earlier ones start counting anew
+/// in each graph, and a session with fused nodes in two of them, such as both branches of an `If`, cannot be created.
 const NAMES_APART_VERSION: u32 = 25;
 
 impl Provider {
@@ -150,7 +150,8 @@ impl Provider {
         Ok(())
     }
 
-    /// Remembers which products may be narrow. Of two graphs' products whose results have one name neither may, unless both may.
+    /// Remembers which products may be narrow. Of two graphs' products whose results have one name neither may, unless
+    /// both may.
     fn note_narrow(&self, graph: &Graph<'_>, partition: &Partition) {
         let mut narrow = self.narrow.lock().unwrap_or_else(PoisonError::into_inner);
         let claimed: BTreeSet<NodeId> = partition.groups.iter().flatten().copied().collect();
@@ -164,8 +165,8 @@ impl Provider {
         }
     }
 
-    /// Why nothing may be claimed in this graph, if so. Of a decoder's two branches the one with a key-value cache is preferred:
-    /// it is run for every token but the first.
+    /// Why nothing may be claimed in this graph, if so. Of a decoder's two branches the one with a key-value cache is
+    /// preferred: it is run for every token but the first.
     fn obstacle(&self, captured: &Captured<'_>) -> Option<&'static str> {
         if self.writing.enable && (captured.is_body || !captured.graph.within.is_empty()) {
             return Some("ONNX Runtime writes no packed nodes into bodies of control flow (ep.context_enable)");
@@ -183,7 +184,8 @@ impl Provider {
         )
     }
 
-    /// Compiles one graph for each of `infos`, and makes the nodes that stand for them in a packed model where one is written.
+    /// Compiles one graph for each of `infos`, and makes the nodes that stand for them in a packed model where one is
+    /// written.
     ///
     /// # Safety
     /// All are what `Compile` was called with.
@@ -343,7 +345,8 @@ unsafe extern "system" fn compile(
         if count == 0 {
             return Ok(());
         }
-        // SAFETY: the arrays have `count` entries. After an error ONNX Runtime releases the infos and nodes written so far.
+        // SAFETY: the arrays have `count` entries. After an error ONNX Runtime releases the infos and nodes written so
+        // far.
         unsafe {
             let groups: Vec<_> = (0..count).map(|index| (*graphs.add(index), *fused_nodes.add(index))).collect();
             provider.compile(&groups, slice::from_raw_parts_mut(infos, count), ep_context_nodes)

@@ -1,4 +1,5 @@
-//! The partition report of a session, kept up to date in its file while ONNX Runtime shows the EP one graph after another.
+//! The partition report of a session, kept up to date in its file while ONNX Runtime shows the EP one graph after
+//! another.
 
 use std::{
     path::{Path, PathBuf},
@@ -41,8 +42,8 @@ impl Reporter {
         Self { path: options.report.clone(), report: Mutex::new(report) }
     }
 
-    /// Notes a graph's partition, in the place of an earlier one of the same graph: ONNX Runtime asks more than once, and the
-    /// later times show it graphs whose claimed nodes are fused already. The one with the most nodes is kept.
+    /// Notes a graph's partition, in the place of an earlier one of the same graph: ONNX Runtime asks more than once,
+    /// and the later times show it graphs whose claimed nodes are fused already. The one with the most nodes is kept.
     ///
     /// # Errors
     /// If the file cannot be written.

@@ -47,14 +47,16 @@ impl Runtime {
         let found = unsafe { text((base.GetVersionString)()) };
         let too_old = || Failure::TooOld { found: found.clone(), oldest: OLDEST_VERSION };
 
-        // A version that ONNX Runtime does not have makes it print a complaint, so start with the one that it says it is.
+        // A version that ONNX Runtime does not have makes it print a complaint, so start with the one that it says it
+        // is.
         let newest = minor_version(&found).unwrap_or(NEWEST_VERSION).min(NEWEST_VERSION);
         let (api, version) = (OLDEST_VERSION..=newest)
             .rev()
             // SAFETY: NULL or a static table that has at least the members of this version.
             .find_map(|version| Some((unsafe { (base.GetApi)(version).as_ref() }?, version)))
             .ok_or_else(too_old)?;
-        // SAFETY: a member of every table since 1.22; the result is NULL or a static table that begins as `OrtEpApi` does.
+        // SAFETY: a member of every table since 1.22; the result is NULL or a static table that begins as `OrtEpApi`
+        // does.
         let ep_api = unsafe { (api.GetEpApi)().cast::<OrtEpApi>().as_ref() }.ok_or_else(too_old)?;
         Ok(Self { api, ep_api, version })
     }

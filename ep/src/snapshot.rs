@@ -1,7 +1,7 @@
 //! Reads an `OrtGraph` into a [`Graph`].
 //!
-//! The snapshot's names and shapes are its own; the bytes of constants stay ONNX Runtime's and are borrowed for the length of
-//! the callback, as is the list of `OrtNode`s that belongs to the snapshot's nodes.
+//! The snapshot's names and shapes are its own; the bytes of constants stay ONNX Runtime's and are borrowed for the
+//! length of the callback, as is the list of `OrtNode`s that belongs to the snapshot's nodes.
 
 #![allow(unsafe_code, reason = "reads ONNX Runtime's graph")]
 
@@ -74,7 +74,8 @@ pub struct Fused<'a> {
     pub output_places: Vec<usize>,
 }
 
-/// Reads a graph whose nodes may be claimed. Nodes that another EP has already are given an operator that no pattern knows.
+/// Reads a graph whose nodes may be claimed. Nodes that another EP has already are given an operator that no pattern
+/// knows.
 ///
 /// # Errors
 /// See [`SnapshotError`].
@@ -347,7 +348,8 @@ unsafe fn declared_type(
 ) -> Result<(Option<DataType>, Option<Vec<Dim>>), SnapshotError> {
     const TENSOR: i32 = 1;
     let api = runtime.api;
-    // SAFETY: as the caller promises. C enums are read as numbers: a later version may have values that Rust's enum lacks.
+    // SAFETY: as the caller promises. C enums are read as numbers: a later version may have values that Rust's enum
+    // lacks.
     unsafe {
         let mut type_info: *const OrtTypeInfo = ptr::null();
         ort_call!(api, GetValueInfoTypeInfo(info, &mut type_info))?;
@@ -400,7 +402,8 @@ unsafe fn declared_shape(
     }
 }
 
-/// `parent.attribute` of the node that a graph is a body of; empty for the main graph, and where ONNX Runtime 1.23 does not tell.
+/// `parent.attribute` of the node that a graph is a body of; empty for the main graph, and where ONNX Runtime 1.23 does
+/// not tell.
 ///
 /// # Safety
 /// `graph` is valid.

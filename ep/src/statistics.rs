@@ -1,4 +1,5 @@
-//! What this process's EP has executed, counted by the code that executed it, and what it is; both for programs that loaded it.
+//! What this process's EP has executed, counted by the code that executed it, and what it is; both for programs that
+//! loaded it.
 
 use std::{
     ffi::{CStr, CString},

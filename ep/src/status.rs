@@ -1,6 +1,7 @@
 //! Errors on their way to ONNX Runtime: what can go wrong in a callback, and how it becomes an `OrtStatus`.
 //!
-//! The first line of every status names this EP, so that a person who sees it in another program's log knows whom to ask.
+//! The first line of every status names this EP, so that a person who sees it in another program's log knows whom to
+//! ask.
 
 #![allow(unsafe_code, reason = "creates and releases ONNX Runtime's statuses")]
 
@@ -102,8 +103,8 @@ impl Failure {
     fn code(&self) -> OrtErrorCode {
         match self {
             Failure::Options(_) | Failure::Kv(_) => OrtErrorCode::ORT_INVALID_ARGUMENT,
-            // What the program passed, not this EP: it may go on with other inputs. After ORT_EP_FAIL ONNX Runtime's Python module
-            // makes the session anew without this EP, for good.
+            // What the program passed, not this EP: it may go on with other inputs. After ORT_EP_FAIL ONNX Runtime's
+            // Python module makes the session anew without this EP, for good.
             Failure::Run { source: RunError::Input { .. } | RunError::Step { .. }, .. } => {
                 OrtErrorCode::ORT_INVALID_ARGUMENT
             }

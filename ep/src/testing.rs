@@ -7,6 +7,7 @@ use undertone_kernels::{Counters, Precision, Serial};
 use crate::{
     graph::{Attribute, Constant, DataType, Dim, Graph, Node, Value, ValueId},
     kv::KvState,
+    ops::{Op, Unsupported},
     options::Options,
     plan::{Input, Outputs, Plan, RunError, Shared, Store, smooth},
 };
@@ -81,6 +82,12 @@ impl Builder {
             attributes: attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
             exact: false,
         });
+        self
+    }
+
+    /// The last node's operator is one of ONNX Runtime's own.
+    pub fn of_microsoft(mut self) -> Self {
+        self.graph.nodes.last_mut().expect("a node").domain = "com.microsoft".to_owned();
         self
     }
 
@@ -194,6 +201,20 @@ pub fn fused_singly(graph: &Graph<'_>, options: &Options) -> Plan {
 /// The plan of a graph as the EP makes it.
 pub fn fused(graph: &Graph<'_>, options: &Options) -> Plan {
     Plan::build(graph, options, &Store::new(&Shared::default())).expect("a plan")
+}
+
+/// What the last node of a graph gives, carried out by itself.
+pub fn alone(graph: &Graph<'_>, inputs: &[Input<'_>]) -> Made {
+    let mut made = run(&unfused(graph, &exact()), graph, inputs, 1 << 16).expect("a run");
+    made.pop().expect("a result")
+}
+
+/// Why the last node of a graph is not claimed.
+pub fn refusal(graph: &Graph<'_>) -> String {
+    match crate::lower::lower(graph).steps.pop().map(|step| step.op) {
+        Some(Op::Unsupported(Unsupported(reason))) => reason,
+        op => panic!("it is lowered to {op:?}"),
+    }
 }
 
 /// fp32, so that fused and unfused agree up to rounding.

@@ -1,5 +1,5 @@
-//! How much work a graph is, and how large its values are, for sizes that a person would recognise: an estimate for reports, made
-//! by carrying out only the shapes.
+//! How much work a graph is, and how large its values are, for sizes that a person would recognise: an estimate for
+//! reports, made by carrying out only the shapes.
 //!
 //! Nothing here is measured, and nothing is executed.
 
@@ -9,10 +9,11 @@ use crate::{
         shapes::infer_all,
         tensor::{Shape, shape_of},
     },
-    program::{HeadLayout, Op, Program, Step},
+    program::{Program, Step},
 };
 
-/// Sizes assumed for axes that a graph leaves open: part of the axis' name, and the size. The first that matches counts.
+/// Sizes assumed for axes that a graph leaves open: part of the axis' name, and the size. The first that matches
+/// counts.
 ///
 /// One sentence half decoded: a batch of one, a cache of 96 tokens, one new token, one window of 30 s.
 pub const ASSUMED: [(&str, usize); 5] = [
@@ -25,8 +26,8 @@ pub const ASSUMED: [(&str, usize); 5] = [
 
 /// Estimated work and sizes.
 pub struct Work {
-    /// For each step of the program its floating-point operations (a multiplication and an addition are two), or 0 for steps
-    /// that are no products.
+    /// For each step of the program its floating-point operations (a multiplication and an addition are two), or 0 for
+    /// steps that are no products.
     pub flops: Vec<f64>,
     /// For each value of the graph its shape, if it could be told.
     pub shapes: Vec<Option<Shape>>,
@@ -37,7 +38,12 @@ impl Work {
     pub fn estimate(graph: &Graph<'_>, program: &Program) -> Self {
         let declared: Vec<Option<Shape>> = (0..graph.values.len()).map(|value| assumed(graph, value)).collect();
         let shapes = infer_all(graph, program, &declared);
-        let flops = program.steps.iter().map(|step| products(graph, step, &shapes).unwrap_or(0.0)).collect();
+        let flops = |step: &Step| {
+            let input = |index: usize| shapes[step.inputs.get(index).copied().flatten()?];
+            let result = step.outputs.first().and_then(|output| shapes[*output]);
+            step.op.operator().flops(&input, result).unwrap_or(0.0)
+        };
+        let flops = program.steps.iter().map(flops).collect();
         Self { flops, shapes }
     }
 
@@ -60,37 +66,4 @@ fn assumed(graph: &Graph<'_>, value: ValueId) -> Option<Shape> {
         Dim::Unknown => None,
     });
     shape_of(dims.collect::<Option<Vec<usize>>>()?)
-}
-
-/// Floating-point operations of a product.
-fn products(graph: &Graph<'_>, step: &Step, shapes: &[Option<Shape>]) -> Option<f64> {
-    let input = |index: usize| shapes[step.inputs.get(index).copied().flatten()?];
-    let weights = |value: ValueId| graph.values[value].constant.as_ref().map(|constant| constant.len() as f64);
-    Some(match &step.op {
-        Op::Linear { weights: matrix, .. } => {
-            let x = input(0)?;
-            let rows = x.elements() as f64 / (*x.last()?).max(1) as f64;
-            2.0 * rows * weights(matrix.value)?
-        }
-        Op::MatMul => {
-            let (a, out) = (input(0)?, shapes[step.outputs[0]]?);
-            2.0 * out.elements() as f64 * *a.last()? as f64
-        }
-        Op::Attention { k, .. } => {
-            let (queries, keys) = (input(0)?, input(1)?);
-            let length = match k {
-                HeadLayout::HeadsFirst => *keys.get(2)?,
-                HeadLayout::LengthFirst => *keys.get(1)?,
-            };
-            // Both products: every element of q meets every key, and every score each element of a value.
-            4.0 * queries.elements() as f64 * length as f64
-        }
-        Op::Conv1d(conv) => {
-            let out = shapes[step.outputs[0]]?;
-            let per_output =
-                weights(conv.weights.value)? / graph.values[conv.weights.value].constant.as_ref()?.shape[0] as f64;
-            2.0 * out.elements() as f64 * per_output
-        }
-        _ => return None,
-    })
 }

@@ -1,5 +1,6 @@
-//! The library's entry points and factory against a pretended ONNX Runtime: versions that do not fit, tables that are missing,
-//! devices in any number, and panics. What a real ONNX Runtime does with them is tested in the root package's `ep_*` tests.
+//! The library's entry points and factory against a pretended ONNX Runtime: versions that do not fit, tables that are
+//! missing, devices in any number, and panics. What a real ONNX Runtime does with them is tested in the root package's
+//! `ep_*` tests.
 
 #![allow(unsafe_code, reason = "plays the part of ONNX Runtime")]
 

@@ -1,5 +1,5 @@
-//! The ABI structs lie in memory as `onnxruntime_ep_c_api.h` lays them out: members in its order, each a pointer wide. A test with
-//! a real ONNX Runtime (the root package's `ep_*` tests) would crash on a mistake; these say where it is.
+//! The ABI structs lie in memory as `onnxruntime_ep_c_api.h` lays them out: members in its order, each a pointer wide.
+//! A test with a real ONNX Runtime (the root package's `ep_*` tests) would crash on a mistake; these say where it is.
 
 use std::mem::{offset_of, size_of};
 

@@ -35,6 +35,11 @@ def session(model, devices=None, report=None):
     return made
 
 
+def claimed_nodes(report):
+    with open(report) as file:
+        return sum(graph["claimed"] for graph in json.load(file)["graphs"])
+
+
 def alike(a, b):
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
@@ -60,9 +65,7 @@ def check(case, devices, report):
         return "not for this ONNX Runtime"
     try:
         ours = session(model, devices, report)
-        with open(report) as file:
-            claimed = sum(graph["claimed"] for graph in json.load(file)["graphs"])
-        if claimed == 0:
+        if claimed_nodes(report) == 0:
             return "not claimed"
         got = ours.run(None, feed)
     except Exception as error:

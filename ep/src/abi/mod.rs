@@ -1,10 +1,10 @@
 //! The structs of ONNX Runtime's plugin EP interface that `ort-sys` does not define, laid out as in
 //! `onnxruntime_ep_c_api.h`; and nothing else: no behaviour lives here.
 //!
-//! Every struct starts with, or is reached through, a version number, and later versions only append members. The structs that
-//! ONNX Runtime reads from us therefore end in a tail of NULL pointers: a member that a later version appended is read as
-//! "not implemented". The struct that we read from ONNX Runtime stops after the last function that we call, which every version
-//! from [`OLDEST_VERSION`] on has.
+//! Every struct starts with, or is reached through, a version number, and later versions only append members. The
+//! structs that ONNX Runtime reads from us therefore end in a tail of NULL pointers: a member that a later version
+//! appended is read as "not implemented". The struct that we read from ONNX Runtime stops after the last function that
+//! we call, which every version from [`OLDEST_VERSION`] on has.
 
 #![allow(non_snake_case, reason = "the names are those of the C header")]
 #![allow(missing_docs, reason = "the members are documented by the C header")]
@@ -26,7 +26,8 @@ pub const NEWEST_VERSION: u32 = 32;
 
 /// A member that a later version may append; always NULL here.
 pub type Later = Option<unsafe extern "system" fn()>;
-/// How many members later versions may append to one struct before this file has to know them (1.28 has appended twelve).
+/// How many members later versions may append to one struct before this file has to know them (1.28 has appended
+/// twelve).
 pub const LATER_MEMBERS: usize = 48;
 /// A tail of members that are not implemented.
 pub const NO_LATER_MEMBERS: [Later; LATER_MEMBERS] = [None; LATER_MEMBERS];

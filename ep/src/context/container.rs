@@ -7,8 +7,8 @@
 //! | 64 … | the description (postcard): a [`Maker`], then an `Index` |
 //! | at the next multiple of 4096 | blobs, each at a multiple of 64, large ones of 4096 |
 //!
-//! Checksums are 64-bit XXH3 of a MiB at a time. A blob's is compared when the blob is first asked for: what another session of the process holds
-//! already is not read.
+//! Checksums are 64-bit XXH3 of a MiB at a time. A blob's is compared when the blob is first asked for: what another
+//! session of the process holds already is not read.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -141,7 +141,8 @@ fn without_weights(mut graph: Graph<'_>) -> Graph<'_> {
     graph
 }
 
-/// 64-bit XXH3 of bytes, stride by stride, each with the one before as its seed. `read` is told of each stride when it was read.
+/// 64-bit XXH3 of bytes, stride by stride, each with the one before as its seed. `read` is told of each stride when it
+/// was read.
 fn checksum(bytes: &[u8], read: impl Fn(Range<usize>)) -> u64 {
     bytes.chunks(STRIDE).enumerate().fold(0, |seed, (at, stride)| {
         let checksum = XxHash3_64::oneshot_with_seed(seed, stride);

@@ -9,8 +9,8 @@ use undertone_kernels::Memory;
 
 /// A whole file, mapped for reading.
 ///
-/// The file must not be cut or written to while it is mapped. Containers are not: they are replaced by other files of the same name
-/// ([`crate::file`]), and a mapped file lives on without a name.
+/// The file must not be cut or written to while it is mapped. Containers are not: they are replaced by other files of
+/// the same name ([`crate::file`]), and a mapped file lives on without a name.
 pub struct Map(Mmap);
 
 impl Map {

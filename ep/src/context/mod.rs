@@ -1,9 +1,10 @@
-//! Packed models: ONNX Runtime's *EP context* models of this EP. Instead of a group's nodes such a model holds one `EPContext` node
-//! for each group, which names a *container*: a file beside the model with the groups' graphs and their packed weights.
+//! Packed models: ONNX Runtime's *EP context* models of this EP. Instead of a group's nodes such a model holds one
+//! `EPContext` node for each group, which names a *container*: a file beside the model with the groups' graphs and
+//! their packed weights.
 //!
-//! [`container`] is the file, [`map`] how it is read, [`node`] the node. What is in a container is planned as any other graph
-//! ([`crate::plan`]), but no weight is read, quantised or copied for that: packed weights and large constants are used where the
-//! file is mapped.
+//! [`container`] is the file, [`map`] how it is read, [`node`] the node. What is in a container is planned as any other
+//! graph ([`crate::plan`]), but no weight is read, quantised or copied for that: packed weights and large constants are
+//! used where the file is mapped.
 
 pub mod container;
 pub mod map;

@@ -54,8 +54,8 @@ pub fn reference<'n>(node: &'n Node<'_>, model: &Path) -> Result<(PathBuf, &'n s
     Ok((model.with_file_name(file), text("partition_name")?))
 }
 
-/// Where each input or output of a packed group is in a run. `fused` is the fused node's own graph, with the packed node in it;
-/// `values` the packed node's operands or results, in the group's order.
+/// Where each input or output of a packed group is in a run. `fused` is the fused node's own graph, with the packed
+/// node in it; `values` the packed node's operands or results, in the group's order.
 ///
 /// # Errors
 /// [`ContextError::Node`] if the fused node lacks one.
@@ -83,7 +83,8 @@ pub fn places(
 /// The packed model that a session writes, and the name of its container.
 ///
 /// # Errors
-/// [`ContextError::NotPackable`] if neither the session nor the model has a path, or the container is wanted within the model.
+/// [`ContextError::NotPackable`] if neither the session nor the model has a path, or the container is wanted within the
+/// model.
 pub fn destination(writing: &Writing, model: Option<PathBuf>) -> Result<(PathBuf, String), ContextError> {
     if writing.embed {
         return Err(ContextError::NotPackable(
@@ -159,8 +160,8 @@ pub fn create(runtime: Runtime, fused: &Fused<'_>, container: &str, is_first: bo
     attributes.text(c"ep_sdk_version", super::BUILD)?;
 
     let mut node = ptr::null_mut();
-    // SAFETY: the table is static, NULL in builds without it. The strings and lists live until the call is over; ONNX Runtime
-    // copies them.
+    // SAFETY: the table is static, NULL in builds without it. The strings and lists live until the call is over; ONNX
+    // Runtime copies them.
     unsafe {
         let editor = (runtime.api.GetModelEditorApi)().as_ref();
         let editor = editor.ok_or(ContextError::NotPackable("this build of ONNX Runtime has no model editor"))?;
@@ -181,7 +182,8 @@ pub fn create(runtime: Runtime, fused: &Fused<'_>, container: &str, is_first: bo
     Ok(node)
 }
 
-/// Attributes for a node. `CreateNode` takes those that it has copied, and leaves NULL in their place; the others are released here.
+/// Attributes for a node. `CreateNode` takes those that it has copied, and leaves NULL in their place; the others are
+/// released here.
 struct Attributes {
     runtime: Runtime,
     handles: Vec<*mut OrtOpAttr>,

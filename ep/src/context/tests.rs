@@ -1,5 +1,5 @@
-//! Containers: what comes back from one computes the same bits; one that is damaged, cut or foreign is an error, and never a crash or
-//! another result.
+//! Containers: what comes back from one computes the same bits; one that is damaged, cut or foreign is an error, and
+//! never a crash or another result.
 
 use std::{fs, path::PathBuf, process};
 

@@ -8,7 +8,8 @@ use undertone_kernels::host::elementwise::Binary;
 use super::{Fusion, StepId, other, two};
 use crate::{
     graph::{DataType, Dim, ValueId},
-    program::{HeadLayout, Op},
+    ops::{Attention, HeadLayout, Mask, MatMul, Movement, Normalisation, Op, View},
+    program::Step,
 };
 
 /// From projections' order to heads first, and back: the same permutation.
@@ -22,7 +23,7 @@ struct Operand {
 
 /// Root: the `Softmax`.
 pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
-    let softmax = fusion.step(root).filter(|step| step.op == Op::Softmax)?;
+    let softmax = fusion.step(root).filter(|step| step.op == Op::Normalisation(Normalisation::Softmax))?;
     let mut absorbed = vec![root];
 
     // Before the soft-max: the mask, a scale, the product.
@@ -31,9 +32,9 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     if scores.op == Op::Binary(Binary::Add) {
         let (a, b) = two(scores)?;
         let is_product = |value| {
-            fusion.sole_maker(value).is_some_and(|(_, step)| {
-                step.op == Op::MatMul || matches!(step.op, Op::Binary(Binary::Mul | Binary::Div))
-            })
+            fusion
+                .sole_maker(value)
+                .is_some_and(|(_, step)| matches!(step.op, Op::MatMul(_) | Op::Binary(Binary::Mul | Binary::Div)))
         };
         let product = [a, b].into_iter().find(|value| is_product(*value))?;
         mask = Some(other(scores, product).filter(|mask| fusion.rank(*mask).is_none_or(|rank| rank <= 4))?);
@@ -50,13 +51,14 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
         absorbed.push(above);
         (above, scores) = fusion.sole_maker(product)?;
     }
-    if scores.op != Op::MatMul {
+    if scores.op != Op::MatMul(MatMul::PLAIN) {
         return None;
     }
     absorbed.push(above);
     let (q, transposed_k) = two(scores)?;
 
-    // After it: NaN (a query that sees nothing) replaced by zero, which the kernel does by itself, and the second product.
+    // After it: NaN (a query that sees nothing) replaced by zero, which the kernel does by itself, and the second
+    // product.
     let mut weights = softmax.outputs[0];
     let mut last = root;
     if let Some((guards, selected)) = nan_guard(fusion, weights) {
@@ -64,7 +66,7 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
         last = selected;
         weights = fusion.step(selected)?.outputs[0];
     }
-    let (second, product) = fusion.sole_reader(weights).filter(|(_, step)| step.op == Op::MatMul)?;
+    let (second, product) = fusion.sole_reader(weights).filter(|(_, step)| step.op == Op::MatMul(MatMul::PLAIN))?;
     if product.inputs[0] != Some(weights) {
         return None;
     }
@@ -87,7 +89,7 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     }
     let mut out = HeadLayout::HeadsFirst;
     if let Some((transpose, step)) = fusion.sole_reader(result)
-        && step.op == (Op::Transpose { perm: SWAP_LENGTH_AND_HEADS.to_vec() })
+        && is_transpose(step, SWAP_LENGTH_AND_HEADS)
     {
         absorbed.push(last);
         last = transpose;
@@ -97,11 +99,24 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     absorbed.sort_unstable();
     absorbed.dedup();
     absorbed.retain(|id| *id != last);
-    let op = Op::Attention { head_width, scale, q: q.layout, k: k.layout, v: v.layout, out };
+    let op = Op::Attention(Attention {
+        head_width,
+        scale,
+        causal: false,
+        hidden: f32::NEG_INFINITY,
+        q: q.layout,
+        k: k.layout,
+        v: v.layout,
+        out,
+    });
     let mut inputs = vec![Some(q.value), Some(k.value), Some(v.value)];
     inputs.extend(mask.map(Some));
     fusion.replace(last, &absorbed, op, inputs);
     Some(())
+}
+
+fn is_transpose(step: &Step, perm: [usize; 4]) -> bool {
+    matches!(&step.op, Op::Movement(Movement::Transpose { perm: found }) if *found == perm)
 }
 
 /// `Where(IsNaN(p), 0, p)`: the steps before the `Where`, and the `Where`.
@@ -113,7 +128,7 @@ fn nan_guard(fusion: &Fusion<'_, '_>, p: ValueId) -> Option<([StepId; 1], StepId
         (0..fusion.steps.len())
             .find(|id| fusion.step(*id).is_some_and(|step| step.op == *op && step.inputs.contains(&Some(p))))
     };
-    let (is_nan, select) = (reader(&Op::IsNaN)?, reader(&Op::Select)?);
+    let (is_nan, select) = (reader(&Op::Mask(Mask::IsNaN))?, reader(&Op::Mask(Mask::Select))?);
     let condition = fusion.step(is_nan)?.outputs[0];
     let [Some(c), Some(zero), Some(kept)] = fusion.step(select)?.inputs[..] else { return None };
     (c == condition && fusion.uses[condition] == 1 && kept == p && fusion.scalar(zero) == Some(0.0))
@@ -123,8 +138,7 @@ fn nan_guard(fusion: &Fusion<'_, '_>, p: ValueId) -> Option<([StepId; 1], StepId
 /// An operand `[batch, heads, length, width]`, read through its transposition if nobody else reads that.
 fn heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Operand {
     match fusion.sole_maker(value) {
-        Some((id, step)) if step.op == (Op::Transpose { perm: SWAP_LENGTH_AND_HEADS.to_vec() }) => match step.inputs[0]
-        {
+        Some((id, step)) if is_transpose(step, SWAP_LENGTH_AND_HEADS) => match step.inputs[0] {
             Some(source) => Operand { value: source, layout: HeadLayout::LengthFirst, absorbed: Some(id) },
             None => Operand { value, layout: HeadLayout::HeadsFirst, absorbed: None },
         },
@@ -137,10 +151,10 @@ fn transposed_heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<Operand> 
     let (id, step) = fusion.sole_maker(value)?;
     let source = step.inputs[0]?;
     match &step.op {
-        Op::Transpose { perm } if *perm == [0, 1, 3, 2] => {
+        Op::Movement(Movement::Transpose { perm }) if *perm == [0, 1, 3, 2] => {
             Some(Operand { value: source, layout: HeadLayout::HeadsFirst, absorbed: Some(id) })
         }
-        Op::Transpose { perm } if *perm == [0, 2, 3, 1] => {
+        Op::Movement(Movement::Transpose { perm }) if *perm == [0, 2, 3, 1] => {
             Some(Operand { value: source, layout: HeadLayout::LengthFirst, absorbed: Some(id) })
         }
         _ => None,
@@ -155,9 +169,13 @@ fn last_axis(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<usize> {
     let (_, step) = fusion.maker(value)?;
     let operand = |index: usize| step.inputs.get(index).copied().flatten();
     match &step.op {
-        Op::Transpose { perm } if perm.last() == Some(&(perm.len() - 1)) => last_axis(fusion, operand(0)?),
-        Op::Reshape { .. } => usize::try_from(last_entry(fusion, operand(1)?)?).ok().filter(|width| *width > 0),
-        Op::Concat { .. } => last_axis(fusion, operand(0)?),
+        Op::Movement(Movement::Transpose { perm }) if perm.last() == Some(&(perm.len() - 1)) => {
+            last_axis(fusion, operand(0)?)
+        }
+        Op::View(View::Reshape { .. }) => {
+            usize::try_from(last_entry(fusion, operand(1)?)?).ok().filter(|width| *width > 0)
+        }
+        Op::Movement(Movement::Concat { .. }) => last_axis(fusion, operand(0)?),
         _ => None,
     }
 }
@@ -168,6 +186,6 @@ fn last_entry(fusion: &Fusion<'_, '_>, shape: ValueId) -> Option<i64> {
         let bytes = constant.bytes.last_chunk::<8>().filter(|_| constant.dtype == DataType::I64)?;
         return Some(i64::from_ne_bytes(*bytes));
     }
-    let (_, step) = fusion.maker(shape).filter(|(_, step)| matches!(step.op, Op::Concat { .. }))?;
+    let (_, step) = fusion.maker(shape).filter(|(_, step)| matches!(step.op, Op::Movement(Movement::Concat { .. })))?;
     last_entry(fusion, step.inputs.last().copied().flatten()?)
 }

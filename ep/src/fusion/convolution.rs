@@ -1,10 +1,10 @@
-//! What belongs to a 1-D convolution: GELU after it, the transposition to `[batch, length, channels]` behind the last one, and
-//! channels kept last between two of them, so that nothing is transposed in between.
+//! What belongs to a 1-D convolution: GELU after it, the transposition to `[batch, length, channels]` behind the last
+//! one, and channels kept last between two of them, so that nothing is transposed in between.
 
 use undertone_kernels::{Activation, host::elementwise::Unary};
 
 use super::{Fusion, StepId};
-use crate::program::{Conv, Op};
+use crate::ops::{Conv, Movement, Op};
 
 fn conv_at(fusion: &Fusion<'_, '_>, id: StepId) -> Option<Conv> {
     match &fusion.step(id)?.op {
@@ -26,7 +26,8 @@ pub(super) fn epilogue(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> 
 
 /// Root: a transposition of the last two axes of a convolution's result.
 pub(super) fn output_transpose(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
-    let transpose = fusion.step(root).filter(|step| step.op == Op::Transpose { perm: vec![0, 2, 1] })?;
+    let transpose =
+        fusion.step(root).filter(|step| step.op == Op::Movement(Movement::Transpose { perm: vec![0, 2, 1] }))?;
     let (convolution, step) = fusion.sole_maker(transpose.inputs[0]?)?;
     let inputs = step.inputs.clone();
     let conv = conv_at(fusion, convolution).filter(|conv| !conv.output_channels_last)?;

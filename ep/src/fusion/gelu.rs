@@ -5,7 +5,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 use undertone_kernels::host::elementwise::{Binary, Unary};
 
 use super::{Fusion, StepId, other};
-use crate::program::Op;
+use crate::ops::Op;
 
 /// Root: the `Erf`.
 pub(super) fn gelu(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {

@@ -4,7 +4,7 @@
 use undertone_kernels::host::elementwise::{Binary, Unary};
 
 use super::{Fusion, StepId, other, two};
-use crate::program::Op;
+use crate::ops::{Normalisation, Op, Reduction};
 
 /// Root: the `Div`.
 pub(super) fn layer_norm(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
@@ -42,12 +42,17 @@ pub(super) fn layer_norm(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()
         return None;
     }
     let absorbed = [first_mean, difference, square, second_mean, add, root_step, root, scale];
-    fusion.replace(shift, &absorbed, Op::LayerNorm { epsilon }, vec![Some(x), Some(gain), Some(bias)]);
+    fusion.replace(
+        shift,
+        &absorbed,
+        Op::Normalisation(Normalisation::LayerNorm { epsilon }),
+        vec![Some(x), Some(gain), Some(bias)],
+    );
     Some(())
 }
 
 fn over_last_axis(fusion: &Fusion<'_, '_>, op: &Op, x: usize) -> bool {
-    let Op::ReduceMean { axes: Some(axes), keep_dims: true } = op else { return false };
+    let Op::Reduction(Reduction::Mean { axes: Some(axes), keep_dims: true }) = op else { return false };
     let last = fusion.rank(x).map(|rank| rank as i64 - 1);
     matches!(axes.as_slice(), [axis] if *axis == -1 || Some(*axis) == last)
 }

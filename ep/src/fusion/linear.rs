@@ -1,4 +1,5 @@
-//! What follows a linear layer and is done in its epilogue: a bias, a scalar factor (attention's `1/√64` on q), GELU, a residual.
+//! What follows a linear layer and is done in its epilogue: a bias, a scalar factor (attention's `1/√64` on q), GELU, a
+//! residual.
 
 use undertone_kernels::{
     Activation,
@@ -8,51 +9,57 @@ use undertone_kernels::{
 use super::{Fusion, StepId, other};
 use crate::{
     graph::ValueId,
-    program::{Op, Step, Weights},
+    ops::{Gelu, Linear, Op},
+    program::Step,
 };
 
 /// Root: a linear layer; takes in one reader.
 pub(super) fn epilogue(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
     let step = fusion.step(root)?;
-    let Op::Linear { weights, bias, scale, activation: Activation::None, quantised } = step.op.clone() else {
-        return None;
-    };
-    let linear = |bias, scale, activation| Op::Linear { weights, bias, scale, activation, quantised };
+    let Op::Linear(linear) = step.op.clone() else { return None };
+    let Linear { bias, scale, outputs, activation: Activation::None, .. } = linear else { return None };
     let inputs = without_residual(step)?;
     let product = step.outputs[0];
     let (reader, next) = fusion.sole_reader(product)?;
     let op = match next.op {
         Op::Binary(Binary::Add) if bias.is_none() && scale == 1.0 => {
             let addend = other(next, product)?;
-            if !fusion.is_constant_row(addend, columns(fusion, &weights)?) {
+            if !fusion.is_constant_row(addend, outputs) {
                 return None;
             }
-            linear(Some(addend), scale, Activation::None)
+            Linear { bias: Some(addend), ..linear }
         }
         Op::Binary(Binary::Mul) => {
             let (factor, _) = fusion.scalar_and_other(next)?;
-            linear(bias, scale * factor, Activation::None)
+            Linear { scale: scale * factor, ..linear }
         }
         Op::Binary(Binary::Div) if next.inputs[0] == Some(product) => {
             let (divisor, _) = fusion.scalar_and_other(next)?;
-            linear(bias, scale / divisor, Activation::None)
+            Linear { scale: scale / divisor, ..linear }
         }
-        Op::Unary(Unary::Gelu) => linear(bias, scale, Activation::Gelu),
+        Op::Gelu(Gelu::Exact) if bias.is_none() && scale == 1.0 && next.inputs[0] == Some(product) => {
+            let addend = next.inputs.get(1).copied().flatten()?;
+            if !fusion.is_constant_row(addend, outputs) {
+                return None;
+            }
+            Linear { bias: Some(addend), activation: Activation::Gelu, ..linear }
+        }
+        Op::Unary(Unary::Gelu) => Linear { activation: Activation::Gelu, ..linear },
         _ => return None,
     };
     // The fused step stands where the reader stood; the root moves on with it.
-    fusion.replace(reader, &[root], op, inputs);
+    fusion.replace(reader, &[root], Op::Linear(op), inputs);
     epilogue(fusion, reader);
     Some(())
 }
 
-/// Root: an addition of a linear layer's result and another activation of the same rank. If their shapes turn out to differ at
-/// run time, the plan adds with broadcasting.
+/// Root: an addition of a linear layer's result and another activation of the same rank. If their shapes turn out to
+/// differ at run time, the plan adds with broadcasting.
 pub(super) fn residual(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
     let sum = fusion.step(root).filter(|step| step.op == Op::Binary(Binary::Add))?;
     for product in sum.inputs.iter().flatten().copied() {
         let Some((linear, step)) = fusion.sole_maker(product) else { continue };
-        let Op::Linear { .. } = step.op else { continue };
+        let Op::Linear(_) = step.op else { continue };
         let Some(mut inputs) = without_residual(step) else { continue };
         let addend = other(sum, product)?;
         let same_rank = fusion.rank(addend).is_some() && fusion.rank(addend) == fusion.rank(product);
@@ -71,16 +78,4 @@ pub(super) fn residual(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> 
 /// The operands of a linear layer that has no residual yet.
 fn without_residual(step: &Step) -> Option<Vec<Option<ValueId>>> {
     step.inputs.get(1).copied().flatten().is_none().then(|| step.inputs.clone())
-}
-
-fn columns(fusion: &Fusion<'_, '_>, weights: &Weights) -> Option<usize> {
-    let shape = constant_shape(fusion, weights.value)?;
-    match (shape, weights.transposed) {
-        ([_, columns], false) | ([columns, _], true) => Some(*columns),
-        _ => None,
-    }
-}
-
-fn constant_shape<'f>(fusion: &'f Fusion<'_, '_>, value: ValueId) -> Option<&'f [usize]> {
-    fusion.graph.values[value].constant.as_ref().map(|constant| constant.shape.as_slice())
 }

@@ -1,8 +1,8 @@
 //! Fusion: groups of steps that together are one kernel become one step.
 //!
-//! Each pattern is a file and reads like the formula that it matches. A pattern may take in a step only if its result has no
-//! other reader, so that nothing is computed twice and every fused step is closed: it has one result, and no path leaves it and
-//! comes back.
+//! Each pattern is a file and reads like the formula that it matches. A pattern may take in a step only if its result
+//! has no other reader, so that nothing is computed twice and every fused step is closed: it has one result, and no
+//! path leaves it and comes back.
 
 mod attention;
 mod convolution;
@@ -16,7 +16,8 @@ mod tests;
 pub use self::quantised::Quantising;
 use crate::{
     graph::{DataType, Graph, ValueId},
-    program::{Op, Program, Step},
+    ops::Op,
+    program::{Program, Step},
 };
 
 /// Index of a step in a [`Fusion`].

@@ -1,20 +1,22 @@
-//! Products that `onnxruntime.quantization.quantize_dynamic` has rewritten to integers, turned back into one product with the
-//! real values that its constants stand for:
+//! Products that `onnxruntime.quantization.quantize_dynamic` has rewritten to integers, turned back into one product
+//! with the real values that its constants stand for:
 //!
 //! `Cast(MatMulInteger(quantize(x), w, zero_x, zero_w)) · (scale_x · scale_w)` is `x · ((w − zero_w) · scale_w)`.
 //!
-//! The EP then quantises in its own way (per row instead of per tensor), or computes in bf16 or f32, as its `precision` says.
+//! The EP then quantises in its own way (per row instead of per tensor), or computes in bf16 or f32, as its `precision`
+//! says.
 //!
-//! Where `x` is quantised outside of the group (with `claim=matmul`, or around the body that the product is in), a matrix product
-//! takes the quantised `x` with its scale and zero point, and computes with the real values that they stand for.
+//! Where `x` is quantised outside of the group (with `claim=matmul`, or around the body that the product is in), a
+//! matrix product takes the quantised `x` with its scale and zero point, and computes with the real values that they
+//! stand for.
 
-use undertone_kernels::{Activation, host::elementwise::Binary};
+use undertone_kernels::host::elementwise::Binary;
 
 use super::{Fusion, StepId, other, two};
 use crate::{
     graph::{DataType, ValueId},
-    lower::ConvAttributes,
-    program::{Conv, Op, QuantisedPart, Step, Weights},
+    ops::{Conv, Linear, Op, QuantisedPart, View, Weights},
+    program::Step,
 };
 
 /// Whose the quantisation of a product's operand is.
@@ -52,7 +54,7 @@ fn product(fusion: &Fusion<'_, '_>, root: StepId, part: QuantisedPart) -> Option
     let (cast, real) = fusion.sole_reader(integer.outputs[0])?;
     let (last, scaled) = fusion
         .sole_reader(real.outputs[0])
-        .filter(|(_, s)| real.op == Op::Cast { to: DataType::F32 } && s.op == Op::Binary(Binary::Mul))?;
+        .filter(|(_, s)| real.op == Op::View(View::Cast { to: DataType::F32 }) && s.op == Op::Binary(Binary::Mul))?;
     let (scales, both) =
         fusion.sole_maker(other(scaled, real.outputs[0])?).filter(|(_, step)| step.op == Op::Binary(Binary::Mul))?;
     let is_constant = |value: &ValueId| fusion.graph.values[*value].constant.is_some();
@@ -67,7 +69,8 @@ fn product(fusion: &Fusion<'_, '_>, root: StepId, part: QuantisedPart) -> Option
     if !is_constant(&scale) || is_constant(&scale_x) || other(both, scale) != Some(scale_x) {
         return None;
     }
-    // A scale for each row would be another product. Before 1.24 ONNX Runtime tells no rank of a scalar: the run looks again.
+    // A scale for each row would be another product. Before 1.24 ONNX Runtime tells no rank of a scalar: the run looks
+    // again.
     let single = |value: ValueId| fusion.graph.values[value].shape.as_ref().is_none_or(Vec::is_empty);
     if quantise.is_none() && !(single(scale_x) && zero_point.is_none_or(single)) {
         return None;
@@ -76,12 +79,7 @@ fn product(fusion: &Fusion<'_, '_>, root: StepId, part: QuantisedPart) -> Option
     Some(Match {
         x: quantise.map_or(Some(operand), |quantise| quantise.inputs[0])?,
         quantised: quantise.is_none().then_some((scale_x, zero_point)),
-        weights: Weights {
-            value: weights,
-            transposed: false,
-            quantised: Some((scale, weights_zero_point)),
-            smoothing: None,
-        },
+        weights: Weights { quantised: Some((scale, weights_zero_point)), ..Weights::plain(weights) },
         last,
         absorbed: vec![root, cast, scales],
         result: scaled.outputs[0],
@@ -98,12 +96,9 @@ fn quantisation<'f>(fusion: &'f Fusion<'_, '_>, operand: ValueId) -> Option<&'f 
 /// Root: `MatMulInteger`.
 pub(super) fn linear(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
     let found = product(fusion, root, QuantisedPart::MatMulInteger)?;
-    if fusion.graph.values[found.weights.value].constant.as_ref()?.shape.len() != 2 {
-        return None;
-    }
+    let [rows, columns] = fusion.graph.values[found.weights.value].constant.as_ref()?.shape[..] else { return None };
     let Match { x, weights, quantised, last, absorbed, .. } = found;
-    let activation = Activation::None;
-    let op = Op::Linear { weights, bias: None, scale: 1.0, activation, quantised: quantised.is_some() };
+    let op = Op::Linear(Linear { quantised: quantised.is_some(), ..Linear::new(weights, [rows, columns]) });
     let inputs = match quantised {
         Some((scale, zero_point)) => vec![Some(x), None, Some(scale), zero_point],
         None => vec![Some(x)],
@@ -116,9 +111,9 @@ pub(super) fn linear(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
 pub(super) fn convolution(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
     let mut found = product(fusion, root, QuantisedPart::ConvInteger).filter(|found| found.quantised.is_none())?;
     let node = fusion.step(root)?.nodes[0];
-    let attributes = ConvAttributes::read(&fusion.graph.nodes[node]).ok()?;
-    let Op::Conv1d(mut conv) = attributes.op(found.weights, None) else { return None };
-    let [channels, _, _] = fusion.graph.values[found.weights.value].constant.as_ref()?.shape[..] else { return None };
+    let shape = &fusion.graph.values[found.weights.value].constant.as_ref()?.shape;
+    let sizes @ [channels, _, _] = shape.as_slice().try_into().ok()?;
+    let mut conv = Conv::of(&fusion.graph.nodes[node], found.weights, sizes, None).ok()?;
     if let Some((add, sum)) = fusion.sole_reader(found.result)
         && let Some(bias) = bias(fusion, sum, found.result, channels)
     {

@@ -110,6 +110,14 @@ fn linear_with_bias_gelu_and_residual() {
 }
 
 #[test]
+fn linear_with_bias_and_gelu_in_one_operator() {
+    let graph = linear_graph(4).node("MatMul", &["x", "w"], "product");
+    let graph = graph.node("BiasGelu", &["product", "b"], "y").of_microsoft().build(&["y"]);
+    assert_eq!(kinds(&graph), ["linear"]);
+    assert_same(&graph, &[floats(&[1, 4, 5], &noise(20, 5)), floats(&[1, 4, 3], &noise(12, 6))]);
+}
+
+#[test]
 fn linear_with_a_scale_after_the_bias() {
     let graph = linear_graph(4).node("Mul", &["biased", "eighth"], "y").build(&["y"]);
     assert_eq!(kinds(&graph), ["linear"]);
@@ -241,8 +249,8 @@ fn attention_of(q: &[usize], k: &[usize], v: &[usize], mask: &[usize]) -> Graph<
 }
 
 proptest! {
-    /// Each axis of a mask may be there once, that of the keys too (openai-whisper's and sherpa-onnx's graphs in every step after the
-    /// first), and so may the batch and the heads of any operand.
+    /// Each axis of a mask may be there once, that of the keys too (openai-whisper's and sherpa-onnx's graphs in every
+    /// step after the first), and so may the batch and the heads of any operand.
     #[test]
     fn attention_of_operands_that_are_there_once(
         sizes in [1usize..3, 1usize..4, 1usize..5, 1usize..6],

@@ -14,9 +14,10 @@ use crate::{
     fusion::{self, Quantising},
     graph::{Dim, Graph, NodeId, ValueId},
     lower,
+    ops::{self, Attention, Op, Unsupported},
     options::{Claim, Options},
     plan::{LayerSizes, attention_precision, why_not_on_npu, wide_rows},
-    program::{HeadLayout, Op, Program, Step},
+    program::{Program, Step},
     report::{ByKind, Fused, GraphReport, Product, Unclaimed},
     work::{ASSUMED, Work},
 };
@@ -45,7 +46,7 @@ pub fn partition(graph: &Graph<'_>, options: &Options, placement: Option<&Placem
         step.exact = place.is_some_and(|place| !place.is_narrow());
     }
     let of_products = |step: &Step| {
-        let is_product = |node: &NodeId| PRODUCTS.contains(&graph.nodes[*node].op_type.as_str());
+        let is_product = |node: &NodeId| ops::is_product(&graph.nodes[*node]);
         step.nodes.iter().copied().filter(is_product).collect::<Vec<_>>()
     };
     let in_layers = program.steps.iter().zip(&places).filter(|(_, place)| place.is_some_and(Place::is_narrow));
@@ -55,17 +56,14 @@ pub fn partition(graph: &Graph<'_>, options: &Options, placement: Option<&Placem
     Partition { groups, narrow, report }
 }
 
-/// Has every product computed in fp32 that the partition of the whole graph did not find to be narrow; `is_narrow` tells by the name of
-/// its result.
+/// Has every product computed in fp32 that the partition of the whole graph did not find to be narrow; `is_narrow`
+/// tells by the name of its result.
 pub fn mark_exact(graph: &mut Graph<'_>, is_narrow: impl Fn(&str) -> bool) {
     let Graph { nodes, values, .. } = graph;
-    for node in nodes.iter_mut().filter(|node| PRODUCTS.contains(&node.op_type.as_str())) {
+    for node in nodes.iter_mut().filter(|node| ops::is_product(node)) {
         node.exact = !node.outputs.iter().flatten().any(|output| is_narrow(&values[*output].name));
     }
 }
-
-/// Operators that products are made of.
-const PRODUCTS: [&str; 5] = ["MatMul", "Gemm", "Conv", "MatMulInteger", "ConvInteger"];
 
 /// A fused program, for each step why it is not claimed, and the steps of each group.
 struct Grouped {
@@ -134,13 +132,11 @@ fn reasons(graph: &Graph<'_>, program: &Program, claim: Claim) -> Vec<Option<Str
     let live = live(graph, program);
     let steps = program.steps.iter().zip(live);
     let reason = |(step, live): (&Step, bool)| match (&step.op, claim) {
-        (Op::Unsupported(reason), _) => Some(reason.clone()),
+        (Op::Unsupported(Unsupported(reason)), _) => Some(reason.clone()),
         // What a fused product has taken in is left without readers, and is claimed so that nobody computes it.
-        (Op::QuantisedPart(part), Claim::All) if live => {
-            Some(format!("{part:?} outside a quantised product that the EP knows"))
-        }
+        (Op::QuantisedPart(part), Claim::All) if live => Some(part.reason()),
         (Op::QuantisedPart(_), Claim::All) => None,
-        (Op::Attention { .. }, Claim::Attention) | (Op::Linear { .. } | Op::MatMul, Claim::MatMul) => None,
+        (Op::Attention(_), Claim::Attention) | (Op::Linear(_) | Op::MatMul(_), Claim::MatMul) => None,
         (_, Claim::Attention) => Some("not attention (claim=attention)".into()),
         (_, Claim::MatMul) => Some("no matrix product (claim=matmul)".into()),
         (_, Claim::All) => None,
@@ -155,9 +151,9 @@ fn live(graph: &Graph<'_>, program: &Program) -> Vec<bool> {
     program.steps.iter().map(|step| step.outputs.iter().any(|output| results.contains(output))).collect()
 }
 
-/// Groups claimed steps by how often a path to them from the graph's inputs has changed sides. A path that leaves a group
-/// through a step that is not claimed comes back at a higher level, so every group is convex; and there are as few as changes
-/// of sides allow.
+/// Groups claimed steps by how often a path to them from the graph's inputs has changed sides. A path that leaves a
+/// group through a step that is not claimed comes back at a higher level, so every group is convex; and there are as
+/// few as changes of sides allow.
 fn by_level(graph: &Graph<'_>, program: &Program, claimed: &[bool]) -> Vec<Vec<usize>> {
     let mut made_at: Vec<Option<(bool, usize)>> = vec![None; graph.values.len()];
     let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -233,13 +229,12 @@ fn fused(
     let mut products = Vec::new();
     for (step, place) in steps.iter().map(|step| (&program.steps[*step], places[*step])) {
         *kinds.entry(step.op.kind().to_owned()).or_insert(0) += 1;
-        let used = match &step.op {
-            Op::Linear { .. } | Op::Conv1d(_) => Some(step.precision(options.precision)),
-            Op::Attention { .. } => Some(attention_used(step, options, work)),
-            Op::MatMul => Some(Precision::F32),
-            _ => None,
-        };
-        if let Some(used) = used {
+        if let Some(op) = step.op.product() {
+            let used = match op {
+                ops::ProductOp::Linear(_) | ops::ProductOp::Conv1d(_) => step.precision(options.precision),
+                ops::ProductOp::Attention(attention) => attention_used(attention, step, options, work),
+                ops::ProductOp::MatMul(_) => Precision::F32,
+            };
             products.push(product(graph, step, place, used, options.precision));
             *precision.entry(step.op.kind().to_owned()).or_default().entry(used.to_string()).or_insert(0) += 1;
             let reason = placement.map(|placement| why_not_on_npu(step, options, placement, &work.shapes));
@@ -279,7 +274,7 @@ fn fused(
 /// What the report says of one product.
 fn product(graph: &Graph<'_>, step: &Step, place: Option<Place>, used: Precision, asked: Precision) -> Product {
     let node = step.nodes.iter().map(|node| &graph.nodes[*node]);
-    let node = node.clone().find(|node| PRODUCTS.contains(&node.op_type.as_str())).or_else(|| node.clone().next());
+    let node = node.clone().find(|node| ops::is_product(node)).or_else(|| node.clone().next());
     let place = place.map(|place| place.to_string()).unwrap_or_default();
     Product {
         name: node.map(|node| node.name.clone()).unwrap_or_default(),
@@ -301,25 +296,19 @@ fn total(terms: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// The precision in which the host device would carry out attention of the assumed sizes.
-fn attention_used(step: &Step, options: &Options, work: &Work) -> Precision {
-    let Op::Attention { head_width, scale, q, k, .. } = &step.op else { return options.precision };
-    let precision = attention_precision(step.precision(options.precision), *k);
-    let shape = step.inputs[0].and_then(|value| work.shapes[value]);
-    let (Some(shape), Some(head_width)) = (shape.filter(|shape| shape.len() == 4), *head_width) else {
-        return precision;
-    };
-    let queries = match q {
-        HeadLayout::HeadsFirst => shape[2],
-        HeadLayout::LengthFirst => shape[1],
-    };
-    let spec = AttentionSpec { head_width, scale: *scale, precision };
+fn attention_used(attention: &Attention, step: &Step, options: &Options, work: &Work) -> Precision {
+    let Attention { head_width, scale, q, k, .. } = *attention;
+    let precision = attention_precision(step.precision(options.precision), k);
+    let queries = step.inputs[0].and_then(|value| q.sizes(&work.shapes[value]?).ok());
+    let (Some([_, _, queries, _]), Some(head_width)) = (queries, head_width) else { return precision };
+    let spec = AttentionSpec { head_width, scale, precision };
     HostDevice::new().attention(&spec).map_or(precision, |kernel| kernel.precision_for(queries))
 }
 
 /// The shape of a linear layer in int8, the bits of its rows' values, and why.
 fn rows_of(step: &Step, options: &Options, on_npu: bool, work: &Work) -> Option<String> {
     let precision = step.precision(options.precision);
-    let layer = matches!(step.op, Op::Linear { .. }) && precision == Precision::Int8;
+    let layer = matches!(step.op, Op::Linear(_)) && precision == Precision::Int8;
     let sizes = layer.then(|| LayerSizes::of(step, &work.shapes))?;
     let (wide, why) = if on_npu { (false, "as the NPU computes") } else { wide_rows(precision, sizes) };
     let shape = sizes.map_or_else(|| "a layer".to_owned(), |sizes| sizes.to_string());

@@ -1,20 +1,21 @@
 //! Which products may be computed in the narrow formats that the option `precision` names, and why the others are not.
 //!
-//! Rounding is known to do no harm inside a transformer: its layers read normed rows, and what they make is added to a residual stream that
-//! is normed again. It does harm in a front end: a spectrum spans many orders of magnitude, and a logarithm turns an error that is small
-//! beside the loudest bin into a large one of the quiet bins. So a product is narrowed where it is recognised as a part of a transformer
-//! layer or of the convolutional stem before one, and nowhere else; and not even there, if its result reaches a logarithm, or if what it
-//! reads is sound itself.
+//! Rounding is known to do no harm inside a transformer: its layers read normed rows, and what they make is added to a
+//! residual stream that is normed again. It does harm in a front end: a spectrum spans many orders of magnitude, and a
+//! logarithm turns an error that is small beside the loudest bin into a large one of the quiet bins. So a product is
+//! narrowed where it is recognised as a part of a transformer layer or of the convolutional stem before one, and
+//! nowhere else; and not even there, if its result reaches a logarithm, or if what it reads is sound itself.
 //!
 //! The whole graph is looked at: a group, or a body of control flow, does not show where its products stand.
 
 use std::fmt;
 
-use undertone_kernels::{Activation, host::elementwise::Unary};
+use undertone_kernels::Activation;
 
 use crate::{
     graph::{DataType, Dim, Graph, ValueId},
-    program::{Op, Program, Step},
+    ops::{Op, ProductOp, Role},
+    program::{Program, Step},
 };
 
 /// Why a product may be narrowed, or why it is computed in fp32.
@@ -76,9 +77,10 @@ pub fn places(graph: &Graph<'_>, program: &Program) -> Vec<Option<Place>> {
     let transformer = program.steps.iter().enumerate().any(|(id, _)| flow.mixes(id));
     let mut places: Vec<Option<Place>> = vec![None; program.steps.len()];
     for (id, step) in program.steps.iter().enumerate() {
-        let place = match step.op {
-            Op::MatMul => Place::RunTime,
-            Op::Linear { .. } | Op::Conv1d(_) | Op::Attention { .. } => {
+        let Some(product) = step.op.product() else { continue };
+        let place = match product {
+            ProductOp::MatMul(_) => Place::RunTime,
+            ProductOp::Linear(_) | ProductOp::Conv1d(_) | ProductOp::Attention(_) => {
                 if step.outputs.iter().any(|output| logged[*output]) {
                     Place::BeforeLog
                 } else if flow.multiplied(step).any(|value| sound[value]) {
@@ -89,66 +91,16 @@ pub fn places(graph: &Graph<'_>, program: &Program) -> Vec<Option<Place>> {
                     Place::Unrecognised
                 }
             }
-            _ => continue,
         };
         places[id] = Some(place);
     }
     places
 }
 
-/// What a step does to what flows through it, as far as recognition goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// A layer norm.
-    Norm,
-    /// A soft-max, or its logarithm.
-    Softmax,
-    /// Scaled-dot-product attention as one operator.
-    Attention,
-    /// A product with weights, or of two activations.
-    Product,
-    /// A logarithm.
-    Log,
-    /// A non-linear function of each value.
-    Activation,
-    /// Arithmetic of each value with another.
-    Arithmetic,
-    /// Values are moved, cast or quantised.
-    Movement,
-    /// Values do not flow through it.
-    Nothing,
-    /// Not known.
-    Other,
-}
-
 fn role(graph: &Graph<'_>, step: &Step) -> Role {
-    match &step.op {
-        Op::Linear { .. } | Op::MatMul | Op::Conv1d(_) => Role::Product,
-        Op::Attention { .. } => Role::Attention,
-        Op::LayerNorm { .. } => Role::Norm,
-        Op::Softmax => Role::Softmax,
-        Op::Unary(Unary::Log) => Role::Log,
-        Op::Unary(Unary::Gelu | Unary::Erf | Unary::Tanh | Unary::Sigmoid | Unary::Relu) => Role::Activation,
-        Op::Binary(_) | Op::Unary(Unary::Neg) => Role::Arithmetic,
-        Op::Unary(_) | Op::ReduceMean { .. } => Role::Other,
-        Op::Compare(_) | Op::Logic(_) | Op::Not | Op::IsNaN => Role::Nothing,
-        Op::Shape { .. } | Op::Range | Op::ConstantOfShape { .. } => Role::Nothing,
-        Op::Select
-        | Op::Reshape { .. }
-        | Op::Unsqueeze
-        | Op::Squeeze
-        | Op::Identity
-        | Op::Cast { .. }
-        | Op::Transpose { .. }
-        | Op::Concat { .. }
-        | Op::Gather { .. }
-        | Op::Slice
-        | Op::Expand
-        | Op::Tile
-        | Op::Dequantize => Role::Movement,
-        Op::QuantisedPart(_) | Op::Unsupported(_) => {
-            step.nodes.first().map_or(Role::Other, |node| role_of_operator(&graph.nodes[*node].op_type))
-        }
+    match (&step.op, step.nodes.first()) {
+        (Op::Unsupported(_), Some(node)) => role_of_operator(&graph.nodes[*node].op_type),
+        (op, _) => op.operator().role(),
     }
 }
 
@@ -215,25 +167,19 @@ impl<'p, 'a> Flow<'p, 'a> {
 
     /// The operands whose values flow into a step's result; shapes, indices, conditions and constants left out.
     fn data(&self, step: &'p Step) -> impl Iterator<Item = ValueId> + use<'_, 'p, 'a> {
-        let taken = match &step.op {
-            Op::Select => 1..3,
-            Op::Attention { .. } => 0..3,
-            Op::Binary(_) | Op::Concat { .. } | Op::MatMul | Op::QuantisedPart(_) | Op::Unsupported(_) => 0..usize::MAX,
-            Op::Linear { .. } => 0..2,
-            _ => 0..1,
-        };
+        let taken = step.op.operator().data();
         let values = step.inputs.iter().enumerate().filter(move |(at, _)| taken.contains(at));
         values.filter_map(|(_, value)| *value).filter(|value| self.graph.values[*value].constant.is_none())
     }
 
     /// The operands that a product multiplies, without a residual.
     fn multiplied(&self, step: &'p Step) -> impl Iterator<Item = ValueId> + use<'_, 'p, 'a> {
-        let count = if matches!(step.op, Op::Linear { .. }) { 1 } else { usize::MAX };
+        let count = if matches!(step.op, Op::Linear(_)) { 1 } else { usize::MAX };
         self.data(step).take(count)
     }
 
-    /// For each value whether it reaches a logarithm, by any way that a layer norm, a soft-max or attention does not end: what leaves
-    /// those is of a scale of its own.
+    /// For each value whether it reaches a logarithm, by any way that a layer norm, a soft-max or attention does not
+    /// end: what leaves those is of a scale of its own.
     fn reaches_log(&self) -> Vec<bool> {
         let mut reaches = vec![false; self.graph.values.len()];
         for (id, step) in self.steps.iter().enumerate().rev() {
@@ -249,7 +195,8 @@ impl<'p, 'a> Flow<'p, 'a> {
         reaches
     }
 
-    /// For each value whether it is sound, or its spectrum: an input like sound, through all but products and a logarithm.
+    /// For each value whether it is sound, or its spectrum: an input like sound, through all but products and a
+    /// logarithm.
     fn is_sound(&self) -> Vec<bool> {
         let mut sound = vec![false; self.graph.values.len()];
         self.graph.inputs.iter().for_each(|input| sound[*input] = is_like_sound(self.graph, *input));
@@ -270,7 +217,7 @@ impl<'p, 'a> Flow<'p, 'a> {
     fn mixes(&self, id: usize) -> bool {
         match (self.roles[id], &self.steps[id].op) {
             (Role::Attention, _) => true,
-            (_, Op::MatMul) => self.steps[id].inputs[0].is_some_and(|weights| {
+            (_, Op::MatMul(_)) => self.steps[id].inputs[0].is_some_and(|weights| {
                 let through = |role| matches!(role, Role::Movement | Role::Arithmetic);
                 self.sources(weights, through).iter().any(|source| self.roles[*source] == Role::Softmax)
             }),
@@ -302,10 +249,10 @@ impl<'p, 'a> Flow<'p, 'a> {
                 // Scores on their way to a soft-max, and what their weights are multiplied with.
                 (Role::Softmax, _) => {
                     let scores = self.data(step).flat_map(|value| self.sources(value, through));
-                    let products = scores.filter(|source| self.steps[*source].op == Op::MatMul);
+                    let products = scores.filter(|source| matches!(self.steps[*source].op, Op::MatMul(_)));
                     products.flat_map(|product| self.data(&self.steps[product])).collect()
                 }
-                (_, Op::MatMul) if self.mixes(id) => step.inputs.get(1).copied().flatten().into_iter().collect(),
+                (_, Op::MatMul(_)) if self.mixes(id) => step.inputs.get(1).copied().flatten().into_iter().collect(),
                 _ => continue,
             };
             for source in values.into_iter().flat_map(|value| self.sources(value, through)) {
@@ -327,7 +274,8 @@ impl<'p, 'a> Flow<'p, 'a> {
         ahead
     }
 
-    /// For each step whether it is a convolution of a stem: an activation follows it, and, with whatever others, a layer norm.
+    /// For each step whether it is a convolution of a stem: an activation follows it, and, with whatever others, a
+    /// layer norm.
     fn stem(&self) -> Vec<bool> {
         let plain = |role| matches!(role, Role::Movement | Role::Arithmetic);
         let activated = self.ahead(Role::Activation, |role, _| plain(role));
@@ -346,7 +294,7 @@ impl<'p, 'a> Flow<'p, 'a> {
     /// Where in a transformer a product stands; `places` are those of the steps before it.
     fn layer(&self, id: usize, places: &[Option<Place>], projects: &[bool], stem: &[bool]) -> Place {
         let step = &self.steps[id];
-        if matches!(step.op, Op::Attention { .. }) {
+        if matches!(step.op, Op::Attention(_)) {
             return Place::Attention;
         }
         if projects[id] {

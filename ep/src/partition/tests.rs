@@ -166,8 +166,8 @@ fn quantisation(graph: Builder, x: &str) -> Builder {
         .shape(q, &[3, 4])
 }
 
-/// Quantised graphs: one operand for several products; a product whose residual comes from outside the groups; one that is read as it
-/// is, too.
+/// Quantised graphs: one operand for several products; a product whose residual comes from outside the groups; one that
+/// is read as it is, too.
 fn quantised_graphs() -> [Graph<'static>; 3] {
     let start = || quantisation(Builder::default().input("x", DataType::F32, &[3, 4]), "x");
     let shared = ["a", "b", "c"].into_iter().fold(start(), |graph, y| quantised_product(graph, "x", y));

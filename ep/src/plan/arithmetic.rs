@@ -1,5 +1,5 @@
-//! Which arithmetic a linear layer gets where the session's precision is int8, and why: rows of 8 bits, or wide ones of up
-//! to 16 ([`LinearSpec::wide_rows`]).
+//! Which arithmetic a linear layer gets where the session's precision is int8, and why: rows of 8 bits, or wide ones of
+//! up to 16 ([`LinearSpec::wide_rows`]).
 //!
 //! [`LinearSpec::wide_rows`]: undertone_kernels::LinearSpec::wide_rows
 
@@ -8,7 +8,10 @@ use std::fmt;
 use undertone_kernels::Precision;
 
 use super::tensor::Shape;
-use crate::program::{Op, Step};
+use crate::{
+    ops::{Linear, Op},
+    program::Step,
+};
 
 /// Rows up to which reading a layer's weights takes about as long as multiplying them, twice for wide rows.
 pub const FEW_ROWS: usize = 16;
@@ -25,15 +28,10 @@ pub struct LayerSizes {
 }
 
 impl LayerSizes {
-    /// Of a linear step, whose weights are a constant of a known shape. `shapes` are those of the graph's values, as far as
-    /// they are known.
+    /// Of a linear step. `shapes` are those of the graph's values, as far as they are known.
     pub fn of(step: &Step, shapes: &[Option<Shape>]) -> Option<Self> {
-        let Op::Linear { weights, .. } = &step.op else { return None };
-        let known = |value: usize| shapes.get(value).copied().flatten();
-        let matrix = known(weights.value)?;
-        let [a, b] = matrix[..] else { return None };
-        let (inputs, outputs) = if weights.transposed { (b, a) } else { (a, b) };
-        let x = step.inputs.first().copied().flatten().and_then(known);
+        let Op::Linear(Linear { inputs, outputs, .. }) = step.op else { return None };
+        let x = step.inputs.first().copied().flatten().and_then(|x| shapes.get(x).copied().flatten());
         Some(Self { rows: x.map(|x| x.elements() / inputs.max(1)), inputs, outputs })
     }
 }
@@ -52,8 +50,8 @@ impl fmt::Display for LayerSizes {
 ///
 /// Two thirds of what int8 changes in a decoder's distributions come from the activations of two layers, measured on
 /// whisper-base with real recordings (`docs/int8.md`): the projection to the vocabulary, one channel of whose input is
-/// fifteen times as large as the others, and fc2, whose rows have outliers. The others stay narrow, which where bytes are
-/// multiplied is half the products. An unknown number of rows counts as many.
+/// fifteen times as large as the others, and fc2, whose rows have outliers. The others stay narrow, which where bytes
+/// are multiplied is half the products. An unknown number of rows counts as many.
 pub fn wide_rows(precision: Precision, sizes: Option<LayerSizes>) -> (bool, &'static str) {
     if precision != Precision::Int8 {
         return (false, "as asked");
@@ -125,8 +123,8 @@ mod tests {
         assert!(!wide_rows(Precision::F32, sizes(512, 51_865)).0 && !wide_rows(Precision::Bf16, sizes(512, 51_865)).0);
     }
 
-    /// One value is four hundred times as large as any other: rows of 8 bits would round those to zero, and the logits with
-    /// them.
+    /// One value is four hundred times as large as any other: rows of 8 bits would round those to zero, and the logits
+    /// with them.
     #[test]
     fn an_outlier_hides_nothing_from_the_logits() {
         const OUTPUTS: usize = 64 * WIDTH;

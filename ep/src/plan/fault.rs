@@ -1,5 +1,6 @@
-//! Why a step of a run gives nothing: whether its operands are to blame, which the program that runs the session chose, or what carries
-//! it out. A program must be able to tell the two apart: after the first it may go on with other inputs.
+//! Why a step of a run gives nothing: whether its operands are to blame, which the program that runs the session chose,
+//! or what carries it out. A program must be able to tell the two apart: after the first it may go on with other
+//! inputs.
 
 use undertone_kernels::Failed;
 

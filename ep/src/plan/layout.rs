@@ -1,4 +1,5 @@
-//! Where each value of a program lives during a run: constants, inputs, outputs, and buffers that values share one after another.
+//! Where each value of a program lives during a run: constants, inputs, outputs, and buffers that values share one
+//! after another.
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use super::{
 };
 use crate::{
     graph::{Constant, DataType, Graph, ValueId},
-    program::{Op, Program},
+    ops::Op,
+    program::Program,
 };
 
 /// A step of a plan.
@@ -88,15 +90,6 @@ pub fn computed(dtype: DataType) -> DataType {
     if dtype == DataType::F16 { DataType::F32 } else { dtype }
 }
 
-/// Whether an operation only gives another shape to its first operand's bytes.
-pub fn is_view(op: &Op, from: DataType, to: DataType) -> bool {
-    match op {
-        Op::Reshape { .. } | Op::Unsqueeze | Op::Squeeze | Op::Identity => true,
-        Op::Cast { .. } => from == to,
-        _ => false,
-    }
-}
-
 impl Layout {
     /// Lays out a program for execution in `sections`: what a section's steps read and write never shares memory.
     ///
@@ -115,8 +108,8 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Lays out a program of which only shapes, and the small integers that shapes are made of, are wanted: large constants are
-    /// not copied, and steps may be unsupported.
+    /// Lays out a program of which only shapes, and the small integers that shapes are made of, are wanted: large
+    /// constants are not copied, and steps may be unsupported.
     pub fn for_shapes(graph: &Graph<'_>, program: Program) -> Result<Self, PlanError> {
         const LARGEST: usize = 4096;
         let mut layout = Self::empty(graph);
@@ -180,9 +173,8 @@ impl Layout {
         let mut steady: Vec<bool> = self.homes.iter().map(|home| matches!(home, Place::Constant(_))).collect();
         let of_shapes = program.steps.iter().map(|step| {
             let [output] = step.outputs[..] else { return false };
-            let kept = matches!(step.op, Op::Linear { .. } | Op::Attention { .. } | Op::Conv1d(_));
-            let follows =
-                matches!(step.op, Op::Shape { .. }) || step.inputs.iter().flatten().all(|value| steady[*value]);
+            let kept = matches!(step.op, Op::Linear(_) | Op::Attention(_) | Op::Conv1d(_));
+            let follows = step.op.reads_shape_only() || step.inputs.iter().flatten().all(|value| steady[*value]);
             steady[output] = follows && !kept && !graph.outputs.contains(&output);
             steady[output]
         });
@@ -212,7 +204,7 @@ impl Layout {
                 last_use[root[*value]] = at;
             }
             let (Some(Some(source)), Some(output)) = (step.inputs.first(), step.outputs.first()) else { continue };
-            let view = is_view(&step.op, self.tensors[*source].dtype, self.tensors[*output].dtype);
+            let view = step.op.operator().is_view(self.tensors[*source].dtype, self.tensors[*output].dtype);
             if view && self.homes[*output] == Place::Unknown {
                 root[*output] = root[*source];
             }

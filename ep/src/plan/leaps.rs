@@ -1,12 +1,13 @@
-//! Runs of sections that compute nothing but shapes, and may be passed over as a whole: a decoder's step works out some hundred small
-//! integers, nearly all of which are as they were in the step before. To look at each of them costs more than the integers do.
+//! Runs of sections that compute nothing but shapes, and may be passed over as a whole: a decoder's step works out some
+//! hundred small integers, nearly all of which are as they were in the step before. To look at each of them costs more
+//! than the integers do.
 
 use super::{
     layout::PlanStep,
     sections::{Kind, Section},
     tensor::Shape,
 };
-use crate::{graph::ValueId, program::Op};
+use crate::graph::ValueId;
 
 /// Sections that follow one another and only compute what follows from shapes.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ pub fn find(steps: &[PlanStep], sections: &[Section], is_constant: impl Fn(Value
         if of_shapes(&run[0]) {
             for step in run.iter().map(|section| &steps[section.steps.start]) {
                 for value in step.inputs.iter().flatten() {
-                    let values = if matches!(step.op, Op::Shape { .. }) { &mut leap.asked } else { &mut leap.read };
+                    let values = if step.op.reads_shape_only() { &mut leap.asked } else { &mut leap.read };
                     if !values.contains(value) && !leap.made.contains(value) && !is_constant(*value) {
                         values.push(*value);
                     }

@@ -15,7 +15,6 @@ use super::{
 use crate::{
     graph::{DataType, ValueId},
     kv::{KvState, Slot},
-    program::Op,
 };
 use undertone_kernels::host::KvCache;
 
@@ -228,14 +227,13 @@ impl<'m, 'io> Machine<'m, 'io> {
         stands
     }
 
-    /// Whether a step's result stands from the run before: it follows from shapes, and what it is made of is as it was then.
+    /// Whether a step's result stands from the run before: it follows from shapes, and what it is made of is as it was
+    /// then.
     pub fn stands(&mut self, step: &PlanStep) -> bool {
         let Workspace { changed, complete, .. } = &*self.workspace;
         let as_before = |value: &ValueId| matches!(self.layout.homes[*value], Place::Constant(_)) || !changed[*value];
-        let stands = step.of_shapes
-            && *complete
-            && !matches!(step.op, Op::Shape { .. })
-            && step.inputs.iter().flatten().all(as_before);
+        let stands =
+            step.of_shapes && *complete && !step.op.reads_shape_only() && step.inputs.iter().flatten().all(as_before);
         if stands {
             self.workspace.changed[step.output] = false;
         }
@@ -244,7 +242,7 @@ impl<'m, 'io> Machine<'m, 'io> {
 
     /// What [`Machine::note_change`] is to compare with: the sizes that a step gave in the run before.
     pub fn former_sizes(&self, step: &PlanStep) -> Option<SmallVec<[i64; MAX_RANK]>> {
-        let asked = matches!(step.op, Op::Shape { .. }) && step.of_shapes && self.workspace.complete;
+        let asked = step.op.reads_shape_only() && step.of_shapes && self.workspace.complete;
         asked.then(|| self.data(step.output).map(SmallVec::from_slice).unwrap_or_default())
     }
 

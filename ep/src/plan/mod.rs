@@ -1,20 +1,19 @@
 //! A fused node's plan: a flat list of steps over numbered buffers, with weights quantised and packed once.
 //!
-//! A run gives inputs, and the steps are carried out one after another. A warm run allocates nothing and takes no lock: its
-//! memory is a `Workspace` from a lock-free pool, so that runs may be concurrent.
+//! A run gives inputs, and the steps are carried out one after another. A warm run allocates nothing and takes no lock:
+//! its memory is a `Workspace` from a lock-free pool, so that runs may be concurrent.
 
-mod arithmetic;
+pub(crate) mod arithmetic;
 mod compute;
-mod fault;
-mod infer;
-mod layout;
+pub(crate) mod fault;
+pub(crate) mod layout;
 mod leaps;
 pub(crate) mod machine;
 mod pack;
 mod placement;
 #[cfg(test)]
 mod placement_tests;
-mod prepare;
+pub(crate) mod prepare;
 pub(crate) mod profile;
 mod resident;
 #[cfg(test)]
@@ -56,8 +55,9 @@ use crate::{
     graph::{DataType, Graph},
     kv::KvState,
     lower,
+    ops::{Op, Unsupported},
     options::Options,
-    program::{Op, Program},
+    program::Program,
 };
 
 /// Workspaces kept for later runs; more than this many runs at one moment make their own and drop it.
@@ -187,8 +187,8 @@ impl Plan {
     ) -> Result<Self, PlanError> {
         for step in &program.steps {
             let reason = match &step.op {
-                Op::Unsupported(reason) => reason.clone(),
-                Op::QuantisedPart(part) => format!("{part:?} outside a quantised product that the EP knows"),
+                Op::Unsupported(Unsupported(reason)) => reason.clone(),
+                Op::QuantisedPart(part) => part.reason(),
                 _ => continue,
             };
             return Err(PlanError::NotClaimed { node: step_name(graph, step), reason });
@@ -203,8 +203,8 @@ impl Plan {
         Ok(Self { layout, sections, leaps, kernels, device, keeping, workspaces: ArrayQueue::new(KEPT_WORKSPACES) })
     }
 
-    /// Carries out the plan. `inputs` are in the order of [`Graph::inputs`]. With a `state`, cached tensors are read from it and
-    /// kept in it, whatever is given for them, and outputs of no length stand in their places.
+    /// Carries out the plan. `inputs` are in the order of [`Graph::inputs`]. With a `state`, cached tensors are read
+    /// from it and kept in it, whatever is given for them, and outputs of no length stand in their places.
     ///
     /// # Errors
     /// [`RunError`]; outputs are then unspecified.

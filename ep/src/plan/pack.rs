@@ -14,7 +14,7 @@ use super::{
     PlanError, Store,
     layout::Stored,
     placement,
-    prepare::{self, Kernel},
+    prepare::{self, Kernel, Preparing},
     shared::WORTH_SHARING,
 };
 use crate::{
@@ -73,7 +73,9 @@ pub fn pack(graph: &Graph<'_>, program: &Program, options: &Options, store: &Sto
 
     let carry_out = |job: Job| match job {
         Job::Kernel(step) => {
-            prepare::kernel(graph, &program.steps[step], options, &shapes, place(step), store).map(Done::Kernel)
+            let (shapes, placed, step) = (&*shapes, place(step), &program.steps[step]);
+            let preparing = Preparing { graph, step, options, shapes, placed, store };
+            step.op.operator().prepare(&preparing).map(Done::Kernel)
         }
         Job::Constant(value) => prepare::stored(graph, value, store).map(Done::Constant),
     };

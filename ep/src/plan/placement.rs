@@ -1,5 +1,5 @@
-//! Which steps' kernels have their place on an NPU, as far as a graph tells before it runs: a product of constant weights, or attention
-//! without a mask, that pays by [`Placement`]'s one formula.
+//! Which steps' kernels have their place on an NPU, as far as a graph tells before it runs: a product of constant
+//! weights, or attention without a mask, that pays by [`Placement`]'s one formula.
 
 use undertone_kernels::{
     Precision,
@@ -8,13 +8,14 @@ use undertone_kernels::{
 
 use super::tensor::Shape;
 use crate::{
+    ops::{self, HeadLayout, ProductOp},
     options::Options,
-    program::{HeadLayout, Op, Step},
+    program::Step,
 };
 
-/// Why a step's kernel has its place on the host device beside an NPU; `None` if it is the NPU's: a product of constant weights, or attention without
-/// a mask, that pays. `shapes` are those of the graph's values, as far as they are known; an unknown number of rows counts as many, for a kernel
-/// decides again when it runs.
+/// Why a step's kernel has its place on the host device beside an NPU; `None` if it is the NPU's: a product of constant
+/// weights, or attention without a mask, that pays. `shapes` are those of the graph's values, as far as they are known;
+/// an unknown number of rows counts as many, for a kernel decides again when it runs.
 pub fn why_not_on_npu(
     step: &Step,
     options: &Options,
@@ -28,17 +29,17 @@ pub fn why_not_on_npu(
     let known = |value: Option<usize>| shapes.get(value?).copied().flatten();
     let operand = |index: usize| known(step.inputs.get(index).copied().flatten());
     let result = known(step.outputs.first().copied());
-    let problem = match &step.op {
-        Op::Linear { weights, .. } => operand(0).zip(known(Some(weights.value))).and_then(|(x, weights)| {
-            let inputs = *x.last()?;
-            Some(linear(x.elements() / inputs.max(1), inputs, weights.elements() / inputs.max(1)))
-        }),
-        Op::Conv1d(conv) => result.zip(known(Some(conv.weights.value))).and_then(|(y, weights)| {
-            let outputs = *weights.first()?;
-            Some(linear(y.elements() / outputs.max(1), weights.elements() / outputs.max(1), outputs))
-        }),
-        Op::Attention { head_width, q, k, .. } => {
-            if step.inputs.get(3).copied().flatten().is_some() {
+    let Some(product) = step.op.product() else { return Some("it is no product".into()) };
+    let problem = match product {
+        ProductOp::Linear(ops::Linear { inputs, outputs, .. }) => {
+            operand(0).map(|x| linear(x.elements() / (*inputs).max(1), *inputs, *outputs))
+        }
+        ProductOp::Conv1d(conv) => {
+            let [outputs, in_channels, width] = conv.sizes;
+            result.map(|y| linear(y.elements() / outputs.max(1), in_channels * width, outputs))
+        }
+        ProductOp::Attention(ops::Attention { head_width, q, k, causal, .. }) => {
+            if *causal || step.inputs.get(3).copied().flatten().is_some() {
                 return Some("a mask is the host's".into());
             }
             if *k == HeadLayout::HeadsFirst {
@@ -47,18 +48,12 @@ pub fn why_not_on_npu(
             if head_width.is_some_and(|width| width != HEAD_WIDTH) {
                 return Some(format!("the NPU's heads are {HEAD_WIDTH} wide"));
             }
-            let sizes = |x: Shape, layout: &HeadLayout| match layout {
-                HeadLayout::HeadsFirst => Some([*x.first()?, *x.get(1)?, *x.get(2)?]),
-                HeadLayout::LengthFirst => Some([*x.first()?, *x.get(2)?, *x.get(1)?]),
-            };
-            let four = |index: usize| operand(index).filter(|shape| shape.len() == 4);
-            four(0).zip(four(1)).and_then(|(queries, keys)| {
-                let ([batch, heads, queries], [_, _, keys]) = (sizes(queries, q)?, sizes(keys, k)?);
+            operand(0).zip(operand(1)).and_then(|(queries, keys)| {
+                let ([batch, heads, queries, _], [_, _, keys, _]) = (q.sizes(&queries).ok()?, k.sizes(&keys).ok()?);
                 Some(Problem::Attention { heads: batch * heads, queries, keys })
             })
         }
-        Op::MatMul => return Some("both operands are known only when it runs".into()),
-        _ => return Some("it is no product".into()),
+        ProductOp::MatMul(_) => return Some("both operands are known only when it runs".into()),
     };
     let weighed = placement.weigh(precision, problem?)?;
     (!weighed.on_npu()).then(|| weighed.to_string())

@@ -1,40 +1,40 @@
-//! Prepares the kernels of a plan: real weights out of constants, quantised and packed by the device, shared where equal.
+//! Prepares the kernels of a plan: real weights out of constants, quantised and packed by the device, shared where
+//! equal.
 
 use std::{
     borrow::Cow,
     sync::{Arc, OnceLock},
 };
 
-use undertone_kernels::{
-    Attention, AttentionSpec, Conv1d, Conv1dSpec, Device, Linear, LinearSpec, Precision, Unsupported, WeightLayout,
-    npu::PlacedDevice,
-};
+use undertone_kernels::{Attention, AttentionSpec, Conv1d, Device, Linear, Precision, Unsupported, npu::PlacedDevice};
 
 use super::{
-    PlanError, Store, arithmetic,
+    PlanError, Store,
     layout::Stored,
     shared::{Key, Packed, floats},
     tensor::Shape,
 };
 use crate::{
     graph::{Constant, DataType, Graph, ValueId},
+    ops::{self, HeadLayout, Weights},
     options::Options,
-    program::{Conv, HeadLayout, Op, Step, Weights},
+    program::Step,
 };
 
-/// A prepared kernel, with what its step must know of its shape.
+/// What a step runs with.
 pub enum Kernel {
-    /// Rows and columns of the matrix, and the layer.
-    Linear { inputs: usize, outputs: usize, kernel: Packed<dyn Linear> },
+    /// A linear layer.
+    Linear(Packed<dyn Linear>),
     /// Attention.
     Attention(AttentionKernel),
-    /// `[out_channels, in_channels, width]`, and the convolution.
-    Conv1d { shape: [usize; 3], kernel: Packed<dyn Conv1d> },
+    /// A convolution.
+    Conv1d(Packed<dyn Conv1d>),
     /// Host work that needs the instruction set but no weights.
     Host(undertone_kernels::host::Isa),
 }
 
-/// Attention, prepared when the session is made, or, where a graph does not tell the width of its heads, in the first run.
+/// Attention, prepared when the session is made, or, where a graph does not tell the width of its heads, in the first
+/// run.
 pub struct AttentionKernel {
     scale: f32,
     precision: Precision,
@@ -43,6 +43,27 @@ pub struct AttentionKernel {
 }
 
 impl AttentionKernel {
+    /// Prepares a step's attention, at once if the width of its heads is known.
+    ///
+    /// # Errors
+    /// If no device takes it.
+    pub fn new(op: &ops::Attention, preparing: &Preparing<'_>) -> Result<Self, PlanError> {
+        let kernel = Self {
+            scale: op.scale,
+            precision: attention_precision(preparing.precision(), op.k),
+            device: match preparing.placed {
+                Some(placed) => Arc::new(placed.clone()),
+                None => Arc::new(*preparing.store.host()),
+            },
+            prepared: OnceLock::new(),
+        };
+        if let Some(head_width) = op.head_width {
+            // The cell is new, so it takes what it is given.
+            let _ = kernel.prepared.set((head_width, kernel.prepare(head_width)?));
+        }
+        Ok(kernel)
+    }
+
     fn spec(&self, head_width: usize) -> AttentionSpec {
         AttentionSpec { head_width, scale: self.scale, precision: self.precision }
     }
@@ -68,74 +89,14 @@ impl AttentionKernel {
     }
 }
 
-/// The precision of attention whose keys and values come out of a cache (or of a whole encoder's output, once per token).
+/// The precision of attention whose keys and values come out of a cache (or of a whole encoder's output, once per
+/// token).
 ///
 /// They are read once for each query; rounding them first would cost more than the products do.
 pub fn attention_precision(asked: Precision, k: HeadLayout) -> Precision {
     match k {
-        HeadLayout::LengthFirst => asked,
+        HeadLayout::LengthFirst | HeadLayout::Packed { .. } => asked,
         HeadLayout::HeadsFirst => Precision::F32,
-    }
-}
-
-/// The kernel of a step, if it needs one, of the device on which it is `placed`, else of the host device. `shapes` are those of the
-/// graph's values, as far as they are known.
-///
-/// # Errors
-/// If a constant is missing or of the wrong type or shape.
-pub fn kernel(
-    graph: &Graph<'_>,
-    step: &Step,
-    options: &Options,
-    shapes: &[Option<Shape>],
-    placed: Option<&PlacedDevice>,
-    store: &Store<'_>,
-) -> Result<Option<Kernel>, PlanError> {
-    let device: &dyn Device = placed.map_or(store.host(), |placed| placed);
-    match &step.op {
-        Op::Linear { weights, bias, scale, activation, .. } => {
-            let constant = constant(graph, weights.value)?;
-            let [a, b] = constant.shape[..] else { return Err(wrong_shape(graph, weights.value)) };
-            let (inputs, outputs) = if weights.transposed { (b, a) } else { (a, b) };
-            let layout = if weights.transposed { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
-            let (precision, activation) = (step.precision(options.precision), *activation);
-            let sizes = arithmetic::LayerSizes::of(step, shapes);
-            let wide_rows = placed.is_none() && arithmetic::wide_rows(precision, sizes).0;
-            let spec = LinearSpec { inputs, outputs, precision, wide_rows, activation, scale: *scale };
-            let mut parts = quantisation_parts(graph, weights)?;
-            parts.extend(bias.map(|value| self::constant(graph, value)).transpose()?);
-            parts.extend(weights.smoothing.map(|value| self::constant(graph, value)).transpose()?);
-            let smoothing = if weights.smoothing.is_some() { " smoothed" } else { "" };
-            let key = Key::new(&parts, format!("{spec:?} {layout:?} {}{}{smoothing}", constant.dtype, device.form()));
-            let kernel = store.linear(key, &spec, || {
-                let values = smoothed(graph, weights, [inputs, outputs], real(graph, weights, outputs, Axis::Last)?)?;
-                let bias = bias.map(|value| row(graph, value, outputs)).transpose()?;
-                Ok(device.linear(&spec, &values, layout, bias.as_deref())?)
-            })?;
-            Ok(Some(Kernel::Linear { inputs, outputs, kernel }))
-        }
-        Op::Attention { head_width, scale, k, .. } => {
-            let precision = attention_precision(step.precision(options.precision), *k);
-            let kernel = AttentionKernel {
-                scale: *scale,
-                precision,
-                device: match placed {
-                    Some(placed) => Arc::new(placed.clone()),
-                    None => Arc::new(*store.host()),
-                },
-                prepared: OnceLock::new(),
-            };
-            if let Some(head_width) = *head_width {
-                // The cell is new, so it takes what it is given.
-                let _ = kernel.prepared.set((head_width, kernel.prepare(head_width)?));
-            }
-            Ok(Some(Kernel::Attention(kernel)))
-        }
-        Op::Conv1d(conv) => convolution(graph, conv, step.precision(options.precision), device, store).map(Some),
-        Op::MatMul | Op::LayerNorm { .. } | Op::Softmax | Op::Unary(_) | Op::Binary(_) => {
-            Ok(Some(Kernel::Host(store.host().isa())))
-        }
-        _ => Ok(None),
     }
 }
 
@@ -147,42 +108,149 @@ pub fn stored(graph: &Graph<'_>, value: ValueId, store: &Store<'_>) -> Result<Ar
     store.constant(constant(graph, value)?).map_err(invalid(graph, value))
 }
 
-fn convolution(
-    graph: &Graph<'_>,
-    conv: &Conv,
-    precision: Precision,
-    device: &dyn Device,
-    store: &Store<'_>,
-) -> Result<Kernel, PlanError> {
-    let constant = constant(graph, conv.weights.value)?;
-    let [out_channels, in_channels, width] = constant.shape[..] else {
-        return Err(wrong_shape(graph, conv.weights.value));
-    };
-    let spec = Conv1dSpec {
-        in_channels,
-        out_channels,
-        width,
-        stride: conv.stride,
-        padding: conv.padding,
-        precision,
-        activation: conv.activation,
-        input_channels_last: conv.input_channels_last,
-        output_channels_last: conv.output_channels_last,
-    };
-    let mut parts = quantisation_parts(graph, &conv.weights)?;
-    parts.extend(conv.bias.map(|value| self::constant(graph, value)).transpose()?);
-    let key = Key::new(&parts, format!("{spec:?} {}{}", constant.dtype, device.form()));
-    let kernel = store.convolution(key, &spec, || {
-        let values = real(graph, &conv.weights, out_channels, Axis::First)?;
-        let bias = conv.bias.map(|value| row(graph, value, out_channels)).transpose()?;
-        Ok(device.conv1d(&spec, &values, bias.as_deref())?)
-    })?;
-    Ok(Kernel::Conv1d { shape: [out_channels, in_channels, width], kernel })
+/// A step that is being prepared.
+pub struct Preparing<'p> {
+    /// Its graph, which has the constants.
+    pub graph: &'p Graph<'p>,
+    /// The step.
+    pub step: &'p Step,
+    /// The session's.
+    pub options: &'p Options,
+    /// Those of the graph's values, as far as they are known.
+    pub shapes: &'p [Option<Shape>],
+    /// The device with an NPU on which the kernel may have its place; `None` for one that is the host's in any case.
+    pub placed: Option<&'p PlacedDevice>,
+    /// Where packed kernels are kept.
+    pub store: &'p Store<'p>,
+}
+
+impl<'p> Preparing<'p> {
+    /// Host work that needs no weights.
+    pub fn host(&self) -> Kernel {
+        Kernel::Host(self.store.host().isa())
+    }
+
+    /// The device that prepares the step's kernel.
+    pub fn device(&self) -> &'p dyn Device {
+        match self.placed {
+            Some(placed) => placed,
+            None => self.store.host(),
+        }
+    }
+
+    /// The precision that the step's product is computed in.
+    pub fn precision(&self) -> Precision {
+        self.step.precision(self.options.precision)
+    }
+
+    /// What tells a packed kernel from others: the constants that it is made of, and in words how. `spec` and `suffix`
+    /// stand before and after the device's form.
+    ///
+    /// # Errors
+    /// If a constant is missing.
+    pub fn key(&self, weights: &Weights, bias: Option<ValueId>, spec: String, suffix: &str) -> Result<Key, PlanError> {
+        let (scale, zero_point) =
+            weights.quantised.map_or((None, None), |(scale, zero_point)| (Some(scale), zero_point));
+        let parts = [Some(weights.value), scale, zero_point, bias, weights.smoothing];
+        let parts: Vec<_> = parts.into_iter().flatten().map(|value| self.constant(value)).collect::<Result<_, _>>()?;
+        Ok(Key::new(&parts, format!("{spec}{}{suffix}", self.device().form())))
+    }
+
+    /// A constant of the graph.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn constant(&self, value: ValueId) -> Result<&'p Constant<'p>, PlanError> {
+        constant(self.graph, value)
+    }
+
+    /// A constant of `width` values, whatever axes of one it has.
+    ///
+    /// # Errors
+    /// If a constant is missing, damaged or of another shape.
+    pub fn row(&self, value: ValueId, width: usize) -> Result<Cow<'p, [f32]>, PlanError> {
+        let values = floats(self.constant(value)?).map_err(invalid(self.graph, value))?;
+        if values.len() == width { Ok(values) } else { Err(wrong_shape(self.graph, value)) }
+    }
+
+    /// The real values of weights: as stored, or `(stored − zero_point) · scale`.
+    ///
+    /// # Errors
+    /// If a constant is missing, damaged or of another shape.
+    pub fn real(&self, weights: &Weights, outputs: usize, axis: Axis) -> Result<Cow<'p, [f32]>, PlanError> {
+        let stored = self.constant(weights.value)?;
+        if stored.bytes.len() != stored.size() {
+            return Err(invalid(self.graph, weights.value)(format!(
+                "{} bytes for {:?}",
+                stored.bytes.len(),
+                stored.shape
+            )));
+        }
+        let Some((scale, zero_point)) = weights.quantised else {
+            return floats(stored).map_err(invalid(self.graph, weights.value));
+        };
+        let scale = self.per_output(scale, outputs, floats)?;
+        let zero = match zero_point {
+            Some(value) => self.per_output(value, outputs, integers)?,
+            None => Cow::Owned(vec![0.0; outputs]),
+        };
+        let mut values = integers(stored).map_err(invalid(self.graph, weights.value))?.into_owned();
+        let each = match axis {
+            Axis::First => values.len() / outputs.max(1),
+            Axis::Last => 1,
+        };
+        for (at, value) in values.iter_mut().enumerate() {
+            let output = at / each.max(1) % outputs.max(1);
+            *value = (*value - zero[output]) * scale[output];
+        }
+        Ok(Cow::Owned(values))
+    }
+
+    /// A matrix's real values with each input's multiplied by its smoothing.
+    ///
+    /// # Errors
+    /// If a constant is missing, damaged or of another shape.
+    pub fn smoothed(
+        &self,
+        weights: &Weights,
+        [inputs, outputs]: [usize; 2],
+        values: Cow<'p, [f32]>,
+    ) -> Result<Cow<'p, [f32]>, PlanError> {
+        let Some(smoothing) = weights.smoothing else { return Ok(values) };
+        let smoothing = self.row(smoothing, inputs)?;
+        let mut values = values.into_owned();
+        if weights.transposed {
+            for row in values.chunks_exact_mut(inputs.max(1)) {
+                row.iter_mut().zip(&*smoothing).for_each(|(value, size)| *value *= size);
+            }
+        } else {
+            for (row, size) in values.chunks_exact_mut(outputs.max(1)).zip(&*smoothing) {
+                row.iter_mut().for_each(|value| *value *= size);
+            }
+        }
+        Ok(Cow::Owned(values))
+    }
+
+    /// One entry for each output, from a constant with one entry in all or one for each.
+    fn per_output(
+        &self,
+        value: ValueId,
+        outputs: usize,
+        read: impl Fn(&'p Constant<'p>) -> Result<Cow<'p, [f32]>, String>,
+    ) -> Result<Cow<'p, [f32]>, PlanError> {
+        let values = read(self.constant(value)?).map_err(invalid(self.graph, value))?;
+        match values.len() {
+            1 => Ok(Cow::Owned(vec![values[0]; outputs])),
+            len if len == outputs => Ok(values),
+            _ => Err(wrong_shape(self.graph, value)),
+        }
+    }
 }
 
 /// Where a per-output scale runs along a constant.
 #[derive(Clone, Copy)]
-enum Axis {
+#[allow(missing_docs, reason = "the names are clear")]
+pub enum Axis {
     First,
     Last,
 }
@@ -203,84 +271,6 @@ fn wrong_shape(graph: &Graph<'_>, value: ValueId) -> PlanError {
 fn invalid(graph: &Graph<'_>, value: ValueId) -> impl Fn(String) -> PlanError {
     let name = graph.values[value].name.clone();
     move |reason| PlanError::Constant { name: name.clone(), reason }
-}
-
-/// A constant of `width` values, whatever axes of one it has.
-fn row<'g>(graph: &'g Graph<'_>, value: ValueId, width: usize) -> Result<Cow<'g, [f32]>, PlanError> {
-    let values = floats(constant(graph, value)?).map_err(invalid(graph, value))?;
-    if values.len() == width { Ok(values) } else { Err(wrong_shape(graph, value)) }
-}
-
-fn quantisation_parts<'g, 'a>(graph: &'g Graph<'a>, weights: &Weights) -> Result<Vec<&'g Constant<'a>>, PlanError> {
-    let mut parts = vec![constant(graph, weights.value)?];
-    if let Some((scale, zero_point)) = weights.quantised {
-        parts.push(constant(graph, scale)?);
-        parts.extend(zero_point.map(|value| constant(graph, value)).transpose()?);
-    }
-    Ok(parts)
-}
-
-/// The real values of weights: as stored, or `(stored − zero_point) · scale`.
-fn real<'g>(graph: &'g Graph<'_>, weights: &Weights, outputs: usize, axis: Axis) -> Result<Cow<'g, [f32]>, PlanError> {
-    let stored = constant(graph, weights.value)?;
-    if stored.bytes.len() != stored.size() {
-        return Err(invalid(graph, weights.value)(format!("{} bytes for {:?}", stored.bytes.len(), stored.shape)));
-    }
-    let Some((scale, zero_point)) = weights.quantised else {
-        return floats(stored).map_err(invalid(graph, weights.value));
-    };
-    let scale = per_output(graph, scale, outputs, floats)?;
-    let zero = match zero_point {
-        Some(value) => per_output(graph, value, outputs, integers)?,
-        None => Cow::Owned(vec![0.0; outputs]),
-    };
-    let mut values = integers(stored).map_err(invalid(graph, weights.value))?.into_owned();
-    let each = match axis {
-        Axis::First => values.len() / outputs.max(1),
-        Axis::Last => 1,
-    };
-    for (at, value) in values.iter_mut().enumerate() {
-        let output = at / each.max(1) % outputs.max(1);
-        *value = (*value - zero[output]) * scale[output];
-    }
-    Ok(Cow::Owned(values))
-}
-
-/// A matrix's real values with each input's multiplied by its smoothing.
-fn smoothed<'g>(
-    graph: &'g Graph<'_>,
-    weights: &Weights,
-    [inputs, outputs]: [usize; 2],
-    values: Cow<'g, [f32]>,
-) -> Result<Cow<'g, [f32]>, PlanError> {
-    let Some(smoothing) = weights.smoothing else { return Ok(values) };
-    let smoothing = row(graph, smoothing, inputs)?;
-    let mut values = values.into_owned();
-    if weights.transposed {
-        for row in values.chunks_exact_mut(inputs.max(1)) {
-            row.iter_mut().zip(&*smoothing).for_each(|(value, size)| *value *= size);
-        }
-    } else {
-        for (row, size) in values.chunks_exact_mut(outputs.max(1)).zip(&*smoothing) {
-            row.iter_mut().for_each(|value| *value *= size);
-        }
-    }
-    Ok(Cow::Owned(values))
-}
-
-/// One entry for each output, from a constant with one entry in all or one for each.
-fn per_output<'g, 'a>(
-    graph: &'g Graph<'a>,
-    value: ValueId,
-    outputs: usize,
-    read: impl Fn(&'g Constant<'a>) -> Result<Cow<'g, [f32]>, String>,
-) -> Result<Cow<'g, [f32]>, PlanError> {
-    let values = read(constant(graph, value)?).map_err(invalid(graph, value))?;
-    match values.len() {
-        1 => Ok(Cow::Owned(vec![values[0]; outputs])),
-        len if len == outputs => Ok(values),
-        _ => Err(wrong_shape(graph, value)),
-    }
 }
 
 fn integers<'c>(constant: &'c Constant<'_>) -> Result<Cow<'c, [f32]>, String> {

@@ -16,7 +16,7 @@ use undertone_boundary::profile::{Part, Profile};
 use super::{layout::PlanStep, machine::Machine, prepare::Kernel};
 use crate::{
     graph::ValueId,
-    program::{HeadLayout, Op},
+    ops::{Normalisation, Op},
 };
 
 static RECORDING: AtomicBool = AtomicBool::new(false);
@@ -43,8 +43,8 @@ pub fn end() -> Option<Profile> {
     Some(Profile { steps: steps.into_values().collect(), ..profile })
 }
 
-/// One run's notes: the time after each section. What the sections are is written down when the run is over, so that noting takes a
-/// look at a clock and leaves the caches to the run.
+/// One run's notes: the time after each section. What the sections are is written down when the run is over, so that
+/// noting takes a look at a clock and leaves the caches to the run.
 pub struct Recorder {
     times: Vec<Instant>,
 }
@@ -59,7 +59,8 @@ impl Recorder {
         })
     }
 
-    /// A section was carried out, or what comes after the last of them: the choice of the next token, if that was asked for.
+    /// A section was carried out, or what comes after the last of them: the choice of the next token, if that was asked
+    /// for.
     pub fn carried_out(&mut self) {
         self.times.push(Instant::now());
     }
@@ -119,9 +120,9 @@ fn noted(
     let last = steps.last()?;
     let each = || steps.iter().zip(kernels).map(|(step, kernel)| (step, kernel.as_ref()));
     let shapes: Vec<String> = each()
-        .map(|(step, kernel)| match step.op {
-            Op::LayerNorm { .. } if steps.len() > 1 => "norm".to_owned(),
-            _ => shape(machine, step, kernel),
+        .map(|(step, _)| match step.op {
+            Op::Normalisation(Normalisation::LayerNorm { .. }) if steps.len() > 1 => "norm".to_owned(),
+            _ => shape(machine, step),
         })
         .collect();
     let kind = last.op.kind();
@@ -143,29 +144,26 @@ fn bytes(machine: &Machine<'_, '_>, step: &PlanStep, kernel: Option<&Kernel>) ->
         None => machine.shape(value).elements() * machine.tensor(value).dtype.size(),
     };
     let bytes = match kernel {
-        Some(Kernel::Linear { kernel, .. }) => kernel.weight_bytes(),
-        Some(Kernel::Conv1d { kernel, .. }) => kernel.weight_bytes(),
+        Some(Kernel::Linear(kernel)) => kernel.weight_bytes(),
+        Some(Kernel::Conv1d(kernel)) => kernel.weight_bytes(),
         Some(Kernel::Attention(_)) => step.inputs[1..3].iter().flatten().map(|value| lying(*value)).sum(),
         _ => 0,
     };
     bytes as u64
 }
 
-fn shape(machine: &Machine<'_, '_>, step: &PlanStep, kernel: Option<&Kernel>) -> String {
+fn shape(machine: &Machine<'_, '_>, step: &PlanStep) -> String {
     let dims = |value: ValueId| machine.shape(value).iter().map(usize::to_string).collect::<Vec<_>>().join("x");
     let input = |index: usize| step.inputs.get(index).copied().flatten();
-    match (&step.op, kernel) {
-        (_, Some(Kernel::Linear { inputs, outputs, .. })) => {
-            let rows = input(0).map_or(0, |x| machine.shape(x).elements() / (*inputs).max(1));
-            format!("{rows}x{inputs}x{outputs}")
+    match &step.op {
+        Op::Linear(linear) => {
+            let rows = input(0).map_or(0, |x| machine.shape(x).elements() / linear.inputs.max(1));
+            format!("{rows}x{}x{}", linear.inputs, linear.outputs)
         }
-        (Op::Attention { k, .. }, _) => {
+        Op::Attention(attention) => {
             let (q, keys) = (input(0).map(dims).unwrap_or_default(), input(1).map(|value| *machine.shape(value)));
-            let axis = match k {
-                HeadLayout::HeadsFirst => 2,
-                HeadLayout::LengthFirst => 1,
-            };
-            format!("{q} over {} keys", keys.and_then(|keys| keys.get(axis).copied()).unwrap_or(0))
+            let length = keys.and_then(|keys| keys.get(attention.k.length_axis()).copied());
+            format!("{q} over {} keys", length.unwrap_or(0))
         }
         _ => dims(step.output),
     }

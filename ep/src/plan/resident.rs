@@ -1,9 +1,9 @@
-//! A decoder's cached keys and values that stay in the EP ([`crate::kv`]): which inputs and outputs they are, and which steps
-//! read and write them in place.
+//! A decoder's cached keys and values that stay in the EP ([`crate::kv`]): which inputs and outputs they are, and which
+//! steps read and write them in place.
 //!
-//! The usual graph takes a past through `Concat(past, new)` to a present that attention reads: the new entries are appended and
-//! attention reads the cache. A past that anything else reads is written out for it, and a present that comes about in another
-//! way is taken in whole, so that every graph is right; the usual one copies nothing.
+//! The usual graph takes a past through `Concat(past, new)` to a present that attention reads: the new entries are
+//! appended and attention reads the cache. A past that anything else reads is written out for it, and a present that
+//! comes about in another way is taken in whole, so that every graph is right; the usual one copies nothing.
 
 use smallvec::SmallVec;
 use undertone_kernels::{
@@ -15,7 +15,8 @@ use super::{machine::Machine, tensor::Shape};
 use crate::{
     graph::{Graph, ValueId},
     kv::{KvState, Slot},
-    program::{HeadLayout, Op, Step},
+    ops::{Attention, HeadLayout, Movement, Op},
+    program::Step,
 };
 
 /// The cached tensors of a graph.
@@ -75,7 +76,7 @@ impl Resident {
             }
         }
         for step in steps {
-            let (Op::Concat { axis: 2 | -2 }, [Some(past), Some(new)], [output]) =
+            let (Op::Movement(Movement::Concat { axis: 2 | -2 }), [Some(past), Some(new)], [output]) =
                 (&step.op, &step.inputs[..], &step.outputs[..])
             else {
                 continue;
@@ -119,11 +120,11 @@ impl Resident {
             for (index, value) in step.inputs.iter().enumerate() {
                 let Some(value) = value.filter(|value| self.side(graph, *value).is_some()) else { continue };
                 let reads_in_place = match &step.op {
-                    Op::Shape { .. } => true,
-                    Op::Attention { k: HeadLayout::HeadsFirst, v: HeadLayout::HeadsFirst, .. } => {
+                    op if op.reads_shape_only() => true,
+                    Op::Attention(Attention { k: HeadLayout::HeadsFirst, v: HeadLayout::HeadsFirst, .. }) => {
                         (side(1), side(2)) == (Some(Side::Keys), Some(Side::Values)) && matches!(index, 1 | 2)
                     }
-                    Op::Concat { .. } => {
+                    Op::Movement(Movement::Concat { .. }) => {
                         index == 0 && self.kept[step.outputs[0]].is_some_and(|kept| kept.new.is_some())
                     }
                     _ => false,
@@ -181,8 +182,8 @@ impl Keeping {
         cache
     }
 
-    /// Takes a tensor that was made into its cache, if it is a cached one. One of no length, which a branch gives for what it has
-    /// not changed, leaves the cache as it is.
+    /// Takes a tensor that was made into its cache, if it is a cached one. One of no length, which a branch gives for
+    /// what it has not changed, leaves the cache as it is.
     ///
     /// # Errors
     /// If it is not `[batch, heads, length, width]`.

@@ -28,8 +28,8 @@ enum Also {
 const NEW: [usize; 4] = [1, HEADS, 1, WIDTH];
 const Q: [usize; 4] = [1, HEADS, 1, WIDTH];
 
-/// One layer of a decoder step: `present = Concat(past, new)`, self-attention over it and cross-attention over a past that does not
-/// grow, and logits.
+/// One layer of a decoder step: `present = Concat(past, new)`, self-attention over it and cross-attention over a past
+/// that does not grow, and logits.
 fn step_graph(also: Also) -> Graph<'static> {
     let axis = |axis| [("axis", Attribute::Int(axis))];
     let mut builder = Builder::default();

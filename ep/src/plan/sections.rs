@@ -1,14 +1,16 @@
-//! Which steps of a plan are carried out together: linear layers that read the same rows (q, k and v), two linear layers that follow
-//! one another (fc1 and fc2), and the layer norm before either.
+//! Which steps of a plan are carried out together: linear layers that read the same rows (q, k and v), two linear
+//! layers that follow one another (fc1 and fc2), and the layer norm before either.
 //!
-//! A section's inner results (normed rows, hidden activations) are read by nobody outside it and are never made; the device keeps
-//! them in whatever form its kernels read. The program stays as fusion left it: a report counts single steps.
+//! A section's inner results (normed rows, hidden activations) are read by nobody outside it and are never made; the
+//! device keeps them in whatever form its kernels read. The program stays as fusion left it: a report counts single
+//! steps.
 
 use std::ops::Range;
 
 use crate::{
     graph::{Graph, ValueId},
-    program::{Op, Program, Step},
+    ops::{Linear, Normalisation, Op},
+    program::{Program, Step},
 };
 
 /// Steps that follow one another in the plan and are carried out together.
@@ -77,7 +79,7 @@ impl<'p> Arranger<'p> {
         };
         for (id, step) in program.steps.iter().enumerate() {
             step.outputs.iter().for_each(|output| arranger.producer[*output] = Some(id));
-            if !matches!(step.op, Op::Shape { .. }) {
+            if !step.op.reads_shape_only() {
                 step.operands().for_each(|value| arranger.uses[value] += 1);
             }
         }
@@ -98,8 +100,8 @@ impl<'p> Arranger<'p> {
     /// The section that begins with a step.
     fn section(&self, first: StepId) -> (Kind, Vec<StepId>) {
         let (norm, rows) = match (&self.steps[first].op, self.steps[first].outputs.first()) {
-            (Op::LayerNorm { .. }, Some(normed)) => (Some(first), *normed),
-            (Op::Linear { quantised: false, .. }, _) => match self.steps[first].inputs[0] {
+            (Op::Normalisation(Normalisation::LayerNorm { .. }), Some(normed)) => (Some(first), *normed),
+            (Op::Linear(Linear { quantised: false, .. }), _) => match self.steps[first].inputs[0] {
                 Some(rows) => (None, rows),
                 None => return (Kind::Single, vec![first]),
             },
@@ -119,11 +121,11 @@ impl<'p> Arranger<'p> {
         if members.len() > 1 { (kind, members) } else { (Kind::Single, vec![first]) }
     }
 
-    /// Linear layers from step `first` on that read `rows` and whose other operands are made by then. They end at the next
-    /// attention: a decoder's layers all read the encoder's result, and to compute all of their keys and values at once would only
-    /// keep them all in memory.
+    /// Linear layers from step `first` on that read `rows` and whose other operands are made by then. They end at the
+    /// next attention: a decoder's layers all read the encoder's result, and to compute all of their keys and values at
+    /// once would only keep them all in memory.
     fn readers(&self, rows: ValueId, first: StepId) -> Vec<StepId> {
-        let until = self.steps[first..].iter().position(|step| matches!(step.op, Op::Attention { .. } | Op::MatMul));
+        let until = self.steps[first..].iter().position(|step| matches!(step.op, Op::Attention(_) | Op::MatMul(_)));
         let until = until.map_or(self.steps.len(), |distance| first + distance);
         (first..until).filter(|id| !self.placed[*id] && self.reads(*id, rows)).collect()
     }
@@ -136,14 +138,14 @@ impl<'p> Arranger<'p> {
         (first..self.steps.len()).find(|id| inner && self.reads(*id, hidden))
     }
 
-    /// Whether a step is a linear layer of `rows` that could be carried out as soon as those are made. Results that leave the graph
-    /// have places of their own, and their steps stay single.
+    /// Whether a step is a linear layer of `rows` that could be carried out as soon as those are made. Results that
+    /// leave the graph have places of their own, and their steps stay single.
     fn reads(&self, id: StepId, rows: ValueId) -> bool {
         let step = &self.steps[id];
         let ready = |value: &Option<ValueId>| {
             value.is_none_or(|value| self.producer[value].is_none_or(|producer| self.placed[producer]))
         };
-        matches!(step.op, Op::Linear { quantised: false, .. })
+        matches!(step.op, Op::Linear(Linear { quantised: false, .. }))
             && step.inputs[0] == Some(rows)
             && step.inputs[1..].iter().all(|value| *value != Some(rows) && ready(value))
             && step.outputs.iter().all(|output| !self.is_output[*output])
@@ -250,7 +252,8 @@ mod tests {
         assert!(sections(&graph).iter().all(|(kind, _)| *kind == Kind::Single), "{:?}", sections(&graph));
     }
 
-    /// A transformer layer but for its attention, which is `q · k + v`: reads `x`, of `width` columns, and makes `{name}y`.
+    /// A transformer layer but for its attention, which is `q · k + v`: reads `x`, of `width` columns, and makes
+    /// `{name}y`.
     fn layer(graph: Builder, name: &str, x: &str, width: usize) -> Builder {
         let of = |part: &str| format!("{name}{part}");
         let seed = name.bytes().map(u32::from).sum::<u32>() * 16;

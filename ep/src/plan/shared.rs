@@ -1,8 +1,8 @@
 //! What sessions of one process share: the device, packed weights and large constants, found again by their contents.
 //!
-//! The decoder's first-step graph and the one with a cache hold the same weights under other names; so do sessions of the same
-//! model. Whoever comes second gets what the first one packed. Nothing is kept alive by this alone. Where packed weights come from,
-//! if not from a graph's constants, is not known here.
+//! The decoder's first-step graph and the one with a cache hold the same weights under other names; so do sessions of
+//! the same model. Whoever comes second gets what the first one packed. Nothing is kept alive by this alone. Where
+//! packed weights come from, if not from a graph's constants, is not known here.
 
 use std::{
     borrow::Cow,
@@ -50,8 +50,8 @@ impl Key {
     }
 }
 
-/// For each key what was made of it, locked while it is made: a second session that wants the same weights waits for them instead
-/// of packing them too, and other weights are packed beside them.
+/// For each key what was made of it, locked while it is made: a second session that wants the same weights waits for
+/// them instead of packing them too, and other weights are packed beside them.
 type Cache<T> = Mutex<HashMap<Key, Arc<Mutex<Weak<T>>>>>;
 
 /// A packed kernel: unsized inside, so that it can be held weakly.
@@ -150,7 +150,7 @@ impl<'s> Store<'s> {
     }
 
     /// The device that takes every kernel.
-    pub(super) fn host(&self) -> &HostDevice {
+    pub fn host(&self) -> &HostDevice {
         &self.shared.host
     }
 
@@ -168,7 +168,7 @@ impl<'s> Store<'s> {
     }
 
     /// The packed linear layer of this key: one that some plan holds, a kept one, or a new one.
-    pub(super) fn linear(
+    pub fn linear(
         &self,
         key: Key,
         spec: &LinearSpec,
@@ -181,7 +181,7 @@ impl<'s> Store<'s> {
     }
 
     /// The packed convolution of this key likewise.
-    pub(super) fn convolution(
+    pub fn convolution(
         &self,
         key: Key,
         spec: &Conv1dSpec,

@@ -1,12 +1,12 @@
 //! Smoothing for int8 of few rows, as decoders have them: a layer norm whose results are only multiplied with constant
-//! weights hands on its channels at more equal sizes, and the weights make up for it. The products are the same; what int8
-//! loses of them is less, and a run takes no longer.
+//! weights hands on its channels at more equal sizes, and the weights make up for it. The products are the same; what
+//! int8 loses of them is less, and a run takes no longer.
 //!
 //! A layer norm's result has about unit size in each channel before its gain `g` and bias `b`. With them a channel has
-//! about the size `√(g² + b²)`, which differs by up to twenty times from channel to channel, and a row's scale follows the
-//! largest. Dividing by the square root of that shares the difference between the row and the weights, which have a scale
-//! for each output: SmoothQuant (Xiao et al., 2023) at α = ½, without recordings to calibrate with. What it brings:
-//! `docs/int8.md`.
+//! about the size `√(g² + b²)`, which differs by up to twenty times from channel to channel, and a row's scale follows
+//! the largest. Dividing by the square root of that shares the difference between the row and the weights, which have a
+//! scale for each output: SmoothQuant (Xiao et al., 2023) at α = ½, without recordings to calibrate with. What it
+//! brings: `docs/int8.md`.
 
 use std::borrow::Cow;
 
@@ -15,8 +15,9 @@ use undertone_kernels::Precision;
 use super::{arithmetic::FEW_ROWS, shared::floats};
 use crate::{
     graph::{Constant, DataType, Dim, Graph, Value, ValueId},
+    ops::{Normalisation, Op, View},
     options::Options,
-    program::{Op, Program, Step},
+    program::{Program, Step},
     work::Work,
 };
 
@@ -46,8 +47,8 @@ pub fn smooth<'g, 'a>(graph: &'g Graph<'a>, program: &mut Program, options: &Opt
             inputs[2] = Some(constant(graph, "bias", bias));
         }
         for reader in readers {
-            if let Op::Linear { weights, .. } = &mut program.steps[reader].op {
-                weights.smoothing = Some(channels);
+            if let Op::Linear(linear) = &mut program.steps[reader].op {
+                linear.weights.smoothing = Some(channels);
             }
         }
     }
@@ -61,9 +62,11 @@ struct Smoothing {
     bias: Option<Vec<f32>>,
 }
 
-/// How a step is smoothed, and the products that make up for it; `None` for what is no layer norm, or is read by others.
+/// How a step is smoothed, and the products that make up for it; `None` for what is no layer norm, or is read by
+/// others.
 fn smoothed(graph: &Graph<'_>, program: &Program, norm: usize, options: &Options) -> Option<(Smoothing, Vec<usize>)> {
-    let Step { op: Op::LayerNorm { .. }, inputs, outputs, .. } = &program.steps[norm] else { return None };
+    let Step { op, inputs, outputs, .. } = &program.steps[norm];
+    let Op::Normalisation(Normalisation::LayerNorm { .. }) = op else { return None };
     let row = |value: ValueId| floats(graph.values[value].constant.as_ref()?).ok();
     let gain = row((*inputs.get(1)?)?)?;
     let bias = match inputs.get(2).copied().flatten() {
@@ -105,16 +108,14 @@ fn products(
             return None;
         }
         match &step.op {
-            Op::Linear { weights, quantised: false, .. } if weights.quantised.is_none() => {
-                let shape = &graph.values[weights.value].constant.as_ref()?.shape;
-                let inputs = shape.get(usize::from(weights.transposed))?;
-                if *inputs != width || step.precision(options.precision) != Precision::Int8 {
+            Op::Linear(linear) if !linear.quantised && linear.weights.quantised.is_none() => {
+                if linear.inputs != width || step.precision(options.precision) != Precision::Int8 {
                     return None;
                 }
                 found.push(at);
             }
             // Rows that stay rows.
-            Op::Reshape { .. } => {
+            Op::View(View::Reshape { .. }) => {
                 let reshaped = *step.outputs.first()?;
                 if graph.values[reshaped].shape.as_ref()?.last() != Some(&Dim::Fixed(width)) {
                     return None;
@@ -188,7 +189,7 @@ mod tests {
     fn smoothed_products(graph: &Graph<'_>, precision: Precision) -> usize {
         let mut program = fuse(graph, lower(graph));
         smooth(graph, &mut program, &options(precision));
-        let made_up = |step: &&Step| matches!(&step.op, Op::Linear { weights, .. } if weights.smoothing.is_some());
+        let made_up = |step: &&Step| matches!(&step.op, Op::Linear(linear) if linear.weights.smoothing.is_some());
         program.steps.iter().filter(made_up).count()
     }
 

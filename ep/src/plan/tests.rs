@@ -1,5 +1,5 @@
-//! Plans as a whole: shapes that change from run to run, runs at the same moment, bad operands, fp16 at the border, weights
-//! shared between plans.
+//! Plans as a whole: shapes that change from run to run, runs at the same moment, bad operands, fp16 at the border,
+//! weights shared between plans.
 
 use undertone_kernels::{Counters, DeviceKind, Serial};
 
@@ -7,7 +7,7 @@ use super::{Input, Outputs, Plan, RunError, Shared, Store};
 use crate::{
     graph::{Attribute, DataType, Graph},
     options::Options,
-    testing::{Builder, assert_close, exact, floats, fused, integers, noise, run},
+    testing::{Builder, exact, floats, fused, noise, run},
 };
 
 const F: DataType = DataType::F32;
@@ -104,27 +104,6 @@ fn fp16_is_computed_in_fp32_and_converted_at_the_border() {
     assert_eq!(y, [0.5, -1.5, 32752.0, half::f16::from_f32(half::f16::from_f32(1e-7).to_f32() * 0.5).to_f32()]);
 }
 
-/// The arithmetic of shapes that exporters write around a cache.
-#[test]
-fn shape_arithmetic() {
-    let graph = Builder::default()
-        .input("ids", DataType::I64, &[1, 3])
-        .bytes("i1", DataType::I64, &[], &1i64.to_ne_bytes())
-        .bytes("i0", DataType::I64, &[], &0i64.to_ne_bytes())
-        .integers("axis0", &[0])
-        .node_of("Shape", &["ids"], &[("shape", DataType::I64)], &[])
-        .node_of("Gather", &["shape", "i1"], &[("length", DataType::I64)], &[])
-        .node_of("Range", &["i0", "length", "i1"], &[("positions", DataType::I64)], &[])
-        .node_of("Unsqueeze", &["positions", "axis0"], &[("row", DataType::I64)], &[])
-        .node_of("Tile", &["row", "shape"], &[("tiled", DataType::I64)], &[])
-        .node_of("LessOrEqual", &["row", "ids"], &[("mask", DataType::Bool)], &[])
-        .build(&["tiled", "mask"]);
-    let made = run(&fused(&graph, &exact()), &graph, &[integers(&[1, 3], &[2, 0, 5])], 256).expect("a run");
-    assert_eq!(made[0].shape, [1, 9]);
-    assert_eq!(bytemuck::pod_collect_to_vec::<u8, i64>(&made[0].bytes), [0, 1, 2, 0, 1, 2, 0, 1, 2]);
-    assert_eq!((made[1].shape.as_slice(), made[1].bytes.as_slice()), (&[1, 3][..], &[1, 0, 1][..]));
-}
-
 #[test]
 fn equal_weights_are_packed_once() {
     let graph = |name: &str| {
@@ -159,23 +138,6 @@ fn kernels_are_counted_where_they_ran() {
     let inputs = [floats(&[1, 1, 4], &past), floats(&[1, 1, 4], &x)];
     assert!(plan.run(&inputs, &mut Nowhere, &Serial, &counters, None).is_err());
     assert_eq!(counters.calls(DeviceKind::Host), 1, "the product ran, then there was no memory for an output");
-}
-
-#[test]
-fn reduce_mean_over_any_axes() {
-    let graph = Builder::default()
-        .input("x", F, &[2, 3, 4])
-        .node_of(
-            "ReduceMean",
-            &["x"],
-            &[("y", F)],
-            &[("axes", Attribute::Ints(vec![0, 2])), ("keepdims", Attribute::Int(0))],
-        )
-        .build(&["y"]);
-    let x: Vec<f32> = (0..24).map(|v| v as f32).collect();
-    let made = run(&fused(&graph, &exact()), &graph, &[floats(&[2, 3, 4], &x)], 256).expect("a run");
-    assert_eq!(made[0].shape, [3]);
-    assert_close(&made[0].floats(), &[7.5, 11.5, 15.5]);
 }
 
 #[test]

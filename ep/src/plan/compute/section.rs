@@ -6,16 +6,18 @@ use undertone_kernels::{Context, Device, Linear, Norm, Product, Rows};
 use super::{
     super::{
         RunError,
-        infer::{self, operand},
         layout::PlanStep,
         machine::{Machine, Target},
         prepare::Kernel,
         sections::Kind,
         tensor::Shape,
     },
-    Computed, Tools,
+    Tools,
 };
-use crate::program::Op;
+use crate::ops::{
+    Normalisation, Op,
+    run::{Computed, Operands},
+};
 
 /// Results of one section that are remembered without allocation.
 const INLINE: usize = 8;
@@ -66,8 +68,8 @@ struct Section<'p> {
 }
 
 impl<'p> Section<'p> {
-    /// Looks at the operands; `None` if a norm's or a residual's shape asks for broadcasting, or an operand is in error, which the
-    /// single step then says.
+    /// Looks at the operands; `None` if a norm's or a residual's shape asks for broadcasting, or an operand is in
+    /// error, which the single step then says.
     fn of(
         machine: &mut Machine<'_, '_>,
         kind: Kind,
@@ -75,28 +77,27 @@ impl<'p> Section<'p> {
         kernels: &'p [Option<Kernel>],
     ) -> Option<Self> {
         let first = steps.first()?;
-        let mut x = *machine.shape(operand(first, 0).ok()?);
+        let mut x = *Operands::of(machine, first).shape(0).ok()?;
         let inputs = *x.last()?;
         let rows = x.elements().checked_div(inputs)?;
         let mut norm = None;
         let mut layers: SmallVec<[Layer<'p>; INLINE]> = SmallVec::new();
         for (step, kernel) in steps.iter().zip(kernels) {
+            let operands = Operands::of(machine, step);
             match (&step.op, kernel) {
-                (Op::LayerNorm { epsilon }, _) => {
-                    let addend = step.inputs.get(2).copied().flatten();
-                    let fits = |value| machine.shape(value).elements() == inputs;
-                    if !fits(operand(step, 1).ok()?) || !addend.is_none_or(fits) {
+                (Op::Normalisation(Normalisation::LayerNorm { epsilon }), _) => {
+                    let fits = |shape: &Shape| shape.elements() == inputs;
+                    if !fits(operands.shape(1).ok()?) || !operands.shape(2).map_or(true, fits) {
                         return None;
                     }
                     norm = Some((step, *epsilon));
                 }
-                (_, Some(Kernel::Linear { inputs, outputs, kernel })) => {
-                    let shape = infer::linear(&x, *inputs, *outputs).ok()?;
-                    let residual = step.inputs.get(1).copied().flatten();
-                    if residual.is_some_and(|residual| *machine.shape(residual) != shape) {
+                (Op::Linear(linear), Some(Kernel::Linear(kernel))) => {
+                    let shape = linear.product(&x).ok()?;
+                    if operands.shape(1).is_ok_and(|residual| *residual != shape) {
                         return None;
                     }
-                    layers.push(Layer { step, kernel: &***kernel, outputs: *outputs, shape });
+                    layers.push(Layer { step, kernel: &***kernel, outputs: linear.outputs, shape });
                     if kind == Kind::Mlp {
                         x = shape;
                     }
@@ -107,7 +108,7 @@ impl<'p> Section<'p> {
         let hidden = (kind == Kind::Mlp).then(|| layers.remove(0));
         // Shapes of what is not made, for whoever looks at the plan.
         if let Some((step, _)) = norm {
-            machine.note(step.output, *machine.shape(operand(step, 0).ok()?));
+            machine.note(step.output, *Operands::of(machine, step).shape(0).ok()?);
         }
         if let Some(hidden) = hidden {
             machine.note(hidden.step.output, hidden.shape);
@@ -139,16 +140,16 @@ impl<'p> Section<'p> {
         let norm = match self.norm {
             None => None,
             Some((step, epsilon)) => {
-                let bias = step.inputs.get(2).copied().flatten().map(|bias| machine.data(bias)).transpose()?;
-                Some(Norm { gain: machine.data(operand(step, 1)?)?, bias, epsilon })
+                let operands = Operands::of(machine, step);
+                Some(Norm { gain: operands.data(1)?, bias: operands.optional(2)?, epsilon })
             }
         };
-        let x = machine.data(operand(self.first, 0)?)?;
+        let x = Operands::of(machine, self.first).data(0)?;
         let from = Rows { x, rows: self.rows, inputs: self.inputs, norm: norm.as_ref() };
         let mut products: SmallVec<[Product<'_>; INLINE]> = SmallVec::new();
         for (layer, target) in self.layers.iter().zip(targets) {
             let Layer { kernel: layer_kernel, outputs, shape, step } = *layer;
-            let residual = step.inputs.get(1).copied().flatten().map(|value| machine.data(value)).transpose()?;
+            let residual = Operands::of(machine, step).optional(1)?;
             let out = target.elements(shape.elements())?;
             products.push(Product { layer: layer_kernel, outputs, residual, out });
         }

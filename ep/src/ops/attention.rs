@@ -1,0 +1,284 @@
+//! Scaled-dot-product attention: where the heads of queries, keys, values and results lie, and the mask.
+
+mod lower;
+
+use std::ops::Range;
+
+use undertone_kernels::{
+    AttentionArgs, CachedArgs, Context, Heads, HeadsMut, Mask, Scratch, host::movement::broadcast_shape,
+};
+
+pub use self::lower::{attention, multi_head_attention};
+use super::{
+    Inferred, Operator, Role, TOO_MANY_AXES,
+    elementwise::add,
+    run::{Computed, NO_KERNEL, Operands, Run},
+};
+use crate::{
+    graph::DataType,
+    plan::{
+        PlanError,
+        fault::Fault,
+        prepare::{AttentionKernel, Kernel, Preparing},
+        tensor::Shape,
+    },
+};
+
+/// `q, k, v` and, if there is a fourth operand, a mask: floats are added to the scores, bools tell which keys a query
+/// sees, and int32 of `[batch, keys]` which keys are no padding. A fifth operand is a row that is added to queries,
+/// keys and values, one after another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    /// Width of a head; it may be known only at run time.
+    pub head_width: Option<usize>,
+    /// A factor of the scores.
+    pub scale: f32,
+    /// Query `i` sees only the keys up to `i`. There is no other mask then.
+    pub causal: bool,
+    /// Added to the score of a key that a mask of bools or int32 hides.
+    pub hidden: f32,
+    /// Of the queries.
+    pub q: HeadLayout,
+    /// Of the keys.
+    pub k: HeadLayout,
+    /// Of the values.
+    pub v: HeadLayout,
+    /// Of the result.
+    pub out: HeadLayout,
+}
+
+/// How a `[batch, heads, length, width]` operand of attention lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadLayout {
+    /// `[batch, heads, length, width]`.
+    HeadsFirst,
+    /// `[batch, length, heads, width]`, as a projection leaves it.
+    LengthFirst,
+    /// The same with its last two axes as one.
+    Packed {
+        /// How many heads a row has.
+        heads: usize,
+    },
+}
+
+/// Sizes of an attention's scores, and the width of its heads.
+#[derive(Clone, Copy, Debug)]
+struct Scores {
+    batch: usize,
+    heads: usize,
+    /// Queries of a head.
+    queries: usize,
+    /// Keys of a head.
+    keys: usize,
+    /// Values of a query, a key and a value.
+    width: usize,
+}
+
+impl HeadLayout {
+    /// Batch, heads, length and width of an operand.
+    ///
+    /// # Errors
+    /// If it has not the axes, or rows of heads.
+    pub fn sizes(self, shape: &[usize]) -> Inferred<[usize; 4]> {
+        match (shape, self) {
+            ([batch, heads, length, width], HeadLayout::HeadsFirst)
+            | ([batch, length, heads, width], HeadLayout::LengthFirst) => Ok([*batch, *heads, *length, *width]),
+            ([batch, length, row], HeadLayout::Packed { heads }) if heads > 0 && row % heads == 0 => {
+                Ok([*batch, heads, *length, row / heads])
+            }
+            _ => Err(format!("{shape:?} is no operand of attention")),
+        }
+    }
+
+    /// The axis along which queries or keys follow one another.
+    pub fn length_axis(self) -> usize {
+        match self {
+            HeadLayout::HeadsFirst => 2,
+            HeadLayout::LengthFirst | HeadLayout::Packed { .. } => 1,
+        }
+    }
+
+    /// Strides of batch, head and row.
+    fn strides(self, [_, heads, length, width]: [usize; 4]) -> [usize; 3] {
+        match self {
+            HeadLayout::HeadsFirst => [heads * length * width, length * width, width],
+            HeadLayout::LengthFirst | HeadLayout::Packed { .. } => [heads * length * width, width, heads * width],
+        }
+    }
+
+    /// An operand's heads, and the working memory that is left. What it has only once, it has for every batch item or
+    /// head.
+    fn heads<'r>(
+        self,
+        operands: Operands<'r, '_, '_>,
+        index: usize,
+        scratch: &'r mut Scratch,
+    ) -> Computed<(Heads<'r>, &'r mut Scratch)> {
+        let sizes @ [batch, heads, _, width] = self.sizes(operands.shape(index)?)?;
+        let [batch_stride, head_stride, row_stride] = self.strides(sizes);
+        let once = |count: usize, stride: usize| if count == 1 { 0 } else { stride };
+        let (mut data, mut rest): (&[f32], _) = (operands.data(index)?, scratch);
+        if let Some(bias) = operands.optional::<f32>(4)? {
+            let row = heads * width;
+            let bias = bias.get(index * row..(index + 1) * row).ok_or("a bias that is shorter than q, k and v")?;
+            let (sums, left) = rest.floats_and_rest(data.len());
+            let rows = sums.chunks_exact_mut(row.max(1)).zip(data.chunks_exact(row.max(1)));
+            rows.for_each(|(sums, row)| add(row, bias, sums));
+            (data, rest) = (sums, left);
+        }
+        let (batch_stride, head_stride) = (once(batch, batch_stride), once(heads, head_stride));
+        Ok((Heads { data, batch_stride, head_stride, row_stride }, rest))
+    }
+}
+
+impl Operator for Attention {
+    fn kind(&self) -> &'static str {
+        "attention"
+    }
+
+    fn role(&self) -> Role {
+        Role::Attention
+    }
+
+    fn data(&self) -> Range<usize> {
+        0..3
+    }
+
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
+        let Scores { batch, heads, queries, width, .. } = self.scores(operands)?;
+        let shape = match self.out {
+            HeadLayout::HeadsFirst => Shape::new(&[batch, heads, queries, width]),
+            HeadLayout::LengthFirst => Shape::new(&[batch, queries, heads, width]),
+            HeadLayout::Packed { .. } => Shape::new(&[batch, queries, heads * width]),
+        };
+        shape.ok_or_else(|| TOO_MANY_AXES.into())
+    }
+
+    fn flops(&self, operands: &dyn Fn(usize) -> Option<Shape>, _: Option<Shape>) -> Option<f64> {
+        let keys = *operands(1)?.get(self.k.length_axis())?;
+        // Both products: every element of q meets every key, and every score each element of a value.
+        Some(4.0 * operands(0)?.elements() as f64 * keys as f64)
+    }
+
+    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
+        AttentionKernel::new(self, preparing).map(|kernel| Some(Kernel::Attention(kernel)))
+    }
+
+    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
+        let Some(Kernel::Attention(kernel)) = run.kernel else { return Err(NO_KERNEL.into()) };
+        let scores = self.scores(operands)?;
+        let Scores { batch, heads, queries, keys, width } = scores;
+        let kernel = kernel.for_width(width).map_err(Fault::Failed)?;
+        let Context { pool, counters, ref mut scratch } = *context;
+        let (mask, scratch) = self.mask(operands, &scores, scratch)?;
+        let (q, scratch) = self.q.heads(operands, 0, scratch)?;
+        let sizes = [batch, heads, queries, width];
+        let [batch_stride, head_stride, row_stride] = self.out.strides(sizes);
+        let out = HeadsMut { data: run.elements()?, batch_stride, head_stride, row_stride };
+
+        let cached = |index: usize| operands.get(index).and_then(|value| operands.machine.cached(value));
+        if let (Some(keys), Some(values)) = (cached(1), cached(2)) {
+            if keys.shape() != values.shape() || keys.shape()[..2] != [batch, heads] {
+                let [keys, values] = [keys, values].map(|cache| cache.shape());
+                return Err(format!("queries {sizes:?}, cached keys {keys:?}, values {values:?}").into());
+            }
+            let context = &mut Context { pool, counters, scratch };
+            return Ok(kernel.run_cached(context, CachedArgs { queries, q, keys, values, mask, out })?);
+        }
+        let (k, scratch) = self.k.heads(operands, 1, scratch)?;
+        let (v, scratch) = self.v.heads(operands, 2, scratch)?;
+        let context = &mut Context { pool, counters, scratch };
+        Ok(kernel.run(context, AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out })?)
+    }
+}
+
+impl Attention {
+    /// The sizes of the scores. Queries, keys, values and a mask that are there once are the same for every batch item
+    /// or head.
+    fn scores(&self, operands: Operands<'_, '_, '_>) -> Inferred<Scores> {
+        let of = |index: usize, layout: HeadLayout| layout.sizes(operands.shape(index)?);
+        let (q, k, v) = (of(0, self.q)?, of(1, self.k)?, of(2, self.v)?);
+        let mask = operands.get(3).map(|_| mask_axes(operands)).transpose()?;
+        let [_, _, queries, width] = q;
+        let [_, _, keys, _] = k;
+        let outer = mask.map_or([1, 1], |mask| [mask[0], mask[1]]);
+        let each = broadcast_shape(&[&q[..2], &k[..2], &v[..2], &outer]);
+        match each.as_deref() {
+            Some(&[batch, heads]) if k[3] == width && v[2..] == [keys, width] => {
+                let fits = |mask: &[usize; 4]| [1, queries].contains(&mask[2]) && [1, keys].contains(&mask[3]);
+                if let Some(mask) = mask.filter(|mask| !fits(mask)) {
+                    return Err(format!("a mask of {mask:?} for scores of {:?}", [batch, heads, queries, keys]));
+                }
+                Ok(Scores { batch, heads, queries, keys, width })
+            }
+            _ => Err(format!("queries {q:?}, keys {k:?}, values {v:?}, mask {mask:?}")),
+        }
+    }
+
+    /// What a mask that only hides keys adds to the scores, and the working memory that is left.
+    fn added<'r, T: Copy + Default + PartialOrd>(
+        &self,
+        mask: &[T],
+        scratch: &'r mut Scratch,
+    ) -> (&'r [f32], &'r mut Scratch) {
+        let (added, rest) = scratch.floats_and_rest(mask.len());
+        for (added, sees) in added.iter_mut().zip(mask) {
+            *added = if *sees > T::default() { 0.0 } else { self.hidden };
+        }
+        (added, rest)
+    }
+
+    /// The mask, if there is one, and the working memory that is left.
+    fn mask<'r>(
+        &self,
+        operands: Operands<'r, '_, '_>,
+        scores: &Scores,
+        scratch: &'r mut Scratch,
+    ) -> Computed<(Mask<'r>, &'r mut Scratch)> {
+        if self.causal {
+            return Ok((Mask::Causal { first: 0 }, scratch));
+        }
+        if operands.get(3).is_none() {
+            return Ok((Mask::None, scratch));
+        }
+        let mut dims = mask_axes(operands)?;
+        let (mut data, mut rest) = match operands.dtype(3)? {
+            DataType::Bool => self.added(operands.data::<u8>(3)?, scratch),
+            DataType::I32 => self.added(operands.data::<i32>(3)?, scratch),
+            _ => (operands.data::<f32>(3)?, scratch),
+        };
+        if dims[3] == 1 && scores.keys > 1 {
+            // One entry for all keys of a query. To leave it out would change what a soft-max makes of −inf, of NaN,
+            // and of numbers so large that the scores vanish beside them.
+            let (spread, left) = rest.floats_and_rest(data.len() * scores.keys);
+            for (row, entry) in spread.chunks_exact_mut(scores.keys).zip(data) {
+                row.fill(*entry);
+            }
+            (data, rest) = (spread, left);
+            dims[3] = scores.keys;
+        }
+        let stride = |axis: usize, inner: usize| if dims[axis] == 1 { 0 } else { inner };
+        let mask = Mask::Additive {
+            data,
+            batch_stride: stride(0, dims[1] * dims[2] * dims[3]),
+            head_stride: stride(1, dims[2] * dims[3]),
+            row_stride: stride(2, dims[3]),
+        };
+        Ok((mask, rest))
+    }
+}
+
+/// The four axes of the mask.
+fn mask_axes(operands: Operands<'_, '_, '_>) -> Inferred<[usize; 4]> {
+    let shape = operands.shape(3)?;
+    let mut dims = [1; 4];
+    match (operands.dtype(3)?, &shape[..]) {
+        (DataType::I32, [batch, keys]) => (dims[0], dims[3]) = (*batch, *keys),
+        (_, axes) => {
+            let leading = 4usize.checked_sub(axes.len()).ok_or_else(|| format!("a mask of {shape:?}"))?;
+            dims[leading..].copy_from_slice(axes);
+        }
+    }
+    Ok(dims)
+}

@@ -1,0 +1,220 @@
+//! From ONNX's and ONNX Runtime's attention operators to [`Attention`]: what a graph must tell of their operands, and
+//! what is refused.
+
+use super::{super::Op, Attention, HeadLayout};
+use crate::{
+    graph::{DataType, Dim},
+    lower::{Lowered, Lowering},
+};
+
+/// `Attention` of ONNX (opset 23).
+pub fn attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    const KNOWN: [&str; 9] = [
+        "is_causal",
+        "kv_num_heads",
+        "left_window_size",
+        "q_num_heads",
+        "qk_matmul_output_mode",
+        "right_window_size",
+        "scale",
+        "softcap",
+        "softmax_precision",
+    ];
+    let of = node.node;
+    if let Some(name) = of.attributes.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+        return Err(format!("Attention with {name}"));
+    }
+    if of.int("left_window_size", -1) != -1 || of.int("right_window_size", -1) != -1 {
+        return Err("Attention with a window".into());
+    }
+    if of.float("softcap", 0.0) != 0.0 || !matches!(of.int("softmax_precision", 1), 0 | 1) {
+        return Err("Attention with softcap or another softmax_precision than float".into());
+    }
+    if (4..of.inputs.len()).any(|index| node.input(index).is_some()) {
+        return Err("Attention with past keys and values, or lengths of them".into());
+    }
+    let (q_heads, kv_heads) = (of.int("q_num_heads", 0), of.int("kv_num_heads", 0));
+    let layouts = match [0, 1, 2].map(|index| node.rank(index)) {
+        [Some(4), Some(4), Some(4)] => [HeadLayout::HeadsFirst; 3],
+        [Some(3), Some(3), Some(3)] => [q_heads, kv_heads, kv_heads].map(HeadLayout::packed),
+        _ => return Err("Attention of operands that have not three axes or four".into()),
+    };
+    let out = layouts[0];
+    let op = Attention::lower(node, layouts, out, 3)?;
+    node.reads(&[0, 1, 2, 3]);
+    Ok(Op::Attention(op))
+}
+
+/// `MultiHeadAttention` of com.microsoft.
+pub fn multi_head_attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    let of = node.node;
+    let packed = HeadLayout::packed(of.int("num_heads", 0));
+    // Keys and values of four axes are those that a cross-attention's cache has.
+    let layouts = match [0, 1, 2].map(|index| node.rank(index)) {
+        [Some(3), Some(3), Some(3)] => [packed; 3],
+        [Some(3), Some(4), Some(4)] => [packed, HeadLayout::HeadsFirst, HeadLayout::HeadsFirst],
+        _ => return Err("MultiHeadAttention of packed keys and values, or of unknown shapes".into()),
+    };
+    let is_padded = node.input(4).is_some();
+    if is_padded && (node.input(5).is_some() || node.rank(4) != Some(2) || node.dtype(4) != Some(DataType::I32)) {
+        return Err("MultiHeadAttention with a key_padding_mask of lengths, or beside attention_bias".into());
+    }
+    if (6..of.inputs.len()).any(|index| node.input(index).is_some()) {
+        return Err("MultiHeadAttention with past keys and values".into());
+    }
+    if node.input(3).is_some() && (layouts != [packed; 3] || node.dtype(3) != node.dtype(0) || node.rank(3) != Some(1))
+    {
+        return Err("MultiHeadAttention with a bias that is no row, or of cached keys".into());
+    }
+    if node.input(5).is_some() && node.rank(5) != Some(4) {
+        return Err("MultiHeadAttention with an attention_bias that has not four axes".into());
+    }
+    let mask = if is_padded { 4 } else { 5 };
+    let op = Attention::lower(node, layouts, packed, mask)?;
+    node.reads(&[0, 1, 2, mask, 3]);
+    Ok(Op::Attention(Attention { hidden: of.float("mask_filter_value", -10_000.0), ..op }))
+}
+
+impl Attention {
+    /// What a node's first three operands ask for; all that must be known of their shapes is known. `mask` is the place
+    /// of a mask's operand.
+    fn lower(node: &Lowering<'_, '_>, [q, k, v]: [HeadLayout; 3], out: HeadLayout, mask: usize) -> Lowered<Self> {
+        let refused = |what: &str| format!("{} {what}", node.node.op_type);
+        node.floats()?;
+        let is_padding = node.dtype(mask) == Some(DataType::I32);
+        let is_known = |dtype| dtype == node.dtype(0) || is_padding || dtype == Some(DataType::Bool);
+        let is_masked = node.input(mask).is_some();
+        if [1, 2].into_iter().any(|index| node.dtype(index) != node.dtype(0))
+            || (is_masked && !is_known(node.dtype(mask)))
+        {
+            return Err(refused("of operands of several types"));
+        }
+        let heads = |index: usize, layout: HeadLayout| layout.declared(node.dims(index)?);
+        let (Some(queries), Some(keys), Some(values)) = (heads(0, q), heads(1, k), heads(2, v)) else {
+            return Err(refused("of heads that the graph does not tell"));
+        };
+        let [width, each] = [queries.width, queries.heads];
+        if width == 0 || [keys.width, values.width] != [width; 2] {
+            return Err(refused("whose values are of another width than its queries"));
+        }
+        if ![1, each].contains(&keys.heads) || values.heads != keys.heads || keys.length != values.length {
+            return Err(refused("whose keys or values are not as many as its queries' heads"));
+        }
+        // A mask may stop short of the keys; then it is not broadcast, but filled up.
+        let fits = |dims: &[Dim]| match dims {
+            [_, last] if is_padding => last == keys.length,
+            [.., rows, last] if dims.len() <= 4 => {
+                last == keys.length && (rows == queries.length || *rows == Dim::Fixed(1))
+            }
+            _ => false,
+        };
+        if is_masked && (*keys.length == Dim::Unknown || !node.dims(mask).is_some_and(fits)) {
+            return Err(refused("with a mask that is not known to be as wide as the keys"));
+        }
+        let is_causal = ["is_causal", "unidirectional"].into_iter().any(|name| node.node.int(name, 0) != 0);
+        if is_causal && (*keys.length == Dim::Unknown || queries.length != keys.length || is_masked) {
+            return Err(refused("that is causal, beside a mask or of other keys than queries"));
+        }
+        let scale = node.node.float("scale", 0.0);
+        let scale = if scale == 0.0 { (width as f32).sqrt().recip() } else { scale };
+        let hidden = f32::NEG_INFINITY;
+        Ok(Self { head_width: Some(width), scale, causal: is_causal, hidden, q, k, v, out })
+    }
+}
+
+/// What a graph tells of an operand of attention.
+struct Declared<'g> {
+    heads: usize,
+    length: &'g Dim,
+    width: usize,
+}
+
+impl HeadLayout {
+    /// Rows of so many heads; of none, where an attribute is no such number.
+    fn packed(heads: i64) -> Self {
+        HeadLayout::Packed { heads: usize::try_from(heads).unwrap_or(0) }
+    }
+
+    /// What a declared shape tells, if it tells heads and width.
+    fn declared(self, dims: &[Dim]) -> Option<Declared<'_>> {
+        match (dims, self) {
+            ([_, Dim::Fixed(heads), length, Dim::Fixed(width)], HeadLayout::HeadsFirst)
+            | ([_, length, Dim::Fixed(heads), Dim::Fixed(width)], HeadLayout::LengthFirst) => {
+                Some(Declared { heads: *heads, length, width: *width })
+            }
+            ([_, length, Dim::Fixed(row)], HeadLayout::Packed { heads }) if heads > 0 && row % heads == 0 => {
+                Some(Declared { heads, length, width: row / heads })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        graph::{Attribute, Graph},
+        testing::{Builder, alone, assert_close, floats, noise, refusal},
+    };
+
+    const F: DataType = DataType::F32;
+    const HEADS: [(&str, Attribute<'static>); 1] = [("num_heads", Attribute::Int(2))];
+    const ROWS: [usize; 3] = [1, 3, 8];
+
+    fn operands() -> Builder {
+        ["q", "k", "v"].into_iter().fold(Builder::default(), |graph, name| graph.input(name, F, &ROWS))
+    }
+
+    fn multi_head(graph: Builder, inputs: &[&str], attributes: &[(&str, Attribute<'static>)]) -> Graph<'static> {
+        let attributes: Vec<_> = HEADS.into_iter().chain(attributes.iter().cloned()).collect();
+        graph.node_of("MultiHeadAttention", inputs, &[("y", F)], &attributes).of_microsoft().build(&["y"])
+    }
+
+    /// The same by heads of four axes, as ONNX's operator has them, with a bias added by itself.
+    fn by_heads(graph: Builder, attributes: &[(&str, Attribute<'static>)]) -> Graph<'static> {
+        let perm = [("perm", Attribute::Ints(vec![0, 2, 1, 3]))];
+        let mut graph = graph.integers("split", &[1, 3, 2, 4]).integers("joined", &[1, 3, 8]);
+        for (name, at) in ["q", "k", "v"].into_iter().zip(0..) {
+            let [sum, rows, heads] = ["sum", "rows", "heads"].map(|part| format!("{name}{part}"));
+            graph = graph
+                .constant(&format!("{name}bias"), &[8], &noise(24, 5)[at * 8..(at + 1) * 8])
+                .node("Add", &[name, &format!("{name}bias")], &sum)
+                .node("Reshape", &[&sum, "split"], &rows)
+                .node_of("Transpose", &[&rows], &[(&heads, F)], &perm)
+                .shape(&heads, &[1, 2, 3, 4]);
+        }
+        graph
+            .node_of("Attention", &["qheads", "kheads", "vheads"], &[("made", F)], attributes)
+            .node_of("Transpose", &["made"], &[("back", F)], &perm)
+            .node("Reshape", &["back", "joined"], "y")
+            .build(&["y"])
+    }
+
+    #[test]
+    fn rows_of_heads_with_a_bias_are_heads_of_sums() {
+        let data = [1, 2, 3].map(|seed| noise(24, seed));
+        let inputs: Vec<_> = data.iter().map(|data| floats(&ROWS, data)).collect();
+        for causal in [0, 1].map(Attribute::Int) {
+            let graph = operands().constant("bias", &[24], &noise(24, 5));
+            let got = multi_head(graph, &["q", "k", "v", "bias"], &[("unidirectional", causal.clone())]);
+            let want = by_heads(operands(), &[("is_causal", causal)]);
+            assert_close(&alone(&got, &inputs).floats(), &alone(&want, &inputs).floats());
+        }
+    }
+
+    #[test]
+    fn what_would_give_another_result_is_refused() {
+        let mask = || operands().input("mask", F, &[1, 1, 3, 1]);
+        let refused = |graph, inputs: &[&str]| refusal(&multi_head(graph, inputs, &[]));
+        assert!(refused(mask(), &["q", "k", "v", "", "", "mask"]).contains("as wide as the keys"));
+        assert!(refused(mask(), &["q", "k", "v", "", "mask"]).contains("key_padding_mask"));
+        assert!(refused(mask(), &["q", "k", "v", "", "", "", "mask"]).contains("past"));
+        assert!(refused(operands(), &["q"]).contains("packed"));
+        let narrow = operands().input("narrow", F, &[1, 3, 4]);
+        assert!(refused(narrow, &["q", "k", "narrow"]).contains("another width"));
+        let attributes = [("softcap", Attribute::Float(2.0))];
+        let graph = operands().node_of("Attention", &["q", "k", "v"], &[("y", F)], &attributes).build(&["y"]);
+        assert!(refusal(&graph).contains("softcap"));
+    }
+}

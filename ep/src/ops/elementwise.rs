@@ -1,0 +1,270 @@
+//! Functions of one value and of two, with ONNX's broadcasting. What they compute is in the kernels' [`Unary`] and
+//! [`Binary`].
+
+use std::{
+    f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI},
+    ops::Range,
+};
+
+use undertone_kernels::{
+    Context,
+    host::elementwise::{self, Binary, Unary},
+};
+
+use super::{
+    Inferred, Op, Operator, Role,
+    run::{Computed, Operands, Run},
+};
+use crate::{
+    graph::{Attribute, DataType},
+    lower::{Lowered, Lowering, name},
+    plan::{
+        PlanError,
+        prepare::{Kernel, Preparing},
+        tensor::Shape,
+    },
+};
+
+/// An operator of one fp32 operand.
+pub fn unary(node: &mut Lowering<'_, '_>, op: Unary) -> Lowered<Op> {
+    node.floats().map(|()| Op::Unary(op))
+}
+
+/// GELU in the forms that [`Unary::Gelu`] is not: `x`, and perhaps `bias`, a row that is added first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gelu {
+    /// `x/2 · (1 + erf(x/√2))`.
+    Exact,
+    /// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`.
+    Tanh,
+}
+
+/// `Gelu`, of ONNX and of com.microsoft.
+pub fn gelu(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    match node.node.attributes.get("approximate") {
+        Some(Attribute::String(kind)) if kind == "tanh" => biased_gelu(node, Gelu::Tanh),
+        Some(Attribute::String(kind)) if kind != "none" => Err(format!("Gelu approximated by {kind}")),
+        _ => unary(node, Unary::Gelu),
+    }
+}
+
+/// `BiasGelu` and `FastGelu` of com.microsoft.
+pub fn biased_gelu(node: &mut Lowering<'_, '_>, op: Gelu) -> Lowered<Op> {
+    node.floats()?;
+    if node.input(1).is_some() {
+        node.alike()?;
+    }
+    Ok(Op::Gelu(op))
+}
+
+/// An operator of two operands of one type, fp32 or int64.
+pub fn binary(node: &mut Lowering<'_, '_>, op: Binary) -> Lowered<Op> {
+    node.alike()?;
+    match node.dtype(0) {
+        Some(DataType::F32 | DataType::F16 | DataType::I64) => Ok(Op::Binary(op)),
+        other => Err(format!("{} on {}", node.node.op_type, name(other))),
+    }
+}
+
+/// An operator that ONNX has for any number of operands, and the EP for two.
+pub fn of_two(node: &mut Lowering<'_, '_>, op: Binary) -> Lowered<Op> {
+    match node.node.inputs.len() {
+        2 => binary(node, op),
+        count => Err(format!("{} of {count} operands", node.node.op_type)),
+    }
+}
+
+/// `Pow`, of floating-point operands only.
+pub fn pow(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    node.floats()?;
+    binary(node, Binary::Pow)
+}
+
+impl Operator for Unary {
+    fn kind(&self) -> &'static str {
+        match self {
+            Unary::Gelu => "gelu",
+            Unary::Erf
+            | Unary::Exp
+            | Unary::Sqrt
+            | Unary::Neg
+            | Unary::Abs
+            | Unary::Tanh
+            | Unary::Sigmoid
+            | Unary::Relu
+            | Unary::Reciprocal
+            | Unary::Log => "element-wise",
+        }
+    }
+
+    fn role(&self) -> Role {
+        match self {
+            Unary::Log => Role::Log,
+            Unary::Gelu | Unary::Erf | Unary::Tanh | Unary::Sigmoid | Unary::Relu => Role::Activation,
+            Unary::Neg => Role::Arithmetic,
+            Unary::Exp | Unary::Sqrt | Unary::Abs | Unary::Reciprocal => Role::Other,
+        }
+    }
+
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
+        operands.shape(0).copied()
+    }
+
+    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
+        Ok(Some(preparing.host()))
+    }
+
+    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
+        let isa = run.fp32_isa()?;
+        elementwise::unary(isa, context, *self, operands.data(0)?, run.elements()?);
+        Ok(())
+    }
+}
+
+impl Operator for Gelu {
+    fn kind(&self) -> &'static str {
+        "gelu"
+    }
+
+    fn role(&self) -> Role {
+        Role::Activation
+    }
+
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
+        let x = operands.shape(0)?;
+        match operands.shape(1) {
+            Ok(bias) if bias.len() != 1 || x.last() != bias.last() => Err(format!("{x:?} with a bias of {bias:?}")),
+            _ => Ok(*x),
+        }
+    }
+
+    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
+        Ok(Some(preparing.host()))
+    }
+
+    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+        let (isa, operands, [_, width]) = (run.fp32_isa()?, run.operands, run.rows());
+        let Context { pool, counters, ref mut scratch } = *context;
+        let (mut x, bias): (&[f32], _) = (operands.data(0)?, operands.optional::<f32>(1)?);
+        let (sums, scratch) = scratch.floats_and_rest(if bias.is_some() { x.len() } else { 0 });
+        if let Some(bias) = bias {
+            let rows = sums.chunks_exact_mut(width.max(1)).zip(x.chunks_exact(width.max(1)));
+            rows.for_each(|(sums, row)| add(row, bias, sums));
+            x = sums;
+        }
+        let out = run.elements()?;
+        match self {
+            Gelu::Exact => elementwise::unary(isa, &mut Context { pool, counters, scratch }, Unary::Gelu, x, out),
+            // No Whisper has it: the standard library's function is exact enough, and fast enough.
+            Gelu::Tanh => out.iter_mut().zip(x).for_each(|(out, x)| {
+                let inner = FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * (x + 0.044_715 * x * x * x);
+                *out = 0.5 * x * (1.0 + inner.tanh());
+            }),
+        }
+        Ok(())
+    }
+}
+
+/// Adds two rows.
+pub fn add(a: &[f32], b: &[f32], out: &mut [f32]) {
+    out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = a + b);
+}
+
+impl Operator for Binary {
+    fn kind(&self) -> &'static str {
+        "element-wise"
+    }
+
+    fn role(&self) -> Role {
+        Role::Arithmetic
+    }
+
+    fn data(&self) -> Range<usize> {
+        0..usize::MAX
+    }
+
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
+        operands.broadcast::<2>()
+    }
+
+    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
+        Ok(Some(preparing.host()))
+    }
+
+    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+        let operands = run.operands;
+        let (a, b, shape) = (operands.shape(0)?, operands.shape(1)?, run.shape);
+        if run.dtype == DataType::I64 {
+            elementwise::binary_i64(*self, operands.data(0)?, a, operands.data(1)?, b, &shape, run.elements()?);
+            return Ok(());
+        }
+        let isa = run.fp32_isa()?;
+        elementwise::binary_f32(
+            isa,
+            context,
+            *self,
+            operands.data(0)?,
+            a,
+            operands.data(1)?,
+            b,
+            &shape,
+            run.elements()?,
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Builder, alone, assert_close, floats, noise, refusal};
+
+    const X: [f32; 6] = [-3.0, -0.5, 0.0, 0.25, 1.0, 40.0];
+
+    fn graph(operator: &str, approximate: &str) -> crate::graph::Graph<'static> {
+        let attributes = [("approximate", Attribute::String(approximate.to_owned()))];
+        let graph = Builder::default().input("x", DataType::F32, &[2, 3]);
+        graph.node_of(operator, &["x"], &[("y", DataType::F32)], &attributes).build(&["y"])
+    }
+
+    #[test]
+    fn gelu_by_a_hyperbolic_tangent() {
+        let made = alone(&graph("Gelu", "tanh"), &[floats(&[2, 3], &X)]);
+        let tanh = |x: f32| {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (f64::from(x) + 0.044_715 * f64::from(x).powi(3));
+            (0.5 * f64::from(x) * (1.0 + inner.tanh())) as f32
+        };
+        assert_close(&made.floats(), &X.map(tanh));
+        assert!(refusal(&graph("Gelu", "sigmoid")).contains("sigmoid"));
+    }
+
+    #[test]
+    fn a_bias_is_added_before_gelu() {
+        let bias = noise(3, 1);
+        let graph = |operator: &str| {
+            let graph = Builder::default().input("x", DataType::F32, &[2, 3]).constant("bias", &[3], &bias);
+            match operator {
+                "Gelu" => graph.node("Add", &["x", "bias"], "sum").node("Gelu", &["sum"], "y"),
+                other => graph.node(other, &["x", "bias"], "y").of_microsoft(),
+            }
+            .build(&["y"])
+        };
+        let [got, want] = ["BiasGelu", "Gelu"].map(|operator| alone(&graph(operator), &[floats(&[2, 3], &X)]).floats());
+        assert_close(&got, &want);
+        // The approximation is near, and another.
+        let fast = alone(&graph("FastGelu"), &[floats(&[2, 3], &X)]).floats();
+        assert!(fast.iter().zip(&want).all(|(fast, exact)| (fast - exact).abs() < 1e-3) && fast != want);
+    }
+
+    #[test]
+    fn what_the_kernels_do_not_take_is_refused() {
+        let graph = |operator: &str, inputs: &[&str]| {
+            let graph = Builder::default().input("x", DataType::F32, &[2]).input("n", DataType::I64, &[2]);
+            refusal(&graph.node(operator, inputs, "y").build(&["y"]))
+        };
+        assert_eq!(graph("Erf", &["n"]), "Erf on int64");
+        assert_eq!(graph("Pow", &["x", "n"]), "Pow on float and int64");
+        assert_eq!(graph("Max", &["x", "x", "x"]), "Max of 3 operands");
+    }
+}

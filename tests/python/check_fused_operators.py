@@ -1,0 +1,193 @@
+"""Operators that ONNX Runtime's optimizer makes, and those of newer ONNX versions: what the execution provider claims of them gives
+what ONNX Runtime's CPU provider gives, and what it does not carry out exactly it leaves alone.
+
+    python3 check_fused_operators.py EP_LIBRARY
+
+Needs onnxruntime, onnx, numpy.
+"""
+
+import os
+import sys
+import tempfile
+
+import numpy
+import onnx
+import onnxruntime
+from check_operators import EP_NAME, alike, claimed_nodes, session
+from onnx import TensorProto, helper
+
+BATCH, LENGTH, KEYS, HEADS, WIDTH = 2, 5, 7, 3, 8
+ROW = HEADS * WIDTH
+MICROSOFT = "com.microsoft"
+random = numpy.random.default_rng(7)
+
+
+def noise(*shape, dtype=numpy.float32):
+    return random.standard_normal(shape).astype(dtype)
+
+
+def model(operator, inputs, constants, domain, opset, results, attributes):
+    """One node of `inputs` and `constants` in order; `None` is an operand that is left out."""
+    names, graph_inputs, initializers, feed = [], [], [], {}
+    for index, (value, constant) in enumerate(zip(inputs, constants)):
+        names.append("" if value is None else f"x{index}")
+        if value is None:
+            continue
+        if constant:
+            initializers.append(onnx.numpy_helper.from_array(value, names[-1]))
+            continue
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+        graph_inputs.append(helper.make_tensor_value_info(names[-1], kind, value.shape))
+        feed[names[-1]] = value
+    # Of SkipLayerNormalization, ONNX Runtime's CPU provider makes the first result and the last.
+    outputs = [f"y{index}" if operator != "SkipLayerNormalization" or index in (0, 3) else "" for index in range(results)]
+    node = helper.make_node(operator, names, outputs, domain=domain, **attributes)
+    kind = helper.np_dtype_to_tensor_dtype(inputs[0].dtype)
+    graph_outputs = [helper.make_tensor_value_info(name, kind, None) for name in outputs if name]
+    graph = helper.make_graph([node], "g", graph_inputs, graph_outputs, initializers)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString(), feed
+
+
+def case(operator, *inputs, constant=(), domain=MICROSOFT, opset=20, results=1, claimed=True, **attributes):
+    constants = [index in constant for index in range(len(inputs))]
+    made, feed = model(operator, inputs, constants, domain, opset, results, attributes)
+    shown = {"constant": constant, "results": results, **attributes}
+    name = f"{operator} of {[None if value is None else (value.dtype.name, value.shape) for value in inputs]} {shown}"
+    return name, made, feed, claimed
+
+
+def gelus():
+    x, bias = noise(BATCH, LENGTH, ROW), noise(ROW)
+    x[0, 0, :4] = [30, -30, 0, 1e-6]
+    for dtype in (numpy.float32, numpy.float16):
+        for approximate in ("none", "tanh"):
+            yield case("Gelu", x.astype(dtype), domain="", approximate=approximate, claimed=True)
+    yield case("Gelu", x)
+    for constant in ((), (1,)):
+        yield case("BiasGelu", x, bias, constant=constant)
+        yield case("FastGelu", x, bias, constant=constant)
+    yield case("FastGelu", x)
+    yield case("FastGelu", x[:0])
+
+
+def norms():
+    x, gain, bias = noise(BATCH, LENGTH, ROW), noise(ROW), noise(ROW)
+    for opset in (16, 17):
+        yield case("LayerNormalization", x, gain, bias, constant=(1, 2), domain="", opset=opset)
+    yield case("LayerNormalization", x, gain, domain="", opset=17, epsilon=0.1)
+    yield case("LayerNormalization", x, gain, bias, domain="", opset=17, results=2, claimed=False)
+    yield case("LayerNormalization", x, noise(LENGTH, ROW), domain="", opset=17, axis=1, claimed=False)
+    yield case("SimplifiedLayerNormalization", x, gain, domain="", opset=17)
+    for dtype in (numpy.float32, numpy.float16):
+        yield case("RMSNormalization", x.astype(dtype), gain.astype(dtype), domain="", opset=23, epsilon=1e-3)
+    yield case("RMSNormalization", x, noise(LENGTH, ROW), domain="", opset=23, axis=1, claimed=False)
+    for skip in (noise(BATCH, LENGTH, ROW), noise(1, LENGTH, ROW), noise(LENGTH, ROW)):
+        yield case("SkipLayerNormalization", x, skip, gain, bias, noise(ROW), constant=(2, 3, 4))
+        yield case("SkipLayerNormalization", x, skip, gain, bias, epsilon=1e-2)
+        yield case("SkipLayerNormalization", x, skip, gain)
+    # The sum is wanted too.
+    yield case("SkipLayerNormalization", x, x, gain, bias, results=4, claimed=False)
+
+
+def products():
+    for alpha in (1.0, 0.125):
+        for trans_a in (0, 1):
+            for trans_b in (0, 1):
+                a = noise(2, 3, 6, 4) if trans_a else noise(2, 3, 4, 6)
+                for b in (noise(5, 6) if trans_b else noise(6, 5), noise(3, 5, 6) if trans_b else noise(3, 6, 5)):
+                    for constant in ((), (1,)):
+                        options = {"alpha": alpha, "transA": trans_a, "transB": trans_b}
+                        yield case("FusedMatMul", a, b, constant=constant, **options)
+    yield case("FusedMatMul", noise(4, 2, 3, 6), noise(2, 3, 6, 5), transBatchA=1, claimed=False)
+    yield case("FusedMatMul", noise(6), noise(6, 5), claimed=False)
+
+
+def multi_head_attentions():
+    q, k, v = noise(BATCH, LENGTH, ROW), noise(BATCH, KEYS, ROW), noise(BATCH, KEYS, ROW)
+    bias, options = noise(3 * ROW), {"num_heads": HEADS}
+    yield case("MultiHeadAttention", q, k, v, **options)
+    yield case("MultiHeadAttention", q, k, v, scale=0.5, **options)
+    for constant in ((), (3,)):
+        yield case("MultiHeadAttention", q, k, v, bias, constant=constant, **options)
+    for scores in ((1, 1), (1, HEADS), (BATCH, 1), (BATCH, HEADS)):
+        mask = noise(*scores, LENGTH, KEYS)
+        mask[..., 3] = -1e9
+        yield case("MultiHeadAttention", q, k, v, None, None, mask, **options)
+        yield case("MultiHeadAttention", q, k, v, bias, None, mask, **options)
+    yield case("MultiHeadAttention", q, q[::-1].copy(), q + 1, unidirectional=1, **options)
+    heads_first = [noise(BATCH, HEADS, KEYS, WIDTH) for _ in range(2)]
+    yield case("MultiHeadAttention", q, *heads_first, **options)
+    # One row, as a decoder has it, and one head.
+    yield case("MultiHeadAttention", q[:, :1], k, v, **options)
+    yield case("MultiHeadAttention", q, k, v, num_heads=1)
+    padding = numpy.array([[1] * KEYS, [1] * 4 + [0] * 3], numpy.int32)
+    past = [noise(BATCH, HEADS, 4, WIDTH) for _ in range(2)]
+    refused = {"claimed": False, **options}
+    yield case("MultiHeadAttention", q, k, v, None, padding, **options)
+    yield case("MultiHeadAttention", q, k, v, bias, padding, mask_filter_value=-1e4, **options)
+    yield case("MultiHeadAttention", q, k, v, None, padding, noise(1, 1, LENGTH, KEYS), **refused)
+    yield case("MultiHeadAttention", q, k, v, None, numpy.array([KEYS, 4], numpy.int32), **refused)
+    yield case("MultiHeadAttention", q, q, q, None, None, None, *past, results=3, **refused)
+    yield case("MultiHeadAttention", q, k, noise(BATCH, KEYS, 2 * ROW), **refused)
+
+
+def attentions():
+    attention = {"domain": "", "opset": 23}
+    q, k, v = noise(BATCH, HEADS, LENGTH, WIDTH), noise(BATCH, HEADS, KEYS, WIDTH), noise(BATCH, HEADS, KEYS, WIDTH)
+    yield case("Attention", q, k, v, **attention)
+    yield case("Attention", q, k, v, scale=0.3, **attention)
+    yield case("Attention", q, k[:, :1], v[:, :1], **attention)
+    yield case("Attention", q, q[::-1].copy(), q + 1, is_causal=1, **attention)
+    for shape in ((LENGTH, KEYS), (1, LENGTH, KEYS), (HEADS, LENGTH, KEYS), (BATCH, 1, LENGTH, KEYS)):
+        mask = noise(*shape)
+        mask[..., 2] = -1e9
+        yield case("Attention", q, k, v, mask, **attention)
+        yield case("Attention", q, k, v, mask > -1, **attention)
+    rows = [noise(BATCH, LENGTH, ROW), noise(BATCH, KEYS, ROW), noise(BATCH, KEYS, ROW)]
+    heads = {"q_num_heads": HEADS, "kv_num_heads": HEADS, **attention}
+    yield case("Attention", *rows, **heads)
+    yield case("Attention", *[row.astype(numpy.float16) for row in rows], **heads)
+    yield case("Attention", *rows, noise(LENGTH, KEYS), **heads)
+    refused = {"claimed": False, **attention}
+    yield case("Attention", q, k, v, softcap=2.0, **refused)
+    yield case("Attention", q, k, v, is_causal=1, **refused)
+    yield case("Attention", q, k, noise(BATCH, HEADS, KEYS, 2 * WIDTH), **refused)
+    yield case("Attention", noise(BATCH, 4, LENGTH, WIDTH), k[:, :2], v[:, :2], **refused)
+    yield case("Attention", q, k, v, None, k, v, results=3, **refused)
+
+
+def check(name, made, feed, claimed, devices, report):
+    """What is wrong with a case, if anything is."""
+    try:
+        expected = session(made).run(None, feed)
+    except Exception as error:
+        return f"{name}: the CPU provider says {error}"
+    try:
+        ours = session(made, devices, report)
+        nodes = claimed_nodes(report)
+        got = ours.run(None, feed)
+    except Exception as error:
+        return f"{name}: {error}"
+    if nodes != int(claimed):
+        return f"{name}: {nodes} nodes are claimed"
+    return None if all(map(alike, expected, got)) else f"{name}: {got} instead of {expected}"
+
+
+def main(library):
+    onnxruntime.register_execution_provider_library("undertone", library)
+    devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == EP_NAME]
+    families = (gelus, norms, products, multi_head_attentions, attentions)
+    cases = [case for family in families for case in family()]
+    with tempfile.TemporaryDirectory() as scratch:
+        report = os.path.join(scratch, "report.json")
+        wrong = [fault for case in cases if (fault := check(*case, devices, report))]
+    print(*wrong, f"{len(cases)} cases, {len(wrong)} wrong", sep="\n")
+    if wrong:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(sys.argv[1])
