@@ -30,6 +30,20 @@ impl<F: Copy> Export<F> {
 
 /// For the library: `check_exports!(COUNTER => onnxruntime_ep_xdna_counter, …)` compiles if each function has the name
 /// and the type of the [`Export`] before it, and is exported by its own name (`no_mangle`).
+///
+/// ```
+/// extern "C" fn onnxruntime_ep_xdna_kv_cache_new() -> u64 {
+///     7
+/// }
+/// undertone_boundary::check_exports!(undertone_boundary::kv_cache::NEW => onnxruntime_ep_xdna_kv_cache_new);
+/// ```
+///
+/// ```compile_fail
+/// extern "C" fn another_name() -> u64 {
+///     7
+/// }
+/// undertone_boundary::check_exports!(undertone_boundary::kv_cache::NEW => another_name);
+/// ```
 #[macro_export]
 macro_rules! check_exports {
     ($($export:expr => $function:ident),+ $(,)?) => {
