@@ -24,9 +24,9 @@ use crate::{
     },
 };
 
-/// `q, k, v` and, if there is a fourth operand, a mask: floats are added to the scores, bools tell which keys a query sees,
-/// and int32 of `[batch, keys]` which keys are no padding. A fifth operand is a row that is added to queries, keys and
-/// values, one after another.
+/// `q, k, v` and, if there is a fourth operand, a mask: floats are added to the scores, bools tell which keys a query
+/// sees, and int32 of `[batch, keys]` which keys are no padding. A fifth operand is a row that is added to queries, keys
+/// and values, one after another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
     /// Width of a head; it may be known only at run time.
@@ -249,8 +249,8 @@ impl Attention {
             _ => (operands.data::<f32>(3)?, scratch),
         };
         if dims[3] == 1 && scores.keys > 1 {
-            // One entry for all keys of a query. To leave it out would change what a soft-max makes of −inf, of NaN, and
-            // of numbers so large that the scores vanish beside them.
+            // One entry for all keys of a query. To leave it out would change what a soft-max makes of −inf, of NaN,
+            // and of numbers so large that the scores vanish beside them.
             let (spread, left) = rest.floats_and_rest(data.len() * scores.keys);
             for (row, entry) in spread.chunks_exact_mut(scores.keys).zip(data) {
                 row.fill(*entry);
