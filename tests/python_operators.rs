@@ -1,6 +1,6 @@
-//! Single operators through the EP: what it claims of any graph, it computes as the CPU provider does. What is checked is
-//! in `python/check_operators.py` (ONNX's conformance cases) and `python/check_fused_operators.py` (ONNX Runtime's own
-//! operators).
+//! Single operators through the EP: what it claims of any graph, it computes as the CPU provider does. What is checked
+//! is in `python/check_operators.py` (ONNX's conformance cases) and `python/check_fused_operators.py` (ONNX Runtime's
+//! own operators).
 
 mod common;
 

@@ -1,9 +1,10 @@
 //! A plugin execution provider for ONNX Runtime that runs Whisper graphs with the arithmetic of AMD NPUs.
 //!
 //! A stock ONNX Runtime, 1.23 or newer, loads this crate as a shared library. The way of a graph through it:
-//! [`snapshot`] reads ONNX Runtime's graph into a [`graph::Graph`]; [`partition`] decides what to claim; [`plan`]
-//! compiles each claimed group; [`compute`] executes it in a run; [`context`] keeps what was compiled in a file.
-//! [`factory`] and [`provider`] are ONNX Runtime's callbacks around that, [`exports`] the library's entry points.
+//! [`snapshot`] reads ONNX Runtime's graph into a [`graph::Graph`]; [`lower`] makes a program of its nodes, whose
+//! operations are in [`ops`]; [`fusion`] joins them; [`partition`] decides what to claim; [`plan`] compiles each
+//! claimed group; [`compute`] executes it in a run; [`context`] keeps what was compiled in a file. [`factory`] and
+//! [`provider`] are ONNX Runtime's callbacks around that, [`exports`] the library's entry points.
 //!
 //! It is not a library for Rust programs: those register it with ONNX Runtime as any other program does.
 
@@ -40,6 +41,8 @@ pub mod work;
 
 pub use options::{Claim, DeviceChoice, Options, OptionsError};
 
+use std::ffi::CStr;
+
 /// What the EP is called, whatever name its library is registered under.
-pub use undertone_boundary::EP_NAME as NAME;
-pub(crate) use undertone_boundary::EP_NAME_C as NAME_C;
+pub const NAME: &str = "XdnaExecutionProvider";
+pub(crate) const NAME_C: &CStr = c"XdnaExecutionProvider";

@@ -54,6 +54,11 @@ impl Program {
 }
 
 impl Step {
+    /// Operand `index`, if it is given.
+    pub fn input(&self, index: usize) -> Option<ValueId> {
+        self.inputs.get(index).copied().flatten()
+    }
+
     /// Every value that it reads, those inside its operation included.
     pub fn operands(&self) -> impl Iterator<Item = ValueId> + '_ {
         self.inputs.iter().copied().chain(self.op.operator().constants()).flatten()

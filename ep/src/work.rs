@@ -39,7 +39,7 @@ impl Work {
         let declared: Vec<Option<Shape>> = (0..graph.values.len()).map(|value| assumed(graph, value)).collect();
         let shapes = infer_all(graph, program, &declared);
         let flops = |step: &Step| {
-            let input = |index: usize| shapes[step.inputs.get(index).copied().flatten()?];
+            let input = |index: usize| shapes[step.input(index)?];
             let result = step.outputs.first().and_then(|output| shapes[*output]);
             step.op.operator().flops(&input, result).unwrap_or(0.0)
         };

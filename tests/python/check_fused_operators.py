@@ -1,5 +1,5 @@
-"""Operators that ONNX Runtime's optimizer makes, and those of newer ONNX versions: what the execution provider claims of them gives
-what ONNX Runtime's CPU provider gives, and what it does not carry out exactly it leaves alone.
+"""Operators that ONNX Runtime's optimizer makes, and those of newer ONNX versions: what the execution provider claims of
+them gives what ONNX Runtime's CPU provider gives, and what it does not carry out exactly it leaves alone.
 
     python3 check_fused_operators.py EP_LIBRARY
 
@@ -40,7 +40,8 @@ def model(operator, inputs, constants, domain, opset, results, attributes):
         graph_inputs.append(helper.make_tensor_value_info(names[-1], kind, value.shape))
         feed[names[-1]] = value
     # Of SkipLayerNormalization, ONNX Runtime's CPU provider makes the first result and the last.
-    outputs = [f"y{index}" if operator != "SkipLayerNormalization" or index in (0, 3) else "" for index in range(results)]
+    made = (0, 3) if operator == "SkipLayerNormalization" else range(results)
+    outputs = [f"y{index}" if index in made else "" for index in range(results)]
     node = helper.make_node(operator, names, outputs, domain=domain, **attributes)
     kind = helper.np_dtype_to_tensor_dtype(inputs[0].dtype)
     graph_outputs = [helper.make_tensor_value_info(name, kind, None) for name in outputs if name]

@@ -167,7 +167,7 @@ fn last_axis(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<usize> {
         return Some(*width);
     }
     let (_, step) = fusion.maker(value)?;
-    let operand = |index: usize| step.inputs.get(index).copied().flatten();
+    let operand = |index: usize| step.input(index);
     match &step.op {
         Op::Movement(Movement::Transpose { perm }) if perm.last() == Some(&(perm.len() - 1)) => {
             last_axis(fusion, operand(0)?)

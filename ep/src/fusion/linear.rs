@@ -38,7 +38,7 @@ pub(super) fn epilogue(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> 
             Linear { scale: scale / divisor, ..linear }
         }
         Op::Gelu(Gelu::Exact) if bias.is_none() && scale == 1.0 && next.inputs[0] == Some(product) => {
-            let addend = next.inputs.get(1).copied().flatten()?;
+            let addend = next.input(1)?;
             if !fusion.is_constant_row(addend, outputs) {
                 return None;
             }
@@ -77,5 +77,5 @@ pub(super) fn residual(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> 
 
 /// The operands of a linear layer that has no residual yet.
 fn without_residual(step: &Step) -> Option<Vec<Option<ValueId>>> {
-    step.inputs.get(1).copied().flatten().is_none().then(|| step.inputs.clone())
+    step.input(1).is_none().then(|| step.inputs.clone())
 }

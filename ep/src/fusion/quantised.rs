@@ -43,7 +43,7 @@ fn product(fusion: &Fusion<'_, '_>, root: StepId, part: QuantisedPart) -> Option
     let integer = fusion.step(root).filter(|step| step.op == Op::QuantisedPart(part))?;
     let operand = integer.inputs[0]?;
     let weights = integer.inputs[1].filter(|value| fusion.graph.values[*value].constant.is_some())?;
-    let zero_point = integer.inputs.get(2).copied().flatten();
+    let zero_point = integer.input(2);
     let quantise = match fusion.quantising {
         Quantising::Within => quantisation(fusion, operand),
         Quantising::Apart => None,
@@ -75,7 +75,7 @@ fn product(fusion: &Fusion<'_, '_>, root: StepId, part: QuantisedPart) -> Option
     if quantise.is_none() && !(single(scale_x) && zero_point.is_none_or(single)) {
         return None;
     }
-    let weights_zero_point = integer.inputs.get(3).copied().flatten();
+    let weights_zero_point = integer.input(3);
     Some(Match {
         x: quantise.map_or(Some(operand), |quantise| quantise.inputs[0])?,
         quantised: quantise.is_none().then_some((scale_x, zero_point)),

@@ -174,7 +174,7 @@ pub enum Role {
 }
 
 impl Op {
-    /// The operation, whichever it is.
+    /// What every operation can tell and do.
     pub fn operator(&self) -> &dyn Operator {
         match self {
             Op::Linear(op) => op,

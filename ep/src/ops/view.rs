@@ -88,7 +88,7 @@ impl Operator for View {
     fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         match self {
             View::Reshape { .. } | View::Unsqueeze | View::Squeeze | View::Identity => run.of_any_element(&Copied),
-            View::Cast { .. } => casted(run),
+            View::Cast { .. } => converted(run),
         }
     }
 }
@@ -104,18 +104,18 @@ impl AnyElement for Copied {
     }
 }
 
-fn casted(run: &mut Run<'_, '_, '_>) -> Computed<()> {
+fn converted(run: &mut Run<'_, '_, '_>) -> Computed<()> {
     let operands = run.operands;
     // Through f64 every value of these types survives except int64 beyond 2^53, which no shape or token reaches.
     match operands.dtype(0)? {
-        DataType::F32 => casted_from(operands.data::<f32>(0)?, f64::from, run),
-        DataType::I64 => casted_from(operands.data::<i64>(0)?, |value| value as f64, run),
-        DataType::I32 => casted_from(operands.data::<i32>(0)?, f64::from, run),
-        _ => casted_from(operands.data::<u8>(0)?, f64::from, run),
+        DataType::F32 => converted_from(operands.data::<f32>(0)?, f64::from, run),
+        DataType::I64 => converted_from(operands.data::<i64>(0)?, |value| value as f64, run),
+        DataType::I32 => converted_from(operands.data::<i32>(0)?, f64::from, run),
+        _ => converted_from(operands.data::<u8>(0)?, f64::from, run),
     }
 }
 
-fn casted_from<S: Pod>(x: &[S], real: impl Fn(S) -> f64, run: &mut Run<'_, '_, '_>) -> Computed<()> {
+fn converted_from<S: Pod>(x: &[S], real: impl Fn(S) -> f64, run: &mut Run<'_, '_, '_>) -> Computed<()> {
     fn write<S: Pod, D: Pod>(x: &[S], run: &mut Run<'_, '_, '_>, cast: impl Fn(S) -> D) -> Computed<()> {
         run.elements::<D>()?.iter_mut().zip(x).for_each(|(out, value)| *out = cast(*value));
         Ok(())

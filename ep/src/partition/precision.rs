@@ -252,7 +252,7 @@ impl<'p, 'a> Flow<'p, 'a> {
                     let products = scores.filter(|source| matches!(self.steps[*source].op, Op::MatMul(_)));
                     products.flat_map(|product| self.data(&self.steps[product])).collect()
                 }
-                (_, Op::MatMul(_)) if self.mixes(id) => step.inputs.get(1).copied().flatten().into_iter().collect(),
+                (_, Op::MatMul(_)) if self.mixes(id) => step.input(1).into_iter().collect(),
                 _ => continue,
             };
             for source in values.into_iter().flat_map(|value| self.sources(value, through)) {

@@ -31,7 +31,7 @@ impl LayerSizes {
     /// Of a linear step. `shapes` are those of the graph's values, as far as they are known.
     pub fn of(step: &Step, shapes: &[Option<Shape>]) -> Option<Self> {
         let Op::Linear(Linear { inputs, outputs, .. }) = step.op else { return None };
-        let x = step.inputs.first().copied().flatten().and_then(|x| shapes.get(x).copied().flatten());
+        let x = step.input(0).and_then(|x| shapes.get(x).copied().flatten());
         Some(Self { rows: x.map(|x| x.elements() / inputs.max(1)), inputs, outputs })
     }
 }

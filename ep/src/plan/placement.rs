@@ -27,7 +27,7 @@ pub fn why_not_on_npu(
         return Some("it is computed in fp32, which an NPU does not have".into());
     }
     let known = |value: Option<usize>| shapes.get(value?).copied().flatten();
-    let operand = |index: usize| known(step.inputs.get(index).copied().flatten());
+    let operand = |index: usize| known(step.input(index));
     let result = known(step.outputs.first().copied());
     let Some(product) = step.op.product() else { return Some("it is no product".into()) };
     let problem = match product {
@@ -39,7 +39,7 @@ pub fn why_not_on_npu(
             result.map(|y| linear(y.elements() / outputs.max(1), in_channels * width, outputs))
         }
         ProductOp::Attention(ops::Attention { head_width, q, k, causal, .. }) => {
-            if *causal || step.inputs.get(3).copied().flatten().is_some() {
+            if *causal || step.input(3).is_some() {
                 return Some("a mask is the host's".into());
             }
             if *k == HeadLayout::HeadsFirst {

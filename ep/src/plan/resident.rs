@@ -116,7 +116,7 @@ impl Resident {
     /// A value in a cache that some step cannot read there.
     fn reader_of_plain(&self, graph: &Graph<'_>, steps: &[Step]) -> Option<ValueId> {
         for step in steps {
-            let side = |index: usize| self.side(graph, step.inputs.get(index).copied().flatten()?);
+            let side = |index: usize| self.side(graph, step.input(index)?);
             for (index, value) in step.inputs.iter().enumerate() {
                 let Some(value) = value.filter(|value| self.side(graph, *value).is_some()) else { continue };
                 let reads_in_place = match &step.op {

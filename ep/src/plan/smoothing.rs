@@ -30,7 +30,7 @@ pub fn smooth<'g, 'a>(graph: &'g Graph<'a>, program: &mut Program, options: &Opt
     let shapes = Work::estimate(&graph, program).shapes;
     // Of many rows an NPU computes the same, and on encoders nothing was gained.
     let many = |step: &Step| {
-        let x = step.inputs.first().copied().flatten().and_then(|x| shapes[x]);
+        let x = step.input(0).and_then(|x| shapes[x]);
         x.is_some_and(|x| x.elements() > FEW_ROWS * x.last().copied().unwrap_or(1))
     };
     for norm in 0..program.steps.len() {

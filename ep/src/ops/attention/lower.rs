@@ -39,8 +39,8 @@ pub fn attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
         [Some(3), Some(3), Some(3)] => [q_heads, kv_heads, kv_heads].map(HeadLayout::packed),
         _ => return Err("Attention of operands that have not three axes or four".into()),
     };
-    let out = layouts[0];
-    let op = Attention::lower(node, layouts, out, 3)?;
+    // A mask of integers is added to the scores, as one of floats is; one of bools tells what is seen.
+    let op = Attention::lower(node, layouts, 3, DataType::Bool)?;
     node.reads(&[0, 1, 2, 3]);
     Ok(Op::Attention(op))
 }
@@ -70,23 +70,22 @@ pub fn multi_head_attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
         return Err("MultiHeadAttention with an attention_bias that has not four axes".into());
     }
     let mask = if is_padded { 4 } else { 5 };
-    let op = Attention::lower(node, layouts, packed, mask)?;
+    let op = Attention::lower(node, layouts, mask, DataType::I32)?;
     node.reads(&[0, 1, 2, mask, 3]);
     Ok(Op::Attention(Attention { hidden: of.float("mask_filter_value", -10_000.0), ..op }))
 }
 
 impl Attention {
-    /// What a node's first three operands ask for; all that must be known of their shapes is known. `mask` is the place
-    /// of a mask's operand.
-    fn lower(node: &Lowering<'_, '_>, [q, k, v]: [HeadLayout; 3], out: HeadLayout, mask: usize) -> Lowered<Self> {
+    /// What a node's first three operands ask for; the result lies as the queries do. `mask` is the place of a mask,
+    /// which is added to the scores, or, if it is of the type `hides`, hides keys.
+    fn lower(node: &Lowering<'_, '_>, [q, k, v]: [HeadLayout; 3], mask: usize, hides: DataType) -> Lowered<Self> {
         let refused = |what: &str| format!("{} {what}", node.node.op_type);
         node.floats()?;
-        let is_padding = node.dtype(mask) == Some(DataType::I32);
-        let is_known = |dtype| dtype == node.dtype(0) || is_padding || dtype == Some(DataType::Bool);
         let is_masked = node.input(mask).is_some();
-        if [1, 2].into_iter().any(|index| node.dtype(index) != node.dtype(0))
-            || (is_masked && !is_known(node.dtype(mask)))
-        {
+        let is_hiding = is_masked && node.dtype(mask) == Some(hides);
+        let is_padding = is_hiding && hides == DataType::I32;
+        let alike = |index: &usize| node.input(*index).is_none() || node.dtype(*index) == node.dtype(0);
+        if ![1, 2].iter().all(alike) || !(is_hiding || alike(&mask)) {
             return Err(refused("of operands of several types"));
         }
         let heads = |index: usize, layout: HeadLayout| layout.declared(node.dims(index)?);
@@ -118,7 +117,7 @@ impl Attention {
         let scale = node.node.float("scale", 0.0);
         let scale = if scale == 0.0 { (width as f32).sqrt().recip() } else { scale };
         let hidden = f32::NEG_INFINITY;
-        Ok(Self { head_width: Some(width), scale, causal: is_causal, hidden, q, k, v, out })
+        Ok(Self { head_width: Some(width), scale, causal: is_causal, hidden, q, k, v, out: q })
     }
 }
 
@@ -213,6 +212,11 @@ mod tests {
         assert!(refused(operands(), &["q"]).contains("packed"));
         let narrow = operands().input("narrow", F, &[1, 3, 4]);
         assert!(refused(narrow, &["q", "k", "narrow"]).contains("another width"));
+        // ONNX adds integers to the scores; only MultiHeadAttention takes them for padding.
+        let heads =
+            ["q", "k", "v"].into_iter().fold(Builder::default(), |graph, name| graph.input(name, F, &[1, 2, 3, 4]));
+        let graph = heads.input("mask", DataType::I32, &[3, 3]).node("Attention", &["q", "k", "v", "mask"], "y");
+        assert!(refusal(&graph.build(&["y"])).contains("several types"));
         let attributes = [("softcap", Attribute::Float(2.0))];
         let graph = operands().node_of("Attention", &["q", "k", "v"], &[("y", F)], &attributes).build(&["y"]);
         assert!(refusal(&graph).contains("softcap"));
