@@ -15,7 +15,7 @@ use undertone_kernels::{
         Argument, Design, Kernels, Problem, Target,
         design::HEAD_WIDTH,
         layout::{
-            Way, pack_keys_and_values_by, pack_queries_by, pack_rows_by, pack_weights_by, unpack_heads_by,
+            PackMethod, pack_keys_and_values_by, pack_queries_by, pack_rows_by, pack_weights_by, unpack_heads_by,
             unpack_rows_by,
         },
         tiling,
@@ -89,7 +89,7 @@ impl Case {
         operands * self.floats.len() * size_of::<f32>()
     }
 
-    fn run(&mut self, way: Way, pool: &Team) {
+    fn run(&mut self, method: PackMethod, pool: &Team) {
         let Self { kind, design, heads, floats, more, bytes, .. } = self;
         let heads = *heads;
         let strides = [POSITIONS * heads * HEAD_WIDTH, HEAD_WIDTH, heads * HEAD_WIDTH];
@@ -98,27 +98,34 @@ impl Case {
             Heads { data, batch_stride, head_stride, row_stride }
         };
         match *kind {
-            Kind::Rows { inputs } => pack_rows_by(way, design, floats, [POSITIONS, inputs], false, bytes, pool),
+            Kind::Rows { inputs } => pack_rows_by(method, design, floats, [POSITIONS, inputs], false, bytes, pool),
             Kind::Results { outputs, residual } => {
                 let residual = residual.then_some(&more[..]);
-                unpack_rows_by(way, design, bytes, [POSITIONS, outputs], residual, floats, pool);
+                unpack_rows_by(method, design, bytes, [POSITIONS, outputs], residual, floats, pool);
             }
             Kind::Weights { inputs, outputs } => {
                 let precision = design.kernels.precision();
                 let activation = undertone_kernels::Activation::None;
                 let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation, scale: 1.0 };
-                pack_weights_by(way, design, &spec, (floats, WeightLayout::InputsByOutputs), None, bytes);
+                pack_weights_by(method, design, &spec, (floats, WeightLayout::InputsByOutputs), None, bytes);
             }
             Kind::Queries => {
-                pack_queries_by(way, design, &view(floats), [1, heads, POSITIONS, POSITIONS], 0.125, bytes, pool);
+                pack_queries_by(method, design, &view(floats), [1, heads, POSITIONS, POSITIONS], 0.125, bytes, pool);
             }
             Kind::KeysAndValues => {
-                pack_keys_and_values_by(way, design, [&view(floats), &view(more)], [1, heads, POSITIONS], bytes, pool);
+                pack_keys_and_values_by(
+                    method,
+                    design,
+                    [&view(floats), &view(more)],
+                    [1, heads, POSITIONS],
+                    bytes,
+                    pool,
+                );
             }
             Kind::Heads => {
                 let [batch_stride, head_stride, row_stride] = strides;
                 let mut out = HeadsMut { data: floats, batch_stride, head_stride, row_stride };
-                unpack_heads_by(way, design, bytes, [1, heads, POSITIONS], &mut out, pool);
+                unpack_heads_by(method, design, bytes, [1, heads, POSITIONS], &mut out, pool);
             }
         }
     }
@@ -169,9 +176,9 @@ fn measure(pool: &Team, target: Target, precision: Precision) {
             memory.sample(pool);
         }
         for case in &mut cases {
-            for (at, way) in [Way::OneByOne, Way::best()].into_iter().enumerate() {
+            for (at, method) in [PackMethod::OneByOne, PackMethod::best()].into_iter().enumerate() {
                 let start = Instant::now();
-                case.run(way, pool);
+                case.run(method, pool);
                 case.seconds[at].push(start.elapsed().as_secs_f64());
             }
         }

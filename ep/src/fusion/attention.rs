@@ -111,8 +111,7 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     });
     let mut inputs = vec![Some(q.value), Some(k.value), Some(v.value)];
     inputs.extend(mask.map(Some));
-    fusion.replace(last, &absorbed, op, inputs);
-    Some(())
+    fusion.replace(last, &absorbed, op, inputs)
 }
 
 fn is_transpose(step: &Step, perm: [usize; 4]) -> bool {

@@ -20,8 +20,7 @@ pub(super) fn epilogue(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> 
     let inputs = step.inputs.clone();
     let conv = conv_at(fusion, convolution).filter(|conv| conv.activation == Activation::None)?;
     let op = Op::Conv1d(Conv { activation: Activation::Gelu, ..conv });
-    fusion.replace(root, &[convolution], op, inputs);
-    Some(())
+    fusion.replace(root, &[convolution], op, inputs)
 }
 
 /// Root: a transposition of the last two axes of a convolution's result.
@@ -31,8 +30,7 @@ pub(super) fn output_transpose(fusion: &mut Fusion<'_, '_>, root: StepId) -> Opt
     let (convolution, step) = fusion.sole_maker(transpose.inputs[0]?)?;
     let inputs = step.inputs.clone();
     let conv = conv_at(fusion, convolution).filter(|conv| !conv.output_channels_last)?;
-    fusion.replace(root, &[convolution], Op::Conv1d(Conv { output_channels_last: true, ..conv }), inputs);
-    Some(())
+    fusion.replace(root, &[convolution], Op::Conv1d(Conv { output_channels_last: true, ..conv }), inputs)
 }
 
 /// Root: a convolution whose operand only it reads and another convolution makes.
@@ -42,7 +40,6 @@ pub(super) fn between(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
     let (maker, step) = fusion.sole_maker(inputs[0]?)?;
     let first_inputs = step.inputs.clone();
     let first = conv_at(fusion, maker).filter(|conv| !conv.output_channels_last)?;
-    fusion.replace(maker, &[], Op::Conv1d(Conv { output_channels_last: true, ..first }), first_inputs);
-    fusion.replace(root, &[], Op::Conv1d(Conv { input_channels_last: true, ..second }), inputs);
-    Some(())
+    fusion.replace(maker, &[], Op::Conv1d(Conv { output_channels_last: true, ..first }), first_inputs)?;
+    fusion.replace(root, &[], Op::Conv1d(Conv { input_channels_last: true, ..second }), inputs)
 }

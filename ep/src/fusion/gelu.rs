@@ -10,7 +10,7 @@ use crate::ops::Op;
 /// Root: the `Erf`.
 pub(super) fn gelu(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
     let erf = fusion.step(root).filter(|step| step.op == Op::Unary(Unary::Erf))?;
-    let (divide, quotient) = fusion.sole_maker(erf.inputs[0]?)?;
+    let (divide, quotient) = fusion.maker(erf.inputs[0]?)?;
     let (by, x) = fusion.scalar_and_other(quotient)?;
     let is_root_two = match quotient.op {
         Op::Binary(Binary::Div) => close(by, SQRT_2) && quotient.inputs[0] == Some(x),
@@ -32,16 +32,15 @@ pub(super) fn gelu(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
         if half != 0.5 {
             return None;
         }
-        fusion.replace(second, &[divide, root, add, first], Op::Unary(Unary::Gelu), vec![Some(x)]);
+        fusion.replace(second, &[divide, root, add, first], Op::Unary(Unary::Gelu), vec![Some(x)])
     } else {
-        let (halve, halved) = fusion.sole_maker(factor)?;
+        let (halve, halved) = fusion.maker(factor)?;
         let (half, halved_x) = fusion.scalar_and_other(halved).filter(|_| halved.op == Op::Binary(Binary::Mul))?;
         if half != 0.5 || halved_x != x {
             return None;
         }
-        fusion.replace(first, &[divide, root, add, halve], Op::Unary(Unary::Gelu), vec![Some(x)]);
+        fusion.replace(first, &[divide, root, add, halve], Op::Unary(Unary::Gelu), vec![Some(x)])
     }
-    Some(())
 }
 
 /// Equal up to the rounding of an exporter's constant (some write f16).

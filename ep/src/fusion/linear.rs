@@ -48,7 +48,7 @@ pub(super) fn epilogue(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> 
         _ => return None,
     };
     // The fused step stands where the reader stood; the root moves on with it.
-    fusion.replace(reader, &[root], Op::Linear(op), inputs);
+    fusion.replace(reader, &[root], Op::Linear(op), inputs)?;
     epilogue(fusion, reader);
     Some(())
 }
@@ -69,8 +69,7 @@ pub(super) fn residual(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> 
         let op = step.op.clone();
         inputs.resize(inputs.len().max(2), None);
         inputs[1] = Some(addend);
-        fusion.replace(root, &[linear], op, inputs);
-        return Some(());
+        return fusion.replace(root, &[linear], op, inputs);
     }
     None
 }

@@ -1,8 +1,8 @@
 //! Fusion: groups of steps that together are one kernel become one step.
 //!
-//! Each pattern is a file and reads like the formula that it matches. A pattern may take in a step only if its result
-//! has no other reader, so that nothing is computed twice and every fused step is closed: it has one result, and no
-//! path leaves it and comes back.
+//! Each pattern is a file and reads like the formula that it matches. [`Fusion::replace`] takes in a step only if its
+//! result has no other reader, so that nothing is computed twice and every fused step is closed: it has one result, and
+//! no path leaves it and comes back.
 
 mod attention;
 mod convolution;
@@ -102,8 +102,15 @@ impl<'g, 'a> Fusion<'g, 'a> {
         (from..self.steps.len()).find_map(|id| self.step(id).filter(reads).map(|step| (id, step)))
     }
 
-    /// Puts `op` in the place of `last`, the last of the steps that it stands for; `absorbed` are the others.
-    fn replace(&mut self, last: StepId, absorbed: &[StepId], op: Op, inputs: Vec<Option<ValueId>>) {
+    /// Puts `op` in the place of `last`, the last of the steps that it stands for; `absorbed` are the others. `None`, and
+    /// nothing is done, if somebody else reads what an absorbed step makes.
+    fn replace(&mut self, last: StepId, absorbed: &[StepId], op: Op, inputs: Vec<Option<ValueId>>) -> Option<()> {
+        let members = || absorbed.iter().chain([&last]).filter_map(|id| self.steps[*id].as_ref());
+        let read_within = |value: &ValueId| members().flat_map(Step::operands).filter(|read| read == value).count();
+        let made = absorbed.iter().filter_map(|id| self.steps[*id].as_ref()).flat_map(|step| &step.outputs);
+        if made.into_iter().any(|value| self.uses[*value] != read_within(value)) {
+            return None;
+        }
         let outputs = self.steps[last].as_ref().map(|step| step.outputs.clone()).unwrap_or_default();
         let mut nodes = Vec::new();
         let mut exact = false;
@@ -120,6 +127,7 @@ impl<'g, 'a> Fusion<'g, 'a> {
         step.operands().for_each(|value| self.uses[value] += 1);
         step.outputs.iter().for_each(|output| self.producer[*output] = Some(last));
         self.steps[last] = Some(step);
+        Some(())
     }
 
     /// The value of a constant with a single floating-point entry.

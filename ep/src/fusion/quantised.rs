@@ -103,8 +103,7 @@ pub(super) fn linear(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
         Some((scale, zero_point)) => vec![Some(x), None, Some(scale), zero_point],
         None => vec![Some(x)],
     };
-    fusion.replace(last, &absorbed, op, inputs);
-    Some(())
+    fusion.replace(last, &absorbed, op, inputs)
 }
 
 /// Root: `ConvInteger`, with the bias that is added as `[1, channels, 1]`.
@@ -121,8 +120,7 @@ pub(super) fn convolution(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<(
         found.absorbed.push(found.last);
         found.last = add;
     }
-    fusion.replace(found.last, &found.absorbed, Op::Conv1d(conv), vec![Some(found.x)]);
-    Some(())
+    fusion.replace(found.last, &found.absorbed, Op::Conv1d(conv), vec![Some(found.x)])
 }
 
 fn bias(fusion: &Fusion<'_, '_>, sum: &Step, product: ValueId, channels: usize) -> Option<ValueId> {

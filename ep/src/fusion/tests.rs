@@ -74,6 +74,13 @@ fn gelu_with_x_halved_first() {
 fn what_only_looks_like_gelu_is_left_alone() {
     let graph = with_gelu(Builder::default().input("x", F, &[4]), "x", "y").build(&["y", "erf"]);
     assert!(!kinds(&graph).contains(&"gelu"), "erf is an output of the graph");
+    // Nor is anything taken in that another step reads, wherever in the formula it is.
+    for inner in ["divided", "erf", "plus", "product"] {
+        let graph = with_gelu(Builder::default().input("x", F, &[4]), "x", "y").node("Exp", &[inner], "z");
+        let graph = graph.build(&["y", "z"]);
+        assert!(!kinds(&graph).contains(&"gelu"), "{inner} has another reader");
+        assert_same(&graph, &[floats(&[4], &noise(4, 3))]);
+    }
     let graph = Builder::default()
         .input("x", F, &[4])
         .constant("three", &[], &[3.0])

@@ -8,8 +8,8 @@ use super::{
     Input, Outputs, RunError,
     fault::Fault,
     layout::{Layout, PlanStep, computed},
-    leaps::{Found, Leap},
     resident::{self, Kept, Past},
+    shape_cache::{Found, ShapeRun},
     tensor::{Buffer, MAX_RANK, Place, Shape, Tensor},
 };
 use crate::{
@@ -216,13 +216,13 @@ impl<'m, 'io> Machine<'m, 'io> {
         bytemuck::try_cast_slice(bytes).map_err(|error| format!("an operand cannot be read: {error}"))
     }
 
-    /// Whether what the sections of a leap compute, the first of them number `at`, stands from the run before.
-    pub fn leaps(&mut self, at: usize, leap: &Leap) -> bool {
+    /// Whether what the sections of a shape run compute, the first of them number `at`, stands from the run before.
+    pub fn passes_over(&mut self, at: usize, shape_run: &ShapeRun) -> bool {
         let Workspace { tensors, changed, found, complete, .. } = &mut *self.workspace;
-        let same = found.same(at, leap.asked.iter().map(|value| tensors[*value].shape));
-        let stands = same && *complete && leap.read.iter().all(|value| !changed[*value]);
+        let same = found.same(at, shape_run.asked.iter().map(|value| tensors[*value].shape));
+        let stands = same && *complete && shape_run.read.iter().all(|value| !changed[*value]);
         if stands {
-            leap.made.iter().for_each(|value| changed[*value] = false);
+            shape_run.made.iter().for_each(|value| changed[*value] = false);
         }
         stands
     }

@@ -7,7 +7,6 @@ pub(crate) mod arithmetic;
 mod compute;
 pub(crate) mod fault;
 pub(crate) mod layout;
-mod leaps;
 pub(crate) mod machine;
 mod pack;
 mod placement;
@@ -19,6 +18,7 @@ mod resident;
 #[cfg(test)]
 mod resident_tests;
 mod sections;
+mod shape_cache;
 pub(crate) mod shapes;
 mod shared;
 mod smoothing;
@@ -43,11 +43,11 @@ pub use self::{
 use self::{
     compute::Tools,
     layout::Layout,
-    leaps::Leap,
     machine::{Machine, Workspace},
     prepare::Kernel,
     resident::Keeping,
     sections::Section,
+    shape_cache::ShapeRun,
     tensor::Place,
 };
 use crate::{
@@ -67,7 +67,7 @@ const KEPT_WORKSPACES: usize = 32;
 pub struct Plan {
     layout: Layout,
     sections: Vec<Section>,
-    leaps: Vec<Option<Leap>>,
+    shape_runs: Vec<Option<ShapeRun>>,
     kernels: Vec<Option<Kernel>>,
     device: Arc<dyn Device>,
     keeping: Keeping,
@@ -197,10 +197,19 @@ impl Plan {
         let layout = Layout::new(graph, program, &sections, store)?;
         // The layout has found them by now, and holds them.
         drop(constants);
-        let leaps = leaps::find(&layout.steps, &sections, |value| matches!(layout.homes[value], Place::Constant(_)));
+        let shape_runs =
+            shape_cache::find(&layout.steps, &sections, |value| matches!(layout.homes[value], Place::Constant(_)));
         let keeping = Keeping { isa: store.host().isa(), precision: options.precision };
         let device = store.device();
-        Ok(Self { layout, sections, leaps, kernels, device, keeping, workspaces: ArrayQueue::new(KEPT_WORKSPACES) })
+        Ok(Self {
+            layout,
+            sections,
+            shape_runs,
+            kernels,
+            device,
+            keeping,
+            workspaces: ArrayQueue::new(KEPT_WORKSPACES),
+        })
     }
 
     /// Carries out the plan. `inputs` are in the order of [`Graph::inputs`]. With a `state`, cached tensors are read
@@ -230,8 +239,8 @@ impl Plan {
         let mut recorder = profile::Recorder::new(self.sections.len());
         let mut passed = 0;
         for (at, (kind, steps, kernels)) in parts().enumerate() {
-            if let Some(leap) = self.leaps[at].as_ref().filter(|leap| machine.leaps(at, leap)) {
-                passed = at + leap.sections;
+            if let Some(run) = self.shape_runs[at].as_ref().filter(|run| machine.passes_over(at, run)) {
+                passed = at + run.sections;
             }
             if at < passed {
                 if let Some(recorder) = &mut recorder {

@@ -1,7 +1,7 @@
 //! Attention's operands and results as its buffers have them.
 
 use super::{
-    Way,
+    PackMethod,
     control::{COLUMN, FIRST, KEYS, LAST, QUERIES, SCALE, SLICE, WORDS},
     put_control,
     tiles::{LeftTile, RightTile, to_floats},
@@ -35,15 +35,15 @@ pub fn pack_queries(
     out: &mut [u8],
     pool: &dyn Parallel,
 ) {
-    pack_queries_by(Way::best(), design, q, shape, scale, out, pool);
+    pack_queries_by(PackMethod::best(), design, q, shape, scale, out, pool);
 }
 
-/// [`pack_queries`] in a given way.
+/// [`pack_queries`] by a given method.
 ///
 /// # Panics
 /// As [`pack_queries`].
 pub fn pack_queries_by(
-    way: Way,
+    method: PackMethod,
     design: &Design,
     q: &Heads<'_>,
     [batch, heads, queries, keys]: [usize; 4],
@@ -63,7 +63,7 @@ pub fn pack_queries_by(
     split::chunks(pool, slices * object, out, &|index, out| {
         let (head, first) = (index / tiles, index % tiles * m);
         let query = |query: usize| row(q, head / heads, head % heads, first + query);
-        tile.write(way, object, queries.saturating_sub(first).min(m), query, out);
+        tile.write(method, object, queries.saturating_sub(first).min(m), query, out);
         // A stage has a job for each column.
         let job = index / Target::ROWS;
         let column = job % columns;
@@ -92,15 +92,15 @@ pub fn pack_keys_and_values(
     out: &mut [u8],
     pool: &dyn Parallel,
 ) {
-    pack_keys_and_values_by(Way::best(), design, [k, v], shape, out, pool);
+    pack_keys_and_values_by(PackMethod::best(), design, [k, v], shape, out, pool);
 }
 
-/// [`pack_keys_and_values`] in a given way.
+/// [`pack_keys_and_values`] by a given method.
 ///
 /// # Panics
 /// As [`pack_queries`].
 pub fn pack_keys_and_values_by(
-    way: Way,
+    method: PackMethod,
     design: &Design,
     [k, v]: [&Heads<'_>; 2],
     [batch, heads, keys]: [usize; 3],
@@ -118,9 +118,9 @@ pub fn pack_keys_and_values_by(
         let here = keys.saturating_sub(first).min(n);
         let (keys_object, values_object) = out.split_at_mut(object);
         let key = |key: usize| row(k, head / heads, head % heads, first + key);
-        keys_tile.write_columns(way, object, 1.0, here, key, keys_object);
+        keys_tile.write_columns(method, object, 1.0, here, key, keys_object);
         let value = |key: usize| row(v, head / heads, head % heads, first + key);
-        values_tile.write_rows(way, here, value, values_object);
+        values_tile.write_rows(method, here, value, values_object);
     });
 }
 
@@ -129,15 +129,15 @@ pub fn pack_keys_and_values_by(
 /// # Panics
 /// As [`pack_queries`]; also if rows of `out` overlap.
 pub fn unpack_heads(design: &Design, c: &[u8], shape: [usize; 3], out: &mut HeadsMut<'_>, pool: &dyn Parallel) {
-    unpack_heads_by(Way::best(), design, c, shape, out, pool);
+    unpack_heads_by(PackMethod::best(), design, c, shape, out, pool);
 }
 
-/// [`unpack_heads`] in a given way.
+/// [`unpack_heads`] by a given method.
 ///
 /// # Panics
 /// As [`unpack_heads`].
 pub fn unpack_heads_by(
-    way: Way,
+    method: PackMethod,
     design: &Design,
     c: &[u8],
     [batch, heads, queries]: [usize; 3],
@@ -147,6 +147,6 @@ pub fn unpack_heads_by(
     const BYTES: usize = 2 * HEAD_WIDTH;
     let padded = queries.next_multiple_of(design.round_rows());
     split::heads(pool, out, [batch, heads, queries, HEAD_WIDTH], &|[item, head, query], out| {
-        to_floats(way, &c[((item * heads + head) * padded + query) * BYTES..][..BYTES], None, out);
+        to_floats(method, &c[((item * heads + head) * padded + query) * BYTES..][..BYTES], None, out);
     });
 }

@@ -29,17 +29,17 @@ pub use weights::{pack_weights, pack_weights_by, unpack_weights};
 
 /// How values are packed and unpacked; the bytes are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum PackMethod {
     /// One value after another: for tests and benchmarks.
     OneByOne,
     /// With the vectors of an instruction set.
     Vectors(Isa),
 }
 
-impl Way {
+impl PackMethod {
     /// With this machine's best vectors.
     pub fn best() -> Self {
-        Way::Vectors(Isa::best())
+        PackMethod::Vectors(Isa::best())
     }
 }
 
@@ -91,15 +91,15 @@ pub fn pack_rows(
     out: &mut [u8],
     pool: &dyn Parallel,
 ) {
-    pack_rows_by(Way::best(), design, x, [rows, inputs], gelu, out, pool);
+    pack_rows_by(PackMethod::best(), design, x, [rows, inputs], gelu, out, pool);
 }
 
-/// [`pack_rows`] of `[rows, inputs]` in a given way.
+/// [`pack_rows`] of `[rows, inputs]` by a given method.
 ///
 /// # Panics
 /// As [`pack_rows`].
 pub fn pack_rows_by(
-    way: Way,
+    method: PackMethod,
     design: &Design,
     x: &[f32],
     [rows, inputs]: [usize; 2],
@@ -116,7 +116,7 @@ pub fn pack_rows_by(
     split::chunks(pool, steps * object, out, &|index, out| {
         let first = index * m;
         let row = |row: usize| &x[(first + row) * inputs..][..inputs];
-        tile.write(way, object, rows.saturating_sub(first).min(m), row, out);
+        tile.write(method, object, rows.saturating_sub(first).min(m), row, out);
         for (step, object) in out.chunks_exact_mut(object).enumerate() {
             let flag = |on, flag| if on { flag } else { 0 };
             put_control(object, &[flag(step == 0, FIRST) | flag(step + 1 == steps, LAST) | flag(gelu, GELU)]);
@@ -137,15 +137,15 @@ pub fn unpack_rows(
     out: &mut [f32],
     pool: &dyn Parallel,
 ) {
-    unpack_rows_by(Way::best(), design, c, [rows, outputs], residual, out, pool);
+    unpack_rows_by(PackMethod::best(), design, c, [rows, outputs], residual, out, pool);
 }
 
-/// [`unpack_rows`] of `[rows, outputs]` in a given way.
+/// [`unpack_rows`] of `[rows, outputs]` by a given method.
 ///
 /// # Panics
 /// As [`unpack_rows`].
 pub fn unpack_rows_by(
-    way: Way,
+    method: PackMethod,
     design: &Design,
     c: &[u8],
     [rows, outputs]: [usize; 2],
@@ -162,7 +162,7 @@ pub fn unpack_rows_by(
     split::rows(pool, outputs, out, &|range, out| {
         for (row, out) in range.zip(out.chunks_exact_mut(outputs)) {
             let residual = residual.map(|residual| &residual[row * outputs..][..outputs]);
-            tiles::to_floats(way, &c[2 * row * padded..][..2 * outputs], residual, out);
+            tiles::to_floats(method, &c[2 * row * padded..][..2 * outputs], residual, out);
         }
     });
 }

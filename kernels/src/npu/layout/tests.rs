@@ -80,35 +80,35 @@ fn values(count: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-/// The ways that this machine has beside the obvious one.
-fn fast_ways() -> impl Iterator<Item = Way> {
-    Isa::available().map(Way::Vectors)
+/// The methods that this machine has beside the obvious one.
+fn fast_methods() -> impl Iterator<Item = PackMethod> {
+    Isa::available().map(PackMethod::Vectors)
 }
 
-/// Asserts that `pack` writes the same bytes in every way, whatever was there before, on one thread and on three.
-fn same_bytes(bytes: usize, pack: impl Fn(Way, &mut [u8], &dyn Parallel)) {
+/// Asserts that `pack` writes the same bytes by every method, whatever was there before, on one thread and on three.
+fn same_bytes(bytes: usize, pack: impl Fn(PackMethod, &mut [u8], &dyn Parallel)) {
     let mut wanted = vec![0x55; bytes];
-    pack(Way::OneByOne, &mut wanted, &Serial);
-    for way in fast_ways() {
+    pack(PackMethod::OneByOne, &mut wanted, &Serial);
+    for method in fast_methods() {
         for (threads, before) in [(1, 0xaa), (3, 0x11)] {
             let mut got = vec![before; bytes];
-            pack(way, &mut got, &ScopedThreads(threads));
+            pack(method, &mut got, &ScopedThreads(threads));
             let first = got.iter().zip(&wanted).position(|(got, wanted)| got != wanted);
-            assert_eq!(first, None, "{way:?} on {threads} threads");
+            assert_eq!(first, None, "{method:?} on {threads} threads");
         }
     }
 }
 
 /// Likewise of what `unpack` writes, whose bits are compared.
-fn same_floats(count: usize, unpack: impl Fn(Way, &mut [f32], &dyn Parallel)) {
+fn same_floats(count: usize, unpack: impl Fn(PackMethod, &mut [f32], &dyn Parallel)) {
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     let mut wanted = vec![f32::NAN; count];
-    unpack(Way::OneByOne, &mut wanted, &Serial);
-    for way in fast_ways() {
+    unpack(PackMethod::OneByOne, &mut wanted, &Serial);
+    for method in fast_methods() {
         for threads in [1, 3] {
             let mut got = vec![f32::NAN; count];
-            unpack(way, &mut got, &ScopedThreads(threads));
-            assert_eq!(bits(&got), bits(&wanted), "{way:?} on {threads} threads");
+            unpack(method, &mut got, &ScopedThreads(threads));
+            assert_eq!(bits(&got), bits(&wanted), "{method:?} on {threads} threads");
         }
     }
 }
@@ -142,24 +142,24 @@ proptest! {
         let design = design(npu4, int8, tile);
         let problem = Problem::Linear { rows, inputs, outputs };
         let x = values(rows * inputs, seed);
-        same_bytes(design.buffer_bytes(&problem, Argument::A), |way, out, pool| {
-            pack_rows_by(way, &design, &x, [rows, inputs], gelu, out, pool);
+        same_bytes(design.buffer_bytes(&problem, Argument::A), |method, out, pool| {
+            pack_rows_by(method, &design, &x, [rows, inputs], gelu, out, pool);
         });
         let weights = values(inputs * outputs, seed ^ 5);
         let bias = biased.then(|| values(outputs, seed ^ 9));
         let layout = if turned { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
         let precision = design.kernels.precision();
         let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation: Activation::None, scale };
-        same_bytes(design.buffer_bytes(&problem, Argument::B), |way, out, _| {
-            pack_weights_by(way, &design, &spec, (&weights, layout), bias.as_deref(), out);
+        same_bytes(design.buffer_bytes(&problem, Argument::B), |method, out, _| {
+            pack_weights_by(method, &design, &spec, (&weights, layout), bias.as_deref(), out);
         });
         let c: Vec<u8> = values(design.buffer_bytes(&problem, Argument::C) / 2, seed ^ 3)
             .iter()
             .flat_map(|value| crate::numbers::bf16_bits(*value).to_le_bytes())
             .collect();
         let residual = biased.then(|| values(rows * outputs, seed ^ 7));
-        same_floats(rows * outputs, |way, out, pool| {
-            unpack_rows_by(way, &design, &c, [rows, outputs], residual.as_deref(), out, pool);
+        same_floats(rows * outputs, |method, out, pool| {
+            unpack_rows_by(method, &design, &c, [rows, outputs], residual.as_deref(), out, pool);
         });
     }
 
@@ -173,21 +173,21 @@ proptest! {
         let (q_strides, q_len) = strides(length_first, [batch, heads, queries]);
         let (k_strides, k_len) = strides(!length_first, [batch, heads, keys]);
         let [q, k, v] = [(q_len, seed), (k_len, seed ^ 1), (k_len, seed ^ 2)].map(|(len, seed)| values(len, seed));
-        same_bytes(design.buffer_bytes(&problem, Argument::A), |way, out, pool| {
-            pack_queries_by(way, &design, &view(&q, q_strides), [batch, heads, queries, keys], 0.125, out, pool);
+        same_bytes(design.buffer_bytes(&problem, Argument::A), |method, out, pool| {
+            pack_queries_by(method, &design, &view(&q, q_strides), [batch, heads, queries, keys], 0.125, out, pool);
         });
-        same_bytes(design.buffer_bytes(&problem, Argument::B), |way, out, pool| {
+        same_bytes(design.buffer_bytes(&problem, Argument::B), |method, out, pool| {
             let operands = [&view(&k, k_strides), &view(&v, k_strides)];
-            pack_keys_and_values_by(way, &design, operands, [batch, heads, keys], out, pool);
+            pack_keys_and_values_by(method, &design, operands, [batch, heads, keys], out, pool);
         });
         let c: Vec<u8> = values(design.buffer_bytes(&problem, Argument::C) / 2, seed ^ 3)
             .iter()
             .flat_map(|value| crate::numbers::bf16_bits(*value).to_le_bytes())
             .collect();
-        same_floats(q_len, |way, data, pool| {
+        same_floats(q_len, |method, data, pool| {
             let [batch_stride, head_stride, row_stride] = q_strides;
             let mut out = HeadsMut { data, batch_stride, head_stride, row_stride };
-            unpack_heads_by(way, &design, &c, [batch, heads, queries], &mut out, pool);
+            unpack_heads_by(method, &design, &c, [batch, heads, queries], &mut out, pool);
         });
     }
 }
@@ -203,8 +203,8 @@ fn infinities_and_nan_are_packed_alike() {
             (x[3], x[30], x[31], x[50]) = (f32::INFINITY, f32::NAN, 1.0, f32::NEG_INFINITY);
             x[90] = f32::from_bits(0x7f80_0001);
             let problem = Problem::Linear { rows, inputs, outputs: 1 };
-            same_bytes(design.buffer_bytes(&problem, Argument::A), |way, out, pool| {
-                pack_rows_by(way, &design, &x, [rows, inputs], false, out, pool);
+            same_bytes(design.buffer_bytes(&problem, Argument::A), |method, out, pool| {
+                pack_rows_by(method, &design, &x, [rows, inputs], false, out, pool);
             });
         }
     }

@@ -16,7 +16,7 @@
 
 use std::marker::PhantomData;
 
-use super::{Way, scalar};
+use super::{PackMethod, scalar};
 use crate::{
     host::simd::{Simd, Task, dispatch},
     npu::{design::Kernels, target::MicroTile},
@@ -201,15 +201,22 @@ impl LeftTile {
     ///
     /// # Panics
     /// If an object is too small for the operand, or `out` no whole number of objects.
-    pub fn write<'x>(self, way: Way, object: usize, rows: usize, row: impl Fn(usize) -> &'x [f32], out: &mut [u8]) {
+    pub fn write<'x>(
+        self,
+        method: PackMethod,
+        object: usize,
+        rows: usize,
+        row: impl Fn(usize) -> &'x [f32],
+        out: &mut [u8],
+    ) {
         assert!(out.len().is_multiple_of(object) && rows <= self.rows, "{rows} rows of {self:?}");
         assert!(self.micro.r <= MOST_ROWS, "micro-tiles of {} rows", self.micro.r);
-        match (way, self.operands) {
-            (Way::OneByOne, _) => scalar::left(self, object, rows, row, out),
-            (Way::Vectors(isa), Kernels::Int8) => {
+        match (method, self.operands) {
+            (PackMethod::OneByOne, _) => scalar::left(self, object, rows, row, out),
+            (PackMethod::Vectors(isa), Kernels::Int8) => {
                 dispatch(isa, Left { tile: self, object, rows, row, out, format: PhantomData::<Int8> });
             }
-            (Way::Vectors(isa), Kernels::Bf16) => {
+            (PackMethod::Vectors(isa), Kernels::Bf16) => {
                 dispatch(isa, Left { tile: self, object, rows, row, out, format: PhantomData::<Bf16> });
             }
         }
@@ -292,7 +299,7 @@ impl RightTile {
     /// As [`LeftTile::write`].
     pub fn write_columns<'x>(
         self,
-        way: Way,
+        method: PackMethod,
         object: usize,
         factor: f32,
         columns: usize,
@@ -301,15 +308,15 @@ impl RightTile {
     ) {
         assert!(out.len().is_multiple_of(object) && columns <= self.columns, "{columns} columns of {self:?}");
         assert!(self.micro.t <= MOST_ROWS, "micro-tiles of {} columns", self.micro.t);
-        match (way, self.operands) {
-            (Way::OneByOne, _) => scalar::columns(self, object, factor, columns, column, out),
-            (Way::Vectors(isa), Kernels::Int8) => {
+        match (method, self.operands) {
+            (PackMethod::OneByOne, _) => scalar::columns(self, object, factor, columns, column, out),
+            (PackMethod::Vectors(isa), Kernels::Int8) => {
                 dispatch(
                     isa,
                     Columns { tile: self, object, factor, columns, column, out, format: PhantomData::<Int8> },
                 );
             }
-            (Way::Vectors(isa), Kernels::Bf16) => {
+            (PackMethod::Vectors(isa), Kernels::Bf16) => {
                 dispatch(
                     isa,
                     Columns { tile: self, object, factor, columns, column, out, format: PhantomData::<Bf16> },
@@ -323,11 +330,11 @@ impl RightTile {
     ///
     /// # Panics
     /// If `out` is too small for the operand.
-    pub fn write_rows<'x>(self, way: Way, rows: usize, row: impl Fn(usize) -> &'x [f32], out: &mut [u8]) {
+    pub fn write_rows<'x>(self, method: PackMethod, rows: usize, row: impl Fn(usize) -> &'x [f32], out: &mut [u8]) {
         assert!(rows <= self.rows, "{rows} rows of {self:?}");
-        match way {
-            Way::OneByOne => scalar::rows(self, rows, row, out),
-            Way::Vectors(isa) => dispatch(isa, RightRows { tile: self, rows, row, out }),
+        match method {
+            PackMethod::OneByOne => scalar::rows(self, rows, row, out),
+            PackMethod::Vectors(isa) => dispatch(isa, RightRows { tile: self, rows, row, out }),
         }
     }
 }
@@ -443,13 +450,13 @@ impl<'x, R: Fn(usize) -> &'x [f32]> Task for RightRows<'_, R> {
 ///
 /// # Panics
 /// If lengths differ.
-pub fn to_floats(way: Way, values: &[u8], residual: Option<&[f32]>, out: &mut [f32]) {
+pub fn to_floats(method: PackMethod, values: &[u8], residual: Option<&[f32]>, out: &mut [f32]) {
     let (values, rest) = values.as_chunks();
     assert!(rest.is_empty() && values.len() == out.len(), "{} values for {}", values.len(), out.len());
     assert!(residual.is_none_or(|residual| residual.len() == out.len()), "a residual of {}", out.len());
-    match way {
-        Way::OneByOne => scalar::floats(values, residual, out),
-        Way::Vectors(isa) => dispatch(isa, ToFloats { values, residual, out }),
+    match method {
+        PackMethod::OneByOne => scalar::floats(values, residual, out),
+        PackMethod::Vectors(isa) => dispatch(isa, ToFloats { values, residual, out }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Weights of a linear layer as the B buffer has them, and back.
 
-use super::{Way, put_word, tiles::RightTile};
+use super::{PackMethod, put_word, tiles::RightTile};
 use crate::{
     LinearSpec, WeightLayout,
     npu::design::{Design, Kernels, Tile},
@@ -21,15 +21,15 @@ pub fn pack_weights(
     bias: Option<&[f32]>,
     out: &mut [u8],
 ) {
-    pack_weights_by(Way::best(), design, spec, (weights, layout), bias, out);
+    pack_weights_by(PackMethod::best(), design, spec, (weights, layout), bias, out);
 }
 
-/// [`pack_weights`] in a given way.
+/// [`pack_weights`] by a given method.
 ///
 /// # Panics
 /// As [`pack_weights`].
 pub fn pack_weights_by(
-    way: Way,
+    method: PackMethod,
     design: &Design,
     spec: &LinearSpec,
     (weights, layout): (&[f32], WeightLayout),
@@ -74,7 +74,7 @@ pub fn pack_weights_by(
             }
         }
         let columns = if as_they_are { rows } else { &turned };
-        tile.write_columns(way, object, scale_factor, here, |column| &columns[column * inputs..][..inputs], out);
+        tile.write_columns(method, object, scale_factor, here, |column| &columns[column * inputs..][..inputs], out);
         for object in out.chunks_exact_mut(object) {
             for column in 0..here {
                 let bias = bias.map_or(0.0, |bias| bias[first + column] * scale);
