@@ -72,7 +72,7 @@ pub struct Fused {
     pub steps: BTreeMap<String, usize>,
     /// Number format of the operands of its products, by kind; `f32` where it differs from what was asked.
     pub precision: ByKind,
-    /// Of int8 the linear layers' arithmetic and the reason for it, by shape, and how many there are.
+    /// The arithmetic of int8's linear layers with the reason for it, by shape, and how many there are.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arithmetic: BTreeMap<String, usize>,
     /// The device that its products and attention are prepared for, by kind.

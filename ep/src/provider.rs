@@ -150,8 +150,8 @@ impl Provider {
         Ok(())
     }
 
-    /// Remembers which products may be narrow. Of two graphs' products whose results have one name neither may, unless
-    /// both may.
+    /// Remembers which products may be narrow. Where two graphs have a product whose result has the same name, both may
+    /// be narrow or neither.
     fn note_narrow(&self, graph: &Graph<'_>, partition: &Partition) {
         let mut narrow = self.narrow.lock().unwrap_or_else(PoisonError::into_inner);
         let claimed: BTreeSet<NodeId> = partition.groups.iter().flatten().copied().collect();
@@ -165,8 +165,8 @@ impl Provider {
         }
     }
 
-    /// Why nothing may be claimed in this graph, if so. Of a decoder's two branches the one with a key-value cache is
-    /// preferred: it is run for every token but the first.
+    /// Why nothing may be claimed in this graph, if so. A decoder may have two branches: the one with a key-value cache
+    /// is preferred, as it is run for every token but the first.
     fn obstacle(&self, captured: &Captured<'_>) -> Option<&'static str> {
         if self.writing.enable && (captured.is_body || !captured.graph.within.is_empty()) {
             return Some("ONNX Runtime writes no packed nodes into bodies of control flow (ep.context_enable)");

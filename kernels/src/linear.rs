@@ -32,7 +32,7 @@ pub struct LinearSpec {
     pub outputs: usize,
     /// Operands' number format.
     pub precision: Precision,
-    /// Of int8 only: rows of `x` are quantised to up to 16 bits ([`wide_limit`](crate::numbers::wide_limit)), weights
+    /// For int8 only: rows of `x` are quantised to up to 16 bits ([`wide_limit`](crate::numbers::wide_limit)), weights
     /// stay int8. Takes nearly all of the error of quantised activations away. It costs nothing where a row's values
     /// are widened to 16 bits before they are multiplied (AVX2, AVX-512 without VNNI); where bytes are multiplied,
     /// twice the products of each weight that is read, which with few rows is little beside reading it.

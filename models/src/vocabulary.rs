@@ -55,8 +55,8 @@ pub(crate) struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Of a model with so many token ids; `None` if there are too few for any Whisper. Ids behind the timestamps, which
-    /// fine-tunes may have, are nameless.
+    /// The vocabulary of a model with so many token ids; `None` if there are too few for any Whisper. Ids behind the
+    /// timestamps, which fine-tunes may have, are nameless.
     pub(crate) fn of(ids: usize, mel_bins: usize) -> Option<Self> {
         let multilingual = ids > ENGLISH_IDS;
         let languages = match ids - ENGLISH_IDS.min(ids) {

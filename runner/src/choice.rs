@@ -46,9 +46,9 @@ pub struct Best {
 /// allowed.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Scores {
-    /// Of the tokens that are no timestamps.
+    /// The likeliest of the tokens that are no timestamps.
     pub text: Option<Best>,
-    /// Of the timestamps.
+    /// The likeliest of the timestamps.
     pub timestamps: Option<Best>,
 }
 

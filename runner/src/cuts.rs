@@ -6,7 +6,7 @@ use crate::mel::WINDOW_FRAMES;
 use crate::voice::Voice;
 use std::ops::Range;
 
-/// The shortest chunk. Of less than a second models make words that nobody said.
+/// The shortest chunk. From less than a second models make words that nobody said.
 pub const SHORTEST: usize = 100;
 /// Where no voice is for longer than this …
 const LONG_SILENCE: usize = 100;
@@ -51,7 +51,7 @@ pub fn chunks(voice: &Voice) -> Vec<Range<usize>> {
         let from = gaps[..j].iter().enumerate().rev().take_while(|(_, from)| to.end <= from.begin + WINDOW_FRAMES);
         for (i, from) in from.filter(|(_, from)| to.end > from.begin) {
             let length = to.end - from.begin;
-            // Of as many windows, those of equal lengths: a short one has little to go by.
+            // Among cuts into as many windows, equal lengths are better: a short window has little to go by.
             let missing = 1.0 - length as f32 / WINDOW_FRAMES as f32;
             let short = if length < SHORTEST { TOO_SHORT } else { 0.0 };
             let cost = best[i].0 + 1.0 + to.cost + 0.1 * missing * missing + short;
@@ -165,7 +165,7 @@ mod tests {
             // Words of a third of a second, of different loudness.
             let word = [1.0, 0.3, 0.6, 0.1, 0.8][(second * 3.0) as usize % 5];
             let noise = (i as u32).wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 - 0.5;
-            // Of the quiet one, no more than a vowel's pitch is louder than the loud one's least.
+            // The quiet one is louder than the loud one's least only at a vowel's pitch.
             let vowel = (second * 300.0 * std::f32::consts::TAU).sin();
             if second < 20.0 { 0.004 * vowel * word } else { 0.5 * noise * word }
         };

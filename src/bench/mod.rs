@@ -96,7 +96,7 @@ struct Report {
     cache_gain: Vec<CacheGain>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     start_up: Vec<start::StartResult>,
-    /// Of the execution provider's library; on as many `threads`.
+    /// The kernels of the execution provider's library, on as many `threads`.
     #[serde(flatten)]
     kernels: Option<KernelReport>,
 }

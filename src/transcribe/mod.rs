@@ -270,7 +270,7 @@ fn transcribe(
         let wall = begun.elapsed().as_secs_f64();
         run.audio_ms = group[recording].audio_time.as_secs_f64() * 1000.0;
         run.realtime_factor *= wall / (wall + audio_time.as_secs_f64());
-        // Of recordings that ran together no time is one's own.
+        // Recordings that ran together have no time of their own.
         let own_time = (group.len() == 1).then(|| begun.elapsed() + audio_time);
         report(arguments, group[recording].file, result, own_time);
         total.add(result, group.len() > 1);

@@ -59,7 +59,7 @@ pub struct OperatorReport {
     pub core_macs: Vec<u64>,
     /// Seconds that hardware is predicted to take for these executions, context switches included. Never a measurement.
     pub predicted_seconds: f64,
-    /// Of this, what the cores' arithmetic takes.
+    /// The part of it that the cores' arithmetic takes.
     pub predicted_compute_seconds: f64,
     /// Utilisation of each core: multiply-accumulates that it carried out, over what its peak would be in the predicted
     /// time; empty where those are not counted.

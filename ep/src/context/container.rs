@@ -52,7 +52,7 @@ struct Index<'a> {
 #[derive(Serialize, Deserialize)]
 struct Entry {
     key: Key,
-    /// Of a constant only some rows are read in a run.
+    /// It is a constant of which a run reads only some rows.
     sparse: bool,
     /// First of its extents, and how many.
     first: usize,

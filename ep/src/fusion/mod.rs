@@ -102,8 +102,8 @@ impl<'g, 'a> Fusion<'g, 'a> {
         (from..self.steps.len()).find_map(|id| self.step(id).filter(reads).map(|step| (id, step)))
     }
 
-    /// Puts `op` in the place of `last`, the last of the steps that it stands for; `absorbed` are the others. `None`, and
-    /// nothing is done, if somebody else reads what an absorbed step makes.
+    /// Puts `op` in the place of `last`, the last of the steps that it stands for; `absorbed` are the others. `None`,
+    /// and nothing is done, if somebody else reads what an absorbed step makes.
     fn replace(&mut self, last: StepId, absorbed: &[StepId], op: Op, inputs: Vec<Option<ValueId>>) -> Option<()> {
         let members = || absorbed.iter().chain([&last]).filter_map(|id| self.steps[*id].as_ref());
         let read_within = |value: &ValueId| members().flat_map(Step::operands).filter(|read| read == value).count();

@@ -37,13 +37,13 @@ pub struct Attention {
     pub causal: bool,
     /// Added to the score of a key that a mask of bools or int32 hides.
     pub hidden: f32,
-    /// Of the queries.
+    /// How the queries lie.
     pub q: HeadLayout,
-    /// Of the keys.
+    /// How the keys lie.
     pub k: HeadLayout,
-    /// Of the values.
+    /// How the values lie.
     pub v: HeadLayout,
-    /// Of the result.
+    /// How the result lies.
     pub out: HeadLayout,
 }
 

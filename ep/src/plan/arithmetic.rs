@@ -28,7 +28,7 @@ pub struct LayerSizes {
 }
 
 impl LayerSizes {
-    /// Of a linear step. `shapes` are those of the graph's values, as far as they are known.
+    /// The sizes of a linear step. `shapes` are those of the graph's values, as far as they are known.
     pub fn of(step: &Step, shapes: &[Option<Shape>]) -> Option<Self> {
         let Op::Linear(Linear { inputs, outputs, .. }) = step.op else { return None };
         let x = step.input(0).and_then(|x| shapes.get(x).copied().flatten());

@@ -93,7 +93,7 @@ impl Resident {
         this
     }
 
-    /// Of a graph whose caches are always the program's.
+    /// For a graph whose caches are always the program's.
     pub fn none(graph: &Graph<'_>) -> Self {
         let (inputs, kept) = (vec![None; graph.inputs.len()], vec![None; graph.values.len()]);
         Self { inputs, kept, outputs: Vec::new(), logits: None }

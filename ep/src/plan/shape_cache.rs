@@ -1,6 +1,6 @@
-//! The shape cache: runs of sections that compute nothing but shapes, and may be passed over as a whole. A decoder's step
-//! works out some hundred small integers, nearly all of which are as they were in the step before. To look at each of
-//! them costs more than the integers do.
+//! The shape cache: runs of sections that compute nothing but shapes, and may be passed over as a whole. A decoder's
+//! step works out some hundred small integers, nearly all of which are as they were in the step before. To look at each
+//! of them costs more than the integers do.
 
 use super::{
     layout::PlanStep,

@@ -39,7 +39,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Of constants and a form.
+    /// The key of some constants in a form.
     pub(super) fn new(parts: &[&Constant<'_>], form: String) -> Self {
         let mut hasher = XxHash3_128::new();
         for part in parts {

@@ -28,7 +28,7 @@ pub fn smooth<'g, 'a>(graph: &'g Graph<'a>, program: &mut Program, options: &Opt
         return graph;
     }
     let shapes = Work::estimate(&graph, program).shapes;
-    // Of many rows an NPU computes the same, and on encoders nothing was gained.
+    // Products of many rows stay as they are: an NPU may compute them, and encoders gained nothing.
     let many = |step: &Step| {
         let x = step.input(0).and_then(|x| shapes[x]);
         x.is_some_and(|x| x.elements() > FEW_ROWS * x.last().copied().unwrap_or(1))
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(smoothed_products(&products().build(&["y", "z", "n"]), Precision::Int8), 0);
         let other = products().node("Sqrt", &["n"], "root").build(&["y", "z", "root"]);
         assert_eq!(smoothed_products(&other, Precision::Int8), 0);
-        // Of rows like an encoder's, none.
+        // As many rows as an encoder has: no product is smoothed.
         let many = norm(1500).node("MatMul", &["n", "w"], "y").node("MatMul", &["n", "v"], "z");
         assert_eq!(smoothed_products(&many.build(&["y", "z"]), Precision::Int8), 0);
         let residual = products().constant("u", &[WIDTH, WIDTH], &noise(WIDTH * WIDTH, 4));

@@ -314,7 +314,7 @@ impl Design {
         self.tile.m * self.tile.n * 2
     }
 
-    /// Bytes that a core keeps between objects. Of attention: fp32 results `[m, 64]`, scores `[m, block]`, bf16
+    /// Bytes that a core keeps between objects. Attention keeps fp32 results `[m, 64]`, scores `[m, block]`, bf16
     /// probabilities `[m, block]`, four numbers of each row in whole vectors, and the queries with their scales and
     /// four words. A linear layer's sums lie in the same place.
     pub fn core_state(&self) -> usize {

@@ -16,8 +16,8 @@ use crate::Precision;
 /// once on a busy machine, may be off, so that the same kernel does not change places from run to run; and twice again
 /// because what the NPU does leaves the CPU to others, which is what an NPU is asked for.
 ///
-/// Of a kernel that fills only a part of the rows of its tiles, that part: an array that mostly multiplies zeros is
-/// asked for nothing, and has to be sooner by as much.
+/// A kernel that fills only a part of its tiles' rows is asked for that part only: an array that mostly multiplies
+/// zeros leaves little to others, and has to be sooner by as much.
 pub const MARGIN: f64 = 4.0;
 
 /// What decides where kernels go: a machine's rates and an NPU's designs.

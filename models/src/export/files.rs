@@ -43,7 +43,7 @@ pub(super) fn all(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Vec<u8>>, 
         files.entry(name.to_owned()).or_insert_with(|| format!("{contents:#}\n").into_bytes());
     };
     make("config.json", config(checkpoint, vocabulary));
-    // Of a vocabulary of its own the tokenizer says which tokens steer.
+    // A model with a vocabulary of its own has the steering tokens in its tokenizer.
     if let Some(vocabulary) = vocabulary {
         make("generation_config.json", generation(checkpoint, vocabulary));
     }

@@ -102,7 +102,7 @@ impl Builder<'_, '_> {
     pub(super) fn attention_block(&mut self, attention: Attention<'_>) -> Result<String, ConvertError> {
         let residual = attention.x;
         let norm = self.layer_norm(&format!("{}_layer_norm", attention.path), attention.x)?;
-        // Of itself: the memory is the normed input too.
+        // Self-attention: the memory is the normed input too.
         let memory = if attention.memory == attention.x { norm.clone() } else { attention.memory.to_owned() };
         let name = Self::at(attention.path, "residual/Add");
         let out = self.attention(Attention { x: &norm, memory: &memory, ..attention })?;

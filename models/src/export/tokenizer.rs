@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::vocabulary::{self, Vocabulary};
 
-/// Of a model of OpenAI's vocabulary. If the source has a list of tokens of its own (as bytes, by id), its text is of
-/// these; a list that is OpenAI's makes no difference, nor does one in which bytes that are no text were lost, as in
-/// whisper.cpp's first files.
+/// The tokenizer of a model of OpenAI's vocabulary. If the source has a list of tokens of its own (as bytes, by id),
+/// its text is of these; a list that is OpenAI's makes no difference, nor does one in which bytes that are no text were
+/// lost, as in whisper.cpp's first files.
 pub(super) fn tokenizer(vocabulary: Vocabulary, own: Option<&[Vec<u8>]>) -> Vec<u8> {
     let text = vocabulary.text();
     let own = own.map(|own| &own[..own.len().min(vocabulary.eot() as usize)]);

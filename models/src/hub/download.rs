@@ -55,7 +55,7 @@ impl<'a> Batch<'a> {
         for file in &wanted {
             let fetched = self.one(file)?;
             self.done += file.size;
-            // Of what was only looked at there is nothing to show.
+            // A file that was only looked at has nothing to show.
             if fetched {
                 self.tell(&file.name, 0);
             }

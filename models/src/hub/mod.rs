@@ -1,7 +1,7 @@
 //! Models from the Hugging Face hub: the files that are needed of a repository, fetched into the cache that Python's
 //! `huggingface_hub` has too. What is there whole is used without asking the network; what is not is completed.
 //!
-//! Of our own and not `hf-hub`: that has no time limit on a read, no certificates but those built in, no
+//! This is our own code and not `hf-hub`, which has no time limit on a read, no certificates but those built in, no
 //! `HF_HUB_OFFLINE`, tells nothing of sizes, and trusts whatever stands in the cache. What is needed of the hub's
 //! protocol is four requests.
 
@@ -179,8 +179,8 @@ fn local(cache: &Cache, repository: &Repository, wish: Wish<'_>) -> Result<Snaps
     if missing.is_empty() { Ok(Snapshot { folder, commit, is_onnx }) } else { Err(Missing::Files(missing.join(", "))) }
 }
 
-/// Where the cache notes which commit was fetched. Of a single file it is a place of our own: who names the repository
-/// alone must not be given that file as if there were no other.
+/// Where the cache notes which commit was fetched. A single file has a place of our own: a person who names the
+/// repository alone must not be given that file as if there were no other.
 fn reference(repository: &Repository) -> String {
     let revision = &repository.revision;
     if repository.file.is_some() { format!("undertone/{revision}") } else { revision.clone() }

@@ -11,7 +11,7 @@ use super::{
     file::Cursor, names,
 };
 
-/// Of quantised blocks; others lay them out differently.
+/// The version of quantised blocks that is read; others lay them out differently.
 const QUANTISATION_VERSION: u32 = 2;
 /// `ftype` holds the version of quantised blocks in steps of this.
 const VERSION_STEP: u32 = 1000;

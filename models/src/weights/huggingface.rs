@@ -35,7 +35,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Of the folder that `weights` lies in. A file of weights may lie there alone.
+    /// Reads the folder that `weights` lies in. A file of weights may lie there alone.
     pub(super) fn of(weights: &Path) -> Result<Self, ConvertError> {
         let directory = weights.parent().unwrap_or(Path::new(""));
         let details = Details::beside(directory, &["config.json", "generation_config.json"])?;

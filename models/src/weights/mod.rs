@@ -112,7 +112,7 @@ fn found(source: &Path) -> Vec<(SourceKind, PathBuf)> {
     if let Some(usual) = usual.find_map(with_kind) {
         return vec![usual];
     }
-    // Of another name: `model.fp32.safetensors`, `base.pt`, `ggml-base.bin`.
+    // Files of another name: `model.fp32.safetensors`, `base.pt`, `ggml-base.bin`.
     let entries = std::fs::read_dir(source).into_iter().flatten().flatten();
     let is_weights = |path: &PathBuf| {
         let extension = path.extension().and_then(|extension| extension.to_str());

@@ -153,7 +153,7 @@ impl Container {
         let entries = self.pickle.entries(state).ok_or_else(|| {
             ConvertError::unsupported(self.file.path(), "it holds no dictionary of tensors, but a whole Python object")
         })?;
-        // Of a name that is set twice, the last counts.
+        // Where a name is set twice, the last value counts.
         let mut tensors = BTreeMap::new();
         for (name, value) in entries {
             let (Value::Text(name), Value::Tensor(tensor)) = (name, value) else { continue };

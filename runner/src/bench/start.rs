@@ -20,9 +20,9 @@ pub struct StartMemory {
     pub weight_bytes: Option<u64>,
     /// Most bytes that were resident at once; `None` where the system does not tell.
     pub peak_bytes: Option<u64>,
-    /// Of those resident at the end, bytes that belong to the process alone.
+    /// Bytes resident at the end that belong to the process alone.
     pub private_bytes: Option<u64>,
-    /// Of those resident at the end, bytes of mapped files.
+    /// Bytes resident at the end that are of mapped files.
     pub mapped_bytes: Option<u64>,
 }
 

@@ -22,7 +22,7 @@ pub(super) const CACHE: [(&str, &str); 2] =
 pub(super) struct Fixed {
     graph: OpenGraph,
     vocabulary: usize,
-    /// Of the cache.
+    /// The cache's shape.
     shape: [usize; 4],
 }
 

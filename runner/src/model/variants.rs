@@ -10,9 +10,9 @@ pub const VARIANTS: [&str; 11] =
 /// Which stored precision is wanted, by the words that people write; `None` takes the best that there is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Variants {
-    /// Of the encoder.
+    /// The encoder's suffix.
     pub encoder: Option<String>,
-    /// Of the decoder's graphs.
+    /// The suffix of the decoder's graphs.
     pub decoder: Option<String>,
 }
 

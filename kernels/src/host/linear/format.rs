@@ -228,7 +228,7 @@ impl Format for Int8 {
 pub(crate) struct Int8Wide;
 
 impl Format for Int8Wide {
-    /// Of the high bytes, and of the low ones; where there is one plane, of that.
+    /// The sums of the high bytes and of the low ones; twice the same where there is one plane.
     type Sum<S: Simd> = [S::I; 2];
     type Row<S: Simd> = [S::I; 2];
     const QUANTISED: bool = true;

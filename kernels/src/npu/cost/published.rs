@@ -66,7 +66,7 @@ const fn core(target: Target, products: Products, tile: [usize; 3], macs_per_cyc
     CoreFigure { target, products, tile, macs_per_cycle, purpose }
 }
 
-/// Of single cores.
+/// Figures of single cores.
 pub const CORES: [CoreFigure; 24] = [
     core(Npu1, Int8ToInt8, [64, 232, 64], 233.0, Use::Fit),
     core(Npu1, Int8ToInt8, [112, 112, 112], 212.5, Use::Fit),
@@ -118,7 +118,7 @@ const BEST: (Kind, Use, &str) = (Kind::SingleC, Use::Check, SWEEP);
 const BOUND: (Kind, Use, &str) = (Kind::SingleC, Use::Fit, TEXT);
 const DOUBLE: (Kind, Use, &str) = (Kind::DoubleC, Use::Check, TEXT);
 
-/// Of whole arrays.
+/// Figures of whole arrays.
 #[expect(clippy::approx_constant, reason = "3.14 is a measurement")]
 pub const ARRAYS: [Figure; 31] = [
     figure(Npu1, Int8ToInt8, [112, 112, 112], [4032, 4032, 4032], 6.52, FIT),

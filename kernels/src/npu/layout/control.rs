@@ -15,11 +15,11 @@ pub const GELU: u32 = 4;
 /// Flag of word 0: the object holds queries, not a linear layer's rows.
 pub const QUERIES: u32 = 8;
 
-/// Of queries: the column of the core whose they are.
+/// Word of a block of queries: the column of the core that they are for.
 pub const COLUMN: usize = 1;
-/// Of queries: how many keys there are.
+/// Word of a block of queries: how many keys there are.
 pub const KEYS: usize = 2;
-/// Of queries: what multiplies scores, which are then exponents of 2, as fp32.
+/// Word of a block of queries: the factor of the scores, which are then exponents of 2, as fp32.
 pub const SCALE: usize = 3;
-/// Of queries: which slice of the head's width they are.
+/// Word of a block of queries: which slice of the head's width they are.
 pub const SLICE: usize = 4;

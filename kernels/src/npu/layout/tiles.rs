@@ -179,7 +179,7 @@ fn put_scale(out: &mut [u8], index: usize, scale: f32) {
 /// Sizes of a left operand: activations, queries.
 #[derive(Clone, Copy, Debug)]
 pub struct LeftTile {
-    /// Of the product's instruction.
+    /// The shape of the product's instruction.
     pub micro: MicroTile,
     /// Rows, m.
     pub rows: usize,
@@ -275,7 +275,7 @@ impl<'x, F: Format, R: Fn(usize) -> &'x [f32]> Task for Left<'_, F, R> {
 /// Sizes of a right operand: weights, keys, values.
 #[derive(Clone, Copy, Debug)]
 pub struct RightTile {
-    /// Of the product's instruction.
+    /// The shape of the product's instruction.
     pub micro: MicroTile,
     /// Rows, k: what is summed over in one step.
     pub rows: usize,

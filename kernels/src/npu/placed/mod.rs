@@ -35,7 +35,7 @@ pub struct PlacedDevice {
 }
 
 impl PlacedDevice {
-    /// Of an NPU; with `falls_back` the host device takes over what fails.
+    /// Places kernels on an NPU; with `falls_back` the host device takes over what fails.
     pub fn new(npu: Arc<OpenNpu>, host: HostDevice, falls_back: bool) -> Self {
         Self { npu, host, falls_back }
     }

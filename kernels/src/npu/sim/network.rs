@@ -68,7 +68,7 @@ struct Core {
     taken: [usize; 2],
     /// What it is at.
     current: Output,
-    /// Of attention: whether the stage's queries are complete.
+    /// Whether the queries of an attention stage are complete.
     begun: bool,
     /// Objects of B that the result still needs.
     wanted: usize,
