@@ -288,7 +288,8 @@ impl<P: Operand> Task for Attend<'_, '_, P> {
             match S::TILE {
                 (6, 4) => self.attend::<S, 6, 4>(s),
                 (6, 2) => self.attend::<S, 6, 2>(s),
-                _ => self.attend::<S, 2, 2>(s),
+                (2, 2) => self.attend::<S, 2, 2>(s),
+                tile => unreachable!("the tile {tile:?} is not listed"),
             }
         }
     }
