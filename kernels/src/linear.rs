@@ -83,3 +83,11 @@ pub trait Linear: Any + Send + Sync {
         out: &mut [f32],
     ) -> Result<(), Failed>;
 }
+
+impl dyn Linear {
+    /// The layer as a device's own type, if it is that.
+    pub(crate) fn as_own<T: Linear>(&self) -> Option<&T> {
+        let layer: &dyn Any = self;
+        layer.downcast_ref()
+    }
+}

@@ -200,7 +200,7 @@ impl Plan {
         let shape_runs =
             shape_cache::find(&layout.steps, &sections, |value| matches!(layout.homes[value], Place::Constant(_)));
         let keeping = Keeping { isa: store.host().isa(), precision: options.precision };
-        let device = store.device();
+        let device = store.device(store.placed());
         Ok(Self {
             layout,
             sections,

@@ -51,10 +51,7 @@ impl AttentionKernel {
         let kernel = Self {
             scale: op.scale,
             precision: attention_precision(preparing.precision(), op.k),
-            device: match preparing.placed {
-                Some(placed) => Arc::new(placed.clone()),
-                None => Arc::new(*preparing.store.host()),
-            },
+            device: preparing.store.device(preparing.placed),
             prepared: OnceLock::new(),
         };
         if let Some(head_width) = op.head_width {

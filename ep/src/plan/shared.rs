@@ -159,9 +159,9 @@ impl<'s> Store<'s> {
         self.placed.as_ref()
     }
 
-    /// The device that carries out what the session's plans have prepared.
-    pub(super) fn device(&self) -> Arc<dyn Device> {
-        match &self.placed {
+    /// The device of what may have its place on an NPU, or of what is the host's.
+    pub(super) fn device(&self, placed: Option<&PlacedDevice>) -> Arc<dyn Device> {
+        match placed {
             Some(placed) => Arc::new(placed.clone()),
             None => Arc::new(self.shared.host),
         }

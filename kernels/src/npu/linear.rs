@@ -1,6 +1,6 @@
 //! The linear layer on an NPU: its weights stay in the array's memory, rows are packed for each run.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     array::{Array, ArrayError, Buffer},
@@ -82,12 +82,6 @@ impl<A: Array> Linear for NpuLinear<A> {
 }
 
 impl<A: Array> NpuLinear<A> {
-    /// A layer that is of this device's kind.
-    fn own<'a>(layer: &'a (dyn Linear + 'static)) -> Option<&'a Self> {
-        let layer: &dyn Any = layer;
-        layer.downcast_ref()
-    }
-
     /// Computes layers of one design by one command, in which their rows are packed once; `None` if they are not all
     /// alike.
     pub fn together(
@@ -96,7 +90,7 @@ impl<A: Array> NpuLinear<A> {
         x: &[f32],
         products: &mut [Product<'_>],
     ) -> Option<Result<(), Failed>> {
-        let layers: Vec<&Self> = products.iter().map(|product| Self::own(product.layer)).collect::<Option<_>>()?;
+        let layers: Vec<&Self> = products.iter().map(|product| product.layer.as_own()).collect::<Option<_>>()?;
         let first = *layers.first()?;
         let alike = |other: &&Self| {
             Arc::ptr_eq(&first.engine, &other.engine)

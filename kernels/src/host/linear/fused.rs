@@ -2,8 +2,6 @@
 //! norm if there is one. The results are those of the layers one by one, to the bit.
 #![allow(unsafe_code)]
 
-use std::any::Any;
-
 use smallvec::SmallVec;
 
 use super::{
@@ -85,10 +83,9 @@ fn own<'a>(
     inputs: usize,
     outputs: usize,
 ) -> Option<&'a HostLinear> {
-    let layer: &dyn Any = layer;
     let fits =
         |layer: &&HostLinear| layer.isa() == host.isa() && layer.spec.inputs == inputs && layer.spec.outputs == outputs;
-    layer.downcast_ref().filter(fits)
+    layer.as_own().filter(fits)
 }
 
 impl HostDevice {

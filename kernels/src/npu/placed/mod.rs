@@ -12,7 +12,7 @@ mod linear;
 #[cfg(test)]
 mod tests;
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -103,15 +103,9 @@ impl PlacedDevice {
         }
     }
 
-    /// A layer that this device placed.
-    fn own<'a>(layer: &'a (dyn Linear + 'static)) -> Option<&'a PlacedLinear> {
-        let layer: &dyn Any = layer;
-        layer.downcast_ref()
-    }
-
     /// The layer that computes `rows` rows of `layer` on the host device, if that is its place and nothing falls back.
     fn on_host<'a>(&self, layer: &'a (dyn Linear + 'static), rows: usize) -> Option<&'a (dyn Linear + 'static)> {
-        match Self::own(layer) {
+        match layer.as_own::<PlacedLinear>() {
             Some(placed) if placed.pays(rows) => None,
             Some(placed) => placed.host(),
             None => Some(layer),
@@ -175,7 +169,9 @@ impl Device for PlacedDevice {
         }
         let npus: Option<SmallVec<[_; INLINE]>> = products
             .iter()
-            .map(|product| Self::own(product.layer).filter(|placed| placed.pays(rows.rows)).map(PlacedLinear::npu))
+            .map(|product| {
+                product.layer.as_own().filter(|placed: &&PlacedLinear| placed.pays(rows.rows)).map(PlacedLinear::npu)
+            })
             .collect();
         if let Some(npus) = npus.filter(|_| !self.leaves()) {
             let mut inner: SmallVec<[Product<'_>; INLINE]> =

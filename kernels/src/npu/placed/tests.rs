@@ -114,8 +114,7 @@ impl Device for Failing {
             return Err(Failed { device: self.kind(), operator: "linear", reason: "the list burnt".into() });
         }
         let below = products.iter_mut().map(|product| {
-            let layer: &dyn Any = product.layer;
-            let layer = layer.downcast_ref::<FailingLinear>().expect("this device's own");
+            let layer: &FailingLinear = product.layer.as_own().expect("this device's own");
             product.with(&*layer.below)
         });
         self.below.products(context, rows, &mut below.collect::<Vec<_>>())
