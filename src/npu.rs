@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use undertone_runner::bench::{self, BenchOptions, Plan};
+use undertone_bench::{self as bench, BenchOptions, Plan};
 use undertone_runner::npu::{BundleReport, DesignReport, NpuReport, TileReport};
 use undertone_runner::{Device, Precision, Target};
 

@@ -31,7 +31,6 @@ fn every_function_that_is_spelled_is_exported() {
     let symbols = [
         exports::COUNTER.symbol,
         exports::DESCRIBE.symbol,
-        exports::MEASURE.symbol,
         exports::PROFILE.symbol,
         exports::NPU.symbol,
         kv_cache::NEW.symbol,

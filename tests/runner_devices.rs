@@ -3,7 +3,7 @@
 mod common;
 
 use std::path::PathBuf;
-use undertone_runner::bench::{self, BenchError, BenchOptions};
+use undertone_bench::{self as bench, BenchError, BenchOptions};
 use undertone_runner::{
     Device, Engine, EngineError, EngineOptions, Model, Precision, TranscribeOptions, Transcriber, Transcription, audio,
 };

@@ -11,11 +11,16 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("undertone", "undertone-runner", ""),
     ("undertone", "undertone-models", ""),
     ("undertone-runner", "undertone-models", ""),
+    // All that measures, for `undertone bench` and `undertone npu plan`: models through the runner, kernels directly.
+    ("undertone", "undertone-bench", ""),
+    ("undertone-bench", "undertone-runner", ""),
+    ("undertone-bench", "undertone-kernels", ""),
+    ("undertone-bench", "undertone-boundary", ""),
     // Names, options, JSON and C types of the provider's library: one definition for who writes and who reads them.
     ("undertone", "undertone-boundary", ""),
     ("undertone-runner", "undertone-boundary", ""),
     ("onnxruntime-ep-xdna", "undertone-boundary", ""),
-    // Of the same: number formats and devices by name, what was counted and what was measured.
+    // Of the same: number formats and devices by name, what was counted.
     ("undertone-kernels", "undertone-boundary", ""),
     // Only so that `cargo test` builds the library that the tests load through ONNX Runtime.
     ("undertone", "onnxruntime-ep-xdna", "dev"),

@@ -59,17 +59,11 @@ pub const COUNTER: Export<unsafe extern "C" fn(name: *const c_char) -> u64> =
 /// What the library is, as JSON ([`crate::description`]). The string is static: never free it.
 pub const DESCRIBE: Export<extern "C" fn() -> *const c_char> = Export::new("onnxruntime_ep_xdna_describe");
 
-/// How fast the library's kernels are beside the machine's limits: JSON in and out ([`crate::measure`]). `request` is
-/// NULL or a NUL-terminated string. The answer is valid until this thread's next call of a function of the library that
-/// returns a string; NULL if measuring failed.
-pub const MEASURE: Export<unsafe extern "C" fn(request: *const c_char) -> *const c_char> =
-    Export::new("onnxruntime_ep_xdna_measure");
-
 /// With `true`, notes from now on how long every step of every run takes, and forgets what was noted before; NULL. With
 /// `false`, notes no more and gives what was noted, as JSON ([`crate::profile`]); NULL if nothing was asked for. The
-/// string is valid as with [`MEASURE`].
+/// string is valid until this thread's next call of a function of the library that returns a string.
 pub const PROFILE: Export<extern "C" fn(on: bool) -> *const c_char> = Export::new("onnxruntime_ep_xdna_profile");
 
 /// The NPUs that are open, simulated or real, and what they have done, counted by what executed it, as JSON
-/// ([`crate::npu`]). The string is valid as with [`MEASURE`].
+/// ([`crate::npu`]). The string is valid as with [`PROFILE`].
 pub const NPU: Export<extern "C" fn() -> *const c_char> = Export::new("onnxruntime_ep_xdna_npu");

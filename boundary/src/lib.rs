@@ -9,7 +9,6 @@ pub mod counters;
 pub mod description;
 pub mod exports;
 pub mod kv_cache;
-pub mod measure;
 pub mod npu;
 pub mod options;
 pub mod partition;

@@ -12,14 +12,14 @@ use std::{
 use ort_sys::{OrtApiBase, OrtLogger, OrtStatusPtr};
 use undertone_boundary::{
     check_exports,
-    exports::{COUNTER, DESCRIBE, MEASURE, NPU, PROFILE},
+    exports::{COUNTER, DESCRIBE, NPU, PROFILE},
 };
 
 use crate::{
     abi::OrtEpFactory,
     factory::Factory,
     guard::guard,
-    measure, npu, plan,
+    npu, plan,
     runtime::Runtime,
     statistics,
     status::{Failure, OK},
@@ -28,7 +28,6 @@ use crate::{
 check_exports!(
     COUNTER => onnxruntime_ep_xdna_counter,
     DESCRIBE => onnxruntime_ep_xdna_describe,
-    MEASURE => onnxruntime_ep_xdna_measure,
     PROFILE => onnxruntime_ep_xdna_profile,
     NPU => onnxruntime_ep_xdna_npu,
 );
@@ -98,17 +97,6 @@ pub unsafe extern "C" fn onnxruntime_ep_xdna_counter(name: *const c_char) -> u64
 #[unsafe(no_mangle)]
 pub extern "C" fn onnxruntime_ep_xdna_describe() -> *const c_char {
     std::panic::catch_unwind(|| statistics::description().as_ptr()).unwrap_or(ptr::null())
-}
-
-/// The library's [`MEASURE`].
-///
-/// # Safety
-/// `request` is NULL or a NUL-terminated string.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn onnxruntime_ep_xdna_measure(request: *const c_char) -> *const c_char {
-    // SAFETY: as the caller promises.
-    let request = if request.is_null() { c"" } else { unsafe { CStr::from_ptr(request) } };
-    answer(|| serde_json::to_string(&measure::answer(&request.to_string_lossy())).ok())
 }
 
 /// The library's [`PROFILE`].

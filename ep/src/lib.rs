@@ -21,7 +21,6 @@ pub mod guard;
 pub mod kv;
 pub mod kv_exports;
 pub mod lower;
-pub mod measure;
 pub mod npu;
 pub mod ops;
 pub mod options;

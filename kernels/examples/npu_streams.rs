@@ -5,7 +5,10 @@
 
 use std::{error::Error, time::Instant};
 
-use undertone_kernels::npu::{Kernels, Target, cost::whisper, stream, tiling};
+use undertone_kernels::{
+    npu::{Design, Kernels, Target, stream},
+    reference::whisper,
+};
 
 const RUNS: usize = 101;
 
@@ -15,8 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         for (target, kernels) in
             Target::ALL.into_iter().flat_map(|target| Kernels::ALL.map(|kernels| (target, kernels)))
         {
-            let design = tiling::shipped(target, kernels)?;
-            for (_, problem, _) in model.encoder(kernels) {
+            let design = Design::shipped(target, kernels)?;
+            for (problem, _) in model.encoder() {
                 let mut words = 0;
                 let mut times = Vec::with_capacity(RUNS);
                 for _ in 0..RUNS {

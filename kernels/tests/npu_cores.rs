@@ -5,7 +5,6 @@ use undertone_aie as aie;
 use undertone_kernels::npu::{
     Design, Kernels, Target, Tile,
     design::{CONSTANT_BYTES, STACK_BYTES},
-    tiling,
 };
 
 /// Tiles that `aie/build.sh` compiles if it is not told others, and others that fit.
@@ -17,7 +16,7 @@ fn designs() -> Vec<Design> {
         for (kernels, tiles) in [(Kernels::Int8, int8), (Kernels::Bf16, bf16)] {
             designs.extend(tiles.iter().map(|&(m, k)| Design::new(target, kernels, Tile { m, k, n: 64 }).unwrap()));
         }
-        designs.extend(Kernels::ALL.map(|kernels| tiling::shipped(target, kernels).unwrap()));
+        designs.extend(Kernels::ALL.map(|kernels| Design::shipped(target, kernels).unwrap()));
     }
     designs
 }

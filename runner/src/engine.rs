@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use undertone_boundary::counters::Counter;
 use undertone_boundary::description::Description;
 use undertone_boundary::options::{DeviceKind, Key};
+use undertone_boundary::profile::Profile;
 
 pub use undertone_boundary::EP_NAME;
 
@@ -288,6 +289,12 @@ impl Engine {
         let (_, library) = self.ep.as_ref()?;
         let target = self.options.target.map(Target::word);
         report_on(&library.npu()?, self.options.device, target, self.options.simulation)
+    }
+
+    /// With `true`, lets the execution provider note from now on how long every step of every run of this process
+    /// takes. With `false`, ends that, and gives what was noted; `None` where there is no provider, or none that notes.
+    pub fn profile(&self, on: bool) -> Option<Profile> {
+        self.ep.as_ref()?.1.profile(on)
     }
 
     /// Opens a graph for this engine's device and asks ONNX Runtime which provider got how many of its nodes.

@@ -1,5 +1,5 @@
-//! The execution provider's library as the runner calls it beside ONNX Runtime: what it is, what it counted, and what
-//! it measures. `kv_cache` has its functions for a cache.
+//! The execution provider's library as the runner calls it beside ONNX Runtime: what it is, what it counted, and how
+//! long its steps took. `kv_cache` has its functions for a cache.
 #![allow(unsafe_code)]
 
 use libloading::{Library, Symbol};
@@ -8,8 +8,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
 use undertone_boundary::counters::Counter;
 use undertone_boundary::description::Description;
-use undertone_boundary::exports::{COUNTER, DESCRIBE, Export, MEASURE, NPU, PROFILE};
-use undertone_boundary::measure::{Answer, KernelReport, Request};
+use undertone_boundary::exports::{COUNTER, DESCRIBE, Export, NPU, PROFILE};
 use undertone_boundary::profile::Profile;
 
 /// The library, loaded. What it counts is of this process and only grows.
@@ -55,21 +54,6 @@ impl EpLibrary {
     pub(crate) fn description(&self) -> Result<Description, String> {
         let described = self.function(&DESCRIBE).and_then(|describe| text(describe()));
         read(&described.ok_or("it does not describe itself")?)
-    }
-
-    /// The library's kernels beside the machine's limits.
-    ///
-    /// # Errors
-    /// That it cannot measure them, in its words where it has some.
-    pub(crate) fn measure(&self, request: &Request) -> Result<KernelReport, String> {
-        let request = serde_json::to_vec(request).map_err(|e| e.to_string())?;
-        let request = CString::new(request).map_err(|e| e.to_string())?;
-        // SAFETY: `request` is zero-terminated and lives until the call returns.
-        let answer = self.function(&MEASURE).and_then(|measure| text(unsafe { measure(request.as_ptr()) }));
-        match read(&answer.ok_or("it cannot measure its kernels")?)? {
-            Answer::Report(report) => Ok(*report),
-            Answer::Refused { error } => Err(error),
-        }
     }
 
     /// Starts (`true`) or ends noting what each step of a run takes; the end gives what was noted.

@@ -12,7 +12,6 @@
 //! and `run.fallback` of the result says why: show it as a warning. With every other device it is an error.
 
 pub mod audio;
-pub mod bench;
 pub mod choice;
 pub mod cuts;
 pub mod decode;

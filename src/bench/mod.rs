@@ -1,18 +1,15 @@
 //! `undertone bench`: how long a model takes on each device, on synthetic sound, and how far the kernels are from what
-//! the machine can do. Measures through the runner; the figures are medians of runs that take turns, so that a busy
-//! moment hits all alike. How the answer looks is the business of [`text`] and [`roofline`].
+//! the machine can do. The work is the crate `undertone-bench`'s; only starts are made here, since the command starts
+//! itself.
 
-mod roofline;
 mod start;
-mod text;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use serde::Serialize;
-use undertone_runner::bench::{self, BenchOptions, BenchResult, CacheGain, KernelReport, LongOptions, LongResult};
+use undertone_bench::{self as bench, BenchOptions, LongOptions, Report};
 use undertone_runner::{Device, Engine, EngineOptions, Model, Precision};
 
 use crate::choices::{self, Libraries, ModelChoice, NpuChoice};
@@ -82,25 +79,6 @@ pub struct Arguments {
     libraries: Libraries,
 }
 
-/// Everything that was measured, as `--json` prints it.
-#[derive(Serialize)]
-struct Report {
-    results: Vec<BenchResult>,
-    threads: usize,
-    runs: u16,
-    cpu: String,
-    ort: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    long_audio: Vec<LongResult>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    cache_gain: Vec<CacheGain>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    start_up: Vec<start::StartResult>,
-    /// The kernels of the execution provider's library, on as many `threads`.
-    #[serde(flatten)]
-    kernels: Option<KernelReport>,
-}
-
 /// Measures and prints.
 ///
 /// # Errors
@@ -136,11 +114,8 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     if let Some(path) = &arguments.svg {
         draw(&report, path)?;
     }
-    let text = if arguments.json {
-        format!("{:#}\n", serde_json::to_value(&report)?)
-    } else {
-        text::report(&report, arguments.profile)
-    };
+    let text =
+        if arguments.json { format!("{:#}\n", serde_json::to_value(&report)?) } else { report.text(arguments.profile) };
     output::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -168,15 +143,11 @@ fn measure(arguments: &Arguments, model: &Model, threads: usize, configurations:
             start_up.push(start::starts(arguments, configuration)?);
         }
     }
-    let library = configurations.iter().filter(|options| options.device != Device::Cpu);
-    let library = library.filter_map(|options| options.ep_library.as_deref()).next();
-    let kernels = match library {
-        Some(library) if !arguments.no_kernels => {
-            let batch = if arguments.batch > 1 { arguments.batch.into() } else { KERNEL_BATCH };
-            Some(bench::kernels(library, model, threads, runs, batch, bench::CACHED)?)
-        }
-        _ => None,
-    };
+    let mut kernels = None;
+    if !arguments.no_kernels && configurations.iter().any(|options| options.device != Device::Cpu) {
+        let batch = if arguments.batch > 1 { arguments.batch.into() } else { KERNEL_BATCH };
+        kernels = Some(bench::kernels(model.config(), threads, runs, batch)?);
+    }
     let ort = Engine::new(&arguments.libraries.options(Device::Cpu)?)?.ort_version().to_string();
     let cpu = machine::processor();
     Ok(Report { results, threads, runs: arguments.runs, cpu, ort, long_audio, cache_gain, start_up, kernels })
@@ -188,7 +159,7 @@ fn draw(report: &Report, path: &Path) -> Result<()> {
             "there is nothing to draw: kernels are measured for the devices host, sim, npu and auto; name one with --devices"
         );
     };
-    let svg = roofline::draw(&report.cpu, kernels);
+    let svg = bench::roofline(&report.cpu, kernels);
     std::fs::write(path, svg).with_context(|| format!("cannot write {}; name another file with --svg", path.display()))
 }
 

@@ -5,28 +5,13 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use serde::Serialize;
+use undertone_bench::{StartMemory, StartResult};
 use undertone_runner::EngineOptions;
-use undertone_runner::bench::StartMemory;
 
 use super::Arguments;
 
 /// Second starts; the first is one only.
 const SECOND_STARTS: usize = 3;
-
-/// One device's starts.
-#[derive(Serialize)]
-pub struct StartResult {
-    /// The device.
-    pub device: String,
-    /// Seconds from the process's start to the first token, when nothing is packed.
-    pub first_seconds: f64,
-    /// The same when the model was packed by the start before; the best of a few.
-    pub second_seconds: f64,
-    /// Memory of the second start.
-    #[serde(flatten)]
-    pub memory: StartMemory,
-}
 
 /// Measures the starts on the device of `configuration`.
 pub fn starts(arguments: &Arguments, configuration: &EngineOptions) -> Result<StartResult> {

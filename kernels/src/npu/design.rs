@@ -212,6 +212,19 @@ impl Design {
         Ok(design)
     }
 
+    /// The design that devices open and bundles are built with by default: one for each number format, for every
+    /// Whisper model.
+    ///
+    /// # Errors
+    /// As [`Design::new`]; a test makes all of them.
+    pub fn shipped(target: Target, kernels: Kernels) -> Result<Self, DesignError> {
+        let k = match kernels {
+            Kernels::Int8 => 64,
+            Kernels::Bf16 => 32,
+        };
+        Self::new(target, kernels, Tile { m: 48, k, n: HEAD_WIDTH })
+    }
+
     /// Checks what the compiler would refuse.
     ///
     /// # Errors

@@ -16,7 +16,6 @@ use super::{
     linear::NpuLinear,
     sim::{Mode, SimArray},
     target::Target,
-    tiling,
 };
 use crate::{
     Attention, AttentionSpec, Blob, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec,
@@ -87,7 +86,7 @@ impl<A: Array> Npu<A> {
     /// The design of a number format, or why there is none.
     fn design(&self, precision: Precision) -> Result<Design, String> {
         let kernels = Kernels::of(precision).ok_or("it has no fp32 products")?;
-        tiling::shipped(self.engines.array.target(), kernels).map_err(|error| error.to_string())
+        Design::shipped(self.engines.array.target(), kernels).map_err(|error| error.to_string())
     }
 }
 

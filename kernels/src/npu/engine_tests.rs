@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::*;
 use crate::{
     DeviceKind,
-    npu::{array::RunReport, design::Kernels, target::Target, tiling},
+    npu::{array::RunReport, design::Kernels, target::Target},
 };
 
 /// An array whose commands all end in the same error.
@@ -65,7 +65,7 @@ impl Array for Failing {
 fn tries(error: ArrayError) -> u64 {
     let engines = Engines::new(Failing { error: error.clone(), opened: AtomicU64::new(0) });
     for kernels in [Kernels::Int8, Kernels::Bf16] {
-        let design = tiling::shipped(Target::Npu1, kernels).unwrap();
+        let design = Design::shipped(Target::Npu1, kernels).unwrap();
         for _ in 0..3 {
             assert_eq!(engines.engine(&design).err(), Some(error.clone()));
         }

@@ -26,7 +26,6 @@ pub mod sim;
 pub mod statistics;
 pub mod stream;
 pub mod target;
-pub mod tiling;
 mod trust;
 #[cfg(feature = "xrt")]
 pub mod xrt;

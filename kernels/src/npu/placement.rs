@@ -8,7 +8,6 @@ use super::{
     design::{Design, Kernels, Problem},
     rates::Rates,
     target::Target,
-    tiling,
 };
 use crate::Precision;
 
@@ -44,7 +43,7 @@ pub struct Weighed {
 impl Placement {
     /// On an NPU of `target`, beside a host of these rates.
     pub fn new(target: Target, rates: Rates) -> Self {
-        let designs = Kernels::ALL.into_iter().filter_map(|kernels| tiling::shipped(target, kernels).ok()).collect();
+        let designs = Kernels::ALL.into_iter().filter_map(|kernels| Design::shipped(target, kernels).ok()).collect();
         Self { rates, designs }
     }
 
@@ -103,7 +102,7 @@ impl fmt::Display for Weighed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::npu::cost::whisper::{MODELS, POSITIONS};
+    use crate::reference::whisper::{MODELS, POSITIONS};
 
     const PRECISIONS: [Precision; 2] = [Precision::Int8, Precision::Bf16];
 
@@ -134,7 +133,7 @@ mod tests {
             for model in MODELS {
                 for kernels in Kernels::ALL {
                     let precision = kernels.precision();
-                    for (_, problem, _) in model.encoder(kernels) {
+                    for (problem, _) in model.encoder() {
                         let weighed = placement.weigh(precision, problem).unwrap();
                         assert!(weighed.on_npu(), "{target} {precision} {}, {weighed}", model.name);
                     }

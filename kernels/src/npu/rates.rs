@@ -7,14 +7,16 @@ use undertone_boundary::npu::RatesReport;
 
 use super::{
     cost::PACKING_RATE,
-    design::{Argument, HEAD_WIDTH, Kernels, Problem},
+    design::{Argument, Design, HEAD_WIDTH, Kernels, Problem},
     layout,
     target::Target,
-    tiling,
 };
 use crate::{
     Activation, AttentionArgs, AttentionSpec, Context, Counters, Device as _, Heads, HeadsMut, LinearSpec, Mask,
-    Parallel, Precision, Scratch, WeightLayout, host::HostDevice, limits::memory::Reader, reference::noise::noise,
+    Parallel, Precision, Scratch, WeightLayout,
+    host::HostDevice,
+    reader::{Pattern, Reader},
+    reference::noise::noise,
     team::Team,
 };
 
@@ -162,14 +164,13 @@ fn attention(precision: Precision, pool: &dyn Parallel) -> Option<f64> {
 
 /// Bytes a second that are read.
 fn memory(pool: &dyn Parallel) -> f64 {
-    let mut reader = Reader::of(READ);
-    reader.sample(pool);
-    reader.gbps() * 1e9
+    let reader = Reader::new(READ);
+    Pattern::ALL.map(|pattern| reader.read(pattern, pool)).into_iter().fold(f64::NAN, f64::max) * 1e9
 }
 
 /// Bytes of fp32 a second: a layer's operand is packed and its result unpacked.
 fn packing(pool: &dyn Parallel) -> Option<f64> {
-    let design = tiling::shipped(Target::Npu4, Kernels::Int8).ok()?;
+    let design = Design::shipped(Target::Npu4, Kernels::Int8).ok()?;
     let problem = Problem::Linear { rows: SIZE, inputs: SIZE, outputs: SIZE };
     let [mut a, c] = [Argument::A, Argument::C].map(|argument| vec![0u8; design.buffer_bytes(&problem, argument)]);
     let (x, mut out) = (noise(SIZE * SIZE, 1), vec![0.0; SIZE * SIZE]);

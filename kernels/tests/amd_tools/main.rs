@@ -14,7 +14,6 @@ use undertone_kernels::npu::{
     Argument, Bundles, Channel, Design, Direction, Kernels, Problem, Target, Tile,
     access::Transfer,
     stream::{Stage, Task, stages, write},
-    tiling,
 };
 
 mod elf;
@@ -35,7 +34,7 @@ fn run(command: &mut Command) -> String {
 }
 
 fn design(target: Target, kernels: Kernels) -> Design {
-    tiling::shipped(target, kernels).unwrap()
+    Design::shipped(target, kernels).unwrap()
 }
 
 /// Streams of both targets, of small, large, odd and split shapes.

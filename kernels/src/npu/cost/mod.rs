@@ -1,5 +1,5 @@
 //! Predicted time of a problem on a design. Nothing here is measured: every number is a prediction from published
-//! measurements of other designs (`published`), by a model of three things that go on at once: cores computing, streams
+//! measurements of other designs (`docs/npu-cost.md`), by a model of three things that go on at once: cores computing, streams
 //! of 4 bytes a cycle, and memory.
 //!
 //! ```
@@ -11,28 +11,22 @@
 //! # Ok::<(), undertone_kernels::npu::DesignError>(())
 //! ```
 
-pub mod calibrate;
 mod machine;
-pub mod published;
-pub mod report;
 #[cfg(test)]
 mod tests;
-pub mod whisper;
-
-use serde::Serialize;
 
 use super::{
-    design::{Argument, Design, HEAD_WIDTH, Kernels, Operator, Problem, Tile},
+    design::{Argument, Design, HEAD_WIDTH, Kernels, Problem, Tile},
     target::Target,
 };
-pub use machine::{CoreRate, Machine, Products, STREAM_BYTES};
+pub use machine::{CoreRate, Machine, STREAM_BYTES};
 
 /// Bytes of fp32 values that the host packs or unpacks in a second on two threads; assumed where it was not measured
 /// (on two busy cores of Zen 4 it was 12 to 16, `cargo bench -p undertone-kernels --bench packing`).
 pub const PACKING_RATE: f64 = 10.0e9;
 
 /// What one execution is predicted to take. Times are in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prediction {
     /// The busiest core, were memory infinitely fast.
     pub compute: f64,
@@ -48,8 +42,6 @@ pub struct Prediction {
     pub macs: u64,
     /// Share of them that the result needs.
     pub useful: f64,
-    /// Useful multiply-accumulates beside the most that all cores could do in `total`.
-    pub utilisation: f64,
 }
 
 impl Prediction {
@@ -70,17 +62,14 @@ pub fn predict(design: &Design, problem: &Problem) -> Prediction {
     let macs = padded.macs();
     let compute = cycles / design.target.clock();
     let dram = bytes.iter().sum::<u64>() as f64 / machine.bandwidth;
-    let total = machine.total(compute, dram, machine.dispatch);
-    let peak = (design.target.macs(design.kernels) * design.target.cores()) as f64 * design.target.clock();
     Prediction {
         compute,
         dram,
         dispatch: machine.dispatch,
-        total,
+        total: machine.total(compute, dram, machine.dispatch),
         bytes,
         macs,
         useful: if macs == 0 { 1.0 } else { problem.macs() as f64 / macs as f64 },
-        utilisation: problem.macs() as f64 / (peak * total),
     }
 }
 
@@ -94,15 +83,12 @@ fn linear(
     let Tile { m, k, n } = design.tile;
     let (row_rounds, column_rounds) = (rows / design.round_rows(), outputs / (n * design.target.columns()));
     let object = design.a_object().max(design.b_object()) as f64;
-    let int8 = design.kernels == Kernels::Int8;
-    let core = machine.kernel(int8);
-    let step = core.cycles(m as f64, k as f64, n as f64).max(object / STREAM_BYTES);
+    let step = machine.kernel(design.kernels).cycles(m as f64, k as f64, n as f64).max(object / STREAM_BYTES);
     let outputs = (m * n) as f64;
     // The shim of a column sends the results of its four cores one after another.
     let sent = (Target::ROWS * design.c_object()) as f64 / STREAM_BYTES;
-    let round = ((inputs / k) as f64 * step
-        + machine.epilogue(if int8 { Operator::LinearInt8 } else { Operator::LinearBf16 }) * outputs)
-        .max(sent);
+    let epilogue = if design.kernels == Kernels::Int8 { machine.scaled_output } else { machine.output };
+    let round = ((inputs / k) as f64 * step + epilogue * outputs).max(sent);
     let bytes = |argument, times: usize| (design.buffer_bytes(padded, argument) * times) as u64;
     let bytes = [bytes(Argument::A, column_rounds), bytes(Argument::B, row_rounds), bytes(Argument::C, 1)];
     ((row_rounds * column_rounds) as f64 * round, bytes)
@@ -120,14 +106,14 @@ fn attention(
     let (jobs, blocks) = (heads * groups, keys / n);
     let (q, keys, width) = (m as f64, n as f64, HEAD_WIDTH as f64);
     // Values and probabilities are bf16 in both number formats.
-    let scores = machine.kernel(design.kernels == Kernels::Int8).cycles(q, width, keys);
-    let values = machine.kernel(false).cycles(q, keys, width);
+    let scores = machine.kernel(design.kernels).cycles(q, width, keys);
+    let values = machine.kernel(Kernels::Bf16).cycles(q, keys, width);
     let objects = 2.0 * design.b_object() as f64 / STREAM_BYTES;
     let block = (scores + values + machine.score * q * keys).max(objects);
     let sent = (Target::ROWS * design.c_object()) as f64 / STREAM_BYTES;
     // A row's cores see the queries of all columns before they begin.
     let queries = (design.target.columns() * design.slices() * design.a_object()) as f64 / STREAM_BYTES;
-    let job = queries + (blocks as f64 * block + machine.epilogue(Operator::AttentionBf16) * q * width).max(sent);
+    let job = queries + (blocks as f64 * block + machine.output * q * width).max(sent);
     let bytes = [
         design.buffer_bytes(padded, Argument::A) as u64,
         (design.buffer_bytes(padded, Argument::B) * groups) as u64,

@@ -1,44 +1,4 @@
-use super::{
-    super::tiling,
-    published::{ARRAYS, CORES, Kind, Use},
-    *,
-};
-
-#[test]
-fn the_numbers_in_use_are_those_that_the_fit_gives() {
-    for target in Target::ALL {
-        let machine = Machine::of(target);
-        for products in Products::ALL {
-            assert_eq!(machine.core(products), calibrate::core(target, products), "{target} {products:?}");
-        }
-        assert_eq!((machine.bandwidth, machine.exposed), calibrate::memory(machine), "{target}");
-    }
-    assert_eq!(machine::STOCK_BANDWIDTH, calibrate::stock_bandwidth());
-}
-
-#[test]
-fn every_published_figure_with_shape_and_tiles_is_met_within_15_percent() {
-    for figure in &ARRAYS {
-        let off = calibrate::predicted(figure) / figure.tops - 1.0;
-        assert!(off.abs() < 0.15, "{figure:?}: {:+.1} %", 100.0 * off);
-    }
-    for figure in &CORES {
-        let off = calibrate::predicted_core(figure) / figure.macs_per_cycle - 1.0;
-        assert!(off.abs() < 0.15, "{figure:?}: {:+.1} %", 100.0 * off);
-    }
-    let left_out = ARRAYS.iter().filter(|figure| figure.purpose == Use::Check && figure.kind != Kind::Stock);
-    assert!(left_out.count() >= 16);
-}
-
-#[test]
-fn no_published_figure_is_predicted_faster_than_the_peak() {
-    for figure in &ARRAYS {
-        let macs =
-            if figure.products == Products::Bf16 { figure.target.bf16_macs() } else { figure.target.int8_macs() };
-        let peak = 2.0 * (macs * figure.target.cores()) as f64 * figure.target.clock() / 1e12;
-        assert!(calibrate::predicted(figure) < peak && figure.tops < peak, "{figure:?}");
-    }
-}
+use super::*;
 
 #[test]
 fn bytes_are_those_of_the_paper_s_formulas_and_our_scales() {
@@ -63,7 +23,7 @@ fn what_is_executed_moves_the_bytes_that_are_predicted() {
     ];
     for target in Target::ALL {
         for (kernels, problem) in problems {
-            let design = tiling::shipped(target, kernels).unwrap();
+            let design = Design::shipped(target, kernels).unwrap();
             let array = super::super::sim::SimArray::new(target, super::super::sim::Mode::Fast);
             let report = run(&array, &design, &problem);
             assert_eq!(report.dma_bytes, predict(&design, &problem).bytes, "{target} {kernels} {problem}");
@@ -102,17 +62,7 @@ fn run(array: &super::super::sim::SimArray, design: &Design, problem: &Problem) 
 
 #[test]
 fn nothing_costs_a_dispatch() {
-    let design = tiling::shipped(Target::Npu4, Kernels::Bf16).unwrap();
+    let design = Design::shipped(Target::Npu4, Kernels::Bf16).unwrap();
     let nothing = predict(&design, &Problem::Attention { heads: 0, queries: 5, keys: 5 });
     assert_eq!((nothing.macs, nothing.total, nothing.useful), (0, nothing.dispatch, 1.0));
-}
-
-#[test]
-fn the_document_is_what_the_command_prints() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/npu-cost.md");
-    let written = std::fs::read_to_string(path).unwrap();
-    assert!(
-        written == report::document(),
-        "run: cargo run --release -p undertone-kernels --example npu_cost > docs/npu-cost.md"
-    );
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
-use undertone_kernels::npu::{Bundle, Kernels, Target, Tile, tiling};
+use undertone_kernels::npu::{Bundle, Design, Kernels, Target, Tile};
 
 /// First line of a stand-in, as `tests/xrt/fake/src/engine.rs` knows it.
 const STAND_IN: &str = "undertone stand-in for a PDI";
@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     let (pdi, container) = (work.path().join("stand_in.pdi"), work.path().join("design.xclbin"));
     // The designs that the device uses.
     for kernels in Kernels::ALL {
-        let design = tiling::shipped(target, kernels)?;
+        let design = Design::shipped(target, kernels)?;
         fs::write(&pdi, format!("{STAND_IN}\n{}\n", serde_json::to_string(&design)?))?;
         let columns = target.columns().to_string();
         let made = Command::new(&script).arg(&root).arg(columns).args([&pdi, &container]).output()?;

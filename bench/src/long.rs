@@ -1,0 +1,104 @@
+//! Long audio from the samples to the last token: mel features, encoder and decoder of all its windows.
+
+use std::time::Instant;
+
+use serde::Serialize;
+use undertone_runner::mel::{LogMel, WINDOW_SAMPLES};
+use undertone_runner::speech_model::SpeechModel as _;
+use undertone_runner::tokenizer::Tokenizer;
+use undertone_runner::{EngineOptions, Model};
+
+use super::{BenchError, Loaded, WINDOW_SECONDS, check_tokens, median, sound, step};
+
+/// What to measure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LongOptions {
+    /// Seconds of audio, more than 0; the last window is filled up with silence.
+    pub seconds: f64,
+    /// Tokens to decode for each window.
+    pub tokens: usize,
+    /// Windows that are decoded together, at least 1.
+    pub batch: usize,
+    /// Measured runs over the whole audio; one batch before them warms up.
+    pub runs: usize,
+}
+
+/// Medians over the runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LongResult {
+    /// The device.
+    pub device: String,
+    /// The arithmetic.
+    pub precision: String,
+    /// Seconds of audio.
+    pub audio_seconds: f64,
+    /// Windows of 30 s.
+    pub windows: usize,
+    /// Tokens decoded for each.
+    pub tokens: usize,
+    /// Windows decoded together.
+    pub batch: usize,
+    /// Milliseconds of the mel features of all windows.
+    pub mel_ms: f64,
+    /// Milliseconds of the encoder, all windows.
+    pub encoder_ms: f64,
+    /// Milliseconds of the decoder, all windows.
+    pub decoder_ms: f64,
+    /// Seconds of audio by second of all three.
+    pub realtime_factor: f64,
+}
+
+/// Takes synthetic audio through mel features, encoder and decoder on one device.
+///
+/// # Errors
+/// As [`super::run()`].
+pub fn long_audio(
+    model: &Model,
+    configuration: &EngineOptions,
+    options: &LongOptions,
+) -> Result<LongResult, BenchError> {
+    check_tokens(model, options.tokens)?;
+    let special = Tokenizer::load(model.directory())?.special;
+    let samples = sound::hum(options.seconds);
+    let mel = LogMel::new(model.config().mel_bins);
+    let Loaded { model: mut session, device, precision, .. } = Loaded::new(model, configuration)?;
+    let (mut stages, mut whole) = ([const { Vec::new() }; 3], Vec::new());
+    for run in 0..=options.runs.max(1) {
+        let mut sums = [0.0; 3];
+        let begun = Instant::now();
+        for together in samples.chunks(options.batch.max(1) * WINDOW_SAMPLES) {
+            let start = Instant::now();
+            let features: Vec<_> =
+                together.chunks(WINDOW_SAMPLES).map(|window| mel.hugging_face(window).data).collect();
+            let windows: Vec<&[f32]> = features.iter().map(Vec::as_slice).collect();
+            let heard = Instant::now();
+            session.encode(&windows)?;
+            let encoded = Instant::now();
+            step::timed(&mut session, &special, windows.len(), options.tokens)?;
+            let decoded = Instant::now();
+            for (sum, part) in sums.iter_mut().zip([heard - start, encoded - heard, decoded - encoded]) {
+                *sum += part.as_secs_f64() * 1e3;
+            }
+            if run == 0 {
+                break;
+            }
+        }
+        if run > 0 {
+            whole.push(begun.elapsed().as_secs_f64());
+            stages.iter_mut().zip(sums).for_each(|(stage, sum)| stage.push(sum));
+        }
+    }
+    let [mel_ms, encoder_ms, decoder_ms] = stages.map(|stage| median(&stage));
+    Ok(LongResult {
+        device,
+        precision,
+        audio_seconds: options.seconds,
+        windows: (options.seconds / WINDOW_SECONDS).ceil() as usize,
+        tokens: options.tokens,
+        batch: options.batch.max(1),
+        mel_ms,
+        encoder_ms,
+        decoder_ms,
+        realtime_factor: options.seconds / median(&whole),
+    })
+}

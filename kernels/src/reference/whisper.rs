@@ -1,0 +1,46 @@
+//! What a Whisper encoder asks of an NPU, from its sizes alone: for predictions before there is a model, and for
+//! choosing tiles.
+
+use crate::npu::Problem;
+
+/// A model's sizes; heads are 64 wide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// As it is published.
+    pub name: &'static str,
+    /// Width of its layers.
+    pub width: usize,
+    /// Layers of its encoder.
+    pub layers: usize,
+    /// Mel bins.
+    pub mel_bins: usize,
+}
+
+/// Positions of a window of 30 s after the convolutions.
+pub const POSITIONS: usize = 1500;
+
+/// The published sizes whose encoders differ.
+pub const MODELS: [Model; 5] = [
+    Model { name: "tiny", width: 384, layers: 4, mel_bins: 80 },
+    Model { name: "base", width: 512, layers: 6, mel_bins: 80 },
+    Model { name: "small", width: 768, layers: 12, mel_bins: 80 },
+    Model { name: "medium", width: 1024, layers: 24, mel_bins: 80 },
+    Model { name: "large-v3-turbo", width: 1280, layers: 32, mel_bins: 128 },
+];
+
+impl Model {
+    /// A window's problems in the encoder with how often each occurs: convolutions as products of gathered windows,
+    /// then the layers.
+    pub fn encoder(&self) -> [(Problem, usize); 6] {
+        let Self { width, layers, mel_bins, .. } = *self;
+        let linear = |rows, inputs, outputs| Problem::Linear { rows, inputs, outputs };
+        [
+            (linear(2 * POSITIONS, 3 * mel_bins, width), 1),
+            (linear(POSITIONS, 3 * width, width), 1),
+            (linear(POSITIONS, width, width), 4 * layers),
+            (linear(POSITIONS, width, 4 * width), layers),
+            (linear(POSITIONS, 4 * width, width), layers),
+            (Problem::Attention { heads: width / 64, queries: POSITIONS, keys: POSITIONS }, layers),
+        ]
+    }
+}
