@@ -134,7 +134,7 @@ fn measure(pool: &Team, blocks: &mut [Block]) {
             block.round(device, &mut context, round % 2 == 0);
         }
     }
-    println!("{threads} threads; peaks in Gop/s: {peaks}");
+    println!("{threads} threads");
     println!(
         "{:<24} {:>12} {:>12} {:>6} {:>12} {:>12} {:>6}",
         "block", "qkv us", "apart", "peak", "mlp us", "apart", "peak"

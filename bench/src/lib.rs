@@ -7,7 +7,7 @@
 //! measured alone, by themselves: those that this crate was built with.
 
 mod cache;
-mod kernels;
+pub mod kernels;
 pub mod limits;
 mod long;
 mod plan;
@@ -20,7 +20,7 @@ mod step;
 
 pub use cache::{CacheGain, cache_gain};
 pub use kernels::{BatchedProducts, Kernel, KernelReport, kernels};
-pub use long::{LongOptions, LongResult, long_audio};
+pub use long::{LongResult, long_audio};
 pub use plan::{Plan, plan};
 pub use report::Report;
 pub use roofline::draw as roofline;

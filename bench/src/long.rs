@@ -8,20 +8,7 @@ use undertone_runner::speech_model::SpeechModel as _;
 use undertone_runner::tokenizer::Tokenizer;
 use undertone_runner::{EngineOptions, Model};
 
-use super::{BenchError, Loaded, WINDOW_SECONDS, check_tokens, median, sound, step};
-
-/// What to measure.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LongOptions {
-    /// Seconds of audio, more than 0; the last window is filled up with silence.
-    pub seconds: f64,
-    /// Tokens to decode for each window.
-    pub tokens: usize,
-    /// Windows that are decoded together, at least 1.
-    pub batch: usize,
-    /// Measured runs over the whole audio; one batch before them warms up.
-    pub runs: usize,
-}
+use super::{BenchError, BenchOptions, Loaded, WINDOW_SECONDS, check_tokens, median, sound, step};
 
 /// Medians over the runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -48,25 +35,29 @@ pub struct LongResult {
     pub realtime_factor: f64,
 }
 
-/// Takes synthetic audio through mel features, encoder and decoder on one device.
+/// Takes `seconds` of synthetic audio through mel features, encoder and decoder on one device, `batch` windows
+/// together; the last window is filled up with silence. One batch warms up.
 ///
 /// # Errors
 /// As [`super::run()`].
 pub fn long_audio(
     model: &Model,
     configuration: &EngineOptions,
-    options: &LongOptions,
+    options: &BenchOptions,
+    seconds: f64,
+    batch: usize,
 ) -> Result<LongResult, BenchError> {
     check_tokens(model, options.tokens)?;
+    let batch = batch.max(1);
     let special = Tokenizer::load(model.directory())?.special;
-    let samples = sound::hum(options.seconds);
+    let samples = sound::hum(seconds);
     let mel = LogMel::new(model.config().mel_bins);
     let Loaded { model: mut session, device, precision, .. } = Loaded::new(model, configuration)?;
     let (mut stages, mut whole) = ([const { Vec::new() }; 3], Vec::new());
     for run in 0..=options.runs.max(1) {
         let mut sums = [0.0; 3];
         let begun = Instant::now();
-        for together in samples.chunks(options.batch.max(1) * WINDOW_SAMPLES) {
+        for together in samples.chunks(batch * WINDOW_SAMPLES) {
             let start = Instant::now();
             let features: Vec<_> =
                 together.chunks(WINDOW_SAMPLES).map(|window| mel.hugging_face(window).data).collect();
@@ -92,13 +83,13 @@ pub fn long_audio(
     Ok(LongResult {
         device,
         precision,
-        audio_seconds: options.seconds,
-        windows: (options.seconds / WINDOW_SECONDS).ceil() as usize,
+        audio_seconds: seconds,
+        windows: (seconds / WINDOW_SECONDS).ceil() as usize,
         tokens: options.tokens,
-        batch: options.batch.max(1),
+        batch,
         mel_ms,
         encoder_ms,
         decoder_ms,
-        realtime_factor: options.seconds / median(&whole),
+        realtime_factor: seconds / median(&whole),
     })
 }

@@ -36,37 +36,23 @@ pub struct Report {
 }
 
 /// A table whose columns are as wide as their widest entry; columns of numbers are aligned on the right.
-struct Table {
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    fn new(header: &[&str]) -> Self {
-        Self { rows: vec![header.iter().map(|word| (*word).to_owned()).collect()] }
+fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = [header.map(str::to_owned)].into_iter().chain(rows).collect();
+    let is_number = |cell: &str| cell == "-" || cell.trim_end_matches(['x', '%', ' ']).parse::<f64>().is_ok();
+    let columns: [(usize, bool); N] = std::array::from_fn(|column| {
+        let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        (width, rows[1..].iter().all(|row| is_number(&row[column])))
+    });
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row
+            .iter()
+            .zip(columns)
+            .map(|(cell, (width, right))| if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
     }
-
-    fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
-    }
-
-    fn text(&self) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| self.rows.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max();
-        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-        let is_number = |cell: &String| cell == "-" || cell.trim_end_matches(['x', '%', ' ']).parse::<f64>().is_ok();
-        let numeric = |column: usize| self.rows[1..].iter().filter_map(|row| row.get(column)).all(is_number);
-        let right: Vec<bool> = (0..columns).map(numeric).collect();
-        let mut text = String::new();
-        for row in &self.rows {
-            let cells = row.iter().enumerate().map(|(column, cell)| {
-                let width = widths[column];
-                if right[column] { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-            });
-            text += cells.collect::<Vec<_>>().join("  ").trim_end();
-            text.push('\n');
-        }
-        text
-    }
+    text
 }
 
 /// A number with so many digits and a unit; a dash for none.
@@ -79,17 +65,14 @@ impl Report {
     pub fn text(&self, profile: bool) -> String {
         let Self { results, threads, runs, cpu, ort, .. } = self;
         let mut text = format!("{cpu}, {threads} threads, ONNX Runtime {ort}, medians of {runs} runs\n\n");
-        let mut table = Table::new(&["device", "precision", "encoder ms", "decoder ms/token", "real time"]);
-        for result in results {
-            table.row([
-                result.device.clone(),
-                result.precision.clone(),
-                number(result.encoder_ms, 1, ""),
-                number(result.decoder_ms_per_token, 2, ""),
-                number(result.realtime_factor, 1, "x"),
-            ]);
-        }
-        text += &table.text();
+        let header = ["device", "precision", "encoder ms", "decoder ms/token", "real time"];
+        let rows = results.iter().map(|result| {
+            let (device, precision) = (result.device.clone(), result.precision.clone());
+            let (encoder, decoder) = (result.encoder_ms, result.decoder_ms_per_token);
+            let factor = number(result.realtime_factor, 1, "x");
+            [device, precision, number(encoder, 1, ""), number(decoder, 2, ""), factor]
+        });
+        text += &table(header, rows);
         for result in results {
             text += &npu(result);
         }
@@ -100,11 +83,7 @@ impl Report {
         for result in results.iter().filter(|_| profile) {
             text += &profiles(result);
         }
-        if let Some(kernels) = &self.kernels {
-            text += &limits(*threads, &kernels.limits, &kernels.instruction_set);
-            text += &self::kernels(kernels);
-        }
-        text
+        text + &self.kernels.as_ref().map_or(String::new(), KernelReport::text)
     }
 }
 
@@ -120,12 +99,11 @@ fn npu(result: &BenchResult) -> String {
 
 fn steps(results: &[BenchResult], bandwidth: Option<f64>) -> String {
     let header = ["device", "precision", "cached", "ms", "must read MB", "GB/s", "of read limit", "beyond kernels us"];
-    let mut table = Table::new(&header);
-    for result in results {
-        let Some(step) = &result.step else { continue };
+    let rows = results.iter().filter_map(|result| {
+        let step = result.step.as_ref()?;
         let profile = step.profile.as_ref();
         let gbps = profile.map(|profile| profile.read_gbps);
-        table.row([
+        Some([
             result.device.clone(),
             result.precision.clone(),
             step.cached.to_string(),
@@ -134,37 +112,31 @@ fn steps(results: &[BenchResult], bandwidth: Option<f64>) -> String {
             number(gbps, 1, ""),
             number(gbps.zip(bandwidth).map(|(gbps, limit)| gbps / limit * 100.0), 0, " %"),
             number(profile.map(|profile| profile.overhead_us), 0, ""),
-        ]);
-    }
-    if table.rows.len() < 2 { String::new() } else { format!("\none decoder step\n{}", table.text()) }
+        ])
+    });
+    let text = format!("\none decoder step\n{}", table(header, rows));
+    if results.iter().any(|result| result.step.is_some()) { text } else { String::new() }
 }
 
 fn long_audio(results: &[LongResult]) -> String {
-    let Some(first) = results.first() else { return String::new() };
-    let mut table = Table::new(&["device", "precision", "features ms", "encoder ms", "decoder ms", "real time"]);
-    for long in results {
-        let times = [long.mel_ms, long.encoder_ms, long.decoder_ms].map(|ms| number(ms, 1, ""));
-        let names = [long.device.clone(), long.precision.clone()];
-        table.row(names.into_iter().chain(times).chain([number(long.realtime_factor, 1, "x")]));
-    }
-    format!(
-        "\n{} s of audio: {} windows, {} tokens each, {} decoded together\n{}",
-        first.audio_seconds,
-        first.windows,
-        first.tokens,
-        first.batch,
-        table.text()
-    )
+    let Some(LongResult { audio_seconds, windows, tokens, batch, .. }) = results.first() else { return String::new() };
+    let header = ["device", "precision", "features ms", "encoder ms", "decoder ms", "real time"];
+    let rows = results.iter().map(|long| {
+        let [mel, encoder, decoder] = [long.mel_ms, long.encoder_ms, long.decoder_ms].map(|ms| number(ms, 1, ""));
+        [long.device.clone(), long.precision.clone(), mel, encoder, decoder, number(long.realtime_factor, 1, "x")]
+    });
+    let rows = table(header, rows);
+    format!("\n{audio_seconds} s of audio: {windows} windows, {tokens} tokens each, {batch} decoded together\n{rows}")
 }
 
 fn cache_gain(gains: &[CacheGain]) -> String {
     let Some(first) = gains.first() else { return String::new() };
-    let mut table = Table::new(&["device", "precision", "with ms", "without ms", "gain"]);
-    for gain in gains {
-        let figures = [number(gain.with_ms, 1, ""), number(gain.without_ms, 1, ""), number(gain.ratio, 1, "x")];
-        table.row([gain.device.clone(), gain.precision.clone()].into_iter().chain(figures));
-    }
-    format!("\n{} tokens with the key-value cache and without\n{}", first.tokens, table.text())
+    let rows = gains.iter().map(|gain| {
+        let [with, without] = [gain.with_ms, gain.without_ms].map(|ms| number(ms, 1, ""));
+        [gain.device.clone(), gain.precision.clone(), with, without, number(gain.ratio, 1, "x")]
+    });
+    let rows = table(["device", "precision", "with ms", "without ms", "gain"], rows);
+    format!("\n{} tokens with the key-value cache and without\n{rows}", first.tokens)
 }
 
 fn start_up(starts: &[StartResult]) -> String {
@@ -173,16 +145,17 @@ fn start_up(starts: &[StartResult]) -> String {
     }
     let header =
         ["device", "first s", "second s", "weights MB", "peak MB", "peak above weights MB", "private MB", "mapped MB"];
-    let mut table = Table::new(&header);
     let megabytes = |bytes: Option<u64>| number(bytes.map(|bytes| bytes as f64 / 1e6), 0, "");
-    for start in starts {
+    let rows = starts.iter().map(|start| {
         let memory = &start.memory;
         let above = memory.peak_bytes.zip(memory.weight_bytes).map(|(peak, weights)| peak.saturating_sub(weights));
-        let seconds = [start.first_seconds, start.second_seconds].map(|seconds| number(seconds, 2, ""));
+        let [first, second] = [start.first_seconds, start.second_seconds].map(|seconds| number(seconds, 2, ""));
         let sizes = [memory.weight_bytes, memory.peak_bytes, above, memory.private_bytes, memory.mapped_bytes];
-        table.row([start.device.clone()].into_iter().chain(seconds).chain(sizes.map(megabytes)));
-    }
-    format!("\nfrom the process's start to the first token, and the second start's memory\n{}", table.text())
+        let [weights, peak, above, private, mapped] = sizes.map(megabytes);
+        [start.device.clone(), first, second, weights, peak, above, private, mapped]
+    });
+    let rows = table(header, rows);
+    format!("\nfrom the process's start to the first token, and the second start's memory\n{rows}")
 }
 
 fn profiles(result: &BenchResult) -> String {
@@ -199,11 +172,10 @@ fn parts(parts: &[Part]) -> String {
     let mut parts: Vec<&Part> = parts.iter().collect();
     parts.sort_by_key(|part| std::cmp::Reverse(part.nanoseconds));
     let all: u64 = parts.iter().map(|part| part.nanoseconds).sum();
-    let mut table = Table::new(&["kind", "shape", "calls", "us", "share", "MB read", "GB/s"]);
-    for part in parts {
+    let rows = parts.iter().map(|part| {
         let nanoseconds = part.nanoseconds as f64;
         let bytes = (part.bytes > 0).then_some(part.bytes as f64);
-        table.row([
+        [
             part.kind.clone(),
             part.shape.clone(),
             part.calls.to_string(),
@@ -211,60 +183,49 @@ fn parts(parts: &[Part]) -> String {
             number(100.0 * nanoseconds / all.max(1) as f64, 1, " %"),
             number(bytes.map(|bytes| bytes / 1e6), 2, ""),
             number(bytes.map(|bytes| bytes / nanoseconds), 1, ""),
-        ]);
-    }
-    table.text()
+        ]
+    });
+    table(["kind", "shape", "calls", "us", "share", "MB read", "GB/s"], rows)
 }
 
-fn limits(threads: usize, limits: &Limits, instruction_set: &str) -> String {
-    let mut table = Table::new(&["threads", "int8 Gop/s", "bf16 Gop/s", "f32 Gop/s", "exp G/s", "read GB/s"]);
-    for (threads, limits) in [(threads, Some(limits)), (1, limits.one_thread.as_deref())] {
-        let Some(limits) = limits else { continue };
-        let peaks = [limits.int8_gops, limits.bf16_gflops, limits.f32_gflops].map(|peak| number(peak, 0, ""));
-        let rates = [limits.exponentials_gps, limits.read_gbps].map(|rate| number(rate, 1, ""));
-        table.row([threads.to_string()].into_iter().chain(peaks).chain(rates));
-    }
-    let mebibytes = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
-    let mut text = format!("\nwhat the machine can do with {instruction_set}\n{}", table.text());
-    let patterns = limits.read_patterns_gbps.iter().map(|(name, gbps)| format!("{name} {gbps:.1}"));
-    let _ = writeln!(
-        text,
-        "read from {} (last-level cache {}), GB/s by order: {}",
-        mebibytes(limits.read_from_bytes),
-        mebibytes(limits.last_level_cache_bytes),
-        patterns.collect::<Vec<_>>().join(", ")
-    );
-    text
-}
+impl KernelReport {
+    /// Tables of limits, of kernels, and of batched products.
+    pub fn text(&self) -> String {
+        let Self { instruction_set, threads, limits, kernels, batched_products } = self;
+        let header = ["threads", "int8 Gop/s", "bf16 Gop/s", "f32 Gop/s", "exp G/s", "read GB/s"];
+        let both = [(*threads, Some(limits)), (1, limits.one_thread.as_deref())];
+        let rows = both.into_iter().filter_map(|(threads, limits)| {
+            let Limits { int8_gops, bf16_gflops, f32_gflops, .. } = *limits?;
+            let [int8, bf16, f32] = [int8_gops, bf16_gflops, f32_gflops].map(|peak| number(peak, 0, ""));
+            let [exp, read] = [limits?.exponentials_gps, limits?.read_gbps].map(|rate| number(rate, 1, ""));
+            Some([threads.to_string(), int8, bf16, f32, exp, read])
+        });
+        let mut text = format!("\nwhat the machine can do with {instruction_set}\n{}", table(header, rows));
+        let [memory, cache] = [limits.read_from_bytes, limits.last_level_cache_bytes]
+            .map(|bytes| bytes.map_or("unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20)));
+        let patterns = limits.read_patterns_gbps.iter().map(|(name, gbps)| format!("{name} {gbps:.1}"));
+        let patterns = patterns.collect::<Vec<_>>().join(", ");
+        let _ = writeln!(text, "read from {memory} (last-level cache {cache}), GB/s by order: {patterns}");
 
-fn kernels(kernels: &KernelReport) -> String {
-    let header = ["kernel", "shape", "precision", "ms", "best ms", "arithmetic ms", "memory ms", "share of limit"];
-    let mut table = Table::new(&header);
-    for kernel in &kernels.kernels {
-        table.row([
-            kernel.name.to_owned(),
-            kernel.shape.clone(),
-            kernel.precision.to_owned(),
-            number(kernel.ms, 4, ""),
-            number(kernel.best_ms, 4, ""),
-            number(kernel.arithmetic_ms, 4, ""),
-            number(kernel.memory_ms, 4, ""),
-            number(kernel.share_of_limit.map(|share| share * 100.0), 0, " %"),
-        ]);
+        let header = ["kernel", "shape", "precision", "ms", "best ms", "arithmetic ms", "memory ms", "share of limit"];
+        let rows = kernels.iter().map(|kernel| {
+            let share = number(kernel.share_of_limit.map(|share| share * 100.0), 0, " %");
+            let times = [Some(kernel.ms), Some(kernel.best_ms), kernel.arithmetic_ms, Some(kernel.memory_ms)];
+            let [ms, best, arithmetic, memory] = times.map(|ms| number(ms, 4, ""));
+            let (name, shape) = (kernel.name.clone(), kernel.shape.clone());
+            [name, shape, kernel.precision.to_owned(), ms, best, arithmetic, memory, share]
+        });
+        let _ = writeln!(text, "\n{}", table(header, rows));
+
+        let header = ["f32 products", "count", "one call ms", "one by one ms", "gain"];
+        let rows = batched_products.iter().map(|products| {
+            let times = [products.together_ms, products.one_by_one_ms];
+            let [together, apart] = times.map(|ms| number(ms, 3, ""));
+            let (shape, count) = (products.shape.clone(), products.count.to_string());
+            [shape, count, together, apart, number(products.ratio, 2, "x")]
+        });
+        text + &table(header, rows)
     }
-    let mut text = format!("\n{}", table.text());
-    let mut table = Table::new(&["f32 products", "count", "one call ms", "one by one ms", "gain"]);
-    for products in &kernels.batched_products {
-        table.row([
-            products.shape.clone(),
-            products.count.to_string(),
-            number(products.together_ms, 3, ""),
-            number(products.one_by_one_ms, 3, ""),
-            number(products.ratio, 2, "x"),
-        ]);
-    }
-    let _ = write!(text, "\n{}", table.text());
-    text
 }
 
 #[cfg(test)]
@@ -273,10 +234,8 @@ mod tests {
 
     #[test]
     fn numbers_are_on_the_right_and_words_on_the_left() {
-        let mut table = Table::new(&["device", "shape", "ms", "real time"]);
-        table.row(["cpu", "1x2", "9.5", "7.0x"].map(str::to_owned));
-        table.row(["host", "10x20", "10.25", "-"].map(str::to_owned));
-        let text = table.text();
+        let rows = [["cpu", "1x2", "9.5", "7.0x"], ["host", "10x20", "10.25", "-"]];
+        let text = table(["device", "shape", "ms", "real time"], rows.map(|row| row.map(str::to_owned)).into_iter());
         assert_eq!(
             text,
             "device  shape     ms  real time\ncpu     1x2      9.5       7.0x\nhost    10x20  10.25          -\n"

@@ -265,9 +265,9 @@ mod tests {
     use super::*;
     use crate::limits::Limits;
 
-    fn kernel(name: &'static str, precision: &'static str, operations: f64, bytes: f64, ms: f64) -> Kernel {
+    fn kernel(name: &str, precision: &'static str, operations: f64, bytes: f64, ms: f64) -> Kernel {
         Kernel {
-            name,
+            name: name.to_owned(),
             shape: "1x2".to_owned(),
             precision,
             ms,

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use undertone_bench::{self as bench, BenchOptions, LongOptions, Report};
+use undertone_bench::{self as bench, BenchOptions, Report};
 use undertone_runner::{Device, Engine, EngineOptions, Model, Precision};
 
 use crate::choices::{self, Libraries, ModelChoice, NpuChoice};
@@ -125,10 +125,9 @@ fn measure(arguments: &Arguments, model: &Model, threads: usize, configurations:
     let results = bench::run(model, configurations, &BenchOptions { tokens, runs })?;
     let mut long_audio = Vec::new();
     if let Some(seconds) = arguments.audio_seconds {
-        let runs = runs.min(MOST_LONG_RUNS.into());
-        let options = LongOptions { seconds, tokens, batch: arguments.batch.into(), runs };
+        let options = BenchOptions { tokens, runs: runs.min(MOST_LONG_RUNS.into()) };
         for configuration in configurations {
-            long_audio.push(bench::long_audio(model, configuration, &options)?);
+            long_audio.push(bench::long_audio(model, configuration, &options, seconds, arguments.batch.into())?);
         }
     }
     let mut cache_gain = Vec::new();

@@ -18,7 +18,9 @@ const PASS_BYTES: usize = 16 << 20;
 /// A kernel and its operands.
 pub struct Case {
     /// What it is in a model.
-    pub name: &'static str,
+    pub name: String,
+    /// The instruction set.
+    pub isa: Isa,
     /// Its sizes.
     pub shape: String,
     /// The precision that its products really use.
@@ -36,6 +38,7 @@ pub struct Case {
 
 /// A linear layer; in several copies where its time is that of reading them.
 pub struct Weights {
+    device: HostDevice,
     inputs: usize,
     outputs: usize,
     copies: Vec<Box<dyn Linear>>,
@@ -45,6 +48,7 @@ pub struct Weights {
 impl Weights {
     /// Random weights; `streamed` if they are to be read from memory in every call.
     pub fn linear(
+        device: HostDevice,
         inputs: usize,
         outputs: usize,
         activation: Activation,
@@ -53,11 +57,11 @@ impl Weights {
     ) -> Rc<Self> {
         let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation, scale: 1.0 };
         let (weights, bias) = (noise(inputs * outputs, 1), noise(outputs, 1));
-        let copy = || prepared(HostDevice::new().linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)));
+        let copy = || prepared(device.linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)));
         let mut all = vec![copy()];
         let wanted = if streamed { copies(all[0].weight_bytes()) } else { 1 };
         all.resize_with(wanted, copy);
-        Rc::new(Self { inputs, outputs, copies: all, streamed })
+        Rc::new(Self { device, inputs, outputs, copies: all, streamed })
     }
 }
 
@@ -76,9 +80,9 @@ fn carried_out(run: Result<(), Failed>) {
     run.unwrap_or_else(|error| unreachable!("{error}"));
 }
 
-fn attention(head_width: usize, precision: Precision) -> Box<dyn Attention> {
+fn attention(device: HostDevice, head_width: usize, precision: Precision) -> Box<dyn Attention> {
     let scale = (head_width as f32).sqrt().recip();
-    prepared(HostDevice::new().attention(&AttentionSpec { head_width, scale, precision }))
+    prepared(device.attention(&AttentionSpec { head_width, scale, precision }))
 }
 
 /// Heads one after another, `[heads, length, width]`.
@@ -99,13 +103,14 @@ fn products(precision: Precision, operations: usize, exponentials: usize, bytes:
 
 impl Case {
     /// `rows` rows through a linear layer.
-    pub fn linear(name: &'static str, weights: &Rc<Weights>, rows: usize) -> Self {
+    pub fn linear(name: &str, weights: &Rc<Weights>, rows: usize) -> Self {
         let weights = Rc::clone(weights);
-        let Weights { inputs, outputs, streamed, .. } = *weights;
+        let Weights { device, inputs, outputs, streamed, .. } = *weights;
         let (x, mut out) = (noise(rows * inputs, 1), vec![0.0; rows * outputs]);
         let (precision, bytes) = (weights.copies[0].precision(), weights.copies[0].weight_bytes());
         Self {
-            name,
+            name: name.to_owned(),
+            isa: device.isa(),
             shape: format!("{rows}x{inputs}x{outputs}"),
             precision,
             work: products(precision, 2 * rows * inputs * outputs, 0, bytes, x.len() + out.len()),
@@ -118,9 +123,9 @@ impl Case {
     }
 
     /// Attention of `[heads, queries, keys, head width]`.
-    pub fn attention(name: &'static str, precision: Precision, sizes: [usize; 4]) -> Self {
+    pub fn attention(device: HostDevice, name: &str, precision: Precision, sizes: [usize; 4]) -> Self {
         let [heads, queries, keys, width] = sizes;
-        let kernel = attention(width, precision);
+        let kernel = attention(device, width, precision);
         let [q, k, v] = [queries, keys, keys].map(|length| noise(heads * length * width, 1));
         let mut out = vec![0.0; heads * queries * width];
         let (precision, values) = (kernel.precision(), q.len() + k.len() + v.len() + out.len());
@@ -130,19 +135,19 @@ impl Case {
             let args = AttentionArgs { batch: 1, heads, queries, keys, q, k, v, mask: Mask::None, out };
             carried_out(kernel.run(context, args));
         };
-        Self::scores(name, precision, sizes, [0, values], None, run)
+        Self::scores(device, name, precision, sizes, [0, values], None, run)
     }
 
     /// The same over keys and values that are kept at `precision`, in several copies.
-    pub fn cached(name: &'static str, precision: Precision, sizes: [usize; 4]) -> Self {
+    pub fn cached(device: HostDevice, name: &str, precision: Precision, sizes: [usize; 4]) -> Self {
         let [heads, queries, keys, width] = sizes;
-        let kernel = attention(width, precision);
+        let kernel = attention(device, width, precision);
         let (counters, mut scratch) = (Counters::new(), Scratch::default());
         let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
         let entries = noise(heads * keys * width, 1);
         let mut copy = || {
             [Side::Keys, Side::Values].map(|side| {
-                let mut cache = KvCache::new(Isa::best(), side, precision, heads, width);
+                let mut cache = KvCache::new(device.isa(), side, precision, heads, width);
                 cache.append(&mut context, 1, keys, view(&entries, keys, width));
                 cache
             })
@@ -159,13 +164,14 @@ impl Case {
                 carried_out(kernel.run_cached(context, args));
             }
         };
-        Self::scores(name, precision, sizes, [bytes, values], Some(count), run)
+        Self::scores(device, name, precision, sizes, [bytes, values], Some(count), run)
     }
 
     /// Attention whose `run` reads so many bytes of a cache and so many fp32 values, and goes through `copies` of the
     /// cache.
     fn scores(
-        name: &'static str,
+        device: HostDevice,
+        name: &str,
         precision: Precision,
         [heads, queries, keys, width]: [usize; 4],
         [bytes, values]: [usize; 2],
@@ -174,7 +180,8 @@ impl Case {
     ) -> Self {
         let scores = heads * queries * keys;
         Self {
-            name,
+            name: name.to_owned(),
+            isa: device.isa(),
             shape: format!("{heads}x{queries}x{keys}x{width}"),
             precision,
             // Two products: a score is `width` multiply-adds, and so is what it adds to the result.
@@ -186,14 +193,15 @@ impl Case {
     }
 
     /// A convolution over `length` positions.
-    pub fn conv1d(name: &'static str, spec: &Conv1dSpec, length: usize) -> Self {
+    pub fn conv1d(device: HostDevice, name: &str, spec: &Conv1dSpec, length: usize) -> Self {
         let &Conv1dSpec { in_channels, out_channels, width, stride, .. } = spec;
         let weights = noise(out_channels * in_channels * width, 1);
-        let kernel = prepared(HostDevice::new().conv1d(spec, &weights, Some(&noise(out_channels, 1))));
+        let kernel = prepared(device.conv1d(spec, &weights, Some(&noise(out_channels, 1))));
         let (x, mut out) = (noise(in_channels * length, 1), vec![0.0; out_channels * spec.out_length(length)]);
         let (operations, values) = (2 * out.len() * in_channels * width, x.len() + out.len());
         Self {
-            name,
+            name: name.to_owned(),
+            isa: device.isa(),
             shape: format!("{length}x{in_channels}x{out_channels} taps {width} stride {stride}"),
             precision: kernel.precision(),
             work: products(kernel.precision(), operations, 0, kernel.weight_bytes(), values),
@@ -204,11 +212,12 @@ impl Case {
     }
 
     /// Layer norm.
-    pub fn layer_norm(name: &'static str, rows: usize, width: usize) -> Self {
+    pub fn layer_norm(device: HostDevice, name: &str, rows: usize, width: usize) -> Self {
         let (x, gain, mut out) = (noise(rows * width, 1), noise(width, 1), vec![0.0; rows * width]);
         let values = (rows * width) as f64;
         Self {
-            name,
+            name: name.to_owned(),
+            isa: device.isa(),
             shape: format!("{rows}x{width}"),
             precision: Precision::F32,
             // Mean, difference, square and its sum, scale, gain, bias: seven operations for each value.
@@ -217,7 +226,7 @@ impl Case {
             streamed: false,
             run: Box::new(move |context| {
                 let norm = Norm { gain: &gain, bias: None, epsilon: 1e-5 };
-                norm::layer_norm(Isa::best(), context, rows, &norm, &x, &mut out);
+                norm::layer_norm(device.isa(), context, rows, &norm, &x, &mut out);
             }),
         }
     }

@@ -16,7 +16,8 @@ use undertone_runner::model::ModelConfig;
 
 use crate::limits::{Limits, Samples};
 use crate::{BenchError, median};
-use cases::{Case, Products};
+use cases::Products;
+pub use cases::{Case, Weights};
 
 /// Frames of a window.
 const FRAMES: usize = 3000;
@@ -42,7 +43,7 @@ pub struct KernelReport {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Kernel {
     /// What it is in the model; `linear` and `attention` are standard sizes, the same for every model.
-    pub name: &'static str,
+    pub name: String,
     /// Its sizes: rows, inputs and outputs; heads, queries, keys and head width; …
     pub shape: String,
     /// Precision of its products, or of its values where it has none.
@@ -98,7 +99,8 @@ pub fn kernels(config: &ModelConfig, threads: usize, rounds: usize, batch: usize
     Ok(Team::with_threads(threads.max(1), |pool| measure(whisper::cases(config, FRAMES, batch), rounds, pool)))
 }
 
-fn measure(cases: Vec<Case>, rounds: usize, pool: &dyn Parallel) -> KernelReport {
+/// Measures `cases`, and sixteen products of 64³, 128³ and 512³, `rounds` times beside the limits.
+pub fn measure(cases: Vec<Case>, rounds: usize, pool: &dyn Parallel) -> KernelReport {
     let mut cases: Vec<(Case, Vec<f64>)> = cases.into_iter().map(|case| (case, Vec::new())).collect();
     let mut products = [64, 128, 512].map(Products::new);
     let (mut limits, mut alone) = (Samples::default(), Samples::default());
@@ -136,11 +138,11 @@ fn measure(cases: Vec<Case>, rounds: usize, pool: &dyn Parallel) -> KernelReport
 }
 
 fn figures(case: &Case, times: &[f64], limits: &Samples) -> Kernel {
-    let (arithmetic_ms, memory_ms) = limits.least_ms(Isa::best(), &case.work);
+    let (arithmetic_ms, memory_ms) = limits.least_ms(case.isa, &case.work);
     let limit_ms = arithmetic_ms.map(|arithmetic| arithmetic.max(memory_ms));
     let ms = median(times);
     Kernel {
-        name: case.name,
+        name: case.name.clone(),
         shape: case.shape.clone(),
         precision: case.precision.word(),
         ms,
@@ -248,7 +250,7 @@ mod tests {
             ..Limits::default()
         };
         let kernel = Kernel {
-            name: "linear",
+            name: "linear".to_owned(),
             shape: "1x2x3".to_owned(),
             precision: "int8",
             ms: 2.0,

@@ -1,6 +1,6 @@
 //! Which kernels a Whisper model of some sizes calls, with which shapes.
 
-use undertone_kernels::{Activation, Conv1dSpec, Precision};
+use undertone_kernels::{Activation, Conv1dSpec, Precision, host::HostDevice};
 use undertone_runner::model::ModelConfig;
 
 use super::cases::{Case, Weights};
@@ -14,20 +14,26 @@ const ROWS: usize = 1500;
 pub fn cases(config: &ModelConfig, frames: usize, batch: usize) -> Vec<Case> {
     let &ModelConfig { width, encoder_heads, decoder_heads, encoder_inner, decoder_inner, vocabulary, .. } = config;
     let (head_width, positions) = (width / encoder_heads, frames.div_ceil(2));
-    let mut cases = Vec::new();
+    let (device, mut cases) = (HostDevice::new(), Vec::new());
     for precision in Precision::ALL {
         let linear = |name, inputs, outputs, activation, rows: &[usize]| {
-            let weights = Weights::linear(inputs, outputs, activation, precision, rows.iter().all(|rows| *rows < FEW));
+            let weights =
+                Weights::linear(device, inputs, outputs, activation, precision, rows.iter().all(|rows| *rows < FEW));
             rows.iter().map(|rows| Case::linear(name, &weights, *rows)).collect::<Vec<_>>()
         };
         cases.extend(linear("linear", 512, 2048, Activation::None, &[ROWS]));
-        cases.push(Case::attention("attention", precision, [8, ROWS, ROWS, 64]));
+        cases.push(Case::attention(device, "attention", precision, [8, ROWS, ROWS, 64]));
 
         let [first, second] = convolutions(config, precision);
-        cases.push(Case::conv1d("encoder convolution 1", &first, frames));
-        cases.push(Case::conv1d("encoder convolution 2", &second, frames));
+        cases.push(Case::conv1d(device, "encoder convolution 1", &first, frames));
+        cases.push(Case::conv1d(device, "encoder convolution 2", &second, frames));
         cases.extend(linear("encoder q, k, v", width, 3 * width, Activation::None, &[positions]));
-        cases.push(Case::attention("encoder attention", precision, [encoder_heads, positions, positions, head_width]));
+        cases.push(Case::attention(
+            device,
+            "encoder attention",
+            precision,
+            [encoder_heads, positions, positions, head_width],
+        ));
         cases.extend(linear("encoder projection", width, width, Activation::None, &[positions]));
         cases.extend(linear("encoder fc1", width, encoder_inner, Activation::Gelu, &[positions]));
         cases.extend(linear("encoder fc2", encoder_inner, width, Activation::None, &[positions]));
@@ -35,15 +41,15 @@ pub fn cases(config: &ModelConfig, frames: usize, batch: usize) -> Vec<Case> {
         let rows: &[usize] = if batch > 1 { &[1, batch] } else { &[1] };
         cases.extend(linear("decoder q, k, v", width, 3 * width, Activation::None, rows));
         let attention = |keys| [decoder_heads, 1, keys, head_width];
-        cases.push(Case::cached("decoder self-attention", precision, attention(CACHED + 1)));
-        cases.push(Case::cached("decoder cross-attention", precision, attention(positions)));
+        cases.push(Case::cached(device, "decoder self-attention", precision, attention(CACHED + 1)));
+        cases.push(Case::cached(device, "decoder cross-attention", precision, attention(positions)));
         cases.extend(linear("decoder projection", width, width, Activation::None, rows));
         cases.extend(linear("decoder fc1", width, decoder_inner, Activation::Gelu, rows));
         cases.extend(linear("decoder fc2", decoder_inner, width, Activation::None, rows));
         cases.extend(linear("decoder logits", width, vocabulary, Activation::None, rows));
     }
-    cases.push(Case::layer_norm("encoder layer norm", positions, width));
-    cases.push(Case::layer_norm("decoder layer norm", 1, width));
+    cases.push(Case::layer_norm(device, "encoder layer norm", positions, width));
+    cases.push(Case::layer_norm(device, "decoder layer norm", 1, width));
     cases
 }
 

@@ -1,7 +1,7 @@
 //! What the product instructions of this CPU can do: each alone, on registers, on all threads of a pool at once.
 #![allow(unsafe_code)]
 
-use std::{collections::BTreeMap, fmt, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use undertone_kernels::{Parallel, Precision, host::Isa};
 
@@ -24,16 +24,12 @@ impl Peaks {
 
     /// The best sample of the instruction that carries an instruction set's products; `None` where none is measured.
     pub fn best(&self, isa: Isa, precision: Precision) -> Option<f64> {
-        self.best_of(instruction(isa, precision)?)
-    }
-
-    fn best_of(&self, name: &str) -> Option<f64> {
-        self.samples.get(name)?.iter().copied().max_by(f64::total_cmp)
+        self.samples.get(instruction(isa, precision)?)?.iter().copied().max_by(f64::total_cmp)
     }
 }
 
 /// The instruction that carries an instruction set's products, where this module has a loop of it.
-pub fn instruction(isa: Isa, precision: Precision) -> Option<&'static str> {
+fn instruction(isa: Isa, precision: Precision) -> Option<&'static str> {
     Some(match (isa, precision) {
         (Isa::Avx512VnniBf16, Precision::Int8) => "vpdpbusd zmm",
         (Isa::Avx512VnniBf16, Precision::Bf16) => "vdpbf16ps zmm",
@@ -46,17 +42,6 @@ pub fn instruction(isa: Isa, precision: Precision) -> Option<&'static str> {
         (Isa::Neon, Precision::Int8) => "sdot",
         (Isa::Portable, _) => return None,
     })
-}
-
-impl fmt::Display for Peaks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, name) in self.samples.keys().enumerate() {
-            let best = self.best_of(name).unwrap_or_default();
-            let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{name} {best:.0}")?;
-        }
-        Ok(())
-    }
 }
 
 /// Independent sums: enough to hide the instruction's latency.

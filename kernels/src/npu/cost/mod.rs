@@ -22,7 +22,7 @@ use super::{
 pub use machine::{CoreRate, Machine, STREAM_BYTES};
 
 /// Bytes of fp32 values that the host packs or unpacks in a second on two threads; assumed where it was not measured
-/// (on two busy cores of Zen 4 it was 12 to 16, `cargo bench -p undertone-kernels --bench packing`).
+/// (on two busy cores of Zen 4 it was 12 to 16, `cargo bench -p undertone-bench --bench packing`).
 pub const PACKING_RATE: f64 = 10.0e9;
 
 /// What one execution is predicted to take. Times are in seconds.
