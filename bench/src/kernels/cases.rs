@@ -15,6 +15,9 @@ use crate::{limits::Work, median};
 /// Bytes that a pass over the copies of weights or of a cache reads: half a millisecond or more.
 const PASS_BYTES: usize = 16 << 20;
 
+/// Values that a layer norm works on in a run, at least: some ten microseconds.
+const SHORT_VALUES: usize = 1 << 17;
+
 /// A kernel and its operands.
 pub struct Case {
     /// What it is in a model.
@@ -211,10 +214,11 @@ impl Case {
         }
     }
 
-    /// Layer norm.
+    /// Layer norm; of so few rows that one call is too short to be timed, many calls.
     pub fn layer_norm(device: HostDevice, name: &str, rows: usize, width: usize) -> Self {
         let (x, gain, mut out) = (noise(rows * width, 1), noise(width, 1), vec![0.0; rows * width]);
         let values = (rows * width) as f64;
+        let calls = (SHORT_VALUES / (rows * width)).max(1);
         Self {
             name: name.to_owned(),
             isa: device.isa(),
@@ -222,11 +226,11 @@ impl Case {
             precision: Precision::F32,
             // Mean, difference, square and its sum, scale, gain, bias: seven operations for each value.
             work: Work { products: None, operations: 7.0 * values, exponentials: 0.0, bytes: 8.0 * values },
-            calls: 1,
+            calls,
             streamed: false,
             run: Box::new(move |context| {
                 let norm = Norm { gain: &gain, bias: None, epsilon: 1e-5 };
-                norm::layer_norm(device.isa(), context, rows, &norm, &x, &mut out);
+                (0..calls).for_each(|_| norm::layer_norm(device.isa(), context, rows, &norm, &x, &mut out));
             }),
         }
     }
