@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use undertone_bench::{limits::memory::Memory, median};
 use undertone_kernels::{
-    Heads, HeadsMut, LinearSpec, Parallel, Precision, WeightLayout,
+    Activation, Heads, HeadsMut, LinearSpec, Parallel, Precision, WeightLayout,
     npu::{
         Argument, Design, Kernels, Problem, Target,
         design::HEAD_WIDTH,
@@ -28,125 +28,87 @@ const POSITIONS: usize = 1500;
 /// Width and layers of tiny and base.
 const MODELS: [(&str, usize, usize); 2] = [("tiny", 384, 4), ("base", 512, 6)];
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Rows { inputs: usize },
-    Results { outputs: usize, residual: bool },
-    Weights { inputs: usize, outputs: usize },
-    Queries,
-    KeysAndValues,
-    Heads,
-}
+/// Packs or unpacks an operand.
+type Run = Box<dyn FnMut(PackMethod, &Team)>;
 
 struct Case {
     name: String,
     model: usize,
-    kind: Kind,
     /// How often a window's encoder has it.
     count: usize,
-    design: Design,
-    heads: usize,
-    floats: Vec<f32>,
-    more: Vec<f32>,
-    bytes: Vec<u8>,
+    /// Bytes of fp32 values that are read or written.
+    bytes: usize,
+    run: Run,
     seconds: [Vec<f64>; 2],
 }
 
-impl Case {
-    fn new(model: usize, what: &str, kind: Kind, count: usize, design: &Design) -> Self {
-        let (name, width, _) = MODELS[model];
-        let heads = width / HEAD_WIDTH;
-        let linear = |inputs, outputs| Problem::Linear { rows: POSITIONS, inputs, outputs };
-        let attention = Problem::Attention { heads, queries: POSITIONS, keys: POSITIONS };
-        let (problem, argument, values) = match kind {
-            Kind::Rows { inputs } => (linear(inputs, 1), Argument::A, POSITIONS * inputs),
-            Kind::Results { outputs, .. } => (linear(1, outputs), Argument::C, POSITIONS * outputs),
-            Kind::Weights { inputs, outputs } => (linear(inputs, outputs), Argument::B, inputs * outputs),
-            Kind::Queries => (attention, Argument::A, POSITIONS * width),
-            Kind::KeysAndValues => (attention, Argument::B, POSITIONS * width),
-            Kind::Heads => (attention, Argument::C, POSITIONS * width),
-        };
-        // bf16 values of magnitude around 1, whatever the operand.
-        let bytes = [0x12, 0x3f].into_iter().cycle().take(design.buffer_bytes(&problem, argument)).collect();
-        Self {
-            name: format!("{name} {what}"),
-            model,
-            kind,
-            count,
-            design: design.clone(),
-            heads,
-            floats: noise(values, 1),
-            more: noise(values, 1),
-            bytes,
-            seconds: Default::default(),
-        }
-    }
-
-    /// Bytes of fp32 values that are read or written.
-    fn bytes(&self) -> usize {
-        let operands = if matches!(self.kind, Kind::KeysAndValues) { 2 } else { 1 };
-        operands * self.floats.len() * size_of::<f32>()
-    }
-
-    fn run(&mut self, method: PackMethod, pool: &Team) {
-        let Self { kind, design, heads, floats, more, bytes, .. } = self;
-        let heads = *heads;
-        let strides = [POSITIONS * heads * HEAD_WIDTH, HEAD_WIDTH, heads * HEAD_WIDTH];
-        let view = |data| {
-            let [batch_stride, head_stride, row_stride] = strides;
-            Heads { data, batch_stride, head_stride, row_stride }
-        };
-        match *kind {
-            Kind::Rows { inputs } => pack_rows_by(method, design, floats, [POSITIONS, inputs], false, bytes, pool),
-            Kind::Results { outputs, residual } => {
-                let residual = residual.then_some(&more[..]);
-                unpack_rows_by(method, design, bytes, [POSITIONS, outputs], residual, floats, pool);
-            }
-            Kind::Weights { inputs, outputs } => {
-                let precision = design.kernels.precision();
-                let activation = undertone_kernels::Activation::None;
-                let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation, scale: 1.0 };
-                pack_weights_by(method, design, &spec, (floats, WeightLayout::InputsByOutputs), None, bytes);
-            }
-            Kind::Queries => {
-                pack_queries_by(method, design, &view(floats), [1, heads, POSITIONS, POSITIONS], 0.125, bytes, pool);
-            }
-            Kind::KeysAndValues => {
-                pack_keys_and_values_by(
-                    method,
-                    design,
-                    [&view(floats), &view(more)],
-                    [1, heads, POSITIONS],
-                    bytes,
-                    pool,
-                );
-            }
-            Kind::Heads => {
-                let [batch_stride, head_stride, row_stride] = strides;
-                let mut out = HeadsMut { data: floats, batch_stride, head_stride, row_stride };
-                unpack_heads_by(method, design, bytes, [1, heads, POSITIONS], &mut out, pool);
-            }
-        }
-    }
+/// All heads of a model's width, row by row.
+fn view(data: &[f32], width: usize) -> Heads<'_> {
+    Heads { data, batch_stride: POSITIONS * width, head_stride: HEAD_WIDTH, row_stride: width }
 }
 
 /// What a window's encoder packs and unpacks, convolutions apart; weights stand among them once and count for nothing.
 fn cases(target: Target, precision: Precision) -> Vec<Case> {
     let kernels = Kernels::of(precision).expect("int8 or bf16");
-    let design = Design::shipped(target, kernels).expect("shipped");
+    let design = &Design::shipped(target, kernels).expect("shipped");
+    let linear = |inputs, outputs| Problem::Linear { rows: POSITIONS, inputs, outputs };
+    // bf16 values of magnitude around 1, whatever the operand.
+    let packed = |problem, argument| -> Vec<u8> {
+        [0x12, 0x3f].into_iter().cycle().take(design.buffer_bytes(&problem, argument)).collect()
+    };
     let mut all = Vec::new();
-    for (model, (_, width, layers)) in MODELS.into_iter().enumerate() {
-        let wide = 4 * width;
-        let mut case = |what: &str, kind, count| all.push(Case::new(model, what, kind, count * layers, &design));
-        case("rows", Kind::Rows { inputs: width }, 3);
-        case("wide rows", Kind::Rows { inputs: wide }, 1);
-        case("results", Kind::Results { outputs: width, residual: false }, 3);
-        case("wide results", Kind::Results { outputs: wide, residual: false }, 1);
-        case("results + residual", Kind::Results { outputs: width, residual: true }, 2);
-        case("queries", Kind::Queries, 1);
-        case("keys and values", Kind::KeysAndValues, 1);
-        case("heads", Kind::Heads, 1);
-        case("weights", Kind::Weights { inputs: width, outputs: wide }, 0);
+    for (model, (name, width, layers)) in MODELS.into_iter().enumerate() {
+        let (wide, heads) = (4 * width, width / HEAD_WIDTH);
+        let attention = Problem::Attention { heads, queries: POSITIONS, keys: POSITIONS };
+        let mut case = |what: &str, count, values: usize, run: Run| {
+            let (name, count, bytes) = (format!("{name} {what}"), count * layers, values * size_of::<f32>());
+            all.push(Case { name, model, count, bytes, run, seconds: Default::default() });
+        };
+        for (what, inputs, count) in [("rows", width, 3), ("wide rows", wide, 1)] {
+            let (design, values) = (design.clone(), POSITIONS * inputs);
+            let (x, mut bytes) = (noise(values, 1), packed(linear(inputs, 1), Argument::A));
+            let run = move |method, pool: &Team| {
+                pack_rows_by(method, &design, &x, [POSITIONS, inputs], false, &mut bytes, pool);
+            };
+            case(what, count, values, Box::new(run));
+        }
+        let results =
+            [("results", width, false, 3), ("wide results", wide, false, 1), ("results + residual", width, true, 2)];
+        for (what, outputs, residual, count) in results {
+            let (design, values) = (design.clone(), POSITIONS * outputs);
+            let (bytes, mut out) = (packed(linear(1, outputs), Argument::C), noise(values, 1));
+            let residual = residual.then(|| noise(values, 1));
+            let run = move |method, pool: &Team| {
+                unpack_rows_by(method, &design, &bytes, [POSITIONS, outputs], residual.as_deref(), &mut out, pool);
+            };
+            case(what, count, values, Box::new(run));
+        }
+        let (values, shape) = (POSITIONS * width, [1, heads, POSITIONS]);
+        let (x, mut bytes, its) = (noise(values, 1), packed(attention, Argument::A), design.clone());
+        let run = move |method, pool: &Team| {
+            pack_queries_by(method, &its, &view(&x, width), [1, heads, POSITIONS, POSITIONS], 0.125, &mut bytes, pool);
+        };
+        case("queries", 1, values, Box::new(run));
+        let (k, v, mut bytes) = (noise(values, 1), noise(values, 1), packed(attention, Argument::B));
+        let its = design.clone();
+        let run = move |method, pool: &Team| {
+            pack_keys_and_values_by(method, &its, [&view(&k, width), &view(&v, width)], shape, &mut bytes, pool);
+        };
+        case("keys and values", 1, 2 * values, Box::new(run));
+        let (bytes, mut data, its) = (packed(attention, Argument::C), noise(values, 1), design.clone());
+        let run = move |method, pool: &Team| {
+            let Heads { batch_stride, head_stride, row_stride, .. } = view(&[], width);
+            let mut out = HeadsMut { data: &mut data, batch_stride, head_stride, row_stride };
+            unpack_heads_by(method, &its, &bytes, shape, &mut out, pool);
+        };
+        case("heads", 1, values, Box::new(run));
+        let (weights, mut bytes) = (noise(width * wide, 1), packed(linear(width, wide), Argument::B));
+        let (activation, its) = (Activation::None, design.clone());
+        let spec = LinearSpec { inputs: width, outputs: wide, precision, wide_rows: false, activation, scale: 1.0 };
+        let run = move |method, _: &Team| {
+            pack_weights_by(method, &its, &spec, (&weights, WeightLayout::InputsByOutputs), None, &mut bytes);
+        };
+        case("weights", 0, width * wide, Box::new(run));
     }
     all
 }
@@ -177,7 +139,7 @@ fn measure(pool: &Team, target: Target, precision: Precision) {
         for case in &mut cases {
             for (at, method) in [PackMethod::OneByOne, PackMethod::best()].into_iter().enumerate() {
                 let start = Instant::now();
-                case.run(method, pool);
+                (case.run)(method, pool);
                 case.seconds[at].push(start.elapsed().as_secs_f64());
             }
         }
@@ -185,8 +147,8 @@ fn measure(pool: &Team, target: Target, precision: Precision) {
     println!("{target} {precision}; memory is read at {:.1} GB/s by {} threads", memory.gbps(), pool.width());
     println!("{:<28} {:>8} {:>12} {:>12} {:>8}", "operand", "KiB", "scalar GB/s", "SIMD GB/s", "times");
     for case in &cases {
-        let [scalar, simd] = [0, 1].map(|at| case.bytes() as f64 / median(&case.seconds[at]) / 1e9);
-        let kib = case.bytes() / 1024;
+        let [scalar, simd] = [0, 1].map(|at| case.bytes as f64 / median(&case.seconds[at]) / 1e9);
+        let kib = case.bytes / 1024;
         println!("{:<28} {kib:>8} {scalar:>12.2} {simd:>12.2} {:>8.1}", case.name, simd / scalar);
     }
     for (model, (name, ..)) in MODELS.into_iter().enumerate() {

@@ -105,41 +105,34 @@ pub fn run(
         }
     }
     let mut results = Vec::with_capacity(lanes.len());
-    for lane in lanes {
-        let mut result = lane.result(options.tokens);
-        let Loaded { engine, mut model, .. } = lane.on;
+    for Lane { on, encoder, decoder, steps } in lanes {
+        let Loaded { engine, mut model, device, precision } = on;
+        let [on_cpu, simulated] = [Device::Cpu, Device::Sim].map(|device| engine.options().device == device);
+        let mut npu = None;
         if let Some(before) = engine.npu() {
             model.encode(&[&window])?;
-            result.npu = engine.npu().map(|npu| npu.since(&before));
+            npu = engine.npu().map(|npu| npu.since(&before));
         }
-        let device = engine.options().device;
-        if let Some(row) = result.step.as_mut().filter(|_| device != Device::Cpu) {
+        let mut step = step::row(&steps, CACHED);
+        if let Some(row) = step.as_mut().filter(|_| !on_cpu) {
             row.profile = step::profiled(&mut model, &special, &engine, row)?;
         }
-        if device != Device::Cpu && device != Device::Sim {
-            let profile = step::noted(&engine, || model.encode(&[&window]))?;
-            result.encoder_parts = profile.map(|(profile, _)| profile.steps);
+        let mut profile = None;
+        if !on_cpu && !simulated {
+            profile = step::noted(&engine, || model.encode(&[&window]))?;
         }
-        results.push(result);
-    }
-    Ok(results)
-}
-
-impl Lane {
-    fn result(&self, tokens: usize) -> BenchResult {
-        let encoder_ms = median(&self.encoder);
-        let decoder_ms = median(&self.decoder);
-        let simulated = self.on.engine.options().device == Device::Sim;
-        BenchResult {
-            device: self.on.device.clone(),
-            precision: self.on.precision.clone(),
+        let (encoder_ms, decoder_ms) = (median(&encoder), median(&decoder));
+        results.push(BenchResult {
+            device,
+            precision,
             encoder_ms: (!simulated).then_some(encoder_ms),
             simulating_encoder_ms: simulated.then_some(encoder_ms),
-            npu: None,
-            decoder_ms_per_token: (!simulated).then(|| decoder_ms / tokens as f64),
+            npu,
+            decoder_ms_per_token: (!simulated).then(|| decoder_ms / options.tokens as f64),
             realtime_factor: (!simulated).then(|| WINDOW_SECONDS * 1e3 / (encoder_ms + decoder_ms)),
-            step: step::row(&self.steps, CACHED),
-            encoder_parts: None,
-        }
+            step,
+            encoder_parts: profile.map(|(profile, _)| profile.steps),
+        });
     }
+    Ok(results)
 }

@@ -62,11 +62,6 @@ impl Samples {
         self.exponentials.iter().copied().fold(0.0, f64::max)
     }
 
-    /// The samples of the product instructions.
-    pub fn instructions(&self) -> &instructions::Peaks {
-        &self.instructions
-    }
-
     /// The samples of reading memory.
     pub fn memory(&self) -> &memory::Memory {
         &self.memory
@@ -146,7 +141,7 @@ mod tests {
         let (arithmetic, memory) = limits.least_ms(Isa::best(), &work);
         assert_eq!(arithmetic, Some(0.0));
         assert!((memory * limits.memory().gbps() - 1e3).abs() < 1e-6);
-        let Some(gops) = limits.instructions().best(Isa::best(), Precision::F32) else { return };
+        let Some(gops) = limits.instructions.best(Isa::best(), Precision::F32) else { return };
         let work = Work { products: Some(Precision::F32), operations: 3e9, exponentials: 1e9, bytes: 0.0 };
         let expected = (3.0 / gops + 1.0 / limits.gexps()) * 1e3;
         assert!((limits.least_ms(Isa::best(), &work).0.unwrap() - expected).abs() < 1e-9 * expected);
