@@ -6,10 +6,9 @@ use std::time::Instant;
 use serde::Serialize;
 use undertone_runner::decoder::WithoutCache;
 use undertone_runner::speech_model::{RunError, SpeechModel};
-use undertone_runner::tokenizer::Tokenizer;
 use undertone_runner::{EngineOptions, Model};
 
-use super::{BenchError, Loaded, check_tokens, median, step, window};
+use super::{BenchError, Loaded, median, special_tokens, step, window};
 
 /// Turns; the slow way takes seconds, so few.
 const TURNS: usize = 3;
@@ -36,8 +35,7 @@ pub struct CacheGain {
 /// # Errors
 /// As [`super::run()`].
 pub fn cache_gain(model: &Model, configuration: &EngineOptions, tokens: usize) -> Result<CacheGain, BenchError> {
-    check_tokens(model, tokens)?;
-    let special = Tokenizer::load(model.directory())?.special;
+    let special = special_tokens(model, tokens)?;
     let window = window(model);
     let Loaded { model: mut cached, device, precision, .. } = Loaded::new(model, configuration)?;
     let mut slow = WithoutCache::new(Loaded::new(model, configuration)?.model);

@@ -31,7 +31,7 @@ pub use step::{StepProfile, StepResult};
 use undertone_runner::decoder::{LoadError, OrtModel};
 use undertone_runner::mel::LogMel;
 use undertone_runner::speech_model::RunError;
-use undertone_runner::tokenizer::TokenizerError;
+use undertone_runner::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use undertone_runner::{Device, Engine, EngineOptions, Model};
 
 const WINDOW_SECONDS: f64 = 30.0;
@@ -97,10 +97,13 @@ fn window(model: &Model) -> Vec<f32> {
     LogMel::new(model.config().mel_bins).hugging_face(&sound::hum(WINDOW_SECONDS)).data
 }
 
-/// A decoder has positions for the prompt and what is written.
-fn check_tokens(model: &Model, tokens: usize) -> Result<(), BenchError> {
+/// The special tokens of a model that can decode so many: its decoder has positions for the prompt and what is written.
+fn special_tokens(model: &Model, tokens: usize) -> Result<SpecialTokens, BenchError> {
     let most = model.config().decoder_positions.saturating_sub(PROMPT);
-    if tokens == 0 || tokens > most { Err(BenchError::Tokens { asked: tokens, most }) } else { Ok(()) }
+    if tokens == 0 || tokens > most {
+        return Err(BenchError::Tokens { asked: tokens, most });
+    }
+    Ok(Tokenizer::load(model.directory())?.special)
 }
 
 /// The middle of `samples`; NaN for none.

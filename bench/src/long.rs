@@ -5,10 +5,9 @@ use std::time::Instant;
 use serde::Serialize;
 use undertone_runner::mel::{LogMel, WINDOW_SAMPLES};
 use undertone_runner::speech_model::SpeechModel as _;
-use undertone_runner::tokenizer::Tokenizer;
 use undertone_runner::{EngineOptions, Model};
 
-use super::{BenchError, BenchOptions, Loaded, WINDOW_SECONDS, check_tokens, median, sound, step};
+use super::{BenchError, BenchOptions, Loaded, WINDOW_SECONDS, median, sound, special_tokens, step};
 
 /// Medians over the runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -47,9 +46,8 @@ pub fn long_audio(
     seconds: f64,
     batch: usize,
 ) -> Result<LongResult, BenchError> {
-    check_tokens(model, options.tokens)?;
     let batch = batch.max(1);
-    let special = Tokenizer::load(model.directory())?.special;
+    let special = special_tokens(model, options.tokens)?;
     let samples = sound::hum(seconds);
     let mel = LogMel::new(model.config().mel_bins);
     let Loaded { model: mut session, device, precision, .. } = Loaded::new(model, configuration)?;

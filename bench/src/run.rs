@@ -6,10 +6,9 @@ use serde::Serialize;
 use undertone_boundary::profile::Part;
 use undertone_runner::npu::NpuReport;
 use undertone_runner::speech_model::SpeechModel as _;
-use undertone_runner::tokenizer::Tokenizer;
 use undertone_runner::{Device, EngineOptions, Model};
 
-use super::{BenchError, CACHED, Loaded, StepResult, WINDOW_SECONDS, check_tokens, median, step, window};
+use super::{BenchError, CACHED, Loaded, StepResult, WINDOW_SECONDS, median, special_tokens, step, window};
 
 /// How to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +81,7 @@ pub fn run(
     configurations: &[EngineOptions],
     options: &BenchOptions,
 ) -> Result<Vec<BenchResult>, BenchError> {
-    check_tokens(model, options.tokens)?;
-    let special = Tokenizer::load(model.directory())?.special;
+    let special = special_tokens(model, options.tokens)?;
     let window = window(model);
     let mut lanes = Vec::with_capacity(configurations.len());
     for configuration in configurations {

@@ -123,22 +123,16 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
 fn measure(arguments: &Arguments, model: &Model, threads: usize, configurations: &[EngineOptions]) -> Result<Report> {
     let (tokens, runs) = (usize::from(arguments.tokens), usize::from(arguments.runs));
     let results = bench::run(model, configurations, &BenchOptions { tokens, runs })?;
-    let mut long_audio = Vec::new();
-    if let Some(seconds) = arguments.audio_seconds {
-        let options = BenchOptions { tokens, runs: runs.min(MOST_LONG_RUNS.into()) };
-        for configuration in configurations {
-            long_audio.push(bench::long_audio(model, configuration, &options, seconds, arguments.batch.into())?);
+    let (mut long_audio, mut cache_gain, mut start_up) = (Vec::new(), Vec::new(), Vec::new());
+    let long = BenchOptions { tokens, runs: runs.min(MOST_LONG_RUNS.into()) };
+    for configuration in configurations {
+        if let Some(seconds) = arguments.audio_seconds {
+            long_audio.push(bench::long_audio(model, configuration, &long, seconds, arguments.batch.into())?);
         }
-    }
-    let mut cache_gain = Vec::new();
-    if arguments.without_cache {
-        for configuration in configurations {
+        if arguments.without_cache {
             cache_gain.push(bench::cache_gain(model, configuration, tokens)?);
         }
-    }
-    let mut start_up = Vec::new();
-    if arguments.start_up {
-        for configuration in configurations {
+        if arguments.start_up {
             start_up.push(start::starts(arguments, configuration)?);
         }
     }

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use undertone_kernels::host::Isa;
+use undertone_kernels::reader::Pattern;
 use undertone_kernels::team::Team;
 use undertone_kernels::{Context, Counters, Parallel, Scratch, Serial};
 use undertone_runner::model::ModelConfig;
@@ -113,7 +114,7 @@ pub fn measure(cases: Vec<Case>, rounds: usize, pool: &dyn Parallel) -> KernelRe
         }
         for (case, times) in &mut cases {
             if case.streamed {
-                limits.memory().drive_out(pool);
+                limits.memory.reader.read(Pattern::Streams, pool);
             }
             let ms = milliseconds(|| (case.run)(&mut context)) / case.calls as f64;
             if round > 0 {
@@ -122,12 +123,12 @@ pub fn measure(cases: Vec<Case>, rounds: usize, pool: &dyn Parallel) -> KernelRe
         }
         products.iter_mut().for_each(|products| products.run(&mut context, round > 0));
     }
-    let memory = limits.memory();
+    let memory = &limits.memory;
     KernelReport {
         instruction_set: Isa::best().to_string(),
         threads: pool.width(),
         limits: Limits {
-            read_from_bytes: Some(memory.working_set() as u64),
+            read_from_bytes: Some(memory.reader.bytes() as u64),
             last_level_cache_bytes: memory.cache.map(|bytes| bytes as u64),
             one_thread: Some(Box::new(alone.figures())),
             ..limits.figures()

@@ -28,12 +28,8 @@ pub fn cases(config: &ModelConfig, frames: usize, batch: usize) -> Vec<Case> {
         cases.push(Case::conv1d(device, "encoder convolution 1", &first, frames));
         cases.push(Case::conv1d(device, "encoder convolution 2", &second, frames));
         cases.extend(linear("encoder q, k, v", width, 3 * width, Activation::None, &[positions]));
-        cases.push(Case::attention(
-            device,
-            "encoder attention",
-            precision,
-            [encoder_heads, positions, positions, head_width],
-        ));
+        let sizes = [encoder_heads, positions, positions, head_width];
+        cases.push(Case::attention(device, "encoder attention", precision, sizes));
         cases.extend(linear("encoder projection", width, width, Activation::None, &[positions]));
         cases.extend(linear("encoder fc1", width, encoder_inner, Activation::Gelu, &[positions]));
         cases.extend(linear("encoder fc2", encoder_inner, width, Activation::None, &[positions]));

@@ -15,7 +15,8 @@ const CACHES: usize = 8;
 
 /// Memory that is much larger than the caches, and how fast it was read.
 pub struct Memory {
-    reader: Reader,
+    /// To be read, so that the caches hold nothing that was read before.
+    pub reader: Reader,
     /// Bytes of the last-level cache, where the system tells.
     pub cache: Option<usize>,
     samples: [Vec<f64>; Pattern::ALL.len()],
@@ -38,11 +39,6 @@ impl Memory {
         }
     }
 
-    /// Reads everything once, so that the caches hold nothing that was read before.
-    pub fn drive_out(&self, pool: &dyn Parallel) {
-        self.reader.read(Pattern::Streams, pool);
-    }
-
     /// 10⁹ bytes a second of the pattern with the best median: what can be had again and again, not once. NaN before
     /// the first sample.
     pub fn gbps(&self) -> f64 {
@@ -52,11 +48,6 @@ impl Memory {
     /// The median of each pattern.
     pub fn patterns(&self) -> impl Iterator<Item = (Pattern, f64)> {
         Pattern::ALL.into_iter().zip(self.samples.iter().map(|samples| median(samples)))
-    }
-
-    /// Bytes of the memory that is read.
-    pub fn working_set(&self) -> usize {
-        self.reader.bytes()
     }
 }
 
@@ -97,6 +88,6 @@ mod tests {
     #[test]
     fn the_memory_is_larger_than_the_caches() {
         let memory = Memory::default();
-        assert!(memory.working_set() >= LEAST_BYTES.max(4 * memory.cache.unwrap_or(0)));
+        assert!(memory.reader.bytes() >= LEAST_BYTES.max(4 * memory.cache.unwrap_or(0)));
     }
 }

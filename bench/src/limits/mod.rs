@@ -45,7 +45,8 @@ pub struct Limits {
 pub struct Samples {
     instructions: instructions::Peaks,
     exponentials: Vec<f64>,
-    memory: memory::Memory,
+    /// Reading memory.
+    pub memory: memory::Memory,
 }
 
 impl Samples {
@@ -58,13 +59,8 @@ impl Samples {
 
     /// The best sample of exponentials, in 10⁹ a second of all threads: [`Unary::Exp`] of the best instruction set,
     /// from and to the first-level cache. 0 before the first sample.
-    pub fn gexps(&self) -> f64 {
+    fn gexps(&self) -> f64 {
         self.exponentials.iter().copied().fold(0.0, f64::max)
-    }
-
-    /// The samples of reading memory.
-    pub fn memory(&self) -> &memory::Memory {
-        &self.memory
     }
 
     /// What was sampled, of the best instruction set.
@@ -136,11 +132,11 @@ mod tests {
     fn limits_are_positive_and_a_kernel_is_bound_by_the_slower_of_two() {
         let mut limits = Samples::default();
         limits.sample(&ScopedThreads(2));
-        assert!(limits.gexps() > 0.0 && limits.memory().gbps() > 0.0);
+        assert!(limits.gexps() > 0.0 && limits.memory.gbps() > 0.0);
         let work = Work { products: None, operations: 0.0, exponentials: 0.0, bytes: 1e9 };
         let (arithmetic, memory) = limits.least_ms(Isa::best(), &work);
         assert_eq!(arithmetic, Some(0.0));
-        assert!((memory * limits.memory().gbps() - 1e3).abs() < 1e-6);
+        assert!((memory * limits.memory.gbps() - 1e3).abs() < 1e-6);
         let Some(gops) = limits.instructions.best(Isa::best(), Precision::F32) else { return };
         let work = Work { products: Some(Precision::F32), operations: 3e9, exponentials: 1e9, bytes: 0.0 };
         let expected = (3.0 / gops + 1.0 / limits.gexps()) * 1e3;

@@ -90,7 +90,7 @@ pub fn tops(figure: &Figure, machine: &Machine) -> f64 {
     let rounds = rows / (array_rows * m) * (outputs / (columns * n));
     let compute = rounds * (inputs / k * step + sent) / target.clock();
     let bytes = macs * operand * (1.0 / (n * columns) + 1.0 / (m * array_rows)) + rows * outputs * result;
-    2.0 * macs / machine.total(compute, bytes / machine.bandwidth, machine.dispatch) / 1e12
+    2.0 * macs / machine.total(compute, bytes / machine.bandwidth) / 1e12
 }
 
 /// The model's answer to a figure with the numbers in use.

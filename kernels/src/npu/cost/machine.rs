@@ -97,8 +97,8 @@ impl Machine {
         }
     }
 
-    /// Seconds of work that takes so long to compute and so long to transfer, both at once.
-    pub fn total(&self, compute: f64, dram: f64, dispatch: f64) -> f64 {
-        dispatch + compute.max(dram) + self.exposed * compute.min(dram)
+    /// Seconds of a command whose work takes so long to compute and so long to transfer, both at once.
+    pub fn total(&self, compute: f64, dram: f64) -> f64 {
+        self.dispatch + compute.max(dram) + self.exposed * compute.min(dram)
     }
 }

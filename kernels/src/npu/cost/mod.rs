@@ -30,11 +30,10 @@ pub const PACKING_RATE: f64 = 10.0e9;
 pub struct Prediction {
     /// The busiest core, were memory infinitely fast.
     pub compute: f64,
-    /// Memory traffic, were the cores infinitely fast.
-    pub dram: f64,
     /// Giving the command and noticing its end.
     pub dispatch: f64,
-    /// The whole: both above at once, with what of the shorter the longer does not hide, and the dispatch.
+    /// The whole: that and the memory traffic at once, with what of the shorter the longer does not hide, and the
+    /// dispatch.
     pub total: f64,
     /// Bytes that the shims read for A and B and write for C.
     pub bytes: [u64; 3],
@@ -64,9 +63,8 @@ pub fn predict(design: &Design, problem: &Problem) -> Prediction {
     let dram = bytes.iter().sum::<u64>() as f64 / machine.bandwidth;
     Prediction {
         compute,
-        dram,
         dispatch: machine.dispatch,
-        total: machine.total(compute, dram, machine.dispatch),
+        total: machine.total(compute, dram),
         bytes,
         macs,
         useful: if macs == 0 { 1.0 } else { problem.macs() as f64 / macs as f64 },
