@@ -2,7 +2,7 @@
 //! `TranscribeOptions` hold, as a person writes it.
 
 use clap::Args;
-use undertone_runner::transcribe::DEFAULT_BATCH;
+use undertone_runner::options::DEFAULT_BATCH;
 use undertone_runner::{Task, TranscribeOptions};
 
 use crate::choices;

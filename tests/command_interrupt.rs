@@ -1,4 +1,4 @@
-//! The command when somebody stops it, closes its standard error, or watches a terminal: what was heard is kept,
+//! The command when somebody stops it, closes its standard error, or watches a terminal: the text until then is kept,
 //! nothing panics, and a wrong option is told before any audio is read.
 
 #![cfg(unix)]
@@ -34,7 +34,7 @@ fn interrupt(child: &Child) {
 }
 
 #[test]
-fn a_stop_keeps_what_was_heard() {
+fn a_stop_keeps_the_text_until_then() {
     let home = tempfile::tempdir().unwrap();
     let out = home.path().join("out");
     let mut command = common::undertone();

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::hub::{self, Repository, Settings};
 use crate::packed::{self, Packed};
-use crate::{converted, folders, names, once, pip};
+use crate::provide::converted;
+use crate::{folders, names, once, pip};
 
 /// How a model is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,9 @@
 //! Whisper models as people have them, made into a folder that the runner can open: names and repositories, fetching,
 //! readers of weights (safetensors, CTranslate2, PyTorch, ggml), and an exporter to ONNX. Runs no model.
 
-mod converted;
-pub mod export;
-pub mod external;
-pub mod folders;
+mod export;
+mod external;
+mod folders;
 pub mod hub;
 pub mod inventory;
 pub mod names;
@@ -15,7 +14,6 @@ mod provide;
 mod vocabulary;
 pub mod weights;
 
-pub use converted::Note;
 pub use export::{ConvertOptions, Converted, WeightFormat, convert};
 pub use provide::{DEFAULT, ProvideError, Provided, Source, Step, convert_source, get, present, provide, sample};
 pub use weights::{ConvertError, SourceKind, recognise};

@@ -2,7 +2,7 @@
 //! token that follows from it. Short enough to be carried out where the logits are made, so that they need not travel;
 //! [`scores`] is the same on logits in memory. What is forbidden is said by `rules`, what a token means by others.
 
-use crate::tokenizer::TIMESTAMPS;
+use crate::timestamps::TIMESTAMPS;
 use std::ops::Range;
 
 /// What may be chosen next: everything that is not forbidden, in two kinds that are weighed against each other.

@@ -1,6 +1,5 @@
-//! Where a long recording can be cut into chunks that are heard by themselves: at pauses, and so that few windows hold
-//! all of it. What a chunk says is not asked here, and what may hold a voice is measured in `voice`. Only where there
-//! is surely no voice for long, something is left out.
+//! Where a long recording can be cut into chunks that are transcribed by themselves: at pauses, and so that few windows
+//! hold all of it. `voice` measures where there may be speech; only long silence without any is left out.
 
 use crate::mel::WINDOW_FRAMES;
 use crate::voice::Voice;
@@ -171,8 +170,8 @@ mod tests {
         };
         let samples: Vec<f32> = (0..50 * 16_000).map(sound).collect();
         let found = chunks(&Voice::of(&LogMel::new(80).openai(&samples)));
-        let heard: usize = found.iter().map(|chunk| chunk.len()).sum();
-        assert!(found[0].start == 0 && heard == 5000, "{found:?}");
+        let kept: usize = found.iter().map(|chunk| chunk.len()).sum();
+        assert!(found[0].start == 0 && kept == 5000, "{found:?}");
     }
 
     #[test]

@@ -48,6 +48,7 @@ mod native;
 mod packed;
 mod recording;
 mod scratch;
+mod timestamps;
 mod writer;
 
 pub use audio::Audio;
@@ -55,6 +56,6 @@ pub use engine::{Engine, EngineError, EpDevice, OpenGraph};
 pub use model::{Layout, Model, ModelError};
 pub use npu::NpuReport;
 pub use observer::{Observer, Progress};
-pub use options::{Claim, Device, EngineOptions, Precision, Simulation, Target, Task};
+pub use options::{Claim, Device, EngineOptions, Padding, Precision, Simulation, Target, Task, TranscribeOptions};
 pub use result::{RunReport, Segment, Transcription, Warning};
-pub use transcribe::{Padding, TranscribeError, TranscribeOptions, Transcriber};
+pub use transcribe::{TranscribeError, Transcriber};

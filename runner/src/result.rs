@@ -27,7 +27,7 @@ pub struct Transcription {
     pub run: RunReport,
 }
 
-/// A stretch of speech between two timestamps.
+/// What was said between two timestamps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// Position among the segments, from 0.

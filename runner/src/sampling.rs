@@ -8,7 +8,7 @@
 
 use crate::choice::{Ask, Choice, Field, for_each_block, scores};
 use crate::search::{Proposal, Search, Sequence};
-use crate::tokenizer::TIMESTAMPS;
+use crate::timestamps::TIMESTAMPS;
 use fastrand::Rng;
 
 /// Draws tokens.

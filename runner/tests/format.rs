@@ -220,9 +220,9 @@ fn the_reference_implementations_word_error_rate() {
     let spoken: Vec<Value> = manifest.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let transcripts = json(&root().join("tests/vectors/transcripts/greedy-short.json"));
     let (mut errors, mut words) = (0, 0);
-    for (spoken, heard) in spoken.iter().zip(transcripts["results"].as_array().unwrap()) {
-        assert!(heard["file"].as_str().unwrap().ends_with(spoken["file"].as_str().unwrap()));
-        let counts = word_errors(&basic(spoken["text"].as_str().unwrap()), &basic(heard["text"].as_str().unwrap()));
+    for (spoken, found) in spoken.iter().zip(transcripts["results"].as_array().unwrap()) {
+        assert!(found["file"].as_str().unwrap().ends_with(spoken["file"].as_str().unwrap()));
+        let counts = word_errors(&basic(spoken["text"].as_str().unwrap()), &basic(found["text"].as_str().unwrap()));
         errors += counts.0;
         words += counts.1;
     }

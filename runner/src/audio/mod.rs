@@ -47,13 +47,12 @@ use std::sync::Arc;
 
 use crate::features::{Listener, LongFeatures};
 use crate::mel::LogMel;
+pub use crate::mel::SAMPLE_RATE;
 pub use error::AudioError;
 use open::Input;
 pub use stream::AudioStream;
 pub use warning::{AudioDefect, AudioWarning};
 
-/// Samples per second of everything after this module.
-pub const SAMPLE_RATE: u32 = 16_000;
 /// The longest audio that is decoded, in seconds: four days.
 pub const MAX_SECONDS: u64 = 4 * 24 * 3600;
 /// The lowest sampling rate that is read, in Hz.

@@ -204,7 +204,7 @@ pub(super) fn open(input: &Input, name: &str, options: &AudioOptions) -> Result<
             Ok(stream) => return Ok(stream),
             Err(Choice::Error(error)) => return Err(error),
             Err(Choice::NoDecoder(what, spare)) => {
-                // High-efficiency AAC without ffmpeg is heard by its lower band.
+                // Without ffmpeg, of high-efficiency AAC only the lower band is decoded.
                 if let Some(stream) =
                     spare.filter(|_| options.decoder == DecoderChoice::Builtin || !ffmpeg::available())
                 {
@@ -307,7 +307,7 @@ fn start(
     Ok((AudioStream::new(name, options.strict, opened, track.clone(), decoder), index))
 }
 
-/// Reads until something is heard.
+/// Reads until there is sound.
 fn is_silent(mut stream: AudioStream) -> bool {
     loop {
         match stream.next_block() {

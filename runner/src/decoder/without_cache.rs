@@ -15,7 +15,7 @@ pub struct WithoutCache {
 impl WithoutCache {
     /// Runs `model` without its cache.
     pub fn new(mut model: OrtModel) -> Self {
-        model.residence = None;
+        model.resident = None;
         Self { model, rows: Vec::new() }
     }
 }

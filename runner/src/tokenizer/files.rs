@@ -3,6 +3,7 @@
 
 use super::TokenizerError;
 use crate::json;
+use crate::model::{TOKENIZERS, token_list};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -11,25 +12,6 @@ use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tokenizers::models::bpe::{Merges, Vocab};
-
-/// The files of which one, with what belongs to it, makes a tokenizer.
-const MAIN: [&str; 2] = ["tokenizer.json", "vocab.json"];
-/// Ends of the names of lists of tokens in base64 with their numbers: sherpa-onnx's, and openai/whisper's own.
-const LISTS: [&str; 2] = ["tokens.txt", ".tiktoken"];
-
-/// Whether a directory has the files of a tokenizer.
-pub(crate) fn has_files(directory: &Path) -> bool {
-    MAIN.iter().any(|name| directory.join(name).is_file()) || list(directory).is_some()
-}
-
-/// The first list of tokens in a directory.
-fn list(directory: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path());
-    let is_list = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| LISTS.iter().any(|end| name.ends_with(end)))
-    };
-    entries.filter(is_list).min()
-}
 
 /// A token that stands beside the text's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,15 +36,15 @@ pub(super) struct Files {
 impl Files {
     /// Reads the files of `directory`.
     pub(super) fn read(directory: &Path) -> Result<Self, TokenizerError> {
-        let [whole, vocabulary] = MAIN.map(|name| directory.join(name));
-        let mut files = match list(directory) {
+        let [whole, vocabulary] = TOKENIZERS.map(|name| directory.join(name));
+        let mut files = match token_list(directory) {
             _ if whole.is_file() => Self::from_tokenizer_json(whole)?,
             _ if vocabulary.is_file() => Self::from_vocabulary(vocabulary)?,
             Some(list) => Self::from_list(list)?,
             None => Self::from_tokenizer_json(whole)?,
         };
-        if files.path.file_name().is_some_and(|name| name != MAIN[0]) {
-            tracing::debug!("there is no {}: '{}' is read", MAIN[0], files.path.display());
+        if files.path.file_name().is_some_and(|name| name != TOKENIZERS[0]) {
+            tracing::debug!("there is no {}: '{}' is read", TOKENIZERS[0], files.path.display());
         }
         files.add_beside(directory)?;
         files.mend();

@@ -14,13 +14,9 @@ use special::{Configs, special_tokens};
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-pub(crate) use files::has_files;
+pub use crate::timestamps::{TIMESTAMP_STEP, TIMESTAMPS};
 pub use special::SpecialTokens;
 
-/// Timestamps from 0.00 to 30.00 s.
-pub const TIMESTAMPS: u32 = 1501;
-/// Seconds from one timestamp to the next.
-pub const TIMESTAMP_STEP: f64 = 0.02;
 /// Vocabularies from this size on are multilingual (`whisper/model.py`); used where the files do not say.
 const SMALLEST_MULTILINGUAL: u64 = 51865;
 
