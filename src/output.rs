@@ -62,7 +62,7 @@ const LONGEST_NAME: usize = 255;
 /// The name of a result: `stem.txt` and the like, with `part` before the extension. A name that is too long loses its
 /// end, not what follows that.
 pub fn file_name(stem: &str, part: &str, format: Format) -> String {
-    let extension = format.extension();
+    let extension = format.word();
     let mut length = stem.len().min(LONGEST_NAME - 1 - part.len() - extension.len());
     while !stem.is_char_boundary(length) {
         length -= 1;

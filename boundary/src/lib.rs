@@ -16,16 +16,5 @@ pub mod partition;
 pub mod profile;
 pub mod words;
 
-use std::ffi::CStr;
-
 /// What the execution provider is called, whatever name its library is registered under.
-pub const EP_NAME: &str = text(EP_NAME_C);
-/// The same for C.
-pub const EP_NAME_C: &CStr = c"XdnaExecutionProvider";
-
-const fn text(name: &'static CStr) -> &'static str {
-    match name.to_str() {
-        Ok(text) => text,
-        Err(_) => panic!("a name is not Unicode"),
-    }
-}
+pub const EP_NAME: &str = "XdnaExecutionProvider";

@@ -10,6 +10,7 @@ pub mod names;
 pub mod once;
 pub mod packed;
 pub mod pip;
+pub mod protobuf;
 mod provide;
 mod vocabulary;
 pub mod weights;

@@ -118,11 +118,17 @@ fn gaps(voice: &Voice) -> Vec<Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mel::{Features, LogMel};
+    use crate::features::LongFeatures;
+    use crate::mel::LogMel;
     use proptest::prelude::*;
 
+    fn voice_of(samples: &[f32]) -> Voice {
+        let features = LongFeatures::of(&LogMel::new(80), samples);
+        Voice::of(&features.levels().unwrap(), features.silence())
+    }
+
     /// Noise with silence at the given hundredths of a second.
-    fn features(frames: usize, pauses: &[Range<usize>]) -> Features {
+    fn noise(frames: usize, pauses: &[Range<usize>]) -> Voice {
         let mut state = 1u32;
         let samples: Vec<f32> = (0..frames * 160)
             .map(|i| {
@@ -131,11 +137,11 @@ mod tests {
                 if pauses.iter().any(|p| p.contains(&(i / 160))) { 0.001 * noise } else { 0.5 * noise }
             })
             .collect();
-        LogMel::new(80).openai(&samples)
+        voice_of(&samples)
     }
 
     fn cut(frames: usize, pauses: &[Range<usize>]) -> Vec<Range<usize>> {
-        chunks(&Voice::of(&features(frames, pauses)))
+        chunks(&noise(frames, pauses))
     }
 
     #[test]
@@ -169,7 +175,7 @@ mod tests {
             if second < 20.0 { 0.004 * vowel * word } else { 0.5 * noise * word }
         };
         let samples: Vec<f32> = (0..50 * 16_000).map(sound).collect();
-        let found = chunks(&Voice::of(&LogMel::new(80).openai(&samples)));
+        let found = chunks(&voice_of(&samples));
         let kept: usize = found.iter().map(|chunk| chunk.len()).sum();
         assert!(found[0].start == 0 && kept == 5000, "{found:?}");
     }
@@ -200,7 +206,7 @@ mod tests {
             pauses in prop::collection::vec((0usize..10_000, 1usize..4000), 0..9),
         ) {
             let pauses: Vec<_> = pauses.into_iter().map(|(from, length)| from..from + length).collect();
-            let voice = Voice::of(&features(frames, &pauses));
+            let voice = noise(frames, &pauses);
             let found = chunks(&voice);
             prop_assert!(found.windows(2).all(|pair| pair[0].end <= pair[1].start));
             prop_assert!(found.iter().all(|s| s.len() <= WINDOW_FRAMES && s.end <= frames));

@@ -160,12 +160,6 @@ impl LongFeatures {
         self.samples
     }
 
-    /// Mel bins.
-    #[must_use]
-    pub fn bins(&self) -> usize {
-        self.bins
-    }
-
     /// What making them took.
     #[must_use]
     pub fn time(&self) -> Duration {

@@ -39,12 +39,3 @@ pub trait Observer {
 }
 
 impl Observer for () {}
-
-/// Calls a function with the [`Progress`] and lets everything run.
-pub struct OnProgress<F>(pub F);
-
-impl<F: FnMut(Progress)> Observer for OnProgress<F> {
-    fn progress(&mut self, progress: Progress) {
-        (self.0)(progress);
-    }
-}

@@ -105,7 +105,7 @@ impl<'a> Recording<'a> {
             self.run.mel_ms = features.time().as_secs_f64() * 1e3;
             let frames = features.frames();
             let cut = options.cut_at_pauses && frames > WINDOW_FRAMES;
-            let voice = Voice::of_levels(&features.levels()?, features.silence());
+            let voice = Voice::of(&features.levels()?, features.silence());
             let parts = if cut { chunks(&voice) } else { std::iter::once(0..frames).collect() };
             let shortest = (options.shortest_rest * 100.0).round() as usize;
             let chunk = |(index, part): (usize, &Range<usize>)| {

@@ -3,7 +3,6 @@
 use super::*;
 use crate::choice::{Scores, scores};
 use crate::mel::WINDOW_FRAMES;
-use crate::observer::OnProgress;
 use crate::result::{Segment, Warning};
 use crate::speech_model::StartLogits;
 use proptest::prelude::*;
@@ -165,6 +164,15 @@ fn seconds(seconds: f64) -> Audio {
 
 fn german() -> TranscribeOptions {
     TranscribeOptions { language: Some("de".to_owned()), ..TranscribeOptions::default() }
+}
+
+/// Calls a function with the [`Progress`].
+struct OnProgress<F>(F);
+
+impl<F: FnMut(Progress)> Observer for OnProgress<F> {
+    fn progress(&mut self, progress: Progress) {
+        (self.0)(progress);
+    }
 }
 
 fn times(result: &Transcription) -> Vec<(f64, f64, &str)> {

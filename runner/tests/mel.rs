@@ -1,16 +1,14 @@
 //! Log-mel features against the reference implementations' (transformers, openai/whisper), against the definition
 //! written out slowly, and at the odd sizes.
 
-use std::f64::consts::TAU;
-use std::path::{Path, PathBuf};
+mod common;
 
+use std::f64::consts::TAU;
+
+use common::root;
 use proptest::prelude::*;
 use undertone_runner::audio;
 use undertone_runner::mel::{FRAME, HOP, LogMel, WINDOW_FRAMES, WINDOW_SAMPLES};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
 
 /// A NumPy file of little-endian f32, row-major: its shape and values.
 fn npy(name: &str) -> (Vec<usize>, Vec<f32>) {

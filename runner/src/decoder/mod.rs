@@ -33,8 +33,6 @@ pub use encoded::Encoded;
 pub use load::{Loaded, load};
 pub use without_cache::WithoutCache;
 
-/// Frames of one window: 30 s.
-pub const WINDOW_FRAMES: usize = 3000;
 const HEAD_WIDTH: usize = 64;
 /// Rows are moved together when at most this share (numerator, denominator) of a tensor's rows is left.
 const GATHER_BELOW: (usize, usize) = (3, 4);
