@@ -12,9 +12,10 @@ pub mod packed;
 pub mod pip;
 pub mod protobuf;
 mod provide;
-mod vocabulary;
+pub mod vocabulary;
 pub mod weights;
 
 pub use export::{ConvertOptions, Converted, WeightFormat, convert};
 pub use provide::{DEFAULT, ProvideError, Provided, Source, Step, convert_source, get, present, provide, sample};
+pub use vocabulary::LANGUAGES;
 pub use weights::{ConvertError, SourceKind, recognise};

@@ -12,6 +12,7 @@ use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tokenizers::models::bpe::{Merges, Vocab};
+use undertone_models::vocabulary::{BYTES, letters, written};
 
 /// A token that stands beside the text's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,12 +72,12 @@ impl Files {
 
     /// Lines of a token's bytes in base64 and its number.
     fn from_list(path: PathBuf) -> Result<Self, TokenizerError> {
-        let bytes = read(&path)?;
+        let (bytes, letters) = (read(&path)?, letters());
         let mut vocabulary = Vocab::default();
         for (number, line) in json::text(&bytes, &path).lines().enumerate() {
             let mut parts = line.split_whitespace();
             let (Some(token), Some(id)) = (parts.next(), parts.next()) else { continue };
-            let token = STANDARD_NO_PAD.decode(token.trim_end_matches('=')).ok().map(|bytes| letters(&bytes));
+            let token = STANDARD_NO_PAD.decode(token.trim_end_matches('=')).ok().map(|bytes| written(&bytes, &letters));
             let (Some(token), Ok(id)) = (token, id.parse()) else {
                 let reason = format!("line {} is not a token in base64 with its number", number + 1);
                 return Err(TokenizerError::Invalid { path, what: "list of tokens", reason });
@@ -128,7 +129,7 @@ impl Files {
             return;
         }
         // Many conversions took the first merge for the line with the version.
-        let first = self.vocabulary.iter().find(|(_, id)| **id == BYTES).map(|(text, _)| text.clone());
+        let first = self.vocabulary.iter().find(|(_, id)| **id == BYTES as u32).map(|(text, _)| text.clone());
         let Some((left, right)) = first.as_deref().and_then(halves) else { return };
         let makes = |merge: &(String, String)| merge.0 == left && merge.1 == right;
         if !self.merges.first().is_some_and(makes) && !self.merges.iter().any(makes) {
@@ -137,24 +138,6 @@ impl Files {
         }
     }
 }
-
-/// The letters that stand for bytes in a vocabulary: a printable byte for itself, the others in order from U+0100 on.
-///
-/// Source: openai/gpt-2, `src/encoder.py`.
-fn letters(bytes: &[u8]) -> String {
-    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let letter = |byte: u8| match printable(byte) {
-        true => char::from(byte),
-        false => {
-            let before = (0..byte).filter(|&other| !printable(other)).count() as u32;
-            char::from_u32(0x100 + before).unwrap_or(char::REPLACEMENT_CHARACTER)
-        }
-    };
-    bytes.iter().map(|&byte| letter(byte)).collect()
-}
-
-/// Tokens of one byte, which come before all others.
-const BYTES: u32 = 256;
 
 /// The two letters of a text of two.
 fn halves(text: &str) -> Option<(&str, &str)> {
@@ -169,7 +152,7 @@ fn merges_by_rank(vocabulary: &Vocab) -> Merges {
     let mut order: Vec<(u32, &str)> = vocabulary.iter().map(|(text, id)| (*id, text.as_str())).collect();
     order.sort_unstable();
     let mut merges = Merges::new();
-    for (rank, text) in order.into_iter().filter(|(id, _)| *id >= BYTES) {
+    for (rank, text) in order.into_iter().filter(|(id, _)| *id >= BYTES as u32) {
         let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
         let mut cuts: Vec<usize> = starts.collect();
         // Joins, again and again, the neighbours that make the earliest token before this one.
