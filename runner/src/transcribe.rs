@@ -76,20 +76,7 @@ struct Start {
     npu: NpuReport,
 }
 
-/// A loaded model that turns audio into text.
-///
-/// ```no_run
-/// use undertone_runner::{Audio, Device, EngineOptions, Model, TranscribeOptions, Transcriber, audio};
-///
-/// let model = Model::open("models/reference", None)?;
-/// let mut options = EngineOptions::new(std::env::var("ORT_DYLIB_PATH")?);
-/// options.device = Device::Cpu;
-/// let mut transcriber = Transcriber::load(&model, &options)?;
-/// let audio: Audio = audio::read_file("speech/short/000-en.flac".as_ref())?;
-/// let result = transcriber.transcribe(&audio, &TranscribeOptions::default(), &mut ())?;
-/// println!("[{}]{}", result.language, result.text);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// A loaded model that turns audio into text: see the [crate's first example](crate).
 pub struct Transcriber {
     tokenizer: Tokenizer,
     config: ModelConfig,
