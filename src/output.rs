@@ -1,6 +1,6 @@
 //! Results, in files and on standard output. Files are written under a temporary name and renamed when they are whole,
-//! so that a run that fails or is stopped leaves no part of one. What is in a file is the formats' business
-//! (`undertone_runner::format`).
+//! so that a run that fails or is stopped leaves no part of one. The runner
+//! says what is in a file (`undertone_runner::format`).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -18,7 +18,8 @@ pub struct SoundChoice {
     /// The audio track of a film, 1 for the first [default: the one to play; if that is silent, the first that is not]
     #[arg(long, help_heading = HEADING, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     audio_track: Option<u64>,
-    /// Give no result for a recording that is damaged or cut short [default: what is there is transcribed, with a warning]
+    /// Give no result for a recording that is damaged or cut short [default: what is there is transcribed, with a
+    /// warning]
     #[arg(long, help_heading = HEADING)]
     strict: bool,
 }

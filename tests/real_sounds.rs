@@ -1,6 +1,6 @@
-//! Sounds out of which real models make words that nobody said, and speech that they must transcribe all the same: OpenAI's
-//! base on the host device in int8, with the defaults. The weights and the ten seconds of a person come through pip;
-//! where they cannot be had, this says so and does not run.
+//! Sounds out of which real models make words that nobody said, and speech that they must transcribe all the same:
+//! OpenAI's base on the host device in int8, with the defaults. The weights and the ten seconds of a person come
+//! through pip; where they cannot be had, this says so and does not run.
 
 mod common;
 
@@ -48,8 +48,8 @@ fn transcribe(setup: &Setup, samples: Vec<f32>, language: &str) -> Transcription
     setup.transcriber.lock().unwrap().transcribe(&Audio::from_samples(samples), &options, &mut ()).unwrap()
 }
 
-/// The words without case and punctuation. What comes before the first one decides whether base writes "ever" or "never"
-/// there.
+/// The words without case and punctuation. What comes before the first one decides whether base writes "ever" or
+/// "never" there.
 fn words(text: &str) -> Vec<String> {
     basic(text).split_whitespace().map(|word| if word == "never" { "ever" } else { word }.to_owned()).collect()
 }

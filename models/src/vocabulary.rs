@@ -15,8 +15,8 @@ pub const TIMESTAMPS: u32 = 1501;
 /// Ids of the English-only models.
 const ENGLISH_IDS: usize = 51_864;
 
-/// Whisper's languages, codes and English names, in the order of their tokens (openai/whisper, `tokenizer.py`); the last
-/// is of large-v3 and later.
+/// Whisper's languages, codes and English names, in the order of their tokens (openai/whisper, `tokenizer.py`); the
+/// last is of large-v3 and later.
 #[rustfmt::skip] // several to a line
 pub const LANGUAGES: [(&str, &str); 100] = [
     ("en", "english"), ("zh", "chinese"), ("de", "german"), ("es", "spanish"), ("ru", "russian"), ("ko", "korean"),

@@ -32,8 +32,8 @@ struct Gap {
     cost: f32,
 }
 
-/// Cuts a recording into chunks of at most a window (30 s), in order: those of which the windows and the cuts together
-/// cost least. A cut costs the less the longer the pause that it is in.
+/// Cuts a recording into chunks of at most a window (30 s), in order, so that windows and cuts together cost least. The
+/// longer a pause, the less a cut in it costs.
 ///
 /// A recording that fits into one window is left whole.
 #[must_use]

@@ -1,10 +1,9 @@
 //! Whether a window's text is to be believed, and what is tried where it is not: decoding again at rising temperatures,
 //! and what is kept in the end.
 //!
-//! Source: openai/whisper, `whisper/transcribe.py` (`decode_with_fallback`). Different from it, where every temperature
-//! fails: of the texts that do not repeat themselves the likeliest is kept, of whatever temperature. Where all do,
-//! either the speaker does, and the text of the first temperature is kept, or the model does, and none is: see
-//! [`spoken`].
+//! Source: openai/whisper, `whisper/transcribe.py` (`decode_with_fallback`). It keeps the text of the last temperature
+//! where every one fails; here the likeliest text that does not repeat itself is kept. Where all repeat themselves, the
+//! first is kept if the speaker seems to repeat himself ([`spoken`]), and none if the model does.
 
 use crate::decode::{Decoded, Decoding};
 use crate::mel::WINDOW_FRAMES;

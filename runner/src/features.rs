@@ -27,7 +27,7 @@ pub struct Listener<'a> {
     samples: Vec<f32>,
     held_from: usize,
     total: u64,
-    /// `[bins, BLOCK]`, of which `filled` frames are there.
+    /// `[bins, BLOCK]`; the first `filled` frames are there.
     block: Vec<f32>,
     filled: usize,
     store: Store,

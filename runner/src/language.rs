@@ -1,6 +1,6 @@
 //! Which language is spoken: what people call it, and what the model says of it.
 //!
-//! A model expects a language token after start-of-transcript: the one that was asked for, or the likeliest by the
+//! A model expects a language token after start-of-transcript: the one that was asked for, or the likeliest one by the
 //! logits there.
 
 mod names;

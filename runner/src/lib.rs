@@ -19,8 +19,8 @@
 //!
 //! With another device of [`EngineOptions`] the execution provider computes. The crate does not depend on its code: it
 //! loads its library through ONNX Runtime, as any other program would. With device `auto`, an execution provider that
-//! cannot be loaded or fails is replaced by ONNX Runtime's CPU provider, and `run.fallback` of the result says why: show
-//! it as a warning. With every other device it is an error.
+//! cannot be loaded or fails is replaced by ONNX Runtime's CPU provider, and `run.fallback` of the result says why:
+//! show it as a warning. With every other device it is an error.
 //!
 //! The parts stand alone, too: [`audio`] and [`mel`] (sound to features), [`tokenizer`], [`engine`] (ONNX Runtime and
 //! the execution provider), [`decoder`] (the exported graphs), [`decode`] with [`rules`] and [`choice`] (the tokens of

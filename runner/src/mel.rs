@@ -1,8 +1,8 @@
 //! Log-mel features: what Whisper's encoder sees of the sound.
 //!
 //! The arithmetic is that of `whisper/audio.py`: periodic Hann window of 400, hop 160, centred with reflection, power,
-//! slaney filterbank, clamp at 1e-10, log10, floor at the maximum − 8, (x + 4) / 4. Two ways to pad exist in the wild
-//! and both are here, because the maximum and the last frames differ: [`LogMel::hugging_face`] and [`LogMel::openai`].
+//! slaney filterbank, clamp at 1e-10, log10, floor at the maximum − 8, (x + 4) / 4. Models were trained with two ways
+//! to pad, whose maximum and last frames differ, and both are here: [`LogMel::hugging_face`] and [`LogMel::openai`].
 
 use std::fmt;
 use std::sync::Arc;

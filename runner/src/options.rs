@@ -125,20 +125,18 @@ pub struct TranscribeOptions {
     /// with several, text that repeats itself at all of them is not kept, and `run.warnings` says so. None is the same
     /// as 0 alone.
     pub temperatures: Vec<f32>,
-    /// Sequences that are drawn together at a temperature above 0, of which the likeliest is taken.
+    /// Sequences that are drawn together at a temperature above 0; the likeliest of them is taken.
     pub best_of: usize,
-    /// Text whose bytes are more than this many times as many as under zlib repeats itself and does not pass; `None`
-    /// lets all pass.
+    /// Text that zlib makes smaller by more than this factor repeats itself and does not pass; `None` lets all pass.
     pub compression_ratio_threshold: Option<f64>,
     /// A window whose no-speech probability is above this is silence …; `None` never skips.
     pub no_speech_threshold: Option<f64>,
-    /// … unless its mean log-probability is above this; `None` always skips. Text of which it is below this does not
-    /// pass.
+    /// … unless its mean log-probability is above this; `None` always skips. Text with a lower one does not pass.
     pub logprob_threshold: Option<f64>,
-    /// Seconds of audio below which what is left after a window is not decoded: of so little models make words that
-    /// nobody said. A recording that is shorter is decoded.
+    /// What is left after a window is not decoded if it is shorter than so many seconds: models make words of it that
+    /// nobody said. A whole recording that is shorter is decoded.
     pub shortest_rest: f64,
-    /// Sound that does not change for seconds is not decoded: silence, hum, hiss. See [`crate::voice::Voice::steady`].
+    /// Sound that does not change for four seconds or more is not decoded: silence, hum, hiss.
     pub skip_steady: bool,
     /// What follows the audio in its last window.
     pub padding: Padding,

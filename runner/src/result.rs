@@ -101,7 +101,7 @@ pub struct RunReport {
     pub warnings: Vec<Warning>,
 }
 
-/// A part of a recording of which something is missing or doubtful.
+/// A part of a recording where something is missing or doubtful.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Warning {
     /// Seconds from the start of the audio.

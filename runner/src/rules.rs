@@ -1,5 +1,5 @@
 //! Whisper's rules: which tokens may not be written at a position. Each rule is a small object that adds ranges of
-//! tokens to what is forbidden; weighing what is left is `choice`'s.
+//! tokens to what is forbidden; `choice` weighs what is left.
 //!
 //! Source: openai/whisper, `whisper/decoding.py` (the logit filters).
 

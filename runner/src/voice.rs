@@ -3,8 +3,8 @@
 //!
 //! A frame's level is the mean of its log-mel features over the bins, smoothed over 0.3 s. A pause is where it lies in
 //! the lowest quarter between the recording's quiet and loud levels (their 5th and 95th percentiles), silence where it
-//! lies in the lowest tenth. Levels are logarithmic: of a recording with 60 dB between the two, what is 50 dB below the
-//! loud is no silence.
+//! lies in the lowest tenth. Levels are logarithmic: where 60 dB lie between the two, a sound 50 dB below the loud
+//! level is no silence.
 
 use std::ops::Range;
 

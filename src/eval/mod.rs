@@ -1,6 +1,6 @@
 //! `undertone eval`: word error rates over recordings whose words are known, by language, on several devices and in
-//! several arithmetics, beside the transcripts of other programs. Transcribes and counts; what the counts say is the
-//! business of [`score`].
+//! several arithmetics, beside the transcripts of other programs. Transcribes and counts; [`score`]
+//! says what the counts mean.
 
 mod score;
 

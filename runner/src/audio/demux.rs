@@ -63,7 +63,7 @@ pub(super) enum Item {
     Cut(Option<u64>),
     /// Another stream begins, as when files were joined; its times begin at 0 again.
     Track(Box<Track>),
-    /// Something that another program found wrong, of which no more is known.
+    /// Something that another program found wrong; no more is known about it.
     Complaint(String),
 }
 

@@ -1,7 +1,7 @@
 //! Audio in: a file or a stream in any common format becomes 16 kHz mono samples, block by block ([`open`],
 //! [`open_reader`]) or as a whole ([`read_file`], [`read`]).
 //!
-//! Read here: WAV in all its dresses, AIFF, AU, FLAC, MPEG audio, AAC, OGG, Matroska and WebM, MP4 and its kin, CAF;
+//! Read here: WAV in all its forms, AIFF, AU, FLAC, MPEG audio, AAC, OGG, Matroska and WebM, MP4 and its kin, CAF;
 //! PCM, ADPCM, FLAC, ALAC, MP1 to MP3, AAC, Vorbis, Opus. Everything else goes through the system's `ffmpeg`, if there
 //! is one. Any rate and any number of channels; the channels are mixed to one, and the rate is changed by a
 //! band-limited filter without a shift in time.

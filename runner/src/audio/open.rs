@@ -14,7 +14,7 @@ use super::{AudioError, AudioOptions, DecoderChoice, aac, aiff, boxed, flac, mkv
 
 /// Bytes that a container of a stream may take to open before the whole stream goes to a file.
 const OPENING: usize = 16 << 20;
-/// Samples of which none is louder are silence: -70 dB.
+/// Samples that are no louder than this are silence: -70 dB.
 const SILENT: f32 = 3e-4;
 
 /// A source that can be read more than once, though not at the same time.

@@ -1,4 +1,4 @@
-//! WAV in all its dresses: RIFF, its big-endian twin RIFX, RF64 and BW64 for more than 4 GiB (EBU Tech 3306), Sony's
+//! WAV in all its forms: RIFF, its big-endian twin RIFX, RF64 and BW64 for more than 4 GiB (EBU Tech 3306), Sony's
 //! W64; with `fmt ` chunks of any length and lists of odd ones.
 //!
 //! Sources: Microsoft's “Multimedia Programming Interface and Data Specifications 1.0” and `WAVEFORMATEXTENSIBLE`.

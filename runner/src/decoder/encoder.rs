@@ -1,4 +1,4 @@
-//! The encoder's graph, whatever its exporter calls the ends.
+//! The encoder's graph, whatever its exporter calls inputs and outputs.
 
 use super::LoadError;
 use super::fit::{Side, expect_dim, input_type};

@@ -3,8 +3,7 @@
 //! Keys and values stay in the `OrtValue`s that ONNX Runtime allocated: the outputs of one step are moved to the inputs
 //! of the next, never through a vector of the runner's. Those of the cross-attention are made once for a window's
 //! sequence, by the first step, and kept. Rows that leave are copied out only when enough of them have left. Where the
-//! execution provider has the whole decoder, it keeps the cache and chooses the token (`resident_cache`). Rules, search and
-//! text are not here.
+//! execution provider has the whole decoder, it keeps the cache and chooses the token (`resident_cache`).
 
 mod encoded;
 mod encoder;
@@ -123,7 +122,7 @@ impl OrtModel {
     ///
     /// # Errors
     /// [`LoadError`]: a graph that cannot be opened, that does not match, that has no cache ([`load()`] takes those
-    /// too), or of which the asked device took nothing.
+    /// too), or whose nodes the asked device took none of.
     pub fn load(model: &Model, engine: &Engine) -> Result<Self, LoadError> {
         let encoder = Encoder::open(model.encoder(), engine, model.config())?;
         match model.decoder() {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The folders in which graphs stand, relative to the model's directory.
 pub(crate) const FOLDERS: [&str; 2] = ["", "onnx"];
 
-/// The files of which one, with what belongs to it, makes a tokenizer.
+/// Main files of tokenizers: one of them, with the files that belong to it, is enough.
 pub(crate) const TOKENIZERS: [&str; 2] = ["tokenizer.json", "vocab.json"];
 /// Ends of the names of lists of tokens in base64 with their numbers: sherpa-onnx's, and openai/whisper's own.
 const TOKEN_LISTS: [&str; 2] = ["tokens.txt", ".tiktoken"];
@@ -152,7 +152,7 @@ fn of_other_names(directory: &Path, wish: &Variants, alike: bool) -> Option<Grap
     })
 }
 
-/// The variants, as people write them, of which a directory has all graphs.
+/// The variants that a directory has all graphs of, as people write them.
 pub(super) fn available(directory: &Path, layout: Option<Layout>) -> Vec<String> {
     let has = |wish: &str| {
         let both = Variants { encoder: Some(wish.to_owned()), decoder: Some(wish.to_owned()) };

@@ -171,7 +171,7 @@ pub struct Model {
     directory: PathBuf,
     /// Suffixes of the encoder and of the decoder.
     suffixes: [String; 2],
-    /// They as people write them.
+    /// The same as people write them.
     variant: String,
     encoder: PathBuf,
     decoder: DecoderFiles,

@@ -1,7 +1,7 @@
 //! Text to tokens and back, and the ids of Whisper's special tokens, all read from the model's own files.
 //!
-//! Byte-pair encoding is the `tokenizers` crate's. The special tokens are kept out of it: text that merely looks like
-//! one (`<|endoftext|>`) is encoded as text, and what is decoded is text only.
+//! The crate `tokenizers` does the byte-pair encoding. The special tokens are kept out of it: text that merely looks
+//! like one (`<|endoftext|>`) is encoded as text, and what is decoded is text only.
 
 mod files;
 mod special;
