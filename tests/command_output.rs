@@ -133,7 +133,7 @@ fn of_recordings_together_the_time_is_said_once() {
 }
 
 #[test]
-fn where_nothing_is_heard_nothing_is_claimed_to_have_run() {
+fn where_nothing_is_said_nothing_is_claimed_to_have_run() {
     let file = common::root().join("speech/silence-20s.flac");
     let output = common::run(common::undertone().args(["transcribe", "-v"]).arg(&file));
     let said = common::text(&output.stderr);

@@ -192,7 +192,7 @@ fn aiff_and_au() {
 }
 
 #[test]
-fn files_that_were_joined_are_heard_to_the_end() {
+fn files_that_were_joined_are_read_to_the_end() {
     let size = samples().len() as u32 * 2;
     let flac = fs::read(sentence()).unwrap();
     let mp3 = fs::read(root().join("tests/audio/000-en.mp3")).unwrap();

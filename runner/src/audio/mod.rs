@@ -18,6 +18,7 @@ mod aiff;
 mod boxed;
 mod bytes;
 mod codec;
+mod crc;
 mod demux;
 mod ebml;
 mod edits;
