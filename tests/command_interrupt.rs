@@ -91,7 +91,7 @@ fn closed_and_full_standard_error() {
         let mut shell = Command::new("sh");
         let line = format!("\"$0\" transcribe -vv --device cpu \"$1\" no-such-file.wav {redirection}");
         shell.args(["-c", &line, command]).arg(clip()).env("UNDERTONE_PACKED", "off");
-        let model = common::root().join("models/reference");
+        let model = common::reference();
         let output = common::run(shell.env("UNDERTONE_MODEL", model));
         assert_eq!(output.status.code(), Some(1), "{redirection}");
         assert_eq!(common::text(&output.stdout).trim_end(), "The green lion is above the red table.", "{redirection}");
@@ -103,7 +103,7 @@ fn on_a_terminal(arguments: &[&std::ffi::OsStr]) -> Child {
     const SPAWN: &str = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
     let mut command = Command::new(common::python::interpreter());
     command.args(["-c", SPAWN, env!("CARGO_BIN_EXE_undertone")]).args(arguments);
-    command.env("UNDERTONE_MODEL", common::root().join("models/reference")).env("UNDERTONE_PACKED", "off");
+    command.env("UNDERTONE_MODEL", common::reference()).env("UNDERTONE_PACKED", "off");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
 }
 

@@ -182,7 +182,7 @@ fn a_closed_standard_output_is_told_before_the_work() {
         let mut shell = Command::new("sh");
         let line = format!("\"$0\" transcribe -q --device cpu \"$1\" {redirection}");
         shell.args(["-c", &line, env!("CARGO_BIN_EXE_undertone")]).arg(clip("000-en.flac"));
-        shell.env("UNDERTONE_MODEL", common::root().join("models/reference")).env("UNDERTONE_PACKED", "off");
+        shell.env("UNDERTONE_MODEL", common::reference()).env("UNDERTONE_PACKED", "off");
         common::text(&common::run(&mut shell).stderr)
     };
     let said = of(">&-");
