@@ -46,6 +46,8 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use undertone_boundary::words;
+
 use crate::features::{Listener, LongFeatures};
 use crate::mel::LogMel;
 pub use crate::mel::SAMPLE_RATE;
@@ -61,17 +63,19 @@ pub const MIN_RATE: u32 = 2_000;
 /// The highest sampling rate that is read, in Hz.
 pub const MAX_RATE: u32 = 768_000;
 
-/// What decodes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DecoderChoice {
-    /// The decoders of this crate, and for what they do not know the system's `ffmpeg`, if there is one.
-    #[default]
-    Auto,
-    /// The decoders of this crate alone.
-    Builtin,
-    /// `ffmpeg` for everything.
-    Ffmpeg,
-}
+words!(
+    /// What decodes.
+    #[derive(Default)]
+    DecoderChoice, "decoder", {
+        /// The decoders of this crate, and for what they do not know the system's `ffmpeg`, if there is one.
+        #[default]
+        Auto = "auto",
+        /// The decoders of this crate alone.
+        Builtin = "builtin",
+        /// `ffmpeg` for everything.
+        Ffmpeg = "ffmpeg",
+    }
+);
 
 /// How audio is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
