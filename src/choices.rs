@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use undertone_models::ProvideError;
+use undertone_runner::audio::DecoderChoice;
 use undertone_runner::options::UnknownWord;
 use undertone_runner::{Claim, Device, EngineOptions, Model, Precision, Simulation, Target, Task};
 
@@ -256,6 +257,18 @@ pub fn claim() -> impl TypedValueParser<Value = Claim> {
         (Claim::All.word(), "All that it knows"),
         (Claim::Attention.word(), "Attention only"),
         (Claim::MatMul.word(), "Matrix products only"),
+    ])
+}
+
+/// `--decoder`.
+pub fn decoder() -> impl TypedValueParser<Value = DecoderChoice> {
+    one_of([
+        (
+            DecoderChoice::Auto.word(),
+            "The command's own decoders, and ffmpeg for what they do not know, if it is installed",
+        ),
+        (DecoderChoice::Builtin.word(), "The command's own alone"),
+        (DecoderChoice::Ffmpeg.word(), "ffmpeg for everything"),
     ])
 }
 

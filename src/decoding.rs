@@ -2,7 +2,7 @@
 //! `TranscribeOptions` hold, as a person writes it.
 
 use clap::Args;
-use undertone_runner::transcribe::DEFAULT_BATCH;
+use undertone_runner::options::DEFAULT_BATCH;
 use undertone_runner::{Task, TranscribeOptions};
 
 use crate::choices;
@@ -21,8 +21,8 @@ pub struct DecodingChoice {
     #[arg(long)]
     pub no_previous_text: bool,
     /// Let the model write text alone: each window of up to 30 s becomes one segment. A model may then stop early and
-    /// lose words. Best with --batch, which cuts at pauses; without it, windows are cut where they end, in the middle of
-    /// a word too
+    /// lose words. Best with --batch, which cuts at pauses; without it, windows are cut where they end, in the middle
+    /// of a word too
     #[arg(long)]
     pub no_timestamps: bool,
     /// Decode N windows of 30 s together, which is faster and takes more memory. Longer recordings are cut at pauses

@@ -1,6 +1,6 @@
 //! Results, in files and on standard output. Files are written under a temporary name and renamed when they are whole,
-//! so that a run that fails or is stopped leaves no part of one. What is in a file is the formats' business
-//! (`undertone_runner::format`).
+//! so that a run that fails or is stopped leaves no part of one. The runner
+//! says what is in a file (`undertone_runner::format`).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -62,7 +62,7 @@ const LONGEST_NAME: usize = 255;
 /// The name of a result: `stem.txt` and the like, with `part` before the extension. A name that is too long loses its
 /// end, not what follows that.
 pub fn file_name(stem: &str, part: &str, format: Format) -> String {
-    let extension = format.extension();
+    let extension = format.word();
     let mut length = stem.len().min(LONGEST_NAME - 1 - part.len() - extension.len());
     while !stem.is_char_boundary(length) {
         length -= 1;

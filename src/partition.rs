@@ -191,7 +191,7 @@ fn part_as_text(part: &GraphReport, asked: &str) -> String {
 }
 
 /// `18 linear (int8)`; where the products of a kind differ, how many of each: `31 linear (30 int8, 1 f32)`; where some
-/// are not the host device's, whose they are: `18 linear (int8; sim)`.
+/// are another device's than the host's, the device: `18 linear (int8; sim)`.
 fn step_as_text(fused: &Fused, kind: &str, count: usize) -> String {
     let words = |counts: &BTreeMap<String, usize>| match counts.len() {
         1 => counts.keys().cloned().collect::<Vec<_>>().join(""),

@@ -3,8 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use undertone_runner::audio::{self, AudioError, AudioOptions, AudioStream, DecoderChoice};
+
+use crate::choices;
 
 /// The heading of these options in the help.
 const HEADING: &str = "Reading recordings";
@@ -13,38 +15,21 @@ const HEADING: &str = "Reading recordings";
 #[derive(Args)]
 pub struct SoundChoice {
     /// What decodes the recordings
-    #[arg(long, help_heading = HEADING, value_enum, default_value_t = DecoderWord::Auto)]
-    decoder: DecoderWord,
+    #[arg(long, help_heading = HEADING, value_parser = choices::decoder(), default_value_t)]
+    decoder: DecoderChoice,
     /// The audio track of a film, 1 for the first [default: the one to play; if that is silent, the first that is not]
     #[arg(long, help_heading = HEADING, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     audio_track: Option<u64>,
-    /// Give no result for a recording that is damaged or cut short [default: what is there is heard, with a warning]
+    /// Give no result for a recording that is damaged or cut short [default: what is there is transcribed, with a
+    /// warning]
     #[arg(long, help_heading = HEADING)]
     strict: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum DecoderWord {
-    /// The command's own decoders, and ffmpeg for what they do not know, if it is installed
-    Auto,
-    /// The command's own alone
-    Builtin,
-    /// ffmpeg for everything
-    Ffmpeg,
 }
 
 impl SoundChoice {
     /// The same for the runner.
     pub fn options(&self) -> AudioOptions {
-        AudioOptions {
-            decoder: match self.decoder {
-                DecoderWord::Auto => DecoderChoice::Auto,
-                DecoderWord::Builtin => DecoderChoice::Builtin,
-                DecoderWord::Ffmpeg => DecoderChoice::Ffmpeg,
-            },
-            track: self.audio_track.map(|track| track as usize),
-            strict: self.strict,
-        }
+        AudioOptions { decoder: self.decoder, track: self.audio_track.map(|track| track as usize), strict: self.strict }
     }
 
     /// Opens a file, or standard input for `-`.

@@ -58,7 +58,7 @@ fn text_that_is_called_wav() {
     error_of(&file(&home, "text.wav", b"This is no audio.\nNot at all, whatever its name says.\n"));
 }
 
-/// What is there is heard, and what is not is told, in both places; with `--strict` it is an error.
+/// What is there is transcribed, and what is missing is told, in both places; with `--strict` it is an error.
 #[test]
 fn a_truncated_flac() {
     let home = tempfile::tempdir().unwrap();

@@ -23,14 +23,10 @@ fn error_of(home: &Path, arguments: &[&str], environment: &[(&str, &Path)]) -> S
     line
 }
 
-/// The reference model with links to its files, to be damaged.
+/// A copy of the reference model, to be damaged.
 fn model_in(home: &Path) -> PathBuf {
     let copy = home.join("model");
-    fs::create_dir(&copy).unwrap();
-    for entry in fs::read_dir(common::root().join("models/reference")).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
-    }
+    common::copy_reference(&copy);
     copy
 }
 

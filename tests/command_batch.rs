@@ -31,14 +31,14 @@ fn transcribe(device: &str, extra: &[&str], into: &Path) -> Vec<Value> {
 }
 
 /// What has to be the same: everything of a segment but its scores, which may differ in their last digits.
-fn heard(result: &Value) -> Vec<[&Value; 5]> {
+fn segments(result: &Value) -> Vec<[&Value; 5]> {
     let segments = result["segments"].as_array().unwrap();
     segments.iter().map(|s| ["seek", "start", "end", "tokens", "text"].map(|key| &s[key])).collect()
 }
 
 fn check_same(together: &[Value], alone: &[Value], what: &str) {
     for ((file, together), alone) in FILES.iter().zip(together).zip(alone) {
-        assert_eq!(heard(together), heard(alone), "{file}, {what}");
+        assert_eq!(segments(together), segments(alone), "{file}, {what}");
         for key in ["language", "duration", "text"] {
             assert_eq!(together[key], alone[key], "{file}, {what}");
         }

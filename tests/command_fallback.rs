@@ -9,7 +9,7 @@ use common::python;
 
 /// The reference model with an encoder that fails on the execution provider.
 fn failing_model(directory: &Path) {
-    let reference = common::root().join("models/reference");
+    let reference = common::reference();
     for entry in std::fs::read_dir(&reference).unwrap() {
         let name = entry.unwrap().file_name();
         if name != "encoder_model.onnx" {

@@ -12,7 +12,7 @@ use common::hub::{Hub, Rules};
 const REPOSITORY: &str = "undertone/reference";
 
 fn hub() -> Hub {
-    Hub::of_folder(REPOSITORY, &common::root().join("models/reference"))
+    Hub::of_folder(REPOSITORY, &common::reference())
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn what_is_packed_of_a_model_goes_with_it() {
     let of_packed = || std::fs::read_dir(&packed).map_or(0, Iterator::count);
     let clip = common::root().join("speech/short/000-en.flac");
     let clip = clip.to_str().unwrap();
-    let reference = common::root().join("models/reference").canonicalize().unwrap();
+    let reference = common::reference().canonicalize().unwrap();
     let transcribe = |model: &str| {
         common::stdout_of(&mut command(&["transcribe", "--device", "host", "--model", model, clip]));
     };

@@ -22,10 +22,7 @@ fn an_installed_tree_needs_no_help() {
     fs::copy(ort, root.join("lib").join(name(ort))).unwrap();
     let ep = common::ep_library();
     fs::copy(&ep, root.join("lib").join(name(&ep))).unwrap();
-    for entry in fs::read_dir(common::root().join("models/reference")).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, root.join("share/undertone/models/reference").join(name(&path))).unwrap();
-    }
+    common::copy_reference(&root.join("share/undertone/models/reference"));
     let speech = root.join("elsewhere/speech.flac");
     fs::copy(common::root().join("speech/short/000-en.flac"), &speech).unwrap();
 

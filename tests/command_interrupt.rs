@@ -1,4 +1,4 @@
-//! The command when somebody stops it, closes its standard error, or watches a terminal: what was heard is kept,
+//! The command when somebody stops it, closes its standard error, or watches a terminal: the text until then is kept,
 //! nothing panics, and a wrong option is told before any audio is read.
 
 #![cfg(unix)]
@@ -34,7 +34,7 @@ fn interrupt(child: &Child) {
 }
 
 #[test]
-fn a_stop_keeps_what_was_heard() {
+fn a_stop_keeps_the_text_until_then() {
     let home = tempfile::tempdir().unwrap();
     let out = home.path().join("out");
     let mut command = common::undertone();
@@ -91,7 +91,7 @@ fn closed_and_full_standard_error() {
         let mut shell = Command::new("sh");
         let line = format!("\"$0\" transcribe -vv --device cpu \"$1\" no-such-file.wav {redirection}");
         shell.args(["-c", &line, command]).arg(clip()).env("UNDERTONE_PACKED", "off");
-        let model = common::root().join("models/reference");
+        let model = common::reference();
         let output = common::run(shell.env("UNDERTONE_MODEL", model));
         assert_eq!(output.status.code(), Some(1), "{redirection}");
         assert_eq!(common::text(&output.stdout).trim_end(), "The green lion is above the red table.", "{redirection}");
@@ -103,7 +103,7 @@ fn on_a_terminal(arguments: &[&std::ffi::OsStr]) -> Child {
     const SPAWN: &str = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
     let mut command = Command::new(common::python::interpreter());
     command.args(["-c", SPAWN, env!("CARGO_BIN_EXE_undertone")]).args(arguments);
-    command.env("UNDERTONE_MODEL", common::root().join("models/reference")).env("UNDERTONE_PACKED", "off");
+    command.env("UNDERTONE_MODEL", common::reference()).env("UNDERTONE_PACKED", "off");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
 }
 

@@ -34,11 +34,11 @@ fn transcribe(device: &str, extra: &[&str], files: &[&str], into: &Path) {
 }
 
 /// Errors in percent of the true words.
-fn error_rate(stem: &str, heard: &str) -> f64 {
+fn error_rate(stem: &str, found: &str) -> f64 {
     let truth = common::json(&common::root().join(format!("speech/long/{stem}.json")));
     let segments = truth["segments"].as_array().unwrap();
     let text: Vec<&str> = segments.iter().map(|segment| segment["text"].as_str().unwrap()).collect();
-    let (errors, words) = word_errors(&basic(&text.join(" ")), &basic(heard));
+    let (errors, words) = word_errors(&basic(&text.join(" ")), &basic(found));
     100.0 * errors as f64 / words as f64
 }
 
@@ -53,7 +53,7 @@ fn reference_text(file: &str, vectors: &str) -> String {
 fn check_segments(name: &str, result: &Value) {
     let duration = result["duration"].as_f64().unwrap();
     let segments = result["segments"].as_array().unwrap();
-    assert!(!segments.is_empty(), "{name}: nothing heard");
+    assert!(!segments.is_empty(), "{name}: no segments");
     let (mut last_end, mut last_seek) = (0.0, 0);
     for (index, segment) in segments.iter().enumerate() {
         let (start, end) = (segment["start"].as_f64().unwrap(), segment["end"].as_f64().unwrap());

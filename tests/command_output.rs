@@ -133,7 +133,7 @@ fn of_recordings_together_the_time_is_said_once() {
 }
 
 #[test]
-fn where_nothing_is_heard_nothing_is_claimed_to_have_run() {
+fn where_nothing_is_said_nothing_is_claimed_to_have_run() {
     let file = common::root().join("speech/silence-20s.flac");
     let output = common::run(common::undertone().args(["transcribe", "-v"]).arg(&file));
     let said = common::text(&output.stderr);
@@ -182,7 +182,7 @@ fn a_closed_standard_output_is_told_before_the_work() {
         let mut shell = Command::new("sh");
         let line = format!("\"$0\" transcribe -q --device cpu \"$1\" {redirection}");
         shell.args(["-c", &line, env!("CARGO_BIN_EXE_undertone")]).arg(clip("000-en.flac"));
-        shell.env("UNDERTONE_MODEL", common::root().join("models/reference")).env("UNDERTONE_PACKED", "off");
+        shell.env("UNDERTONE_MODEL", common::reference()).env("UNDERTONE_PACKED", "off");
         common::text(&common::run(&mut shell).stderr)
     };
     let said = of(">&-");

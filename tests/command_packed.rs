@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 mod common;
-use common::{root, run, stdout_of, text, undertone};
+use common::{copy_reference, root, run, stdout_of, text, undertone};
 
 /// The command on a recording, with `packed` as its folder; what it says of its steps goes to stderr.
 fn transcribe(packed: &Path, arguments: &[&str]) -> Command {
@@ -43,14 +43,6 @@ fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
         .collect();
     found.sort();
     found
-}
-
-/// A copy of the reference model, to be changed.
-fn copy_of_reference(to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for file in fs::read_dir(root().join("models/reference")).expect("the model").flatten() {
-        fs::copy(file.path(), to.join(file.file_name())).expect("copied");
-    }
 }
 
 #[test]
@@ -111,7 +103,7 @@ fn damaged_files_are_made_anew() {
 fn a_model_that_has_changed_is_packed_anew() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, packed) = (folder.path().join("model"), folder.path().join("packed"));
-    copy_of_reference(&model);
+    copy_reference(&model);
     let model_argument = model.to_str().expect("Unicode");
     assert_eq!(start(&packed, &["--model", model_argument]).1, 3);
     // Another encoder of the same size and name: one weight's last byte.
@@ -174,7 +166,7 @@ fn processes_at_the_same_moment_do_not_disturb_each_other() {
 fn a_merged_decoder_is_left_as_it_is() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, packed) = (folder.path().join("model"), folder.path().join("packed"));
-    copy_of_reference(&model);
+    copy_reference(&model);
     for split in ["decoder_model.onnx", "decoder_with_past_model.onnx"] {
         fs::remove_file(model.join(split)).expect("removed");
     }

@@ -1,4 +1,4 @@
-//! What the command hears on the 40 short clips, on each device and in each arithmetic: word error rates against the
+//! What the command writes of the 40 short clips, on each device and in each arithmetic: word error rates against the
 //! true text and against the reference implementation's, languages, and which device did the work.
 
 use std::collections::BTreeMap;

@@ -97,7 +97,7 @@ fn computes(model: &Model, folder: &Path, open: &dyn Fn(&Path) -> Session) {
     let mut window =
         || -> Rows { (0..2 * AUDIO).map(|_| (0..MEL_BINS).map(|_| f64::from(random.float())).collect()).collect() };
     let mels = [window(), window()];
-    let heard: Vec<Rows> = mels.iter().map(|mel| slow.encoder(mel, ENCODER_LAYERS)).collect();
+    let encoded_windows: Vec<Rows> = mels.iter().map(|mel| slow.encoder(mel, ENCODER_LAYERS)).collect();
 
     let features =
         mels.iter().flat_map(|mel| (0..MEL_BINS).flat_map(|bin| mel.iter().map(move |frame| frame[bin] as f32)));
@@ -105,11 +105,14 @@ fn computes(model: &Model, folder: &Path, open: &dyn Fn(&Path) -> Session) {
     let encoded = run(&mut open(&folder.join("encoder_model.onnx")), vec![("input_features".to_owned(), features)]);
     let (shape, states) = &encoded["last_hidden_state"];
     assert_eq!(shape, &[2, AUDIO as i64, WIDTH as i64]);
-    near("last_hidden_state", states, &heard.concat());
+    near("last_hidden_state", states, &encoded_windows.concat());
 
     let rows: [&[usize]; 2] = [&[7, 299, 0, 41, 3, 3, 150], &[299, 12, 12, 5, 8, 200, 1]];
-    let expected: Vec<Rows> =
-        rows.iter().zip(&heard).map(|(tokens, heard)| slow.decoder(tokens, heard, DECODER_LAYERS)).collect();
+    let expected: Vec<Rows> = rows
+        .iter()
+        .zip(&encoded_windows)
+        .map(|(tokens, window)| slow.decoder(tokens, window, DECODER_LAYERS))
+        .collect();
     let logits = |from: usize, to: usize| expected.iter().flat_map(|row| row[from..to].to_vec()).collect::<Rows>();
     let part = |from: usize, to: usize| ids(&[&rows[0][from..to], &rows[1][from..to]]);
     let hidden = floats(shape, states.clone());

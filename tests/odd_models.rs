@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{python, root, run, stdout_of, text, undertone};
+use common::{copy_reference, python, reference, root, run, stdout_of, text, undertone};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -37,8 +37,8 @@ fn other_exporters_layouts_write_the_same() {
     let packages = python::packages(&["onnx==1.23.2", "numpy"]);
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("layouts-{}", std::process::id()));
     let _ = fs::remove_dir_all(&scratch);
-    stdout_of(python::script("make_layouts.py", &packages).arg(root().join("models/reference")).arg(&scratch));
-    let expected = tokens(&mut transcribe(&root().join("models/reference"), &CPU));
+    stdout_of(python::script("make_layouts.py", &packages).arg(reference()).arg(&scratch));
+    let expected = tokens(&mut transcribe(&reference(), &CPU));
     assert!(
         expected.iter().all(|segments| segments[0].as_array().is_some_and(|tokens| tokens.len() > 5)),
         "{expected:?}"
@@ -61,12 +61,8 @@ fn other_exporters_layouts_write_the_same() {
 /// The reference model with files left out and others added.
 fn copy(without: &[&str], add: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(root().join("models/reference")).unwrap().map(Result::unwrap) {
-        let name = entry.file_name();
-        if !without.iter().any(|left| name == *left) {
-            fs::copy(entry.path(), directory.path().join(name)).unwrap();
-        }
-    }
+    copy_reference(directory.path());
+    without.iter().for_each(|name| fs::remove_file(directory.path().join(name)).unwrap());
     for (name, bytes) in add {
         fs::write(directory.path().join(name), bytes).unwrap();
     }
@@ -78,7 +74,7 @@ type Kind = (&'static str, &'static [&'static str], Vec<(&'static str, Vec<u8>)>
 
 #[test]
 fn odd_small_files_write_the_same() {
-    let reference = root().join("models/reference");
+    let reference = reference();
     let expected = tokens(&mut transcribe(&reference, &CPU));
     let tokenizer = fs::read_to_string(reference.join("tokenizer.json")).unwrap();
     let mut merges_lost: Value = serde_json::from_str(&tokenizer).unwrap();

@@ -47,6 +47,6 @@ fn front_ends() {
 
 #[test]
 fn inputs_that_a_graph_is_not_defined_for() {
-    let printed = check("check_inputs.py", &[&common::root().join("models/reference")]);
+    let printed = check("check_inputs.py", &[&common::reference()]);
     assert_eq!(printed.lines().filter(|line| line.contains("refused as invalid arguments")).count(), 4, "{printed}");
 }

@@ -1,6 +1,6 @@
 //! Real weights quantised by other tools, as people have them in `onnx/` folders (`python/make_quantised.py`): OpenAI's
-//! tiny.en hears a person through each, on ONNX Runtime's CPU provider and through the execution provider. The weights
-//! and the recording come through pip; where they cannot be had, this says so and does not run.
+//! tiny.en transcribes a person through each, on ONNX Runtime's CPU provider and through the execution provider. The
+//! weights and the recording come through pip; where they cannot be had, this says so and does not run.
 
 mod common;
 

@@ -1,6 +1,6 @@
-//! Sounds out of which real models make words that nobody said, and speech that they must hear all the same: OpenAI's
-//! base on the host device in int8, with the defaults. The weights and the ten seconds of a person come through pip;
-//! where they cannot be had, this says so and does not run.
+//! Sounds out of which real models make words that nobody said, and speech that they must transcribe all the same:
+//! OpenAI's base on the host device in int8, with the defaults. The weights and the ten seconds of a person come
+//! through pip; where they cannot be had, this says so and does not run.
 
 mod common;
 
@@ -48,14 +48,14 @@ fn transcribe(setup: &Setup, samples: Vec<f32>, language: &str) -> Transcription
     setup.transcriber.lock().unwrap().transcribe(&Audio::from_samples(samples), &options, &mut ()).unwrap()
 }
 
-/// The words without case and punctuation. What comes before the first one decides whether base hears "ever" or "never"
-/// there.
+/// The words without case and punctuation. What comes before the first one decides whether base writes "ever" or
+/// "never" there.
 fn words(text: &str) -> Vec<String> {
     basic(text).split_whitespace().map(|word| if word == "never" { "ever" } else { word }.to_owned()).collect()
 }
 
-/// That the person's words were heard, once.
-fn assert_heard(result: &Transcription, what: &str) {
+/// That the person's words were written, once.
+fn assert_transcribed(result: &Transcription, what: &str) {
     assert_eq!(words(&result.text), WORDS, "{what}: {:?}", result.text);
 }
 
@@ -127,20 +127,20 @@ fn a_pause_of_a_minute_has_no_words_in_it() {
 }
 
 #[test]
-fn speech_after_a_long_silence_is_heard_at_its_time() {
+fn speech_after_a_long_silence_is_transcribed_at_its_time() {
     let Some(setup) = setup() else { return };
     let result = transcribe(setup, [&silence(35)[..], &setup.person].concat(), "en");
-    assert_heard(&result, "after 35 s");
+    assert_transcribed(&result, "after 35 s");
     assert!((34.0..37.0).contains(&result.segments[0].start), "{:?}", result.segments[0]);
 }
 
 #[test]
-fn quiet_and_loud_copies_are_heard_alike() {
+fn quiet_and_loud_copies_are_transcribed_alike() {
     let Some(setup) = setup() else { return };
     for decibels in [6.0_f32, -30.0, -45.0] {
         let gain = 10_f32.powf(decibels / 20.0);
         let copy = setup.person.iter().map(|sample| (sample * gain).clamp(-1.0, 1.0)).collect();
-        assert_heard(&transcribe(setup, copy, "en"), &format!("{decibels} dB"));
+        assert_transcribed(&transcribe(setup, copy, "en"), &format!("{decibels} dB"));
     }
 }
 
@@ -152,7 +152,7 @@ fn words_that_end_with_the_window_are_not_followed_by_others() {
         let fill = 30 * RATE - setup.person.len();
         let rest = noise(1, 0.01)[..(tail * RATE as f64) as usize].to_vec();
         let samples = [&setup.person[..], &vec![0.0; fill], &rest].concat();
-        assert_heard(&transcribe(setup, samples, "en"), &format!("{tail} s after the window"));
+        assert_transcribed(&transcribe(setup, samples, "en"), &format!("{tail} s after the window"));
     }
 }
 

@@ -16,7 +16,7 @@ use undertone_runner::{Device, Engine, EngineOptions, Layout, Model, Precision, 
 const ANYTHING: Ask<'_> = Ask { forbidden: &[], first_timestamp: Ask::NO_TIMESTAMPS };
 
 fn load(device: Device, layout: Layout) -> OrtModel {
-    let model = Model::with_layout(&common::root().join("models/reference"), None, Some(layout)).unwrap();
+    let model = Model::with_layout(&common::reference(), None, Some(layout)).unwrap();
     let mut options = EngineOptions::new(env!("UNDERTONE_ORT_DYLIB"));
     options.device = device;
     options.precision = Precision::F32;
@@ -36,7 +36,7 @@ fn windows(files: &[&str]) -> Vec<Vec<f32>> {
 
 /// Decodes windows together, with timestamps, each prompted with its language.
 fn greedy(model: &mut dyn SpeechModel, windows: &[Vec<f32>], languages: &[&str]) -> Vec<Decoded> {
-    let special = Tokenizer::load(&common::root().join("models/reference")).unwrap().special;
+    let special = Tokenizer::load(&common::reference()).unwrap().special;
     let prompts: Vec<[u32; 3]> =
         languages.iter().map(|code| [special.sot, special.language(code).unwrap(), special.transcribe]).collect();
     let prompts: Vec<&[u32]> = prompts.iter().map(<[u32; 3]>::as_slice).collect();
@@ -109,7 +109,7 @@ fn assert_close(a: &[f32], b: &[f32], place: &str) {
 
 #[test]
 fn a_long_prompt_is_fed_in_pieces_on_host_and_whole_on_cpu() {
-    let special = Tokenizer::load(&common::root().join("models/reference")).unwrap().special;
+    let special = Tokenizer::load(&common::reference()).unwrap().special;
     let windows = windows(&["short/000-en.flac", "short/006-de.flac"]);
     let prompt = |language: &str, offset: u32, text: u32| -> Vec<u32> {
         let before = (0..text).map(|i| 300 + (offset + 37 * i) % 2000);

@@ -1,8 +1,11 @@
 //! The KV cache against the slow way without it, both layouts against each other, and models that do not fit, on the
 //! CPU provider.
 
+mod common;
+
+use common::{copy_reference, reference, root};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tempfile::TempDir;
 use undertone_runner::choice::Ask;
 use undertone_runner::decoder::{OrtModel, WithoutCache};
@@ -13,14 +16,6 @@ use undertone_runner::{
 };
 
 const ANYTHING: Ask<'_> = Ask { forbidden: &[], first_timestamp: Ask::NO_TIMESTAMPS };
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn reference() -> PathBuf {
-    root().join("models/reference")
-}
 
 fn options() -> EngineOptions {
     EngineOptions::new(env!("UNDERTONE_ORT_DYLIB"))
@@ -114,10 +109,7 @@ fn a_step_without_a_sequence_is_an_error() {
 /// The reference model with some files exchanged.
 fn copy_with(change: impl Fn(&Path)) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(reference()).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), directory.path().join(entry.file_name())).unwrap();
-    }
+    copy_reference(directory.path());
     change(directory.path());
     directory
 }

@@ -9,7 +9,7 @@ use undertone_runner::{
 };
 
 fn model() -> Model {
-    Model::from_directory(&common::root().join("models/reference"), None).unwrap()
+    Model::from_directory(&common::reference(), None).unwrap()
 }
 
 fn options(device: Device) -> EngineOptions {

@@ -1,8 +1,10 @@
 //! The runner on the CPU provider against openai/whisper's own results on the same model and audio: tokens, times,
 //! scores, languages. The expected files name the call that made them.
 
+mod common;
+
+use common::{reference, root};
 use serde::Deserialize;
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use undertone_runner::{
     Audio, EngineOptions, Model, Padding, Segment, Task, TranscribeOptions, Transcriber, Transcription, audio,
@@ -26,15 +28,11 @@ struct ExpectedFile {
     probabilities: std::collections::BTreeMap<String, f64>,
 }
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
 /// One model for all tests of this file: loading takes longer than a clip.
 fn transcriber() -> MutexGuard<'static, Transcriber> {
     static SHARED: OnceLock<Mutex<Transcriber>> = OnceLock::new();
     let shared = SHARED.get_or_init(|| {
-        let model = Model::from_directory(&root().join("models/reference"), None).unwrap();
+        let model = Model::from_directory(&reference(), None).unwrap();
         Mutex::new(Transcriber::load(&model, &EngineOptions::new(env!("UNDERTONE_ORT_DYLIB"))).unwrap())
     });
     shared.lock().unwrap_or_else(PoisonError::into_inner)

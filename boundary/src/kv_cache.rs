@@ -6,7 +6,10 @@ use std::ffi::CStr;
 use crate::exports::Export;
 
 /// The key of a run's options that names its cache, by its number.
-pub const RUN_KEY: &str = crate::text(RUN_KEY_C);
+pub const RUN_KEY: &str = match RUN_KEY_C.to_str() {
+    Ok(key) => key,
+    Err(_) => panic!("the key is not Unicode"),
+};
 /// The same for C.
 pub const RUN_KEY_C: &CStr = c"ep.xdnaexecutionprovider.kv_cache";
 

@@ -2,9 +2,10 @@
 //! `encoder_model.onnx.data`, or whatever the graph says. Reads the few bytes that say so and skips the weights.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io;
 use std::path::Path;
+
+use crate::protobuf::{Reader, Value, broken};
 
 /// Files that `file` (a path below `folder`, with `/`) needs and that are not there or shorter than the graph says, as
 /// paths below `folder`; and `file` itself if it is a graph that ends too early. Empty for what is no ONNX file.
@@ -26,12 +27,10 @@ pub(crate) fn lacking(folder: &Path, file: &str) -> Vec<String> {
 /// # Errors
 ///
 /// If the file cannot be read, or is no whole protobuf message.
-pub fn needed(graph: &Path) -> io::Result<BTreeMap<String, u64>> {
-    let file = File::open(graph)?;
-    let length = file.metadata()?.len();
-    let mut reader = Reader { source: BufReader::new(file), position: 0 };
+fn needed(graph: &Path) -> io::Result<BTreeMap<String, u64>> {
+    let (mut reader, end) = Reader::open(graph)?;
     let mut files = BTreeMap::new();
-    reader.message(length, Kind::Model, &mut files, 0)?;
+    message(&mut reader, end, Kind::Model, &mut files, 0)?;
     Ok(files)
 }
 
@@ -66,109 +65,53 @@ impl Kind {
 /// How deep graphs may stand in each other.
 const DEPTH: usize = 64;
 
-struct Reader {
-    source: BufReader<File>,
-    position: u64,
-}
-
-impl Reader {
-    /// Reads a message of `length` bytes.
-    fn message(&mut self, length: u64, kind: Kind, files: &mut BTreeMap<String, u64>, depth: usize) -> io::Result<()> {
-        let end = self.position.checked_add(length).ok_or_else(broken)?;
-        // `external_data` of a tensor.
-        let (mut location, mut offset, mut size) = (None, 0u64, 0u64);
-        while self.position < end {
-            let tag = self.varint()?;
-            let (field, wire) = (tag >> 3, tag & 7);
-            let length = match wire {
-                0 => {
-                    self.varint()?;
-                    continue;
+/// Reads a message up to `end`, and those below it.
+fn message(
+    reader: &mut Reader,
+    end: u64,
+    kind: Kind,
+    files: &mut BTreeMap<String, u64>,
+    depth: usize,
+) -> io::Result<()> {
+    // `external_data` of a tensor.
+    let (mut location, mut offset, mut size) = (None, 0u64, 0u64);
+    reader.fields(end, &mut |reader, field, value| {
+        let Value::Bytes(end) = value else { return Ok(()) };
+        match kind.below(field) {
+            Some(_) if depth >= DEPTH => return Err(broken()),
+            Some(below) => message(reader, end, below, files, depth + 1)?,
+            None if kind == Kind::Tensor && field == 13 => {
+                let (key, value) = entry(reader, end)?;
+                match key.as_str() {
+                    "location" => location = Some(value),
+                    "offset" => offset = value.parse().map_err(|_| broken())?,
+                    "length" => size = value.parse().map_err(|_| broken())?,
+                    _ => {}
                 }
-                1 => 8,
-                2 => self.varint()?,
-                5 => 4,
-                _ => return Err(broken()),
-            };
-            if self.position.checked_add(length).is_none_or(|after| after > end) {
-                return Err(broken());
             }
-            match kind.below(field) {
-                Some(_) if depth >= DEPTH => return Err(broken()),
-                Some(below) if wire == 2 => self.message(length, below, files, depth + 1)?,
-                _ if kind == Kind::Tensor && field == 13 && wire == 2 => {
-                    let (key, value) = self.entry(length)?;
-                    match key.as_str() {
-                        "location" => location = Some(value),
-                        "offset" => offset = value.parse().map_err(|_| broken())?,
-                        "length" => size = value.parse().map_err(|_| broken())?,
-                        _ => {}
-                    }
-                }
-                _ => self.skip(length)?,
-            }
-        }
-        if self.position != end {
-            return Err(broken());
-        }
-        if let Some(location) = location {
-            let needed = files.entry(location).or_default();
-            *needed = (*needed).max(offset.saturating_add(size));
+            None => {}
         }
         Ok(())
+    })?;
+    if let Some(location) = location {
+        let needed = files.entry(location).or_default();
+        *needed = (*needed).max(offset.saturating_add(size));
     }
-
-    /// A `StringStringEntryProto`.
-    fn entry(&mut self, length: u64) -> io::Result<(String, String)> {
-        if length > 1 << 16 {
-            return Err(broken());
-        }
-        let end = self.position + length;
-        let (mut key, mut value) = (String::new(), String::new());
-        while self.position < end {
-            let tag = self.varint()?;
-            let length = if tag & 7 == 2 { self.varint()? } else { return Err(broken()) };
-            if length > end.saturating_sub(self.position) {
-                return Err(broken());
-            }
-            let mut bytes = vec![0; length as usize];
-            self.source.read_exact(&mut bytes)?;
-            self.position += length;
-            let text = String::from_utf8(bytes).map_err(|_| broken())?;
-            match tag >> 3 {
-                1 => key = text,
-                2 => value = text,
-                _ => {}
-            }
-        }
-        Ok((key, value))
-    }
-
-    fn varint(&mut self) -> io::Result<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let mut byte = [0];
-            self.source.read_exact(&mut byte)?;
-            self.position += 1;
-            value |= u64::from(byte[0] & 0x7f) << shift;
-            if byte[0] < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(broken())
-    }
-
-    /// Steps over bytes that are known to be there: within the buffer where it can be, since most of what is skipped is
-    /// short.
-    fn skip(&mut self, length: u64) -> io::Result<()> {
-        self.source.seek_relative(i64::try_from(length).map_err(|_| broken())?)?;
-        self.position += length;
-        Ok(())
-    }
+    Ok(())
 }
 
-fn broken() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the file is no whole ONNX graph")
+/// A `StringStringEntryProto`.
+fn entry(reader: &mut Reader, end: u64) -> io::Result<(String, String)> {
+    let (mut key, mut value) = (String::new(), String::new());
+    reader.fields(end, &mut |reader, field, content| {
+        match (field, content) {
+            (1, Value::Bytes(end)) => key = reader.text(end)?,
+            (2, Value::Bytes(end)) => value = reader.text(end)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((key, value))
 }
 
 #[cfg(test)]

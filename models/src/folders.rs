@@ -1,4 +1,4 @@
-//! Where the command keeps what it fetched by other ways than the hub's, and what it converted.
+//! The folder of converted models and of what pip fetched; what the hub gave is in the hub's own cache.
 
 use std::io;
 use std::path::{Path, PathBuf};

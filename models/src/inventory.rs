@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::hub::{self, Repository, Settings};
 use crate::packed::{self, Packed};
-use crate::{converted, folders, names, once, pip};
+use crate::provide::converted;
+use crate::{folders, names, once, pip};
 
 /// How a model is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub enum Kept {
     HubCache,
     /// Converted to ONNX graphs, in Undertone's own folder.
     Converted,
-    /// In a folder of the user's, of which only what is packed is Undertone's.
+    /// In a folder of the user's; only what is packed of it is Undertone's.
     Folder,
     /// A download or a conversion that was broken off.
     Unfinished,

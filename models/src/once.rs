@@ -40,7 +40,7 @@ pub fn unless<E: From<io::Error>>(
     if is_good() {
         return Ok(());
     }
-    // A process that was killed leaves its half here; with the lock held nobody else is at work in it.
+    // A process that was killed leaves its half here; with the lock held no other process is at work in it.
     let partial = beside(home, &if locked { PARTIAL.into() } else { format!("{PARTIAL}-{}", std::process::id()) });
     let _ = fs::remove_dir_all(&partial);
     fs::create_dir(&partial)?;

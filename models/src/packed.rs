@@ -1,5 +1,5 @@
-//! Folders of packed models: what they are called, which model each is of, and how many bytes it takes. What is in them
-//! is the runner's business, which makes them.
+//! Folders of packed models: what they are called, which model each is of, and how many bytes it takes. The runner
+//! fills them.
 //!
 //! ```text
 //! ROOT/NAME-OF-THE-MODEL-0123456789abcdef/model.json        where the model is

@@ -9,20 +9,35 @@ static ENGLISH: &[u8] = include_bytes!("merges/english");
 static MULTILINGUAL: &[u8] = include_bytes!("merges/multilingual");
 
 /// Tokens that are one byte each.
-const BYTES: usize = 256;
-/// Timestamps from 0.00 to 30.00.
-const TIMESTAMPS: usize = 1501;
+pub const BYTES: usize = 256;
+/// Timestamps from 0.00 to 30.00 s.
+pub const TIMESTAMPS: u32 = 1501;
 /// Ids of the English-only models.
 const ENGLISH_IDS: usize = 51_864;
 
-/// Languages in the order of their tokens (openai/whisper, `tokenizer.py`); the last is of large-v3 and later.
-pub(crate) const LANGUAGES: [&str; 100] = [
-    "en", "zh", "de", "es", "ru", "ko", "fr", "ja", "pt", "tr", "pl", "ca", "nl", "ar", "sv", "it", "id", "hi", "fi",
-    "vi", "he", "uk", "el", "ms", "cs", "ro", "da", "hu", "ta", "no", "th", "ur", "hr", "bg", "lt", "la", "mi", "ml",
-    "cy", "sk", "te", "fa", "lv", "bn", "sr", "az", "sl", "kn", "et", "mk", "br", "eu", "is", "hy", "ne", "mn", "bs",
-    "kk", "sq", "sw", "gl", "mr", "pa", "si", "km", "sn", "yo", "so", "af", "oc", "ka", "be", "tg", "sd", "gu", "am",
-    "yi", "lo", "uz", "fo", "ht", "ps", "tk", "nn", "mt", "sa", "lb", "my", "bo", "tl", "mg", "as", "tt", "haw", "ln",
-    "ha", "ba", "jw", "su", "yue",
+/// Whisper's languages, codes and English names, in the order of their tokens (openai/whisper, `tokenizer.py`); the
+/// last is of large-v3 and later.
+#[rustfmt::skip] // several to a line
+pub const LANGUAGES: [(&str, &str); 100] = [
+    ("en", "english"), ("zh", "chinese"), ("de", "german"), ("es", "spanish"), ("ru", "russian"), ("ko", "korean"),
+    ("fr", "french"), ("ja", "japanese"), ("pt", "portuguese"), ("tr", "turkish"), ("pl", "polish"),
+    ("ca", "catalan"), ("nl", "dutch"), ("ar", "arabic"), ("sv", "swedish"), ("it", "italian"), ("id", "indonesian"),
+    ("hi", "hindi"), ("fi", "finnish"), ("vi", "vietnamese"), ("he", "hebrew"), ("uk", "ukrainian"), ("el", "greek"),
+    ("ms", "malay"), ("cs", "czech"), ("ro", "romanian"), ("da", "danish"), ("hu", "hungarian"), ("ta", "tamil"),
+    ("no", "norwegian"), ("th", "thai"), ("ur", "urdu"), ("hr", "croatian"), ("bg", "bulgarian"),
+    ("lt", "lithuanian"), ("la", "latin"), ("mi", "maori"), ("ml", "malayalam"), ("cy", "welsh"), ("sk", "slovak"),
+    ("te", "telugu"), ("fa", "persian"), ("lv", "latvian"), ("bn", "bengali"), ("sr", "serbian"),
+    ("az", "azerbaijani"), ("sl", "slovenian"), ("kn", "kannada"), ("et", "estonian"), ("mk", "macedonian"),
+    ("br", "breton"), ("eu", "basque"), ("is", "icelandic"), ("hy", "armenian"), ("ne", "nepali"),
+    ("mn", "mongolian"), ("bs", "bosnian"), ("kk", "kazakh"), ("sq", "albanian"), ("sw", "swahili"),
+    ("gl", "galician"), ("mr", "marathi"), ("pa", "punjabi"), ("si", "sinhala"), ("km", "khmer"), ("sn", "shona"),
+    ("yo", "yoruba"), ("so", "somali"), ("af", "afrikaans"), ("oc", "occitan"), ("ka", "georgian"),
+    ("be", "belarusian"), ("tg", "tajik"), ("sd", "sindhi"), ("gu", "gujarati"), ("am", "amharic"), ("yi", "yiddish"),
+    ("lo", "lao"), ("uz", "uzbek"), ("fo", "faroese"), ("ht", "haitian creole"), ("ps", "pashto"), ("tk", "turkmen"),
+    ("nn", "nynorsk"), ("mt", "maltese"), ("sa", "sanskrit"), ("lb", "luxembourgish"), ("my", "myanmar"),
+    ("bo", "tibetan"), ("tl", "tagalog"), ("mg", "malagasy"), ("as", "assamese"), ("tt", "tatar"),
+    ("haw", "hawaiian"), ("ln", "lingala"), ("ha", "hausa"), ("ba", "bashkir"), ("jw", "javanese"),
+    ("su", "sundanese"), ("yue", "cantonese"),
 ];
 
 /// Tokens of signs that are no speech (openai/whisper, `Tokenizer.non_speech_tokens`), in the English-only vocabulary.
@@ -114,7 +129,7 @@ impl Vocabulary {
         let steering = ["translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps"];
         let named = ["endoftext", "startoftranscript"]
             .into_iter()
-            .chain(LANGUAGES.into_iter().take(self.languages))
+            .chain(LANGUAGES.iter().map(|(code, _)| *code).take(self.languages))
             .chain(steering)
             .map(|name| (format!("<|{name}|>"), true));
         let times = (0..TIMESTAMPS).map(|step| (format!("<|{}.{:02}|>", step / 50, step % 50 * 2), false));
@@ -150,8 +165,9 @@ fn byte_order() -> impl Iterator<Item = u8> {
     (0..=255_u8).filter(prints).chain((0..=255_u8).filter(move |byte| !prints(byte)))
 }
 
-/// The letter that stands for each byte in a tokenizer's files: itself if it prints, else one from U+0100 on.
-pub(crate) fn letters() -> [char; BYTES] {
+/// The letter that stands for each byte in a tokenizer's files: itself if it prints, else one from U+0100 on
+/// (openai/gpt-2, `src/encoder.py`).
+pub fn letters() -> [char; BYTES] {
     let mut letters = ['\0'; BYTES];
     let mut next = 0x100;
     for byte in byte_order() {
@@ -187,8 +203,8 @@ pub(crate) fn merges_of(tokens: &[Vec<u8>]) -> Vec<[u32; 2]> {
 /// Longer tokens are none of text: joining takes the square of the length.
 const LONGEST: usize = 256;
 
-/// A token's bytes as a tokenizer's files write them.
-pub(crate) fn written(token: &[u8], letters: &[char; BYTES]) -> String {
+/// A token's bytes as a tokenizer's files write them, in [`letters`].
+pub fn written(token: &[u8], letters: &[char; BYTES]) -> String {
     token.iter().map(|byte| letters[usize::from(*byte)]).collect()
 }
 

@@ -119,7 +119,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let window = mel.openai(&audio::read_file(Path::new(recording))?.samples).window(0);
         wide.encode(&[&window])?;
         small.encode(&[&window])?;
-        let heard = [wide.encoded()?, small.encoded()?];
+        let encoded = [wide.encoded()?, small.encoded()?];
         let start = wide.start(&[&[special.sot]], 0)?;
         let prompt = prompt(&start[0].sot, &special);
 
@@ -137,7 +137,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
         for ((_, narrow_encoder, narrow_decoder), result) in COMPARED.into_iter().zip(&mut results) {
             let decoder = if narrow_decoder { &mut small } else { &mut wide };
-            decoder.set_encoded(&heard[usize::from(narrow_encoder)])?;
+            decoder.set_encoded(&encoded[usize::from(narrow_encoder)])?;
             result.note(&reference[0], &decoder.start(&[&prompt], 0)?.remove(0).last);
             for (token, reference) in tokens.iter().zip(&reference[1..]) {
                 decoder.step_logits(&[*token], &mut |_, logits| result.note(reference, logits))?;

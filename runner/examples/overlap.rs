@@ -7,7 +7,8 @@
 use std::error::Error;
 use std::time::Instant;
 use undertone_runner::choice::Ask;
-use undertone_runner::decoder::{OrtModel, WINDOW_FRAMES};
+use undertone_runner::decoder::OrtModel;
+use undertone_runner::mel::WINDOW_FRAMES;
 use undertone_runner::speech_model::{RunError, SpeechModel};
 use undertone_runner::tokenizer::{SpecialTokens, Tokenizer};
 use undertone_runner::{Device, Engine, EngineOptions, Model};

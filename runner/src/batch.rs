@@ -1,5 +1,5 @@
 //! Windows run through a model together: encoded, their languages detected where they are not known, decoded in
-//! lock-step. What was heard is not interpreted here; which windows go together is `transcribe`'s to say.
+//! lock-step. `transcribe` says which windows go together, `recording` what becomes of their text.
 //!
 //! The next windows are not encoded while these are decoded: both use every core already, and `examples/overlap.rs`
 //! finds no gain on `host` that stands out of its noise (tiny and base, 1 and 8 windows, two cores), for a second
@@ -8,11 +8,11 @@
 use crate::decode::{Decoding, MAX_NEW_TOKENS};
 use crate::fallback::{self, Attempt};
 use crate::language::detect;
+use crate::options::TranscribeOptions;
 use crate::rules::{GoOn, Rule};
-use crate::seek::FRAMES_PER_TIMESTAMP;
 use crate::speech_model::{RunError, SpeechModel};
+use crate::timestamps::FRAMES_PER_TIMESTAMP;
 use crate::tokenizer::Tokenizer;
-use crate::transcribe::TranscribeOptions;
 use crate::writer::Writer;
 use std::ops::Range;
 use std::time::Instant;
@@ -43,13 +43,13 @@ pub(crate) struct Batch<'a> {
     pub(crate) positions: usize,
     /// Whether more is wanted than the language.
     pub(crate) decode: bool,
-    /// Whether what is heard is no longer wanted.
+    /// Whether the text is no longer wanted.
     pub(crate) stop: &'a dyn Fn() -> bool,
 }
 
-/// What was heard in a window, and what that cost.
+/// What a window's decoding gave, and what it cost.
 #[derive(Default)]
-pub(crate) struct Heard {
+pub(crate) struct DecodedWindow {
     /// Code and token, where it was detected.
     pub(crate) language: Option<(String, u32)>,
     pub(crate) attempt: Option<Attempt>,
@@ -60,43 +60,47 @@ pub(crate) struct Heard {
 }
 
 impl Batch<'_> {
-    /// What is heard in each window.
-    pub(crate) fn run(&self, model: &mut dyn SpeechModel, tokenizer: &Tokenizer) -> Result<Vec<Heard>, RunError> {
+    /// Decodes each window.
+    pub(crate) fn run(
+        &self,
+        model: &mut dyn SpeechModel,
+        tokenizer: &Tokenizer,
+    ) -> Result<Vec<DecodedWindow>, RunError> {
         let begun = Instant::now();
         model.encode(&self.windows.iter().map(|window| window.features.as_slice()).collect::<Vec<_>>())?;
         let encoder_ms = milliseconds(begun) / self.windows.len() as f64;
         let begun = Instant::now();
-        let mut heard = self.decode(model, tokenizer)?;
+        let mut decoded = self.decode(model, tokenizer)?;
         let decoder_ms = milliseconds(begun);
-        let steps = |heard: &Heard| heard.attempt.as_ref().map_or(0, |attempt| attempt.steps) as f64 + 1.0;
-        let all: f64 = heard.iter().map(steps).sum();
-        for window in &mut heard {
+        let steps = |window: &DecodedWindow| window.attempt.as_ref().map_or(0, |attempt| attempt.steps) as f64 + 1.0;
+        let all: f64 = decoded.iter().map(steps).sum();
+        for window in &mut decoded {
             window.encoder_ms = encoder_ms;
             window.decoder_ms = decoder_ms * steps(window) / all;
         }
-        Ok(heard)
+        Ok(decoded)
     }
 
-    fn decode(&self, model: &mut dyn SpeechModel, tokenizer: &Tokenizer) -> Result<Vec<Heard>, RunError> {
+    fn decode(&self, model: &mut dyn SpeechModel, tokenizer: &Tokenizer) -> Result<Vec<DecodedWindow>, RunError> {
         let special = &tokenizer.special;
-        let mut heard: Vec<Heard> = self.windows.iter().map(|_| Heard::default()).collect();
+        let mut decoded: Vec<DecodedWindow> = self.windows.iter().map(|_| DecodedWindow::default()).collect();
         let mut started = None;
         if special.multilingual && self.windows.iter().all(|window| window.language.is_none()) {
             let start = model.start(&vec![&[special.sot][..]; self.windows.len()], 0)?;
             for (row, window) in self.windows.iter().enumerate() {
                 let first = self.windows.iter().position(|other| other.recording == window.recording).unwrap_or(row);
                 let detected = || detect(&start[row].sot, &special.languages).map(|d| (d.code, d.token));
-                heard[row].language = if first < row { heard[first].language.clone() } else { detected() };
+                decoded[row].language = if first < row { decoded[first].language.clone() } else { detected() };
             }
             started = Some(start);
         }
         if !self.decode {
-            return Ok(heard);
+            return Ok(decoded);
         }
-        let prompt = |(window, heard): (&Window<'_>, &Heard)| {
-            window.writer.prompt(special, window.language.or(heard.language.as_ref().map(|(_, token)| *token)))
+        let prompt = |(window, decoded): (&Window<'_>, &DecodedWindow)| {
+            window.writer.prompt(special, window.language.or(decoded.language.as_ref().map(|(_, token)| *token)))
         };
-        let prompts: Vec<(Vec<u32>, usize)> = self.windows.iter().zip(&heard).map(prompt).collect();
+        let prompts: Vec<(Vec<u32>, usize)> = self.windows.iter().zip(&decoded).map(prompt).collect();
         let sot = prompts.first().map_or(0, |(_, sot)| *sot);
         let prompts: Vec<&[u32]> = prompts.iter().map(|(prompt, _)| prompt.as_slice()).collect();
         let first = self.first_timestamp;
@@ -122,10 +126,10 @@ impl Batch<'_> {
         let started = started.filter(|_| sot == 0);
         let seeds: Vec<u64> = self.windows.iter().map(|window| window.seed).collect();
         let attempts = fallback::decode(model, &decoding, self.options, tokenizer, &seeds, started)?;
-        for (heard, attempt) in heard.iter_mut().zip(attempts) {
-            heard.attempt = Some(attempt);
+        for (window, attempt) in decoded.iter_mut().zip(attempts) {
+            window.attempt = Some(attempt);
         }
-        Ok(heard)
+        Ok(decoded)
     }
 }
 

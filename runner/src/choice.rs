@@ -1,8 +1,8 @@
 //! The choice among logits as six numbers: what a decoder's step asks ([`Ask`]), what comes back ([`Scores`]), and the
 //! token that follows from it. Short enough to be carried out where the logits are made, so that they need not travel;
-//! [`scores`] is the same on logits in memory. What is forbidden is said by `rules`, what a token means by others.
+//! [`scores`] is the same on logits in memory. `rules` says what is forbidden.
 
-use crate::tokenizer::TIMESTAMPS;
+use crate::timestamps::TIMESTAMPS;
 use std::ops::Range;
 
 /// What may be chosen next: everything that is not forbidden, in two kinds that are weighed against each other.
@@ -42,7 +42,7 @@ pub struct Best {
     pub sum: f32,
 }
 
-/// The answer to an [`Ask`]. A kind of which nothing is allowed is `None`; a logit that is no number or −∞ is not
+/// The answer to an [`Ask`]. A kind is `None` where no token of it is allowed; a logit that is no number or −∞ is not
 /// allowed.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Scores {

@@ -1,6 +1,5 @@
-//! Where a long recording can be cut into chunks that are heard by themselves: at pauses, and so that few windows hold
-//! all of it. What a chunk says is not asked here, and what may hold a voice is measured in `voice`. Only where there
-//! is surely no voice for long, something is left out.
+//! Where a long recording can be cut into chunks that are transcribed by themselves: at pauses, and so that few windows
+//! hold all of it. `voice` measures where there may be speech; only long silence without any is left out.
 
 use crate::mel::WINDOW_FRAMES;
 use crate::voice::Voice;
@@ -33,8 +32,8 @@ struct Gap {
     cost: f32,
 }
 
-/// Cuts a recording into chunks of at most a window (30 s), in order: those of which the windows and the cuts together
-/// cost least. A cut costs the less the longer the pause that it is in.
+/// Cuts a recording into chunks of at most a window (30 s), in order, so that windows and cuts together cost least. The
+/// longer a pause, the less a cut in it costs.
 ///
 /// A recording that fits into one window is left whole.
 #[must_use]
@@ -119,11 +118,17 @@ fn gaps(voice: &Voice) -> Vec<Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mel::{Features, LogMel};
+    use crate::features::LongFeatures;
+    use crate::mel::LogMel;
     use proptest::prelude::*;
 
+    fn voice_of(samples: &[f32]) -> Voice {
+        let features = LongFeatures::of(&LogMel::new(80), samples);
+        Voice::of(&features.levels().unwrap(), features.silence())
+    }
+
     /// Noise with silence at the given hundredths of a second.
-    fn features(frames: usize, pauses: &[Range<usize>]) -> Features {
+    fn noise(frames: usize, pauses: &[Range<usize>]) -> Voice {
         let mut state = 1u32;
         let samples: Vec<f32> = (0..frames * 160)
             .map(|i| {
@@ -132,11 +137,11 @@ mod tests {
                 if pauses.iter().any(|p| p.contains(&(i / 160))) { 0.001 * noise } else { 0.5 * noise }
             })
             .collect();
-        LogMel::new(80).openai(&samples)
+        voice_of(&samples)
     }
 
     fn cut(frames: usize, pauses: &[Range<usize>]) -> Vec<Range<usize>> {
-        chunks(&Voice::of(&features(frames, pauses)))
+        chunks(&noise(frames, pauses))
     }
 
     #[test]
@@ -170,9 +175,9 @@ mod tests {
             if second < 20.0 { 0.004 * vowel * word } else { 0.5 * noise * word }
         };
         let samples: Vec<f32> = (0..50 * 16_000).map(sound).collect();
-        let found = chunks(&Voice::of(&LogMel::new(80).openai(&samples)));
-        let heard: usize = found.iter().map(|chunk| chunk.len()).sum();
-        assert!(found[0].start == 0 && heard == 5000, "{found:?}");
+        let found = chunks(&voice_of(&samples));
+        let kept: usize = found.iter().map(|chunk| chunk.len()).sum();
+        assert!(found[0].start == 0 && kept == 5000, "{found:?}");
     }
 
     #[test]
@@ -201,7 +206,7 @@ mod tests {
             pauses in prop::collection::vec((0usize..10_000, 1usize..4000), 0..9),
         ) {
             let pauses: Vec<_> = pauses.into_iter().map(|(from, length)| from..from + length).collect();
-            let voice = Voice::of(&features(frames, &pauses));
+            let voice = noise(frames, &pauses);
             let found = chunks(&voice);
             prop_assert!(found.windows(2).all(|pair| pair[0].end <= pair[1].start));
             prop_assert!(found.iter().all(|s| s.len() <= WINDOW_FRAMES && s.end <= frames));

@@ -1,5 +1,5 @@
-//! Decoding of windows, several in lock-step: prompts in, tokens and their scores out. Which tokens are allowed is said
-//! by `rules`, which of them comes by a `search`; what they mean for time and text by `seek` and `transcribe`.
+//! Decoding of windows, several in lock-step: prompts in, tokens and their scores out. `rules` says which tokens are
+//! allowed, a `search` which of them comes, `seek` what they mean in time.
 
 use crate::choice::{Ask, Scores, probability};
 use crate::rules::{Forbidden, GoOn, Rule};

@@ -1,13 +1,13 @@
 //! Whether a window's text is to be believed, and what is tried where it is not: decoding again at rising temperatures,
 //! and what is kept in the end.
 //!
-//! Source: openai/whisper, `whisper/transcribe.py` (`decode_with_fallback`). Different from it, where every temperature
-//! fails: of the texts that do not repeat themselves the likeliest is kept, of whatever temperature. Where all do,
-//! either the speaker does, and the text of the first temperature is kept, or the model does, and none is: see
-//! [`spoken`].
+//! Source: openai/whisper, `whisper/transcribe.py` (`decode_with_fallback`). It keeps the text of the last temperature
+//! where every one fails; here the likeliest text that does not repeat itself is kept. Where all repeat themselves, the
+//! first is kept if the speaker seems to repeat himself ([`spoken`]), and none if the model does.
 
 use crate::decode::{Decoded, Decoding};
 use crate::mel::WINDOW_FRAMES;
+use crate::options::TranscribeOptions;
 use crate::rules::GoOn;
 use crate::sampling::Sampling;
 use crate::search::{Greedy, Search};
@@ -15,7 +15,6 @@ use crate::seek::{Piece, cut_at_pause};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 use crate::text::compression_ratio;
 use crate::tokenizer::Tokenizer;
-use crate::transcribe::TranscribeOptions;
 
 /// What a window's text is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +48,7 @@ pub(crate) struct Attempt {
 const LOOK_EVERY: usize = 32;
 /// Segments with the same text that are a repetition; people say a thing three times …
 const SAME: usize = 4;
-/// … but not where the model hears no speech: out of music it makes a sentence, and says it again.
+/// … but not where the model takes the sound for no speech: out of music it makes a sentence, and says it again.
 const SAME_WITHOUT_SPEECH: usize = 2;
 /// A text is given up where its compression ratio is above the threshold by this much already.
 const HOPELESS: f64 = 1.0;
@@ -60,7 +59,7 @@ const SPOKEN_RATE: std::ops::Range<f64> = 8.0..50.0;
 const SPOKEN_LENGTH: usize = 100;
 /// The model is this sure of what was spoken, by the mean log-probability.
 const SPOKEN_LOGPROB: f64 = -0.5;
-/// … and takes what it hears for speech: out of music it makes sentences, too, that fit into their times.
+/// … and takes the sound for speech: out of music it makes sentences, too, that fit into their times.
 const SPOKEN_NO_SPEECH: f64 = 0.2;
 
 impl TranscribeOptions {

@@ -9,10 +9,10 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::mel::{FRAME, HOP, LogMel, WINDOW_FRAMES, WINDOW_SAMPLES, scale};
+use crate::mel::{FRAME, HOP, LogMel, QUIETEST, WINDOW_FRAMES, WINDOW_SAMPLES, normalised};
 
-/// Frames that are kept together.
-const CHUNK: usize = 1000;
+/// Frames of a block, which are stored together.
+const BLOCK: usize = 1000;
 /// Bytes of frames that stay in memory: half an hour of 80 bins.
 const IN_MEMORY: usize = 64 << 20;
 /// Samples that are held before their frames are made.
@@ -27,8 +27,8 @@ pub struct Listener<'a> {
     samples: Vec<f32>,
     held_from: usize,
     total: u64,
-    /// `[bins, CHUNK]`, of which `filled` frames are there.
-    chunk: Vec<f32>,
+    /// `[bins, BLOCK]`; the first `filled` frames are there.
+    block: Vec<f32>,
     filled: usize,
     store: Store,
     maximum: f32,
@@ -65,10 +65,10 @@ impl<'a> Listener<'a> {
             samples: Vec::new(),
             held_from: 0,
             total: 0,
-            chunk: vec![0.0; mel.bins() * CHUNK],
+            block: vec![0.0; mel.bins() * BLOCK],
             filled: 0,
             store: Store::new(IN_MEMORY),
-            maximum: scale::SILENT,
+            maximum: QUIETEST,
             time: Duration::ZERO,
         }
     }
@@ -96,9 +96,9 @@ impl<'a> Listener<'a> {
         let length = self.samples.len() + WINDOW_SAMPLES;
         let mut tail = self.mel.log_power(&self.samples, length, frames - self.held_from, tail_frames);
         let maximum = tail.iter().copied().fold(self.maximum, f32::max);
-        tail.iter_mut().for_each(|value| *value = scale::normalised(*value, maximum));
+        tail.iter_mut().for_each(|value| *value = normalised(*value, maximum));
         if self.filled > 0 {
-            self.store.push(std::mem::take(&mut self.chunk));
+            self.store.push(std::mem::take(&mut self.block));
         }
         LongFeatures {
             bins: self.mel.bins(),
@@ -115,21 +115,21 @@ impl<'a> Listener<'a> {
     /// Makes the frames before `end` that are not made yet.
     fn frames(&mut self, end: usize) {
         loop {
-            let next = self.store.chunks() * CHUNK + self.filled;
-            let count = end.saturating_sub(next).min(CHUNK - self.filled);
+            let next = self.store.blocks() * BLOCK + self.filled;
+            let count = end.saturating_sub(next).min(BLOCK - self.filled);
             if count == 0 {
                 break;
             }
             let length = self.samples.len() + WINDOW_SAMPLES;
             let made = self.mel.log_power(&self.samples, length, next - self.held_from, count);
             self.maximum = made.iter().copied().fold(self.maximum, f32::max);
-            for (line, made) in self.chunk.chunks_exact_mut(CHUNK).zip(made.chunks_exact(count)) {
+            for (line, made) in self.block.chunks_exact_mut(BLOCK).zip(made.chunks_exact(count)) {
                 line[self.filled..self.filled + count].copy_from_slice(made);
             }
             self.filled += count;
-            if self.filled == CHUNK {
-                let empty = vec![0.0; self.chunk.len()];
-                self.store.push(std::mem::replace(&mut self.chunk, empty));
+            if self.filled == BLOCK {
+                let empty = vec![0.0; self.block.len()];
+                self.store.push(std::mem::replace(&mut self.block, empty));
                 self.filled = 0;
             }
             let from = (next + count).saturating_sub(CONTEXT);
@@ -160,22 +160,16 @@ impl LongFeatures {
         self.samples
     }
 
-    /// Mel bins.
-    #[must_use]
-    pub fn bins(&self) -> usize {
-        self.bins
-    }
-
     /// What making them took.
     #[must_use]
     pub fn time(&self) -> Duration {
         self.time
     }
 
-    /// The value of every bin where nothing is heard.
+    /// The value of every bin in silence.
     #[must_use]
     pub fn silence(&self) -> f32 {
-        scale::normalised(scale::SILENT, self.maximum)
+        normalised(QUIETEST, self.maximum)
     }
 
     /// The encoder's input from frame `start` on, `[bins * 3000]`, with 0.0 after the audio's own frames:
@@ -188,12 +182,12 @@ impl LongFeatures {
         let end = self.frames.min(start + WINDOW_FRAMES);
         let mut at = start;
         while at < end {
-            let (index, first) = (at / CHUNK, at % CHUNK);
-            let count = (CHUNK - first).min(end - at);
-            self.store.read(index, |chunk| {
-                for (to, from) in window.chunks_exact_mut(WINDOW_FRAMES).zip(chunk.chunks_exact(CHUNK)) {
+            let (index, first) = (at / BLOCK, at % BLOCK);
+            let count = (BLOCK - first).min(end - at);
+            self.store.read(index, |block| {
+                for (to, from) in window.chunks_exact_mut(WINDOW_FRAMES).zip(block.chunks_exact(BLOCK)) {
                     for (to, from) in to[at - start..].iter_mut().zip(&from[first..first + count]) {
-                        *to = scale::normalised(*from, self.maximum);
+                        *to = normalised(*from, self.maximum);
                     }
                 }
             })?;
@@ -227,11 +221,11 @@ impl LongFeatures {
     /// As [`Self::window`].
     pub fn levels(&self) -> io::Result<Vec<f32>> {
         let mut levels = vec![0.0; self.frames];
-        for (index, levels) in levels.chunks_mut(CHUNK).enumerate() {
-            self.store.read(index, |chunk| {
-                for line in chunk.chunks_exact(CHUNK) {
+        for (index, levels) in levels.chunks_mut(BLOCK).enumerate() {
+            self.store.read(index, |block| {
+                for line in block.chunks_exact(BLOCK) {
                     for (level, value) in levels.iter_mut().zip(line) {
-                        *level += scale::normalised(*value, self.maximum);
+                        *level += normalised(*value, self.maximum);
                     }
                 }
             })?;
@@ -242,7 +236,7 @@ impl LongFeatures {
     }
 }
 
-/// Chunks of one length, in memory and beyond that in a file.
+/// Blocks of one length, in memory and beyond that in a file.
 #[derive(Debug)]
 struct Store {
     places: Vec<Place>,
@@ -264,47 +258,47 @@ impl Store {
         Self { places: Vec::new(), room, file: None, written: 0 }
     }
 
-    fn chunks(&self) -> usize {
+    fn blocks(&self) -> usize {
         self.places.len()
     }
 
-    fn push(&mut self, chunk: Vec<f32>) {
-        let bytes = size_of_val(&chunk[..]);
+    fn push(&mut self, block: Vec<f32>) {
+        let bytes = size_of_val(&block[..]);
         let place = match self.room.checked_sub(bytes) {
             Some(room) => {
                 self.room = room;
-                Place::Memory(chunk)
+                Place::Memory(block)
             }
-            None => match self.write(&chunk) {
-                Ok(at) => Place::File(at, chunk.len()),
+            None => match self.write(&block) {
+                Ok(at) => Place::File(at, block.len()),
                 Err(error) => {
                     tracing::warn!("features go to memory, since no file can be written ({error}); set TMPDIR");
                     // Said once.
                     self.room = usize::MAX;
-                    Place::Memory(chunk)
+                    Place::Memory(block)
                 }
             },
         };
         self.places.push(place);
     }
 
-    fn write(&mut self, chunk: &[f32]) -> io::Result<u64> {
+    fn write(&mut self, block: &[f32]) -> io::Result<u64> {
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(Mutex::new(crate::scratch::file()?)),
         };
         let file = file.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_ne_bytes()).collect();
+        let bytes: Vec<u8> = block.iter().flat_map(|value| value.to_ne_bytes()).collect();
         file.seek(SeekFrom::Start(self.written))?;
         file.write_all(&bytes)?;
         self.written += bytes.len() as u64;
         Ok(self.written - bytes.len() as u64)
     }
 
-    /// Calls `take` with a chunk.
+    /// Calls `take` with a block.
     fn read(&self, index: usize, take: impl FnOnce(&[f32])) -> io::Result<()> {
         match (&self.places[index], &self.file) {
-            (Place::Memory(chunk), _) => take(chunk),
+            (Place::Memory(block), _) => take(block),
             (Place::File(at, count), Some(file)) => {
                 let mut bytes = vec![0; count * size_of::<f32>()];
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,48 +4,29 @@
 //! `&` are escaped in VTT, whose cues are markup.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::io::{self, Write};
-use std::str::FromStr;
 
 use serde::Serialize;
+use undertone_boundary::words;
 
 use crate::result::{Segment, Transcription};
 use crate::time::{TimeStyle, format_time};
 
-/// An output format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Format {
-    /// A line of text to a segment.
-    Txt,
-    /// SubRip subtitles.
-    Srt,
-    /// WebVTT subtitles.
-    Vtt,
-    /// All there is: OpenAI's `verbose_json` with `run` added.
-    Json,
-}
-
-/// A word that names no output format.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown format '{0}': use one of txt, srt, vtt, json")]
-pub struct UnknownFormat(String);
+words!(
+    /// An output format. Its word is also the file extension.
+    Format, "format", {
+        /// A line of text to a segment.
+        Txt = "txt",
+        /// SubRip subtitles.
+        Srt = "srt",
+        /// WebVTT subtitles.
+        Vtt = "vtt",
+        /// All there is: OpenAI's `verbose_json` with `run` added.
+        Json = "json",
+    }
+);
 
 impl Format {
-    /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 4] = [Self::Txt, Self::Srt, Self::Vtt, Self::Json];
-
-    /// The word for it, which is also the file extension.
-    #[must_use]
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::Txt => "txt",
-            Self::Srt => "srt",
-            Self::Vtt => "vtt",
-            Self::Json => "json",
-        }
-    }
-
     /// Writes the transcription in UTF-8, lines ended by `\n`.
     ///
     /// # Errors
@@ -102,20 +83,6 @@ impl OfFile<'_> {
     /// None that a transcription gives rise to.
     pub fn line(&self) -> serde_json::Result<String> {
         Ok(serde_json::to_string(self)? + "\n")
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.extension())
-    }
-}
-
-impl FromStr for Format {
-    type Err = UnknownFormat;
-
-    fn from_str(word: &str) -> Result<Self, UnknownFormat> {
-        Self::ALL.into_iter().find(|format| format.extension() == word).ok_or_else(|| UnknownFormat(word.to_owned()))
     }
 }
 

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_in_other_clothes() {
+    fn whole_numbers_however_they_are_written() {
         for value in [json!(80), json!(80.0), json!("80"), json!(" 80 ")] {
             assert_eq!(whole(&value), Some(80), "{value}");
         }

@@ -1,5 +1,5 @@
 //! The runner's calls into the execution provider's own functions for a key-value cache that it keeps from run to run,
-//! and for the choice of the next token. Which runs use the cache, and what they feed, is `decoder`'s.
+//! and for the choice of the next token. `decoder` says which runs use the cache.
 #![allow(unsafe_code)]
 
 use crate::choice::{Ask, Best, Scores};

@@ -1,6 +1,6 @@
 //! Which language is spoken: what people call it, and what the model says of it.
 //!
-//! A model expects a language token after start-of-transcript: the one that was asked for, or the likeliest by the
+//! A model expects a language token after start-of-transcript: the one that was asked for, or the likeliest one by the
 //! logits there.
 
 mod names;
@@ -8,7 +8,7 @@ mod names;
 use crate::choice::probability;
 use std::collections::BTreeMap;
 
-pub use names::{LANGUAGES, name};
+pub use names::name;
 
 /// A detected language.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +77,7 @@ pub fn parse(word: &str) -> Result<Option<String>, UnknownLanguage> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use undertone_models::LANGUAGES;
 
     #[test]
     fn the_likeliest_language_among_languages_only() {

@@ -1,52 +1,76 @@
 //! Audio to text with exported Whisper models, through ONNX Runtime and (if wanted) Undertone's execution provider.
 //!
-//! The crate does not depend on the execution provider's code: it loads its library through ONNX Runtime, as any other
-//! program would.
+//! ```
+//! # // Compiled always, run where ONNX Runtime is named; the paths are the repository's.
+//! # let Some(library) = std::env::var_os("ORT_DYLIB_PATH") else { return Ok(()) };
+//! # std::env::set_current_dir("..")?;
+//! use undertone_runner::{EngineOptions, Model, TranscribeOptions, Transcriber, audio};
 //!
-//! The front, in the order of use: [`Model::open`], [`Transcriber::load`], [`Transcriber::transcribe`]. Behind it, and
-//! usable alone: [`audio`] and [`mel`] (sound to features), [`engine`] (ONNX Runtime and the execution provider),
-//! [`decoder`] (the exported graphs), [`decode`] with [`rules`], [`choice`] and [`search`] (one window), [`seek`] and
-//! [`cuts`] (many), [`mod@format`] (subtitles).
+//! // `library` is the path of ONNX Runtime's shared library. The device is `cpu` unless the options say otherwise.
+//! let options = EngineOptions::new(library);
+//! let model = Model::open("models/reference", None)?;
+//! let mut transcriber = Transcriber::load(&model, &options)?;
+//! let recording = audio::read_file("speech/short/000-en.flac".as_ref())?;
+//! let result = transcriber.transcribe(&recording, &TranscribeOptions::default(), &mut ())?;
+//! assert_eq!(result.text, " The green lion is above the red table.");
+//! assert_eq!(result.language, "en");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
-//! With device `auto`, an execution provider that cannot be loaded or fails is replaced by ONNX Runtime's CPU provider,
-//! and `run.fallback` of the result says why: show it as a warning. With every other device it is an error.
+//! With another device of [`EngineOptions`] the execution provider computes. The crate does not depend on its code: it
+//! loads its library through ONNX Runtime, as any other program would. With device `auto`, an execution provider that
+//! cannot be loaded or fails is replaced by ONNX Runtime's CPU provider, and `run.fallback` of the result says why:
+//! show it as a warning. With every other device it is an error.
+//!
+//! The parts stand alone, too: [`audio`] and [`mel`] (sound to features), [`tokenizer`], [`engine`] (ONNX Runtime and
+//! the execution provider), [`decoder`] (the exported graphs), [`decode`] with [`rules`] and [`choice`] (the tokens of
+//! windows), [`mod@format`] (text and subtitles), [`normalise`] (word error rates).
+//!
+//! ```
+//! use undertone_runner::{audio::SAMPLE_RATE, mel::LogMel};
+//!
+//! let second: Vec<f32> = (0..SAMPLE_RATE).map(|i| (i as f32 * 0.1).sin()).collect();
+//! let features = LogMel::new(80).openai(&second);
+//! assert_eq!((features.bins, features.frames), (80, 100));
+//! ```
 
 pub mod audio;
 pub mod choice;
-pub mod cuts;
 pub mod decode;
 pub mod decoder;
 pub mod engine;
-pub mod features;
 pub mod format;
 pub mod language;
 pub mod mel;
 pub mod model;
 pub mod normalise;
 pub mod npu;
-pub mod observer;
 pub mod options;
-pub mod result;
 pub mod rules;
-pub mod sampling;
-pub mod search;
-pub mod seek;
 pub mod speech_model;
-pub mod text;
-pub mod time;
 pub mod tokenizer;
-pub mod transcribe;
-pub mod voice;
 
 mod batch;
+mod cuts;
 mod ep_library;
 mod fallback;
+mod features;
 mod json;
 mod kv_cache;
 mod native;
+mod observer;
 mod packed;
 mod recording;
+mod result;
+mod sampling;
 mod scratch;
+mod search;
+mod seek;
+mod text;
+mod time;
+mod timestamps;
+mod transcribe;
+mod voice;
 mod writer;
 
 pub use audio::Audio;
@@ -54,6 +78,6 @@ pub use engine::{Engine, EngineError, EpDevice, OpenGraph};
 pub use model::{Layout, Model, ModelError};
 pub use npu::NpuReport;
 pub use observer::{Observer, Progress};
-pub use options::{Claim, Device, EngineOptions, Precision, Simulation, Target, Task};
+pub use options::{Claim, Device, EngineOptions, Padding, Precision, Simulation, Target, Task, TranscribeOptions};
 pub use result::{RunReport, Segment, Transcription, Warning};
-pub use transcribe::{Padding, TranscribeError, TranscribeOptions, Transcriber};
+pub use transcribe::{TranscribeError, Transcriber};

@@ -1,16 +1,16 @@
 //! Log-mel features: what Whisper's encoder sees of the sound.
 //!
 //! The arithmetic is that of `whisper/audio.py`: periodic Hann window of 400, hop 160, centred with reflection, power,
-//! slaney filterbank, clamp at 1e-10, log10, floor at the maximum − 8, (x + 4) / 4. Two ways to pad exist in the wild
-//! and both are here, because the maximum and the last frames differ: [`LogMel::hugging_face`] and [`LogMel::openai`].
+//! slaney filterbank, clamp at 1e-10, log10, floor at the maximum − 8, (x + 4) / 4. Models were trained with two ways
+//! to pad, whose maximum and last frames differ, and both are here: [`LogMel::hugging_face`] and [`LogMel::openai`].
 
 use std::fmt;
 use std::sync::Arc;
 
 use realfft::RealToComplex;
 
-use crate::audio::SAMPLE_RATE;
-
+/// Samples per second of the sound that features are made of; the readers of [`crate::audio`] bring everything to it.
+pub const SAMPLE_RATE: u32 = 16_000;
 /// Samples in a frame, and the FFT's length.
 pub const FRAME: usize = 400;
 /// Samples from one frame to the next: 10 ms.
@@ -27,7 +27,7 @@ const BLOCK: usize = 16;
 /// Samples beyond this are no sound; their square would overflow, so they count as silence, like NaN and infinity.
 const LOUDEST: f32 = 1e9;
 /// log10 of the power below which everything is silence.
-const QUIETEST: f32 = -10.0;
+pub(crate) const QUIETEST: f32 = -10.0;
 
 /// Turns samples into features. Make it once and share it: the tables take longer than a short clip.
 #[derive(Clone)]
@@ -53,7 +53,8 @@ pub struct Features {
     pub frames: usize,
     /// `[bins, frames]`, row-major.
     pub data: Vec<f32>,
-    /// The frames after the audio's end that still hear it, `[bins, tail_frames]`: after them everything is `silence`.
+    /// The frames after the audio's end that it still reaches into, `[bins, tail_frames]`: after them everything is
+    /// `silence`.
     tail: Vec<f32>,
     tail_frames: usize,
     silence: f32,
@@ -93,7 +94,7 @@ impl LogMel {
     pub fn openai(&self, samples: &[f32]) -> Features {
         let frames = samples.len() / HOP;
         let length = samples.len() + WINDOW_SAMPLES;
-        // A frame reaches 200 samples back: the last that hears the audio begins before its end + 200.
+        // A frame reaches 200 samples back: the last that holds some of the audio is centred before its end + 200.
         let tail_frames = (samples.len() + FRAME / 2).div_ceil(HOP) - frames;
         let mut data = self.log_power(samples, length, 0, frames);
         let mut tail = self.log_power(samples, length, frames, tail_frames);
@@ -112,13 +113,13 @@ impl LogMel {
         let mut power = [[0.0f32; BLOCK]; SPECTRUM];
         for start in (0..count).step_by(BLOCK) {
             let rows = BLOCK.min(count - start);
-            let mut heard = false;
+            let mut silent = true;
             for row in 0..rows {
                 if !self.frame(samples, length, first + start + row, &mut frame) {
                     power.iter_mut().for_each(|frames| frames[row] = 0.0);
                     continue;
                 }
-                heard = true;
+                silent = false;
                 self.fft
                     .process_with_scratch(&mut frame, &mut spectrum, &mut scratch)
                     // It fails only on lengths that differ from the plan's, and all three were made by the plan.
@@ -127,7 +128,7 @@ impl LogMel {
                     frames[row] = value.norm_sqr();
                 }
             }
-            if !heard {
+            if silent {
                 continue;
             }
             for (filter, line) in self.filters.iter().zip(data.chunks_exact_mut(count)) {
@@ -183,7 +184,7 @@ impl Features {
         window
     }
 
-    /// The value of every bin where nothing is heard.
+    /// The value of every bin in silence.
     #[must_use]
     pub fn silence(&self) -> f32 {
         self.silence
@@ -238,19 +239,13 @@ fn log10(x: f32) -> f32 {
 /// Floors at the maximum of both − 8 and scales; the value of silence.
 fn normalise(data: &mut [f32], tail: &mut [f32]) -> f32 {
     let maximum = data.iter().chain(tail.iter()).copied().fold(QUIETEST, f32::max);
-    data.iter_mut().chain(tail).for_each(|value| *value = scale::normalised(*value, maximum));
-    scale::normalised(QUIETEST, maximum)
+    data.iter_mut().chain(tail).for_each(|value| *value = normalised(*value, maximum));
+    normalised(QUIETEST, maximum)
 }
 
-/// From log10 of the mel power to Whisper's space.
-pub(crate) mod scale {
-    /// log10 of the power of silence.
-    pub(crate) const SILENT: f32 = super::QUIETEST;
-
-    /// Floored at `maximum` − 8 and scaled.
-    pub(crate) fn normalised(value: f32, maximum: f32) -> f32 {
-        (value.max(maximum - 8.0) + 4.0) / 4.0
-    }
+/// From log10 of the mel power to Whisper's space: floored at `maximum` − 8 and scaled.
+pub(crate) fn normalised(value: f32, maximum: f32) -> f32 {
+    (value.max(maximum - 8.0) + 4.0) / 4.0
 }
 
 /// The filterbank of Slaney's Auditory Toolbox (librosa's default): linear to 1000 Hz, logarithmic above, each triangle

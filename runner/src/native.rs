@@ -51,7 +51,7 @@ pub(crate) fn return_freed_memory() {
     }
 }
 
-/// What of `session`'s model ONNX Runtime assigned to each provider.
+/// How many nodes of `session`'s model ONNX Runtime assigned to each provider.
 /// The session must have been made with `session.record_ep_graph_assignment_info` = `1`.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
-//! What an NPU, simulated or real, did in a run: which of the provider's reports it is, as part of the runner's
-//! results.
+//! What an NPU, simulated or real, did in a run, as part of the runner's results: the provider reports on several
+//! devices, and the one that was asked for is picked.
 
 use undertone_boundary::npu::Statistics;
 pub use undertone_boundary::npu::{

@@ -17,19 +17,13 @@ pub struct Progress {
 /// `recording` is the place among the recordings that were given.
 pub trait Observer {
     /// Windows are done.
-    fn progress(&mut self, progress: Progress) {
-        let _ = progress;
-    }
+    fn progress(&mut self, _progress: Progress) {}
 
     /// The next segments of a recording: in order of time, each once, and they will not change.
-    fn segments(&mut self, recording: usize, segments: &[Segment]) {
-        let _ = (recording, segments);
-    }
+    fn segments(&mut self, _recording: usize, _segments: &[Segment]) {}
 
     /// A recording is done; this is what is returned for it in the end.
-    fn finished(&mut self, recording: usize, transcription: &Transcription) {
-        let _ = (recording, transcription);
-    }
+    fn finished(&mut self, _recording: usize, _transcription: &Transcription) {}
 
     /// Asked before each window and at each step within it: whether to end with what there is, without the window in
     /// work.
@@ -39,12 +33,3 @@ pub trait Observer {
 }
 
 impl Observer for () {}
-
-/// Calls a function with the [`Progress`] and lets everything run.
-pub struct OnProgress<F>(pub F);
-
-impl<F: FnMut(Progress)> Observer for OnProgress<F> {
-    fn progress(&mut self, progress: Progress) {
-        (self.0)(progress);
-    }
-}

@@ -1,6 +1,5 @@
-//! Packed models on disk: where the packed form of a graph is, whether it is fresh, and how it comes there. How a graph
-//! is packed is ONNX Runtime's and the execution provider's business; here it is a folder with two files that nobody
-//! else looks into.
+//! Packed models on disk: where the packed form of a graph is, whether it is fresh, and how it comes there. ONNX
+//! Runtime and the execution provider pack a graph; here it is a folder with two files that are not looked into.
 //!
 //! ```text
 //! FOLDER/NAME-OF-THE-MODEL-0123456789abcdef/encoder_model-host-int8-all-fedcba9876543210/packed.onnx

@@ -1,15 +1,15 @@
-//! A recording while it is being transcribed: its stretches, each with its own place in time and its own text so far,
-//! and what becomes of them. Which windows run together is `transcribe`'s, running them is `batch`'s.
+//! A recording while it is being transcribed: its chunks, each with its own place in time and its own text so far, and
+//! how decoded windows become segments. `transcribe` says which windows run together, `batch` runs them.
 
 use crate::audio::Audio;
-use crate::batch::Heard;
+use crate::batch::DecodedWindow;
 use crate::cuts::chunks;
 use crate::fallback::{Attempt, Verdict};
 use crate::features::LongFeatures;
 use crate::mel::{LogMel, WINDOW_FRAMES};
+use crate::options::{Padding, TranscribeOptions};
 use crate::result::{RunReport, Segment, Warning};
-use crate::tokenizer::{Tokenizer, TokenizerError};
-use crate::transcribe::{Padding, TranscribeError, TranscribeOptions};
+use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::voice::Voice;
 use crate::writer::Writer;
 use std::io;
@@ -23,31 +23,33 @@ const WORD: usize = 30;
 
 /// Frames before a sound with which its window begins.
 const BEFORE_SOUND: usize = 50;
-/// Frames at a stretch's start, and after a window, in which sound that then does not change for long is not heard
-/// either: after a window it is what is left of its last word.
+/// Steady sound is skipped where it begins within so many frames of a chunk's start …
 const AT_THE_START: usize = 25;
+/// … or of the end of a window: the frames before it are what is left of the window's last word.
 const WITHIN: usize = 100;
 
-/// A recording and what has been heard of it.
+/// A recording and what has been transcribed of it.
 pub(crate) struct Recording<'a> {
-    audio: &'a Audio,
+    pub(crate) audio: &'a Audio,
     state: State,
     /// Code and token, once known.
     pub(crate) language: Option<(String, u32)>,
     /// Its own times and tokens.
     pub(crate) run: RunReport,
+    /// Tokens that come before the first window's.
+    initial: &'a [u32],
     /// Segments that [`Self::take_fresh`] has given.
     given: usize,
 }
 
 enum State {
     Untouched,
-    Open { features: Arc<LongFeatures>, stretches: Vec<Stretch>, voice: Voice },
+    Open { features: Arc<LongFeatures>, chunks: Vec<Chunk>, voice: Voice },
     Finished { segments: Vec<Segment>, tokens: Vec<u32> },
 }
 
-/// A part of a recording that is heard by itself, from window to window.
-pub(crate) struct Stretch {
+/// A part of a recording that is transcribed by itself, from window to window.
+pub(crate) struct Chunk {
     from: usize,
     to: usize,
     /// The frame at which the next window begins.
@@ -61,12 +63,12 @@ pub(crate) struct Stretch {
     pub(crate) writer: Writer,
 }
 
-impl Stretch {
+impl Chunk {
     pub(crate) fn finished(&self) -> bool {
         self.seek >= self.to
     }
 
-    /// Moves on to where there is something to hear, if that is not in the next window's first `within` frames.
+    /// Skips steady sound that begins within the next window's first `within` frames, and a rest too short to decode.
     fn skip(&mut self, voice: &Voice, within: usize) {
         if let Some(end) = voice.steady(self.seek, within).filter(|_| self.skip_steady && !self.finished()) {
             self.seek = if end >= self.to { self.to } else { self.seek.max(end - BEFORE_SOUND) };
@@ -82,56 +84,58 @@ impl Stretch {
 }
 
 impl<'a> Recording<'a> {
-    pub(crate) fn new(audio: &'a Audio, language: Option<(String, u32)>) -> Self {
-        Self { audio, state: State::Untouched, language, run: RunReport::default(), given: 0 }
+    pub(crate) fn new(audio: &'a Audio, language: Option<(String, u32)>, initial: &'a [u32]) -> Self {
+        Self { audio, state: State::Untouched, language, run: RunReport::default(), initial, given: 0 }
     }
 
-    /// The stretches, made at the first call. Of audio that is too short for a frame there is one, of no frames, if its
-    /// language is still wanted.
+    /// The chunks, made at the first call. Audio that is too short for a frame has one, of no frames, if its language
+    /// is still wanted.
+    ///
+    /// # Errors
+    /// Where the features cannot be read back.
     pub(crate) fn open(
         &mut self,
         mel: &LogMel,
-        tokenizer: &Tokenizer,
+        special: &SpecialTokens,
         options: &TranscribeOptions,
         positions: usize,
-    ) -> Result<&[Stretch], TranscribeError> {
+    ) -> io::Result<&[Chunk]> {
         if let State::Untouched = self.state {
             let features = self.audio.features(mel);
             self.run.mel_ms = features.time().as_secs_f64() * 1e3;
             let frames = features.frames();
             let cut = options.cut_at_pauses && frames > WINDOW_FRAMES;
-            let voice = Voice::of_levels(&features.levels()?, features.silence());
+            let voice = Voice::of(&features.levels()?, features.silence());
             let parts = if cut { chunks(&voice) } else { std::iter::once(0..frames).collect() };
-            let skip_steady = options.skip_steady;
             let shortest = (options.shortest_rest * 100.0).round() as usize;
-            let stretch = |(index, part): (usize, &Range<usize>)| {
-                let end = if part.end == frames { self.audio.duration() } else { part.end as f64 / 100.0 };
+            let chunk = |(index, part): (usize, &Range<usize>)| {
+                let (from, to) = (part.start, part.end);
+                let end = if to == frames { self.audio.duration() } else { to as f64 / 100.0 };
                 let mut options = TranscribeOptions { cut_at_pauses: cut, ..options.clone() };
                 options.condition_on_previous_text &= !cut;
-                options.initial_prompt = options.initial_prompt.filter(|_| index == 0);
-                let writer = Writer::new(tokenizer, options, positions, end)?;
-                let mut stretch =
-                    Stretch { from: part.start, to: part.end, seek: part.start, shortest, skip_steady, cut, writer };
+                let skip_steady = options.skip_steady;
+                let initial = if index == 0 { self.initial } else { &[] };
+                let writer = Writer::new(initial, options, positions, end, special.first_timestamp);
+                let mut chunk = Chunk { from, to, seek: from, shortest, skip_steady, cut, writer };
                 // Features begin and end with a jump, which is no sound.
-                stretch.skip(&voice, AT_THE_START);
-                Ok(stretch)
+                chunk.skip(&voice, AT_THE_START);
+                chunk
             };
-            let stretches: Vec<Stretch> =
-                parts.iter().enumerate().map(stretch).collect::<Result<_, TokenizerError>>()?;
+            let chunks: Vec<Chunk> = parts.iter().enumerate().map(chunk).collect();
             let nothing = frames == 0;
-            let steady = !nothing && stretches.iter().all(Stretch::finished);
-            self.state = State::Open { features, stretches, voice };
-            if steady || nothing && (self.language.is_some() || !tokenizer.special.multilingual) {
+            let steady = !nothing && chunks.iter().all(Chunk::finished);
+            self.state = State::Open { features, chunks, voice };
+            if steady || nothing && (self.language.is_some() || !special.multilingual) {
                 self.finish();
             }
         }
-        Ok(self.stretches())
+        Ok(self.chunks())
     }
 
-    /// The stretches; none before [`Self::open`] and after the last one's end.
-    pub(crate) fn stretches(&self) -> &[Stretch] {
+    /// The chunks; none before [`Self::open`] and after the last one's end.
+    pub(crate) fn chunks(&self) -> &[Chunk] {
         match &self.state {
-            State::Open { stretches, .. } => stretches,
+            State::Open { chunks, .. } => chunks,
             _ => &[],
         }
     }
@@ -144,25 +148,25 @@ impl<'a> Recording<'a> {
     pub(crate) fn done_seconds(&self) -> f64 {
         match self.state {
             State::Untouched => 0.0,
-            State::Open { ref stretches, .. } => {
-                stretches.iter().map(|s| s.seek.min(s.to) - s.from).sum::<usize>() as f64 / 100.0
+            State::Open { ref chunks, .. } => {
+                chunks.iter().map(|c| c.seek.min(c.to) - c.from).sum::<usize>() as f64 / 100.0
             }
             State::Finished { .. } => self.audio.duration(),
         }
     }
 
-    /// The frame at which a stretch's next window begins.
-    pub(crate) fn next_frame(&self, stretch: usize) -> usize {
-        self.stretches().get(stretch).map_or(0, |stretch| stretch.seek)
+    /// The frame at which a chunk's next window begins.
+    pub(crate) fn next_frame(&self, chunk: usize) -> usize {
+        self.chunks().get(chunk).map_or(0, |chunk| chunk.seek)
     }
 
-    /// Frames of a stretch's next window after which the model must not leave the rest to another: all of the stretch
-    /// is in this one, what is left then is too short for one of its own, or it ends in a pause, and there is voice in
-    /// it. At a recording's end that is a word's; where a recording was cut, a second's: a model that is made to go on
-    /// for less writes what nobody said.
-    pub(crate) fn goes_on(&self, stretch: usize) -> Range<usize> {
-        let State::Open { stretches, voice, .. } = &self.state else { return 0..0 };
-        let Stretch { seek, to, shortest, cut, .. } = stretches[stretch];
+    /// Frames of a chunk's next window after which the model must not leave the rest to another window. There are such
+    /// frames where this window reaches to the chunk's end, the rest would be too short for a window of its own or
+    /// the chunk ends in a pause, and there is voice in the rest: as much as a word's at a recording's end, a second of
+    /// it where the recording was cut. A model that is made to go on for less writes what nobody said.
+    pub(crate) fn goes_on(&self, chunk: usize) -> Range<usize> {
+        let State::Open { chunks, voice, .. } = &self.state else { return 0..0 };
+        let Chunk { seek, to, shortest, cut, .. } = chunks[chunk];
         if to > seek + WINDOW_FRAMES || shortest == 0 {
             return 0..0;
         }
@@ -173,15 +177,15 @@ impl<'a> Recording<'a> {
         from..until.max(from)
     }
 
-    /// The features of a stretch's next window, `[bins, 3000]`.
-    pub(crate) fn window(&self, stretch: usize, padding: Padding) -> io::Result<Vec<f32>> {
-        let State::Open { features, stretches, .. } = &self.state else { return Ok(Vec::new()) };
-        let Stretch { seek, to, .. } = stretches[stretch];
+    /// The features of a chunk's next window, `[bins, 3000]`.
+    pub(crate) fn window(&self, chunk: usize, padding: Padding) -> io::Result<Vec<f32>> {
+        let State::Open { features, chunks, .. } = &self.state else { return Ok(Vec::new()) };
+        let Chunk { seek, to, .. } = chunks[chunk];
         let mut window = match padding {
             Padding::Zero => features.window(seek)?,
             Padding::Silence => features.window_with_silence(seek)?,
         };
-        // What follows in the recording is another stretch's.
+        // What follows in the recording is another chunk's.
         if to < features.frames() && to - seek < WINDOW_FRAMES {
             let nothing = if padding == Padding::Zero { 0.0 } else { features.silence() };
             window.chunks_exact_mut(WINDOW_FRAMES).for_each(|line| line[to - seek..].fill(nothing));
@@ -189,42 +193,47 @@ impl<'a> Recording<'a> {
         Ok(window)
     }
 
-    /// Takes in what was heard in a stretch's window.
-    pub(crate) fn hear(&mut self, stretch: usize, heard: Heard, tokenizer: &Tokenizer) -> Result<(), TokenizerError> {
+    /// Adds the text of a chunk's window, and moves the chunk on to its next.
+    pub(crate) fn add(
+        &mut self,
+        chunk: usize,
+        window: DecodedWindow,
+        tokenizer: &Tokenizer,
+    ) -> Result<(), TokenizerError> {
         if self.language.is_none() {
-            self.language = heard.language;
+            self.language = window.language;
         }
-        self.run.encoder_ms += heard.encoder_ms;
-        self.run.decoder_ms += heard.decoder_ms;
-        self.run.tokens += heard.attempt.as_ref().map_or(0, |attempt| attempt.steps as u64);
-        let goes_on = self.goes_on(stretch);
-        let State::Open { stretches, voice, .. } = &mut self.state else { return Ok(()) };
-        let part = &mut stretches[stretch];
-        let frames = WINDOW_FRAMES.min(part.to - part.seek);
-        let advance = match &heard.attempt {
-            Some(attempt) => part.writer.write(tokenizer, attempt, part.seek, frames, &goes_on)?,
+        self.run.encoder_ms += window.encoder_ms;
+        self.run.decoder_ms += window.decoder_ms;
+        self.run.tokens += window.attempt.as_ref().map_or(0, |attempt| attempt.steps as u64);
+        let goes_on = self.goes_on(chunk);
+        let State::Open { chunks, voice, .. } = &mut self.state else { return Ok(()) };
+        let chunk = &mut chunks[chunk];
+        let frames = WINDOW_FRAMES.min(chunk.to - chunk.seek);
+        let advance = match &window.attempt {
+            Some(attempt) => chunk.writer.write(tokenizer, attempt, chunk.seek, frames, &goes_on)?,
             None => frames,
         };
-        if let Some(what) = heard.attempt.as_ref().and_then(doubt) {
+        if let Some(what) = window.attempt.as_ref().and_then(doubt) {
             let seconds = |frame: usize| frame as f64 / 100.0;
-            let (from, to) = (seconds(part.seek), seconds(part.seek + advance));
+            let (from, to) = (seconds(chunk.seek), seconds(chunk.seek + advance));
             self.run.warnings.push(Warning { from, to, what: what.to_owned() });
         }
-        part.seek += advance;
-        part.skip(voice, WITHIN);
-        if stretches.iter().all(Stretch::finished) {
+        chunk.seek += advance;
+        chunk.skip(voice, WITHIN);
+        if chunks.iter().all(Chunk::finished) {
             self.finish();
         }
         Ok(())
     }
 
-    /// The segments that stand by now and were not given before: those of each stretch before which all are finished.
+    /// The segments that are final by now and were not given before: those of each chunk before which all are finished.
     pub(crate) fn take_fresh(&mut self) -> Vec<Segment> {
         let mut standing: Vec<Segment> = match &self.state {
             State::Untouched => Vec::new(),
-            State::Open { stretches, .. } => {
-                let finished = stretches.iter().take_while(|stretch| stretch.finished()).count();
-                stretches.iter().take(finished + 1).flat_map(|s| &s.writer.segments).skip(self.given).cloned().collect()
+            State::Open { chunks, .. } => {
+                let finished = chunks.iter().take_while(|chunk| chunk.finished()).count();
+                chunks.iter().take(finished + 1).flat_map(|c| &c.writer.segments).skip(self.given).cloned().collect()
             }
             State::Finished { segments, .. } => segments.iter().skip(self.given).cloned().collect(),
         };
@@ -233,13 +242,13 @@ impl<'a> Recording<'a> {
         standing
     }
 
-    /// Puts the stretches' texts together and lets go of the features.
+    /// Puts the chunks' texts together and lets go of the features.
     pub(crate) fn finish(&mut self) {
-        let State::Open { stretches, .. } = &mut self.state else { return };
+        let State::Open { chunks, .. } = &mut self.state else { return };
         let (mut segments, mut tokens) = (Vec::new(), Vec::new());
-        for stretch in stretches {
-            tokens.extend_from_slice(stretch.writer.text_tokens());
-            segments.append(&mut stretch.writer.segments);
+        for chunk in chunks {
+            tokens.extend_from_slice(chunk.writer.text_tokens());
+            segments.append(&mut chunk.writer.segments);
         }
         segments.iter_mut().enumerate().for_each(|(id, segment): (usize, &mut Segment)| segment.id = id);
         self.state = State::Finished { segments, tokens };

@@ -27,7 +27,7 @@ pub struct Transcription {
     pub run: RunReport,
 }
 
-/// A stretch of speech between two timestamps.
+/// What was said between two timestamps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// Position among the segments, from 0.
@@ -101,7 +101,7 @@ pub struct RunReport {
     pub warnings: Vec<Warning>,
 }
 
-/// A part of a recording of which something is missing or doubtful.
+/// A part of a recording where something is missing or doubtful.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Warning {
     /// Seconds from the start of the audio.

@@ -1,13 +1,10 @@
 //! Whisper's rules: which tokens may not be written at a position. Each rule is a small object that adds ranges of
-//! tokens to what is forbidden; weighing what is left is `choice`'s.
+//! tokens to what is forbidden; `choice` weighs what is left.
 //!
 //! Source: openai/whisper, `whisper/decoding.py` (the logit filters).
 
-use crate::tokenizer::TIMESTAMPS;
+use crate::timestamps::TIMESTAMPS;
 use std::ops::Range;
-
-/// Seconds between two timestamps.
-pub const TIME_PRECISION: f64 = 0.02;
 
 /// A restriction on the next token.
 pub trait Rule: Send {
@@ -137,16 +134,16 @@ impl Rule for TimestampRules {
     }
 }
 
-/// A window after which nothing of its sound is decoded is heard to its end. Models take what begins shortly before a
-/// window's end for cut off and leave it to the next window, after a pair of timestamps; such a pair is not the end if
-/// it is one of `times`.
+/// A window whose rest no other window decodes is transcribed to its end. Models take speech that begins shortly before
+/// a window's end for cut off and leave it to the next window, after a pair of timestamps; a pair at one of `times`
+/// does not end the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoOn {
     /// End of text.
     pub eot: u32,
     /// The timestamp 0.00.
     pub first: u32,
-    /// Timestamps after which there is something left to hear that no other window hears.
+    /// Timestamps after which there is speech that no other window decodes.
     pub times: Range<u32>,
 }
 
@@ -209,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_goes_on_until_there_is_nothing_to_hear() {
+    fn a_window_goes_on_until_no_speech_is_left() {
         let own = GoOn { eot: EOT, first: FIRST, times: 16..21 };
         let ends = |written: &[u32]| Forbidden::default().by(&[], Some(&own), written).is_empty();
         assert!(!ends(&[13, 3, 20, 20]) && !ends(&[13, 3, 15, 16]));

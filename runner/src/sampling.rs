@@ -8,7 +8,7 @@
 
 use crate::choice::{Ask, Choice, Field, for_each_block, scores};
 use crate::search::{Proposal, Search, Sequence};
-use crate::tokenizer::TIMESTAMPS;
+use crate::timestamps::TIMESTAMPS;
 use fastrand::Rng;
 
 /// Draws tokens.
@@ -22,8 +22,8 @@ pub struct Sampling<'a> {
 }
 
 impl<'a> Sampling<'a> {
-    /// Draws at `temperature` (above 0), `width` sequences for each of the windows, whose seeds are `seeds`. A sequence
-    /// of which `gives_up` says so is not followed to its end: asked after its tokens.
+    /// Draws at `temperature` (above 0), `width` sequences for each of the windows, whose seeds are `seeds`. `gives_up`
+    /// says of a sequence's tokens whether it is not followed to its end.
     pub fn new(
         temperature: f32,
         width: usize,

@@ -1,5 +1,5 @@
-//! How the tokens of a window are found, step by step: the seam between `decode`'s loop, which feeds a model, and the
-//! ways to choose. [`Greedy`] is here, drawing at random in `sampling`.
+//! How the tokens of a window are found, step by step: the seam between the loop of `decode`, which feeds a model, and
+//! the ways to choose. [`Greedy`] takes the likeliest token; `sampling` draws at random.
 //!
 //! A search follows one or several *sequences* for each window. At each step every sequence proposes how it may go on,
 //! and the window's proposals are weighed against each other: those that are followed are the sequences of the next

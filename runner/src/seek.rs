@@ -1,12 +1,9 @@
 //! Where a decoded window is cut into segments, and where the next window begins. Pure arithmetic on tokens.
 //!
 //! Source: openai/whisper, `whisper/transcribe.py`. A window that ends in a pair of timestamps was cut in mid-speech:
-//! the next one begins at that pair. One that ends in a single timestamp, or has no pair, was heard to its end.
+//! the next one begins at that pair. One that ends in a single timestamp, or has no pair, was transcribed to its end.
 
-use crate::tokenizer::TIMESTAMPS;
-
-/// Mel frames between two timestamps (20 ms at 10 ms a frame).
-pub(crate) const FRAMES_PER_TIMESTAMP: usize = 2;
+use crate::timestamps::{FRAMES_PER_TIMESTAMP, TIMESTAMPS};
 
 /// A segment of a window.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,3 +22,27 @@ pub fn format_time(seconds: f64, style: TimeStyle) -> String {
         TimeStyle::Vtt => format!("{hour:02}:{minute:02}:{second:02}.{milliseconds:03}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        let cases = [
+            (0.0, "00:00:00,000", "00:00.000"),
+            (0.0004, "00:00:00,000", "00:00.000"),
+            (0.0006, "00:00:00,001", "00:00.001"),
+            (59.9996, "00:01:00,000", "01:00.000"),
+            (3599.9996, "01:00:00,000", "01:00:00.000"),
+            (3661.5, "01:01:01,500", "01:01:01.500"),
+            (360_000.0, "100:00:00,000", "100:00:00.000"),
+            (-1.0, "00:00:00,000", "00:00.000"),
+            (f64::NAN, "00:00:00,000", "00:00.000"),
+        ];
+        for (seconds, srt, vtt) in cases {
+            assert_eq!(format_time(seconds, TimeStyle::Srt), srt);
+            assert_eq!(format_time(seconds, TimeStyle::Vtt), vtt);
+        }
+    }
+}

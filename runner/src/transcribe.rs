@@ -2,16 +2,11 @@
 //!
 //! The loop over windows is openai/whisper's (`whisper/transcribe.py`): each window is decoded with the text before it
 //! as prompt (if wanted), cut at its timestamps, and followed by the next where the last pair of timestamps says. Every
-//! recording, or every stretch of a recording that is cut at pauses, keeps its own loop; the windows that these have
-//! next run together where their prompts are of one length. Running them is `batch`'s, the models behind are
-//! `decoder`'s.
-
-mod options;
-
-pub use options::{DEFAULT_BATCH, Padding, TranscribeOptions};
+//! recording, or every chunk of a recording that is cut at pauses, keeps its own loop; the windows that these have next
+//! run together where their prompts are of one length. `batch` runs them, with the models of `decoder`.
 
 use crate::audio::{Audio, AudioError, AudioStream};
-use crate::batch::{Batch, Heard, Window};
+use crate::batch::{Batch, DecodedWindow, Window};
 use crate::choice::Ask;
 use crate::decoder::{self, LoadError, Loaded};
 use crate::engine::{Engine, EpCounts};
@@ -20,8 +15,8 @@ use crate::mel::LogMel;
 use crate::model::{Model, ModelConfig};
 use crate::npu::NpuReport;
 use crate::observer::{Observer, Progress};
-use crate::options::{Device, EngineOptions, Task};
-use crate::recording::Recording;
+use crate::options::{Device, EngineOptions, Task, TranscribeOptions};
+use crate::recording::{Chunk, Recording};
 use crate::result::{RunReport, Transcription};
 use crate::rules::Rule;
 use crate::speech_model::{RunError, SpeechModel};
@@ -81,20 +76,7 @@ struct Start {
     npu: NpuReport,
 }
 
-/// A loaded model that turns audio into text.
-///
-/// ```no_run
-/// use undertone_runner::{Audio, Device, EngineOptions, Model, TranscribeOptions, Transcriber, audio};
-///
-/// let model = Model::open("models/reference", None)?;
-/// let mut options = EngineOptions::new(std::env::var("ORT_DYLIB_PATH")?);
-/// options.device = Device::Cpu;
-/// let mut transcriber = Transcriber::load(&model, &options)?;
-/// let audio: Audio = audio::read_file("speech/short/000-en.flac".as_ref())?;
-/// let result = transcriber.transcribe(&audio, &TranscribeOptions::default(), &mut ())?;
-/// println!("[{}]{}", result.language, result.text);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// A loaded model that turns audio into text: see the [crate's first example](crate).
 pub struct Transcriber {
     tokenizer: Tokenizer,
     config: ModelConfig,
@@ -252,8 +234,9 @@ impl Transcriber {
         let asked = self.asked_language(options)?;
         let rules = rules(&self.tokenizer.special, &self.config, options.without_timestamps);
         let total_seconds: f64 = recordings.iter().map(|audio| audio.duration()).sum();
-        let mut recordings: Vec<(&Audio, Recording<'_>)> =
-            recordings.iter().map(|&audio| (audio, Recording::new(audio, asked.clone()))).collect();
+        let initial = self.initial_tokens(options)?;
+        let mut recordings: Vec<Recording<'_>> =
+            recordings.iter().map(|&audio| Recording::new(audio, asked.clone(), &initial)).collect();
         let mut results: Vec<Option<Transcription>> = recordings.iter().map(|_| None).collect();
         let mut session = RunReport {
             recordings: recordings.len() as u64,
@@ -272,25 +255,25 @@ impl Transcriber {
             session.windows += chosen.len() as u64;
             if !chosen.is_empty() {
                 let batch = self.batch(&recordings, &chosen, options, &rules, &stop)?;
-                let heard = self.run(&batch, &mut session.fallback)?;
+                let decoded = self.run(&batch, &mut session.fallback)?;
                 if stopped.get() {
-                    break; // What was heard is not whole.
+                    break; // The windows' texts are not whole.
                 }
-                for (&(recording, stretch), heard) in chosen.iter().zip(heard) {
-                    recordings[recording].1.hear(stretch, heard, &self.tokenizer)?;
+                for (&(recording, chunk), window) in chosen.iter().zip(decoded) {
+                    recordings[recording].add(chunk, window, &self.tokenizer)?;
                 }
             }
-            let done_seconds: f64 = recordings.iter().map(|(_, recording)| recording.done_seconds()).sum();
+            let done_seconds: f64 = recordings.iter().map(Recording::done_seconds).sum();
             tracing::debug!("{} windows, {done_seconds:.1} s of {total_seconds:.1} s done", session.windows);
             session.realtime_factor = done_seconds / start.begun.elapsed().as_secs_f64().max(1e-9);
-            for (index, ((audio, recording), result)) in recordings.iter_mut().zip(&mut results).enumerate() {
+            for (index, (recording, result)) in recordings.iter_mut().zip(&mut results).enumerate() {
                 if result.is_none() {
                     let fresh = recording.take_fresh();
                     if !fresh.is_empty() {
                         observer.borrow_mut().segments(index, &fresh);
                     }
                     if recording.finished() {
-                        let done = self.result(audio, recording, options, &start, &session)?;
+                        let done = self.result(recording, options, &start, &session)?;
                         observer.borrow_mut().finished(index, result.insert(done));
                     }
                 }
@@ -300,12 +283,12 @@ impl Transcriber {
             }
             observer.borrow_mut().progress(Progress { done_seconds, total_seconds });
         }
-        let ended = |((audio, mut recording), result): ((&Audio, Recording<'_>), Option<Transcription>)| match result {
+        let ended = |(mut recording, result): (Recording<'_>, Option<Transcription>)| match result {
             Some(result) => Ok(result),
             None => {
                 let until = recording.done_seconds();
                 recording.finish();
-                let mut result = self.result(audio, &recording, options, &start, &session)?;
+                let mut result = self.result(&recording, options, &start, &session)?;
                 result.run.stopped = Some(until);
                 Ok(result)
             }
@@ -316,7 +299,6 @@ impl Transcriber {
     /// What a finished recording came to. `session` holds what is counted for all recordings together.
     fn result(
         &self,
-        audio: &Audio,
         recording: &Recording<'_>,
         options: &TranscribeOptions,
         start: &Start,
@@ -324,8 +306,9 @@ impl Transcriber {
     ) -> Result<Transcription, TranscribeError> {
         let counts = self.counts().since(&start.counts);
         let spare_nodes = session.fallback.as_ref().and(self.taken_over.as_ref()).map_or(0, |(_, nodes)| *nodes);
-        let duration = audio.duration();
+        let duration = recording.audio.duration();
         let own = &recording.run;
+        let missing = recording.audio.warnings.iter().map(|warning| warning.in_result(duration));
         let run = RunReport {
             audio_ms: own.audio_ms,
             mel_ms: own.mel_ms,
@@ -342,12 +325,7 @@ impl Transcriber {
             kernel_calls: counts.kernel_calls,
             cpu_nodes: self.cpu_nodes.map(|nodes| (nodes + spare_nodes) as u64),
             npu: self.engine.as_ref().and_then(Engine::npu).map(|npu| npu.since(&start.npu)),
-            warnings: audio
-                .warnings
-                .iter()
-                .map(|warning| warning.in_result(duration))
-                .chain(own.warnings.clone())
-                .collect(),
+            warnings: [missing.collect(), own.warnings.clone()].concat(),
             ..session.clone()
         };
         let (segments, tokens) = recording.text();
@@ -362,26 +340,25 @@ impl Transcriber {
     }
 
     /// The windows that run next: the first that is not done, and those after it that can go with it, at most
-    /// `options.batch`; each as its recording and the stretch of that.
+    /// `options.batch`; each as the places of its recording and its chunk.
     fn choose(
         &self,
-        recordings: &mut [(&Audio, Recording<'_>)],
+        recordings: &mut [Recording<'_>],
         options: &TranscribeOptions,
     ) -> Result<Vec<(usize, usize)>, TranscribeError> {
         let special = &self.tokenizer.special;
         let mut first = None;
         let mut chosen = Vec::new();
-        let unfinished = recordings.iter_mut().map(|(_, recording)| recording).enumerate();
-        for (index, recording) in unfinished.filter(|(_, recording)| !recording.finished()) {
+        for (index, recording) in recordings.iter_mut().enumerate().filter(|(_, recording)| !recording.finished()) {
             let unknown = special.multilingual && recording.language.is_none();
-            let stretches = recording.open(&self.mel, &self.tokenizer, options, self.config.decoder_positions)?;
-            let empty = stretches.iter().all(|stretch| stretch.finished());
-            for (stretch, part) in stretches.iter().enumerate().filter(|(_, part)| empty || !part.finished()) {
+            let chunks = recording.open(&self.mel, special, options, self.config.decoder_positions)?;
+            let empty = chunks.iter().all(Chunk::finished);
+            for (place, chunk) in chunks.iter().enumerate().filter(|(_, chunk)| empty || !chunk.finished()) {
                 // Any language makes a prompt of the same length.
-                let length = part.writer.prompt(special, Some(special.eot)).0.len();
+                let length = chunk.writer.prompt(special, Some(special.eot)).0.len();
                 let kind = (unknown, empty, length);
                 if *first.get_or_insert(kind) == kind {
-                    chosen.push((index, stretch));
+                    chosen.push((index, place));
                 }
                 if chosen.len() >= options.batch.max(1) {
                     return Ok(chosen);
@@ -393,25 +370,25 @@ impl Transcriber {
 
     fn batch<'a>(
         &self,
-        recordings: &'a [(&Audio, Recording<'_>)],
+        recordings: &'a [Recording<'_>],
         chosen: &[(usize, usize)],
         options: &'a TranscribeOptions,
         rules: &'a [Box<dyn Rule>],
         stop: &'a dyn Fn() -> bool,
     ) -> Result<Batch<'a>, TranscribeError> {
-        let window = |&(index, stretch): &(usize, usize)| {
-            let recording = &recordings[index].1;
+        let window = |&(index, chunk): &(usize, usize)| {
+            let recording = &recordings[index];
             Ok(Window {
-                features: recording.window(stretch, options.padding)?,
+                features: recording.window(chunk, options.padding)?,
                 recording: index,
                 // The same recording is decoded alike, whatever else is.
-                seed: recording.next_frame(stretch) as u64,
-                writer: &recording.stretches()[stretch].writer,
+                seed: recording.next_frame(chunk) as u64,
+                writer: &recording.chunks()[chunk].writer,
                 language: recording.language.as_ref().map(|(_, token)| *token),
-                goes_on: recording.goes_on(stretch),
+                goes_on: recording.goes_on(chunk),
             })
         };
-        let first = chosen.first().and_then(|&(index, stretch)| recordings[index].1.stretches().get(stretch));
+        let first = chosen.first().and_then(|&(index, chunk)| recordings[index].chunks().get(chunk));
         Ok(Batch {
             windows: chosen.iter().map(window).collect::<Result<_, TranscribeError>>()?,
             options,
@@ -423,7 +400,7 @@ impl Transcriber {
             },
             positions: self.config.decoder_positions,
             // The language of audio that is too short for a window is still asked for.
-            decode: first.is_some_and(|stretch| !stretch.finished()),
+            decode: first.is_some_and(|chunk| !chunk.finished()),
             stop,
         })
     }
@@ -457,7 +434,7 @@ impl Transcriber {
         if !special.multilingual {
             if let Some(other) = language.filter(|l| l != "en") {
                 let name = language::name(&other).unwrap_or(&other);
-                return Err(TranscribeError::EnglishOnly(format!("hear '{other}' ({name})")));
+                return Err(TranscribeError::EnglishOnly(format!("transcribe '{other}' ({name})")));
             }
             if options.task == Task::Translate {
                 return Err(TranscribeError::EnglishOnly("translate".to_owned()));
@@ -474,8 +451,16 @@ impl Transcriber {
         }
     }
 
+    /// The tokens of the text that comes before the first window's.
+    fn initial_tokens(&self, options: &TranscribeOptions) -> Result<Vec<u32>, TokenizerError> {
+        match options.initial_prompt.as_deref().map(str::trim).filter(|prompt| !prompt.is_empty()) {
+            Some(prompt) => self.tokenizer.encode(&format!(" {prompt}")),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Runs windows, on the CPU provider if the asked device fails and a spare is there.
-    fn run(&mut self, batch: &Batch<'_>, fallback: &mut Option<String>) -> Result<Vec<Heard>, TranscribeError> {
+    fn run(&mut self, batch: &Batch<'_>, fallback: &mut Option<String>) -> Result<Vec<DecodedWindow>, TranscribeError> {
         let tokenizer = &self.tokenizer;
         let fell_back_before = fallback.is_some() && self.load_fallback.is_none();
         if let (true, Some((spare, _))) = (fell_back_before, &mut self.taken_over) {

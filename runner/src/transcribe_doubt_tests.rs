@@ -60,7 +60,7 @@ fn text_that_repeats_itself_at_every_temperature_is_left_out_with_a_warning() {
 }
 
 #[test]
-fn a_speaker_who_repeats_a_sentence_is_heard() {
+fn a_speaker_who_repeats_a_sentence_is_believed() {
     // " Hello world", twenty bytes and more in two seconds each: a sentence; the same in a tenth of the time is none.
     let text = |step: u32| -> Vec<u32> {
         (0..6).flat_map(|i| [T0 + i * step, HELLO, WORLD, HELLO, WORLD, T0 + (i + 1) * step]).collect()
@@ -105,9 +105,10 @@ fn the_same_words_in_segment_after_segment_are_a_repetition() {
     let circles: Vec<u32> = (0..4).flat_map(segment).collect();
     let again = vec![vec![T0, WORLD, T0 + 60]];
     let script = |text: &[u32]| Script { again: again.clone(), ..Script::new(&[text]) };
-    let heard = |text: &[u32]| transcriber(script(text)).0.transcribe(&seconds(10.0), &german(), &mut ()).unwrap().text;
-    assert_eq!(heard(&circles), " world");
-    assert_eq!(heard(&circles[..9]), " Hello Hello Hello", "people say a thing three times");
+    let transcribed =
+        |text: &[u32]| transcriber(script(text)).0.transcribe(&seconds(10.0), &german(), &mut ()).unwrap().text;
+    assert_eq!(transcribed(&circles), " world");
+    assert_eq!(transcribed(&circles[..9]), " Hello Hello Hello", "people say a thing three times");
     let without_speech = Script { no_speech: 0.9, ..script(&circles[..6]) };
     let result = transcriber(without_speech).0.transcribe(&seconds(10.0), &german(), &mut ()).unwrap();
     assert_eq!(result.text, " world", "music does not say it twice");
@@ -157,7 +158,7 @@ fn what_is_left_of_less_than_a_second_is_not_decoded() {
 }
 
 #[test]
-fn a_last_word_too_short_for_a_window_is_heard_in_the_one_before() {
+fn a_last_word_too_short_for_a_window_is_written_in_the_one_before() {
     // It is loud until half a second before the end, and the model would leave the last 0.94 s to another window.
     let texts: [&[u32]; 1] = [&[T0, HELLO, T0 + 453, T0 + 453]];
     for (least, after) in [(1.0, 1), (0.5, 0)] {

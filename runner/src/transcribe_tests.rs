@@ -1,9 +1,8 @@
-//! The loop over windows, prompts and stretches, with a model that plays a script. No ONNX Runtime.
+//! The loop over windows, prompts and chunks, with a model that plays a script. No ONNX Runtime.
 
 use super::*;
 use crate::choice::{Scores, scores};
 use crate::mel::WINDOW_FRAMES;
-use crate::observer::OnProgress;
 use crate::result::{Segment, Warning};
 use crate::speech_model::StartLogits;
 use proptest::prelude::*;
@@ -167,6 +166,15 @@ fn german() -> TranscribeOptions {
     TranscribeOptions { language: Some("de".to_owned()), ..TranscribeOptions::default() }
 }
 
+/// Calls a function with the [`Progress`].
+struct OnProgress<F>(F);
+
+impl<F: FnMut(Progress)> Observer for OnProgress<F> {
+    fn progress(&mut self, progress: Progress) {
+        (self.0)(progress);
+    }
+}
+
 fn times(result: &Transcription) -> Vec<(f64, f64, &str)> {
     result.segments.iter().map(|s| (s.start, s.end, s.text.as_str())).collect()
 }
@@ -283,7 +291,7 @@ fn english_only_models_are_prompted_without_language_and_task() {
     let mut ask = |options: &TranscribeOptions| transcriber.transcribe(&seconds(1.0), options, &mut ());
     assert_eq!(ask(&TranscribeOptions::default()).unwrap().language, "en");
     assert_eq!(log.lock().unwrap().prompts, [[50258]]);
-    assert!(ask(&german()).unwrap_err().to_string().contains("English-only and cannot hear 'de' (german)"));
+    assert!(ask(&german()).unwrap_err().to_string().contains("English-only and cannot transcribe 'de' (german)"));
     for word in ["en", "English", "en-US", "auto"] {
         let options = TranscribeOptions { language: Some(word.to_owned()), ..TranscribeOptions::default() };
         assert_eq!(ask(&options).unwrap().language, "en", "{word}");
@@ -306,7 +314,7 @@ fn unknown_languages_are_errors_that_name_the_known() {
     for word in ["EN", "English", "en-US", "en_GB"] {
         assert_eq!(ask(word).unwrap().language, "en", "{word}");
     }
-    assert_eq!(ask("auto").unwrap().language, "de", "what the model hears");
+    assert_eq!(ask("auto").unwrap().language, "de", "what the model detects");
 }
 
 #[test]
@@ -345,7 +353,7 @@ fn recordings_together_keep_their_own_loops() {
 }
 
 #[test]
-fn stretches_of_a_cut_recording_run_together_without_the_text_before() {
+fn chunks_of_a_cut_recording_run_together_without_the_text_before() {
     let texts: Vec<&[u32]> = vec![&[T0, HELLO, T0 + 50]; 9];
     let (mut transcriber, log) = transcriber(Script::new(&texts));
     let options = TranscribeOptions { cut_at_pauses: true, batch: 4, ..TranscribeOptions::default() };
@@ -362,7 +370,7 @@ fn stretches_of_a_cut_recording_run_together_without_the_text_before() {
 }
 
 #[test]
-fn a_stretch_is_heard_to_its_pause_in_one_window() {
+fn a_chunk_is_transcribed_to_its_pause_in_one_window() {
     // The model would leave all after the first second to another window.
     let texts: Vec<&[u32]> = vec![&[T0, HELLO, T0 + 50, T0 + 50]; 20];
     for (cut_at_pauses, windows) in [(true, 3..4), (false, 20..30)] {

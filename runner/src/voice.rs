@@ -3,10 +3,9 @@
 //!
 //! A frame's level is the mean of its log-mel features over the bins, smoothed over 0.3 s. A pause is where it lies in
 //! the lowest quarter between the recording's quiet and loud levels (their 5th and 95th percentiles), silence where it
-//! lies in the lowest tenth. Levels are logarithmic: of a recording with 60 dB between the two, what is 50 dB below the
-//! loud is no silence.
+//! lies in the lowest tenth. Levels are logarithmic: where 60 dB lie between the two, a sound 50 dB below the loud
+//! level is no silence.
 
-use crate::mel::Features;
 use std::ops::Range;
 
 /// Frames to either side that a level is smoothed over.
@@ -32,15 +31,9 @@ pub struct Voice {
 }
 
 impl Voice {
-    /// Looks at all frames of `features`.
+    /// From each frame's mean over the bins, and the value of silence.
     #[must_use]
-    pub fn of(features: &Features) -> Self {
-        Self::of_levels(&levels(features), features.silence())
-    }
-
-    /// The same from each frame's mean over the bins, and the value of silence.
-    #[must_use]
-    pub fn of_levels(levels: &[f32], silence: f32) -> Self {
+    pub fn of(levels: &[f32], silence: f32) -> Self {
         let levels = smooth(levels);
         // Digital silence, such as what pads a recording, says nothing of how loud its pauses are.
         let digital_below = silence + 0.01;
@@ -147,17 +140,6 @@ fn runs(levels: &[f32], range: Range<usize>, limit: f32) -> Vec<Range<usize>> {
         }
     }
     runs
-}
-
-/// Each frame's mean over the bins.
-fn levels(features: &Features) -> Vec<f32> {
-    let mut levels = vec![0.0; features.frames];
-    for line in features.data.chunks_exact(features.frames.max(1)) {
-        levels.iter_mut().zip(line).for_each(|(level, value)| *level += value);
-    }
-    let share = 1.0 / features.bins.max(1) as f32;
-    levels.iter_mut().for_each(|level| *level *= share);
-    levels
 }
 
 /// Means over [`SMOOTH`] frames to either side, or as many as there are.

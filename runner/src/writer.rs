@@ -1,16 +1,15 @@
-//! What has been written of a stretch of audio so far: its segments, and the prompt that the next window gets.
-//! Decoding a window is `decode`'s, where it is cut is `seek`'s.
+//! What has been written of a chunk so far: its segments, and the prompt that the next window gets. `decode` decodes a
+//! window, `seek` cuts it.
 
 use crate::decode::Decoded;
 use crate::fallback::{Attempt, Verdict};
 use crate::model::ModelConfig;
-use crate::options::Task;
+use crate::options::{Task, TranscribeOptions};
 use crate::result::Segment;
 use crate::rules::{Rule, SuppressBlank, SuppressNameless, SuppressTokens, TimestampRules};
 use crate::seek::{cut, cut_at_pause};
 use crate::text::compression_ratio;
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
-use crate::transcribe::TranscribeOptions;
 use std::ops::Range;
 
 /// Text of a higher temperature is no prompt for the next window (openai/whisper, `whisper/transcribe.py`).
@@ -34,26 +33,16 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// `initial` are the tokens that come before the first window's.
     pub(crate) fn new(
-        tokenizer: &Tokenizer,
+        initial: &[u32],
         options: TranscribeOptions,
         positions: usize,
         end: f64,
-    ) -> Result<Self, TokenizerError> {
-        let tokens = match options.initial_prompt.as_deref().map(str::trim).filter(|p| !p.is_empty()) {
-            Some(prompt) => tokenizer.encode(&format!(" {prompt}"))?,
-            None => Vec::new(),
-        };
-        Ok(Self {
-            options,
-            positions,
-            end,
-            first_timestamp: tokenizer.special.first_timestamp,
-            initial: tokens.len(),
-            tokens,
-            prompt_from: 0,
-            segments: Vec::new(),
-        })
+        first_timestamp: u32,
+    ) -> Self {
+        let (initial, tokens) = (initial.len(), initial.to_vec());
+        Self { options, positions, end, first_timestamp, initial, tokens, prompt_from: 0, segments: Vec::new() }
     }
 
     /// The next window's prompt and where start-of-transcript stands in it.

@@ -166,8 +166,8 @@ fn compressed_formats_give_the_same_sound_at_the_same_time() {
         // The delay of AAC's encoder stays, as the module says.
         let delay = if matches!(file, "000-en.m4a" | "000-en.aac") { 1024 } else { 0 };
         assert_eq!(shift, delay, "{file}");
-        let heard = &audio.samples[delay as usize..];
-        assert!(correlation(&original.samples, heard) > least, "{file}: {}", correlation(&original.samples, heard));
+        let sound = &audio.samples[delay as usize..];
+        assert!(correlation(&original.samples, sound) > least, "{file}: {}", correlation(&original.samples, sound));
         assert!((0..=3_000).contains(&longer), "{file}: {longer}");
 
         // The same through a stream, without the name.

@@ -192,7 +192,7 @@ fn aiff_and_au() {
 }
 
 #[test]
-fn files_that_were_joined_are_heard_to_the_end() {
+fn files_that_were_joined_are_read_to_the_end() {
     let size = samples().len() as u32 * 2;
     let flac = fs::read(sentence()).unwrap();
     let mp3 = fs::read(root().join("tests/audio/000-en.mp3")).unwrap();
@@ -549,7 +549,7 @@ fn sound_that_begins_later_than_the_picture() {
         assert!((-0.1..0.25).contains(&longer), "{name}: {longer} s longer");
         let start = (late * 16_000.0) as usize;
         let (silence, sound) = audio.samples.split_at(start);
-        // An encoder may be heard for a moment before what it encodes.
+        // An encoder may sound for a moment before what it encodes.
         let before = silence[..start - start.min(1600)].iter().fold(0f32, |most, sample| most.max(sample.abs()));
         assert!(before < 1e-3, "{name}: {before} before the sound");
         let middle = 8000..16_000;
@@ -582,7 +582,7 @@ fn sound_that_begins_later_than_the_picture() {
 }
 
 #[test]
-fn channels_that_cancel_each_other_are_heard() {
+fn channels_that_cancel_each_other_are_not_lost() {
     let samples = samples();
     let data: Vec<i16> = samples.iter().flat_map(|sample| [*sample, sample.saturating_neg()]).collect();
     let data = little(&data);

@@ -1,16 +1,14 @@
 //! Log-mel features against the reference implementations' (transformers, openai/whisper), against the definition
 //! written out slowly, and at the odd sizes.
 
-use std::f64::consts::TAU;
-use std::path::{Path, PathBuf};
+mod common;
 
+use std::f64::consts::TAU;
+
+use common::root;
 use proptest::prelude::*;
 use undertone_runner::audio;
 use undertone_runner::mel::{FRAME, HOP, LogMel, WINDOW_FRAMES, WINDOW_SAMPLES};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
 
 /// A NumPy file of little-endian f32, row-major: its shape and values.
 fn npy(name: &str) -> (Vec<usize>, Vec<f32>) {
@@ -48,7 +46,7 @@ fn as_transformers_computes_it() {
 
 #[test]
 fn as_openai_computes_it() {
-    // Made without the 30 s of zeros: the frames at the end that would hear them differ, all others do not.
+    // Made without the 30 s of zeros: the frames at the end that would reach into them differ, all others do not.
     let (shape, expected) = npy("mel-openai-short-001-en.npy");
     let frames = shape[shape.len() - 1];
     let features = LogMel::new(80).openai(&speech("001-en.flac"));
@@ -133,7 +131,7 @@ fn as_the_definition_says_at_every_odd_length() {
         let samples = sound(count);
         for bins in [80, 128] {
             let mel = LogMel::new(bins);
-            // Four frames after the end: the first of them still hear it.
+            // Four frames after the end: it still reaches into the first of them.
             let frames = count / HOP + 4;
             let slow = slow_normalise(&slow_log_power(&samples, WINDOW_SAMPLES, bins, frames));
             let features = mel.openai(&samples);
@@ -141,17 +139,17 @@ fn as_the_definition_says_at_every_odd_length() {
                 (features.bins, features.frames, features.data.len()),
                 (bins, count / HOP, bins * (count / HOP))
             );
-            let heard = features.window_with_silence(0);
+            let padded = features.window_with_silence(0);
             let first = |data: &[f32], stride: usize| -> Vec<f32> {
                 data.chunks(stride).flat_map(|line| line[..frames].to_vec()).collect()
             };
-            let difference = largest_difference(&first(&heard, WINDOW_FRAMES), &slow);
+            let difference = largest_difference(&first(&padded, WINDOW_FRAMES), &slow);
             assert!(difference < 1e-4, "{count} samples, {bins} bins: {difference}");
             // And after those, silence: the same value to the end of the window.
-            let silence = heard[frames - 1];
-            assert!(heard[frames - 1..WINDOW_FRAMES].iter().all(|value| *value == silence));
+            let silence = padded[frames - 1];
+            assert!(padded[frames - 1..WINDOW_FRAMES].iter().all(|value| *value == silence));
             // The other way of padding is the same here.
-            assert_eq!(mel.hugging_face(&samples).data, heard, "{count} samples, {bins} bins");
+            assert_eq!(mel.hugging_face(&samples).data, padded, "{count} samples, {bins} bins");
         }
     }
 }
@@ -193,9 +191,9 @@ fn windows_of_long_audio() {
             }
         }
         // The two differ only after the audio's end.
-        let heard = features.window_with_silence(start);
+        let padded = features.window_with_silence(start);
         let own = 7_000usize.saturating_sub(start).min(WINDOW_FRAMES);
-        for (a, b) in window.chunks(WINDOW_FRAMES).zip(heard.chunks(WINDOW_FRAMES)) {
+        for (a, b) in window.chunks(WINDOW_FRAMES).zip(padded.chunks(WINDOW_FRAMES)) {
             assert_eq!(a[..own], b[..own]);
         }
     }

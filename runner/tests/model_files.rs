@@ -71,7 +71,7 @@ fn variants_are_taken_in_order_and_by_name() {
 }
 
 #[test]
-fn a_suffix_that_nobody_has_heard_of_is_a_variant_too() {
+fn an_unknown_suffix_is_a_variant_too() {
     let split = directory(&SPLIT.map(|graph| format!("onnx/{graph}_q8b32")).each_ref().map(String::as_str));
     assert!(matches!(open(&split).decoder(), DecoderFiles::Split { .. }));
     assert_eq!(open(&split).variant(), "q8b32");

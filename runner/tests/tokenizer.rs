@@ -1,22 +1,17 @@
 //! The tokenizer of the reference model against openai/whisper's transcripts, of damaged and mixed-up copies, and of an
 //! English-only model. What is only odd is `odd_files`'s.
 
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::path::PathBuf;
 use std::time::Instant;
 
+use common::{json, root};
 use serde_json::Value;
 use undertone_runner::tokenizer::{Tokenizer, TokenizerError};
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
 fn model() -> PathBuf {
     root().join("models/reference")
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 #[test]

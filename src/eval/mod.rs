@@ -1,6 +1,6 @@
 //! `undertone eval`: word error rates over recordings whose words are known, by language, on several devices and in
-//! several arithmetics, beside the transcripts of other programs. Transcribes and counts; what the counts say is the
-//! business of [`score`].
+//! several arithmetics, beside the transcripts of other programs. Transcribes and counts; [`score`]
+//! says what the counts mean.
 
 mod score;
 
@@ -105,7 +105,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     output::warn_if_lost();
     choices::warn_of_options_without_effect(given, &arguments.devices, &arguments.precision);
     let model = arguments.model.open(given)?;
-    let mut heard = Heard::default();
+    let mut findings = Findings::default();
     let mut columns = Vec::new();
     for (index, (device, precision)) in ways(arguments).into_iter().enumerate() {
         let mut transcriber = load(arguments, &model, device, precision)?;
@@ -118,27 +118,27 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
                 columns.push(read_reference(name, file, &entries)?);
             }
         }
-        columns.push(transcribe(arguments, &mut transcriber, &entries, &mut heard)?);
-        if heard.failed.len() == entries.len() {
+        columns.push(transcribe(arguments, &mut transcriber, &entries, &mut findings)?);
+        if findings.failed.len() == entries.len() {
             bail!("no recording of {list} can be read");
         }
     }
-    heard.settle(&mut entries, &mut columns);
+    findings.settle(&mut entries, &mut columns);
     let report = Report::new(&entries, &columns);
     output::print(&if arguments.json { report.json(&entries, &columns) } else { report.text() })?;
-    Ok(if heard.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if findings.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What was found out about the recordings, by their places among the entries.
 #[derive(Default)]
-struct Heard {
+struct Findings {
     /// Recordings that could not be read or transcribed: they are reported once, and no further way tries them.
     failed: BTreeSet<usize>,
     /// Languages that the first way detected where the list names none.
     languages: BTreeMap<usize, String>,
 }
 
-impl Heard {
+impl Findings {
     /// Fills in the languages and leaves out what failed.
     fn settle(&self, entries: &mut Vec<Entry>, columns: &mut [Column]) {
         for (&index, language) in &self.languages {
@@ -223,7 +223,7 @@ fn transcribe(
     arguments: &Arguments,
     transcriber: &mut Transcriber,
     entries: &[Entry],
-    heard: &mut Heard,
+    findings: &mut Findings,
 ) -> Result<Column> {
     let directory = arguments.list.parent().unwrap_or(Path::new(""));
     let mut texts = vec![String::new(); entries.len()];
@@ -239,7 +239,7 @@ fn transcribe(
         for group in of.chunks(GROUP) {
             let mut recordings: Vec<(usize, Audio)> = Vec::new();
             for &index in group {
-                if heard.failed.contains(&index) {
+                if findings.failed.contains(&index) {
                     continue;
                 }
                 match audio::read_file(&directory.join(&entries[index].file)) {
@@ -247,7 +247,7 @@ fn transcribe(
                     Err(error) => {
                         let place = format!("{}, line {}", arguments.list.display(), entries[index].line);
                         crate::report_error(&anyhow::Error::from(error).context(place));
-                        heard.failed.insert(index);
+                        findings.failed.insert(index);
                     }
                 }
             }
@@ -259,12 +259,12 @@ fn transcribe(
                 seconds += result.duration;
                 ran.insert(format!("{} {}", result.run.device, result.run.precision));
                 texts[index] = result.text;
-                heard.languages.entry(index).or_insert(result.language);
+                findings.languages.entry(index).or_insert(result.language);
             }
         }
     }
     let name = ran.into_iter().collect::<Vec<_>>().join(" and ");
-    let count = entries.len() - heard.failed.len();
+    let count = entries.len() - findings.failed.len();
     if count > 0 {
         say(&format!("{name}: {count} recordings, {seconds:.0} s of audio, {:.1} times real time", seconds / wall));
     }

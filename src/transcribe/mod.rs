@@ -1,5 +1,5 @@
-//! `undertone transcribe`: audio files to text, subtitles or JSON. Reads the files and reports; what is heard is the
-//! runner's business, and where results go that of [`delivery`].
+//! `undertone transcribe`: audio files to text, subtitles or JSON. Reads the files and reports; the runner
+//! transcribes, and [`delivery`] says where results go.
 
 mod delivery;
 mod summary;

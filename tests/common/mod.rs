@@ -15,6 +15,19 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The reference model's folder.
+pub fn reference() -> PathBuf {
+    root().join("models/reference")
+}
+
+/// Copies the reference model into the folder `to`, to be changed there.
+pub fn copy_reference(to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(reference()).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
 /// The built execution provider: cargo leaves it beside the test binaries, being a dev-dependency.
 pub fn ep_library() -> PathBuf {
     let name = format!("{}onnxruntime_ep_xdna{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
@@ -29,7 +42,7 @@ pub fn undertone() -> Command {
     for variable in ["ORT_DYLIB_PATH", "UNDERTONE_EP_LIBRARY"] {
         command.env_remove(variable);
     }
-    command.env("UNDERTONE_MODEL", root().join("models/reference"));
+    command.env("UNDERTONE_MODEL", reference());
     // All tests share what they pack, and leave the user's own caches alone.
     let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
     command.env("UNDERTONE_PACKED", home.join("packed")).env("UNDERTONE_MODELS", home.join("models"));

@@ -10,7 +10,7 @@ Called by run_fake.sh:  faults.py npu1|npu4 WORK BUNDLES PROGRAM…   (PROGRAM: 
 
 The words are those of the simulated device, which computes what the pretended NPU does. After a fault some kernels are computed by the host
 device, whose sums are rounded elsewhere: tokens' scores differ in their last digits, and only the words can be asked to be equal. That host and
-simulated device by themselves hear the same is checked first: were it not so, there would be no right words for a mixture of them.
+simulated device by themselves write the same words is checked first: were it not so, there would be no right words for a mixture of them.
 """
 
 import concurrent.futures
@@ -48,10 +48,10 @@ PREVENTS_OPENING = ["lost", "no-memory"]
 class Tests:
     def __init__(self, machine: Machine):
         self.machine = machine
-        heard = {device: machine.plain(device, self.words(device)).result()["text"] for device in ["sim", "host"]}
-        if heard["sim"] != heard["host"] or not heard["sim"].strip():
-            raise Failed(f"the simulated device and the host device hear different words, or none: {heard}")
-        self.text = heard["sim"]
+        texts = {device: machine.plain(device, self.words(device)).result()["text"] for device in ["sim", "host"]}
+        if texts["sim"] != texts["host"] or not texts["sim"].strip():
+            raise Failed(f"the simulated device and the host device write different words, or none: {texts}")
+        self.text = texts["sim"]
         self.sound = machine.npu("sound", self.words("npu"))
         result = self.sound.result()
         self.sound.needs(result["text"] == self.text, f"these are not the simulator's words: {self.text}")

@@ -99,8 +99,8 @@ for silicon in npu1 npu4; do
     clean "$folder"
 done
 through npu1 1
-# Whisper, whole: the reference model through ONNX Runtime, the EP, its NPU device, the real XRT and its shim to the pretended NPU. What is
-# heard has to be what the EP's simulated device hears, which needs none of that.
+# Whisper, whole: the reference model through ONNX Runtime, the EP, its NPU device, the real XRT and its shim to the pretended NPU. The
+# words have to be those of the EP's simulated device, which needs none of that.
 transcribe=("$target/release/undertone" transcribe --model models/reference --language en --output-format txt)
 for silicon in npu1 npu4; do
     for precision in int8 bf16; do

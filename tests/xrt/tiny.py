@@ -35,7 +35,7 @@ def main() -> None:
     host = machine.plain("host", [*words, "--device", "host"])
     npu = machine.npu("npu", [*words, "--device", "npu"])
     expected, got = simulated.result(), npu.result()
-    simulated.needs(bool(expected["segments"]), "it heard nothing: there is nothing to compare")
+    simulated.needs(bool(expected["segments"]), "it wrote no segments: there is nothing to compare")
     host.needs(host.result()["segments"] != expected["segments"], "its scores are the simulator's: they tell nothing")
     npu.needs(got["segments"] == expected["segments"], f"these are not the simulator's segments: {expected['segments']}")
     npu.left_nothing_open()

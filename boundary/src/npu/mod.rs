@@ -1,5 +1,5 @@
 //! What an NPU, simulated or real, has done: counted by the code that executed it, and told as JSON by
-//! [`crate::exports::NPU`]. A prediction is called one. [`reading`] has sums, differences and the line for people.
+//! [`crate::exports::NPU`]. A prediction is called one. `reading` has sums, differences and the line for people.
 
 mod reading;
 

@@ -115,7 +115,7 @@ fn generation(checkpoint: &Checkpoint, vocabulary: Vocabulary) -> Value {
     if vocabulary.multilingual {
         let languages = LANGUAGES.iter().take(vocabulary.languages).enumerate();
         generation["lang_to_id"] =
-            languages.map(|(i, code)| (format!("<|{code}|>"), json!(vocabulary.language(i)))).collect::<Value>();
+            languages.map(|(i, (code, _))| (format!("<|{code}|>"), json!(vocabulary.language(i)))).collect::<Value>();
         generation["task_to_id"] = json!({"transcribe": vocabulary.transcribe(), "translate": vocabulary.translate()});
     }
     generation

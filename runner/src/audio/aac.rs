@@ -1,11 +1,9 @@
 //! AAC (ISO 14496-3): the stream of ADTS frames, and what of AAC needs more than a decoder of its plain profile.
 
-use symphonia::core::audio::{Channels, Position};
-use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known::CODEC_ID_AAC;
 
 use super::bytes::Bytes;
-use super::demux::{Codec, Demuxer};
+use super::demux::{Codec, Demuxer, parameters};
 use super::frames::{Frames, Head, Syntax};
 
 /// Hz by index.
@@ -41,23 +39,22 @@ impl Syntax for Adts {
     }
 
     fn codec(head: &Head, first: &[&[u8]]) -> Codec {
-        let positions = match head.channels {
-            1 => Position::FRONT_LEFT,
-            2 => Position::FRONT_LEFT | Position::FRONT_RIGHT,
-            0 => return Codec::Unknown("AAC with channels of its own".to_owned()),
-            more => return Codec::Unknown(format!("AAC with {more} channels")),
-        };
         let profile = head.kind >> 6;
-        if profile != 1 || head.samples != 1024 {
-            return Codec::Unknown("a profile of AAC other than Low Complexity".to_owned());
+        match head.channels {
+            0 => Codec::Unknown("AAC with channels of its own".to_owned()),
+            1 | 2 if profile != 1 || head.samples != 1024 => {
+                Codec::Unknown("a profile of AAC other than Low Complexity".to_owned())
+            }
+            1 | 2 => plain(head.rate, head.channels, has_upper_band(first)),
+            more => Codec::Unknown(format!("AAC with {more} channels")),
         }
-        let mut parameters = AudioCodecParameters::new();
-        parameters.for_codec(CODEC_ID_AAC).with_sample_rate(head.rate).with_channels(Channels::Positioned(positions));
-        if has_upper_band(first) {
-            return Codec::HighEfficiency(Box::new(parameters));
-        }
-        Codec::Symphonia(Box::new(parameters))
     }
+}
+
+/// AAC of the plain profile, with an upper band or without.
+fn plain(rate: u32, channels: usize, upper: bool) -> Codec {
+    let parameters = parameters(CODEC_ID_AAC, rate, Some(channels), None);
+    if upper { Codec::HighEfficiency(parameters) } else { Codec::Symphonia(parameters) }
 }
 
 /// Whether the packets carry the upper band of HE-AAC (spectral band replication) beside the plain profile's lower one:
@@ -126,11 +123,5 @@ pub(super) fn codec(config: &[u8], packets: &[&[u8]]) -> Codec {
         (2, _) => return Codec::Unknown("AAC with channels of its own".to_owned()),
         _ => return Codec::Unknown(format!("AAC of object type {object}")),
     }
-    let positions = if channels == 1 { Position::FRONT_LEFT } else { Position::FRONT_LEFT | Position::FRONT_RIGHT };
-    let mut parameters = AudioCodecParameters::new();
-    parameters.for_codec(CODEC_ID_AAC).with_sample_rate(rate).with_channels(Channels::Positioned(positions));
-    if upper || has_upper_band(packets) {
-        return Codec::HighEfficiency(Box::new(parameters));
-    }
-    Codec::Symphonia(Box::new(parameters))
+    plain(rate, channels as usize, upper || has_upper_band(packets))
 }

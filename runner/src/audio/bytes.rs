@@ -1,7 +1,7 @@
 //! Bytes of a file or a stream, read once from front to back with a look ahead: what the readers of containers stand
 //! on.
 //!
-//! An error while reading ends the bytes; [`Bytes::trouble`] has it. What came before is sound that can still be heard.
+//! An error while reading ends the bytes; [`Bytes::trouble`] has it. What came before can still be decoded.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

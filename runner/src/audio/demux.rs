@@ -2,7 +2,8 @@
 
 use std::io;
 
-use symphonia::core::codecs::audio::AudioCodecParameters;
+use symphonia::core::audio::{Channels, Position};
+use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 
 use super::pcm::Pcm;
 
@@ -53,6 +54,23 @@ pub(super) enum Codec {
     Unknown(String),
 }
 
+/// What symphonia makes a decoder by. Of one or two `channels` the places are known; `extra` is the codec's own header.
+pub(super) fn parameters(
+    id: AudioCodecId,
+    rate: u32,
+    channels: Option<usize>,
+    extra: Option<Vec<u8>>,
+) -> Box<AudioCodecParameters> {
+    let mut parameters = AudioCodecParameters::new();
+    parameters.for_codec(id).with_sample_rate(rate);
+    parameters.channels = channels.map(|channels| match channels {
+        1 => Channels::Positioned(Position::FRONT_LEFT),
+        _ => Channels::Positioned(Position::FRONT_LEFT | Position::FRONT_RIGHT),
+    });
+    parameters.extra_data = extra.map(Vec::into_boxed_slice);
+    Box::new(parameters)
+}
+
 /// What a reader met.
 #[derive(Debug)]
 pub(super) enum Item {
@@ -63,7 +81,7 @@ pub(super) enum Item {
     Cut(Option<u64>),
     /// Another stream begins, as when files were joined; its times begin at 0 again.
     Track(Box<Track>),
-    /// Something that another program found wrong, of which no more is known.
+    /// Something that another program found wrong; no more is known about it.
     Complaint(String),
 }
 

@@ -21,8 +21,17 @@ pub(super) fn name(bytes: &[u8]) -> Option<(u32, usize)> {
     Some((body.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)), length))
 }
 
+/// The elements of `bytes`, one after another: their names, and what they hold.
+pub(super) fn children(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    std::iter::from_fn(move || {
+        let (id, body, rest) = child(bytes)?;
+        bytes = rest;
+        Some((id, body))
+    })
+}
+
 /// The first element of `bytes`: its name, what it holds, and what follows.
-pub(super) fn child(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+fn child(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     let (id, length) = name(bytes)?;
     let (size, more) = vint(&bytes[length..])?;
     let body = &bytes[length + more..];

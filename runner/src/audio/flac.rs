@@ -3,12 +3,11 @@
 
 use std::io;
 
-use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known::CODEC_ID_FLAC;
 
 use super::bytes::Bytes;
-use super::demux::{Codec, Demuxer, Item, Packet, Track};
-use super::tags;
+use super::demux::{Codec, Demuxer, Item, Packet, Track, parameters};
+use super::{crc, tags};
 
 /// Bytes of a `STREAMINFO` block.
 const STREAM_INFO: usize = 34;
@@ -53,7 +52,7 @@ fn metadata(bytes: &mut Bytes) -> Option<Info> {
         let [kind, a, b, c] = bytes.array()?;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         if kind & 0x7f == 0 && length >= STREAM_INFO {
-            info = stream_info(&bytes.take(STREAM_INFO));
+            info = stream_info(bytes.take(STREAM_INFO));
             bytes.skip((length - STREAM_INFO) as u64);
         } else {
             bytes.skip(length as u64);
@@ -64,34 +63,37 @@ fn metadata(bytes: &mut Bytes) -> Option<Info> {
     }
 }
 
-/// Reads a `STREAMINFO` block, and mends it where a decoder would refuse it for nothing.
-fn stream_info(block: &[u8]) -> Option<Info> {
-    let mut block = block.to_vec();
+/// Reads a `STREAMINFO` block.
+fn stream_info(block: Vec<u8>) -> Option<Info> {
+    let bits = u64::from_be_bytes(block.get(10..18)?.try_into().ok()?);
     let size = |at: usize| u64::from(u16::from_be_bytes([block[at], block[at + 1]]));
     let (least, most) = (size(0), size(2));
-    let bits = u64::from_be_bytes(block.get(10..18)?.try_into().ok()?);
-    let info = Info {
+    Some(Info {
         fixed: (least == most && least >= 16).then_some(least),
         rate: (bits >> 44) as u32,
         channels: (bits >> 41 & 7) as usize + 1,
         bits: (bits >> 36 & 31) as usize + 1,
         total: Some(bits & ((1 << 36) - 1)).filter(|total| *total > 0),
-        block: Vec::new(),
-    };
-    // Encoders to pipes leave 0, others forget a longer block: any that can be is believed, and no length of frames.
-    block[0..4].copy_from_slice(&[0, 16, 0xff, 0xff]);
-    block[4..10].fill(0);
-    Some(Info { block, ..info })
+        block,
+    })
+}
+
+/// The decoder of frames that a `STREAMINFO` block describes; the block is mended where it would be refused for nothing.
+pub(super) fn codec(block: &[u8], rate: u32) -> Codec {
+    let mut block = block.to_vec();
+    if block.len() == STREAM_INFO {
+        // Encoders to pipes leave 0, others forget a longer frame: any length that can be is believed.
+        block[..4].copy_from_slice(&[0, 16, 0xff, 0xff]);
+        block[4..10].fill(0);
+    }
+    Codec::Symphonia(parameters(CODEC_ID_FLAC, rate, None, Some(block)))
 }
 
 fn track(info: &Info) -> Result<Track, String> {
     if info.rate == 0 {
         return Err("a FLAC file without a rate".to_owned());
     }
-    let mut parameters = AudioCodecParameters::new();
-    parameters.for_codec(CODEC_ID_FLAC).with_sample_rate(info.rate);
-    parameters.extra_data = Some(info.block.clone().into_boxed_slice());
-    let codec = Codec::Symphonia(Box::new(parameters));
+    let codec = codec(&info.block, info.rate);
     let tolerance = u64::from(info.rate / 20);
     Ok(Track { codec, rate: info.rate, promised: info.total, tolerance, slack: 0, default: true })
 }
@@ -126,7 +128,7 @@ impl Flac {
             {
                 return Some(at);
             }
-            crc = crc << 8 ^ CRC16[usize::from(crc.to_be_bytes()[0] ^ byte)];
+            crc = crc << 8 ^ CRC16[usize::from(crc.to_be_bytes()[0] ^ byte)] as u16;
         }
         (crc == 0 && window.len() > 8 && window.len() < most + LONGEST_HEADER).then_some(window.len())
     }
@@ -236,7 +238,7 @@ fn head(bytes: &[u8], info: &mut Info) -> Option<Head> {
         13 | 14 => 2,
         _ => 0,
     };
-    let crc = bytes.get(..at)?.iter().fold(0u8, |crc, byte| CRC8[usize::from(crc ^ byte)]);
+    let crc = bytes.get(..at)?.iter().fold(0u8, |crc, byte| CRC8[usize::from(crc ^ byte)] as u8);
     if *bytes.get(at)? != crc {
         return None;
     }
@@ -245,32 +247,5 @@ fn head(bytes: &[u8], info: &mut Info) -> Option<Head> {
     Some(Head { at: place, samples })
 }
 
-const CRC8: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut i = 0;
-    while i < 256 {
-        let (mut crc, mut bit) = (i as u8, 0);
-        while bit < 8 {
-            crc = crc << 1 ^ if crc & 0x80 == 0 { 0 } else { 7 };
-            bit += 1;
-        }
-        table[i] = crc;
-        i += 1;
-    }
-    table
-};
-
-const CRC16: [u16; 256] = {
-    let mut table = [0; 256];
-    let mut i = 0;
-    while i < 256 {
-        let (mut crc, mut bit) = ((i as u16) << 8, 0);
-        while bit < 8 {
-            crc = crc << 1 ^ if crc & 0x8000 == 0 { 0 } else { 0x8005 };
-            bit += 1;
-        }
-        table[i] = crc;
-        i += 1;
-    }
-    table
-};
+const CRC8: [u32; 256] = crc::table(8, 7);
+const CRC16: [u32; 256] = crc::table(16, 0x8005);

@@ -4,17 +4,15 @@
 use std::collections::VecDeque;
 use std::io;
 
-use symphonia::core::audio::{Channels, Position};
 use symphonia::core::codecs::audio::well_known::{
-    CODEC_ID_ALAC, CODEC_ID_FLAC, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_VORBIS,
+    CODEC_ID_ALAC, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_VORBIS,
 };
-use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 
 use super::bytes::Bytes;
-use super::demux::{Codec, Demuxer, Item, Packet, Track};
-use super::ebml::{child, float, name, unlace, unsigned, vint, xiph};
+use super::demux::{Codec, Demuxer, Item, Packet, Track, parameters};
+use super::ebml::{children, float, name, unlace, unsigned, vint, xiph};
 use super::pcm::{Pcm, Sample};
-use super::{aac, opus};
+use super::{aac, flac, opus};
 
 const CLUSTER: u32 = 0x1f43_b675;
 /// The longest element that is read and not left out: a block, a header.
@@ -109,9 +107,8 @@ impl Entry {
         entry
     }
 
-    fn elements(&mut self, mut body: &[u8]) {
-        while let Some((id, data, rest)) = child(body) {
-            body = rest;
+    fn elements(&mut self, body: &[u8]) {
+        for (id, data) in children(body) {
             match id {
                 0xd7 => self.number = unsigned(data),
                 0x83 => self.kind = unsigned(data),
@@ -159,19 +156,8 @@ impl Entry {
         if self.encoded {
             return unknown("a compressed or encrypted Matroska track");
         }
-        let with = |id: AudioCodecId, extra: Option<Vec<u8>>| {
-            let mut parameters = AudioCodecParameters::new();
-            parameters.for_codec(id).with_sample_rate(self.rate());
-            let positions = match self.channels {
-                1 => Position::FRONT_LEFT,
-                _ => Position::FRONT_LEFT | Position::FRONT_RIGHT,
-            };
-            if self.channels <= 2 {
-                parameters.with_channels(Channels::Positioned(positions));
-            }
-            parameters.extra_data = extra.map(Vec::into_boxed_slice);
-            Codec::Symphonia(Box::new(parameters))
-        };
+        let channels = Some(self.channels).filter(|channels| *channels <= 2);
+        let with = |id, extra| Codec::Symphonia(parameters(id, self.rate(), channels, extra));
         let pcm = |sample, big_endian| {
             let weights = vec![1.0; self.channels.max(1)];
             Codec::Pcm(Pcm { sample, big_endian, rate: self.rate(), weights })
@@ -183,14 +169,7 @@ impl Entry {
                 Some(headers) => with(CODEC_ID_VORBIS, Some(headers)),
                 None => unknown("Vorbis without its headers"),
             },
-            "A_FLAC" => {
-                let mut info = self.private.get(8..42).unwrap_or(&[]).to_vec();
-                if info.len() == 34 {
-                    info[..4].copy_from_slice(&[0, 16, 0xff, 0xff]);
-                    info[4..10].fill(0);
-                }
-                with(CODEC_ID_FLAC, Some(info))
-            }
+            "A_FLAC" => flac::codec(self.private.get(8..42).unwrap_or(&[]), self.rate()),
             "A_MPEG/L3" => with(CODEC_ID_MP3, None),
             "A_MPEG/L2" => with(CODEC_ID_MP2, None),
             "A_MPEG/L1" => with(CODEC_ID_MP1, None),
@@ -220,31 +199,10 @@ fn laced_headers(private: &[u8]) -> Option<Vec<u8>> {
 
 /// Elements that are known and left out, besides those that are read.
 fn known(id: u32) -> bool {
+    #[rustfmt::skip] // several to a line
     const KNOWN: [u32; 24] = [
-        0xec,
-        0xbf,
-        0xab,
-        0xa7,
-        0xa4,
-        0xa6,
-        0x9b,
-        0xfb,
-        0xfa,
-        0xfd,
-        0x8e,
-        0xaf,
-        0x5854,
-        0x75a1,
-        0xee,
-        0xcc,
-        0xcb,
-        0xa2,
-        0x114d_9b74,
-        0x1c53_bb6b,
-        0x1254_c367,
-        0x1941_a469,
-        0x1043_a770,
-        0x1b53_8667,
+        0xec, 0xbf, 0xab, 0xa7, 0xa4, 0xa6, 0x9b, 0xfb, 0xfa, 0xfd, 0x8e, 0xaf, 0x5854, 0x75a1, 0xee, 0xcc, 0xcb, 0xa2,
+        0x114d_9b74, 0x1c53_bb6b, 0x1254_c367, 0x1941_a469, 0x1043_a770, 0x1b53_8667,
     ];
     KNOWN.contains(&id)
 }
@@ -334,9 +292,7 @@ impl Mkv {
                 self.base.get_or_insert(self.cluster);
             }
             0x1549_a966 => {
-                let mut rest = body;
-                while let Some((id, data, behind)) = child(rest) {
-                    rest = behind;
+                for (id, data) in children(body) {
                     match id {
                         0x2a_d7b1 => self.scale = unsigned(data).max(1),
                         0x4489 => self.duration = Some(float(data)).filter(|ticks| ticks.is_finite() && *ticks > 0.0),
@@ -345,9 +301,7 @@ impl Mkv {
                 }
             }
             0x1654_ae6b if self.entries.is_empty() => {
-                let mut rest = body;
-                while let Some((id, data, behind)) = child(rest) {
-                    rest = behind;
+                for (id, data) in children(body) {
                     if id == 0xae {
                         let entry = Entry::read(data);
                         self.video |= entry.kind == 1;

@@ -1,7 +1,7 @@
 //! Audio in: a file or a stream in any common format becomes 16 kHz mono samples, block by block ([`open`],
 //! [`open_reader`]) or as a whole ([`read_file`], [`read`]).
 //!
-//! Read here: WAV in all its dresses, AIFF, AU, FLAC, MPEG audio, AAC, OGG, Matroska and WebM, MP4 and its kin, CAF;
+//! Read here: WAV in all its forms, AIFF, AU, FLAC, MPEG audio, AAC, OGG, Matroska and WebM, MP4 and its kin, CAF;
 //! PCM, ADPCM, FLAC, ALAC, MP1 to MP3, AAC, Vorbis, Opus. Everything else goes through the system's `ffmpeg`, if there
 //! is one. Any rate and any number of channels; the channels are mixed to one, and the rate is changed by a
 //! band-limited filter without a shift in time.
@@ -18,6 +18,7 @@ mod aiff;
 mod boxed;
 mod bytes;
 mod codec;
+mod crc;
 mod demux;
 mod ebml;
 mod edits;
@@ -45,15 +46,16 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use undertone_boundary::words;
+
 use crate::features::{Listener, LongFeatures};
 use crate::mel::LogMel;
+pub use crate::mel::SAMPLE_RATE;
 pub use error::AudioError;
 use open::Input;
 pub use stream::AudioStream;
 pub use warning::{AudioDefect, AudioWarning};
 
-/// Samples per second of everything after this module.
-pub const SAMPLE_RATE: u32 = 16_000;
 /// The longest audio that is decoded, in seconds: four days.
 pub const MAX_SECONDS: u64 = 4 * 24 * 3600;
 /// The lowest sampling rate that is read, in Hz.
@@ -61,17 +63,19 @@ pub const MIN_RATE: u32 = 2_000;
 /// The highest sampling rate that is read, in Hz.
 pub const MAX_RATE: u32 = 768_000;
 
-/// What decodes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DecoderChoice {
-    /// The decoders of this crate, and for what they do not know the system's `ffmpeg`, if there is one.
-    #[default]
-    Auto,
-    /// The decoders of this crate alone.
-    Builtin,
-    /// `ffmpeg` for everything.
-    Ffmpeg,
-}
+words!(
+    /// What decodes.
+    #[derive(Default)]
+    DecoderChoice, "decoder", {
+        /// The decoders of this crate, and for what they do not know the system's `ffmpeg`, if there is one.
+        #[default]
+        Auto = "auto",
+        /// The decoders of this crate alone.
+        Builtin = "builtin",
+        /// `ffmpeg` for everything.
+        Ffmpeg = "ffmpeg",
+    }
+);
 
 /// How audio is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

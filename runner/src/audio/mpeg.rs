@@ -1,12 +1,10 @@
 //! MPEG audio, layers I to III (ISO 11172-3, 13818-3), with Xing's, LAME's and Fraunhofer's notes in the first frame:
 //! how many frames follow, and what the encoder put around the sound. Files that were joined have a note for each part.
 
-use symphonia::core::audio::{Channels, Position};
-use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known::{CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3};
 
 use super::bytes::Bytes;
-use super::demux::{Codec, Demuxer};
+use super::demux::{Codec, Demuxer, parameters};
 use super::frames::{Frames, Head, Info, Syntax};
 
 /// kbit/s by index, for MPEG-1's layers and then for MPEG-2's layer I and the others.
@@ -99,11 +97,7 @@ impl Syntax for Mpeg {
             2 => CODEC_ID_MP2,
             _ => CODEC_ID_MP3,
         };
-        let positions =
-            if head.channels == 1 { Position::FRONT_LEFT } else { Position::FRONT_LEFT | Position::FRONT_RIGHT };
-        let mut parameters = AudioCodecParameters::new();
-        parameters.for_codec(codec).with_sample_rate(head.rate).with_channels(Channels::Positioned(positions));
-        Codec::Symphonia(Box::new(parameters))
+        Codec::Symphonia(parameters(codec, head.rate, Some(head.channels), None))
     }
 }
 

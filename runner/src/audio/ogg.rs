@@ -5,13 +5,12 @@
 use std::collections::VecDeque;
 use std::io;
 
-use symphonia::core::codecs::audio::AudioCodecParameters;
-use symphonia::core::codecs::audio::well_known::{CODEC_ID_FLAC, CODEC_ID_VORBIS};
+use symphonia::core::codecs::audio::well_known::CODEC_ID_VORBIS;
 
 use super::bytes::Bytes;
-use super::demux::{Codec, Demuxer, Item, Packet, Track};
-use super::opus;
+use super::demux::{Codec, Demuxer, Item, Packet, Track, parameters};
 use super::vorbis::Modes;
+use super::{crc, flac, opus};
 
 /// Bytes of a page's header before its segment table.
 const HEADER: usize = 27;
@@ -122,25 +121,15 @@ impl Stream {
                 (Kind::Opus, 1, Some(track(Codec::Opus(first.to_vec()), opus::RATE)))
             }
             _ if first.starts_with(b"\x01vorbis") && first.len() >= 30 => {
-                let mut parameters = AudioCodecParameters::new();
-                parameters.for_codec(CODEC_ID_VORBIS).with_sample_rate(rate(12));
-                (Kind::Vorbis(None), 2, Some(track(Codec::Symphonia(Box::new(parameters)), rate(12))))
+                let codec = Codec::Symphonia(parameters(CODEC_ID_VORBIS, rate(12), None, None));
+                (Kind::Vorbis(None), 2, Some(track(codec, rate(12))))
             }
             [0x7f, b'F', b'L', b'A', b'C', _, _, high, low, rest @ ..] => {
                 let info = rest.get(8..42).unwrap_or(&[]);
-                let mut parameters = AudioCodecParameters::new();
                 let rate =
                     info.get(10..13).map_or(0, |r| u32::from(r[0]) << 12 | u32::from(r[1]) << 4 | u32::from(r[2]) >> 4);
-                let mut info = info.to_vec();
-                if info.len() == 34 {
-                    // As for files of FLAC alone: any length of a block may come.
-                    info[..4].copy_from_slice(&[0, 16, 0xff, 0xff]);
-                    info[4..10].fill(0);
-                }
-                parameters.for_codec(CODEC_ID_FLAC).with_sample_rate(rate);
-                parameters.extra_data = Some(info.into_boxed_slice());
                 let headers = usize::from(u16::from_be_bytes([*high, *low]));
-                (Kind::Flac, headers, Some(track(Codec::Symphonia(Box::new(parameters)), rate)))
+                (Kind::Flac, headers, Some(track(flac::codec(info, rate), rate)))
             }
             _ if first.starts_with(b"Speex   ") => unknown("Speex"),
             _ if first.starts_with(b"fLaC") => unknown("FLAC in an old kind of OGG"),
@@ -425,20 +414,7 @@ fn begun(bytes: &[u8]) -> Option<Page> {
     Some(Page { flags: head[5] & 3, granule: None, serial, sequence, packets, open: false, body: body.to_vec() })
 }
 
-const CRC: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut i = 0;
-    while i < 256 {
-        let (mut crc, mut bit) = ((i as u32) << 24, 0);
-        while bit < 8 {
-            crc = crc << 1 ^ if crc >> 31 == 0 { 0 } else { 0x04c1_1db7 };
-            bit += 1;
-        }
-        table[i] = crc;
-        i += 1;
-    }
-    table
-};
+const CRC: [u32; 256] = crc::table(32, 0x04c1_1db7);
 
 impl Demuxer for Ogg {
     fn tracks(&self) -> &[Track] {

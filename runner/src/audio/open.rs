@@ -14,7 +14,7 @@ use super::{AudioError, AudioOptions, DecoderChoice, aac, aiff, boxed, flac, mkv
 
 /// Bytes that a container of a stream may take to open before the whole stream goes to a file.
 const OPENING: usize = 16 << 20;
-/// Samples of which none is louder are silence: -70 dB.
+/// Samples that are no louder than this are silence: -70 dB.
 const SILENT: f32 = 3e-4;
 
 /// A source that can be read more than once, though not at the same time.
@@ -204,7 +204,7 @@ pub(super) fn open(input: &Input, name: &str, options: &AudioOptions) -> Result<
             Ok(stream) => return Ok(stream),
             Err(Choice::Error(error)) => return Err(error),
             Err(Choice::NoDecoder(what, spare)) => {
-                // High-efficiency AAC without ffmpeg is heard by its lower band.
+                // Without ffmpeg, of high-efficiency AAC only the lower band is decoded.
                 if let Some(stream) =
                     spare.filter(|_| options.decoder == DecoderChoice::Builtin || !ffmpeg::available())
                 {
@@ -246,7 +246,7 @@ enum Choice {
 
 /// Chooses the track that was asked for, or the default one, or the first that is not silent.
 fn choose(
-    mut opened: Box<dyn Demuxer>,
+    opened: Box<dyn Demuxer>,
     again: impl Fn() -> Option<Box<dyn Demuxer>>,
     name: &str,
     options: &AudioOptions,
@@ -255,44 +255,43 @@ fn choose(
     if tracks.is_empty() {
         return Err(Choice::NoDecoder("no known audio codec".to_owned(), None));
     }
-    let index = match options.track {
-        Some(asked) => asked
-            .checked_sub(1)
-            .filter(|index| *index < tracks.len())
-            .ok_or_else(|| Choice::Error(AudioError::NoTrack { name: name.to_owned(), asked, count: tracks.len() }))?,
-        None if tracks.len() == 1 => 0,
-        None => {
-            let index = first_choice(tracks.iter().map(|track| track.default));
-            let silent = |index: usize| {
-                let stream = again().and_then(|opened| start(opened, &tracks[index], index, name, options).ok());
-                stream.is_some_and(|(stream, _)| is_silent(stream))
-            };
-            loud(index, tracks.len(), silent)
-        }
+    let silent = |index: usize| {
+        let stream = again().and_then(|opened| start(opened, &tracks[index], index, name, options).ok());
+        stream.is_some_and(is_silent)
     };
-    opened.select(index);
+    let defaults: Vec<bool> = tracks.iter().map(|track| track.default).collect();
+    let index = wanted(&defaults, name, options, silent).map_err(Choice::Error)?;
     let high = matches!(tracks[index].codec, Codec::HighEfficiency(_));
     match start(opened, &tracks[index], index, name, options) {
-        Ok((stream, _)) if high => Err(Choice::NoDecoder("HE-AAC".to_owned(), Some(Box::new(stream)))),
-        Ok((stream, _)) => Ok(stream),
+        Ok(stream) if high => Err(Choice::NoDecoder("HE-AAC".to_owned(), Some(Box::new(stream)))),
+        Ok(stream) => Ok(stream),
         Err(what) => Err(Choice::NoDecoder(what, None)),
     }
 }
 
-/// The first track that is the default one, or the first.
-fn first_choice(defaults: impl Iterator<Item = bool>) -> usize {
-    let defaults: Vec<bool> = defaults.collect();
-    defaults.iter().position(|default| *default).unwrap_or(0)
-}
-
-/// `index`, or if that is silent the first track that is not.
-fn loud(index: usize, count: usize, silent: impl Fn(usize) -> bool) -> usize {
-    let mut order = std::iter::once(index).chain((0..count).filter(|other| *other != index));
-    let found = order.find(|index| !silent(*index)).unwrap_or(index);
-    if found != index {
-        tracing::info!("audio track {} is silent: track {} is read", index + 1, found + 1);
+/// The place of the track that was asked for; else of the default one or the first, or if that is silent of the first
+/// that is not.
+fn wanted(
+    defaults: &[bool],
+    name: &str,
+    options: &AudioOptions,
+    silent: impl Fn(usize) -> bool,
+) -> Result<usize, AudioError> {
+    let count = defaults.len();
+    if let Some(asked) = options.track {
+        let index = asked.checked_sub(1).filter(|index| *index < count);
+        return index.ok_or_else(|| AudioError::NoTrack { name: name.to_owned(), asked, count });
     }
-    found
+    let first = defaults.iter().position(|default| *default).unwrap_or(0);
+    if count == 1 {
+        return Ok(first);
+    }
+    let mut order = std::iter::once(first).chain((0..count).filter(|other| *other != first));
+    let found = order.find(|index| !silent(*index)).unwrap_or(first);
+    if found != first {
+        tracing::info!("audio track {} is silent: track {} is read", first + 1, found + 1);
+    }
+    Ok(found)
 }
 
 fn start(
@@ -301,13 +300,13 @@ fn start(
     index: usize,
     name: &str,
     options: &AudioOptions,
-) -> Result<(AudioStream, usize), String> {
+) -> Result<AudioStream, String> {
     opened.select(index);
     let decoder = Decoder::new(&track.codec)?;
-    Ok((AudioStream::new(name, options.strict, opened, track.clone(), decoder), index))
+    Ok(AudioStream::new(name, options.strict, opened, track.clone(), decoder))
 }
 
-/// Reads until something is heard.
+/// Reads until there is sound.
 fn is_silent(mut stream: AudioStream) -> bool {
     loop {
         match stream.next_block() {
@@ -333,7 +332,6 @@ fn through_ffmpeg(input: &Input, name: &str, options: &AudioOptions) -> Result<A
     if found.doubtful {
         return Err(AudioError::NotAudio(name.to_owned()));
     }
-    let count = found.tracks.len();
     let run = |index: usize| -> Result<AudioStream, AudioError> {
         let running = input.place(|place| ffmpeg::open(place, index, found.video)).map_err(unreadable)?;
         let running = running.map_err(|what| failed(format!("{}: {what}", found.tracks[index].0)))?;
@@ -341,18 +339,8 @@ fn through_ffmpeg(input: &Input, name: &str, options: &AudioOptions) -> Result<A
         let decoder = Decoder::new(&track.codec).map_err(failed)?;
         Ok(AudioStream::new(name, options.strict, Box::new(running), track, decoder))
     };
-    let index = match options.track {
-        Some(asked) => asked.checked_sub(1).filter(|index| *index < count).ok_or_else(|| AudioError::NoTrack {
-            name: name.to_owned(),
-            asked,
-            count,
-        })?,
-        None if count == 1 => 0,
-        None => {
-            let index = first_choice(found.tracks.iter().map(|(_, default)| *default));
-            loud(index, count, |index| run(index).is_ok_and(is_silent))
-        }
-    };
+    let defaults: Vec<bool> = found.tracks.iter().map(|(_, default)| *default).collect();
+    let index = wanted(&defaults, name, options, |index| run(index).is_ok_and(is_silent))?;
     run(index)
 }
 

@@ -1,6 +1,6 @@
 //! From any sampling rate to 16 kHz, piece by piece, without a shift in time.
 //!
-//! The band-limiting is rubato's (FFT, synchronous). What is here is the bookkeeping around it: the resampler's delay
+//! rubato limits the band (FFT, synchronous). Here is the bookkeeping around it: the resampler's delay
 //! is dropped at the front and made up for at the end, so that `n` samples in give `round(n · 16000 / rate)` samples
 //! out and a click at time t comes out at time t.
 

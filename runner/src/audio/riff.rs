@@ -1,14 +1,12 @@
-//! WAV in all its dresses: RIFF, its big-endian twin RIFX, RF64 and BW64 for more than 4 GiB (EBU Tech 3306), Sony's
+//! WAV in all its forms: RIFF, its big-endian twin RIFX, RF64 and BW64 for more than 4 GiB (EBU Tech 3306), Sony's
 //! W64; with `fmt ` chunks of any length and lists of odd ones.
 //!
 //! Sources: Microsoft's “Multimedia Programming Interface and Data Specifications 1.0” and `WAVEFORMATEXTENSIBLE`.
 
-use symphonia::core::audio::{Channels, Position};
-use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known::{CODEC_ID_ADPCM_IMA_WAV, CODEC_ID_ADPCM_MS};
 
 use super::bytes::Bytes;
-use super::demux::{Codec, Demuxer, Track};
+use super::demux::{Codec, Demuxer, Track, parameters};
 use super::mix::weights_of_mask;
 use super::mpeg;
 use super::pcm::{Pcm, Sample};
@@ -186,16 +184,9 @@ fn format_of(chunk: &[u8], big: bool) -> Result<Header, String> {
                 return Err("a WAV file with ADPCM blocks of no length".to_owned());
             }
             let frames = ((align - head) * 2 / channels + first) as u64;
-            let mut parameters = AudioCodecParameters::new();
-            let positions =
-                if channels == 1 { Position::FRONT_LEFT } else { Position::FRONT_LEFT | Position::FRONT_RIGHT };
-            parameters
-                .for_codec(id)
-                .with_sample_rate(rate)
-                .with_channels(Channels::Positioned(positions))
-                .with_max_frames_per_packet(frames)
-                .with_frames_per_block(frames);
-            (align, frames, head, Codec::Symphonia(Box::new(parameters)))
+            let mut parameters = parameters(id, rate, Some(channels), None);
+            parameters.with_max_frames_per_packet(frames).with_frames_per_block(frames);
+            (align, frames, head, Codec::Symphonia(parameters))
         }
         0x50 | 0x55 => (1, 1, 0, Codec::Unknown(MPEG.to_owned())),
         other => (1, 1, 0, Codec::Unknown(name_of(other))),

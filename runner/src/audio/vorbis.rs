@@ -1,4 +1,4 @@
-//! What a container's reader needs of Vorbis: how long a packet is. Decoding is symphonia's.
+//! What a container's reader needs of Vorbis: how long a packet is. symphonia decodes.
 
 /// The block lengths and which of them each mode has.
 pub(super) struct Modes {

@@ -1,8 +1,9 @@
-//! The encoder's graph, whatever its exporter calls the ends.
+//! The encoder's graph, whatever its exporter calls inputs and outputs.
 
+use super::LoadError;
 use super::fit::{Side, expect_dim, input_type};
-use super::{LoadError, WINDOW_FRAMES};
 use crate::engine::{Engine, OpenGraph, words};
+use crate::mel::WINDOW_FRAMES;
 use crate::model::{ENCODED, FEATURES, ModelConfig, ModelError};
 use crate::speech_model::RunError;
 use half::f16;

@@ -1,4 +1,4 @@
-//! Any of the layouts that people have as a [`SpeechModel`].
+//! Opens a model of any known layout as a [`SpeechModel`].
 
 use super::encoder::Encoder;
 use super::fit::{Side, fixed};
@@ -47,7 +47,7 @@ impl Loaded {
 /// Opens `model`'s graphs on `engine`'s device, whatever their layout.
 ///
 /// # Errors
-/// [`LoadError`]: a graph that cannot be opened, that does not match, or of which the asked device took nothing.
+/// [`LoadError`]: a graph that cannot be opened, that does not match, or whose nodes the asked device took none of.
 pub fn load(model: &Model, engine: &Engine) -> Result<Loaded, LoadError> {
     let DecoderFiles::Alone(path) = model.decoder() else {
         return Ok(of_cached(OrtModel::load(model, engine)?, model.config()));

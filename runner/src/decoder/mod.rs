@@ -3,15 +3,14 @@
 //! Keys and values stay in the `OrtValue`s that ONNX Runtime allocated: the outputs of one step are moved to the inputs
 //! of the next, never through a vector of the runner's. Those of the cross-attention are made once for a window's
 //! sequence, by the first step, and kept. Rows that leave are copied out only when enough of them have left. Where the
-//! execution provider has the whole decoder, it keeps the cache and chooses the token (`residence`). Rules, search and
-//! text are not here.
+//! execution provider has the whole decoder, it keeps the cache and chooses the token (`resident_cache`).
 
 mod encoded;
 mod encoder;
 mod fit;
 mod fixed;
 mod load;
-mod residence;
+mod resident_cache;
 mod rows;
 mod tensor;
 mod uncached;
@@ -25,7 +24,7 @@ use encoder::Encoder;
 use fit::{Side, check_decoder, expect_dim, expect_inputs, input_type, symbol, vocabulary};
 use ort::session::{SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Tensor, TensorElementType};
-use residence::Residence;
+use resident_cache::ResidentCache;
 use std::borrow::Cow;
 use tensor::Logits;
 
@@ -33,8 +32,6 @@ pub use encoded::Encoded;
 pub use load::{Loaded, load};
 pub use without_cache::WithoutCache;
 
-/// Frames of one window: 30 s.
-pub const WINDOW_FRAMES: usize = 3000;
 const HEAD_WIDTH: usize = 64;
 /// Rows are moved together when at most this share (numerator, denominator) of a tensor's rows is left.
 const GATHER_BELOW: (usize, usize) = (3, 4);
@@ -117,7 +114,7 @@ pub struct OrtModel {
     positions: usize,
     /// The cache, where the execution provider keeps it: its rows are always the present ones, and [`Cached::value`]s
     /// are none.
-    residence: Option<Residence>,
+    resident: Option<ResidentCache>,
 }
 
 impl OrtModel {
@@ -125,7 +122,7 @@ impl OrtModel {
     ///
     /// # Errors
     /// [`LoadError`]: a graph that cannot be opened, that does not match, that has no cache ([`load()`] takes those
-    /// too), or of which the asked device took nothing.
+    /// too), or whose nodes the asked device took none of.
     pub fn load(model: &Model, engine: &Engine) -> Result<Self, LoadError> {
         let encoder = Encoder::open(model.encoder(), engine, model.config())?;
         match model.decoder() {
@@ -186,7 +183,7 @@ impl OrtModel {
             }
         }
         let vocabulary = vocabulary(graphs.of(Step::First), config)?;
-        let residence = Residence::of(&graphs, config.decoder_heads, engine)?;
+        let resident = ResidentCache::of(&graphs, config.decoder_heads, engine)?;
         let this = Self {
             encoder,
             graphs,
@@ -199,7 +196,7 @@ impl OrtModel {
             rows: Vec::new(),
             started: false,
             positions: 0,
-            residence,
+            resident,
         };
         let device = engine.options().device;
         if device != crate::Device::Cpu && this.graphs().iter().all(|g| g.ep_nodes == 0) {
@@ -243,12 +240,12 @@ impl OrtModel {
         read: impl FnOnce(&SessionOutputs<'_>, &[usize], usize, usize) -> Result<R, String>,
     ) -> Result<R, RunError> {
         let reads_windows = self.reads_windows(step);
-        if self.residence.is_some() && reads_windows && !self.rows.iter().copied().eq(0..self.slots) {
+        if self.resident.is_some() && reads_windows && !self.rows.iter().copied().eq(0..self.slots) {
             // The cache has no other rows; what is read beside it must not either.
             self.gather().map_err(|e| RunError { stage: "decoder".to_owned(), reason: words(&e) })?;
         }
         let compact: Vec<usize>;
-        let (slots, rows) = if self.residence.is_some() {
+        let (slots, rows) = if self.resident.is_some() {
             compact = (0..self.rows.len()).collect();
             (compact.len(), &compact)
         } else {
@@ -292,12 +289,12 @@ impl OrtModel {
             inputs.push(("use_cache_branch".into(), cached.into()));
         }
         let empty = match step {
-            Step::First if (merged || whole) && self.residence.is_none() => {
+            Step::First if (merged || whole) && self.resident.is_none() => {
                 Some(empty_cache(graph, slots, self.heads).map_err(failed)?)
             }
             _ => None,
         };
-        let empty = self.residence.as_ref().map(Residence::nothing).or(empty.as_ref());
+        let empty = self.resident.as_ref().map(|resident| &resident.nothing).or(empty.as_ref());
         if merged || whole || step == Step::WithPast {
             for cached in &self.cache {
                 // A whole decoder's cross-attention has the encoder's results from the start.
@@ -306,8 +303,8 @@ impl OrtModel {
                 inputs.push((cached.input.as_str().into(), value.into()));
             }
         }
-        if let Some(residence) = &self.residence {
-            let outputs = graph.session.run_with_options(inputs, residence.options()).map_err(failed)?;
+        if let Some(resident) = &self.resident {
+            let outputs = graph.session.run_with_options(inputs, &resident.options).map_err(failed)?;
             self.started = true;
             self.positions = cached_before + count;
             return read(&outputs, rows, slots, count).map_err(wrong);
@@ -338,7 +335,7 @@ impl OrtModel {
             return Err(RunError { stage: "decoder".to_owned(), reason });
         }
         let length = prompts.first().map_or(0, |prompt| prompt.len());
-        let piece = if self.residence.is_some() { PROMPT_PIECE } else { length };
+        let piece = if self.resident.is_some() { PROMPT_PIECE } else { length };
         let mut found = vec![vec![Vec::new(); positions.len()]; prompts.len()];
         let mut from = 0;
         // Once for an empty prompt, which is an error of the step's.
@@ -353,12 +350,12 @@ impl OrtModel {
                     }
                 }
             })?;
-            if from == 0 && self.residence.as_ref().is_some_and(Residence::is_empty) {
+            if from == 0 && self.resident.as_ref().is_some_and(|resident| resident.cache.is_empty()) {
                 // A merged decoder's branches may call their presents otherwise than the decoder does.
                 tracing::debug!(
                     "the execution provider cannot keep this decoder's cache: it is passed from step to step"
                 );
-                self.residence = None;
+                self.resident = None;
                 return self.first(prompts, positions);
             }
             from = part.end.max(1);
@@ -460,10 +457,10 @@ impl SpeechModel for OrtModel {
         }
         // The execution provider weighs text that comes before the timestamps only.
         let beyond = asks.iter().any(|ask| ask.allows_behind_timestamps(self.vocabulary));
-        if !beyond && self.residence.as_mut().is_some_and(|residence| residence.ask(asks)) {
+        if !beyond && self.resident.as_mut().is_some_and(|resident| resident.cache.ask(asks).is_ok()) {
             self.run(Step::WithPast, tokens, |_, _, _, _| Ok(()))?;
             let wrong = |reason| RunError { stage: "decoder".to_owned(), reason };
-            return self.residence.as_mut().map_or(Ok(()), |r| r.choice(asks.len(), answers)).map_err(wrong);
+            return self.resident.as_mut().map_or(Ok(()), |r| r.cache.choice(asks.len(), answers)).map_err(wrong);
         }
         answers.clear();
         self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
@@ -485,8 +482,8 @@ impl SpeechModel for OrtModel {
             return Err(failed("no row is to go on".to_owned()));
         }
         let slots = rows.iter().map(slot).collect::<Result<_, _>>()?;
-        if let (Some(residence), true) = (&mut self.residence, self.started) {
-            residence.select(rows).map_err(failed)?;
+        if let (Some(resident), true) = (&mut self.resident, self.started) {
+            resident.cache.select(rows).map_err(failed)?;
             self.rows = slots;
             return Ok(());
         }

@@ -1,5 +1,5 @@
-//! Decoders that run one row at a time: those without a cache, and those whose cache has another form. Slower than
-//! [`super::OrtModel`] by what rows would share, and simple.
+//! Decoders that run one row at a time: those without a cache, and those whose cache has another form. Simple, and
+//! slower than [`super::OrtModel`], whose rows share each read of the weights.
 
 use super::encoder::Encoder;
 use crate::choice::{Ask, Scores, scores};

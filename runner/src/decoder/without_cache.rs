@@ -1,11 +1,10 @@
-//! The slow, obvious way to decode, beside which the cache is held.
+//! The slow, obvious way to decode: the cache is tested against it.
 
 use super::OrtModel;
 use crate::choice::{Ask, Scores, scores};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 
 /// The same model without a cache: every step runs the whole sequence through the first step's graph.
-/// The slow, obvious way, for comparison.
 pub struct WithoutCache {
     model: OrtModel,
     /// Each row's sequence.
@@ -15,7 +14,7 @@ pub struct WithoutCache {
 impl WithoutCache {
     /// Runs `model` without its cache.
     pub fn new(mut model: OrtModel) -> Self {
-        model.residence = None;
+        model.resident = None;
         Self { model, rows: Vec::new() }
     }
 }

@@ -1,5 +1,5 @@
-//! Which graphs of a directory make a model: optimum's names, with any mixture of suffixes, and the names of other
-//! exporters.
+//! Which files of a directory make a model: graphs of optimum's names, with any mixture of suffixes, or of the names of
+//! other exporters; and a tokenizer's.
 
 use super::variants::{candidates, word};
 use super::{DecoderFiles, Layout, VARIANTS, Variants};
@@ -7,6 +7,23 @@ use std::path::{Path, PathBuf};
 
 /// The folders in which graphs stand, relative to the model's directory.
 pub(crate) const FOLDERS: [&str; 2] = ["", "onnx"];
+
+/// Main files of tokenizers: one of them, with the files that belong to it, is enough.
+pub(crate) const TOKENIZERS: [&str; 2] = ["tokenizer.json", "vocab.json"];
+/// Ends of the names of lists of tokens in base64 with their numbers: sherpa-onnx's, and openai/whisper's own.
+const TOKEN_LISTS: [&str; 2] = ["tokens.txt", ".tiktoken"];
+
+/// Whether a directory has the files of a tokenizer.
+pub(super) fn has_tokenizer(directory: &Path) -> bool {
+    TOKENIZERS.iter().any(|name| directory.join(name).is_file()) || token_list(directory).is_some()
+}
+
+/// The first list of tokens in a directory.
+pub(crate) fn token_list(directory: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(directory).ok()?.flatten();
+    let is_list = |name: &str| TOKEN_LISTS.iter().any(|end| name.ends_with(end));
+    entries.filter(|entry| entry.file_name().to_str().is_some_and(is_list)).map(|entry| entry.path()).min()
+}
 
 /// The graphs of a model.
 pub(super) struct Graphs {
@@ -30,7 +47,7 @@ pub(super) fn has_graphs(directory: &Path) -> bool {
 /// Finds the graphs that serve a wish best: with a cache before without, of one suffix before a mixture, optimum's
 /// names before others.
 pub(super) fn find(directory: &Path, wish: &Variants, layout: Option<Layout>) -> Option<Graphs> {
-    // Without a wish, what nobody has heard of serves too, last.
+    // Without a wish, an unknown suffix serves too, last.
     let suffixes = |wish: Option<&str>| {
         let mut all = candidates(wish);
         let others = named(directory, "encoder").into_iter().map(|named| named.suffix);
@@ -135,7 +152,7 @@ fn of_other_names(directory: &Path, wish: &Variants, alike: bool) -> Option<Grap
     })
 }
 
-/// The variants, as people write them, of which a directory has all graphs.
+/// The variants that a directory has all graphs of, as people write them.
 pub(super) fn available(directory: &Path, layout: Option<Layout>) -> Vec<String> {
     let has = |wish: &str| {
         let both = Variants { encoder: Some(wish.to_owned()), decoder: Some(wish.to_owned()) };

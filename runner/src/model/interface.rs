@@ -1,11 +1,10 @@
 //! What an ONNX graph's inputs and outputs are called and how long their axes are, read from the file without ONNX
-//! Runtime and without its weights.
-//!
-//! Only the fields that lead there are followed (protobuf, `onnx.proto`): everything else is passed over in the file.
+//! Runtime and without its weights: only the fields of `onnx.proto` that lead there are followed.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read as _};
+use std::io;
 use std::path::Path;
+
+use undertone_models::protobuf::{Reader, Value};
 
 /// An input or an output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,17 +24,18 @@ pub(super) struct Interface {
 impl Interface {
     /// Reads a graph's file; `None` if it is none.
     pub(super) fn read(path: &Path) -> Option<Self> {
-        let file = File::open(path).ok()?;
-        let length = file.metadata().ok()?.len();
-        let mut reader = Reader { file: BufReader::new(file), at: 0 };
+        let (mut reader, end) = Reader::open(path).ok()?;
         let mut interface = Self::default();
-        let found = reader.fields(length, &mut |reader, field, end| match field {
-            MODEL_GRAPH => reader.fields(end, &mut |reader, field, end| match field {
-                GRAPH_INPUT => reader.end_point(end).map(|found| interface.inputs.push(found)),
-                GRAPH_OUTPUT => reader.end_point(end).map(|found| interface.outputs.push(found)),
-                _ => reader.skip_to(end),
-            }),
-            _ => reader.skip_to(end),
+        let found = reader.fields(end, &mut |reader, field, value| {
+            let (MODEL_GRAPH, Value::Bytes(end)) = (field, value) else { return Ok(()) };
+            reader.fields(end, &mut |reader, field, value| {
+                match (field, value) {
+                    (GRAPH_INPUT, Value::Bytes(end)) => interface.inputs.push(End::read(reader, end)?),
+                    (GRAPH_OUTPUT, Value::Bytes(end)) => interface.outputs.push(End::read(reader, end)?),
+                    _ => {}
+                }
+                Ok(())
+            })
         });
         found.ok()?;
         (!interface.outputs.is_empty()).then_some(interface)
@@ -51,6 +51,20 @@ impl Interface {
 }
 
 impl End {
+    /// Reads a `ValueInfoProto` up to `end`.
+    fn read(reader: &mut Reader, end: u64) -> io::Result<Self> {
+        let mut found = Self::default();
+        reader.fields(end, &mut |reader, field, value| {
+            match (field, value) {
+                (VALUE_NAME, Value::Bytes(end)) => found.name = reader.text(end)?,
+                (VALUE_TYPE, Value::Bytes(end)) => read_axes(reader, end, &AXES, &mut found.axes)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
     /// The length of an axis, where it is fixed.
     pub(super) fn axis(&self, axis: usize) -> Option<usize> {
         self.axes.get(axis).copied().flatten()
@@ -63,116 +77,27 @@ const GRAPH_INPUT: u64 = 11;
 const GRAPH_OUTPUT: u64 = 12;
 const VALUE_NAME: u64 = 1;
 const VALUE_TYPE: u64 = 2;
-const TYPE_TENSOR: u64 = 1;
-const TENSOR_SHAPE: u64 = 2;
-const SHAPE_AXIS: u64 = 1;
+/// The way from a type to an axis of it: the tensor, its shape, the axis.
+const AXES: [u64; 3] = [1, 2, 1];
 const AXIS_LENGTH: u64 = 1;
-/// Longest name that is believed.
-const LONGEST_NAME: u64 = 4096;
 
-struct Reader {
-    file: BufReader<File>,
-    at: u64,
-}
-
-fn damaged() -> io::Error {
-    io::Error::from(io::ErrorKind::InvalidData)
-}
-
-/// Called for each field with its number and where its content ends; it must go there.
-type Visit<'a> = &'a mut dyn FnMut(&mut Reader, u64, u64) -> io::Result<()>;
-
-impl Reader {
-    fn varint(&mut self) -> io::Result<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let mut byte = [0];
-            self.file.read_exact(&mut byte)?;
-            self.at += 1;
-            value |= u64::from(byte[0] & 0x7F) << shift;
-            if byte[0] < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(damaged())
-    }
-
-    fn skip_to(&mut self, end: u64) -> io::Result<()> {
-        let far = end.checked_sub(self.at).and_then(|far| i64::try_from(far).ok()).ok_or_else(damaged)?;
-        self.file.seek_relative(far)?;
-        self.at = end;
-        Ok(())
-    }
-
-    /// Calls `visit` for the fields that have a length, up to `end`.
-    fn fields(&mut self, end: u64, visit: Visit<'_>) -> io::Result<()> {
-        while self.at < end {
-            let key = self.varint()?;
-            match key & 7 {
-                0 => drop(self.varint()?),
-                1 => self.skip_to(self.at + 8)?,
-                2 => {
-                    let length = self.varint()?;
-                    let stop = self.at.checked_add(length).filter(|&stop| stop <= end).ok_or_else(damaged)?;
-                    visit(self, key >> 3, stop)?;
-                    if self.at != stop {
-                        return Err(damaged());
-                    }
-                }
-                5 => self.skip_to(self.at + 4)?,
-                _ => return Err(damaged()),
-            }
-        }
-        Ok(())
-    }
-
-    fn text(&mut self, end: u64) -> io::Result<String> {
-        let length = end.checked_sub(self.at).filter(|&length| length <= LONGEST_NAME).ok_or_else(damaged)?;
-        let mut bytes = vec![0; length as usize];
-        self.file.read_exact(&mut bytes)?;
-        self.at = end;
-        String::from_utf8(bytes).map_err(|_| damaged())
-    }
-
-    fn end_point(&mut self, end: u64) -> io::Result<End> {
-        let mut found = End::default();
-        self.fields(end, &mut |reader, field, end| match field {
-            VALUE_NAME => reader.text(end).map(|name| found.name = name),
-            VALUE_TYPE => reader.fields(end, &mut |reader, field, end| match field {
-                TYPE_TENSOR => reader.fields(end, &mut |reader, field, end| match field {
-                    TENSOR_SHAPE => reader.fields(end, &mut |reader, field, end| match field {
-                        SHAPE_AXIS => reader.axis(end).map(|axis| found.axes.push(axis)),
-                        _ => reader.skip_to(end),
-                    }),
-                    _ => reader.skip_to(end),
-                }),
-                _ => reader.skip_to(end),
-            }),
-            _ => reader.skip_to(end),
-        })?;
-        Ok(found)
-    }
-
-    fn axis(&mut self, end: u64) -> io::Result<Option<usize>> {
+/// Goes `way` down in a message up to `end`, and reads the lengths of the axes that are there.
+fn read_axes(reader: &mut Reader, end: u64, way: &[u64], axes: &mut Vec<Option<usize>>) -> io::Result<()> {
+    let [next, rest @ ..] = way else {
         let mut length = None;
-        while self.at < end {
-            let key = self.varint()?;
-            match key & 7 {
-                0 => {
-                    let value = self.varint()?;
-                    if key >> 3 == AXIS_LENGTH {
-                        length = usize::try_from(value).ok().filter(|&value| value > 0);
-                    }
-                }
-                2 => {
-                    let size = self.varint()?;
-                    self.skip_to(self.at.checked_add(size).filter(|&stop| stop <= end).ok_or_else(damaged)?)?;
-                }
-                _ => return Err(damaged()),
+        reader.fields(end, &mut |_, field, value| {
+            if let (AXIS_LENGTH, Value::Number(number)) = (field, value) {
+                length = usize::try_from(number).ok().filter(|&number| number > 0);
             }
-        }
-        Ok(length)
-    }
+            Ok(())
+        })?;
+        axes.push(length);
+        return Ok(());
+    };
+    reader.fields(end, &mut |reader, field, value| match value {
+        Value::Bytes(end) if field == *next => read_axes(reader, end, rest, axes),
+        _ => Ok(()),
+    })
 }
 
 #[cfg(test)]

@@ -17,10 +17,9 @@ mod files;
 mod interface;
 mod variants;
 
-use crate::tokenizer::has_files;
 use std::path::{Path, PathBuf};
 
-pub(crate) use files::FOLDERS;
+pub(crate) use files::{FOLDERS, TOKENIZERS, token_list};
 use variants::word;
 pub use variants::{VARIANTS, Variants};
 
@@ -172,7 +171,7 @@ pub struct Model {
     directory: PathBuf,
     /// Suffixes of the encoder and of the decoder.
     suffixes: [String; 2],
-    /// They as people write them.
+    /// The same as people write them.
     variant: String,
     encoder: PathBuf,
     decoder: DecoderFiles,
@@ -221,7 +220,7 @@ impl Model {
         if let (None, Some(parent)) = (&config, parent.filter(|parent| parent.join("config.json").is_file())) {
             return Self::with_layout(parent, variant, layout);
         }
-        if has_config && !has_files(directory) {
+        if has_config && !files::has_tokenizer(directory) {
             return Err(missing(directory, "tokenizer.json (or vocab.json with merges.txt)"));
         }
         let Some(graphs) = files::find(directory, &wish, layout) else {
@@ -245,7 +244,7 @@ impl Model {
             Some(config) => config,
             None => config::of_graphs(directory, &graphs).ok_or_else(|| missing(directory, "config.json"))?,
         };
-        if !has_files(directory) {
+        if !files::has_tokenizer(directory) {
             return Err(missing(directory, "tokenizer.json (or vocab.json with merges.txt, or tokens.txt)"));
         }
         let [of_encoder, of_decoder] = [0, 1].map(|graph| word(&graphs.suffixes[graph]));

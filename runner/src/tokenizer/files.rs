@@ -3,6 +3,7 @@
 
 use super::TokenizerError;
 use crate::json;
+use crate::model::{TOKENIZERS, token_list};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -11,25 +12,7 @@ use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tokenizers::models::bpe::{Merges, Vocab};
-
-/// The files of which one, with what belongs to it, makes a tokenizer.
-const MAIN: [&str; 2] = ["tokenizer.json", "vocab.json"];
-/// Ends of the names of lists of tokens in base64 with their numbers: sherpa-onnx's, and openai/whisper's own.
-const LISTS: [&str; 2] = ["tokens.txt", ".tiktoken"];
-
-/// Whether a directory has the files of a tokenizer.
-pub(crate) fn has_files(directory: &Path) -> bool {
-    MAIN.iter().any(|name| directory.join(name).is_file()) || list(directory).is_some()
-}
-
-/// The first list of tokens in a directory.
-fn list(directory: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path());
-    let is_list = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| LISTS.iter().any(|end| name.ends_with(end)))
-    };
-    entries.filter(is_list).min()
-}
+use undertone_models::vocabulary::{BYTES, letters, written};
 
 /// A token that stands beside the text's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,15 +37,15 @@ pub(super) struct Files {
 impl Files {
     /// Reads the files of `directory`.
     pub(super) fn read(directory: &Path) -> Result<Self, TokenizerError> {
-        let [whole, vocabulary] = MAIN.map(|name| directory.join(name));
-        let mut files = match list(directory) {
+        let [whole, vocabulary] = TOKENIZERS.map(|name| directory.join(name));
+        let mut files = match token_list(directory) {
             _ if whole.is_file() => Self::from_tokenizer_json(whole)?,
             _ if vocabulary.is_file() => Self::from_vocabulary(vocabulary)?,
             Some(list) => Self::from_list(list)?,
             None => Self::from_tokenizer_json(whole)?,
         };
-        if files.path.file_name().is_some_and(|name| name != MAIN[0]) {
-            tracing::debug!("there is no {}: '{}' is read", MAIN[0], files.path.display());
+        if files.path.file_name().is_some_and(|name| name != TOKENIZERS[0]) {
+            tracing::debug!("there is no {}: '{}' is read", TOKENIZERS[0], files.path.display());
         }
         files.add_beside(directory)?;
         files.mend();
@@ -89,12 +72,12 @@ impl Files {
 
     /// Lines of a token's bytes in base64 and its number.
     fn from_list(path: PathBuf) -> Result<Self, TokenizerError> {
-        let bytes = read(&path)?;
+        let (bytes, letters) = (read(&path)?, letters());
         let mut vocabulary = Vocab::default();
         for (number, line) in json::text(&bytes, &path).lines().enumerate() {
             let mut parts = line.split_whitespace();
             let (Some(token), Some(id)) = (parts.next(), parts.next()) else { continue };
-            let token = STANDARD_NO_PAD.decode(token.trim_end_matches('=')).ok().map(|bytes| letters(&bytes));
+            let token = STANDARD_NO_PAD.decode(token.trim_end_matches('=')).ok().map(|bytes| written(&bytes, &letters));
             let (Some(token), Ok(id)) = (token, id.parse()) else {
                 let reason = format!("line {} is not a token in base64 with its number", number + 1);
                 return Err(TokenizerError::Invalid { path, what: "list of tokens", reason });
@@ -146,7 +129,7 @@ impl Files {
             return;
         }
         // Many conversions took the first merge for the line with the version.
-        let first = self.vocabulary.iter().find(|(_, id)| **id == BYTES).map(|(text, _)| text.clone());
+        let first = self.vocabulary.iter().find(|(_, id)| **id == BYTES as u32).map(|(text, _)| text.clone());
         let Some((left, right)) = first.as_deref().and_then(halves) else { return };
         let makes = |merge: &(String, String)| merge.0 == left && merge.1 == right;
         if !self.merges.first().is_some_and(makes) && !self.merges.iter().any(makes) {
@@ -155,24 +138,6 @@ impl Files {
         }
     }
 }
-
-/// The letters that stand for bytes in a vocabulary: a printable byte for itself, the others in order from U+0100 on.
-///
-/// Source: openai/gpt-2, `src/encoder.py`.
-fn letters(bytes: &[u8]) -> String {
-    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let letter = |byte: u8| match printable(byte) {
-        true => char::from(byte),
-        false => {
-            let before = (0..byte).filter(|&other| !printable(other)).count() as u32;
-            char::from_u32(0x100 + before).unwrap_or(char::REPLACEMENT_CHARACTER)
-        }
-    };
-    bytes.iter().map(|&byte| letter(byte)).collect()
-}
-
-/// Tokens of one byte, which come before all others.
-const BYTES: u32 = 256;
 
 /// The two letters of a text of two.
 fn halves(text: &str) -> Option<(&str, &str)> {
@@ -187,7 +152,7 @@ fn merges_by_rank(vocabulary: &Vocab) -> Merges {
     let mut order: Vec<(u32, &str)> = vocabulary.iter().map(|(text, id)| (*id, text.as_str())).collect();
     order.sort_unstable();
     let mut merges = Merges::new();
-    for (rank, text) in order.into_iter().filter(|(id, _)| *id >= BYTES) {
+    for (rank, text) in order.into_iter().filter(|(id, _)| *id >= BYTES as u32) {
         let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
         let mut cuts: Vec<usize> = starts.collect();
         // Joins, again and again, the neighbours that make the earliest token before this one.

@@ -1,7 +1,7 @@
 //! Text to tokens and back, and the ids of Whisper's special tokens, all read from the model's own files.
 //!
-//! Byte-pair encoding is the `tokenizers` crate's. The special tokens are kept out of it: text that merely looks like
-//! one (`<|endoftext|>`) is encoded as text, and what is decoded is text only.
+//! The crate `tokenizers` does the byte-pair encoding. The special tokens are kept out of it: text that merely looks
+//! like one (`<|endoftext|>`) is encoded as text, and what is decoded is text only.
 
 mod files;
 mod special;
@@ -14,13 +14,9 @@ use special::{Configs, special_tokens};
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-pub(crate) use files::has_files;
+pub use crate::timestamps::{TIMESTAMP_STEP, TIMESTAMPS};
 pub use special::SpecialTokens;
 
-/// Timestamps from 0.00 to 30.00 s.
-pub const TIMESTAMPS: u32 = 1501;
-/// Seconds from one timestamp to the next.
-pub const TIMESTAMP_STEP: f64 = 0.02;
 /// Vocabularies from this size on are multilingual (`whisper/model.py`); used where the files do not say.
 const SMALLEST_MULTILINGUAL: u64 = 51865;
 

@@ -7,12 +7,12 @@
 use super::files::{Added, Files, parse};
 use super::{SMALLEST_MULTILINGUAL, TIMESTAMP_STEP, TIMESTAMPS, TokenizerError};
 use crate::json::whole;
-use crate::language::LANGUAGES;
 use crate::model::ModelConfig;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use undertone_models::LANGUAGES;
 
 /// The ids of Whisper's special tokens, and of tokens that a fine-tune added.
 #[derive(Debug, Clone, PartialEq, Eq)]

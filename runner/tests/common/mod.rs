@@ -1,4 +1,4 @@
-//! What the tests of audio share: where the repository is, WAV files in memory, likeness of two signals.
+//! What the tests share: where the repository is, WAV files in memory, likeness of two signals.
 #![allow(dead_code)]
 
 use std::io::Cursor;
@@ -9,6 +9,11 @@ use hound::{Sample, WavSpec, WavWriter};
 /// The repository's root.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// A JSON file's content.
+pub fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 /// A WAV file.

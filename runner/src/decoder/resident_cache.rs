@@ -3,7 +3,6 @@
 //! computes would see no cache.
 
 use super::{Graphs, empty_cache};
-use crate::choice::{Ask, Scores};
 use crate::engine::{Engine, EngineError, OpenGraph, words};
 use crate::kv_cache::KvCache;
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions};
@@ -11,15 +10,15 @@ use ort::value::DynValue;
 use undertone_boundary::kv_cache::RUN_KEY;
 
 /// A cache of the execution provider's, and what runs that use it are given.
-pub(super) struct Residence {
-    cache: KvCache,
-    /// They name the cache, and want the logits only.
-    options: RunOptions<HasSelectedOutputs>,
+pub(super) struct ResidentCache {
+    pub(super) cache: KvCache,
+    /// Options of a run that uses the cache: they name it, and want the logits only.
+    pub(super) options: RunOptions<HasSelectedOutputs>,
     /// What is fed in the place of cached tensors.
-    nothing: DynValue,
+    pub(super) nothing: DynValue,
 }
 
-impl Residence {
+impl ResidentCache {
     /// For a decoder of `heads` heads; `None` where the execution provider does not have all of it.
     ///
     /// # Errors
@@ -41,41 +40,5 @@ impl Residence {
         let refused = |e: ort::Error| EngineError::Ort { what: "prepare a decoder's runs", reason: words(&e) };
         let (options, nothing) = made().map_err(refused)?;
         Ok(Some(Self { cache, options, nothing }))
-    }
-
-    /// The options of a run that uses the cache.
-    pub(super) fn options(&self) -> &RunOptions<HasSelectedOutputs> {
-        &self.options
-    }
-
-    /// What is fed in the place of cached tensors.
-    pub(super) fn nothing(&self) -> &DynValue {
-        &self.nothing
-    }
-
-    /// Whether no run has put anything into the cache.
-    pub(super) fn is_empty(&self) -> bool {
-        self.cache.is_empty()
-    }
-
-    /// Rows become those that were at `rows`.
-    ///
-    /// # Errors
-    /// If there is no such row.
-    pub(super) fn select(&mut self, rows: &[usize]) -> Result<(), String> {
-        self.cache.select(rows)
-    }
-
-    /// Asks the next run to choose. `false` if it cannot: its logits are then to be looked at.
-    pub(super) fn ask(&mut self, asks: &[Ask<'_>]) -> bool {
-        self.cache.ask(asks).is_ok()
-    }
-
-    /// What the last run chose for each of `rows` rows.
-    ///
-    /// # Errors
-    /// If it did not.
-    pub(super) fn choice(&mut self, rows: usize, scores: &mut Vec<Scores>) -> Result<(), String> {
-        self.cache.choice(rows, scores)
     }
 }
