@@ -173,9 +173,9 @@ fn largest(values: &[f32]) -> f32 {
     // A comparison with NaN is false: it keeps what was there. `f32::max` does the same but not in one instruction.
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+    let (groups, rest) = values.as_chunks::<LANES>();
+    for group in groups {
+        for (lane, &x) in lanes.iter_mut().zip(group) {
             *lane = larger(*lane, x);
         }
     }
@@ -185,13 +185,13 @@ fn largest(values: &[f32]) -> f32 {
 /// Σ exp(x − `largest`) over at most [`BLOCK`] values.
 fn sum_of_exp(values: &[f32], largest: f32) -> f64 {
     let mut sums = [0.0f32; LANES];
-    let mut add = |chunk: &[f32; LANES]| {
-        for (sum, &x) in sums.iter_mut().zip(chunk) {
+    let mut add = |group: &[f32; LANES]| {
+        for (sum, &x) in sums.iter_mut().zip(group) {
             *sum += exp(x - largest);
         }
     };
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    chunks.iter().for_each(&mut add);
+    let (groups, rest) = values.as_chunks::<LANES>();
+    groups.iter().for_each(&mut add);
     if !rest.is_empty() {
         let mut last = [f32::NEG_INFINITY; LANES];
         last[..rest.len()].copy_from_slice(rest);

@@ -9,7 +9,7 @@ use crate::audio::{Audio, AudioError, AudioStream};
 use crate::batch::{Batch, DecodedWindow, Window};
 use crate::choice::Ask;
 use crate::decoder::{self, LoadError, Loaded};
-use crate::engine::{Engine, EpCounts};
+use crate::engine::{Engine, EngineError, EpCounts};
 use crate::language::{self, UnknownLanguage};
 use crate::mel::LogMel;
 use crate::model::{Model, ModelConfig};
@@ -60,8 +60,8 @@ pub enum TranscribeError {
     EnglishOnly(String),
 }
 
-impl From<crate::engine::EngineError> for TranscribeError {
-    fn from(error: crate::engine::EngineError) -> Self {
+impl From<EngineError> for TranscribeError {
+    fn from(error: EngineError) -> Self {
         Self::Load(error.into())
     }
 }

@@ -21,7 +21,7 @@ const WORTH_FILING: usize = 32 << 10;
 /// What a page is at most: ONNX Runtime maps external data where it can.
 const ALIGNMENT: u64 = 64 << 10;
 /// Numbers that are converted at a time.
-const CHUNK: usize = 1 << 20;
+const PIECE: usize = 1 << 20;
 
 /// A weight as graphs refer to it: the stored tensor and, for integers, the scale of its outputs.
 #[derive(Clone, Debug)]
@@ -111,7 +111,7 @@ impl<'p> DataFile<'p> {
             (self.progress)(values.len() as u64);
             vec![width, tensor.rows()]
         } else {
-            for rows in chunks(tensor) {
+            for rows in pieces(tensor) {
                 tensor.read_rows(rows, &mut values, &mut room)?;
                 encode(&values, &mut bytes);
                 self.write(&mut sink, &bytes)?;
@@ -128,7 +128,7 @@ impl<'p> DataFile<'p> {
         let mut sink = self.begin(outputs * width)?;
         let mut scales = Vec::with_capacity(outputs);
         let (mut values, mut room, mut all) = (Vec::new(), Vec::new(), Vec::new());
-        for rows in chunks(tensor) {
+        for rows in pieces(tensor) {
             tensor.read_rows(rows, &mut values, &mut room)?;
             let mut bytes = Vec::with_capacity(values.len());
             for row in values.chunks_exact(width.max(1)) {
@@ -212,9 +212,9 @@ enum Sink {
 }
 
 /// Rows that are read at a time.
-fn chunks(tensor: &Tensor) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+fn pieces(tensor: &Tensor) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
     let rows = tensor.rows();
-    let step = (CHUNK / tensor.width().max(1)).max(1);
+    let step = (PIECE / tensor.width().max(1)).max(1);
     (0..rows).step_by(step).map(move |start| start..(start + step).min(rows))
 }
 
@@ -224,7 +224,7 @@ fn in_range(tensor: &Tensor) -> Result<bool, ConvertError> {
         return Ok(true);
     }
     let (mut values, mut room) = (Vec::new(), Vec::new());
-    for rows in chunks(tensor) {
+    for rows in pieces(tensor) {
         tensor.read_rows(rows, &mut values, &mut room)?;
         if values.iter().any(|value| value.abs() > f16::MAX.to_f32()) {
             return Ok(false);

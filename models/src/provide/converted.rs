@@ -9,9 +9,11 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::export::{ConvertOptions, WeightFormat, convert};
 use crate::hub::Repository;
 use crate::pip::Offer;
-use crate::{ConvertError, ConvertOptions, SourceKind, WeightFormat, convert, folders, hub, once};
+use crate::weights::{ConvertError, SourceKind};
+use crate::{folders, hub, once};
 
 use super::error::ProvideError;
 use super::step::Step;

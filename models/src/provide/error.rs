@@ -4,7 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::hub::HubError;
-use crate::{ConvertError, folders, pip};
+use crate::weights::ConvertError;
+use crate::{folders, pip};
 
 /// Why there is no folder to open.
 #[derive(Debug, thiserror::Error)]

@@ -7,9 +7,11 @@ mod step;
 
 use std::path::{Path, PathBuf};
 
+use crate::export::{self, ConvertOptions, Converted, convert};
 use crate::hub::{self, HubError, Missing, Repository, Settings, Wish};
 use crate::names::{self, Known};
-use crate::{ConvertOptions, Converted, convert, export, folders, once, pip, recognise};
+use crate::weights::recognise;
+use crate::{folders, once, pip};
 use converted::{Care, Health, Made, Origin};
 pub use error::ProvideError;
 pub use step::Step;

@@ -53,12 +53,12 @@ impl Resampler {
             out.extend_from_slice(samples);
             return Ok(());
         };
-        let chunk = fft.input_frames_next();
+        let length = fft.input_frames_next();
         self.pending.extend_from_slice(samples);
         let mut done = 0;
-        while self.pending.len() - done >= chunk {
-            self.process(done, chunk, u64::MAX, out)?;
-            done += chunk;
+        while self.pending.len() - done >= length {
+            self.process(done, length, u64::MAX, out)?;
+            done += length;
         }
         self.pending.drain(..done);
         Ok(())
@@ -67,14 +67,14 @@ impl Resampler {
     /// Ends the stream: the rest goes to the end of `out`, filled up with silence where the filter needs it.
     pub(super) fn finish(mut self, out: &mut Vec<f32>) -> Result<(), String> {
         let Some(fft) = &self.fft else { return Ok(()) };
-        let chunk = fft.input_frames_next();
+        let length = fft.input_frames_next();
         // Rounded to the nearest; no overflow below 2^63 / 16000 samples, which is a hundred years.
         let total = (self.taken * u64::from(SAMPLE_RATE) + u64::from(self.rate) / 2) / u64::from(self.rate);
         // A single sample of a high rate is less than half a sample here, and still audio.
         let total = total.max(u64::from(self.taken > 0));
         while self.given < total {
-            self.pending.resize(self.pending.len().max(chunk), 0.0);
-            self.process(0, chunk, total, out)?;
+            self.pending.resize(self.pending.len().max(length), 0.0);
+            self.process(0, length, total, out)?;
             self.pending.clear();
         }
         // The last whole piece may have given a sample more than the rounded length.
@@ -83,11 +83,11 @@ impl Resampler {
         Ok(())
     }
 
-    /// Sends `pending[start..start + chunk]` through the FFT and keeps what lies after the delay and before `total`.
-    fn process(&mut self, start: usize, chunk: usize, total: u64, out: &mut Vec<f32>) -> Result<(), String> {
+    /// Sends `pending[start..start + length]` through the FFT and keeps what lies after the delay and before `total`.
+    fn process(&mut self, start: usize, length: usize, total: u64, out: &mut Vec<f32>) -> Result<(), String> {
         let Some(fft) = &mut self.fft else { return Ok(()) };
         let frames = self.piece.len();
-        let input = SequentialSlice::new(&self.pending[start..start + chunk], 1, chunk).map_err(|e| e.to_string())?;
+        let input = SequentialSlice::new(&self.pending[start..start + length], 1, length).map_err(|e| e.to_string())?;
         let mut output = SequentialSlice::new_mut(&mut self.piece, 1, frames).map_err(|e| e.to_string())?;
         let (_, written) = fft.process_into_buffer(&input, &mut output, None).map_err(|e| e.to_string())?;
         let dropped = self.delay.min(written);

@@ -8,6 +8,7 @@ use super::uncached::Uncached;
 use super::{Graphs, LoadError, OrtModel, Step, input_type, is_whole, token_input};
 use crate::engine::{Engine, EngineError, OpenGraph};
 use crate::model::{DecoderFiles, Model, ModelConfig, ModelError};
+use crate::options::Device;
 use crate::speech_model::SpeechModel;
 use crate::tokenizer::SpecialTokens;
 use std::path::{Path, PathBuf};
@@ -106,7 +107,7 @@ fn of_rows<D: RowDecoder + 'static>(
 ) -> Result<Loaded, LoadError> {
     let graphs = [&encoder.graph, decoder.graph()];
     let device = engine.options().device;
-    if device != crate::Device::Cpu && graphs.iter().all(|graph| graph.ep_nodes == 0) {
+    if device != Device::Cpu && graphs.iter().all(|graph| graph.ep_nodes == 0) {
         return Err(EngineError::NothingClaimed { device, graph: encoder.graph.path }.into());
     }
     let cpu_nodes = graphs.iter().map(|graph| graph.cpu_nodes).sum();

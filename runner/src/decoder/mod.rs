@@ -19,6 +19,7 @@ mod without_cache;
 use crate::choice::{Ask, Scores, scores};
 use crate::engine::{Engine, EngineError, OpenGraph, words};
 use crate::model::{DecoderFiles, Model, ModelError};
+use crate::options::Device;
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 use encoder::Encoder;
 use fit::{Side, check_decoder, expect_dim, expect_inputs, input_type, symbol, vocabulary};
@@ -199,7 +200,7 @@ impl OrtModel {
             resident,
         };
         let device = engine.options().device;
-        if device != crate::Device::Cpu && this.graphs().iter().all(|g| g.ep_nodes == 0) {
+        if device != Device::Cpu && this.graphs().iter().all(|g| g.ep_nodes == 0) {
             return Err(EngineError::NothingClaimed { device, graph: this.encoder.graph.path }.into());
         }
         Ok(this)

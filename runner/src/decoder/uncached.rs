@@ -6,7 +6,7 @@ use super::fit::{Side, expect_dim, expect_inputs, fixed, input_type, vocabulary}
 use super::rows::RowDecoder;
 use super::tensor::{self, Logits};
 use super::{LoadError, token_input};
-use crate::engine::{OpenGraph, words};
+use crate::engine::{EngineError, OpenGraph, words};
 use crate::model::{ModelConfig, ModelError};
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, TensorElementType};
@@ -60,8 +60,7 @@ impl Uncached {
         expect_inputs(&graph, &[tokens.as_str(), ENCODED], &[])?;
         let vocabulary = vocabulary(&graph, config)?;
         let options = RunOptions::new().map(|o| o.with_outputs(OutputSelector::no_default().with("logits")));
-        let options = options
-            .map_err(|e| crate::engine::EngineError::Ort { what: "prepare a decoder's runs", reason: words(&e) })?;
+        let options = options.map_err(|e| EngineError::Ort { what: "prepare a decoder's runs", reason: words(&e) })?;
         Ok(Self { graph, tokens, wide, vocabulary, length, encoded, options })
     }
 
