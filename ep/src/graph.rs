@@ -240,6 +240,11 @@ pub struct Graph<'a> {
 }
 
 impl Node<'_> {
+    /// The operands up to the last that is given.
+    pub fn used_inputs(&self) -> &[Option<ValueId>] {
+        &self.inputs[..self.inputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1)]
+    }
+
     /// An integer attribute, or ONNX's default for it.
     pub fn int(&self, name: &str, default: i64) -> i64 {
         match self.attributes.get(name) {

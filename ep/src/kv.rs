@@ -2,7 +2,8 @@
 //!
 //! A program makes a cache, names it in the options of each run ([`RUN_KEY_C`]), and feeds the graph pasts of no
 //! length; presents come back with no length. Whoever knows nothing of this feeds presents back as pasts, as ever. The
-//! C functions are in `kv_exports`; how a plan reads and writes a cache is `plan::resident`'s.
+//! C functions are in `kv_exports`; how a plan reads and writes a cache is in `plan::resident` and
+//! `plan::caches`.
 
 use std::{
     cell::RefCell,
@@ -17,9 +18,8 @@ use std::{
 use undertone_kernels::{
     Context,
     host::{
-        KvCache,
-        choice::{self, Ask, Scores},
-        isa::Isa,
+        HostDevice, KvCache,
+        choice::{Ask, Scores},
     },
 };
 
@@ -149,7 +149,13 @@ impl KvState {
     ///
     /// # Errors
     /// If another number of rows was asked for.
-    pub fn answer(&mut self, isa: Isa, context: &mut Context<'_>, rows: usize, logits: &[f32]) -> Result<(), String> {
+    pub fn answer(
+        &mut self,
+        host: HostDevice,
+        context: &mut Context<'_>,
+        rows: usize,
+        logits: &[f32],
+    ) -> Result<(), String> {
         let Question { forbidden, ends, split } = &self.question;
         if ends.len() != rows {
             return Err(format!("a choice was asked for {} rows, the logits have {rows}", ends.len()));
@@ -160,7 +166,7 @@ impl KvState {
         };
         self.answers.clear();
         self.answers.resize(rows, [None; 2]);
-        choice::choose(isa, context, logits, &ask, &mut self.answers);
+        host.choose(context, logits, &ask, &mut self.answers);
         Ok(())
     }
 

@@ -10,8 +10,8 @@
 
 pub mod abi;
 pub mod compute;
-pub mod constant;
 pub mod context;
+pub mod error;
 pub mod exports;
 pub mod factory;
 pub mod file;
@@ -22,6 +22,7 @@ pub mod kv;
 pub mod kv_exports;
 pub mod lower;
 pub mod measure;
+pub mod memory;
 pub mod npu;
 pub mod ops;
 pub mod options;
@@ -37,7 +38,6 @@ pub mod statistics;
 pub mod status;
 #[cfg(test)]
 mod testing;
-pub mod work;
 
 pub use options::{Claim, DeviceChoice, Options, OptionsError};
 

@@ -22,8 +22,8 @@ use ort_sys::{OrtApi, OrtKernelContext};
 use undertone_kernels::{Parallel, Serial, team::Team};
 
 use crate::{
-    plan::RunError,
-    status::{OrtError, ort_call},
+    error::RunError,
+    runtime::{OrtError, ort_call},
 };
 
 /// How many threads carry out a run.

@@ -64,6 +64,15 @@ impl Step {
         self.inputs.iter().copied().chain(self.op.operator().constants()).flatten()
     }
 
+    /// What an error message calls it: the operator and the name of its last node.
+    pub fn name(&self, graph: &Graph<'_>) -> String {
+        match self.nodes.last().map(|id| &graph.nodes[*id]) {
+            Some(node) if node.name.is_empty() => node.op_type.clone(),
+            Some(node) => format!("{} {}", node.op_type, node.name),
+            None => self.op.kind().to_owned(),
+        }
+    }
+
     /// The precision that a product of this step is computed in, of the one that was asked for.
     pub fn precision(&self, asked: Precision) -> Precision {
         if self.exact { Precision::F32 } else { asked }

@@ -27,13 +27,14 @@ use crate::{
     graph::{Dim, Graph, NodeId},
     guard::{guard, guard_release},
     kv,
+    memory::{Record, Shared, Store},
     options::{DeviceChoice, Options},
     partition::{self, Partition, partition},
-    plan::{Plan, Record, Shared, Store},
+    plan::Plan,
     report::{Reporter, Unclaimed},
-    runtime::Runtime,
-    snapshot::{self, Captured, Fused},
-    status::{Failure, StatusMaker, check, text},
+    runtime::{Runtime, check, text},
+    snapshot::{self, Captured, FusedGraph},
+    status::{Failure, StatusMaker},
 };
 
 /// The EP of one session. ONNX Runtime holds it by its first member.
@@ -271,13 +272,13 @@ impl Provider {
         &self,
         maker: &Maker,
         model: Option<PathBuf>,
-        compiled: &[(Fused<'_>, Plan)],
+        compiled: &[(FusedGraph<'_>, Plan)],
         record: Record,
         nodes: &mut [*mut OrtNode],
     ) -> Result<(), Failure> {
         let (packed, container) = node::destination(&self.writing, model)?;
         let partitions = compiled.iter().map(|(fused, _)| (fused.name.clone(), fused.graph.clone())).collect();
-        container::write(&packed.with_file_name(&container), maker, partitions, &record.into_made())?;
+        container::write(&packed.with_file_name(&container), maker, partitions, &record.into_weights())?;
         for (index, ((fused, _), node)) in compiled.iter().zip(nodes).enumerate() {
             *node = node::create(self.runtime, fused, &container, index == 0)?;
         }

@@ -5,11 +5,13 @@ use std::{borrow::Cow, collections::HashMap};
 use undertone_kernels::{Counters, Precision, Serial};
 
 use crate::{
+    error::RunError,
     graph::{Attribute, Constant, DataType, Dim, Graph, Node, Value, ValueId},
     kv::KvState,
+    memory::{Input, Outputs, Shared, Store},
     ops::{Op, Unsupported},
     options::Options,
-    plan::{Input, Outputs, Plan, RunError, Shared, Store, smooth},
+    plan::{Plan, smooth},
 };
 
 /// Builds a graph node by node; values are named.
@@ -212,7 +214,7 @@ pub fn alone(graph: &Graph<'_>, inputs: &[Input<'_>]) -> Made {
 /// Why the last node of a graph is not claimed.
 pub fn refusal(graph: &Graph<'_>) -> String {
     match crate::lower::lower(graph).steps.pop().map(|step| step.op) {
-        Some(Op::Unsupported(Unsupported(reason))) => reason,
+        Some(Op::Unsupported(Unsupported { reason, .. })) => reason,
         op => panic!("it is lowered to {op:?}"),
     }
 }

@@ -12,6 +12,7 @@ pub mod attention;
 pub mod blob;
 pub mod conv;
 pub mod device;
+mod functions;
 pub mod host;
 pub mod limits;
 pub mod linear;

@@ -26,7 +26,7 @@ use super::{ContextError, Maker, map::Map};
 use crate::{
     file::write_whole,
     graph::Graph,
-    plan::{Kept, Key, Made, WORTH_SHARING},
+    memory::{PackedWeights, WORTH_SHARING, WeightKey, WeightSource},
 };
 
 /// The file's first bytes.
@@ -51,7 +51,7 @@ struct Index<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct Entry {
-    key: Key,
+    key: WeightKey,
     /// It is a constant of which a run reads only some rows.
     sparse: bool,
     /// First of its extents, and how many.
@@ -74,13 +74,13 @@ pub fn write(
     path: &Path,
     maker: &Maker,
     partitions: Vec<(String, Graph<'_>)>,
-    made: &BTreeMap<Key, Made>,
+    made: &BTreeMap<WeightKey, PackedWeights>,
 ) -> Result<(), ContextError> {
     let (mut blobs, mut entries, mut extents) = (Vec::new(), Vec::new(), Vec::new());
     let mut end = 0;
     for (key, made) in made {
         let parts = made.parts().ok_or(ContextError::NotPackable("a kernel's device keeps no packed weights"))?;
-        let sparse = matches!(made, Made::Constant(_));
+        let sparse = matches!(made, PackedWeights::Constant(_));
         entries.push(Entry { key: key.clone(), sparse, first: extents.len(), count: parts.len() });
         for part in parts {
             let start = end_of_blob(end, part.len());
@@ -112,7 +112,7 @@ pub fn write(
         fill(file, first + end - at)
     })
     .map_err(unwritable)?;
-    made.values().for_each(Made::forget);
+    made.values().for_each(PackedWeights::forget);
     Ok(())
 }
 
@@ -156,7 +156,7 @@ pub struct Container {
     path: PathBuf,
     map: Arc<Map>,
     index: Index<'static>,
-    entries: HashMap<Key, usize>,
+    entries: HashMap<WeightKey, usize>,
     first_blob: usize,
 }
 
@@ -225,8 +225,8 @@ impl Container {
     }
 }
 
-impl Kept for Container {
-    fn parts(&self, key: &Key) -> Result<Vec<Blob>, String> {
+impl WeightSource for Container {
+    fn parts(&self, key: &WeightKey) -> Result<Vec<Blob>, String> {
         let damaged = |what: &str| ContextError::Damaged { path: self.path.clone(), what: what.to_owned() }.to_string();
         let entry = self.entries.get(key).map(|at| &self.index.entries[*at]);
         let entry = entry.ok_or_else(|| damaged("a kernel is not there"))?;

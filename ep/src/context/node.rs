@@ -13,9 +13,9 @@ use ort_sys::{OrtGraph, OrtNode, OrtOpAttr, OrtOpAttrType};
 use super::{ContextError, Writing};
 use crate::{
     graph::{Attribute, Graph, Node, ValueId},
-    runtime::Runtime,
-    snapshot::Fused,
-    status::{Failure, OrtError, ort_call},
+    runtime::{OrtError, Runtime, check, ort_call},
+    snapshot::FusedGraph,
+    status::Failure,
 };
 
 /// Whether a node stands for a group that this EP has packed.
@@ -137,7 +137,12 @@ pub unsafe fn model_path(runtime: Runtime, graph: *const OrtGraph) -> Result<Opt
 ///
 /// # Errors
 /// If ONNX Runtime refuses.
-pub fn create(runtime: Runtime, fused: &Fused<'_>, container: &str, is_first: bool) -> Result<*mut OrtNode, Failure> {
+pub fn create(
+    runtime: Runtime,
+    fused: &FusedGraph<'_>,
+    container: &str,
+    is_first: bool,
+) -> Result<*mut OrtNode, Failure> {
     let c_string = |text: &str| {
         CString::new(text)
             .map_err(|_| ContextError::NotPackable("a name holds a zero character"))
@@ -177,7 +182,7 @@ pub fn create(runtime: Runtime, fused: &Fused<'_>, container: &str, is_first: bo
             attributes.handles.len(),
             &mut node,
         );
-        crate::status::check(runtime.api, "CreateNode", status)?;
+        check(runtime.api, "CreateNode", status)?;
     }
     Ok(node)
 }

@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     graph::{Attribute, DataType, Graph},
+    memory::{Record, Shared, Store},
     options::Options,
-    plan::{Plan, Record, Shared, Store},
+    plan::Plan,
     testing::{Builder, Made, floats, noise, run},
 };
 
@@ -81,7 +82,7 @@ fn write(folder: &Folder, options: &Options) -> Vec<u8> {
     let (graph, shared, record) = (graph(), Shared::default(), Record::default());
     let plan = Plan::build(&graph, options, &Store::recording(&shared, &record)).expect("a plan");
     let bytes = result(&plan, &graph).bytes;
-    container::write(&folder.file(), &Maker::new(options), vec![("group".into(), graph)], &record.into_made())
+    container::write(&folder.file(), &Maker::new(options), vec![("group".into(), graph)], &record.into_weights())
         .expect("written");
     bytes
 }

@@ -3,18 +3,21 @@
 use undertone_kernels::{Activation, Context, Conv1dSpec};
 
 use super::{
-    Inferred, Op, Operator, Role, TOO_MANY_AXES, Weights,
-    run::{Computed, NO_KERNEL, Operands, Run},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Prepared, Preparing, Role, StepRun, Weights,
+    left, onnx,
+    operator::TOO_MANY_AXES,
+    run::NOT_PREPARED,
+    weights::{Axis, row},
 };
 use crate::{
+    error::PlanError,
     graph::{Attribute, Node, ValueId},
-    lower::{Lowered, Lowering},
-    plan::{
-        PlanError,
-        prepare::{Axis, Kernel, Preparing},
-        tensor::Shape,
-    },
+    memory::Shape,
 };
+
+/// The family's operators.
+pub const OPERATORS: &[Entry] =
+    &[onnx("Conv", Role::Product, conv), left("FusedConv", Role::Product), left("ConvTranspose", Role::Product)];
 
 /// `x`, convolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,7 +120,7 @@ impl Operator for Conv {
         Some(2.0 * result?.elements() as f64 * (in_channels * width) as f64)
     }
 
-    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
+    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Prepared>, PlanError> {
         let [out_channels, in_channels, width] = self.sizes;
         let spec = Conv1dSpec {
             in_channels,
@@ -125,24 +128,24 @@ impl Operator for Conv {
             width,
             stride: self.stride,
             padding: self.padding,
-            precision: preparing.precision(),
+            precision: preparing.precision,
             activation: self.activation,
             input_channels_last: self.input_channels_last,
             output_channels_last: self.output_channels_last,
         };
         let dtype = preparing.constant(self.weights.value)?.dtype;
-        let key = preparing.key(&self.weights, self.bias, format!("{spec:?} {dtype}"), "")?;
+        let key = self.weights.key(preparing, self.bias, format!("{spec:?} {dtype}"), "")?;
         let kernel = preparing.store.convolution(key, &spec, || {
-            let values = preparing.real(&self.weights, out_channels, Axis::First)?;
-            let bias = self.bias.map(|value| preparing.row(value, out_channels)).transpose()?;
+            let values = self.weights.real(preparing, out_channels, Axis::First)?;
+            let bias = self.bias.map(|value| row(preparing, value, out_channels)).transpose()?;
             Ok(preparing.device().conv1d(&spec, &values, bias.as_deref())?)
         })?;
-        Ok(Some(Kernel::Conv1d(kernel)))
+        Ok(Some(Prepared::Conv1d(kernel)))
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
-        let Some(Kernel::Conv1d(kernel)) = run.kernel else { return Err(NO_KERNEL.into()) };
+        let Some(Prepared::Conv1d(kernel)) = run.prepared else { return Err(NOT_PREPARED.into()) };
         let ([batch, length], _) = self.resolve(operands.shape(0)?)?;
         Ok(kernel.run(context, batch, length, operands.data(0)?, run.elements()?)?)
     }

@@ -9,14 +9,24 @@ use undertone_kernels::{
 };
 
 use super::{
-    Inferred, Op, Operator, Role,
-    run::{AnyElement, Computed, Operands, Run},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, node::name, onnx,
+    run::AnyElement,
 };
-use crate::{
-    graph::DataType,
-    lower::{Lowered, Lowering, name},
-    plan::tensor::Shape,
-};
+use crate::{graph::DataType, memory::Shape};
+
+/// The family's operators.
+pub const OPERATORS: &[Entry] = &[
+    onnx("Equal", Role::Nothing, |node| compare(node, Compare::Equal)),
+    onnx("Less", Role::Nothing, |node| compare(node, Compare::Less)),
+    onnx("LessOrEqual", Role::Nothing, |node| compare(node, Compare::LessOrEqual)),
+    onnx("Greater", Role::Nothing, |node| compare(node, Compare::Greater)),
+    onnx("GreaterOrEqual", Role::Nothing, |node| compare(node, Compare::GreaterOrEqual)),
+    onnx("And", Role::Nothing, |_| Ok(Op::Mask(Mask::Logic(Logic::And)))),
+    onnx("Or", Role::Nothing, |_| Ok(Op::Mask(Mask::Logic(Logic::Or)))),
+    onnx("Not", Role::Nothing, |_| Ok(Op::Mask(Mask::Not))),
+    onnx("IsNaN", Role::Nothing, is_nan),
+    onnx("Where", Role::Movement, select),
+];
 
 /// An operation that makes a mask or reads one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +89,7 @@ impl Operator for Mask {
         }
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
         let shape = run.shape;
         match self {
@@ -108,7 +118,7 @@ impl Operator for Mask {
 struct Select;
 
 impl AnyElement for Select {
-    fn run_of<T: Pod>(&self, run: &mut Run<'_, '_, '_>) -> Computed<()> {
+    fn run_of<T: Pod>(&self, run: &mut StepRun<'_, '_, '_>) -> Computed<()> {
         let (operands, shape) = (run.operands, run.shape);
         elementwise::select::<T>(
             operands.data(0)?,

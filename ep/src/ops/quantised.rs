@@ -5,14 +5,25 @@ use std::ops::Range;
 use undertone_kernels::Context;
 
 use super::{
-    Inferred, NOT_CARRIED_OUT, Op, Operator, Role,
-    run::{Computed, Operands, Run},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, left, node::name, onnx,
+    operator::NOT_CARRIED_OUT,
 };
-use crate::{
-    graph::DataType,
-    lower::{Lowered, Lowering, name},
-    plan::tensor::Shape,
-};
+use crate::{graph::DataType, memory::Shape};
+
+/// The family's operators.
+pub const OPERATORS: &[Entry] = &[
+    onnx("DequantizeLinear", Role::Movement, dequantize),
+    onnx("DynamicQuantizeLinear", Role::Movement, |_| Ok(Op::QuantisedPart(QuantisedPart::DynamicQuantizeLinear))),
+    onnx("MatMulInteger", Role::Product, |_| Ok(Op::QuantisedPart(QuantisedPart::MatMulInteger))),
+    onnx("ConvInteger", Role::Product, |_| Ok(Op::QuantisedPart(QuantisedPart::ConvInteger))),
+    left("QuantizeLinear", Role::Movement),
+    left("MatMulNBits", Role::Product),
+    left("MatMulBnb4", Role::Product),
+    left("MatMulIntegerToFloat", Role::Product),
+    left("DynamicQuantizeMatMul", Role::Product),
+    left("QLinearMatMul", Role::Product),
+    left("QLinearConv", Role::Product),
+];
 
 /// `x, scale` and perhaps `zero_point`, both with a single entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +71,7 @@ impl Operator for Dequantize {
         operands.shape(0).copied()
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
         let (stored, scale) = (operands.data(0)?, operands.data::<f32>(1)?[0]);
         let zero_point = operands.optional::<u8>(2)?.map(|zero_point| zero_point[0]);
@@ -96,7 +107,7 @@ impl Operator for QuantisedPart {
         Err(NOT_CARRIED_OUT.into())
     }
 
-    fn run(&self, _: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, _: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         Err(NOT_CARRIED_OUT.into())
     }
 }
@@ -105,7 +116,7 @@ impl Operator for QuantisedPart {
 mod tests {
     use crate::{
         graph::DataType,
-        plan::Input,
+        memory::Input,
         testing::{Builder, alone, refusal},
     };
 

@@ -3,13 +3,13 @@
 use undertone_kernels::Context;
 
 use super::{
-    Inferred, Op, Operator, Role, TOO_MANY_AXES,
-    run::{Computed, Operands, Run, axis},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, onnx, operator::TOO_MANY_AXES,
+    run::axis,
 };
-use crate::{
-    lower::{Lowered, Lowering},
-    plan::tensor::{MAX_RANK, Shape, shape_of},
-};
+use crate::memory::{MAX_RANK, Shape, shape_of};
+
+/// The family's operators.
+pub const OPERATORS: &[Entry] = &[onnx("ReduceMean", Role::Other, reduce_mean)];
 
 /// A reduction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Operator for Reduction {
         shape_of(dims.map(|(axis, dim)| if reduced[axis] { 1 } else { *dim })).ok_or_else(|| TOO_MANY_AXES.into())
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
         let Reduction::Mean { axes, .. } = self;
         let shape = operands.shape(0)?;

@@ -1,19 +1,17 @@
 //! What an operation sees of a plan's run: its operands, its kernel, and the memory of its result.
 
 use bytemuck::Pod;
-use undertone_kernels::host::{Isa, movement::broadcast_shape};
+use undertone_kernels::host::{HostDevice, movement::broadcast_shape};
 
-use super::Inferred;
+use super::prepare::Prepared;
 use crate::{
+    error::Fault,
     graph::{DataType, ValueId},
-    plan::{
-        fault::Fault,
-        layout::PlanStep,
-        machine::{Machine, Target},
-        prepare::Kernel,
-        tensor::{Shape, shape_of},
-    },
+    memory::{Destination, Shape, Values, shape_of},
 };
+
+/// What a shape rule gives, or what the operands lack for the operation to be defined.
+pub type Inferred<T> = Result<T, String>;
 
 /// What an operation's work gives, or why it gives nothing.
 pub type Computed<T> = Result<T, Fault>;
@@ -22,17 +20,12 @@ pub type Computed<T> = Result<T, Fault>;
 #[derive(Clone, Copy)]
 pub struct Operands<'r, 'm, 'io> {
     /// Where their values are.
-    pub machine: &'r Machine<'m, 'io>,
+    pub from: &'r Values<'m, 'io>,
     /// What they are; `None` where an optional one is left out.
     pub values: &'r [Option<ValueId>],
 }
 
 impl<'r, 'm, 'io> Operands<'r, 'm, 'io> {
-    /// Those of a step.
-    pub fn of(machine: &'r Machine<'m, 'io>, step: &'r PlanStep) -> Self {
-        Self { machine, values: &step.inputs }
-    }
-
     /// Operand `index`, if it is given.
     pub fn get(&self, index: usize) -> Option<ValueId> {
         self.values.get(index).copied().flatten()
@@ -51,7 +44,7 @@ impl<'r, 'm, 'io> Operands<'r, 'm, 'io> {
     /// # Errors
     /// If it is left out.
     pub fn shape(&self, index: usize) -> Inferred<&'r Shape> {
-        self.value(index).map(|value| self.machine.shape(value))
+        self.value(index).map(|value| self.from.shape(value))
     }
 
     /// The element type of operand `index`.
@@ -59,7 +52,7 @@ impl<'r, 'm, 'io> Operands<'r, 'm, 'io> {
     /// # Errors
     /// If it is left out.
     pub fn dtype(&self, index: usize) -> Inferred<DataType> {
-        self.value(index).map(|value| self.machine.tensor(value).dtype)
+        self.value(index).map(|value| self.from.tensor(value).dtype)
     }
 
     /// The elements of operand `index`.
@@ -67,7 +60,7 @@ impl<'r, 'm, 'io> Operands<'r, 'm, 'io> {
     /// # Errors
     /// If it is left out, or of another element size.
     pub fn data<T: Pod>(&self, index: usize) -> Inferred<&'r [T]> {
-        self.machine.data(self.value(index)?)
+        self.from.data(self.value(index)?)
     }
 
     /// The elements of operand `index`, if it is given.
@@ -75,7 +68,7 @@ impl<'r, 'm, 'io> Operands<'r, 'm, 'io> {
     /// # Errors
     /// If it is of another element size.
     pub fn optional<T: Pod>(&self, index: usize) -> Inferred<Option<&'r [T]>> {
-        self.get(index).map(|value| self.machine.data(value)).transpose()
+        self.get(index).map(|value| self.from.data(value)).transpose()
     }
 
     /// The shape that the first `count` operands broadcast to.
@@ -102,26 +95,28 @@ impl<'r, 'm, 'io> Operands<'r, 'm, 'io> {
 }
 
 /// A step that is carried out: what it reads, and the memory of its result.
-pub struct Run<'r, 'm, 'io> {
+pub struct StepRun<'r, 'm, 'io> {
     /// What it reads.
     pub operands: Operands<'r, 'm, 'io>,
     /// What it was prepared with.
-    pub kernel: Option<&'r Kernel>,
+    pub prepared: Option<&'r Prepared>,
+    /// What computes where nothing was prepared.
+    pub host: HostDevice,
     /// Element type of the result.
     pub dtype: DataType,
     /// Shape of the result.
     pub shape: Shape,
     /// Where the result is written.
-    pub target: &'r mut Target<'io>,
+    pub destination: &'r mut Destination<'io>,
 }
 
-impl Run<'_, '_, '_> {
+impl StepRun<'_, '_, '_> {
     /// The result's elements.
     ///
     /// # Errors
     /// If they are not aligned.
     pub fn elements<T: Pod>(&mut self) -> Result<&mut [T], String> {
-        self.target.elements(self.shape.elements())
+        self.destination.elements(self.shape.elements())
     }
 
     /// The result's rows along the last axis: how many, and how wide.
@@ -130,14 +125,14 @@ impl Run<'_, '_, '_> {
         [self.shape.elements().checked_div(width).unwrap_or(0), width]
     }
 
-    /// The instruction set of fp32 work on the host.
+    /// The host device, for fp32 functions.
     ///
     /// # Errors
-    /// If the result is not fp32: the operation has no kernel for it.
-    pub fn fp32_isa(&self) -> Computed<Isa> {
-        match (self.kernel, self.dtype) {
-            (Some(Kernel::Host(isa)), DataType::F32) => Ok(*isa),
-            _ => Err(NO_KERNEL.into()),
+    /// If the result is not fp32.
+    pub fn fp32(&self) -> Computed<HostDevice> {
+        match self.dtype {
+            DataType::F32 => Ok(self.host),
+            other => Err(format!("it has no function for {other}").into()),
         }
     }
 
@@ -161,11 +156,11 @@ pub trait AnyElement {
     ///
     /// # Errors
     /// If operands do not fit.
-    fn run_of<T: Pod>(&self, run: &mut Run<'_, '_, '_>) -> Computed<()>;
+    fn run_of<T: Pod>(&self, run: &mut StepRun<'_, '_, '_>) -> Computed<()>;
 }
 
-/// Said of a step whose operands or kernel are not those that its operation runs with.
-pub const NO_KERNEL: &str = "it has no kernel";
+/// Said of a step that runs with a prepared kernel, and has none.
+pub const NOT_PREPARED: &str = "it has no kernel";
 
 /// An axis counted from the front.
 ///

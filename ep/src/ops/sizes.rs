@@ -4,14 +4,25 @@ use bytemuck::Pod;
 use undertone_kernels::Context;
 
 use super::{
-    Inferred, Op, Operator, Role, TOO_MANY_AXES,
-    run::{AnyElement, Computed, Operands, Run},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, left, node::name, onnx,
+    operator::TOO_MANY_AXES, run::AnyElement,
 };
 use crate::{
     graph::{Attribute, DataType},
-    lower::{Lowered, Lowering, name},
-    plan::tensor::Shape,
+    memory::Shape,
 };
+
+/// The family's operators.
+pub const OPERATORS: &[Entry] = &[
+    onnx("Shape", Role::Nothing, shape),
+    onnx("Range", Role::Nothing, range),
+    onnx("ConstantOfShape", Role::Nothing, constant_of_shape),
+    left("Size", Role::Nothing),
+    // Their bodies are graphs of their own.
+    onnx("If", Role::Nothing, control_flow),
+    onnx("Loop", Role::Nothing, control_flow),
+    onnx("Scan", Role::Nothing, control_flow),
+];
 
 /// An operation on sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +60,10 @@ pub fn constant_of_shape(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     Ok(Op::Sizes(Sizes::ConstantOfShape { value }))
 }
 
+fn control_flow(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    Err(format!("{}: ONNX Runtime runs it; its bodies are partitioned by themselves", node.node.op_type))
+}
+
 impl Operator for Sizes {
     fn kind(&self) -> &'static str {
         "shape"
@@ -82,7 +97,7 @@ impl Operator for Sizes {
         Shape::new(&[length]).ok_or_else(|| TOO_MANY_AXES.into())
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
         match self {
             Sizes::Shape { start, end } => {
@@ -107,7 +122,7 @@ impl Operator for Sizes {
 struct Filled<'v>(&'v [u8]);
 
 impl AnyElement for Filled<'_> {
-    fn run_of<T: Pod>(&self, run: &mut Run<'_, '_, '_>) -> Computed<()> {
+    fn run_of<T: Pod>(&self, run: &mut StepRun<'_, '_, '_>) -> Computed<()> {
         let value = bytemuck::try_pod_read_unaligned::<T>(self.0).map_err(|error| error.to_string())?;
         run.elements()?.fill(value);
         Ok(())

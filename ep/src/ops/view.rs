@@ -4,14 +4,26 @@ use bytemuck::Pod;
 use undertone_kernels::Context;
 
 use super::{
-    Inferred, Op, Operator, Role, TOO_MANY_AXES,
-    run::{AnyElement, Computed, Operands, Run, axis},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, left,
+    node::name,
+    onnx,
+    operator::TOO_MANY_AXES,
+    run::{AnyElement, axis},
 };
 use crate::{
     graph::DataType,
-    lower::{Lowered, Lowering, name},
-    plan::tensor::{MAX_RANK, Shape, shape_of},
+    memory::{MAX_RANK, Shape, shape_of},
 };
+
+/// The family's operators.
+pub const OPERATORS: &[Entry] = &[
+    onnx("Reshape", Role::Movement, reshape),
+    onnx("Unsqueeze", Role::Movement, |node| with_axes(node, View::Unsqueeze)),
+    onnx("Squeeze", Role::Movement, |node| with_axes(node, View::Squeeze)),
+    onnx("Identity", Role::Movement, identity),
+    onnx("Cast", Role::Movement, cast),
+    left("Flatten", Role::Movement),
+];
 
 /// An operation whose result has the elements of its first operand, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +97,7 @@ impl Operator for View {
         }
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         match self {
             View::Reshape { .. } | View::Unsqueeze | View::Squeeze | View::Identity => run.of_any_element(&Copied),
             View::Cast { .. } => converted(run),
@@ -97,14 +109,14 @@ impl Operator for View {
 struct Copied;
 
 impl AnyElement for Copied {
-    fn run_of<T: Pod>(&self, run: &mut Run<'_, '_, '_>) -> Computed<()> {
+    fn run_of<T: Pod>(&self, run: &mut StepRun<'_, '_, '_>) -> Computed<()> {
         let x = run.operands.data(0)?;
         run.elements::<T>()?.copy_from_slice(x);
         Ok(())
     }
 }
 
-fn converted(run: &mut Run<'_, '_, '_>) -> Computed<()> {
+fn converted(run: &mut StepRun<'_, '_, '_>) -> Computed<()> {
     let operands = run.operands;
     // Through f64 every value of these types survives except int64 beyond 2^53, which no shape or token reaches.
     match operands.dtype(0)? {
@@ -115,8 +127,8 @@ fn converted(run: &mut Run<'_, '_, '_>) -> Computed<()> {
     }
 }
 
-fn converted_from<S: Pod>(x: &[S], real: impl Fn(S) -> f64, run: &mut Run<'_, '_, '_>) -> Computed<()> {
-    fn write<S: Pod, D: Pod>(x: &[S], run: &mut Run<'_, '_, '_>, cast: impl Fn(S) -> D) -> Computed<()> {
+fn converted_from<S: Pod>(x: &[S], real: impl Fn(S) -> f64, run: &mut StepRun<'_, '_, '_>) -> Computed<()> {
+    fn write<S: Pod, D: Pod>(x: &[S], run: &mut StepRun<'_, '_, '_>, cast: impl Fn(S) -> D) -> Computed<()> {
         run.elements::<D>()?.iter_mut().zip(x).for_each(|(out, value)| *out = cast(*value));
         Ok(())
     }

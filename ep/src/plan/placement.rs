@@ -6,8 +6,8 @@ use undertone_kernels::{
     npu::{Problem, design::HEAD_WIDTH, placement::Placement},
 };
 
-use super::tensor::Shape;
 use crate::{
+    memory::Shape,
     ops::{self, HeadLayout, ProductOp},
     options::Options,
     program::Step,

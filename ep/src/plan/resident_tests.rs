@@ -2,10 +2,12 @@
 
 use undertone_kernels::Precision;
 
-use super::{Input, Plan, RunError};
+use super::Plan;
 use crate::{
+    error::RunError,
     graph::{Attribute, DataType, Graph},
     kv::{KvState, Question, Slot},
+    memory::Input,
     options::Options,
     testing::{Builder, Made, assert_close, exact, floats, fused, noise, run, run_with},
 };

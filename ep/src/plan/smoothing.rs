@@ -12,13 +12,13 @@ use std::borrow::Cow;
 
 use undertone_kernels::Precision;
 
-use super::{arithmetic::FEW_ROWS, shared::floats};
+use super::estimate::Estimate;
 use crate::{
     graph::{Constant, DataType, Dim, Graph, Value, ValueId},
-    ops::{Normalisation, Op, View},
+    memory::floats,
+    ops::{FEW_ROWS, Normalisation, Op, View},
     options::Options,
     program::{Program, Step},
-    work::Work,
 };
 
 /// Smooths what can be smoothed in `program`: `graph` with the constants that it then reads, or as it was.
@@ -27,7 +27,7 @@ pub fn smooth<'g, 'a>(graph: &'g Graph<'a>, program: &mut Program, options: &Opt
     if options.precision != Precision::Int8 {
         return graph;
     }
-    let shapes = Work::estimate(&graph, program).shapes;
+    let shapes = Estimate::of(&graph, program).shapes;
     // Products of many rows stay as they are: an NPU may compute them, and encoders gained nothing.
     let many = |step: &Step| {
         let x = step.input(0).and_then(|x| shapes[x]);
@@ -149,7 +149,8 @@ mod tests {
         fusion::fuse,
         graph::Attribute,
         lower::lower,
-        plan::{Plan, Shared, Store},
+        memory::{Shared, Store},
+        plan::Plan,
         testing::{Builder, floats, fused, noise, run},
     };
 

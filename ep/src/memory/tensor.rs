@@ -1,4 +1,4 @@
-//! What a value is during a run: an element type, a shape, and the place where its bytes lie.
+//! What a value is during a run: an element type, a shape, and the location of its bytes.
 
 use bytemuck::{Pod, Zeroable};
 pub use undertone_kernels::host::movement::{MAX_RANK, Shape};
@@ -23,7 +23,7 @@ pub fn scalar() -> Shape {
 
 /// Where a value's bytes lie during a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// Nowhere: not made yet, or only its shape is of interest.
     #[default]
     Unknown,
@@ -34,7 +34,7 @@ pub enum Place {
     /// The fused node's output of this number.
     Output(u32),
     /// The workspace's buffer of this number.
-    Slot(u32),
+    Buffer(u32),
     /// A key-value cache that stays in the EP.
     Cached(Slot),
 }
@@ -47,7 +47,7 @@ pub struct Tensor {
     /// Its shape.
     pub shape: Shape,
     /// Its bytes.
-    pub place: Place,
+    pub location: Location,
 }
 
 /// Sixteen floats: what keeps buffers aligned for the widest vector loads.
@@ -82,6 +82,12 @@ impl Buffer {
     /// If the buffer is shorter.
     pub fn bytes(&self, len: usize) -> &[u8] {
         &bytemuck::cast_slice(&self.0)[..len]
+    }
+
+    /// The first `len` fp32 values, to be written; there is room for them after this.
+    pub fn floats_mut(&mut self, len: usize) -> &mut [f32] {
+        self.reserve(len * size_of::<f32>());
+        &mut bytemuck::cast_slice_mut(&mut self.0)[..len]
     }
 
     /// The first `len` bytes, to be written.
