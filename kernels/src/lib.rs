@@ -10,6 +10,7 @@
 
 pub mod attention;
 pub mod blob;
+mod context;
 pub mod conv;
 pub mod device;
 mod functions;
@@ -27,8 +28,9 @@ pub mod team;
 
 pub use attention::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Heads, HeadsMut, Mask};
 pub use blob::{Blob, Memory, Unfit};
+pub use context::{Context, Counters, DeviceKind, Failed, Unsupported};
 pub use conv::{Conv1d, Conv1dSpec};
-pub use device::{Context, Counters, Device, DeviceKind, Failed, Unsupported};
+pub use device::Device;
 pub use linear::{Activation, Linear, LinearSpec, WeightLayout};
 pub use parallel::{Parallel, Serial};
 pub use rows::{Norm, Product, Rows};

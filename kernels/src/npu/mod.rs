@@ -14,6 +14,7 @@ pub mod design;
 pub mod device;
 mod engine;
 pub mod hardware;
+mod kernels;
 pub mod layout;
 mod linear;
 mod open;
@@ -28,6 +29,7 @@ pub mod stream;
 pub mod target;
 pub mod tiling;
 mod trust;
+mod unavailable;
 #[cfg(feature = "xrt")]
 pub mod xrt;
 
@@ -35,8 +37,9 @@ pub use array::{Array, ArrayError, Buffer, Job, RunReport};
 pub use bundle::{Bundle, BundleError, Bundles};
 pub use design::{Argument, Channel, Design, DesignError, Direction, Kernels, Operator, Problem, Tile};
 pub use device::{NpuDevice, Settings};
-pub use hardware::{Unavailable, hardware};
+pub use hardware::hardware;
 pub use open::OpenNpu;
 pub use placed::PlacedDevice;
 pub use probe::{Finding, PciNpu, Probe, probe};
 pub use target::{MicroTile, Target};
+pub use unavailable::Unavailable;
