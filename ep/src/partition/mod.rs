@@ -41,14 +41,15 @@ pub fn partition(graph: &Graph<'_>, options: &Options, placement: Option<&Placem
     };
     let Grouped { mut program, reasons, steps } = made.unwrap_or_else(|| grouped(graph, options, Quantising::Apart));
     let positions = precision::positions(graph, &program);
-    for (step, place) in program.steps.iter_mut().zip(&positions) {
-        step.exact = place.is_some_and(|place| !place.is_narrow());
+    for (step, position) in program.steps.iter_mut().zip(&positions) {
+        step.exact = position.is_some_and(|position| !position.is_narrow());
     }
     let of_products = |step: &Step| {
         let is_product = |node: &NodeId| ops::is_product(&graph.nodes[*node]);
         step.nodes.iter().copied().filter(is_product).collect::<Vec<_>>()
     };
-    let in_layers = program.steps.iter().zip(&positions).filter(|(_, place)| place.is_some_and(Position::is_narrow));
+    let in_layers =
+        program.steps.iter().zip(&positions).filter(|(_, position)| position.is_some_and(Position::is_narrow));
     let narrow = in_layers.flat_map(|(step, _)| of_products(step)).collect();
     let report = report(graph, &program, &positions, options, placement, &steps, &reasons);
     let groups = steps.iter().map(|steps| nodes(&program, steps)).collect();
@@ -226,7 +227,7 @@ fn fused(
     let mut arithmetic: BTreeMap<String, usize> = BTreeMap::new();
     let (mut read, mut made) = (BTreeSet::new(), BTreeSet::new());
     let mut products = Vec::new();
-    for (step, place) in steps.iter().map(|step| (&program.steps[*step], positions[*step])) {
+    for (step, position) in steps.iter().map(|step| (&program.steps[*step], positions[*step])) {
         *kinds.entry(step.op.kind().to_owned()).or_insert(0) += 1;
         if let Some(op) = step.op.product() {
             let used = match op {
@@ -234,7 +235,7 @@ fn fused(
                 ProductOp::Attention(attention) => attention_used(attention, step, options, work),
                 ProductOp::MatMul(_) => Precision::F32,
             };
-            products.push(product(graph, step, place, used, options.precision));
+            products.push(product(graph, step, position, used, options.precision));
             *precision.entry(step.op.kind().to_owned()).or_default().entry(used.to_string()).or_insert(0) += 1;
             let reason = placement.map(|placement| why_not_on_npu(step, options, placement, &work.shapes));
             if let Some(rows) = rows_of(step, options, reason == Some(None), work) {
@@ -271,20 +272,22 @@ fn fused(
 }
 
 /// What the report says of one product.
-fn product(graph: &Graph<'_>, step: &Step, place: Option<Position>, used: Precision, asked: Precision) -> Product {
+fn product(graph: &Graph<'_>, step: &Step, position: Option<Position>, used: Precision, asked: Precision) -> Product {
     let node = step.nodes.iter().map(|node| &graph.nodes[*node]);
     let node = node.clone().find(|node| ops::is_product(node)).or_else(|| node.clone().next());
-    let place = place.map(|place| place.to_string()).unwrap_or_default();
+    let position = position.map(|position| position.to_string()).unwrap_or_default();
     Product {
         name: node.map(|node| node.name.clone()).unwrap_or_default(),
         kind: step.op.kind().to_owned(),
         precision: used.to_string(),
         reason: match (step.exact, used) {
             (false, Precision::F32) if asked != Precision::F32 => {
-                format!("{place}; its keys and values are read once for each query, and rounding them would cost more")
+                format!(
+                    "{position}; its keys and values are read once for each query, and rounding them would cost more"
+                )
             }
             (false, Precision::F32) => "as asked".to_owned(),
-            _ => place,
+            _ => position,
         },
     }
 }

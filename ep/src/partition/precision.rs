@@ -46,7 +46,11 @@ pub enum Position {
 impl Position {
     /// Whether a product here may be narrowed.
     pub fn is_narrow(self) -> bool {
-        !matches!(self, Position::BeforeLog | Position::OfSound | Position::RunTime | Position::Unrecognised)
+        match self {
+            Position::Attention | Position::AfterNorm | Position::BeforeAttention => true,
+            Position::AfterAttention | Position::AfterLayer | Position::Stem => true,
+            Position::BeforeLog | Position::OfSound | Position::RunTime | Position::Unrecognised => false,
+        }
     }
 }
 
@@ -78,7 +82,7 @@ pub fn positions(graph: &Graph<'_>, program: &Program) -> Vec<Option<Position>> 
     let mut positions: Vec<Option<Position>> = vec![None; program.steps.len()];
     for (id, step) in program.steps.iter().enumerate() {
         let Some(product) = step.op.product() else { continue };
-        let place = match product {
+        let position = match product {
             ProductOp::MatMul(_) => Position::RunTime,
             ProductOp::Linear(_) | ProductOp::Conv1d(_) | ProductOp::Attention(_) => {
                 if step.outputs.iter().any(|output| logged[*output]) {
@@ -92,7 +96,7 @@ pub fn positions(graph: &Graph<'_>, program: &Program) -> Vec<Option<Position>> 
                 }
             }
         };
-        positions[id] = Some(place);
+        positions[id] = Some(position);
     }
     positions
 }
@@ -136,7 +140,9 @@ impl<'p, 'a> Flow<'p, 'a> {
             let goes_on = match self.roles[id] {
                 Role::Log => true,
                 Role::Norm | Role::Softmax | Role::Attention | Role::Nothing => false,
-                _ => step.outputs.iter().any(|output| reaches[*output]),
+                Role::Product | Role::Activation | Role::Arithmetic | Role::Movement | Role::Other => {
+                    step.outputs.iter().any(|output| reaches[*output])
+                }
             };
             if goes_on {
                 self.data(step).for_each(|value| reaches[value] = true);
@@ -260,7 +266,7 @@ impl<'p, 'a> Flow<'p, 'a> {
         }
         let computed = self.sources(x, |role| matches!(role, Role::Movement | Role::Arithmetic | Role::Activation));
         let in_layer = |source: &usize| {
-            matches!(positions[*source], Some(place) if place.is_narrow() && place != Position::Stem)
+            matches!(positions[*source], Some(position) if position.is_narrow() && position != Position::Stem)
                 || (self.roles[*source] == Role::Product && positions[*source].is_none() && self.reads_norm(*source))
         };
         if computed.iter().any(in_layer) {

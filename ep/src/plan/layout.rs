@@ -11,7 +11,7 @@ use crate::{
     error::PlanError,
     graph::{Constant, DataType, Graph, ValueId},
     memory::{Location, Shape, Store, Stored, Tensor, computed, scalar},
-    ops::Op,
+    ops::{Op, ProductOp},
     program::Program,
 };
 
@@ -134,7 +134,10 @@ impl ValueLayout {
         let mut steady: Vec<bool> = self.homes.iter().map(|home| matches!(home, Location::Constant(_))).collect();
         let of_shapes = program.steps.iter().map(|step| {
             let [output] = step.outputs[..] else { return false };
-            let packed = matches!(step.op, Op::Linear(_) | Op::Attention(_) | Op::Conv1d(_));
+            let packed = match step.op.product() {
+                Some(ProductOp::Linear(_) | ProductOp::Attention(_) | ProductOp::Conv1d(_)) => true,
+                Some(ProductOp::MatMul(_)) | None => false,
+            };
             let follows = step.op.reads_shape_only() || step.inputs.iter().flatten().all(|value| steady[*value]);
             steady[output] = follows && !packed && !graph.outputs.contains(&output);
             steady[output]

@@ -121,9 +121,9 @@ fn noted(
     let last = steps.last()?;
     let shapes: Vec<String> = steps
         .iter()
-        .map(|step| match step.op.operator().role() {
-            Role::Norm if steps.len() > 1 => "norm".to_owned(),
-            _ => shape(values, step),
+        .map(|step| {
+            let joined = steps.len() > 1 && step.op.operator().role() == Role::Norm;
+            if joined { "norm".to_owned() } else { shape(values, step) }
         })
         .collect();
     let kind = last.op.kind();

@@ -12,7 +12,7 @@ use crate::{
     graph::{Graph, ValueId},
     kv::Slot,
     memory::Shape,
-    ops::{Attention, HeadLayout, Movement, Op},
+    ops::{Attention, HeadLayout, Movement, Op, ProductOp},
     program::Step,
 };
 
@@ -117,15 +117,16 @@ impl Resident {
             let side = |index: usize| self.side(graph, step.input(index)?);
             for (index, value) in step.inputs.iter().enumerate() {
                 let Some(value) = value.filter(|value| self.side(graph, *value).is_some()) else { continue };
-                let reads_in_place = match &step.op {
-                    op if op.reads_shape_only() => true,
-                    Op::Attention(Attention { k: HeadLayout::HeadsFirst, v: HeadLayout::HeadsFirst, .. }) => {
-                        (side(1), side(2)) == (Some(Side::Keys), Some(Side::Values)) && matches!(index, 1 | 2)
+                let appends = || self.outputs[step.outputs[0]].is_some_and(|cached| cached.new.is_some());
+                let reads_in_place = match step.op.product() {
+                    Some(ProductOp::Attention(Attention { k, v, .. })) => {
+                        [*k, *v] == [HeadLayout::HeadsFirst; 2]
+                            && (side(1), side(2)) == (Some(Side::Keys), Some(Side::Values))
+                            && matches!(index, 1 | 2)
                     }
-                    Op::Movement(Movement::Concat { .. }) => {
-                        index == 0 && self.outputs[step.outputs[0]].is_some_and(|cached| cached.new.is_some())
-                    }
-                    _ => false,
+                    Some(ProductOp::Linear(_) | ProductOp::Conv1d(_) | ProductOp::MatMul(_)) => false,
+                    None if step.op.reads_shape_only() => true,
+                    None => matches!(step.op, Op::Movement(Movement::Concat { .. })) && index == 0 && appends(),
                 };
                 if !reads_in_place {
                     return Some(value);

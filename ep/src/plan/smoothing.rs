@@ -107,22 +107,20 @@ fn products(
         if !once || step.inputs.first() != Some(&Some(value)) {
             return None;
         }
-        match &step.op {
-            Op::Linear(linear) if !linear.quantised && linear.weights.quantised.is_none() => {
-                if linear.inputs != width || step.precision(options.precision) != Precision::Int8 {
-                    return None;
-                }
-                found.push(at);
+        if let Op::Linear(linear) = &step.op {
+            let stored = linear.quantised || linear.weights.quantised.is_some();
+            if stored || linear.inputs != width || step.precision(options.precision) != Precision::Int8 {
+                return None;
             }
+            found.push(at);
+        } else {
             // Rows that stay rows.
-            Op::View(View::Reshape { .. }) => {
-                let reshaped = *step.outputs.first()?;
-                if graph.values[reshaped].shape.as_ref()?.last() != Some(&Dim::Fixed(width)) {
-                    return None;
-                }
-                found.extend(products(graph, program, reshaped, width, options)?);
+            let Op::View(View::Reshape { .. }) = step.op else { return None };
+            let reshaped = *step.outputs.first()?;
+            if graph.values[reshaped].shape.as_ref()?.last() != Some(&Dim::Fixed(width)) {
+                return None;
             }
-            _ => return None,
+            found.extend(products(graph, program, reshaped, width, options)?);
         }
     }
     (!found.is_empty()).then_some(found)
