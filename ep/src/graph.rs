@@ -164,11 +164,6 @@ impl<'a> Constant<'a> {
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
-
-    /// Whether it has no element.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// What a node's attribute holds.

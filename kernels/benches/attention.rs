@@ -7,10 +7,9 @@
 use std::time::Instant;
 
 use undertone_kernels::{
-    AttentionArgs, AttentionSpec, Context, Counters, Device, Heads, HeadsMut, Mask, Precision, Scratch,
+    AttentionArgs, AttentionSpec, Context, Counters, Device, Heads, HeadsMut, Mask, Precision, ScopedThreads, Scratch,
     host::{HostDevice, Isa},
     limits::{Limits, Work, median},
-    parallel::ScopedThreads,
     reference::noise::noise,
 };
 

@@ -34,7 +34,7 @@ pub use self::{
     attention::{Attention, HeadLayout},
     convolution::Conv,
     elementwise::Gelu,
-    linear::{FEW_ROWS, LayerSizes, Linear, wide_rows},
+    linear::{FEW_ROWS, Linear, wide_rows},
     mask::Mask,
     movement::Movement,
     node::{Lowered, Lowering},
@@ -84,7 +84,7 @@ pub enum ProductOp<'o> {
     Linear(&'o Linear),
     Conv1d(&'o Conv),
     Attention(&'o Attention),
-    MatMul(&'o MatMul),
+    MatMul,
 }
 
 /// A node that is left to ONNX Runtime.
@@ -125,7 +125,7 @@ impl Op {
             Op::Linear(op) => Some(ProductOp::Linear(op)),
             Op::Conv1d(op) => Some(ProductOp::Conv1d(op)),
             Op::Attention(op) => Some(ProductOp::Attention(op)),
-            Op::MatMul(op) => Some(ProductOp::MatMul(op)),
+            Op::MatMul(_) => Some(ProductOp::MatMul),
             Op::Normalisation(_) | Op::Unary(_) | Op::Gelu(_) | Op::Binary(_) | Op::Mask(_) | Op::View(_) => None,
             Op::Movement(_) | Op::Sizes(_) | Op::Reduction(_) | Op::Dequantize(_) => None,
             Op::QuantisedPart(_) | Op::Unsupported(_) => None,

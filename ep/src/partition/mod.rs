@@ -6,7 +6,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use undertone_kernels::{AttentionSpec, Device, DeviceKind, Precision, host::HostDevice, npu::placement::Placement};
+use undertone_kernels::{AttentionSpec, Device, DeviceKind, Precision, host::HostDevice, npu::Placement};
 
 use self::precision::Position;
 use crate::{
@@ -233,7 +233,7 @@ fn fused(
             let used = match op {
                 ProductOp::Linear(_) | ProductOp::Conv1d(_) => step.precision(options.precision),
                 ProductOp::Attention(attention) => attention_used(attention, step, options, work),
-                ProductOp::MatMul(_) => Precision::F32,
+                ProductOp::MatMul => Precision::F32,
             };
             products.push(product(graph, step, position, used, options.precision));
             *precision.entry(step.op.kind().to_owned()).or_default().entry(used.to_string()).or_insert(0) += 1;

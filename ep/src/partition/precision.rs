@@ -83,7 +83,7 @@ pub fn positions(graph: &Graph<'_>, program: &Program) -> Vec<Option<Position>> 
     for (id, step) in program.steps.iter().enumerate() {
         let Some(product) = step.op.product() else { continue };
         let position = match product {
-            ProductOp::MatMul(_) => Position::RunTime,
+            ProductOp::MatMul => Position::RunTime,
             ProductOp::Linear(_) | ProductOp::Conv1d(_) | ProductOp::Attention(_) => {
                 if step.outputs.iter().any(|output| logged[*output]) {
                     Position::BeforeLog

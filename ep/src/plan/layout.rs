@@ -136,7 +136,7 @@ impl ValueLayout {
             let [output] = step.outputs[..] else { return false };
             let packed = match step.op.product() {
                 Some(ProductOp::Linear(_) | ProductOp::Attention(_) | ProductOp::Conv1d(_)) => true,
-                Some(ProductOp::MatMul(_)) | None => false,
+                Some(ProductOp::MatMul) | None => false,
             };
             let follows = step.op.reads_shape_only() || step.inputs.iter().flatten().all(|value| steady[*value]);
             steady[output] = follows && !packed && !graph.outputs.contains(&output);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use undertone_kernels::{
     Context, Counters, Device, DeviceKind, LinearSpec, Precision, Scratch, Serial, WeightLayout,
     host::HostDevice,
-    npu::{OpenNpu, Problem, Settings, Target, device::simulator, placement::Placement, rates::Rates},
+    npu::{OpenNpu, Placement, Problem, Rates, Settings, Target, simulator},
     numbers::largest_magnitude,
 };
 

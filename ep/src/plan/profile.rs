@@ -166,6 +166,6 @@ fn shape(values: &Values<'_, '_>, step: &PlanStep) -> String {
             let length = keys.and_then(|keys| keys.get(attention.k.length_axis()).copied());
             format!("{q} over {} keys", length.unwrap_or(0))
         }
-        Some(ProductOp::Conv1d(_) | ProductOp::MatMul(_)) | None => dims(step.output),
+        Some(ProductOp::Conv1d(_) | ProductOp::MatMul) | None => dims(step.output),
     }
 }

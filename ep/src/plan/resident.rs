@@ -124,7 +124,7 @@ impl Resident {
                             && (side(1), side(2)) == (Some(Side::Keys), Some(Side::Values))
                             && matches!(index, 1 | 2)
                     }
-                    Some(ProductOp::Linear(_) | ProductOp::Conv1d(_) | ProductOp::MatMul(_)) => false,
+                    Some(ProductOp::Linear(_) | ProductOp::Conv1d(_) | ProductOp::MatMul) => false,
                     None if step.op.reads_shape_only() => true,
                     None => matches!(step.op, Op::Movement(Movement::Concat { .. })) && index == 0 && appends(),
                 };

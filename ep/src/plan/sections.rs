@@ -125,7 +125,7 @@ impl<'p> Arranger<'p> {
     /// once would only keep them all in memory.
     fn readers(&self, rows: ValueId, first: StepId) -> Vec<StepId> {
         let attends = |step: &Step| match step.op.product() {
-            Some(ProductOp::Attention(_) | ProductOp::MatMul(_)) => true,
+            Some(ProductOp::Attention(_) | ProductOp::MatMul) => true,
             Some(ProductOp::Linear(_) | ProductOp::Conv1d(_)) | None => false,
         };
         let until = self.steps[first..].iter().position(attends);

@@ -11,8 +11,7 @@ use std::{
 };
 
 use undertone_kernels::npu::{
-    Argument, Bundles, Channel, Design, Direction, Kernels, Problem, Target, Tile,
-    access::Transfer,
+    Argument, Bundles, Channel, Design, Direction, Kernels, Problem, Target, Tile, Transfer,
     stream::{DmaTask, Stage, stages, write},
     tiling,
 };
