@@ -112,10 +112,7 @@ impl KvState {
         &mut self.slots[slot.index]
     }
 
-    /// Batch items become those that were at `rows`.
-    ///
-    /// # Errors
-    /// [`KvError::Row`]; nothing is changed then.
+    /// Batch items become those that were at `rows`. The error is [`KvError::Row`]; nothing is changed then.
     pub fn select(&mut self, rows: &[usize]) -> Result<(), KvError> {
         for cache in self.slots.iter().flatten() {
             let [count, ..] = cache.shape();
@@ -145,10 +142,7 @@ impl KvState {
         self.asked
     }
 
-    /// Chooses in each row of `logits`.
-    ///
-    /// # Errors
-    /// If another number of rows was asked for.
+    /// Chooses in each row of `logits`. An error if another number of rows was asked for.
     pub fn answer(
         &mut self,
         host: HostDevice,
@@ -204,18 +198,12 @@ pub fn release(number: u64) -> bool {
     caches().remove(&number).is_some()
 }
 
-/// A cache by its number.
-///
-/// # Errors
-/// [`KvError::Unknown`].
+/// A cache by its number. The error is [`KvError::Unknown`].
 pub fn find(number: u64) -> Result<Handle, KvError> {
     caches().get(&number).cloned().ok_or_else(|| KvError::Unknown(number.to_string()))
 }
 
-/// Exclusive use of a cache.
-///
-/// # Errors
-/// [`KvError::Busy`].
+/// Exclusive use of a cache. The error is [`KvError::Busy`].
 pub fn lock(handle: &Handle) -> Result<MutexGuard<'_, KvState>, KvError> {
     match handle.try_lock() {
         Ok(state) => Ok(state),
@@ -231,10 +219,7 @@ thread_local! {
     static RUN: RefCell<Option<Handle>> = const { RefCell::new(None) };
 }
 
-/// A run begins on this thread; `name` is what its options say.
-///
-/// # Errors
-/// [`KvError::Unknown`].
+/// A run begins on this thread; `name` is what its options say. The error is [`KvError::Unknown`].
 pub fn begin_run(name: Option<&str>) -> Result<(), KvError> {
     let handle = match name {
         None => None,

@@ -44,9 +44,7 @@ impl Reporter {
 
     /// Notes a graph's partition, in the place of an earlier one of the same graph: ONNX Runtime asks more than once,
     /// and the later times show it graphs whose claimed nodes are fused already. The one with the most nodes is kept.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
+    /// An error if the file cannot be written.
     pub fn record(&self, graph: GraphReport) -> Result<(), ReportError> {
         // A panic elsewhere leaves the list whole, so a poisoned lock is as good as another.
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,7 +21,7 @@ use crate::options::Options;
 
 /// Whose containers can be read by whom: all of it must be equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Maker {
+pub struct Origin {
     /// Version and mark of the EP's code.
     pub build: String,
     /// Instruction set that the weights are packed for.
@@ -37,7 +37,7 @@ pub struct Maker {
 /// The EP's code, told from any other code by its sources.
 pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("EP_BUILD"));
 
-impl Maker {
+impl Origin {
     /// A session of this process.
     pub fn new(options: &Options) -> Self {
         Self {

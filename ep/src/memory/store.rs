@@ -62,10 +62,8 @@ pub struct Shared {
 
 /// Packed kernels and constants that were made before, and lie in a file.
 pub trait WeightSource: Sync {
-    /// The parts of a kernel, or the only part of a constant, undamaged.
-    ///
-    /// # Errors
-    /// In words: there is none of this key, or it is damaged.
+    /// The parts of a kernel, or the only part of a constant, undamaged. An error, in words: there is none of this key,
+    /// or it is damaged.
     fn parts(&self, key: &WeightKey) -> Result<Vec<Blob>, String>;
 }
 
@@ -183,10 +181,7 @@ impl<'s> Store<'s> {
         Ok(made)
     }
 
-    /// A constant that steps read, once for all plans that hold it.
-    ///
-    /// # Errors
-    /// In words, if it is damaged.
+    /// A constant that steps read, once for all plans that hold it. An error, in words, if it is damaged.
     pub fn constant(&self, constant: &Constant<'_>) -> Result<Arc<Stored>, String> {
         if constant.size() < WORTH_SHARING {
             return Stored::copy_of(constant).map(Arc::new);

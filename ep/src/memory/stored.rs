@@ -31,10 +31,7 @@ pub fn computed(dtype: DataType) -> DataType {
 }
 
 impl Stored {
-    /// A copy of a constant.
-    ///
-    /// # Errors
-    /// In words, if it is damaged.
+    /// A copy of a constant. An error, in words, if it is damaged.
     pub fn copy_of(constant: &Constant<'_>) -> Result<Self, String> {
         if constant.bytes.len() != constant.len() * constant.dtype.size() {
             return Err(format!("{} bytes for {:?} of {}", constant.bytes.len(), constant.shape, constant.dtype));
@@ -47,10 +44,7 @@ impl Stored {
         Ok(Self { dtype, len: constant.len() * dtype.size(), contents: Contents::Owned(buffer) })
     }
 
-    /// A constant that is used where it lies.
-    ///
-    /// # Errors
-    /// In words, if `parts` are not its bytes, aligned.
+    /// A constant that is used where it lies. An error, in words, if `parts` are not its bytes, aligned.
     pub fn in_place(constant: &Constant<'_>, parts: &[Blob]) -> Result<Self, String> {
         let dtype = computed(constant.dtype);
         let len = constant.len() * dtype.size();
@@ -78,10 +72,7 @@ impl Stored {
     }
 }
 
-/// A floating-point constant's values.
-///
-/// # Errors
-/// In words, if it is of another type.
+/// A floating-point constant's values. An error, in words, if it is of another type.
 pub fn floats<'c>(constant: &'c Constant<'_>) -> Result<Cow<'c, [f32]>, String> {
     match constant.dtype {
         DataType::F32 => Ok(bytemuck::try_cast_slice(&constant.bytes)

@@ -33,10 +33,7 @@ pub struct Input<'a> {
 /// Where results are written: memory that ONNX Runtime allocates once a shape is known.
 pub trait Outputs<'io> {
     /// The memory of output `index` (its place in [`Graph::outputs`](crate::graph::Graph::outputs)), made for `shape`.
-    /// Asked for once in a run.
-    ///
-    /// # Errors
-    /// If the memory cannot be had.
+    /// Asked for once in a run. An error if the memory cannot be had.
     fn output(&mut self, index: usize, shape: &[usize]) -> Result<&'io mut [u8], RunError>;
 }
 
@@ -67,10 +64,8 @@ pub enum Destination<'io> {
 }
 
 impl<'m, 'io> Values<'m, 'io> {
-    /// Puts input `index` in its place. An fp16 one is converted into `buffer`.
-    ///
-    /// # Errors
-    /// In words, if it is not what was declared: of type `dtype`.
+    /// Puts input `index` in its place. An fp16 one is converted into `buffer`. An error, in words, if it is not what
+    /// was declared: of type `dtype`.
     pub fn import(&mut self, index: usize, value: ValueId, dtype: DataType, buffer: Option<u32>) -> Result<(), String> {
         let input = &self.inputs[index];
         let shape = Shape::new(input.shape).ok_or_else(|| format!("{} axes", input.shape.len()))?;
@@ -94,10 +89,7 @@ impl<'m, 'io> Values<'m, 'io> {
     }
 
     /// Takes an input from the run's cache; what the program feeds in its place is not looked at. With a `buffer` it is
-    /// written there as a plain tensor.
-    ///
-    /// # Errors
-    /// In words, if the cache is empty.
+    /// written there as a plain tensor. An error, in words, if the cache is empty.
     pub fn import_cached(&mut self, value: ValueId, slot: Slot, buffer: Option<u32>) -> Result<(), String> {
         let cache = self.state.as_ref().and_then(|state| state.get(slot));
         let cache = cache.ok_or("its cache is empty: begin a sequence with the first step's graph")?;
@@ -139,10 +131,7 @@ impl<'m, 'io> Values<'m, 'io> {
         &self.tensors[value].shape
     }
 
-    /// Elements of a value.
-    ///
-    /// # Errors
-    /// If the value is of another element size or not aligned.
+    /// Elements of a value. An error if the value is of another element size or not aligned.
     pub fn data<T: Pod>(&self, value: ValueId) -> Result<&[T], String> {
         let tensor = &self.tensors[value];
         let bytes = match tensor.location {
@@ -178,10 +167,7 @@ impl<'m, 'io> Values<'m, 'io> {
         self.tensors[output].location = Location::Unknown;
     }
 
-    /// Memory for a result. It must be given back with [`Values::finish`].
-    ///
-    /// # Errors
-    /// If the memory cannot be had.
+    /// Memory for a result. It must be given back with [`Values::finish`]. An error if the memory cannot be had.
     pub fn begin(&mut self, output: ValueId, location: Location, shape: Shape) -> Result<Destination<'io>, Fault> {
         let tensor = &mut self.tensors[output];
         *tensor = Tensor { dtype: tensor.dtype, shape, location };
@@ -211,10 +197,7 @@ impl<'m, 'io> Values<'m, 'io> {
         }
     }
 
-    /// Writes output `index`, an fp16 one, which was computed in fp32.
-    ///
-    /// # Errors
-    /// If the memory cannot be had.
+    /// Writes output `index`, an fp16 one, which was computed in fp32. An error if the memory cannot be had.
     pub fn export(&mut self, value: ValueId, index: usize) -> Result<(), RunError> {
         let Some(outputs) = &mut self.outputs else { return Ok(()) };
         let memory = outputs.output(index, &self.tensors[value].shape)?;
@@ -229,10 +212,7 @@ impl<'m, 'io> Values<'m, 'io> {
 }
 
 impl Destination<'_> {
-    /// The result's elements.
-    ///
-    /// # Errors
-    /// If they are not aligned.
+    /// The result's elements. An error if they are not aligned.
     pub fn elements<T: Pod>(&mut self, len: usize) -> Result<&mut [T], String> {
         let bytes = match self {
             Destination::Buffer(_, buffer) => buffer.bytes_mut(len * size_of::<T>()),

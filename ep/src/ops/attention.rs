@@ -80,10 +80,7 @@ struct Scores {
 }
 
 impl HeadLayout {
-    /// Batch, heads, length and width of an operand.
-    ///
-    /// # Errors
-    /// If it has not the axes, or rows of heads.
+    /// Batch, heads, length and width of an operand. An error if it has not the axes, or rows of heads.
     pub fn sizes(self, shape: &[usize]) -> Inferred<[usize; 4]> {
         match (shape, self) {
             ([batch, heads, length, width], HeadLayout::HeadsFirst)

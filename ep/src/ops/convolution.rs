@@ -56,9 +56,7 @@ pub fn conv(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 
 impl Conv {
     /// What a Conv or ConvInteger computes with kernels of a shape, or what a 1-D convolution of this EP does not do.
-    ///
-    /// # Errors
-    /// If its attributes ask for more than a stride and padding.
+    /// An error if its attributes ask for more than a stride and padding.
     pub fn of(node: &Node<'_>, weights: Weights, sizes: [usize; 3], bias: Option<ValueId>) -> Lowered<Self> {
         if node.int("group", 1) != 1 || node.ints("dilations").is_some_and(|d| d.iter().any(|d| *d != 1)) {
             return Err("Conv with groups or dilation".into());

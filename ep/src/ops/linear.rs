@@ -80,10 +80,7 @@ impl Linear {
         LayerSizes { rows: x.map(|x| x.elements() / self.inputs.max(1)), inputs: self.inputs, outputs: self.outputs }
     }
 
-    /// The shape of the product of `x`, without a residual.
-    ///
-    /// # Errors
-    /// If rows of `x` are of another width.
+    /// The shape of the product of `x`, without a residual. An error if rows of `x` are of another width.
     pub fn product(&self, x: &Shape) -> Inferred<Shape> {
         match x.split_last() {
             Some((last, leading)) if *last == self.inputs => {

@@ -18,10 +18,8 @@ pub struct Lowering<'g, 'a> {
 }
 
 impl<'g, 'a> Lowering<'g, 'a> {
-    /// A node whose constants can be read, and whose values have no more axes than plans take.
-    ///
-    /// # Errors
-    /// If it is not so.
+    /// A node whose constants can be read, and whose values have no more axes than plans take. An error if it is not
+    /// so.
     pub fn new(graph: &'g Graph<'a>, node: &'g Node<'a>) -> Lowered<Self> {
         let operands = node.inputs.iter().flatten().map(|value| &graph.values[*value]);
         if let Some((value, reason)) = operands.filter_map(|value| Some((value, value.unreadable.as_ref()?))).next() {
@@ -71,10 +69,7 @@ impl<'g, 'a> Lowering<'g, 'a> {
         self.inputs.truncate(self.inputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1));
     }
 
-    /// The first operand is a floating-point tensor that the plan computes in fp32.
-    ///
-    /// # Errors
-    /// If it is not.
+    /// The first operand is a floating-point tensor that the plan computes in fp32. An error if it is not.
     pub fn floats(&self) -> Lowered<()> {
         match self.dtype(0) {
             Some(DataType::F32 | DataType::F16) => Ok(()),
@@ -82,10 +77,7 @@ impl<'g, 'a> Lowering<'g, 'a> {
         }
     }
 
-    /// Operand `index` is of a type whose elements the plan moves.
-    ///
-    /// # Errors
-    /// If it is not.
+    /// Operand `index` is of a type whose elements the plan moves. An error if it is not.
     pub fn movable(&self, index: usize) -> Lowered<()> {
         match self.dtype(index) {
             Some(
@@ -101,10 +93,7 @@ impl<'g, 'a> Lowering<'g, 'a> {
         }
     }
 
-    /// The first operand can be moved, and those after it are int64: shapes, axes, bounds.
-    ///
-    /// # Errors
-    /// If they are not.
+    /// The first operand can be moved, and those after it are int64: shapes, axes, bounds. An error if they are not.
     pub fn shaped(&self) -> Lowered<()> {
         self.movable(0)?;
         let mut others = (1..self.node.inputs.len()).filter(|index| self.input(*index).is_some());
@@ -114,10 +103,7 @@ impl<'g, 'a> Lowering<'g, 'a> {
         }
     }
 
-    /// Both operands are of one type. ONNX has operators, such as Pow, that also take two.
-    ///
-    /// # Errors
-    /// If they are not.
+    /// Both operands are of one type. ONNX has operators, such as Pow, that also take two. An error if they are not.
     pub fn alike(&self) -> Lowered<()> {
         match (self.dtype(0), self.dtype(1)) {
             (a, b) if a == b => Ok(()),

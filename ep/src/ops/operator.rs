@@ -45,10 +45,7 @@ pub trait Operator {
         false
     }
 
-    /// The shape of the result.
-    ///
-    /// # Errors
-    /// What the operands lack for the operation to be defined.
+    /// The shape of the result. The error says what the operands lack for the operation to be defined.
     fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape>;
 
     /// Floating-point operations of a product (a multiplication and an addition are two), from the shapes of its
@@ -57,18 +54,13 @@ pub trait Operator {
         None
     }
 
-    /// What it runs with; `None` for what needs nothing.
-    ///
-    /// # Errors
-    /// If a constant is missing or of the wrong type or shape.
+    /// What it runs with; `None` for what needs nothing. An error if a constant is missing or of the wrong type or
+    /// shape.
     fn prepare(&self, _preparing: &Preparing<'_>) -> Result<Option<Prepared>, PlanError> {
         Ok(None)
     }
 
-    /// Computes the result.
-    ///
-    /// # Errors
-    /// If operands do not fit, or a device failed.
+    /// Computes the result. An error if operands do not fit, or a device failed.
     fn run(&self, run: &mut StepRun<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()>;
 }
 

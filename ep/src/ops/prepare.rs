@@ -30,10 +30,7 @@ pub struct PreparedAttention {
 }
 
 impl PreparedAttention {
-    /// Prepares attention, at once if the width of its heads is known.
-    ///
-    /// # Errors
-    /// If no device takes it.
+    /// Prepares attention, at once if the width of its heads is known. An error if no device takes it.
     pub fn new(
         scale: f32,
         precision: Precision,
@@ -52,10 +49,7 @@ impl PreparedAttention {
         self.device.attention(&AttentionSpec { head_width, scale: self.scale, precision: self.precision })
     }
 
-    /// The kernel for heads of this width.
-    ///
-    /// # Errors
-    /// If it was prepared for another width, or cannot be.
+    /// The kernel for heads of this width. An error if it was prepared for another width, or cannot be.
     pub fn for_width(&self, head_width: usize) -> Result<&dyn Attention, String> {
         if self.prepared.get().is_none() {
             let made = self.prepare(head_width).map_err(|error| error.to_string())?;
@@ -100,10 +94,7 @@ impl<'p> Preparing<'p> {
         self.shapes.get(value).copied().flatten()
     }
 
-    /// A constant of the graph.
-    ///
-    /// # Errors
-    /// If it is none.
+    /// A constant of the graph. An error if it is none.
     pub fn constant(&self, value: ValueId) -> Result<&'p Constant<'p>, PlanError> {
         let reason = "its value is not known when the session is made";
         self.graph.values[value].constant.as_ref().ok_or_else(|| self.invalid(value)(reason.into()))

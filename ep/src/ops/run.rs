@@ -31,50 +31,32 @@ impl<'r, 'm, 'io> Operands<'r, 'm, 'io> {
         self.values.get(index).copied().flatten()
     }
 
-    /// Operand `index`.
-    ///
-    /// # Errors
-    /// If it is left out.
+    /// Operand `index`. An error if it is left out.
     pub fn value(&self, index: usize) -> Inferred<ValueId> {
         self.get(index).ok_or_else(|| format!("operand {index} is missing"))
     }
 
-    /// The shape of operand `index`.
-    ///
-    /// # Errors
-    /// If it is left out.
+    /// The shape of operand `index`. An error if it is left out.
     pub fn shape(&self, index: usize) -> Inferred<&'r Shape> {
         self.value(index).map(|value| self.from.shape(value))
     }
 
-    /// The element type of operand `index`.
-    ///
-    /// # Errors
-    /// If it is left out.
+    /// The element type of operand `index`. An error if it is left out.
     pub fn dtype(&self, index: usize) -> Inferred<DataType> {
         self.value(index).map(|value| self.from.tensor(value).dtype)
     }
 
-    /// The elements of operand `index`.
-    ///
-    /// # Errors
-    /// If it is left out, or of another element size.
+    /// The elements of operand `index`. An error if it is left out, or of another element size.
     pub fn data<T: Pod>(&self, index: usize) -> Inferred<&'r [T]> {
         self.from.data(self.value(index)?)
     }
 
-    /// The elements of operand `index`, if it is given.
-    ///
-    /// # Errors
-    /// If it is of another element size.
+    /// The elements of operand `index`, if it is given. An error if it is of another element size.
     pub fn optional<T: Pod>(&self, index: usize) -> Inferred<Option<&'r [T]>> {
         self.get(index).map(|value| self.from.data(value)).transpose()
     }
 
-    /// The shape that the first `count` operands broadcast to.
-    ///
-    /// # Errors
-    /// If they do not.
+    /// The shape that the first `count` operands broadcast to. An error if they do not.
     pub fn broadcast<const COUNT: usize>(&self) -> Inferred<Shape> {
         let mut shapes = [&[][..]; COUNT];
         for (index, shape) in shapes.iter_mut().enumerate() {
@@ -83,10 +65,7 @@ impl<'r, 'm, 'io> Operands<'r, 'm, 'io> {
         broadcast_shape(&shapes).ok_or_else(|| format!("{shapes:?} do not broadcast"))
     }
 
-    /// Operand `index`, which is a shape.
-    ///
-    /// # Errors
-    /// If it is left out, or has a negative entry.
+    /// Operand `index`, which is a shape. An error if it is left out, or has a negative entry.
     pub fn sizes(&self, index: usize) -> Inferred<Shape> {
         let values: &[i64] = self.data(index)?;
         let shape = shape_of(values.iter().map(|value| *value as usize));
@@ -111,10 +90,7 @@ pub struct StepRun<'r, 'm, 'io> {
 }
 
 impl StepRun<'_, '_, '_> {
-    /// The result's elements.
-    ///
-    /// # Errors
-    /// If they are not aligned.
+    /// The result's elements. An error if they are not aligned.
     pub fn elements<T: Pod>(&mut self) -> Result<&mut [T], String> {
         self.destination.elements(self.shape.elements())
     }
@@ -125,10 +101,7 @@ impl StepRun<'_, '_, '_> {
         [self.shape.elements().checked_div(width).unwrap_or(0), width]
     }
 
-    /// The host device, for fp32 functions.
-    ///
-    /// # Errors
-    /// If the result is not fp32.
+    /// The host device, for fp32 functions. An error if the result is not fp32.
     pub fn fp32(&self) -> Computed<HostDevice> {
         match self.dtype {
             DataType::F32 => Ok(self.host),
@@ -136,10 +109,7 @@ impl StepRun<'_, '_, '_> {
         }
     }
 
-    /// Carries out `op` on elements of the result's size.
-    ///
-    /// # Errors
-    /// Those of `op`.
+    /// Carries out `op` on elements of the result's size. Errors are those of `op`.
     pub fn of_any_element(&mut self, op: &impl AnyElement) -> Computed<()> {
         match self.dtype.size() {
             1 => op.run_of::<u8>(self),
@@ -152,20 +122,14 @@ impl StepRun<'_, '_, '_> {
 
 /// Work that is the same whatever an element's bits mean.
 pub trait AnyElement {
-    /// Computes the result, of elements of a certain size.
-    ///
-    /// # Errors
-    /// If operands do not fit.
+    /// Computes the result, of elements of a certain size. An error if operands do not fit.
     fn run_of<T: Pod>(&self, run: &mut StepRun<'_, '_, '_>) -> Computed<()>;
 }
 
 /// Said of a step that runs with a prepared kernel, and has none.
 pub const NOT_PREPARED: &str = "it has no kernel";
 
-/// An axis counted from the front.
-///
-/// # Errors
-/// If there is no such axis.
+/// An axis counted from the front. An error if there is no such axis.
 pub fn axis(axis: i64, rank: usize) -> Inferred<usize> {
     let from_front = if axis < 0 { axis + rank as i64 } else { axis };
     usize::try_from(from_front).ok().filter(|axis| *axis < rank).ok_or_else(|| format!("axis {axis} of {rank} axes"))

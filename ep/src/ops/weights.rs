@@ -43,10 +43,7 @@ impl Weights {
     }
 
     /// What tells a packed kernel from others: the constants that it is made of, and in words how. `spec` and `suffix`
-    /// stand before and after the device's form.
-    ///
-    /// # Errors
-    /// If a constant is missing.
+    /// stand before and after the device's form. An error if a constant is missing.
     pub fn key(
         &self,
         from: &Preparing<'_>,
@@ -59,10 +56,8 @@ impl Weights {
         Ok(WeightKey::new(&parts, format!("{spec}{}{suffix}", from.device().form())))
     }
 
-    /// The real values: as stored, or `(stored − zero_point) · scale`.
-    ///
-    /// # Errors
-    /// If a constant is missing, damaged or of another shape.
+    /// The real values: as stored, or `(stored − zero_point) · scale`. An error if a constant is missing, damaged or of
+    /// another shape.
     pub fn real<'p>(&self, from: &Preparing<'p>, outputs: usize, axis: Axis) -> Result<Cow<'p, [f32]>, PlanError> {
         let (stored, invalid) = (from.constant(self.value)?, from.invalid(self.value));
         if stored.bytes.len() != stored.size() {
@@ -86,10 +81,8 @@ impl Weights {
         Ok(Cow::Owned(values))
     }
 
-    /// A matrix's real values, each input's multiplied by its smoothing.
-    ///
-    /// # Errors
-    /// If a constant is missing, damaged or of another shape.
+    /// A matrix's real values, each input's multiplied by its smoothing. An error if a constant is missing, damaged or
+    /// of another shape.
     pub fn matrix<'p>(&self, from: &Preparing<'p>, [inputs, outputs]: [usize; 2]) -> Result<Cow<'p, [f32]>, PlanError> {
         let values = self.real(from, outputs, Axis::Last)?;
         let Some(smoothing) = self.smoothing else { return Ok(values) };
@@ -108,10 +101,8 @@ impl Weights {
     }
 }
 
-/// A constant of `width` values, whatever axes of one it has.
-///
-/// # Errors
-/// If a constant is missing, damaged or of another shape.
+/// A constant of `width` values, whatever axes of one it has. An error if a constant is missing, damaged or of another
+/// shape.
 pub fn row<'p>(from: &Preparing<'p>, value: ValueId, width: usize) -> Result<Cow<'p, [f32]>, PlanError> {
     let values = floats(from.constant(value)?).map_err(from.invalid(value))?;
     if values.len() == width { Ok(values) } else { Err(wrong_shape(from, value)) }

@@ -43,10 +43,7 @@ impl Caches {
     }
 
     /// Takes a tensor that was made into its cache, if it is a cached one. One of no length, which a branch gives for
-    /// what it has not changed, leaves the cache as it is.
-    ///
-    /// # Errors
-    /// If it is not `[batch, heads, length, width]`.
+    /// what it has not changed, leaves the cache as it is. An error if it is not `[batch, heads, length, width]`.
     pub fn take_in(
         self,
         machine: &mut Machine<'_, '_>,
@@ -67,10 +64,8 @@ impl Caches {
         taken
     }
 
-    /// Answers the choice that was asked for, if one was, from each batch item's last position.
-    ///
-    /// # Errors
-    /// If the logits have another number of rows than were asked for, or there are none.
+    /// Answers the choice that was asked for, if one was, from each batch item's last position. An error if the logits
+    /// have another number of rows than were asked for, or there are none.
     pub fn choose(
         self,
         machine: &mut Machine<'_, '_>,
@@ -105,9 +100,7 @@ impl Caches {
 }
 
 /// Makes `output` by appending to its cache, if that is how it comes about. `false` if its step is to be carried out.
-///
-/// # Errors
-/// If the new entries do not fit the cache.
+/// An error if the new entries do not fit the cache.
 pub fn append(machine: &mut Machine<'_, '_>, output: ValueId, context: &mut Context<'_>) -> Result<bool, String> {
     let Some(CachedOutput { slot: Some(slot), new: Some(new), .. }) = machine.cached_output(output) else {
         return Ok(false);

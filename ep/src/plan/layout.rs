@@ -52,10 +52,8 @@ pub struct ValueLayout {
 }
 
 impl ValueLayout {
-    /// Lays out a program for execution in `sections`: what a section's steps read and write never shares memory.
-    ///
-    /// # Errors
-    /// If a constant is damaged or of a type that steps cannot read.
+    /// Lays out a program for execution in `sections`: what a section's steps read and write never shares memory. An
+    /// error if a constant is damaged or of a type that steps cannot read.
     pub fn new(
         graph: &Graph<'_>,
         program: Program,

@@ -56,10 +56,8 @@ pub struct Machine<'m, 'io> {
 }
 
 impl<'m, 'io> Machine<'m, 'io> {
-    /// Checks the inputs and puts them in their places.
-    ///
-    /// # Errors
-    /// If an input's type is not the declared one, or its shape has too many axes.
+    /// Checks the inputs and puts them in their places. An error if an input's type is not the declared one, or its
+    /// shape has too many axes.
     pub fn new(
         layout: &'m ValueLayout,
         workspace: &'m mut Workspace,
@@ -171,20 +169,15 @@ impl<'m, 'io> Machine<'m, 'io> {
         self.layout.homes[value] == Location::Unknown
     }
 
-    /// Memory for a result. It must be given back with [`Values::finish`].
-    ///
-    /// # Errors
-    /// If the memory cannot be had.
+    /// Memory for a result. It must be given back with [`Values::finish`]. An error if the memory cannot be had.
     pub fn begin(&mut self, output: ValueId, shape: Shape) -> Result<Destination<'io>, Fault> {
         // What stays in the EP is not given out: it lies in a buffer as long as the run reads it.
         let cached = self.cached_output(output).map(|cached| Location::Buffer(cached.buffer));
         self.values.begin(output, cached.unwrap_or(self.layout.homes[output]), shape)
     }
 
-    /// Writes the fp16 outputs, which were computed in fp32, and gives nothing in the place of what stays in the EP.
-    ///
-    /// # Errors
-    /// If the memory cannot be had.
+    /// Writes the fp16 outputs, which were computed in fp32, and gives nothing in the place of what stays in the EP. An
+    /// error if the memory cannot be had.
     pub fn export(&mut self) -> Result<(), RunError> {
         for value in &self.layout.resident.values {
             let (Some(cached), Some(outputs)) = (self.cached_output(*value), &mut self.values.outputs) else {

@@ -65,10 +65,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Compiles `graph`, which is a group's own graph: all of its nodes must be supported.
-    ///
-    /// # Errors
-    /// [`PlanError`] says which node or constant, and why.
+    /// Compiles `graph`, which is a group's own graph: all of its nodes must be supported. The error, [`PlanError`],
+    /// says which node or constant, and why.
     pub fn build(graph: &Graph<'_>, options: &Options, store: &Store<'_>) -> Result<Self, PlanError> {
         let mut program = fusion::fuse(graph, lower::lower(graph)).without_dead_steps(graph);
         let graph = &*smoothing::smooth(graph, &mut program, options);
@@ -124,9 +122,7 @@ impl Plan {
     }
 
     /// Carries out the plan. `inputs` are in the order of [`Graph::inputs`]. With a `state`, cached tensors are read
-    /// from it and kept in it, whatever is given for them, and outputs of no length stand in their places.
-    ///
-    /// # Errors
+    /// from it and kept in it, whatever is given for them, and outputs of no length stand in their places. The error is
     /// [`RunError`]; outputs are then unspecified.
     pub fn run<'io>(
         &self,

@@ -37,10 +37,7 @@ enum Done {
     Constant(Arc<Stored>),
 }
 
-/// Prepares what the steps of `program` need.
-///
-/// # Errors
-/// That of the first step that cannot be prepared.
+/// Prepares what the steps of `program` need. The error is that of the first step that cannot be prepared.
 pub fn pack(graph: &Graph<'_>, program: &Program, options: &Options, store: &Store<'_>) -> Result<Packed, PlanError> {
     let size = |value: ValueId| graph.values[value].constant.as_ref().map_or(0, |constant| constant.size());
     let mut read: Vec<ValueId> = program.steps.iter().flat_map(|step| step.inputs.iter().flatten().copied()).collect();

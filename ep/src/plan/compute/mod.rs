@@ -28,10 +28,7 @@ pub struct Tools<'p> {
 /// Most elements of an integer tensor that is computed when only shapes are wanted.
 const SHAPE_ELEMENTS: usize = 4096;
 
-/// Carries out `step`.
-///
-/// # Errors
-/// What the operands lack, in words.
+/// Carries out `step`. The error says what the operands lack, in words.
 fn step<'io>(
     machine: &mut Machine<'_, 'io>,
     step: &PlanStep,

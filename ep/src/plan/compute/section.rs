@@ -16,10 +16,8 @@ use crate::{
 /// Results of one section that are remembered without allocation.
 const INLINE: usize = 8;
 
-/// Carries out a section's steps, together where their operands are as usual, else one by one.
-///
-/// # Errors
-/// What the operands lack, with the step's name.
+/// Carries out a section's steps, together where their operands are as usual, else one by one. The error says what the
+/// operands lack, with the step's name.
 pub fn run<'io>(
     machine: &mut Machine<'_, 'io>,
     kind: Kind,
