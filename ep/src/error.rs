@@ -9,20 +9,10 @@ use crate::runtime::OrtError;
 pub enum PlanError {
     /// A node of the group was not claimed: the group is not one that the partition made.
     #[error("node {node}: {reason}; the group given to compile is not the one that was claimed")]
-    NotClaimed {
-        /// Its name, or operator where it has none.
-        node: String,
-        /// Why.
-        reason: String,
-    },
+    NotClaimed { node: String, reason: String },
     /// A constant that a kernel needs is missing or of another type or shape than its node asks.
     #[error("constant {name}: {reason}")]
-    Constant {
-        /// The value's name.
-        name: String,
-        /// What is wrong.
-        reason: String,
-    },
+    Constant { name: String, reason: String },
     /// A kernel or constant that was packed before is missing or damaged.
     #[error("{0}")]
     Packed(String),
@@ -55,7 +45,6 @@ pub enum RunError {
     Input {
         /// Its place among the fused node's inputs.
         index: usize,
-        /// What is wrong.
         reason: String,
     },
     /// ONNX Runtime refused memory or data.

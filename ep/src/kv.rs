@@ -90,12 +90,7 @@ pub enum KvError {
     Busy,
     /// A batch item that is not there.
     #[error("row {row} of a key-value cache that has {rows}")]
-    Row {
-        /// What was named.
-        row: usize,
-        /// How many there are.
-        rows: usize,
-    },
+    Row { row: usize, rows: usize },
 }
 
 impl KvState {

@@ -31,7 +31,7 @@ fn operation(graph: &Graph<'_>, node: &Node<'_>) -> Lowered<(Op, Vec<Option<crat
     })?;
     let mut lowering = Lowering::new(graph, node)?;
     let op = lower(&mut lowering)?;
-    debug_assert_eq!(op.operator().role(), ops::role(node), "{op_type}");
+    debug_assert_eq!(op.role(), ops::role(node), "{op_type}");
     // Parts of a quantised product are not executed by themselves: those that are have one result.
     if !matches!(op, Op::QuantisedPart(_)) && node.outputs.iter().flatten().count() != 1 {
         return Err(format!("{op_type} with more than one result"));

@@ -13,7 +13,6 @@ use crate::{
 /// One operation with its operands.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// What is computed.
     pub op: Op,
     /// Operands; `None` where an optional one is left out.
     pub inputs: Vec<Option<ValueId>>,

@@ -15,9 +15,7 @@ use crate::{file::write_whole, options::Options};
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the partition report {path}: {source}; give another path in the EP option report")]
 pub struct ReportError {
-    /// The file.
     pub path: PathBuf,
-    /// What the system says.
     pub source: std::io::Error,
 }
 

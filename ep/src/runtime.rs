@@ -11,9 +11,7 @@ use crate::abi::{NEWEST_VERSION, OLDEST_VERSION, OrtEpApi};
 /// The negotiated interface. The tables are static data of the library that loaded this EP.
 #[derive(Clone, Copy)]
 pub struct Runtime {
-    /// ONNX Runtime's functions.
     pub api: &'static OrtApi,
-    /// Its functions for EPs.
     pub ep_api: &'static OrtEpApi,
     /// The version, 1.*N*, of both; no function or member of a later one may be used.
     pub version: u32,
@@ -35,9 +33,7 @@ pub struct TooOld {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("ONNX Runtime's {function} failed: {message}")]
 pub struct OrtError {
-    /// Its name.
     pub function: &'static str,
-    /// What it said.
     pub message: String,
 }
 

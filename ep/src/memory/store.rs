@@ -74,11 +74,8 @@ pub struct Record(Mutex<BTreeMap<WeightKey, PackedWeights>>);
 /// A packed kernel or a constant.
 #[derive(Clone)]
 pub enum PackedWeights {
-    /// A linear layer.
     Linear(SharedKernel<dyn Linear>),
-    /// A convolution.
     Convolution(SharedKernel<dyn Conv1d>),
-    /// A constant that steps read.
     Constant(Arc<Stored>),
 }
 

@@ -10,7 +10,6 @@ use crate::graph::{Constant, DataType};
 
 /// A constant as plans hold it, aligned to 64 bytes: fp16 became fp32.
 pub struct Stored {
-    /// Element type.
     pub dtype: DataType,
     /// Bytes of its elements.
     len: usize,
@@ -56,7 +55,6 @@ impl Stored {
         }
     }
 
-    /// Its elements.
     pub fn bytes(&self) -> &[u8] {
         match &self.contents {
             Contents::Owned(buffer) => buffer.bytes(self.len),

@@ -44,9 +44,7 @@ pub enum Location {
 pub struct Tensor {
     /// Element type as computed: fp16 values are fp32 here.
     pub dtype: DataType,
-    /// Its shape.
     pub shape: Shape,
-    /// Its bytes.
     pub location: Location,
 }
 
@@ -60,7 +58,6 @@ struct Line([u64; 8]);
 pub struct Buffer(Vec<Line>);
 
 impl Buffer {
-    /// A copy of `bytes`.
     pub fn copy_of(bytes: &[u8]) -> Self {
         let mut buffer = Self::default();
         buffer.reserve(bytes.len());

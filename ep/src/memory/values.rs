@@ -22,9 +22,7 @@ const INLINE_OUTPUTS: usize = 64;
 /// An operand as ONNX Runtime hands it over.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// Element type.
     pub dtype: DataType,
-    /// Sizes of its axes.
     pub shape: &'a [usize],
     /// Its elements, row-major.
     pub bytes: &'a [u8],
@@ -126,7 +124,6 @@ impl<'m, 'io> Values<'m, 'io> {
         &self.tensors[value]
     }
 
-    /// Shape of a value.
     pub fn shape(&self, value: ValueId) -> &Shape {
         &self.tensors[value].shape
     }

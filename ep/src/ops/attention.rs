@@ -18,7 +18,6 @@ use crate::{
     memory::Shape,
 };
 
-/// The family's operators.
 pub const OPERATORS: &[Entry] = &[
     onnx("Attention", Role::Attention, lower::attention),
     microsoft("MultiHeadAttention", Role::Attention, lower::multi_head_attention),
@@ -42,13 +41,9 @@ pub struct Attention {
     pub causal: bool,
     /// Added to the score of a key that a mask of bools or int32 hides.
     pub hidden: f32,
-    /// How the queries lie.
     pub q: HeadLayout,
-    /// How the keys lie.
     pub k: HeadLayout,
-    /// How the values lie.
     pub v: HeadLayout,
-    /// How the result lies.
     pub out: HeadLayout,
 }
 
@@ -134,12 +129,8 @@ impl HeadLayout {
 }
 
 impl Operator for Attention {
-    fn kind(&self) -> &'static str {
-        "attention"
-    }
-
-    fn role(&self) -> Role {
-        Role::Attention
+    fn class(&self) -> (&'static str, Role) {
+        ("attention", Role::Attention)
     }
 
     fn data(&self) -> Range<usize> {

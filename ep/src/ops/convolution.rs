@@ -15,14 +15,12 @@ use crate::{
     memory::Shape,
 };
 
-/// The family's operators.
 pub const OPERATORS: &[Entry] =
     &[onnx("Conv", Role::Product, conv), left("FusedConv", Role::Product), left("ConvTranspose", Role::Product)];
 
 /// `x`, convolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv {
-    /// The kernels.
     pub weights: Weights,
     /// Their shape: `[out_channels, in_channels, width]`.
     pub sizes: [usize; 3],
@@ -40,7 +38,6 @@ pub struct Conv {
     pub output_channels_last: bool,
 }
 
-/// `Conv`.
 pub fn conv(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.floats()?;
     let kernels = node.input(1).zip(node.constant_shape(1).and_then(|shape| shape.try_into().ok()));
@@ -97,12 +94,8 @@ impl Conv {
 }
 
 impl Operator for Conv {
-    fn kind(&self) -> &'static str {
-        "convolution"
-    }
-
-    fn role(&self) -> Role {
-        Role::Product
+    fn class(&self) -> (&'static str, Role) {
+        ("convolution", Role::Product)
     }
 
     fn constants(&self) -> [Option<ValueId>; 5] {

@@ -20,7 +20,6 @@ use crate::{
     memory::Shape,
 };
 
-/// The family's operators.
 pub const OPERATORS: &[Entry] = &[
     onnx("Erf", Role::Activation, |node| unary(node, Unary::Erf)),
     onnx("Gelu", Role::Activation, gelu),
@@ -106,28 +105,13 @@ pub fn pow(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 }
 
 impl Operator for Unary {
-    fn kind(&self) -> &'static str {
+    fn class(&self) -> (&'static str, Role) {
         match self {
-            Unary::Gelu => "gelu",
-            Unary::Erf
-            | Unary::Exp
-            | Unary::Sqrt
-            | Unary::Neg
-            | Unary::Abs
-            | Unary::Tanh
-            | Unary::Sigmoid
-            | Unary::Relu
-            | Unary::Reciprocal
-            | Unary::Log => "element-wise",
-        }
-    }
-
-    fn role(&self) -> Role {
-        match self {
-            Unary::Log => Role::Log,
-            Unary::Gelu | Unary::Erf | Unary::Tanh | Unary::Sigmoid | Unary::Relu => Role::Activation,
-            Unary::Neg => Role::Arithmetic,
-            Unary::Exp | Unary::Sqrt | Unary::Abs | Unary::Reciprocal => Role::Other,
+            Unary::Gelu => ("gelu", Role::Activation),
+            Unary::Erf | Unary::Tanh | Unary::Sigmoid | Unary::Relu => ("element-wise", Role::Activation),
+            Unary::Log => ("element-wise", Role::Log),
+            Unary::Neg => ("element-wise", Role::Arithmetic),
+            Unary::Exp | Unary::Sqrt | Unary::Abs | Unary::Reciprocal => ("element-wise", Role::Other),
         }
     }
 
@@ -144,12 +128,8 @@ impl Operator for Unary {
 }
 
 impl Operator for Gelu {
-    fn kind(&self) -> &'static str {
-        "gelu"
-    }
-
-    fn role(&self) -> Role {
-        Role::Activation
+    fn class(&self) -> (&'static str, Role) {
+        ("gelu", Role::Activation)
     }
 
     fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
@@ -189,12 +169,8 @@ pub fn add(a: &[f32], b: &[f32], out: &mut [f32]) {
 }
 
 impl Operator for Binary {
-    fn kind(&self) -> &'static str {
-        "element-wise"
-    }
-
-    fn role(&self) -> Role {
-        Role::Arithmetic
+    fn class(&self) -> (&'static str, Role) {
+        ("element-wise", Role::Arithmetic)
     }
 
     fn data(&self) -> Range<usize> {

@@ -20,7 +20,6 @@ use crate::{
     memory::{Shape, shape_of},
 };
 
-/// The family's operators.
 pub const OPERATORS: &[Entry] = &[onnx("Gemm", Role::Product, gemm), left("FusedGemm", Role::Product)];
 
 /// `x`, and `residual` if there is a second operand: `activation((x · w + bias) · scale) + residual`. If it is
@@ -28,11 +27,9 @@ pub const OPERATORS: &[Entry] = &[onnx("Gemm", Role::Product, gemm), left("Fused
 /// perhaps a fourth, its zero point.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Linear {
-    /// The matrix.
     pub weights: Weights,
     /// Values of a row of `x`.
     pub inputs: usize,
-    /// Values of a row of the result.
     pub outputs: usize,
     /// A constant row.
     pub bias: Option<ValueId>,
@@ -44,7 +41,6 @@ pub struct Linear {
     pub quantised: bool,
 }
 
-/// `Gemm` with a constant matrix.
 pub fn gemm(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.floats()?;
     let of = node.node;
@@ -134,12 +130,8 @@ impl Linear {
 }
 
 impl Operator for Linear {
-    fn kind(&self) -> &'static str {
-        "linear"
-    }
-
-    fn role(&self) -> Role {
-        Role::Product
+    fn class(&self) -> (&'static str, Role) {
+        ("linear", Role::Product)
     }
 
     fn data(&self) -> Range<usize> {

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{graph::DataType, memory::Shape};
 
-/// The family's operators.
 pub const OPERATORS: &[Entry] = &[
     onnx("Equal", Role::Nothing, |node| compare(node, Compare::Equal)),
     onnx("Less", Role::Nothing, |node| compare(node, Compare::Less)),
@@ -24,8 +23,8 @@ pub const OPERATORS: &[Entry] = &[
     onnx("And", Role::Nothing, |_| Ok(Op::Mask(Mask::Logic(Logic::And)))),
     onnx("Or", Role::Nothing, |_| Ok(Op::Mask(Mask::Logic(Logic::Or)))),
     onnx("Not", Role::Nothing, |_| Ok(Op::Mask(Mask::Not))),
-    onnx("IsNaN", Role::Nothing, is_nan),
-    onnx("Where", Role::Movement, select),
+    onnx("IsNaN", Role::Nothing, |node| node.floats().map(|()| Op::Mask(Mask::IsNaN))),
+    onnx("Where", Role::Movement, |node| node.movable(1).map(|()| Op::Mask(Mask::Select))),
 ];
 
 /// An operation that makes a mask or reads one.
@@ -52,25 +51,11 @@ pub fn compare(node: &mut Lowering<'_, '_>, op: Compare) -> Lowered<Op> {
     }
 }
 
-/// `IsNaN`.
-pub fn is_nan(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
-    node.floats().map(|()| Op::Mask(Mask::IsNaN))
-}
-
-/// `Where`.
-pub fn select(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
-    node.movable(1).map(|()| Op::Mask(Mask::Select))
-}
-
 impl Operator for Mask {
-    fn kind(&self) -> &'static str {
-        "mask"
-    }
-
-    fn role(&self) -> Role {
+    fn class(&self) -> (&'static str, Role) {
         match self {
-            Mask::Compare(_) | Mask::Logic(_) | Mask::Not | Mask::IsNaN => Role::Nothing,
-            Mask::Select => Role::Movement,
+            Mask::Compare(_) | Mask::Logic(_) | Mask::Not | Mask::IsNaN => ("mask", Role::Nothing),
+            Mask::Select => ("mask", Role::Movement),
         }
     }
 

@@ -54,7 +54,6 @@ use operator::NOT_CARRIED_OUT;
 
 /// One operation. Its operands are in [`crate::program::Step::inputs`], in the order that its family names.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "each variant is a family or an operator, explained where it is defined")]
 pub enum Op {
     Linear(Linear),
     MatMul(MatMul),
@@ -79,7 +78,6 @@ pub enum Op {
 
 /// An operation that is a product: what a precision, a device and a report's numbers are for.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs, reason = "each variant is explained where its operation is defined")]
 pub enum ProductOp<'o> {
     Linear(&'o Linear),
     Conv1d(&'o Conv),
@@ -90,7 +88,6 @@ pub enum ProductOp<'o> {
 /// A node that is left to ONNX Runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
-    /// Why.
     pub reason: String,
     /// What it does to values all the same.
     pub role: Role,
@@ -134,7 +131,12 @@ impl Op {
 
     /// What a report calls it.
     pub fn kind(&self) -> &'static str {
-        self.operator().kind()
+        self.operator().class().0
+    }
+
+    /// What it does to the values that flow through it.
+    pub fn role(&self) -> Role {
+        self.operator().class().1
     }
 
     /// Whether only the shape of its operand counts, not its elements.
@@ -144,12 +146,8 @@ impl Op {
 }
 
 impl Operator for Unsupported {
-    fn kind(&self) -> &'static str {
-        "not claimed"
-    }
-
-    fn role(&self) -> Role {
-        self.role
+    fn class(&self) -> (&'static str, Role) {
+        ("not claimed", self.role)
     }
 
     fn data(&self) -> Range<usize> {

@@ -18,7 +18,6 @@ use crate::{
     memory::{MAX_RANK, Shape, shape_of},
 };
 
-/// The family's operators.
 pub const OPERATORS: &[Entry] = &[
     onnx("Transpose", Role::Movement, transpose),
     onnx("Concat", Role::Movement, concat),
@@ -32,7 +31,6 @@ pub const OPERATORS: &[Entry] = &[
 
 /// An operation that moves elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "fields carry the names of ONNX's attributes")]
 pub enum Movement {
     /// `x`.
     Transpose { perm: Vec<usize> },
@@ -48,7 +46,6 @@ pub enum Movement {
     Tile,
 }
 
-/// `Transpose`.
 pub fn transpose(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.movable(0)?;
     let perm = match node.node.ints("perm") {
@@ -61,13 +58,11 @@ pub fn transpose(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     Ok(Op::Movement(Movement::Transpose { perm }))
 }
 
-/// `Concat`.
 pub fn concat(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.movable(0)?;
     Ok(Op::Movement(Movement::Concat { axis: node.node.int("axis", 0) }))
 }
 
-/// `Gather`.
 pub fn gather(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.movable(0)?;
     match node.dtype(1) {
@@ -82,12 +77,8 @@ pub fn with_sizes(node: &mut Lowering<'_, '_>, op: Movement) -> Lowered<Op> {
 }
 
 impl Operator for Movement {
-    fn kind(&self) -> &'static str {
-        "movement"
-    }
-
-    fn role(&self) -> Role {
-        Role::Movement
+    fn class(&self) -> (&'static str, Role) {
+        ("movement", Role::Movement)
     }
 
     fn data(&self) -> Range<usize> {
@@ -203,7 +194,6 @@ struct Slicing {
     starts: [usize; MAX_RANK],
     /// Step along each axis.
     steps: [isize; MAX_RANK],
-    /// The result's shape.
     shape: Shape,
 }
 

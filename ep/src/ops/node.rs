@@ -11,9 +11,7 @@ pub type Lowered<T> = Result<T, String>;
 /// A node that is being lowered.
 pub struct Lowering<'g, 'a> {
     graph: &'g Graph<'a>,
-    /// The node.
     pub node: &'g Node<'a>,
-    /// Operands of the step.
     pub inputs: Vec<Option<ValueId>>,
 }
 

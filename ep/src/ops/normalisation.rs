@@ -9,7 +9,6 @@ use super::{
 };
 use crate::memory::Shape;
 
-/// The family's operators.
 pub const OPERATORS: &[Entry] = &[
     onnx("LayerNormalization", Role::Norm, layer_norm),
     onnx("SimplifiedLayerNormalization", Role::Norm, rms_norm),
@@ -23,7 +22,6 @@ pub const OPERATORS: &[Entry] = &[
 
 /// A normalisation over the last axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(missing_docs, reason = "fields carry the names of ONNX's attributes")]
 pub enum Normalisation {
     /// `x, gain` and perhaps `bias`.
     LayerNorm { epsilon: f32 },
@@ -35,7 +33,6 @@ pub enum Normalisation {
     Softmax,
 }
 
-/// `LayerNormalization`.
 pub fn layer_norm(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     over_last_axis(node)?;
     Ok(Op::Normalisation(Normalisation::LayerNorm { epsilon: node.node.float("epsilon", 1e-5) }))
@@ -63,7 +60,6 @@ fn over_last_axis(node: &Lowering<'_, '_>) -> Lowered<()> {
     Err(format!("{} over more than the last axis", node.node.op_type))
 }
 
-/// `Softmax`.
 pub fn softmax(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.floats()?;
     // Before version 13 the default axis was 1 and the axes after it were flattened.
@@ -74,20 +70,11 @@ pub fn softmax(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 }
 
 impl Operator for Normalisation {
-    fn kind(&self) -> &'static str {
+    fn class(&self) -> (&'static str, Role) {
         match self {
-            Normalisation::LayerNorm { .. } | Normalisation::SkipLayerNorm { .. } => "layer norm",
-            Normalisation::RmsNorm { .. } => "rms norm",
-            Normalisation::Softmax => "softmax",
-        }
-    }
-
-    fn role(&self) -> Role {
-        match self {
-            Normalisation::LayerNorm { .. } | Normalisation::RmsNorm { .. } | Normalisation::SkipLayerNorm { .. } => {
-                Role::Norm
-            }
-            Normalisation::Softmax => Role::Softmax,
+            Normalisation::LayerNorm { .. } | Normalisation::SkipLayerNorm { .. } => ("layer norm", Role::Norm),
+            Normalisation::RmsNorm { .. } => ("rms norm", Role::Norm),
+            Normalisation::Softmax => ("softmax", Role::Softmax),
         }
     }
 

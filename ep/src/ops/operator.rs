@@ -19,11 +19,8 @@ pub(super) const TOO_MANY_AXES: &str = "the result has too many axes";
 
 /// What every operation can tell and do.
 pub trait Operator {
-    /// What a report calls it.
-    fn kind(&self) -> &'static str;
-
-    /// What it does to the values that flow through it.
-    fn role(&self) -> Role;
+    /// What a report calls it, and what it does to the values that flow through it.
+    fn class(&self) -> (&'static str, Role);
 
     /// Places of the operands whose values flow into the result; those of shapes, indices and conditions left out.
     fn data(&self) -> Range<usize> {
@@ -67,7 +64,6 @@ pub trait Operator {
 /// What an operation does to what flows through it, as far as the recognition of a transformer's parts goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A layer norm.
     Norm,
     /// A soft-max, or its logarithm.
     Softmax,
@@ -75,7 +71,6 @@ pub enum Role {
     Attention,
     /// A product with weights, or of two activations.
     Product,
-    /// A logarithm.
     Log,
     /// A non-linear function of each value.
     Activation,

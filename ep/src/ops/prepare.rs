@@ -12,11 +12,8 @@ use crate::{
 
 /// What a product runs with.
 pub enum Prepared {
-    /// A linear layer.
     Linear(SharedKernel<dyn Linear>),
-    /// Attention.
     Attention(PreparedAttention),
-    /// A convolution.
     Conv1d(SharedKernel<dyn Conv1d>),
 }
 
@@ -67,7 +64,6 @@ impl PreparedAttention {
 pub struct Preparing<'p> {
     /// Its graph, which has the constants.
     pub graph: &'p Graph<'p>,
-    /// The step's operands.
     pub inputs: &'p [Option<ValueId>],
     /// The precision that the step's product is computed in.
     pub precision: Precision,

@@ -13,7 +13,6 @@ use super::{
 };
 use crate::memory::{MAX_RANK, Shape, shape_of};
 
-/// The family's operators.
 pub const OPERATORS: &[Entry] = &[
     onnx("MatMul", Role::Product, matmul),
     microsoft("FusedMatMul", Role::Product, fused_matmul),
@@ -97,12 +96,8 @@ fn swapped(axis: usize, rank: usize) -> usize {
 }
 
 impl Operator for MatMul {
-    fn kind(&self) -> &'static str {
-        "matmul"
-    }
-
-    fn role(&self) -> Role {
-        Role::Product
+    fn class(&self) -> (&'static str, Role) {
+        ("matmul", Role::Product)
     }
 
     fn data(&self) -> Range<usize> {

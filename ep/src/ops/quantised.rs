@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{graph::DataType, memory::Shape};
 
-/// The family's operators.
 pub const OPERATORS: &[Entry] = &[
     onnx("DequantizeLinear", Role::Movement, dequantize),
     onnx("DynamicQuantizeLinear", Role::Movement, |_| Ok(Op::QuantisedPart(QuantisedPart::DynamicQuantizeLinear))),
@@ -31,14 +30,12 @@ pub struct Dequantize;
 
 /// Part of a quantised product, which is claimed only as a whole. Never executed; an error unless fusion takes it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are ONNX's")]
 pub enum QuantisedPart {
     DynamicQuantizeLinear,
     MatMulInteger,
     ConvInteger,
 }
 
-/// `DequantizeLinear`.
 pub fn dequantize(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     match (node.dtype(0), node.constant_shape(1)) {
         (Some(DataType::U8 | DataType::I8), Some(scale)) if scale.iter().product::<usize>() == 1 => {
@@ -59,12 +56,8 @@ pub fn real_values(stored: &[u8], dtype: DataType, scale: f32, zero_point: Optio
 }
 
 impl Operator for Dequantize {
-    fn kind(&self) -> &'static str {
-        "element-wise"
-    }
-
-    fn role(&self) -> Role {
-        Role::Movement
+    fn class(&self) -> (&'static str, Role) {
+        ("element-wise", Role::Movement)
     }
 
     fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
@@ -88,15 +81,12 @@ impl QuantisedPart {
 }
 
 impl Operator for QuantisedPart {
-    fn kind(&self) -> &'static str {
-        "not claimed"
-    }
-
-    fn role(&self) -> Role {
-        match self {
+    fn class(&self) -> (&'static str, Role) {
+        let role = match self {
             QuantisedPart::DynamicQuantizeLinear => Role::Movement,
             QuantisedPart::MatMulInteger | QuantisedPart::ConvInteger => Role::Product,
-        }
+        };
+        ("not claimed", role)
     }
 
     fn data(&self) -> Range<usize> {

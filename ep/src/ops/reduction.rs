@@ -8,18 +8,14 @@ use super::{
 };
 use crate::memory::{MAX_RANK, Shape, shape_of};
 
-/// The family's operators.
 pub const OPERATORS: &[Entry] = &[onnx("ReduceMean", Role::Other, reduce_mean)];
 
-/// A reduction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "fields carry the names of ONNX's attributes")]
 pub enum Reduction {
     /// `x`, and perhaps `axes`; the mean over them.
     Mean { axes: Option<Vec<i64>>, keep_dims: bool },
 }
 
-/// `ReduceMean`.
 pub fn reduce_mean(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     if node.node.int("noop_with_empty_axes", 0) != 0 {
         return Err("ReduceMean with noop_with_empty_axes".into());
@@ -30,12 +26,8 @@ pub fn reduce_mean(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 }
 
 impl Operator for Reduction {
-    fn kind(&self) -> &'static str {
-        "element-wise"
-    }
-
-    fn role(&self) -> Role {
-        Role::Other
+    fn class(&self) -> (&'static str, Role) {
+        ("element-wise", Role::Other)
     }
 
     fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {

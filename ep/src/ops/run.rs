@@ -75,17 +75,12 @@ impl<'r, 'm, 'io> Operands<'r, 'm, 'io> {
 
 /// A step that is carried out: what it reads, and the memory of its result.
 pub struct StepRun<'r, 'm, 'io> {
-    /// What it reads.
     pub operands: Operands<'r, 'm, 'io>,
-    /// What it was prepared with.
     pub prepared: Option<&'r Prepared>,
     /// What computes where nothing was prepared.
     pub host: HostDevice,
-    /// Element type of the result.
     pub dtype: DataType,
-    /// Shape of the result.
     pub shape: Shape,
-    /// Where the result is written.
     pub destination: &'r mut Destination<'io>,
 }
 

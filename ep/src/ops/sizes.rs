@@ -12,7 +12,6 @@ use crate::{
     memory::Shape,
 };
 
-/// The family's operators.
 pub const OPERATORS: &[Entry] = &[
     onnx("Shape", Role::Nothing, shape),
     onnx("Range", Role::Nothing, range),
@@ -24,9 +23,7 @@ pub const OPERATORS: &[Entry] = &[
     onnx("Scan", Role::Nothing, control_flow),
 ];
 
-/// An operation on sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "fields carry the names of ONNX's attributes")]
 pub enum Sizes {
     /// `x`.
     Shape { start: i64, end: Option<i64> },
@@ -36,13 +33,11 @@ pub enum Sizes {
     ConstantOfShape { value: Vec<u8> },
 }
 
-/// `Shape`.
 pub fn shape(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     let end = node.node.attributes.contains_key("end").then(|| node.node.int("end", 0));
     Ok(Op::Sizes(Sizes::Shape { start: node.node.int("start", 0), end }))
 }
 
-/// `Range`.
 pub fn range(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     match node.dtype(0) {
         Some(DataType::I64) => Ok(Op::Sizes(Sizes::Range)),
@@ -50,7 +45,6 @@ pub fn range(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     }
 }
 
-/// `ConstantOfShape`.
 pub fn constant_of_shape(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     let value = match node.node.attributes.get("value") {
         None => 0f32.to_ne_bytes().to_vec(),
@@ -65,12 +59,8 @@ fn control_flow(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 }
 
 impl Operator for Sizes {
-    fn kind(&self) -> &'static str {
-        "shape"
-    }
-
-    fn role(&self) -> Role {
-        Role::Nothing
+    fn class(&self) -> (&'static str, Role) {
+        ("shape", Role::Nothing)
     }
 
     fn reads_shape_only(&self) -> bool {

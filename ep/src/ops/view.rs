@@ -15,19 +15,17 @@ use crate::{
     memory::{MAX_RANK, Shape, shape_of},
 };
 
-/// The family's operators.
 pub const OPERATORS: &[Entry] = &[
     onnx("Reshape", Role::Movement, reshape),
     onnx("Unsqueeze", Role::Movement, |node| with_axes(node, View::Unsqueeze)),
     onnx("Squeeze", Role::Movement, |node| with_axes(node, View::Squeeze)),
-    onnx("Identity", Role::Movement, identity),
+    onnx("Identity", Role::Movement, |node| node.movable(0).map(|()| Op::View(View::Identity))),
     onnx("Cast", Role::Movement, cast),
     left("Flatten", Role::Movement),
 ];
 
 /// An operation whose result has the elements of its first operand, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "fields carry the names of ONNX's attributes")]
 pub enum View {
     /// `x, shape`.
     Reshape { allow_zero: bool },
@@ -41,7 +39,6 @@ pub enum View {
     Cast { to: DataType },
 }
 
-/// `Reshape`.
 pub fn reshape(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.shaped()?;
     Ok(Op::View(View::Reshape { allow_zero: node.node.int("allowzero", 0) != 0 }))
@@ -56,12 +53,6 @@ pub fn with_axes(node: &mut Lowering<'_, '_>, op: View) -> Lowered<Op> {
     node.shaped().map(|()| Op::View(op))
 }
 
-/// `Identity`.
-pub fn identity(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
-    node.movable(0).map(|()| Op::View(View::Identity))
-}
-
-/// `Cast`.
 pub fn cast(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     let known = |dtype| matches!(dtype, DataType::F32 | DataType::F16 | DataType::I64 | DataType::I32 | DataType::Bool);
     let to = i32::try_from(node.node.int("to", 0)).ok().and_then(DataType::from_onnx);
@@ -72,12 +63,8 @@ pub fn cast(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 }
 
 impl Operator for View {
-    fn kind(&self) -> &'static str {
-        "movement"
-    }
-
-    fn role(&self) -> Role {
-        Role::Movement
+    fn class(&self) -> (&'static str, Role) {
+        ("movement", Role::Movement)
     }
 
     fn is_view(&self, from: DataType, to: DataType) -> bool {

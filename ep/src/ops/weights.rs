@@ -12,7 +12,6 @@ use crate::{
 /// A constant matrix or convolution kernel, and how its real values come from what is stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights {
-    /// The constant.
     pub value: ValueId,
     /// A matrix is stored `[outputs, inputs]` (Gemm's `transB`).
     pub transposed: bool,
@@ -24,7 +23,6 @@ pub struct Weights {
 
 /// Where a per-output scale runs along a constant.
 #[derive(Clone, Copy)]
-#[allow(missing_docs, reason = "the names are clear")]
 pub enum Axis {
     First,
     Last,

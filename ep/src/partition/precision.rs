@@ -115,7 +115,7 @@ impl<'p, 'a> Flow<'p, 'a> {
         for (id, step) in program.steps.iter().enumerate() {
             step.outputs.iter().for_each(|output| maker[*output] = Some(id));
         }
-        let roles = program.steps.iter().map(|step| step.op.operator().role()).collect();
+        let roles = program.steps.iter().map(|step| step.op.role()).collect();
         Self { graph, steps: &program.steps, roles, maker }
     }
 

@@ -17,11 +17,8 @@ use crate::{
 
 /// A step of a plan.
 pub struct PlanStep {
-    /// What is computed.
     pub op: Op,
-    /// Operands.
     pub inputs: Vec<Option<ValueId>>,
-    /// Result.
     pub output: ValueId,
     /// What an error message calls it.
     pub name: String,
@@ -31,7 +28,6 @@ pub struct PlanStep {
 
 /// Steps and the places of their values.
 pub struct ValueLayout {
-    /// In order.
     pub steps: Vec<PlanStep>,
     /// For each value of the graph its state before the first step: constants are in place, others have a type only.
     pub tensors: Vec<Tensor>,
@@ -39,13 +35,11 @@ pub struct ValueLayout {
     pub homes: Vec<Location>,
     /// Constants that steps read as operands.
     pub constants: Vec<Arc<Stored>>,
-    /// Number of buffers.
     pub buffers: usize,
     /// The graph's inputs: value, and the buffer that an fp16 input is converted into.
     pub inputs: Vec<(ValueId, Option<u32>)>,
     /// fp16 outputs: value and output number.
     pub exports: Vec<(ValueId, usize)>,
-    /// Number of outputs.
     pub outputs: usize,
     /// The cached tensors that may stay in the EP.
     pub resident: Resident,

@@ -44,10 +44,8 @@ impl Workspace {
     }
 }
 
-/// One run.
 pub struct Machine<'m, 'io> {
     layout: &'m ValueLayout,
-    /// Its values.
     pub values: Values<'m, 'io>,
     changed: &'m mut [bool],
     found: &'m mut Found,
@@ -107,7 +105,6 @@ impl<'m, 'io> Machine<'m, 'io> {
         Self { layout, values, changed, found, complete: *complete }
     }
 
-    /// The operands of a step.
     pub fn operands<'r>(&'r self, step: &'r PlanStep) -> Operands<'r, 'm, 'io> {
         Operands { from: &self.values, values: &step.inputs }
     }

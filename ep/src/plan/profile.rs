@@ -122,7 +122,7 @@ fn noted(
     let shapes: Vec<String> = steps
         .iter()
         .map(|step| {
-            let joined = steps.len() > 1 && step.op.operator().role() == Role::Norm;
+            let joined = steps.len() > 1 && step.op.role() == Role::Norm;
             if joined { "norm".to_owned() } else { shape(values, step) }
         })
         .collect();
@@ -130,7 +130,7 @@ fn noted(
     let part = Part {
         kind: kind.to_owned(),
         shape: shapes.join(", "),
-        kernel: steps.iter().any(|step| !matches!(step.op.operator().role(), Role::Movement | Role::Nothing)),
+        kernel: steps.iter().any(|step| !matches!(step.op.role(), Role::Movement | Role::Nothing)),
         calls: 1,
         nanoseconds,
         bytes: steps.iter().zip(prepared).map(|(step, prepared)| bytes(values, step, prepared.as_ref())).sum(),

@@ -25,7 +25,6 @@ pub struct Section {
 /// What the steps of a section are to one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// One step.
     Single,
     /// Linear layers that read the same rows, perhaps after the layer norm that makes them.
     Readers,

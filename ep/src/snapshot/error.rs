@@ -10,24 +10,8 @@ pub enum SnapshotError {
     Ort(#[from] OrtError),
     /// ONNX Runtime listed a node before one that it depends on.
     #[error("graph \"{graph}\": node {node} is listed before the node that makes its operand {value}")]
-    Order {
-        /// The graph's name.
-        graph: String,
-        /// The node's name or operator.
-        node: String,
-        /// The operand's name.
-        value: String,
-    },
+    Order { graph: String, node: String, value: String },
     /// A constant's size is not what its shape and type make it.
     #[error("constant {name}: {bytes} bytes for shape {shape:?} of {dtype}")]
-    Size {
-        /// Its name.
-        name: String,
-        /// Bytes that ONNX Runtime has.
-        bytes: usize,
-        /// Its shape.
-        shape: Vec<usize>,
-        /// Its element type.
-        dtype: DataType,
-    },
+    Size { name: String, bytes: usize, shape: Vec<usize>, dtype: DataType },
 }

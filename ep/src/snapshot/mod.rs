@@ -27,7 +27,6 @@ use crate::{
 
 /// A whole graph, and ONNX Runtime's handles of its nodes.
 pub struct Captured<'a> {
-    /// The graph.
     pub graph: Graph<'a>,
     /// For each node ONNX Runtime's handle, valid during the callback.
     pub handles: Vec<*const OrtNode>,
@@ -37,9 +36,7 @@ pub struct Captured<'a> {
 
 /// A fused node's graph, and where its inputs and outputs are in a run.
 pub struct FusedGraph<'a> {
-    /// The group's own graph.
     pub graph: Graph<'a>,
-    /// The fused node's name.
     pub name: String,
     /// For each input of the graph its place in the kernel context.
     pub input_places: Vec<usize>,

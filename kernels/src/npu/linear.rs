@@ -57,10 +57,6 @@ impl<A: Array> Linear for NpuLinear<A> {
         self.weights.bytes().len()
     }
 
-    fn parts(&self) -> Option<Vec<&[u8]>> {
-        None
-    }
-
     fn to_host(&self) -> Option<Box<dyn Linear>> {
         let (weights, bias) = layout::unpack_weights(&self.engine.design, &self.spec, self.weights.bytes());
         // The spec's scale is in the weights and the bias.

@@ -16,11 +16,8 @@ const VOCABULARY: usize = 16;
 /// A linear layer's rows, as far as they are known, and its sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerSizes {
-    /// Rows of the operand.
     pub rows: Option<usize>,
-    /// Values of a row.
     pub inputs: usize,
-    /// Values of a row of the result.
     pub outputs: usize,
 }
 
