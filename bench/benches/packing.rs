@@ -12,8 +12,7 @@ use undertone_bench::{limits::memory::Memory, median};
 use undertone_kernels::{
     Activation, Heads, HeadsMut, LinearSpec, Parallel, Precision, WeightLayout,
     npu::{
-        Argument, Design, Kernels, Problem, Target,
-        design::HEAD_WIDTH,
+        Argument, Design, HEAD_WIDTH, Kernels, Problem, Target,
         layout::{
             PackMethod, pack_keys_and_values_by, pack_queries_by, pack_rows_by, pack_weights_by, unpack_heads_by,
             unpack_rows_by,

@@ -13,15 +13,17 @@ use undertone_kernels::Parallel;
 
 use crate::{
     abi::{NO_LATER_MEMBERS, OrtNodeComputeContext, OrtNodeComputeInfo},
+    error::RunError,
     graph::DataType,
     guard::{guard, guard_release},
     kv,
-    plan::{Input, Outputs, Plan, RunError},
+    memory::{Input, Outputs},
+    plan::Plan,
     pool,
-    runtime::Runtime,
-    snapshot::Fused,
+    runtime::{Runtime, ort_call},
+    snapshot::FusedGraph,
     statistics,
-    status::{Failure, StatusMaker, ort_call},
+    status::{Failure, OK, StatusMaker},
 };
 
 /// Most axes of an input or output. ONNX sets no limit; speech graphs have four.
@@ -54,7 +56,12 @@ struct Lists {
 
 impl FusedNode {
     /// The compute info of a plan, for ONNX Runtime to own until [`FusedNode::release`].
-    pub fn into_raw(runtime: Runtime, fused: Fused<'_>, plan: Plan, threads: Option<usize>) -> *mut OrtNodeComputeInfo {
+    pub fn into_raw(
+        runtime: Runtime,
+        fused: FusedGraph<'_>,
+        plan: Plan,
+        threads: Option<usize>,
+    ) -> *mut OrtNodeComputeInfo {
         let table = OrtNodeComputeInfo {
             ort_version_supported: runtime.version,
             CreateState: create_state,
@@ -62,7 +69,7 @@ impl FusedNode {
             ReleaseState: release_state,
             later: NO_LATER_MEMBERS,
         };
-        let Fused { name, input_places, output_places, .. } = fused;
+        let FusedGraph { name, input_places, output_places, .. } = fused;
         let lists = ArrayQueue::new(KEPT_LISTS);
         Box::into_raw(Box::new(Self { table, runtime, name, plan, threads, input_places, output_places, lists })).cast()
     }
@@ -241,12 +248,6 @@ fn failed(index: usize, reason: &str) -> RunError {
     RunError::Runtime(format!("output {index}: {reason}"))
 }
 
-impl From<crate::status::OrtError> for RunError {
-    fn from(error: crate::status::OrtError) -> Self {
-        RunError::Runtime(error.to_string())
-    }
-}
-
 /// Runs need no state: the plan has its own store of workspaces. ONNX Runtime wants something to hold, and gets the
 /// node.
 unsafe extern "system" fn create_state(
@@ -256,7 +257,7 @@ unsafe extern "system" fn create_state(
 ) -> OrtStatusPtr {
     // SAFETY: ONNX Runtime passes room for one pointer.
     unsafe { *state = this.cast() };
-    crate::status::OK
+    OK
 }
 
 unsafe extern "system" fn compute(

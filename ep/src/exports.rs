@@ -22,7 +22,7 @@ use crate::{
     npu, plan,
     runtime::Runtime,
     statistics,
-    status::{Failure, OK},
+    status::{Failure, OK, StatusMaker},
 };
 
 check_exports!(
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn CreateEpFactories(
         unsafe { *factory_count = 0 };
     }
     // SAFETY: as the caller promises.
-    let Some(statuses) = (unsafe { Runtime::statuses(base) }) else {
+    let Some(statuses) = (unsafe { StatusMaker::of(base) }) else {
         // Nothing to report with, so report no factory.
         return OK;
     };

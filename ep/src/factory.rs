@@ -26,12 +26,12 @@ use crate::{
     abi::{NO_LATER_MEMBERS, OrtDataTransferImpl, OrtEp, OrtEpFactory, OrtMemoryDevice, OrtSyncStreamImpl},
     context::Writing,
     guard::{guard, guard_release},
+    memory::Shared,
     npu,
     options::{Options, OptionsError},
-    plan::Shared,
     provider::Provider,
-    runtime::Runtime,
-    status::{Failure, OK, StatusMaker, check, ort_call, text},
+    runtime::{Runtime, check, ort_call, text},
+    status::{Failure, OK, StatusMaker},
 };
 
 const VENDOR: &CStr = c"Undertone";

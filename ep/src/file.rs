@@ -9,10 +9,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Writes what `contents` writes to `path`, in the place of what was there.
-///
-/// # Errors
-/// What the system says; then the old file is still there, and nothing else.
+/// Writes what `contents` writes to `path`, in the place of what was there. The error is what the system says; then the
+/// old file is still there, and nothing else.
 pub fn write_whole(path: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let unfinished = unfinished(path);
     let write = || {

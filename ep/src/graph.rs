@@ -15,7 +15,6 @@ pub type ValueId = usize;
 
 /// Element type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names are ONNX's")]
 pub enum DataType {
     F32,
     F16,
@@ -93,18 +92,15 @@ impl fmt::Display for DataType {
 /// One axis of a value's declared shape.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dim {
-    /// Known.
     Fixed(usize),
     /// Known by a name, such as `past_decoder_sequence_length`.
     Named(String),
-    /// Unknown.
     Unknown,
 }
 
 /// A tensor whose contents are known.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Constant<'a> {
-    /// Element type.
     pub dtype: DataType,
     /// Sizes of its axes; empty for a scalar.
     pub shape: Vec<usize>,
@@ -160,20 +156,13 @@ impl<'a> Constant<'a> {
         Constant { dtype: self.dtype, shape: self.shape.clone(), bytes: Cow::Borrowed(&[]), digest }
     }
 
-    /// Number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
-    }
-
-    /// Whether it has no element.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
 /// What a node's attribute holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names are ONNX's")]
 pub enum Attribute<'a> {
     Int(i64),
     Float(f32),
@@ -216,7 +205,6 @@ pub struct Node<'a> {
     pub inputs: Vec<Option<ValueId>>,
     /// Results; `None` where an optional one is left out.
     pub outputs: Vec<Option<ValueId>>,
-    /// Attributes by name.
     pub attributes: BTreeMap<String, Attribute<'a>>,
     /// A product that the partition wants computed in fp32, whatever precision was asked for.
     pub exact: bool,
@@ -231,15 +219,18 @@ pub struct Graph<'a> {
     pub within: String,
     /// Nodes, in an order in which every value is made before it is used.
     pub nodes: Vec<Node<'a>>,
-    /// Values.
     pub values: Vec<Value<'a>>,
     /// The graph's inputs, in order; constants are not among them.
     pub inputs: Vec<ValueId>,
-    /// The graph's outputs, in order.
     pub outputs: Vec<ValueId>,
 }
 
 impl Node<'_> {
+    /// The operands up to the last that is given.
+    pub fn used_inputs(&self) -> &[Option<ValueId>] {
+        &self.inputs[..self.inputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1)]
+    }
+
     /// An integer attribute, or ONNX's default for it.
     pub fn int(&self, name: &str, default: i64) -> i64 {
         match self.attributes.get(name) {

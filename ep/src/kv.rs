@@ -2,7 +2,8 @@
 //!
 //! A program makes a cache, names it in the options of each run ([`RUN_KEY_C`]), and feeds the graph pasts of no
 //! length; presents come back with no length. Whoever knows nothing of this feeds presents back as pasts, as ever. The
-//! C functions are in `kv_exports`; how a plan reads and writes a cache is `plan::resident`'s.
+//! C functions are in `kv_exports`; how a plan reads and writes a cache is in `plan::resident` and
+//! `plan::caches`.
 
 use std::{
     cell::RefCell,
@@ -17,9 +18,8 @@ use std::{
 use undertone_kernels::{
     Context,
     host::{
-        KvCache,
-        choice::{self, Ask, Scores},
-        isa::Isa,
+        HostDevice, KvCache,
+        choice::{Ask, Scores},
     },
 };
 
@@ -90,12 +90,7 @@ pub enum KvError {
     Busy,
     /// A batch item that is not there.
     #[error("row {row} of a key-value cache that has {rows}")]
-    Row {
-        /// What was named.
-        row: usize,
-        /// How many there are.
-        rows: usize,
-    },
+    Row { row: usize, rows: usize },
 }
 
 impl KvState {
@@ -112,10 +107,7 @@ impl KvState {
         &mut self.slots[slot.index]
     }
 
-    /// Batch items become those that were at `rows`.
-    ///
-    /// # Errors
-    /// [`KvError::Row`]; nothing is changed then.
+    /// Batch items become those that were at `rows`. The error is [`KvError::Row`]; nothing is changed then.
     pub fn select(&mut self, rows: &[usize]) -> Result<(), KvError> {
         for cache in self.slots.iter().flatten() {
             let [count, ..] = cache.shape();
@@ -145,11 +137,14 @@ impl KvState {
         self.asked
     }
 
-    /// Chooses in each row of `logits`.
-    ///
-    /// # Errors
-    /// If another number of rows was asked for.
-    pub fn answer(&mut self, isa: Isa, context: &mut Context<'_>, rows: usize, logits: &[f32]) -> Result<(), String> {
+    /// Chooses in each row of `logits`. An error if another number of rows was asked for.
+    pub fn answer(
+        &mut self,
+        host: HostDevice,
+        context: &mut Context<'_>,
+        rows: usize,
+        logits: &[f32],
+    ) -> Result<(), String> {
         let Question { forbidden, ends, split } = &self.question;
         if ends.len() != rows {
             return Err(format!("a choice was asked for {} rows, the logits have {rows}", ends.len()));
@@ -160,7 +155,7 @@ impl KvState {
         };
         self.answers.clear();
         self.answers.resize(rows, [None; 2]);
-        choice::choose(isa, context, logits, &ask, &mut self.answers);
+        host.choose(context, logits, &ask, &mut self.answers);
         Ok(())
     }
 
@@ -198,18 +193,12 @@ pub fn release(number: u64) -> bool {
     caches().remove(&number).is_some()
 }
 
-/// A cache by its number.
-///
-/// # Errors
-/// [`KvError::Unknown`].
+/// A cache by its number. The error is [`KvError::Unknown`].
 pub fn find(number: u64) -> Result<Handle, KvError> {
     caches().get(&number).cloned().ok_or_else(|| KvError::Unknown(number.to_string()))
 }
 
-/// Exclusive use of a cache.
-///
-/// # Errors
-/// [`KvError::Busy`].
+/// Exclusive use of a cache. The error is [`KvError::Busy`].
 pub fn lock(handle: &Handle) -> Result<MutexGuard<'_, KvState>, KvError> {
     match handle.try_lock() {
         Ok(state) => Ok(state),
@@ -225,10 +214,7 @@ thread_local! {
     static RUN: RefCell<Option<Handle>> = const { RefCell::new(None) };
 }
 
-/// A run begins on this thread; `name` is what its options say.
-///
-/// # Errors
-/// [`KvError::Unknown`].
+/// A run begins on this thread; `name` is what its options say. The error is [`KvError::Unknown`].
 pub fn begin_run(name: Option<&str>) -> Result<(), KvError> {
     let handle = match name {
         None => None,

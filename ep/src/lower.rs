@@ -1,15 +1,11 @@
 //! From ONNX's nodes to a program's steps, one by one, or the reason why a node is not claimed. What becomes of an
-//! operator is in its family's file of [`crate::ops`]; here is what a lowering function asks of a node.
+//! operator is in its family's file of [`crate::ops`].
 
 use crate::{
-    graph::{DataType, Dim, Graph, Node, NodeId, ValueId},
-    ops::{self, Op, Unsupported},
-    plan::MAX_RANK,
+    graph::{Graph, Node, NodeId},
+    ops::{self, Lowered, Lowering, Op, Unsupported},
     program::{Program, Step},
 };
-
-/// What a lowering function gives, or the reason why the EP leaves a node alone.
-pub type Lowered<T> = Result<T, String>;
 
 /// One step for each node of `graph`.
 pub fn lower(graph: &Graph<'_>) -> Program {
@@ -18,142 +14,27 @@ pub fn lower(graph: &Graph<'_>) -> Program {
 }
 
 fn step(graph: &Graph<'_>, id: NodeId, node: &Node<'_>) -> Step {
-    let used = node.inputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-    let inputs = node.inputs[..used].to_vec();
-    let mut lowering = Lowering { graph, node, inputs: inputs.clone() };
-    let (op, inputs) = match lowering.op() {
-        Ok(op) => (op, lowering.inputs),
-        Err(reason) => (Op::Unsupported(Unsupported(reason)), inputs),
-    };
+    let (op, inputs) = operation(graph, node).unwrap_or_else(|reason| {
+        let unsupported = Unsupported { reason, role: ops::role(node) };
+        (Op::Unsupported(unsupported), node.used_inputs().to_vec())
+    });
     let outputs = node.outputs.iter().flatten().copied().collect();
     Step { op, inputs, outputs, nodes: vec![id], exact: node.exact }
 }
 
-/// A node that is being lowered.
-pub struct Lowering<'g, 'a> {
-    graph: &'g Graph<'a>,
-    /// The node.
-    pub node: &'g Node<'a>,
-    /// Operands of the step.
-    inputs: Vec<Option<ValueId>>,
-}
-
-impl<'g> Lowering<'g, '_> {
-    fn op(&mut self) -> Lowered<Op> {
-        let Node { domain, op_type, .. } = self.node;
-        let lower = ops::registered(self.node).ok_or_else(|| match domain.as_str() {
-            "" | "ai.onnx" => format!("operator {op_type} is not one that the EP knows"),
-            _ => format!("operator {domain}.{op_type} is not one that the EP knows"),
-        })?;
-        let operands = self.node.inputs.iter().flatten().map(|value| &self.graph.values[*value]);
-        if let Some((value, reason)) = operands.filter_map(|value| Some((value, value.unreadable.as_ref()?))).next() {
-            return Err(format!("constant {} cannot be read: {reason}", value.name));
-        }
-        let values = self.node.outputs.iter().chain(&self.node.inputs).flatten();
-        let mut shapes = values.filter_map(|value| self.graph.values[*value].shape.as_ref());
-        if let Some(shape) = shapes.find(|shape| shape.len() > MAX_RANK) {
-            return Err(format!("{op_type} with {} axes; plans take up to {MAX_RANK}", shape.len()));
-        }
-        let op = lower(self)?;
-        // Parts of a quantised product are not executed by themselves: those that are have one result.
-        if !matches!(op, Op::QuantisedPart(_)) && self.node.outputs.iter().flatten().count() != 1 {
-            return Err(format!("{op_type} with more than one result"));
-        }
-        Ok(op)
+/// A node's operation, and the operands that it reads.
+fn operation(graph: &Graph<'_>, node: &Node<'_>) -> Lowered<(Op, Vec<Option<crate::graph::ValueId>>)> {
+    let Node { domain, op_type, .. } = node;
+    let lower = ops::registered(node).ok_or_else(|| match domain.as_str() {
+        "" | "ai.onnx" => format!("operator {op_type} is not one that the EP knows"),
+        _ => format!("operator {domain}.{op_type} is not one that the EP knows"),
+    })?;
+    let mut lowering = Lowering::new(graph, node)?;
+    let op = lower(&mut lowering)?;
+    debug_assert_eq!(op.role(), ops::role(node), "{op_type}");
+    // Parts of a quantised product are not executed by themselves: those that are have one result.
+    if !matches!(op, Op::QuantisedPart(_)) && node.outputs.iter().flatten().count() != 1 {
+        return Err(format!("{op_type} with more than one result"));
     }
-
-    /// Operand `index`, if it is given.
-    pub fn input(&self, index: usize) -> Option<ValueId> {
-        self.node.inputs.get(index).copied().flatten()
-    }
-
-    /// The element type of operand `index`, if it is known.
-    pub fn dtype(&self, index: usize) -> Option<DataType> {
-        self.input(index).and_then(|value| self.graph.values[value].dtype)
-    }
-
-    /// The declared shape of operand `index`.
-    pub fn dims(&self, index: usize) -> Option<&'g [Dim]> {
-        self.graph.values[self.input(index)?].shape.as_deref()
-    }
-
-    /// Number of axes of operand `index`, if it is known.
-    pub fn rank(&self, index: usize) -> Option<usize> {
-        self.dims(index).map(<[Dim]>::len)
-    }
-
-    /// The shape of operand `index`, if it is a constant.
-    pub fn constant_shape(&self, index: usize) -> Option<&'g [usize]> {
-        self.graph.values[self.input(index)?].constant.as_ref().map(|constant| constant.shape.as_slice())
-    }
-
-    /// Whether an axis is the last of the first operand.
-    pub fn is_last_axis(&self, axis: i64) -> bool {
-        axis == -1 || self.rank(0).is_some_and(|rank| axis == rank as i64 - 1)
-    }
-
-    /// The step's operands are these of the node, in this order; without this, all of them.
-    pub fn reads(&mut self, indices: &[usize]) {
-        self.inputs = indices.iter().map(|index| self.input(*index)).collect();
-        self.inputs.truncate(self.inputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1));
-    }
-
-    /// The first operand is a floating-point tensor that the plan computes in fp32.
-    ///
-    /// # Errors
-    /// If it is not.
-    pub fn floats(&self) -> Lowered<()> {
-        match self.dtype(0) {
-            Some(DataType::F32 | DataType::F16) => Ok(()),
-            other => Err(format!("{} on {}", self.node.op_type, name(other))),
-        }
-    }
-
-    /// Operand `index` is of a type whose elements the plan moves.
-    ///
-    /// # Errors
-    /// If it is not.
-    pub fn movable(&self, index: usize) -> Lowered<()> {
-        match self.dtype(index) {
-            Some(
-                DataType::F32
-                | DataType::F16
-                | DataType::I64
-                | DataType::I32
-                | DataType::Bool
-                | DataType::U8
-                | DataType::I8,
-            ) => Ok(()),
-            other => Err(format!("{} on {}", self.node.op_type, name(other))),
-        }
-    }
-
-    /// The first operand can be moved, and those after it are int64: shapes, axes, bounds.
-    ///
-    /// # Errors
-    /// If they are not.
-    pub fn shaped(&self) -> Lowered<()> {
-        self.movable(0)?;
-        let mut others = (1..self.node.inputs.len()).filter(|index| self.input(*index).is_some());
-        match others.find(|index| self.dtype(*index) != Some(DataType::I64)) {
-            None => Ok(()),
-            Some(index) => Err(format!("{} with operand {index} of {}", self.node.op_type, name(self.dtype(index)))),
-        }
-    }
-
-    /// Both operands are of one type. ONNX has operators, such as Pow, that also take two.
-    ///
-    /// # Errors
-    /// If they are not.
-    pub fn alike(&self) -> Lowered<()> {
-        match (self.dtype(0), self.dtype(1)) {
-            (a, b) if a == b => Ok(()),
-            (a, b) => Err(format!("{} on {} and {}", self.node.op_type, name(a), name(b))),
-        }
-    }
-}
-
-/// What a reason calls an element type.
-pub fn name(dtype: Option<DataType>) -> String {
-    dtype.map_or_else(|| "an element type that the EP does not know".into(), |dtype| dtype.to_string())
+    Ok((op, lowering.inputs))
 }

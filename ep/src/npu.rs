@@ -9,7 +9,7 @@ use std::{
 use undertone_boundary::npu::Statistics;
 use undertone_kernels::{
     DeviceKind,
-    npu::{OpenNpu, device::simulator, hardware, rates::Rates},
+    npu::{OpenNpu, Rates, hardware, simulator},
 };
 
 use crate::options::{DeviceChoice, Options, OptionsError};

@@ -22,8 +22,8 @@ use ort_sys::{OrtApi, OrtKernelContext};
 use undertone_kernels::{Parallel, Serial, team::Team};
 
 use crate::{
-    plan::RunError,
-    status::{OrtError, ort_call},
+    error::RunError,
+    runtime::{OrtError, ort_call},
 };
 
 /// How many threads carry out a run.
@@ -36,10 +36,7 @@ pub fn width(threads: Option<usize>) -> usize {
 }
 
 /// Carries out `lead` with a team of `width` threads of the pool behind a kernel context; with one, on the calling
-/// thread.
-///
-/// # Errors
-/// What `lead` returns, or that ONNX Runtime refused its pool.
+/// thread. The error is what `lead` returns, or that ONNX Runtime refused its pool.
 ///
 /// # Safety
 /// `context` is the one that `Compute` was called with. `lead` may be carried out by another thread while the calling
@@ -56,7 +53,7 @@ where
     if width <= 1 {
         return lead(&Serial);
     }
-    let run = Run { team: Team::new(width), lead: Mutex::new(Some(lead)), result: Mutex::new(None) };
+    let run = LedRun { team: Team::new(width), lead: Mutex::new(Some(lead)), result: Mutex::new(None) };
     // SAFETY: the call returns only when all jobs have ended, so `run` outlives them.
     let opened = unsafe {
         let data = (&raw const run).cast_mut().cast::<c_void>();
@@ -78,7 +75,7 @@ fn finish(opened: Result<(), OrtError>, led: Option<Led>) -> Result<(), RunError
 }
 
 /// One run, as its jobs see it.
-struct Run<F> {
+struct LedRun<F> {
     team: Team,
     /// Taken by the job that leads.
     lead: Mutex<Option<F>>,
@@ -86,7 +83,7 @@ struct Run<F> {
     result: Mutex<Option<Led>>,
 }
 
-impl<F: FnOnce(&dyn Parallel) -> Result<(), RunError>> Run<F> {
+impl<F: FnOnce(&dyn Parallel) -> Result<(), RunError>> LedRun<F> {
     fn job(&self) {
         let lead = self.lead.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(lead) = lead else {
@@ -105,7 +102,7 @@ where
     F: FnOnce(&dyn Parallel) -> Result<(), RunError>,
 {
     // SAFETY: `data` is the run that `with_team` passed, which waits for this job. `job` does not unwind.
-    unsafe { &*data.cast_const().cast::<Run<F>>() }.job();
+    unsafe { &*data.cast_const().cast::<LedRun<F>>() }.job();
 }
 
 #[cfg(test)]
@@ -114,11 +111,11 @@ mod tests {
 
     use super::*;
 
-    fn run_of<F>(width: usize, lead: F) -> Run<F>
+    fn run_of<F>(width: usize, lead: F) -> LedRun<F>
     where
         F: FnOnce(&dyn Parallel) -> Result<(), RunError>,
     {
-        Run { team: Team::new(width), lead: Mutex::new(Some(lead)), result: Mutex::new(None) }
+        LedRun { team: Team::new(width), lead: Mutex::new(Some(lead)), result: Mutex::new(None) }
     }
 
     #[test]

@@ -13,7 +13,6 @@ use crate::{
 /// One operation with its operands.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// What is computed.
     pub op: Op,
     /// Operands; `None` where an optional one is left out.
     pub inputs: Vec<Option<ValueId>>,
@@ -62,6 +61,15 @@ impl Step {
     /// Every value that it reads, those inside its operation included.
     pub fn operands(&self) -> impl Iterator<Item = ValueId> + '_ {
         self.inputs.iter().copied().chain(self.op.operator().constants()).flatten()
+    }
+
+    /// What an error message calls it: the operator and the name of its last node.
+    pub fn name(&self, graph: &Graph<'_>) -> String {
+        match self.nodes.last().map(|id| &graph.nodes[*id]) {
+            Some(node) if node.name.is_empty() => node.op_type.clone(),
+            Some(node) => format!("{} {}", node.op_type, node.name),
+            None => self.op.kind().to_owned(),
+        }
     }
 
     /// The precision that a product of this step is computed in, of the one that was asked for.

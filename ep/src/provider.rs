@@ -20,20 +20,21 @@ use crate::{
     abi::{NO_LATER_MEMBERS, OrtEp, OrtEpGraphSupportInfo, OrtNodeComputeInfo, OrtNodeFusionOptions},
     compute::FusedNode,
     context::{
-        ContextError, Maker, Writing,
+        ContextError, Origin, Writing,
         container::{self, Container},
         node,
     },
     graph::{Dim, Graph, NodeId},
     guard::{guard, guard_release},
     kv,
+    memory::{Record, Shared, Store},
     options::{DeviceChoice, Options},
     partition::{self, Partition, partition},
-    plan::{Plan, Record, Shared, Store},
+    plan::Plan,
     report::{Reporter, Unclaimed},
-    runtime::Runtime,
-    snapshot::{self, Captured, Fused},
-    status::{Failure, StatusMaker, check, text},
+    runtime::{Runtime, check, text},
+    snapshot::{self, Captured, FusedGraph},
+    status::{Failure, StatusMaker},
 };
 
 /// The EP of one session. ONNX Runtime holds it by its first member.
@@ -201,7 +202,7 @@ impl Provider {
             )
             .into());
         }
-        let maker = Maker::new(&self.options);
+        let origin = Origin::new(&self.options);
         let record = Record::default();
         let mut open: Vec<(PathBuf, Container)> = Vec::new();
         let mut compiled = Vec::with_capacity(groups.len());
@@ -222,7 +223,7 @@ impl Provider {
                 let (path, partition) = node::reference(node, &model)?;
                 let known = open.iter().position(|(known, _)| *known == path);
                 if known.is_none() {
-                    let container = Container::open(&path, &maker)?;
+                    let container = Container::open(&path, &origin)?;
                     open.push((path, container));
                 }
                 let container = &open[known.unwrap_or(open.len() - 1)].1;
@@ -257,7 +258,7 @@ impl Provider {
             unsafe {
                 let model = node::model_path(self.runtime, groups[0].0)?;
                 let nodes = slice::from_raw_parts_mut(context_nodes, groups.len());
-                self.write(&maker, model, &compiled, record, nodes)?;
+                self.write(&origin, model, &compiled, record, nodes)?;
             }
         }
         for ((fused, plan), info) in compiled.into_iter().zip(infos) {
@@ -269,15 +270,15 @@ impl Provider {
     /// Writes the container of a packed model, and makes its nodes.
     fn write(
         &self,
-        maker: &Maker,
+        origin: &Origin,
         model: Option<PathBuf>,
-        compiled: &[(Fused<'_>, Plan)],
+        compiled: &[(FusedGraph<'_>, Plan)],
         record: Record,
         nodes: &mut [*mut OrtNode],
     ) -> Result<(), Failure> {
         let (packed, container) = node::destination(&self.writing, model)?;
         let partitions = compiled.iter().map(|(fused, _)| (fused.name.clone(), fused.graph.clone())).collect();
-        container::write(&packed.with_file_name(&container), maker, partitions, &record.into_made())?;
+        container::write(&packed.with_file_name(&container), origin, partitions, &record.into_weights())?;
         for (index, ((fused, _), node)) in compiled.iter().zip(nodes).enumerate() {
             *node = node::create(self.runtime, fused, &container, index == 0)?;
         }

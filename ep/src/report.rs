@@ -15,9 +15,7 @@ use crate::{file::write_whole, options::Options};
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the partition report {path}: {source}; give another path in the EP option report")]
 pub struct ReportError {
-    /// The file.
     pub path: PathBuf,
-    /// What the system says.
     pub source: std::io::Error,
 }
 
@@ -44,9 +42,7 @@ impl Reporter {
 
     /// Notes a graph's partition, in the place of an earlier one of the same graph: ONNX Runtime asks more than once,
     /// and the later times show it graphs whose claimed nodes are fused already. The one with the most nodes is kept.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
+    /// An error if the file cannot be written.
     pub fn record(&self, graph: GraphReport) -> Result<(), ReportError> {
         // A panic elsewhere leaves the list whole, so a poisoned lock is as good as another.
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);

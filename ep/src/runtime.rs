@@ -1,38 +1,43 @@
-//! ONNX Runtime as this EP sees it: its function tables, in the version that both sides know.
+//! ONNX Runtime as this EP sees it: its function tables, in the version that both sides know, and calls of them.
 
-#![allow(unsafe_code, reason = "asks ONNX Runtime for its function tables")]
+#![allow(unsafe_code, reason = "calls ONNX Runtime's functions and releases its statuses")]
 
-use ort_sys::{OrtApi, OrtApiBase};
+use std::ffi::{CStr, c_char};
 
-use crate::{
-    abi::{NEWEST_VERSION, OLDEST_VERSION, OrtEpApi},
-    status::{Failure, StatusMaker, text},
-};
+use ort_sys::{OrtApi, OrtApiBase, OrtStatus, OrtStatusPtr};
+
+use crate::abi::{NEWEST_VERSION, OLDEST_VERSION, OrtEpApi};
 
 /// The negotiated interface. The tables are static data of the library that loaded this EP.
 #[derive(Clone, Copy)]
 pub struct Runtime {
-    /// ONNX Runtime's functions.
     pub api: &'static OrtApi,
-    /// Its functions for EPs.
     pub ep_api: &'static OrtEpApi,
     /// The version, 1.*N*, of both; no function or member of a later one may be used.
     pub version: u32,
 }
 
-impl Runtime {
-    /// Something to make statuses with, if this ONNX Runtime has any interface at all.
-    ///
-    /// # Safety
-    /// `base` is NULL or what ONNX Runtime passed.
-    pub unsafe fn statuses(base: *const OrtApiBase) -> Option<StatusMaker> {
-        // SAFETY: as the caller promises.
-        let base = unsafe { base.as_ref() }?;
-        // SAFETY: asks for a table; every release has the first version's, whose members all later tables start with.
-        let api = unsafe { (base.GetApi)(1).as_ref() }?;
-        Some(StatusMaker::new(api))
-    }
+/// The library that loads this EP has no plugin interface that can compile nodes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "ONNX Runtime {found} is too old: its plugin interface cannot compile nodes; install ONNX Runtime 1.{oldest} or newer"
+)]
+pub struct TooOld {
+    /// Its version.
+    pub found: String,
+    /// What 1.*N* it takes.
+    pub oldest: u32,
+}
 
+/// A function of ONNX Runtime failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("ONNX Runtime's {function} failed: {message}")]
+pub struct OrtError {
+    pub function: &'static str,
+    pub message: String,
+}
+
+impl Runtime {
     /// Agrees on a version.
     ///
     /// # Errors
@@ -40,12 +45,12 @@ impl Runtime {
     ///
     /// # Safety
     /// `base` is what ONNX Runtime passed, not NULL.
-    pub unsafe fn negotiate(base: *const OrtApiBase) -> Result<Self, Failure> {
+    pub unsafe fn negotiate(base: *const OrtApiBase) -> Result<Self, TooOld> {
         // SAFETY: as the caller promises.
         let base = unsafe { &*base };
         // SAFETY: returns a static string.
         let found = unsafe { text((base.GetVersionString)()) };
-        let too_old = || Failure::TooOld { found: found.clone(), oldest: OLDEST_VERSION };
+        let too_old = || TooOld { found: found.clone(), oldest: OLDEST_VERSION };
 
         // A version that ONNX Runtime does not have makes it print a complaint, so start with the one that it says it
         // is.
@@ -67,6 +72,45 @@ fn minor_version(version: &str) -> Option<u32> {
     let mut parts = version.split('.');
     (parts.next()? == "1").then(|| parts.next()?.parse().ok())?
 }
+
+/// Turns what `function` returned into a result, and releases the status.
+///
+/// # Errors
+/// The status was one of an error.
+///
+/// # Safety
+/// `status` must have just been returned by a function of `api`.
+pub unsafe fn check(api: &OrtApi, function: &'static str, status: OrtStatusPtr) -> Result<(), OrtError> {
+    if status.0.is_null() {
+        return Ok(());
+    }
+    let pointer: *mut OrtStatus = status.0;
+    // SAFETY: the status is alive until released below; its message is NUL-terminated and lives as long.
+    let message = unsafe { text((api.GetErrorMessage)(pointer)) };
+    // SAFETY: the caller owns the status and does not use it again.
+    unsafe { (api.ReleaseStatus)(pointer) };
+    Err(OrtError { function, message })
+}
+
+/// A copy of a C string; empty for NULL.
+///
+/// # Safety
+/// `pointer` is NULL or a NUL-terminated string.
+pub unsafe fn text(pointer: *const c_char) -> String {
+    if pointer.is_null() {
+        return String::new();
+    }
+    // SAFETY: as the caller promises.
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}
+
+/// Calls a function of ONNX Runtime's table and turns its status into a `Result<(), OrtError>`.
+macro_rules! ort_call {
+    ($api:expr, $function:ident($($argument:expr),* $(,)?)) => {
+        $crate::runtime::check($api, stringify!($function), ($api.$function)($($argument),*))
+    };
+}
+pub(crate) use ort_call;
 
 #[cfg(test)]
 mod tests {

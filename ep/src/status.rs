@@ -3,36 +3,27 @@
 //! The first line of every status names this EP, so that a person who sees it in another program's log knows whom to
 //! ask.
 
-#![allow(unsafe_code, reason = "creates and releases ONNX Runtime's statuses")]
+#![allow(unsafe_code, reason = "creates ONNX Runtime's statuses")]
 
 use std::{
-    ffi::{CStr, CString, c_char},
+    ffi::{CString, c_char},
     ptr,
 };
 
-use ort_sys::{OrtApi, OrtErrorCode, OrtStatus, OrtStatusPtr};
+use ort_sys::{OrtApi, OrtApiBase, OrtErrorCode, OrtStatusPtr};
 
 use crate::{
     context::ContextError,
+    error::{PlanError, RunError},
     kv::KvError,
     options::OptionsError,
-    plan::{PlanError, RunError},
     report::ReportError,
+    runtime::{OrtError, TooOld},
     snapshot::SnapshotError,
 };
 
 /// No error.
 pub const OK: OrtStatusPtr = OrtStatusPtr(ptr::null_mut());
-
-/// A function of ONNX Runtime failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("ONNX Runtime's {function} failed: {message}")]
-pub struct OrtError {
-    /// Its name.
-    pub function: &'static str,
-    /// What it said.
-    pub message: String,
-}
 
 /// Why a callback failed.
 #[derive(Debug, thiserror::Error)]
@@ -80,15 +71,8 @@ pub enum Failure {
         what: &'static str,
     },
     /// The library that loads this EP is too old for it.
-    #[error(
-        "ONNX Runtime {found} is too old: its plugin interface cannot compile nodes; install ONNX Runtime 1.{oldest} or newer"
-    )]
-    TooOld {
-        /// Its version.
-        found: String,
-        /// What 1.*N* it takes.
-        oldest: u32,
-    },
+    #[error(transparent)]
+    TooOld(#[from] TooOld),
     /// A bug in this EP.
     #[error("internal error in {callback}: {message}; this is a bug in the EP")]
     Panic {
@@ -108,7 +92,7 @@ impl Failure {
             Failure::Run { source: RunError::Input { .. } | RunError::Step { .. }, .. } => {
                 OrtErrorCode::ORT_INVALID_ARGUMENT
             }
-            Failure::TooOld { .. } => OrtErrorCode::ORT_NOT_IMPLEMENTED,
+            Failure::TooOld(_) => OrtErrorCode::ORT_NOT_IMPLEMENTED,
             _ => OrtErrorCode::ORT_EP_FAIL,
         }
     }
@@ -126,6 +110,18 @@ impl StatusMaker {
         Self { create: api.CreateStatus }
     }
 
+    /// With what ONNX Runtime passed, if it has any interface at all.
+    ///
+    /// # Safety
+    /// `base` is NULL or what ONNX Runtime passed.
+    pub unsafe fn of(base: *const OrtApiBase) -> Option<Self> {
+        // SAFETY: as the caller promises.
+        let base = unsafe { base.as_ref() }?;
+        // SAFETY: asks for a table; every release has the first version's, whose members all later tables start with.
+        let api = unsafe { (base.GetApi)(1).as_ref() }?;
+        Some(Self::new(api))
+    }
+
     /// The status that reports `failure`.
     pub fn make(self, failure: &Failure) -> OrtStatusPtr {
         let mut text = format!("{}: {failure}", crate::NAME);
@@ -135,42 +131,3 @@ impl StatusMaker {
         unsafe { (self.create)(failure.code(), text.as_ptr()) }
     }
 }
-
-/// Turns what `function` returned into a result, and releases the status.
-///
-/// # Errors
-/// The status was one of an error.
-///
-/// # Safety
-/// `status` must have just been returned by a function of `api`.
-pub unsafe fn check(api: &OrtApi, function: &'static str, status: OrtStatusPtr) -> Result<(), OrtError> {
-    if status.0.is_null() {
-        return Ok(());
-    }
-    let pointer: *mut OrtStatus = status.0;
-    // SAFETY: the status is alive until released below; its message is NUL-terminated and lives as long.
-    let message = unsafe { text((api.GetErrorMessage)(pointer)) };
-    // SAFETY: the caller owns the status and does not use it again.
-    unsafe { (api.ReleaseStatus)(pointer) };
-    Err(OrtError { function, message })
-}
-
-/// A copy of a C string; empty for NULL.
-///
-/// # Safety
-/// `pointer` is NULL or a NUL-terminated string.
-pub unsafe fn text(pointer: *const c_char) -> String {
-    if pointer.is_null() {
-        return String::new();
-    }
-    // SAFETY: as the caller promises.
-    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
-}
-
-/// Calls a function of ONNX Runtime's table and turns its status into a `Result<(), OrtError>`.
-macro_rules! ort_call {
-    ($api:expr, $function:ident($($argument:expr),* $(,)?)) => {
-        $crate::status::check($api, stringify!($function), ($api.$function)($($argument),*))
-    };
-}
-pub(crate) use ort_call;

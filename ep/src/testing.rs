@@ -5,11 +5,13 @@ use std::{borrow::Cow, collections::HashMap};
 use undertone_kernels::{Counters, Precision, Serial};
 
 use crate::{
+    error::RunError,
     graph::{Attribute, Constant, DataType, Dim, Graph, Node, Value, ValueId},
     kv::KvState,
+    memory::{Input, Outputs, Shared, Store},
     ops::{Op, Unsupported},
     options::Options,
-    plan::{Input, Outputs, Plan, RunError, Shared, Store, smooth},
+    plan::{Plan, smooth},
 };
 
 /// Builds a graph node by node; values are named.
@@ -118,12 +120,12 @@ pub fn noise(len: usize, seed: u32) -> Vec<f32> {
 }
 
 /// A result: its shape and its bytes.
-pub struct Made {
+pub struct Output {
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
 }
 
-impl Made {
+impl Output {
     pub fn floats(&self) -> Vec<f32> {
         bytemuck::pod_collect_to_vec(&self.bytes)
     }
@@ -146,7 +148,7 @@ impl<'io> Outputs<'io> for Room<'io> {
 }
 
 /// Runs a plan on the calling thread; `room` is the most bytes of an output.
-pub fn run(plan: &Plan, graph: &Graph<'_>, inputs: &[Input<'_>], room: usize) -> Result<Vec<Made>, RunError> {
+pub fn run(plan: &Plan, graph: &Graph<'_>, inputs: &[Input<'_>], room: usize) -> Result<Vec<Output>, RunError> {
     run_with(plan, graph, inputs, room, None)
 }
 
@@ -157,7 +159,7 @@ pub fn run_with(
     inputs: &[Input<'_>],
     room: usize,
     state: Option<&mut KvState>,
-) -> Result<Vec<Made>, RunError> {
+) -> Result<Vec<Output>, RunError> {
     // As words, so that the bytes are aligned as ONNX Runtime's are.
     let mut buffers = vec![vec![0u64; room.div_ceil(8)]; graph.outputs.len()];
     let mut outputs = Room {
@@ -171,7 +173,7 @@ pub fn run_with(
     Ok(shapes
         .into_iter()
         .zip(&buffers)
-        .map(|((shape, len), buffer)| Made { shape, bytes: bytemuck::cast_slice(buffer)[..len].to_vec() })
+        .map(|((shape, len), buffer)| Output { shape, bytes: bytemuck::cast_slice(buffer)[..len].to_vec() })
         .collect())
 }
 
@@ -204,7 +206,7 @@ pub fn fused(graph: &Graph<'_>, options: &Options) -> Plan {
 }
 
 /// What the last node of a graph gives, carried out by itself.
-pub fn alone(graph: &Graph<'_>, inputs: &[Input<'_>]) -> Made {
+pub fn alone(graph: &Graph<'_>, inputs: &[Input<'_>]) -> Output {
     let mut made = run(&unfused(graph, &exact()), graph, inputs, 1 << 16).expect("a run");
     made.pop().expect("a result")
 }
@@ -212,7 +214,7 @@ pub fn alone(graph: &Graph<'_>, inputs: &[Input<'_>]) -> Made {
 /// Why the last node of a graph is not claimed.
 pub fn refusal(graph: &Graph<'_>) -> String {
     match crate::lower::lower(graph).steps.pop().map(|step| step.op) {
-        Some(Op::Unsupported(Unsupported(reason))) => reason,
+        Some(Op::Unsupported(Unsupported { reason, .. })) => reason,
         op => panic!("it is lowered to {op:?}"),
     }
 }

@@ -11,7 +11,7 @@ use std::{env, error::Error, fmt::Debug, path::PathBuf, process::ExitCode};
 use undertone_kernels::{
     Activation, AttentionArgs, AttentionSpec, Context, Counters, Heads, HeadsMut, LinearSpec, Mask, Precision, Scratch,
     Serial, WeightLayout,
-    npu::{Kernels, NpuDevice, Settings, bundle::Bundles, device::simulator, hardware},
+    npu::{Bundles, Kernels, NpuDevice, Settings, hardware, simulator},
     reference::noise::noise,
 };
 

@@ -1,5 +1,25 @@
 //! The arithmetic that Undertone claims from Whisper graphs, and the devices that carry it out.
 //!
+//! ```
+//! use undertone_kernels::{
+//!     Activation, Context, Counters, Device, LinearSpec, Precision, Scratch, Serial, WeightLayout, host::HostDevice,
+//! };
+//!
+//! // Rows of two values by a matrix [2, 3], in int8.
+//! let (precision, activation) = (Precision::Int8, Activation::None);
+//! let spec = LinearSpec { inputs: 2, outputs: 3, precision, wide_rows: false, activation, scale: 1.0 };
+//! let weights = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+//! let layer = HostDevice::new().linear(&spec, &weights, WeightLayout::InputsByOutputs, None)?;
+//!
+//! let (counters, mut scratch, mut y) = (Counters::new(), Scratch::default(), [0.0; 3]);
+//! let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
+//! layer.run(&mut context, 1, &[1.0, 10.0], None, &mut y)?;
+//! for (y, exact) in y.iter().zip([41.0, 52.0, 63.0]) {
+//!     assert!((y - exact).abs() < 0.5, "{y}, not {exact}: more than int8 loses");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! An operator is described by a *spec* ([`LinearSpec`], [`AttentionSpec`], [`Conv1dSpec`]). A [`Device`] turns a spec
 //! and its weights into a prepared kernel, once; the kernel then runs any number of times, from any number of threads,
 //! without allocating beyond its [`Scratch`]. Work that is never given to an NPU (layer norm, soft-max, element-wise,
@@ -8,27 +28,30 @@
 //! This crate knows nothing of ONNX: shapes and slices in, slices out. Every fast path is held against the slow obvious
 //! one in [`mod@reference`].
 
-pub mod attention;
-pub mod blob;
-pub mod conv;
-pub mod device;
+mod attention;
+mod blob;
+mod context;
+mod conv;
+mod device;
+mod functions;
 pub mod host;
-pub mod linear;
+mod linear;
 pub mod npu;
 pub mod numbers;
-pub mod parallel;
+mod parallel;
 pub mod reader;
 pub mod reference;
-pub mod rows;
-pub mod scratch;
+mod rows;
+mod scratch;
 pub mod team;
 
 pub use attention::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Heads, HeadsMut, Mask};
 pub use blob::{Blob, Memory, Unfit};
+pub use context::{Context, Counters, DeviceKind, Failed, Unsupported};
 pub use conv::{Conv1d, Conv1dSpec};
-pub use device::{Context, Counters, Device, DeviceKind, Failed, Unsupported};
+pub use device::Device;
 pub use linear::{Activation, Linear, LinearSpec, WeightLayout};
-pub use parallel::{Parallel, Serial};
+pub use parallel::{Parallel, ScopedThreads, Serial};
 pub use rows::{Norm, Product, Rows};
 pub use scratch::Scratch;
 pub use undertone_boundary::options::Precision;

@@ -58,7 +58,9 @@ pub trait Linear: Any + Send + Sync {
 
     /// Its packed form, part by part, to be kept and given to [`Device::restore_linear`](crate::Device::restore_linear)
     /// of a device of the same form; `None` if the device cannot take it back.
-    fn parts(&self) -> Option<Vec<&[u8]>>;
+    fn parts(&self) -> Option<Vec<&[u8]>> {
+        None
+    }
 
     /// The same layer on the host device, made of the weights as this device holds them; `None` if they cannot be taken
     /// back.

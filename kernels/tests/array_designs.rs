@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use undertone_kernels::npu::{Design, Kernels, Target, Tile, bundle::Objects};
+use undertone_kernels::npu::{Design, Kernels, Objects, Target, Tile};
 
 fn aie() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("aie")

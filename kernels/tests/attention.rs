@@ -4,9 +4,8 @@
 use proptest::prelude::*;
 use undertone_kernels::{
     AttentionArgs, AttentionSpec, Context, Counters, Device, DeviceKind, Heads, HeadsMut, Mask, Parallel, Precision,
-    Scratch, Serial,
+    ScopedThreads, Scratch, Serial,
     host::{HostDevice, Isa},
-    parallel::ScopedThreads,
     reference::{self, noise::Noise},
 };
 

@@ -4,9 +4,8 @@
 use proptest::prelude::*;
 use undertone_kernels::{
     AttentionArgs, AttentionSpec, CachedArgs, Context, Counters, Device, Heads, HeadsMut, Mask, Parallel, Precision,
-    Scratch, Serial,
+    ScopedThreads, Scratch, Serial,
     host::{HostDevice, Isa, KvCache, Side},
-    parallel::ScopedThreads,
     reference::{self, noise::noise},
 };
 

@@ -2,9 +2,8 @@
 //! layout.
 
 use undertone_kernels::{
-    Activation, Context, Conv1dSpec, Counters, Device, DeviceKind, Parallel, Precision, Scratch, Serial,
+    Activation, Context, Conv1dSpec, Counters, Device, DeviceKind, Parallel, Precision, ScopedThreads, Scratch, Serial,
     host::{HostDevice, Isa},
-    parallel::ScopedThreads,
     reference::{self, noise::noise},
 };
 

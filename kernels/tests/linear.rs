@@ -2,10 +2,9 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Activation, Context, Counters, Device, DeviceKind, Linear, LinearSpec, Parallel, Precision, Scratch, Serial,
-    WeightLayout,
+    Activation, Context, Counters, Device, DeviceKind, Linear, LinearSpec, Parallel, Precision, ScopedThreads, Scratch,
+    Serial, WeightLayout,
     host::{HostDevice, Isa, matmul::matmul},
-    parallel::ScopedThreads,
     reference::{self, noise::noise},
 };
 

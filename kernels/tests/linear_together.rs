@@ -3,9 +3,8 @@
 use proptest::prelude::*;
 use undertone_kernels::{
     Activation, Context, Counters, Device, DeviceKind, Linear, LinearSpec, Norm, Parallel, Precision, Product, Rows,
-    Scratch, Serial, WeightLayout,
+    ScopedThreads, Scratch, Serial, WeightLayout,
     host::{HostDevice, Isa, norm::layer_norm},
-    parallel::ScopedThreads,
     reference::noise::noise,
 };
 

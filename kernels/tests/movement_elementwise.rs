@@ -2,13 +2,12 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Context, Counters, DeviceKind, Parallel, Scratch, Serial,
+    Context, Counters, DeviceKind, Parallel, ScopedThreads, Scratch, Serial,
     host::{
         Isa,
         elementwise::{Binary, Compare, Logic, binary_f32, binary_i64, compare, is_nan, logic, not, select},
         movement::broadcast_shape,
     },
-    parallel::ScopedThreads,
 };
 
 /// What a dense operand of `shape` has where the broadcast output of `out_shape` has its `at`th element.

@@ -3,13 +3,12 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Context, Counters, DeviceKind, Norm, Parallel, Scratch, Serial,
+    Context, Counters, DeviceKind, Norm, Parallel, ScopedThreads, Scratch, Serial,
     host::{
         Isa,
         elementwise::{Unary, unary},
         norm::{layer_norm, softmax},
     },
-    parallel::ScopedThreads,
     reference::{self, noise::noise},
 };
 

@@ -2,10 +2,7 @@
 //! KB.
 
 use undertone_aie as aie;
-use undertone_kernels::npu::{
-    Design, Kernels, Target, Tile,
-    design::{CONSTANT_BYTES, STACK_BYTES},
-};
+use undertone_kernels::npu::{CONSTANT_BYTES, Design, Kernels, STACK_BYTES, Target, Tile};
 
 /// Tiles that `aie/build.sh` compiles if it is not told others, and others that fit.
 fn designs() -> Vec<Design> {

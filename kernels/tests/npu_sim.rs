@@ -3,10 +3,9 @@
 use proptest::prelude::*;
 use undertone_kernels::{
     Activation, AttentionArgs, AttentionSpec, Context, Counters, Device, DeviceKind, Heads, HeadsMut, LinearSpec, Mask,
-    Precision, Product, Rows, Scratch, WeightLayout,
+    Precision, Product, Rows, ScopedThreads, Scratch, WeightLayout,
     host::HostDevice,
-    npu::{Settings, Target, device::simulator, sim::Mode},
-    parallel::ScopedThreads,
+    npu::{Settings, Target, sim::Mode, simulator},
     reference::{self, noise::noise},
 };
 

@@ -4,7 +4,7 @@ use undertone_kernels::{
     Activation, Context, Conv1dSpec, Counters, Device, DeviceKind, LinearSpec, Precision, Scratch, Serial,
     WeightLayout,
     host::HostDevice,
-    npu::{Settings, Target, device::simulator},
+    npu::{Settings, Target, simulator},
     reference::noise::noise,
 };
 

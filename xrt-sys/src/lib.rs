@@ -1,5 +1,12 @@
 //! AMD's XRT as Rust sees it, loaded at run time: a program with this crate starts on machines that have no XRT.
 //!
+//! ```
+//! match xrt_sys::Library::load() {
+//!     Ok(xrt) => println!("{}: {:?} devices", xrt.path().display(), xrt.device_count()),
+//!     Err(reason) => println!("no XRT: {reason}"),
+//! }
+//! ```
+//!
 //! XRT's API for hardware contexts is C++ only, and Rust links with every symbol bound at start, so a program cannot
 //! link XRT and go on without it. The C++ side therefore is a shared library of its own, `libundertone_xrt.so` (the
 //! package in `shim/`, built against XRT's headers), that exports one table of C functions ([`table`]).

@@ -124,7 +124,7 @@ fn exponentials(pool: &dyn Parallel) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use undertone_kernels::parallel::ScopedThreads;
+    use undertone_kernels::ScopedThreads;
 
     use super::*;
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0 … 8 | [`MAGIC`] |
 //! | 8 … 40 | little-endian 64-bit numbers: format, length of the description, its checksum, length of the file |
-//! | 64 … | the description (postcard): a [`Maker`], then an `Index` |
+//! | 64 … | the description (postcard): a [`Origin`], then an `Index` |
 //! | at the next multiple of 4096 | blobs, each at a multiple of 64, large ones of 4096 |
 //!
 //! Checksums are 64-bit XXH3 of a MiB at a time. A blob's is compared when the blob is first asked for: what another
@@ -22,11 +22,11 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 use undertone_kernels::{Blob, Memory as _};
 
-use super::{ContextError, Maker, map::Map};
+use super::{ContextError, Origin, map::Map};
 use crate::{
     file::write_whole,
     graph::Graph,
-    plan::{Kept, Key, Made, WORTH_SHARING},
+    memory::{PackedWeights, WORTH_SHARING, WeightKey, WeightSource},
 };
 
 /// The file's first bytes.
@@ -39,7 +39,7 @@ const LINE: usize = 64;
 /// Bytes that are hashed, and forgotten where that is wanted, at a time.
 const STRIDE: usize = 1 << 20;
 
-/// What is in the file, behind the [`Maker`].
+/// What is in the file, behind the [`Origin`].
 #[derive(Serialize, Deserialize)]
 struct Index<'a> {
     /// Groups by the names of their `EPContext` nodes.
@@ -51,7 +51,7 @@ struct Index<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct Entry {
-    key: Key,
+    key: WeightKey,
     /// It is a constant of which a run reads only some rows.
     sparse: bool,
     /// First of its extents, and how many.
@@ -66,21 +66,19 @@ struct Extent {
     checksum: u64,
 }
 
-/// Writes a container.
-///
-/// # Errors
-/// [`ContextError::Unwritable`], and [`ContextError::NotPackable`] if a device's kernels cannot be kept.
+/// Writes a container. The error is [`ContextError::Unwritable`], and [`ContextError::NotPackable`] if a device's
+/// kernels cannot be kept.
 pub fn write(
     path: &Path,
-    maker: &Maker,
+    origin: &Origin,
     partitions: Vec<(String, Graph<'_>)>,
-    made: &BTreeMap<Key, Made>,
+    made: &BTreeMap<WeightKey, PackedWeights>,
 ) -> Result<(), ContextError> {
     let (mut blobs, mut entries, mut extents) = (Vec::new(), Vec::new(), Vec::new());
     let mut end = 0;
     for (key, made) in made {
         let parts = made.parts().ok_or(ContextError::NotPackable("a kernel's device keeps no packed weights"))?;
-        let sparse = matches!(made, Made::Constant(_));
+        let sparse = matches!(made, PackedWeights::Constant(_));
         entries.push(Entry { key: key.clone(), sparse, first: extents.len(), count: parts.len() });
         for part in parts {
             let start = end_of_blob(end, part.len());
@@ -93,7 +91,7 @@ pub fn write(
     let index = Index { partitions, entries, extents };
     let unwritable = |source| ContextError::Unwritable { path: path.to_owned(), source };
     let invalid = |error: postcard::Error| unwritable(io::Error::new(io::ErrorKind::InvalidData, error.to_string()));
-    let mut description = postcard::to_allocvec(maker).map_err(invalid)?;
+    let mut description = postcard::to_allocvec(origin).map_err(invalid)?;
     description.extend(postcard::to_allocvec(&index).map_err(invalid)?);
 
     let first = first_blob(description.len());
@@ -112,7 +110,7 @@ pub fn write(
         fill(file, first + end - at)
     })
     .map_err(unwritable)?;
-    made.values().for_each(Made::forget);
+    made.values().for_each(PackedWeights::forget);
     Ok(())
 }
 
@@ -156,16 +154,14 @@ pub struct Container {
     path: PathBuf,
     map: Arc<Map>,
     index: Index<'static>,
-    entries: HashMap<Key, usize>,
+    entries: HashMap<WeightKey, usize>,
     first_blob: usize,
 }
 
 impl Container {
-    /// Opens and checks a container, all but its blobs.
-    ///
-    /// # Errors
-    /// [`ContextError`]: it cannot be read, is damaged, or is not `maker`'s.
-    pub fn open(path: &Path, maker: &Maker) -> Result<Self, ContextError> {
+    /// Opens and checks a container, all but its blobs. The error is [`ContextError`]: it cannot be read, is damaged, or
+    /// is not `origin`'s.
+    pub fn open(path: &Path, origin: &Origin) -> Result<Self, ContextError> {
         let map = Map::open(path).map_err(|source| ContextError::Unreadable { path: path.to_owned(), source })?;
         let damaged = |what: &str| ContextError::Damaged { path: path.to_owned(), what: what.to_owned() };
         let bytes = map.bytes();
@@ -195,8 +191,8 @@ impl Container {
             .filter(|description| self::checksum(description, |_| ()) == checksum)
             .ok_or_else(|| damaged("its description has another checksum"))?;
         let unreadable = |error: postcard::Error| damaged(&error.to_string());
-        let (found, rest) = postcard::take_from_bytes::<Maker>(description).map_err(unreadable)?;
-        if let Some([what, found, wanted]) = found.difference(maker) {
+        let (found, rest) = postcard::take_from_bytes::<Origin>(description).map_err(unreadable)?;
+        if let Some([what, found, wanted]) = found.difference(origin) {
             return Err(foreign(what, &found, &wanted));
         }
         let index: Index<'static> = postcard::from_bytes(rest).map_err(unreadable)?;
@@ -225,8 +221,8 @@ impl Container {
     }
 }
 
-impl Kept for Container {
-    fn parts(&self, key: &Key) -> Result<Vec<Blob>, String> {
+impl WeightSource for Container {
+    fn parts(&self, key: &WeightKey) -> Result<Vec<Blob>, String> {
         let damaged = |what: &str| ContextError::Damaged { path: self.path.clone(), what: what.to_owned() }.to_string();
         let entry = self.entries.get(key).map(|at| &self.index.entries[*at]);
         let entry = entry.ok_or_else(|| damaged("a kernel is not there"))?;

@@ -14,10 +14,7 @@ use undertone_kernels::Memory;
 pub struct Map(Mmap);
 
 impl Map {
-    /// Maps a file.
-    ///
-    /// # Errors
-    /// What the system says; an empty file cannot be mapped.
+    /// Maps a file. The error is what the system says; an empty file cannot be mapped.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         if file.metadata()?.len() == 0 {

@@ -21,23 +21,21 @@ use crate::options::Options;
 
 /// Whose containers can be read by whom: all of it must be equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Maker {
+pub struct Origin {
     /// Version and mark of the EP's code.
     pub build: String,
     /// Instruction set that the weights are packed for.
     pub instruction_set: String,
     /// The EP option `device`, resolved.
     pub device: String,
-    /// The EP option `precision`.
     pub precision: String,
-    /// The EP option `claim`.
     pub claim: String,
 }
 
 /// The EP's code, told from any other code by its sources.
 pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("EP_BUILD"));
 
-impl Maker {
+impl Origin {
     /// A session of this process.
     pub fn new(options: &Options) -> Self {
         Self {
@@ -66,7 +64,6 @@ impl Maker {
 /// Whether a session writes a packed model, from ONNX Runtime's session options of the same names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Writing {
-    /// `ep.context_enable`.
     pub enable: bool,
     /// `ep.context_file_path`: the packed model, where it is not named after the model.
     pub file_path: Option<PathBuf>,
@@ -79,34 +76,17 @@ pub struct Writing {
 pub enum ContextError {
     /// The system refuses to read the container.
     #[error("cannot read the packed weights {}: {source}; pack the model anew", path.display())]
-    Unreadable {
-        /// The container.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// The system refuses to write the container.
     #[error("cannot write the packed weights {}: {source}; give another path in ep.context_file_path", path.display())]
-    Unwritable {
-        /// The container.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    Unwritable { path: PathBuf, source: io::Error },
     /// The container is not what was written.
     #[error("the packed weights {} are damaged ({what}); pack the model anew", path.display())]
-    Damaged {
-        /// The container.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
+    Damaged { path: PathBuf, what: String },
     /// The container was made by another build of this EP, or for another session.
     #[error("the packed weights {} were made for {what} {found}, and this session has {wanted}; pack the model anew", path.display())]
     Foreign {
-        /// The container.
         path: PathBuf,
-        /// In what it differs.
         what: String,
         /// The container's.
         found: String,
@@ -115,12 +95,7 @@ pub enum ContextError {
     },
     /// An `EPContext` node that does not say what is needed.
     #[error("node {node} of the packed model {what}; pack the model anew")]
-    Node {
-        /// Its name.
-        node: String,
-        /// What is wrong with it.
-        what: String,
-    },
+    Node { node: String, what: String },
     /// A packed model cannot be made of this one.
     #[error("cannot pack the model: {0}")]
     NotPackable(&'static str),

@@ -13,9 +13,9 @@ use ort_sys::{OrtGraph, OrtNode, OrtOpAttr, OrtOpAttrType};
 use super::{ContextError, Writing};
 use crate::{
     graph::{Attribute, Graph, Node, ValueId},
-    runtime::Runtime,
-    snapshot::Fused,
-    status::{Failure, OrtError, ort_call},
+    runtime::{OrtError, Runtime, check, ort_call},
+    snapshot::FusedGraph,
+    status::Failure,
 };
 
 /// Whether a node stands for a group that this EP has packed.
@@ -33,10 +33,8 @@ pub fn sole_packed<'g, 'a>(graph: &'g Graph<'a>) -> Option<&'g Node<'a>> {
     }
 }
 
-/// The container that a packed node names, and the group's name within.
-///
-/// # Errors
-/// [`ContextError::Node`] if it names none, or one that is not beside the model.
+/// The container that a packed node names, and the group's name within. The error is [`ContextError::Node`] if it names
+/// none, or one that is not beside the model.
 pub fn reference<'n>(node: &'n Node<'_>, model: &Path) -> Result<(PathBuf, &'n str), ContextError> {
     let wrong = |what: &str| ContextError::Node { node: node.name.clone(), what: what.to_owned() };
     let text = |name: &str| match node.attributes.get(name) {
@@ -55,10 +53,8 @@ pub fn reference<'n>(node: &'n Node<'_>, model: &Path) -> Result<(PathBuf, &'n s
 }
 
 /// Where each input or output of a packed group is in a run. `fused` is the fused node's own graph, with the packed
-/// node in it; `values` the packed node's operands or results, in the group's order.
-///
-/// # Errors
-/// [`ContextError::Node`] if the fused node lacks one.
+/// node in it; `values` the packed node's operands or results, in the group's order. The error is [`ContextError::Node`]
+/// if the fused node lacks one.
 pub fn places(
     node: &Node<'_>,
     values: &[Option<ValueId>],
@@ -80,11 +76,8 @@ pub fn places(
     values.iter().map(place).collect::<Option<_>>().ok_or_else(wrong)
 }
 
-/// The packed model that a session writes, and the name of its container.
-///
-/// # Errors
-/// [`ContextError::NotPackable`] if neither the session nor the model has a path, or the container is wanted within the
-/// model.
+/// The packed model that a session writes, and the name of its container. The error is [`ContextError::NotPackable`] if
+/// neither the session nor the model has a path, or the container is wanted within the model.
 pub fn destination(writing: &Writing, model: Option<PathBuf>) -> Result<(PathBuf, String), ContextError> {
     if writing.embed {
         return Err(ContextError::NotPackable(
@@ -103,10 +96,7 @@ pub fn destination(writing: &Writing, model: Option<PathBuf>) -> Result<(PathBuf
     Ok((packed, name.ok_or(ContextError::NotPackable("ep.context_file_path is not Unicode"))?))
 }
 
-/// The path of the model that a graph is of, if it has one.
-///
-/// # Errors
-/// If ONNX Runtime cannot tell.
+/// The path of the model that a graph is of, if it has one. An error if ONNX Runtime cannot tell.
 ///
 /// # Safety
 /// `graph` is valid.
@@ -133,11 +123,14 @@ pub unsafe fn model_path(runtime: Runtime, graph: *const OrtGraph) -> Result<Opt
     }
 }
 
-/// Makes the node that stands for a group in a packed model; it has the fused node's name, as ONNX Runtime wants.
-///
-/// # Errors
-/// If ONNX Runtime refuses.
-pub fn create(runtime: Runtime, fused: &Fused<'_>, container: &str, is_first: bool) -> Result<*mut OrtNode, Failure> {
+/// Makes the node that stands for a group in a packed model; it has the fused node's name, as ONNX Runtime wants. An
+/// error if ONNX Runtime refuses.
+pub fn create(
+    runtime: Runtime,
+    fused: &FusedGraph<'_>,
+    container: &str,
+    is_first: bool,
+) -> Result<*mut OrtNode, Failure> {
     let c_string = |text: &str| {
         CString::new(text)
             .map_err(|_| ContextError::NotPackable("a name holds a zero character"))
@@ -177,7 +170,7 @@ pub fn create(runtime: Runtime, fused: &Fused<'_>, container: &str, is_first: bo
             attributes.handles.len(),
             &mut node,
         );
-        crate::status::check(runtime.api, "CreateNode", status)?;
+        check(runtime.api, "CreateNode", status)?;
     }
     Ok(node)
 }

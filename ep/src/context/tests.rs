@@ -8,15 +8,16 @@ use proptest::prelude::*;
 use undertone_kernels::Memory as _;
 
 use super::{
-    ContextError, Maker,
+    ContextError, Origin,
     container::{self, Container},
     map::Map,
 };
 use crate::{
     graph::{Attribute, DataType, Graph},
+    memory::{Record, Shared, Store},
     options::Options,
-    plan::{Plan, Record, Shared, Store},
-    testing::{Builder, Made, floats, noise, run},
+    plan::Plan,
+    testing::{Builder, Output, floats, noise, run},
 };
 
 const F: DataType = DataType::F32;
@@ -51,7 +52,7 @@ fn graph() -> Graph<'static> {
 
 const IDS: [i64; 5] = [0, 799, 17, 17, 400];
 
-fn result(plan: &Plan, graph: &Graph<'_>) -> Made {
+fn result(plan: &Plan, graph: &Graph<'_>) -> Output {
     run(plan, graph, &[crate::testing::integers(&[1, 5], &IDS)], 1 << 16).expect("a run").remove(0)
 }
 
@@ -81,14 +82,14 @@ fn write(folder: &Folder, options: &Options) -> Vec<u8> {
     let (graph, shared, record) = (graph(), Shared::default(), Record::default());
     let plan = Plan::build(&graph, options, &Store::recording(&shared, &record)).expect("a plan");
     let bytes = result(&plan, &graph).bytes;
-    container::write(&folder.file(), &Maker::new(options), vec![("group".into(), graph)], &record.into_made())
+    container::write(&folder.file(), &Origin::new(options), vec![("group".into(), graph)], &record.into_weights())
         .expect("written");
     bytes
 }
 
 /// Reads it, and gives what it computes.
 fn read(folder: &Folder, options: &Options) -> Result<Vec<u8>, String> {
-    let container = Container::open(&folder.file(), &Maker::new(options)).map_err(|error| error.to_string())?;
+    let container = Container::open(&folder.file(), &Origin::new(options)).map_err(|error| error.to_string())?;
     let graph = container.graph("group").ok_or("no such group")?;
     let shared = Shared::default();
     let plan = Plan::build(graph, options, &Store::reading(&shared, &container)).map_err(|error| error.to_string())?;
@@ -123,7 +124,7 @@ fn weights_are_kept_packed_and_once() {
 fn what_a_session_holds_is_not_read_again() {
     let (folder, options) = (Folder::new("held"), with_precision("int8"));
     write(&folder, &options);
-    let container = Container::open(&folder.file(), &Maker::new(&options)).expect("a container");
+    let container = Container::open(&folder.file(), &Origin::new(&options)).expect("a container");
     let (graph, shared) = (container.graph("group").expect("the group"), Shared::default());
     let build = |container: &Container| Plan::build(graph, &options, &Store::reading(&shared, container));
     let first = build(&container).expect("a plan");
@@ -133,7 +134,7 @@ fn what_a_session_holds_is_not_read_again() {
     bytes[blobs / 2..].fill(0x55);
     let damaged = Folder::new("held-damaged");
     fs::write(damaged.file(), bytes).expect("written");
-    let damaged = Container::open(&damaged.file(), &Maker::new(&options)).expect("its description is whole");
+    let damaged = Container::open(&damaged.file(), &Origin::new(&options)).expect("its description is whole");
     assert_eq!(result(&build(&damaged).expect("nothing is read"), graph).bytes, result(&first, graph).bytes);
     drop(first);
     assert!(build(&damaged).err().expect("now it is read").to_string().contains("checksum"));
@@ -143,20 +144,20 @@ fn what_a_session_holds_is_not_read_again() {
 fn containers_of_others_are_refused_with_the_difference() {
     let (folder, options) = (Folder::new("foreign"), with_precision("int8"));
     write(&folder, &options);
-    let refused = |maker: Maker| match Container::open(&folder.file(), &maker) {
+    let refused = |origin: Origin| match Container::open(&folder.file(), &origin) {
         Err(error @ ContextError::Foreign { .. }) => error.to_string(),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("it was opened"),
     };
-    let own = Maker::new(&options);
-    let error = refused(Maker { precision: "bf16".into(), ..own.clone() });
+    let own = Origin::new(&options);
+    let error = refused(Origin { precision: "bf16".into(), ..own.clone() });
     assert!(
         error.contains("precision int8") && error.contains("bf16") && error.contains("pack the model anew"),
         "{error}"
     );
-    assert!(refused(Maker { build: "0.0.1".into(), ..own.clone() }).contains("build"));
-    assert!(refused(Maker { instruction_set: "neon".into(), ..own.clone() }).contains("instruction set"));
-    assert!(refused(Maker { claim: "matmul".into(), ..own.clone() }).contains("claim"));
+    assert!(refused(Origin { build: "0.0.1".into(), ..own.clone() }).contains("build"));
+    assert!(refused(Origin { instruction_set: "neon".into(), ..own.clone() }).contains("instruction set"));
+    assert!(refused(Origin { claim: "matmul".into(), ..own.clone() }).contains("claim"));
     let nowhere = folder.0.join("none.xdna");
     assert!(matches!(Container::open(&nowhere, &own), Err(ContextError::Unreadable { .. })));
 }
@@ -164,10 +165,10 @@ fn containers_of_others_are_refused_with_the_difference() {
 #[test]
 fn a_file_of_another_kind_is_damaged() {
     let folder = Folder::new("kind");
-    let maker = Maker::new(&Options::default());
+    let origin = Origin::new(&Options::default());
     for bytes in [&b""[..], b"x", b"XDNApack", &[0; 64], &[0xff; 5000]] {
         fs::write(folder.file(), bytes).expect("written");
-        assert!(Container::open(&folder.file(), &maker).is_err(), "{} bytes", bytes.len());
+        assert!(Container::open(&folder.file(), &origin).is_err(), "{} bytes", bytes.len());
     }
 }
 
@@ -229,7 +230,7 @@ fn forgotten_memory_is_read_again() {
 fn a_floating_point_input_is_none_of_the_ids() {
     let (folder, options) = (Folder::new("input"), with_precision("int8"));
     write(&folder, &options);
-    let container = Container::open(&folder.file(), &Maker::new(&options)).expect("a container");
+    let container = Container::open(&folder.file(), &Origin::new(&options)).expect("a container");
     let (graph, shared) = (container.graph("group").expect("the group"), Shared::default());
     let plan = Plan::build(graph, &options, &Store::reading(&shared, &container)).expect("a plan");
     assert!(run(&plan, graph, &[floats(&[1, 5], &[0.0; 5])], 1 << 16).is_err());

@@ -15,7 +15,7 @@ use crate::{
 /// From projections' order to heads first, and back: the same permutation.
 const SWAP_LENGTH_AND_HEADS: [usize; 4] = [0, 2, 1, 3];
 
-struct Operand {
+struct HeadsOperand {
     value: ValueId,
     layout: HeadLayout,
     absorbed: Option<StepId>,
@@ -43,11 +43,11 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     }
     if matches!(scores.op, Op::Binary(Binary::Mul | Binary::Div)) {
         let (factor, product) = fusion.scalar_and_other(scores)?;
-        scale = match scores.op {
-            Op::Binary(Binary::Div) if scores.inputs[0] == Some(product) => factor.recip(),
-            Op::Binary(Binary::Mul) => factor,
-            _ => return None,
-        };
+        let divides = scores.op == Op::Binary(Binary::Div);
+        if divides && scores.inputs[0] != Some(product) {
+            return None;
+        }
+        scale = if divides { factor.recip() } else { factor };
         absorbed.push(above);
         (above, scores) = fusion.sole_maker(product)?;
     }
@@ -135,29 +135,21 @@ fn nan_guard(fusion: &Fusion<'_, '_>, p: ValueId) -> Option<([StepId; 1], StepId
 }
 
 /// An operand `[batch, heads, length, width]`, read through its transposition if nobody else reads that.
-fn heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Operand {
-    match fusion.sole_maker(value) {
-        Some((id, step)) if is_transpose(step, SWAP_LENGTH_AND_HEADS) => match step.inputs[0] {
-            Some(source) => Operand { value: source, layout: HeadLayout::LengthFirst, absorbed: Some(id) },
-            None => Operand { value, layout: HeadLayout::HeadsFirst, absorbed: None },
-        },
-        _ => Operand { value, layout: HeadLayout::HeadsFirst, absorbed: None },
+fn heads(fusion: &Fusion<'_, '_>, value: ValueId) -> HeadsOperand {
+    let transpose = fusion.sole_maker(value).filter(|(_, step)| is_transpose(step, SWAP_LENGTH_AND_HEADS));
+    match transpose.and_then(|(id, step)| Some((id, step.inputs[0]?))) {
+        Some((id, source)) => HeadsOperand { value: source, layout: HeadLayout::LengthFirst, absorbed: Some(id) },
+        None => HeadsOperand { value, layout: HeadLayout::HeadsFirst, absorbed: None },
     }
 }
 
 /// The operand behind `kᵀ`, `[batch, heads, width, length]`.
-fn transposed_heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<Operand> {
+fn transposed_heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<HeadsOperand> {
     let (id, step) = fusion.sole_maker(value)?;
     let source = step.inputs[0]?;
-    match &step.op {
-        Op::Movement(Movement::Transpose { perm }) if *perm == [0, 1, 3, 2] => {
-            Some(Operand { value: source, layout: HeadLayout::HeadsFirst, absorbed: Some(id) })
-        }
-        Op::Movement(Movement::Transpose { perm }) if *perm == [0, 2, 3, 1] => {
-            Some(Operand { value: source, layout: HeadLayout::LengthFirst, absorbed: Some(id) })
-        }
-        _ => None,
-    }
+    let of_perm = [([0, 1, 3, 2], HeadLayout::HeadsFirst), ([0, 2, 3, 1], HeadLayout::LengthFirst)];
+    let (_, layout) = of_perm.into_iter().find(|(perm, _)| is_transpose(step, *perm))?;
+    Some(HeadsOperand { value: source, layout, absorbed: Some(id) })
 }
 
 /// Size of a value's last axis: declared, or read off the reshape that made it, where inference gave up on the others.

@@ -7,10 +7,8 @@ use super::{Fusion, StepId};
 use crate::ops::{Conv, Movement, Op};
 
 fn conv_at(fusion: &Fusion<'_, '_>, id: StepId) -> Option<Conv> {
-    match &fusion.step(id)?.op {
-        Op::Conv1d(conv) => Some(conv.clone()),
-        _ => None,
-    }
+    let Op::Conv1d(conv) = &fusion.step(id)?.op else { return None };
+    Some(conv.clone())
 }
 
 /// Root: a GELU of a convolution's result.

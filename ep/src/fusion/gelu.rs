@@ -12,11 +12,9 @@ pub(super) fn gelu(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
     let erf = fusion.step(root).filter(|step| step.op == Op::Unary(Unary::Erf))?;
     let (divide, quotient) = fusion.maker(erf.inputs[0]?)?;
     let (by, x) = fusion.scalar_and_other(quotient)?;
-    let is_root_two = match quotient.op {
-        Op::Binary(Binary::Div) => close(by, SQRT_2) && quotient.inputs[0] == Some(x),
-        Op::Binary(Binary::Mul) => close(by, FRAC_1_SQRT_2),
-        _ => false,
-    };
+    let divides = quotient.op == Op::Binary(Binary::Div) && quotient.inputs[0] == Some(x);
+    let multiplies = quotient.op == Op::Binary(Binary::Mul);
+    let is_root_two = (divides && close(by, SQRT_2)) || (multiplies && close(by, FRAC_1_SQRT_2));
     let (add, sum) = fusion.sole_reader(erf.outputs[0])?;
     let (one, _) = fusion.scalar_and_other(sum).filter(|_| sum.op == Op::Binary(Binary::Add))?;
     if !is_root_two || one != 1.0 {

@@ -18,11 +18,9 @@ pub(super) fn layer_norm(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()
     let (epsilon, variance) = fusion.scalar_and_other(sum)?;
     let (second_mean, variance_step) = fusion.maker(variance)?;
     let (square, squared) = fusion.maker(variance_step.inputs[0]?)?;
-    let is_square = match squared.op {
-        Op::Binary(Binary::Pow) => fusion.scalar_and_other(squared) == Some((2.0, deviation)),
-        Op::Binary(Binary::Mul) => two(squared) == Some((deviation, deviation)),
-        _ => false,
-    };
+    let to_two = squared.op == Op::Binary(Binary::Pow) && fusion.scalar_and_other(squared) == Some((2.0, deviation));
+    let by_itself = squared.op == Op::Binary(Binary::Mul) && two(squared) == Some((deviation, deviation));
+    let is_square = to_two || by_itself;
     if !is_square
         || mean_step.inputs[0] != Some(x)
         || !over_last_axis(fusion, &mean_step.op, x)

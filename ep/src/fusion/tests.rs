@@ -7,8 +7,8 @@ use super::fuse;
 use crate::{
     graph::{Attribute, DataType, Graph},
     lower::lower,
+    memory::Input,
     options::Options,
-    plan::Input,
     testing::{Builder, assert_close, exact, floats, fused, noise, run, unfused},
 };
 

@@ -5,24 +5,28 @@ mod lower;
 use std::ops::Range;
 
 use undertone_kernels::{
-    AttentionArgs, CachedArgs, Context, Heads, HeadsMut, Mask, Scratch, host::movement::broadcast_shape,
+    AttentionArgs, CachedArgs, Context, Heads, HeadsMut, Mask, Precision, Scratch, host::movement::broadcast_shape,
 };
 
-pub use self::lower::{attention, multi_head_attention};
 use super::{
-    Inferred, Operator, Role, TOO_MANY_AXES,
-    elementwise::add,
-    run::{Computed, NO_KERNEL, Operands, Run},
+    Computed, Entry, Inferred, Operands, Operator, Prepared, Preparing, Role, StepRun, elementwise::add, left,
+    microsoft, onnx, operator::TOO_MANY_AXES, prepare::PreparedAttention, run::NOT_PREPARED,
 };
 use crate::{
+    error::{Fault, PlanError},
     graph::DataType,
-    plan::{
-        PlanError,
-        fault::Fault,
-        prepare::{AttentionKernel, Kernel, Preparing},
-        tensor::Shape,
-    },
+    memory::Shape,
 };
+
+pub const OPERATORS: &[Entry] = &[
+    onnx("Attention", Role::Attention, lower::attention),
+    microsoft("MultiHeadAttention", Role::Attention, lower::multi_head_attention),
+    left("DecoderMaskedMultiHeadAttention", Role::Attention),
+    left("DecoderMaskedSelfAttention", Role::Attention),
+    left("GroupQueryAttention", Role::Attention),
+    left("PackedMultiHeadAttention", Role::Attention),
+    left("QAttention", Role::Attention),
+];
 
 /// `q, k, v` and, if there is a fourth operand, a mask: floats are added to the scores, bools tell which keys a query
 /// sees, and int32 of `[batch, keys]` which keys are no padding. A fifth operand is a row that is added to queries,
@@ -37,13 +41,9 @@ pub struct Attention {
     pub causal: bool,
     /// Added to the score of a key that a mask of bools or int32 hides.
     pub hidden: f32,
-    /// How the queries lie.
     pub q: HeadLayout,
-    /// How the keys lie.
     pub k: HeadLayout,
-    /// How the values lie.
     pub v: HeadLayout,
-    /// How the result lies.
     pub out: HeadLayout,
 }
 
@@ -75,10 +75,7 @@ struct Scores {
 }
 
 impl HeadLayout {
-    /// Batch, heads, length and width of an operand.
-    ///
-    /// # Errors
-    /// If it has not the axes, or rows of heads.
+    /// Batch, heads, length and width of an operand. An error if it has not the axes, or rows of heads.
     pub fn sizes(self, shape: &[usize]) -> Inferred<[usize; 4]> {
         match (shape, self) {
             ([batch, heads, length, width], HeadLayout::HeadsFirst)
@@ -132,12 +129,8 @@ impl HeadLayout {
 }
 
 impl Operator for Attention {
-    fn kind(&self) -> &'static str {
-        "attention"
-    }
-
-    fn role(&self) -> Role {
-        Role::Attention
+    fn class(&self) -> (&'static str, Role) {
+        ("attention", Role::Attention)
     }
 
     fn data(&self) -> Range<usize> {
@@ -160,13 +153,15 @@ impl Operator for Attention {
         Some(4.0 * operands(0)?.elements() as f64 * keys as f64)
     }
 
-    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
-        AttentionKernel::new(self, preparing).map(|kernel| Some(Kernel::Attention(kernel)))
+    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Prepared>, PlanError> {
+        let (precision, device) = (self.precision(preparing.precision), preparing.store.device(preparing.placed));
+        let attention = PreparedAttention::new(self.scale, precision, self.head_width, device)?;
+        Ok(Some(Prepared::Attention(attention)))
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
-        let Some(Kernel::Attention(kernel)) = run.kernel else { return Err(NO_KERNEL.into()) };
+        let Some(Prepared::Attention(kernel)) = run.prepared else { return Err(NOT_PREPARED.into()) };
         let scores = self.scores(operands)?;
         let Scores { batch, heads, queries, keys, width } = scores;
         let kernel = kernel.for_width(width).map_err(Fault::Failed)?;
@@ -177,7 +172,7 @@ impl Operator for Attention {
         let [batch_stride, head_stride, row_stride] = self.out.strides(sizes);
         let out = HeadsMut { data: run.elements()?, batch_stride, head_stride, row_stride };
 
-        let cached = |index: usize| operands.get(index).and_then(|value| operands.machine.cached(value));
+        let cached = |index: usize| operands.get(index).and_then(|value| operands.from.cached(value));
         if let (Some(keys), Some(values)) = (cached(1), cached(2)) {
             if keys.shape() != values.shape() || keys.shape()[..2] != [batch, heads] {
                 let [keys, values] = [keys, values].map(|cache| cache.shape());
@@ -194,6 +189,16 @@ impl Operator for Attention {
 }
 
 impl Attention {
+    /// The precision of its products, of the one that was asked for. Keys and values out of a cache (or of a whole
+    /// encoder's output, once per token) are read once for each query; rounding them first would cost more than the
+    /// products do.
+    pub fn precision(&self, asked: Precision) -> Precision {
+        match self.k {
+            HeadLayout::LengthFirst | HeadLayout::Packed { .. } => asked,
+            HeadLayout::HeadsFirst => Precision::F32,
+        }
+    }
+
     /// The sizes of the scores. Queries, keys, values and a mask that are there once are the same for every batch item
     /// or head.
     fn scores(&self, operands: Operands<'_, '_, '_>) -> Inferred<Scores> {

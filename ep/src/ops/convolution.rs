@@ -3,23 +3,24 @@
 use undertone_kernels::{Activation, Context, Conv1dSpec};
 
 use super::{
-    Inferred, Op, Operator, Role, TOO_MANY_AXES, Weights,
-    run::{Computed, NO_KERNEL, Operands, Run},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Prepared, Preparing, Role, StepRun, Weights,
+    left, onnx,
+    operator::TOO_MANY_AXES,
+    run::NOT_PREPARED,
+    weights::{Axis, row},
 };
 use crate::{
+    error::PlanError,
     graph::{Attribute, Node, ValueId},
-    lower::{Lowered, Lowering},
-    plan::{
-        PlanError,
-        prepare::{Axis, Kernel, Preparing},
-        tensor::Shape,
-    },
+    memory::Shape,
 };
+
+pub const OPERATORS: &[Entry] =
+    &[onnx("Conv", Role::Product, conv), left("FusedConv", Role::Product), left("ConvTranspose", Role::Product)];
 
 /// `x`, convolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv {
-    /// The kernels.
     pub weights: Weights,
     /// Their shape: `[out_channels, in_channels, width]`.
     pub sizes: [usize; 3],
@@ -37,7 +38,6 @@ pub struct Conv {
     pub output_channels_last: bool,
 }
 
-/// `Conv`.
 pub fn conv(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.floats()?;
     let kernels = node.input(1).zip(node.constant_shape(1).and_then(|shape| shape.try_into().ok()));
@@ -53,9 +53,7 @@ pub fn conv(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 
 impl Conv {
     /// What a Conv or ConvInteger computes with kernels of a shape, or what a 1-D convolution of this EP does not do.
-    ///
-    /// # Errors
-    /// If its attributes ask for more than a stride and padding.
+    /// An error if its attributes ask for more than a stride and padding.
     pub fn of(node: &Node<'_>, weights: Weights, sizes: [usize; 3], bias: Option<ValueId>) -> Lowered<Self> {
         if node.int("group", 1) != 1 || node.ints("dilations").is_some_and(|d| d.iter().any(|d| *d != 1)) {
             return Err("Conv with groups or dilation".into());
@@ -96,12 +94,8 @@ impl Conv {
 }
 
 impl Operator for Conv {
-    fn kind(&self) -> &'static str {
-        "convolution"
-    }
-
-    fn role(&self) -> Role {
-        Role::Product
+    fn class(&self) -> (&'static str, Role) {
+        ("convolution", Role::Product)
     }
 
     fn constants(&self) -> [Option<ValueId>; 5] {
@@ -117,7 +111,7 @@ impl Operator for Conv {
         Some(2.0 * result?.elements() as f64 * (in_channels * width) as f64)
     }
 
-    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
+    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Prepared>, PlanError> {
         let [out_channels, in_channels, width] = self.sizes;
         let spec = Conv1dSpec {
             in_channels,
@@ -125,24 +119,24 @@ impl Operator for Conv {
             width,
             stride: self.stride,
             padding: self.padding,
-            precision: preparing.precision(),
+            precision: preparing.precision,
             activation: self.activation,
             input_channels_last: self.input_channels_last,
             output_channels_last: self.output_channels_last,
         };
         let dtype = preparing.constant(self.weights.value)?.dtype;
-        let key = preparing.key(&self.weights, self.bias, format!("{spec:?} {dtype}"), "")?;
+        let key = self.weights.key(preparing, self.bias, format!("{spec:?} {dtype}"), "")?;
         let kernel = preparing.store.convolution(key, &spec, || {
-            let values = preparing.real(&self.weights, out_channels, Axis::First)?;
-            let bias = self.bias.map(|value| preparing.row(value, out_channels)).transpose()?;
+            let values = self.weights.real(preparing, out_channels, Axis::First)?;
+            let bias = self.bias.map(|value| row(preparing, value, out_channels)).transpose()?;
             Ok(preparing.device().conv1d(&spec, &values, bias.as_deref())?)
         })?;
-        Ok(Some(Kernel::Conv1d(kernel)))
+        Ok(Some(Prepared::Conv1d(kernel)))
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
-        let Some(Kernel::Conv1d(kernel)) = run.kernel else { return Err(NO_KERNEL.into()) };
+        let Some(Prepared::Conv1d(kernel)) = run.prepared else { return Err(NOT_PREPARED.into()) };
         let ([batch, length], _) = self.resolve(operands.shape(0)?)?;
         Ok(kernel.run(context, batch, length, operands.data(0)?, run.elements()?)?)
     }

@@ -11,19 +11,43 @@ use undertone_kernels::{
     host::elementwise::{self, Binary, Unary},
 };
 
+use super::left;
 use super::{
-    Inferred, Op, Operator, Role,
-    run::{Computed, Operands, Run},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, microsoft, node::name, onnx,
 };
 use crate::{
     graph::{Attribute, DataType},
-    lower::{Lowered, Lowering, name},
-    plan::{
-        PlanError,
-        prepare::{Kernel, Preparing},
-        tensor::Shape,
-    },
+    memory::Shape,
 };
+
+pub const OPERATORS: &[Entry] = &[
+    onnx("Erf", Role::Activation, |node| unary(node, Unary::Erf)),
+    onnx("Gelu", Role::Activation, gelu),
+    microsoft("Gelu", Role::Activation, gelu),
+    microsoft("BiasGelu", Role::Activation, |node| biased_gelu(node, Gelu::Exact)),
+    microsoft("FastGelu", Role::Activation, |node| biased_gelu(node, Gelu::Tanh)),
+    onnx("Exp", Role::Other, |node| unary(node, Unary::Exp)),
+    onnx("Sqrt", Role::Other, |node| unary(node, Unary::Sqrt)),
+    onnx("Neg", Role::Arithmetic, |node| unary(node, Unary::Neg)),
+    onnx("Abs", Role::Other, |node| unary(node, Unary::Abs)),
+    onnx("Tanh", Role::Activation, |node| unary(node, Unary::Tanh)),
+    onnx("Sigmoid", Role::Activation, |node| unary(node, Unary::Sigmoid)),
+    onnx("Relu", Role::Activation, |node| unary(node, Unary::Relu)),
+    onnx("Reciprocal", Role::Other, |node| unary(node, Unary::Reciprocal)),
+    onnx("Log", Role::Log, |node| unary(node, Unary::Log)),
+    onnx("Add", Role::Arithmetic, |node| binary(node, Binary::Add)),
+    onnx("Sub", Role::Arithmetic, |node| binary(node, Binary::Sub)),
+    onnx("Mul", Role::Arithmetic, |node| binary(node, Binary::Mul)),
+    onnx("Div", Role::Arithmetic, |node| binary(node, Binary::Div)),
+    onnx("Pow", Role::Arithmetic, pow),
+    onnx("Min", Role::Arithmetic, |node| of_two(node, Binary::Min)),
+    onnx("Max", Role::Arithmetic, |node| of_two(node, Binary::Max)),
+    left("QuickGelu", Role::Activation),
+    left("Swish", Role::Activation),
+    left("HardSwish", Role::Activation),
+    left("Elu", Role::Activation),
+    left("LeakyRelu", Role::Activation),
+];
 
 /// An operator of one fp32 operand.
 pub fn unary(node: &mut Lowering<'_, '_>, op: Unary) -> Lowered<Op> {
@@ -81,28 +105,13 @@ pub fn pow(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 }
 
 impl Operator for Unary {
-    fn kind(&self) -> &'static str {
+    fn class(&self) -> (&'static str, Role) {
         match self {
-            Unary::Gelu => "gelu",
-            Unary::Erf
-            | Unary::Exp
-            | Unary::Sqrt
-            | Unary::Neg
-            | Unary::Abs
-            | Unary::Tanh
-            | Unary::Sigmoid
-            | Unary::Relu
-            | Unary::Reciprocal
-            | Unary::Log => "element-wise",
-        }
-    }
-
-    fn role(&self) -> Role {
-        match self {
-            Unary::Log => Role::Log,
-            Unary::Gelu | Unary::Erf | Unary::Tanh | Unary::Sigmoid | Unary::Relu => Role::Activation,
-            Unary::Neg => Role::Arithmetic,
-            Unary::Exp | Unary::Sqrt | Unary::Abs | Unary::Reciprocal => Role::Other,
+            Unary::Gelu => ("gelu", Role::Activation),
+            Unary::Erf | Unary::Tanh | Unary::Sigmoid | Unary::Relu => ("element-wise", Role::Activation),
+            Unary::Log => ("element-wise", Role::Log),
+            Unary::Neg => ("element-wise", Role::Arithmetic),
+            Unary::Exp | Unary::Sqrt | Unary::Abs | Unary::Reciprocal => ("element-wise", Role::Other),
         }
     }
 
@@ -110,25 +119,17 @@ impl Operator for Unary {
         operands.shape(0).copied()
     }
 
-    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
-        Ok(Some(preparing.host()))
-    }
-
-    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
-        let isa = run.fp32_isa()?;
-        elementwise::unary(isa, context, *self, operands.data(0)?, run.elements()?);
+        let host = run.fp32()?;
+        host.unary(context, *self, operands.data(0)?, run.elements()?);
         Ok(())
     }
 }
 
 impl Operator for Gelu {
-    fn kind(&self) -> &'static str {
-        "gelu"
-    }
-
-    fn role(&self) -> Role {
-        Role::Activation
+    fn class(&self) -> (&'static str, Role) {
+        ("gelu", Role::Activation)
     }
 
     fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
@@ -139,12 +140,8 @@ impl Operator for Gelu {
         }
     }
 
-    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
-        Ok(Some(preparing.host()))
-    }
-
-    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
-        let (isa, operands, [_, width]) = (run.fp32_isa()?, run.operands, run.rows());
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+        let (host, operands, [_, width]) = (run.fp32()?, run.operands, run.rows());
         let Context { pool, counters, ref mut scratch } = *context;
         let (mut x, bias): (&[f32], _) = (operands.data(0)?, operands.optional::<f32>(1)?);
         let (sums, scratch) = scratch.floats_and_rest(if bias.is_some() { x.len() } else { 0 });
@@ -155,7 +152,7 @@ impl Operator for Gelu {
         }
         let out = run.elements()?;
         match self {
-            Gelu::Exact => elementwise::unary(isa, &mut Context { pool, counters, scratch }, Unary::Gelu, x, out),
+            Gelu::Exact => host.unary(&mut Context { pool, counters, scratch }, Unary::Gelu, x, out),
             // No Whisper has it: the standard library's function is exact enough, and fast enough.
             Gelu::Tanh => out.iter_mut().zip(x).for_each(|(out, x)| {
                 let inner = FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * (x + 0.044_715 * x * x * x);
@@ -172,12 +169,8 @@ pub fn add(a: &[f32], b: &[f32], out: &mut [f32]) {
 }
 
 impl Operator for Binary {
-    fn kind(&self) -> &'static str {
-        "element-wise"
-    }
-
-    fn role(&self) -> Role {
-        Role::Arithmetic
+    fn class(&self) -> (&'static str, Role) {
+        ("element-wise", Role::Arithmetic)
     }
 
     fn data(&self) -> Range<usize> {
@@ -188,29 +181,15 @@ impl Operator for Binary {
         operands.broadcast::<2>()
     }
 
-    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
-        Ok(Some(preparing.host()))
-    }
-
-    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
         let (a, b, shape) = (operands.shape(0)?, operands.shape(1)?, run.shape);
         if run.dtype == DataType::I64 {
             elementwise::binary_i64(*self, operands.data(0)?, a, operands.data(1)?, b, &shape, run.elements()?);
             return Ok(());
         }
-        let isa = run.fp32_isa()?;
-        elementwise::binary_f32(
-            isa,
-            context,
-            *self,
-            operands.data(0)?,
-            a,
-            operands.data(1)?,
-            b,
-            &shape,
-            run.elements()?,
-        );
+        let (host, operands) = (run.fp32()?, [(operands.data(0)?, &a[..]), (operands.data(1)?, &b[..])]);
+        host.binary(context, *self, operands, &shape, run.elements()?);
         Ok(())
     }
 }

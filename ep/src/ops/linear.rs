@@ -1,38 +1,35 @@
 //! Linear layers: products of rows with a constant matrix, and what is done to them in the same kernel.
 
+mod arithmetic;
+
 use std::ops::Range;
 
 use undertone_kernels::{
     Activation, Context, Linear as Layer, LinearSpec, Scratch, WeightLayout,
-    host::{Isa, elementwise, elementwise::Binary, movement::broadcast_shape},
+    host::{elementwise::Binary, movement::broadcast_shape},
 };
 
+pub use self::arithmetic::{FEW_ROWS, LayerSizes, wide_rows};
 use super::{
-    Inferred, Op, Operator, Role, TOO_MANY_AXES,
-    quantised::real_values,
-    run::{Computed, NO_KERNEL, Operands, Run},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Prepared, Preparing, Role, StepRun, Weights,
+    left, onnx, operator::TOO_MANY_AXES, quantised::real_values, run::NOT_PREPARED, weights::row,
 };
 use crate::{
+    error::PlanError,
     graph::ValueId,
-    lower::{Lowered, Lowering},
-    plan::{
-        PlanError,
-        arithmetic::{LayerSizes, wide_rows},
-        prepare::{Axis, Kernel, Preparing},
-        tensor::{Shape, shape_of},
-    },
+    memory::{Shape, shape_of},
 };
+
+pub const OPERATORS: &[Entry] = &[onnx("Gemm", Role::Product, gemm), left("FusedGemm", Role::Product)];
 
 /// `x`, and `residual` if there is a second operand: `activation((x · w + bias) · scale) + residual`. If it is
 /// `quantised`, `x` is uint8 or int8 and stands for `(x − zero point) · scale`, by the third operand, its scale, and
 /// perhaps a fourth, its zero point.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Linear {
-    /// The matrix.
     pub weights: Weights,
     /// Values of a row of `x`.
     pub inputs: usize,
-    /// Values of a row of the result.
     pub outputs: usize,
     /// A constant row.
     pub bias: Option<ValueId>,
@@ -44,33 +41,6 @@ pub struct Linear {
     pub quantised: bool,
 }
 
-/// A constant matrix or convolution kernel, and how its real values come from what is stored.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Weights {
-    /// The constant.
-    pub value: ValueId,
-    /// A matrix is stored `[outputs, inputs]` (Gemm's `transB`).
-    pub transposed: bool,
-    /// For a quantised constant: its scale and zero point (constants, one entry or one for each output).
-    pub quantised: Option<(ValueId, Option<ValueId>)>,
-    /// A constant row that each input's weights are multiplied by, because the operand is divided by it.
-    pub smoothing: Option<ValueId>,
-}
-
-impl Weights {
-    /// Weights that are stored as they are.
-    pub fn plain(value: ValueId) -> Self {
-        Self { value, transposed: false, quantised: None, smoothing: None }
-    }
-
-    /// The constants of an operation with these weights and `bias`.
-    pub fn constants(&self, bias: Option<ValueId>) -> [Option<ValueId>; 5] {
-        let (scale, zero_point) = self.quantised.map_or((None, None), |(scale, zero_point)| (Some(scale), zero_point));
-        [Some(self.value), bias, scale, zero_point, self.smoothing]
-    }
-}
-
-/// `Gemm` with a constant matrix.
 pub fn gemm(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.floats()?;
     let of = node.node;
@@ -101,10 +71,12 @@ impl Linear {
         Some(Self::new(Weights { transposed, ..Weights::plain(value) }, [rows, columns]))
     }
 
-    /// The shape of the product of `x`, without a residual.
-    ///
-    /// # Errors
-    /// If rows of `x` are of another width.
+    /// The layer's sizes, with the rows of an operand of a shape, if that is known.
+    pub fn sizes(&self, x: Option<Shape>) -> LayerSizes {
+        LayerSizes { rows: x.map(|x| x.elements() / self.inputs.max(1)), inputs: self.inputs, outputs: self.outputs }
+    }
+
+    /// The shape of the product of `x`, without a residual. An error if rows of `x` are of another width.
     pub fn product(&self, x: &Shape) -> Inferred<Shape> {
         match x.split_last() {
             Some((last, leading)) if *last == self.inputs => {
@@ -143,27 +115,23 @@ impl Linear {
         kernel: &dyn Layer,
         context: &mut Context<'_>,
         x: &[f32],
-        run: &mut Run<'_, '_, '_>,
+        run: &mut StepRun<'_, '_, '_>,
     ) -> Computed<()> {
         let operands = run.operands;
         let rows = x.len() / self.inputs.max(1);
         let mut y = vec![0.0; rows * self.outputs];
         kernel.run(context, rows, x, None, &mut y)?;
         let (y_shape, shape) = (self.product(operands.shape(0)?)?, run.shape);
-        let (residual, residual_shape) = (operands.data(1)?, operands.shape(1)?);
-        let (isa, add, out) = (Isa::Portable, Binary::Add, run.elements()?);
-        elementwise::binary_f32(isa, context, add, &y, &y_shape, residual, residual_shape, &shape, out);
+        let addends = [(&y[..], &y_shape[..]), (operands.data(1)?, &operands.shape(1)?[..])];
+        let host = run.host;
+        host.binary(context, Binary::Add, addends, &shape, run.elements()?);
         Ok(())
     }
 }
 
 impl Operator for Linear {
-    fn kind(&self) -> &'static str {
-        "linear"
-    }
-
-    fn role(&self) -> Role {
-        Role::Product
+    fn class(&self) -> (&'static str, Role) {
+        ("linear", Role::Product)
     }
 
     fn data(&self) -> Range<usize> {
@@ -190,28 +158,26 @@ impl Operator for Linear {
         Some(2.0 * rows * (self.inputs * self.outputs) as f64)
     }
 
-    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
+    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Prepared>, PlanError> {
         let Self { weights, inputs, outputs, bias, scale, activation, .. } = *self;
         let layout = if weights.transposed { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
-        let precision = preparing.precision();
-        let sizes = LayerSizes::of(preparing.step, preparing.shapes);
-        let wide_rows = preparing.placed.is_none() && wide_rows(precision, sizes).0;
+        let precision = preparing.precision;
+        let wide_rows = preparing.placed.is_none() && wide_rows(precision, self.sizes(preparing.shape(0))).0;
         let spec = LinearSpec { inputs, outputs, precision, wide_rows, activation, scale };
         let smoothing = if weights.smoothing.is_some() { " smoothed" } else { "" };
         let dtype = preparing.constant(weights.value)?.dtype;
-        let key = preparing.key(&weights, bias, format!("{spec:?} {layout:?} {dtype}"), smoothing)?;
+        let key = weights.key(preparing, bias, format!("{spec:?} {layout:?} {dtype}"), smoothing)?;
         let kernel = preparing.store.linear(key, &spec, || {
-            let values =
-                preparing.smoothed(&weights, [inputs, outputs], preparing.real(&weights, outputs, Axis::Last)?)?;
-            let bias = bias.map(|value| preparing.row(value, outputs)).transpose()?;
+            let values = weights.matrix(preparing, [inputs, outputs])?;
+            let bias = bias.map(|value| row(preparing, value, outputs)).transpose()?;
             Ok(preparing.device().linear(&spec, &values, layout, bias.as_deref())?)
         })?;
-        Ok(Some(Kernel::Linear(kernel)))
+        Ok(Some(Prepared::Linear(kernel)))
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
-        let Some(Kernel::Linear(kernel)) = run.kernel else { return Err(NO_KERNEL.into()) };
+        let Some(Prepared::Linear(kernel)) = run.prepared else { return Err(NOT_PREPARED.into()) };
         let Context { pool, counters, ref mut scratch } = *context;
         let (x, scratch) = self.rows(operands, scratch)?;
         let context = &mut Context { pool, counters, scratch };

@@ -9,14 +9,23 @@ use undertone_kernels::{
 };
 
 use super::{
-    Inferred, Op, Operator, Role,
-    run::{AnyElement, Computed, Operands, Run},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, node::name, onnx,
+    run::AnyElement,
 };
-use crate::{
-    graph::DataType,
-    lower::{Lowered, Lowering, name},
-    plan::tensor::Shape,
-};
+use crate::{graph::DataType, memory::Shape};
+
+pub const OPERATORS: &[Entry] = &[
+    onnx("Equal", Role::Nothing, |node| compare(node, Compare::Equal)),
+    onnx("Less", Role::Nothing, |node| compare(node, Compare::Less)),
+    onnx("LessOrEqual", Role::Nothing, |node| compare(node, Compare::LessOrEqual)),
+    onnx("Greater", Role::Nothing, |node| compare(node, Compare::Greater)),
+    onnx("GreaterOrEqual", Role::Nothing, |node| compare(node, Compare::GreaterOrEqual)),
+    onnx("And", Role::Nothing, |_| Ok(Op::Mask(Mask::Logic(Logic::And)))),
+    onnx("Or", Role::Nothing, |_| Ok(Op::Mask(Mask::Logic(Logic::Or)))),
+    onnx("Not", Role::Nothing, |_| Ok(Op::Mask(Mask::Not))),
+    onnx("IsNaN", Role::Nothing, |node| node.floats().map(|()| Op::Mask(Mask::IsNaN))),
+    onnx("Where", Role::Movement, |node| node.movable(1).map(|()| Op::Mask(Mask::Select))),
+];
 
 /// An operation that makes a mask or reads one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,25 +51,11 @@ pub fn compare(node: &mut Lowering<'_, '_>, op: Compare) -> Lowered<Op> {
     }
 }
 
-/// `IsNaN`.
-pub fn is_nan(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
-    node.floats().map(|()| Op::Mask(Mask::IsNaN))
-}
-
-/// `Where`.
-pub fn select(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
-    node.movable(1).map(|()| Op::Mask(Mask::Select))
-}
-
 impl Operator for Mask {
-    fn kind(&self) -> &'static str {
-        "mask"
-    }
-
-    fn role(&self) -> Role {
+    fn class(&self) -> (&'static str, Role) {
         match self {
-            Mask::Compare(_) | Mask::Logic(_) | Mask::Not | Mask::IsNaN => Role::Nothing,
-            Mask::Select => Role::Movement,
+            Mask::Compare(_) | Mask::Logic(_) | Mask::Not | Mask::IsNaN => ("mask", Role::Nothing),
+            Mask::Select => ("mask", Role::Movement),
         }
     }
 
@@ -79,7 +74,7 @@ impl Operator for Mask {
         }
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
         let shape = run.shape;
         match self {
@@ -108,7 +103,7 @@ impl Operator for Mask {
 struct Select;
 
 impl AnyElement for Select {
-    fn run_of<T: Pod>(&self, run: &mut Run<'_, '_, '_>) -> Computed<()> {
+    fn run_of<T: Pod>(&self, run: &mut StepRun<'_, '_, '_>) -> Computed<()> {
         let (operands, shape) = (run.operands, run.shape);
         elementwise::select::<T>(
             operands.data(0)?,

@@ -7,18 +7,30 @@ use smallvec::SmallVec;
 use undertone_kernels::{Context, host::movement};
 
 use super::{
-    Inferred, Op, Operator, Role, TOO_MANY_AXES,
-    run::{AnyElement, Computed, Operands, Run, axis},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, left,
+    node::name,
+    onnx,
+    operator::TOO_MANY_AXES,
+    run::{AnyElement, axis},
 };
 use crate::{
     graph::DataType,
-    lower::{Lowered, Lowering, name},
-    plan::tensor::{MAX_RANK, Shape, shape_of},
+    memory::{MAX_RANK, Shape, shape_of},
 };
+
+pub const OPERATORS: &[Entry] = &[
+    onnx("Transpose", Role::Movement, transpose),
+    onnx("Concat", Role::Movement, concat),
+    onnx("Gather", Role::Movement, gather),
+    onnx("Slice", Role::Movement, |node| with_sizes(node, Movement::Slice)),
+    onnx("Expand", Role::Movement, |node| with_sizes(node, Movement::Expand)),
+    onnx("Tile", Role::Movement, |node| with_sizes(node, Movement::Tile)),
+    left("Split", Role::Movement),
+    left("Pad", Role::Movement),
+];
 
 /// An operation that moves elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "fields carry the names of ONNX's attributes")]
 pub enum Movement {
     /// `x`.
     Transpose { perm: Vec<usize> },
@@ -34,7 +46,6 @@ pub enum Movement {
     Tile,
 }
 
-/// `Transpose`.
 pub fn transpose(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.movable(0)?;
     let perm = match node.node.ints("perm") {
@@ -47,13 +58,11 @@ pub fn transpose(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     Ok(Op::Movement(Movement::Transpose { perm }))
 }
 
-/// `Concat`.
 pub fn concat(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.movable(0)?;
     Ok(Op::Movement(Movement::Concat { axis: node.node.int("axis", 0) }))
 }
 
-/// `Gather`.
 pub fn gather(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.movable(0)?;
     match node.dtype(1) {
@@ -68,12 +77,8 @@ pub fn with_sizes(node: &mut Lowering<'_, '_>, op: Movement) -> Lowered<Op> {
 }
 
 impl Operator for Movement {
-    fn kind(&self) -> &'static str {
-        "movement"
-    }
-
-    fn role(&self) -> Role {
-        Role::Movement
+    fn class(&self) -> (&'static str, Role) {
+        ("movement", Role::Movement)
     }
 
     fn data(&self) -> Range<usize> {
@@ -117,13 +122,13 @@ impl Operator for Movement {
         }
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         run.of_any_element(self)
     }
 }
 
 impl AnyElement for Movement {
-    fn run_of<T: Pod>(&self, run: &mut Run<'_, '_, '_>) -> Computed<()> {
+    fn run_of<T: Pod>(&self, run: &mut StepRun<'_, '_, '_>) -> Computed<()> {
         let operands = run.operands;
         let x = || -> Inferred<(&[T], &Shape)> { Ok((operands.data(0)?, operands.shape(0)?)) };
         let shape = run.shape;
@@ -138,7 +143,7 @@ impl AnyElement for Movement {
                 let (outer, inner) = (shape[..axis].iter().product(), shape[axis + 1..].iter().product());
                 let mut parts: SmallVec<[(&[T], usize); 8]> = SmallVec::new();
                 for value in operands.values.iter().flatten() {
-                    parts.push((operands.machine.data(*value)?, operands.machine.shape(*value)[axis]));
+                    parts.push((operands.from.data(*value)?, operands.from.shape(*value)[axis]));
                 }
                 movement::concat(&parts, outer, inner, out);
             }
@@ -172,7 +177,7 @@ fn joined(operands: Operands<'_, '_, '_>, axis: i64) -> Inferred<Shape> {
     let axis = self::axis(axis, first.len())?;
     let mut length = 0;
     for value in operands.values.iter().flatten() {
-        let shape = operands.machine.shape(*value);
+        let shape = operands.from.shape(*value);
         let fits = shape.len() == first.len() && (0..first.len()).all(|at| at == axis || shape[at] == first[at]);
         if !fits {
             return Err(format!("{first:?} and {shape:?} joined along axis {axis}"));
@@ -189,7 +194,6 @@ struct Slicing {
     starts: [usize; MAX_RANK],
     /// Step along each axis.
     steps: [isize; MAX_RANK],
-    /// The result's shape.
     shape: Shape,
 }
 

@@ -2,30 +2,26 @@
 
 use std::ops::Range;
 
-use undertone_kernels::{
-    Context, Norm,
-    host::{
-        elementwise::{self, Binary},
-        norm,
-    },
-};
+use undertone_kernels::{Context, Norm, host::elementwise::Binary};
 
 use super::{
-    Inferred, Op, Operator, Role,
-    run::{Computed, Operands, Run},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, left, microsoft, onnx,
 };
-use crate::{
-    lower::{Lowered, Lowering},
-    plan::{
-        PlanError,
-        prepare::{Kernel, Preparing},
-        tensor::Shape,
-    },
-};
+use crate::memory::Shape;
+
+pub const OPERATORS: &[Entry] = &[
+    onnx("LayerNormalization", Role::Norm, layer_norm),
+    onnx("SimplifiedLayerNormalization", Role::Norm, rms_norm),
+    onnx("RMSNormalization", Role::Norm, rms_norm),
+    microsoft("SkipLayerNormalization", Role::Norm, skip_layer_norm),
+    onnx("Softmax", Role::Softmax, softmax),
+    left("SkipSimplifiedLayerNormalization", Role::Norm),
+    left("EmbedLayerNormalization", Role::Norm),
+    left("LogSoftmax", Role::Softmax),
+];
 
 /// A normalisation over the last axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(missing_docs, reason = "fields carry the names of ONNX's attributes")]
 pub enum Normalisation {
     /// `x, gain` and perhaps `bias`.
     LayerNorm { epsilon: f32 },
@@ -37,7 +33,6 @@ pub enum Normalisation {
     Softmax,
 }
 
-/// `LayerNormalization`.
 pub fn layer_norm(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     over_last_axis(node)?;
     Ok(Op::Normalisation(Normalisation::LayerNorm { epsilon: node.node.float("epsilon", 1e-5) }))
@@ -65,7 +60,6 @@ fn over_last_axis(node: &Lowering<'_, '_>) -> Lowered<()> {
     Err(format!("{} over more than the last axis", node.node.op_type))
 }
 
-/// `Softmax`.
 pub fn softmax(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.floats()?;
     // Before version 13 the default axis was 1 and the axes after it were flattened.
@@ -76,20 +70,11 @@ pub fn softmax(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 }
 
 impl Operator for Normalisation {
-    fn kind(&self) -> &'static str {
+    fn class(&self) -> (&'static str, Role) {
         match self {
-            Normalisation::LayerNorm { .. } | Normalisation::SkipLayerNorm { .. } => "layer norm",
-            Normalisation::RmsNorm { .. } => "rms norm",
-            Normalisation::Softmax => "softmax",
-        }
-    }
-
-    fn role(&self) -> Role {
-        match self {
-            Normalisation::LayerNorm { .. } | Normalisation::RmsNorm { .. } | Normalisation::SkipLayerNorm { .. } => {
-                Role::Norm
-            }
-            Normalisation::Softmax => Role::Softmax,
+            Normalisation::LayerNorm { .. } | Normalisation::SkipLayerNorm { .. } => ("layer norm", Role::Norm),
+            Normalisation::RmsNorm { .. } => ("rms norm", Role::Norm),
+            Normalisation::Softmax => ("softmax", Role::Softmax),
         }
     }
 
@@ -104,18 +89,14 @@ impl Operator for Normalisation {
         operands.shape(0).copied()
     }
 
-    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
-        Ok(Some(preparing.host()))
-    }
-
-    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
-        let isa = run.fp32_isa()?;
+        let host = run.fp32()?;
         let [rows, width] = run.rows();
         match self {
             Normalisation::LayerNorm { epsilon } => {
                 let norm = layer_norm_of(operands, [1, 2], width, *epsilon)?;
-                norm::layer_norm(isa, context, rows, &norm, operands.data(0)?, run.elements()?);
+                host.layer_norm(context, rows, &norm, operands.data(0)?, run.elements()?);
             }
             Normalisation::SkipLayerNorm { epsilon } => {
                 let norm = layer_norm_of(operands, [2, 3], width, *epsilon)?;
@@ -128,12 +109,12 @@ impl Operator for Normalisation {
                 let (sums, scratch) = scratch.floats_and_rest(shape.elements());
                 let context = &mut Context { pool, counters, scratch };
                 let (a, b) = (operands.data(0)?, operands.data(1)?);
-                elementwise::binary_f32(isa, context, Binary::Add, a, x, b, skip, &shape, sums);
+                host.binary(context, Binary::Add, [(a, x), (b, skip)], &shape, sums);
                 if let Some(addend) = row(operands, 4, width)? {
                     let rows = sums.chunks_exact_mut(width.max(1));
                     rows.for_each(|row| row.iter_mut().zip(addend).for_each(|(sum, addend)| *sum += addend));
                 }
-                norm::layer_norm(isa, context, rows, &norm, sums, run.elements()?);
+                host.layer_norm(context, rows, &norm, sums, run.elements()?);
             }
             Normalisation::RmsNorm { epsilon } => {
                 let gain = row(operands, 1, width)?.ok_or("an RMS norm without gains")?;
@@ -145,7 +126,7 @@ impl Operator for Normalisation {
                     out.iter_mut().zip(x).zip(gain).for_each(|((out, x), gain)| *out = x * factor * gain);
                 }
             }
-            Normalisation::Softmax => norm::softmax(isa, context, rows, width, operands.data(0)?, run.elements()?),
+            Normalisation::Softmax => host.softmax(context, [rows, width], operands.data(0)?, run.elements()?),
         }
         Ok(())
     }

@@ -4,24 +4,20 @@ use std::ops::Range;
 
 use undertone_kernels::{
     Context, Scratch,
-    host::{
-        matmul,
-        movement::{self, broadcast_shape},
-    },
+    host::movement::{self, broadcast_shape},
 };
 
 use super::{
-    Inferred, Linear, Op, Operator, Role, TOO_MANY_AXES,
-    run::{Computed, Operands, Run},
+    Computed, Entry, Inferred, Linear, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, left, microsoft, onnx,
+    operator::TOO_MANY_AXES,
 };
-use crate::{
-    lower::{Lowered, Lowering},
-    plan::{
-        PlanError,
-        prepare::{Kernel, Preparing},
-        tensor::{MAX_RANK, Shape, shape_of},
-    },
-};
+use crate::memory::{MAX_RANK, Shape, shape_of};
+
+pub const OPERATORS: &[Entry] = &[
+    onnx("MatMul", Role::Product, matmul),
+    microsoft("FusedMatMul", Role::Product, fused_matmul),
+    left("Einsum", Role::Product),
+];
 
 /// `a, b`, both known only at run time: their product, axes before the last two broadcast.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,12 +96,8 @@ fn swapped(axis: usize, rank: usize) -> usize {
 }
 
 impl Operator for MatMul {
-    fn kind(&self) -> &'static str {
-        "matmul"
-    }
-
-    fn role(&self) -> Role {
-        Role::Product
+    fn class(&self) -> (&'static str, Role) {
+        ("matmul", Role::Product)
     }
 
     fn data(&self) -> Range<usize> {
@@ -127,13 +119,9 @@ impl Operator for MatMul {
         Some(2.0 * result?.elements() as f64 * *operands(0)?.last()? as f64)
     }
 
-    fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Kernel>, PlanError> {
-        Ok(Some(preparing.host()))
-    }
-
-    fn run(&self, run: &mut Run<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
-        let isa = run.fp32_isa()?;
+        let host = run.fp32()?;
         let ([a_shape, b_shape], shape) = (self.shapes(operands)?, run.shape);
         let Context { pool, counters, ref mut scratch } = *context;
         let (a, rest) = self.operand(operands, 0, scratch)?;
@@ -147,15 +135,15 @@ impl Operator for MatMul {
         let batch: usize = dims.iter().product();
         let (a_count, b_count): (usize, usize) = (a_batch.iter().product(), b_batch.iter().product());
         if a_count == batch && b_count == batch {
-            matmul::matmul(isa, context, batch, *m, *k, *n, a, b, out);
+            host.matmul(context, batch, [*m, *k, *n], a, b, out);
         } else if b_count == 1 && a_count == batch {
-            matmul::matmul(isa, context, 1, batch * m, *k, *n, a, b, out);
+            host.matmul(context, 1, [batch * m, *k, *n], a, b, out);
         } else {
             let (a_size, b_size) = (m * k, k * n);
             for (at, out) in out.chunks_exact_mut((m * n).max(1)).enumerate() {
                 let a = &a[broadcast_index(at, dims, a_batch) * a_size..][..a_size];
                 let b = &b[broadcast_index(at, dims, b_batch) * b_size..][..b_size];
-                matmul::matmul(isa, context, 1, *m, *k, *n, a, b, out);
+                host.matmul(context, 1, [*m, *k, *n], a, b, out);
             }
         }
         if self.alpha != 1.0 {

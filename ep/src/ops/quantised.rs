@@ -5,14 +5,24 @@ use std::ops::Range;
 use undertone_kernels::Context;
 
 use super::{
-    Inferred, NOT_CARRIED_OUT, Op, Operator, Role,
-    run::{Computed, Operands, Run},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, left, node::name, onnx,
+    operator::NOT_CARRIED_OUT,
 };
-use crate::{
-    graph::DataType,
-    lower::{Lowered, Lowering, name},
-    plan::tensor::Shape,
-};
+use crate::{graph::DataType, memory::Shape};
+
+pub const OPERATORS: &[Entry] = &[
+    onnx("DequantizeLinear", Role::Movement, dequantize),
+    onnx("DynamicQuantizeLinear", Role::Movement, |_| Ok(Op::QuantisedPart(QuantisedPart::DynamicQuantizeLinear))),
+    onnx("MatMulInteger", Role::Product, |_| Ok(Op::QuantisedPart(QuantisedPart::MatMulInteger))),
+    onnx("ConvInteger", Role::Product, |_| Ok(Op::QuantisedPart(QuantisedPart::ConvInteger))),
+    left("QuantizeLinear", Role::Movement),
+    left("MatMulNBits", Role::Product),
+    left("MatMulBnb4", Role::Product),
+    left("MatMulIntegerToFloat", Role::Product),
+    left("DynamicQuantizeMatMul", Role::Product),
+    left("QLinearMatMul", Role::Product),
+    left("QLinearConv", Role::Product),
+];
 
 /// `x, scale` and perhaps `zero_point`, both with a single entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +30,12 @@ pub struct Dequantize;
 
 /// Part of a quantised product, which is claimed only as a whole. Never executed; an error unless fusion takes it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are ONNX's")]
 pub enum QuantisedPart {
     DynamicQuantizeLinear,
     MatMulInteger,
     ConvInteger,
 }
 
-/// `DequantizeLinear`.
 pub fn dequantize(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     match (node.dtype(0), node.constant_shape(1)) {
         (Some(DataType::U8 | DataType::I8), Some(scale)) if scale.iter().product::<usize>() == 1 => {
@@ -48,19 +56,15 @@ pub fn real_values(stored: &[u8], dtype: DataType, scale: f32, zero_point: Optio
 }
 
 impl Operator for Dequantize {
-    fn kind(&self) -> &'static str {
-        "element-wise"
-    }
-
-    fn role(&self) -> Role {
-        Role::Movement
+    fn class(&self) -> (&'static str, Role) {
+        ("element-wise", Role::Movement)
     }
 
     fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
         operands.shape(0).copied()
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
         let (stored, scale) = (operands.data(0)?, operands.data::<f32>(1)?[0]);
         let zero_point = operands.optional::<u8>(2)?.map(|zero_point| zero_point[0]);
@@ -77,15 +81,12 @@ impl QuantisedPart {
 }
 
 impl Operator for QuantisedPart {
-    fn kind(&self) -> &'static str {
-        "not claimed"
-    }
-
-    fn role(&self) -> Role {
-        match self {
+    fn class(&self) -> (&'static str, Role) {
+        let role = match self {
             QuantisedPart::DynamicQuantizeLinear => Role::Movement,
             QuantisedPart::MatMulInteger | QuantisedPart::ConvInteger => Role::Product,
-        }
+        };
+        ("not claimed", role)
     }
 
     fn data(&self) -> Range<usize> {
@@ -96,7 +97,7 @@ impl Operator for QuantisedPart {
         Err(NOT_CARRIED_OUT.into())
     }
 
-    fn run(&self, _: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, _: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         Err(NOT_CARRIED_OUT.into())
     }
 }
@@ -105,7 +106,7 @@ impl Operator for QuantisedPart {
 mod tests {
     use crate::{
         graph::DataType,
-        plan::Input,
+        memory::Input,
         testing::{Builder, alone, refusal},
     };
 

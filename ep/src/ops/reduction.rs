@@ -3,23 +3,19 @@
 use undertone_kernels::Context;
 
 use super::{
-    Inferred, Op, Operator, Role, TOO_MANY_AXES,
-    run::{Computed, Operands, Run, axis},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, onnx, operator::TOO_MANY_AXES,
+    run::axis,
 };
-use crate::{
-    lower::{Lowered, Lowering},
-    plan::tensor::{MAX_RANK, Shape, shape_of},
-};
+use crate::memory::{MAX_RANK, Shape, shape_of};
 
-/// A reduction.
+pub const OPERATORS: &[Entry] = &[onnx("ReduceMean", Role::Other, reduce_mean)];
+
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "fields carry the names of ONNX's attributes")]
 pub enum Reduction {
     /// `x`, and perhaps `axes`; the mean over them.
     Mean { axes: Option<Vec<i64>>, keep_dims: bool },
 }
 
-/// `ReduceMean`.
 pub fn reduce_mean(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     if node.node.int("noop_with_empty_axes", 0) != 0 {
         return Err("ReduceMean with noop_with_empty_axes".into());
@@ -30,12 +26,8 @@ pub fn reduce_mean(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 }
 
 impl Operator for Reduction {
-    fn kind(&self) -> &'static str {
-        "element-wise"
-    }
-
-    fn role(&self) -> Role {
-        Role::Other
+    fn class(&self) -> (&'static str, Role) {
+        ("element-wise", Role::Other)
     }
 
     fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
@@ -46,7 +38,7 @@ impl Operator for Reduction {
         shape_of(dims.map(|(axis, dim)| if reduced[axis] { 1 } else { *dim })).ok_or_else(|| TOO_MANY_AXES.into())
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
         let Reduction::Mean { axes, .. } = self;
         let shape = operands.shape(0)?;

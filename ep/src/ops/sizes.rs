@@ -4,18 +4,26 @@ use bytemuck::Pod;
 use undertone_kernels::Context;
 
 use super::{
-    Inferred, Op, Operator, Role, TOO_MANY_AXES,
-    run::{AnyElement, Computed, Operands, Run},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, left, node::name, onnx,
+    operator::TOO_MANY_AXES, run::AnyElement,
 };
 use crate::{
     graph::{Attribute, DataType},
-    lower::{Lowered, Lowering, name},
-    plan::tensor::Shape,
+    memory::Shape,
 };
 
-/// An operation on sizes.
+pub const OPERATORS: &[Entry] = &[
+    onnx("Shape", Role::Nothing, shape),
+    onnx("Range", Role::Nothing, range),
+    onnx("ConstantOfShape", Role::Nothing, constant_of_shape),
+    left("Size", Role::Nothing),
+    // Their bodies are graphs of their own.
+    onnx("If", Role::Nothing, control_flow),
+    onnx("Loop", Role::Nothing, control_flow),
+    onnx("Scan", Role::Nothing, control_flow),
+];
+
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "fields carry the names of ONNX's attributes")]
 pub enum Sizes {
     /// `x`.
     Shape { start: i64, end: Option<i64> },
@@ -25,13 +33,11 @@ pub enum Sizes {
     ConstantOfShape { value: Vec<u8> },
 }
 
-/// `Shape`.
 pub fn shape(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     let end = node.node.attributes.contains_key("end").then(|| node.node.int("end", 0));
     Ok(Op::Sizes(Sizes::Shape { start: node.node.int("start", 0), end }))
 }
 
-/// `Range`.
 pub fn range(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     match node.dtype(0) {
         Some(DataType::I64) => Ok(Op::Sizes(Sizes::Range)),
@@ -39,7 +45,6 @@ pub fn range(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     }
 }
 
-/// `ConstantOfShape`.
 pub fn constant_of_shape(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     let value = match node.node.attributes.get("value") {
         None => 0f32.to_ne_bytes().to_vec(),
@@ -49,13 +54,13 @@ pub fn constant_of_shape(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     Ok(Op::Sizes(Sizes::ConstantOfShape { value }))
 }
 
-impl Operator for Sizes {
-    fn kind(&self) -> &'static str {
-        "shape"
-    }
+fn control_flow(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    Err(format!("{}: ONNX Runtime runs it; its bodies are partitioned by themselves", node.node.op_type))
+}
 
-    fn role(&self) -> Role {
-        Role::Nothing
+impl Operator for Sizes {
+    fn class(&self) -> (&'static str, Role) {
+        ("shape", Role::Nothing)
     }
 
     fn reads_shape_only(&self) -> bool {
@@ -82,7 +87,7 @@ impl Operator for Sizes {
         Shape::new(&[length]).ok_or_else(|| TOO_MANY_AXES.into())
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
         match self {
             Sizes::Shape { start, end } => {
@@ -107,7 +112,7 @@ impl Operator for Sizes {
 struct Filled<'v>(&'v [u8]);
 
 impl AnyElement for Filled<'_> {
-    fn run_of<T: Pod>(&self, run: &mut Run<'_, '_, '_>) -> Computed<()> {
+    fn run_of<T: Pod>(&self, run: &mut StepRun<'_, '_, '_>) -> Computed<()> {
         let value = bytemuck::try_pod_read_unaligned::<T>(self.0).map_err(|error| error.to_string())?;
         run.elements()?.fill(value);
         Ok(())

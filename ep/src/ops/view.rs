@@ -4,18 +4,28 @@ use bytemuck::Pod;
 use undertone_kernels::Context;
 
 use super::{
-    Inferred, Op, Operator, Role, TOO_MANY_AXES,
-    run::{AnyElement, Computed, Operands, Run, axis},
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, left,
+    node::name,
+    onnx,
+    operator::TOO_MANY_AXES,
+    run::{AnyElement, axis},
 };
 use crate::{
     graph::DataType,
-    lower::{Lowered, Lowering, name},
-    plan::tensor::{MAX_RANK, Shape, shape_of},
+    memory::{MAX_RANK, Shape, shape_of},
 };
+
+pub const OPERATORS: &[Entry] = &[
+    onnx("Reshape", Role::Movement, reshape),
+    onnx("Unsqueeze", Role::Movement, |node| with_axes(node, View::Unsqueeze)),
+    onnx("Squeeze", Role::Movement, |node| with_axes(node, View::Squeeze)),
+    onnx("Identity", Role::Movement, |node| node.movable(0).map(|()| Op::View(View::Identity))),
+    onnx("Cast", Role::Movement, cast),
+    left("Flatten", Role::Movement),
+];
 
 /// An operation whose result has the elements of its first operand, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "fields carry the names of ONNX's attributes")]
 pub enum View {
     /// `x, shape`.
     Reshape { allow_zero: bool },
@@ -29,7 +39,6 @@ pub enum View {
     Cast { to: DataType },
 }
 
-/// `Reshape`.
 pub fn reshape(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.shaped()?;
     Ok(Op::View(View::Reshape { allow_zero: node.node.int("allowzero", 0) != 0 }))
@@ -44,12 +53,6 @@ pub fn with_axes(node: &mut Lowering<'_, '_>, op: View) -> Lowered<Op> {
     node.shaped().map(|()| Op::View(op))
 }
 
-/// `Identity`.
-pub fn identity(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
-    node.movable(0).map(|()| Op::View(View::Identity))
-}
-
-/// `Cast`.
 pub fn cast(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     let known = |dtype| matches!(dtype, DataType::F32 | DataType::F16 | DataType::I64 | DataType::I32 | DataType::Bool);
     let to = i32::try_from(node.node.int("to", 0)).ok().and_then(DataType::from_onnx);
@@ -60,12 +63,8 @@ pub fn cast(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 }
 
 impl Operator for View {
-    fn kind(&self) -> &'static str {
-        "movement"
-    }
-
-    fn role(&self) -> Role {
-        Role::Movement
+    fn class(&self) -> (&'static str, Role) {
+        ("movement", Role::Movement)
     }
 
     fn is_view(&self, from: DataType, to: DataType) -> bool {
@@ -85,7 +84,7 @@ impl Operator for View {
         }
     }
 
-    fn run(&self, run: &mut Run<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
+    fn run(&self, run: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         match self {
             View::Reshape { .. } | View::Unsqueeze | View::Squeeze | View::Identity => run.of_any_element(&Copied),
             View::Cast { .. } => converted(run),
@@ -97,14 +96,14 @@ impl Operator for View {
 struct Copied;
 
 impl AnyElement for Copied {
-    fn run_of<T: Pod>(&self, run: &mut Run<'_, '_, '_>) -> Computed<()> {
+    fn run_of<T: Pod>(&self, run: &mut StepRun<'_, '_, '_>) -> Computed<()> {
         let x = run.operands.data(0)?;
         run.elements::<T>()?.copy_from_slice(x);
         Ok(())
     }
 }
 
-fn converted(run: &mut Run<'_, '_, '_>) -> Computed<()> {
+fn converted(run: &mut StepRun<'_, '_, '_>) -> Computed<()> {
     let operands = run.operands;
     // Through f64 every value of these types survives except int64 beyond 2^53, which no shape or token reaches.
     match operands.dtype(0)? {
@@ -115,8 +114,8 @@ fn converted(run: &mut Run<'_, '_, '_>) -> Computed<()> {
     }
 }
 
-fn converted_from<S: Pod>(x: &[S], real: impl Fn(S) -> f64, run: &mut Run<'_, '_, '_>) -> Computed<()> {
-    fn write<S: Pod, D: Pod>(x: &[S], run: &mut Run<'_, '_, '_>, cast: impl Fn(S) -> D) -> Computed<()> {
+fn converted_from<S: Pod>(x: &[S], real: impl Fn(S) -> f64, run: &mut StepRun<'_, '_, '_>) -> Computed<()> {
+    fn write<S: Pod, D: Pod>(x: &[S], run: &mut StepRun<'_, '_, '_>, cast: impl Fn(S) -> D) -> Computed<()> {
         run.elements::<D>()?.iter_mut().zip(x).for_each(|(out, value)| *out = cast(*value));
         Ok(())
     }

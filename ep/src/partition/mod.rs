@@ -6,20 +6,19 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use undertone_kernels::{AttentionSpec, Device, DeviceKind, Precision, host::HostDevice, npu::placement::Placement};
+use undertone_kernels::{AttentionSpec, Device, DeviceKind, Precision, host::HostDevice, npu::Placement};
 
-use self::precision::Place;
+use self::precision::Position;
 use crate::{
     context,
     fusion::{self, Quantising},
     graph::{Dim, Graph, NodeId, ValueId},
     lower,
-    ops::{self, Attention, Op, Unsupported},
+    ops::{self, Attention, Op, ProductOp, Unsupported, wide_rows},
     options::{Claim, Options},
-    plan::{LayerSizes, attention_precision, why_not_on_npu, wide_rows},
+    plan::{ASSUMED, Estimate, why_not_on_npu},
     program::{Program, Step},
     report::{ByKind, Fused, GraphReport, Product, Unclaimed},
-    work::{ASSUMED, Work},
 };
 
 /// What the EP takes of a graph.
@@ -41,17 +40,18 @@ pub fn partition(graph: &Graph<'_>, options: &Options, placement: Option<&Placem
         Claim::Attention | Claim::MatMul => None,
     };
     let Grouped { mut program, reasons, steps } = made.unwrap_or_else(|| grouped(graph, options, Quantising::Apart));
-    let places = precision::places(graph, &program);
-    for (step, place) in program.steps.iter_mut().zip(&places) {
-        step.exact = place.is_some_and(|place| !place.is_narrow());
+    let positions = precision::positions(graph, &program);
+    for (step, position) in program.steps.iter_mut().zip(&positions) {
+        step.exact = position.is_some_and(|position| !position.is_narrow());
     }
     let of_products = |step: &Step| {
         let is_product = |node: &NodeId| ops::is_product(&graph.nodes[*node]);
         step.nodes.iter().copied().filter(is_product).collect::<Vec<_>>()
     };
-    let in_layers = program.steps.iter().zip(&places).filter(|(_, place)| place.is_some_and(Place::is_narrow));
+    let in_layers =
+        program.steps.iter().zip(&positions).filter(|(_, position)| position.is_some_and(Position::is_narrow));
     let narrow = in_layers.flat_map(|(step, _)| of_products(step)).collect();
-    let report = report(graph, &program, &places, options, placement, &steps, &reasons);
+    let report = report(graph, &program, &positions, options, placement, &steps, &reasons);
     let groups = steps.iter().map(|steps| nodes(&program, steps)).collect();
     Partition { groups, narrow, report }
 }
@@ -132,7 +132,7 @@ fn reasons(graph: &Graph<'_>, program: &Program, claim: Claim) -> Vec<Option<Str
     let live = live(graph, program);
     let steps = program.steps.iter().zip(live);
     let reason = |(step, live): (&Step, bool)| match (&step.op, claim) {
-        (Op::Unsupported(Unsupported(reason)), _) => Some(reason.clone()),
+        (Op::Unsupported(Unsupported { reason, .. }), _) => Some(reason.clone()),
         // What a fused product has taken in is left without readers, and is claimed so that nobody computes it.
         (Op::QuantisedPart(part), Claim::All) if live => Some(part.reason()),
         (Op::QuantisedPart(_), Claim::All) => None,
@@ -178,16 +178,16 @@ fn nodes(program: &Program, steps: &[usize]) -> Vec<NodeId> {
 fn report(
     graph: &Graph<'_>,
     program: &Program,
-    places: &[Option<Place>],
+    positions: &[Option<Position>],
     options: &Options,
     placement: Option<&Placement>,
     groups: &[Vec<usize>],
     reasons: &[Option<String>],
 ) -> GraphReport {
-    let work = Work::estimate(graph, program);
+    let work = Estimate::of(graph, program);
     let gflop = |step: usize| work.flops[step] / 1e9;
     let fused: Vec<Fused> =
-        groups.iter().map(|steps| fused(graph, program, places, options, placement, &work, steps)).collect();
+        groups.iter().map(|steps| fused(graph, program, positions, options, placement, &work, steps)).collect();
     let unclaimed: Vec<Unclaimed> = program
         .steps
         .iter()
@@ -216,10 +216,10 @@ fn report(
 fn fused(
     graph: &Graph<'_>,
     program: &Program,
-    places: &[Option<Place>],
+    positions: &[Option<Position>],
     options: &Options,
     placement: Option<&Placement>,
-    work: &Work,
+    work: &Estimate,
     steps: &[usize],
 ) -> Fused {
     let mut kinds = BTreeMap::new();
@@ -227,15 +227,15 @@ fn fused(
     let mut arithmetic: BTreeMap<String, usize> = BTreeMap::new();
     let (mut read, mut made) = (BTreeSet::new(), BTreeSet::new());
     let mut products = Vec::new();
-    for (step, place) in steps.iter().map(|step| (&program.steps[*step], places[*step])) {
+    for (step, position) in steps.iter().map(|step| (&program.steps[*step], positions[*step])) {
         *kinds.entry(step.op.kind().to_owned()).or_insert(0) += 1;
         if let Some(op) = step.op.product() {
             let used = match op {
-                ops::ProductOp::Linear(_) | ops::ProductOp::Conv1d(_) => step.precision(options.precision),
-                ops::ProductOp::Attention(attention) => attention_used(attention, step, options, work),
-                ops::ProductOp::MatMul(_) => Precision::F32,
+                ProductOp::Linear(_) | ProductOp::Conv1d(_) => step.precision(options.precision),
+                ProductOp::Attention(attention) => attention_used(attention, step, options, work),
+                ProductOp::MatMul => Precision::F32,
             };
-            products.push(product(graph, step, place, used, options.precision));
+            products.push(product(graph, step, position, used, options.precision));
             *precision.entry(step.op.kind().to_owned()).or_default().entry(used.to_string()).or_insert(0) += 1;
             let reason = placement.map(|placement| why_not_on_npu(step, options, placement, &work.shapes));
             if let Some(rows) = rows_of(step, options, reason == Some(None), work) {
@@ -272,20 +272,22 @@ fn fused(
 }
 
 /// What the report says of one product.
-fn product(graph: &Graph<'_>, step: &Step, place: Option<Place>, used: Precision, asked: Precision) -> Product {
+fn product(graph: &Graph<'_>, step: &Step, position: Option<Position>, used: Precision, asked: Precision) -> Product {
     let node = step.nodes.iter().map(|node| &graph.nodes[*node]);
     let node = node.clone().find(|node| ops::is_product(node)).or_else(|| node.clone().next());
-    let place = place.map(|place| place.to_string()).unwrap_or_default();
+    let position = position.map(|position| position.to_string()).unwrap_or_default();
     Product {
         name: node.map(|node| node.name.clone()).unwrap_or_default(),
         kind: step.op.kind().to_owned(),
         precision: used.to_string(),
         reason: match (step.exact, used) {
             (false, Precision::F32) if asked != Precision::F32 => {
-                format!("{place}; its keys and values are read once for each query, and rounding them would cost more")
+                format!(
+                    "{position}; its keys and values are read once for each query, and rounding them would cost more"
+                )
             }
             (false, Precision::F32) => "as asked".to_owned(),
-            _ => place,
+            _ => position,
         },
     }
 }
@@ -296,9 +298,9 @@ fn total(terms: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// The precision in which the host device would carry out attention of the assumed sizes.
-fn attention_used(attention: &Attention, step: &Step, options: &Options, work: &Work) -> Precision {
-    let Attention { head_width, scale, q, k, .. } = *attention;
-    let precision = attention_precision(step.precision(options.precision), k);
+fn attention_used(attention: &Attention, step: &Step, options: &Options, work: &Estimate) -> Precision {
+    let Attention { head_width, scale, q, .. } = *attention;
+    let precision = attention.precision(step.precision(options.precision));
     let queries = step.inputs[0].and_then(|value| q.sizes(&work.shapes[value]?).ok());
     let (Some([_, _, queries, _]), Some(head_width)) = (queries, head_width) else { return precision };
     let spec = AttentionSpec { head_width, scale, precision };
@@ -306,13 +308,12 @@ fn attention_used(attention: &Attention, step: &Step, options: &Options, work: &
 }
 
 /// The shape of a linear layer in int8, the bits of its rows' values, and why.
-fn rows_of(step: &Step, options: &Options, on_npu: bool, work: &Work) -> Option<String> {
-    let precision = step.precision(options.precision);
-    let layer = matches!(step.op, Op::Linear(_)) && precision == Precision::Int8;
-    let sizes = layer.then(|| LayerSizes::of(step, &work.shapes))?;
+fn rows_of(step: &Step, options: &Options, on_npu: bool, work: &Estimate) -> Option<String> {
+    let Op::Linear(linear) = &step.op else { return None };
+    let precision = Some(step.precision(options.precision)).filter(|precision| *precision == Precision::Int8)?;
+    let sizes = linear.sizes(step.input(0).and_then(|x| work.shapes[x]));
     let (wide, why) = if on_npu { (false, "as the NPU computes") } else { wide_rows(precision, sizes) };
-    let shape = sizes.map_or_else(|| "a layer".to_owned(), |sizes| sizes.to_string());
-    Some(format!("{shape}: rows of {} bits, {why}", if wide { 16 } else { 8 }))
+    Some(format!("{sizes}: rows of {} bits, {why}", if wide { 16 } else { 8 }))
 }
 
 /// The assumptions that bear on this graph: those whose axes its inputs have.

@@ -20,7 +20,7 @@ use crate::{
 
 /// Why a product may be narrowed, or why it is computed in fp32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Position {
     /// Attention itself.
     Attention,
     /// A projection or feed-forward layer that reads the result of a layer norm.
@@ -43,108 +43,62 @@ pub enum Place {
     Unrecognised,
 }
 
-impl Place {
+impl Position {
     /// Whether a product here may be narrowed.
     pub fn is_narrow(self) -> bool {
-        !matches!(self, Place::BeforeLog | Place::OfSound | Place::RunTime | Place::Unrecognised)
+        match self {
+            Position::Attention | Position::AfterNorm | Position::BeforeAttention => true,
+            Position::AfterAttention | Position::AfterLayer | Position::Stem => true,
+            Position::BeforeLog | Position::OfSound | Position::RunTime | Position::Unrecognised => false,
+        }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Place::Attention => "a transformer's attention",
-            Place::AfterNorm => "in a transformer: reads a layer norm",
-            Place::BeforeAttention => "in a transformer: makes queries, keys or values",
-            Place::AfterAttention => "in a transformer: reads attention",
-            Place::AfterLayer => "in a transformer: reads another of its products",
-            Place::Stem => "the convolutional stem of a transformer",
-            Place::BeforeLog => "its result reaches a Log, which turns small errors into large ones",
-            Place::OfSound => "it reads sound, not features",
-            Place::RunTime => "both operands are known only when it runs",
-            Place::Unrecognised => "not recognised as a part of a transformer's layer",
+            Position::Attention => "a transformer's attention",
+            Position::AfterNorm => "in a transformer: reads a layer norm",
+            Position::BeforeAttention => "in a transformer: makes queries, keys or values",
+            Position::AfterAttention => "in a transformer: reads attention",
+            Position::AfterLayer => "in a transformer: reads another of its products",
+            Position::Stem => "the convolutional stem of a transformer",
+            Position::BeforeLog => "its result reaches a Log, which turns small errors into large ones",
+            Position::OfSound => "it reads sound, not features",
+            Position::RunTime => "both operands are known only when it runs",
+            Position::Unrecognised => "not recognised as a part of a transformer's layer",
         })
     }
 }
 
 /// For each step of a whole graph's program where it stands, if it is a product.
-pub fn places(graph: &Graph<'_>, program: &Program) -> Vec<Option<Place>> {
+pub fn positions(graph: &Graph<'_>, program: &Program) -> Vec<Option<Position>> {
     let flow = Flow::new(graph, program);
     let logged = flow.reaches_log();
     let sound = flow.is_sound();
     let projects = flow.projections();
     let stem = flow.stem();
     let transformer = program.steps.iter().enumerate().any(|(id, _)| flow.mixes(id));
-    let mut places: Vec<Option<Place>> = vec![None; program.steps.len()];
+    let mut positions: Vec<Option<Position>> = vec![None; program.steps.len()];
     for (id, step) in program.steps.iter().enumerate() {
         let Some(product) = step.op.product() else { continue };
-        let place = match product {
-            ProductOp::MatMul(_) => Place::RunTime,
+        let position = match product {
+            ProductOp::MatMul => Position::RunTime,
             ProductOp::Linear(_) | ProductOp::Conv1d(_) | ProductOp::Attention(_) => {
                 if step.outputs.iter().any(|output| logged[*output]) {
-                    Place::BeforeLog
+                    Position::BeforeLog
                 } else if flow.multiplied(step).any(|value| sound[value]) {
-                    Place::OfSound
+                    Position::OfSound
                 } else if transformer {
-                    flow.layer(id, &places, &projects, &stem)
+                    flow.layer(id, &positions, &projects, &stem)
                 } else {
-                    Place::Unrecognised
+                    Position::Unrecognised
                 }
             }
         };
-        places[id] = Some(place);
+        positions[id] = Some(position);
     }
-    places
-}
-
-fn role(graph: &Graph<'_>, step: &Step) -> Role {
-    match (&step.op, step.nodes.first()) {
-        (Op::Unsupported(_), Some(node)) => role_of_operator(&graph.nodes[*node].op_type),
-        (op, _) => op.operator().role(),
-    }
-}
-
-/// The role of an operator that the EP does not carry out.
-fn role_of_operator(operator: &str) -> Role {
-    match operator {
-        "LayerNormalization"
-        | "SkipLayerNormalization"
-        | "SimplifiedLayerNormalization"
-        | "SkipSimplifiedLayerNormalization"
-        | "RMSNormalization"
-        | "EmbedLayerNormalization" => Role::Norm,
-        "Softmax" | "LogSoftmax" => Role::Softmax,
-        "Attention"
-        | "MultiHeadAttention"
-        | "DecoderMaskedMultiHeadAttention"
-        | "DecoderMaskedSelfAttention"
-        | "GroupQueryAttention"
-        | "PackedMultiHeadAttention"
-        | "QAttention" => Role::Attention,
-        "MatMul"
-        | "Gemm"
-        | "FusedMatMul"
-        | "FusedGemm"
-        | "MatMulInteger"
-        | "MatMulNBits"
-        | "MatMulBnb4"
-        | "MatMulIntegerToFloat"
-        | "DynamicQuantizeMatMul"
-        | "QLinearMatMul"
-        | "Conv"
-        | "FusedConv"
-        | "ConvInteger"
-        | "QLinearConv"
-        | "ConvTranspose"
-        | "Einsum" => Role::Product,
-        "Log" => Role::Log,
-        "Gelu" | "FastGelu" | "BiasGelu" | "QuickGelu" | "Swish" | "HardSwish" | "Elu" | "LeakyRelu" => {
-            Role::Activation
-        }
-        "DynamicQuantizeLinear" | "QuantizeLinear" | "DequantizeLinear" | "Split" | "Pad" | "Flatten" => Role::Movement,
-        "Shape" | "Size" | "If" | "Loop" | "Scan" => Role::Nothing,
-        _ => Role::Other,
-    }
+    positions
 }
 
 /// A program's steps with who makes each value.
@@ -161,7 +115,7 @@ impl<'p, 'a> Flow<'p, 'a> {
         for (id, step) in program.steps.iter().enumerate() {
             step.outputs.iter().for_each(|output| maker[*output] = Some(id));
         }
-        let roles = program.steps.iter().map(|step| role(graph, step)).collect();
+        let roles = program.steps.iter().map(|step| step.op.role()).collect();
         Self { graph, steps: &program.steps, roles, maker }
     }
 
@@ -186,7 +140,9 @@ impl<'p, 'a> Flow<'p, 'a> {
             let goes_on = match self.roles[id] {
                 Role::Log => true,
                 Role::Norm | Role::Softmax | Role::Attention | Role::Nothing => false,
-                _ => step.outputs.iter().any(|output| reaches[*output]),
+                Role::Product | Role::Activation | Role::Arithmetic | Role::Movement | Role::Other => {
+                    step.outputs.iter().any(|output| reaches[*output])
+                }
             };
             if goes_on {
                 self.data(step).for_each(|value| reaches[value] = true);
@@ -291,35 +247,35 @@ impl<'p, 'a> Flow<'p, 'a> {
         self.steps.iter().map(is_stem).collect()
     }
 
-    /// Where in a transformer a product stands; `places` are those of the steps before it.
-    fn layer(&self, id: usize, places: &[Option<Place>], projects: &[bool], stem: &[bool]) -> Place {
+    /// Where in a transformer a product stands; `positions` are those of the steps before it.
+    fn layer(&self, id: usize, positions: &[Option<Position>], projects: &[bool], stem: &[bool]) -> Position {
         let step = &self.steps[id];
         if matches!(step.op, Op::Attention(_)) {
-            return Place::Attention;
+            return Position::Attention;
         }
         if projects[id] {
-            return Place::BeforeAttention;
+            return Position::BeforeAttention;
         }
-        let Some(x) = step.inputs[0] else { return Place::Unrecognised };
+        let Some(x) = step.inputs[0] else { return Position::Unrecognised };
         let moved = self.sources(x, |role| role == Role::Movement);
         if moved.iter().any(|source| self.roles[*source] == Role::Norm) {
-            return Place::AfterNorm;
+            return Position::AfterNorm;
         }
         if moved.iter().any(|source| self.mixes(*source)) {
-            return Place::AfterAttention;
+            return Position::AfterAttention;
         }
         let computed = self.sources(x, |role| matches!(role, Role::Movement | Role::Arithmetic | Role::Activation));
         let in_layer = |source: &usize| {
-            matches!(places[*source], Some(place) if place.is_narrow() && place != Place::Stem)
-                || (self.roles[*source] == Role::Product && places[*source].is_none() && self.reads_norm(*source))
+            matches!(positions[*source], Some(position) if position.is_narrow() && position != Position::Stem)
+                || (self.roles[*source] == Role::Product && positions[*source].is_none() && self.reads_norm(*source))
         };
         if computed.iter().any(in_layer) {
-            return Place::AfterLayer;
+            return Position::AfterLayer;
         }
         if stem[id] {
-            return Place::Stem;
+            return Position::Stem;
         }
-        Place::Unrecognised
+        Position::Unrecognised
     }
 
     /// Whether a product that the EP does not carry out reads a layer norm.

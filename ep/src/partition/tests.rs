@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use super::{mark_exact, partition};
 use crate::{
     graph::{Attribute, DataType, Graph, NodeId, ValueId},
+    memory::{Shared, Store},
     options::{Claim, Options},
-    plan::{Plan, Shared, Store},
+    plan::Plan,
     report::Product,
     testing::{Builder, exact, noise},
 };

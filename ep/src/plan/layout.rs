@@ -3,28 +3,22 @@
 
 use std::sync::Arc;
 
-use undertone_kernels::Blob;
-
 use super::{
-    PlanError, Store,
     resident::Resident,
     sections::{self, Section},
-    step_name,
-    tensor::{Buffer, Place, Shape, Tensor},
 };
 use crate::{
+    error::PlanError,
     graph::{Constant, DataType, Graph, ValueId},
-    ops::Op,
+    memory::{Location, Shape, Store, Stored, Tensor, computed, scalar},
+    ops::{Op, ProductOp},
     program::Program,
 };
 
 /// A step of a plan.
 pub struct PlanStep {
-    /// What is computed.
     pub op: Op,
-    /// Operands.
     pub inputs: Vec<Option<ValueId>>,
-    /// Result.
     pub output: ValueId,
     /// What an error message calls it.
     pub name: String,
@@ -32,69 +26,28 @@ pub struct PlanStep {
     pub of_shapes: bool,
 }
 
-/// A constant as the plan holds it: fp16 became fp32.
-pub struct Stored {
-    /// Element type.
-    pub dtype: DataType,
-    /// Bytes of its elements.
-    pub len: usize,
-    /// Its elements.
-    pub contents: Contents,
-}
-
-/// Where a constant's bytes are, aligned to 64.
-pub enum Contents {
-    /// Copied from the graph.
-    Owned(Buffer),
-    /// In a file that was written before.
-    Kept(Blob),
-}
-
-impl Contents {
-    /// The first `len` bytes.
-    ///
-    /// # Panics
-    /// If there are fewer.
-    pub fn bytes(&self, len: usize) -> &[u8] {
-        match self {
-            Contents::Owned(buffer) => buffer.bytes(len),
-            Contents::Kept(blob) => &blob.bytes()[..len],
-        }
-    }
-}
-
 /// Steps and the places of their values.
-pub struct Layout {
-    /// In order.
+pub struct ValueLayout {
     pub steps: Vec<PlanStep>,
     /// For each value of the graph its state before the first step: constants are in place, others have a type only.
     pub tensors: Vec<Tensor>,
-    /// For each value where its bytes will be; [`Place::Unknown`] for values that share another's.
-    pub homes: Vec<Place>,
+    /// For each value where its bytes will be; [`Location::Unknown`] for values that share another's.
+    pub homes: Vec<Location>,
     /// Constants that steps read as operands.
     pub constants: Vec<Arc<Stored>>,
-    /// Number of buffers.
-    pub slots: usize,
-    /// The graph's inputs: value, and the slot that an fp16 input is converted into.
+    pub buffers: usize,
+    /// The graph's inputs: value, and the buffer that an fp16 input is converted into.
     pub inputs: Vec<(ValueId, Option<u32>)>,
     /// fp16 outputs: value and output number.
     pub exports: Vec<(ValueId, usize)>,
-    /// Number of outputs.
     pub outputs: usize,
     /// The cached tensors that may stay in the EP.
     pub resident: Resident,
 }
 
-/// The type in which values of a declared type are computed.
-pub fn computed(dtype: DataType) -> DataType {
-    if dtype == DataType::F16 { DataType::F32 } else { dtype }
-}
-
-impl Layout {
-    /// Lays out a program for execution in `sections`: what a section's steps read and write never shares memory.
-    ///
-    /// # Errors
-    /// If a constant is damaged or of a type that steps cannot read.
+impl ValueLayout {
+    /// Lays out a program for execution in `sections`: what a section's steps read and write never shares memory. An
+    /// error if a constant is damaged or of a type that steps cannot read.
     pub fn new(
         graph: &Graph<'_>,
         program: Program,
@@ -114,7 +67,7 @@ impl Layout {
         const LARGEST: usize = 4096;
         let mut layout = Self::empty(graph);
         layout.place_constants(graph, &program, |constant| {
-            if constant.len() <= LARGEST { super::shared::store(constant).map(|c| Some(Arc::new(c))) } else { Ok(None) }
+            if constant.len() <= LARGEST { Stored::copy_of(constant).map(|c| Some(Arc::new(c))) } else { Ok(None) }
         })?;
         let sections = sections::singles(program.steps.len());
         layout.place_values(graph, program, &sections);
@@ -127,16 +80,16 @@ impl Layout {
             .iter()
             .map(|value| Tensor {
                 dtype: computed(value.dtype.unwrap_or(DataType::F32)),
-                shape: super::tensor::scalar(),
-                place: Place::Unknown,
+                shape: scalar(),
+                location: Location::Unknown,
             })
             .collect();
         Self {
             steps: Vec::new(),
             tensors,
-            homes: vec![Place::Unknown; graph.values.len()],
+            homes: vec![Location::Unknown; graph.values.len()],
             constants: Vec::new(),
-            slots: 0,
+            buffers: 0,
             inputs: graph.inputs.iter().map(|value| (*value, None)).collect(),
             exports: Vec::new(),
             outputs: graph.outputs.len(),
@@ -152,16 +105,16 @@ impl Layout {
     ) -> Result<(), PlanError> {
         for value in program.steps.iter().flat_map(|step| step.inputs.iter().flatten().copied()) {
             let Some(constant) = &graph.values[value].constant else { continue };
-            if self.homes[value] != Place::Unknown {
+            if self.homes[value] != Location::Unknown {
                 continue;
             }
             let error = |reason: String| PlanError::Constant { name: graph.values[value].name.clone(), reason };
             let shape = Shape::new(&constant.shape).ok_or_else(|| error("too many axes".into()))?;
             self.tensors[value].shape = shape;
             if let Some(stored) = store(constant).map_err(error)? {
-                let place = Place::Constant(self.constants.len() as u32);
-                self.tensors[value] = Tensor { dtype: stored.dtype, shape, place };
-                self.homes[value] = place;
+                let location = Location::Constant(self.constants.len() as u32);
+                self.tensors[value] = Tensor { dtype: stored.dtype, shape, location };
+                self.homes[value] = location;
                 self.constants.push(stored);
             }
         }
@@ -170,12 +123,15 @@ impl Layout {
 
     /// For each step whether its result follows from shapes and constants alone, and stays in the plan.
     fn of_shapes(&self, graph: &Graph<'_>, program: &Program) -> Vec<bool> {
-        let mut steady: Vec<bool> = self.homes.iter().map(|home| matches!(home, Place::Constant(_))).collect();
+        let mut steady: Vec<bool> = self.homes.iter().map(|home| matches!(home, Location::Constant(_))).collect();
         let of_shapes = program.steps.iter().map(|step| {
             let [output] = step.outputs[..] else { return false };
-            let kept = matches!(step.op, Op::Linear(_) | Op::Attention(_) | Op::Conv1d(_));
+            let packed = match step.op.product() {
+                Some(ProductOp::Linear(_) | ProductOp::Attention(_) | ProductOp::Conv1d(_)) => true,
+                Some(ProductOp::MatMul) | None => false,
+            };
             let follows = step.op.reads_shape_only() || step.inputs.iter().flatten().all(|value| steady[*value]);
-            steady[output] = follows && !kept && !graph.outputs.contains(&output);
+            steady[output] = follows && !packed && !graph.outputs.contains(&output);
             steady[output]
         });
         of_shapes.collect()
@@ -186,13 +142,13 @@ impl Layout {
         // The time at which each step is carried out: that of its section.
         let time = || sections.iter().enumerate().flat_map(|(at, section)| section.steps.clone().map(move |_| at));
         for (index, value) in graph.inputs.iter().enumerate() {
-            self.homes[*value] = Place::Input(index as u32);
+            self.homes[*value] = Location::Input(index as u32);
         }
         for (index, value) in graph.outputs.iter().enumerate() {
             if graph.values[*value].dtype == Some(DataType::F16) {
                 self.exports.push((*value, index));
-            } else if self.homes[*value] == Place::Unknown {
-                self.homes[*value] = Place::Output(index as u32);
+            } else if self.homes[*value] == Location::Unknown {
+                self.homes[*value] = Location::Output(index as u32);
             }
         }
 
@@ -205,7 +161,7 @@ impl Layout {
             }
             let (Some(Some(source)), Some(output)) = (step.inputs.first(), step.outputs.first()) else { continue };
             let view = step.op.operator().is_view(self.tensors[*source].dtype, self.tensors[*output].dtype);
-            if view && self.homes[*output] == Place::Unknown {
+            if view && self.homes[*output] == Location::Unknown {
                 root[*output] = root[*source];
             }
         }
@@ -216,15 +172,15 @@ impl Layout {
         let mut free: Vec<u32> = Vec::new();
         let mut take = |free: &mut Vec<u32>| {
             free.pop().unwrap_or_else(|| {
-                self.slots += 1;
-                self.slots as u32 - 1
+                self.buffers += 1;
+                self.buffers as u32 - 1
             })
         };
         let mut ends: Vec<(usize, u32)> = Vec::new();
-        for (value, slot) in &mut self.inputs {
+        for (value, buffer) in &mut self.inputs {
             if graph.values[*value].dtype == Some(DataType::F16) {
                 let taken = take(&mut free);
-                *slot = Some(taken);
+                *buffer = Some(taken);
                 ends.push((last_use[*value], taken));
             }
         }
@@ -240,29 +196,29 @@ impl Layout {
         }
         for (index, (at, step)) in time().zip(&program.steps).enumerate() {
             // Buffers whose last reader has run are free; this step's own operands are not yet.
-            ends.retain(|(end, slot)| {
+            ends.retain(|(end, buffer)| {
                 let over = *end < at;
                 if over {
-                    free.push(*slot);
+                    free.push(*buffer);
                 }
                 !over
             });
             let Some(output) = step.outputs.first().copied() else { continue };
-            if root[output] == output && self.homes[output] == Place::Unknown {
+            if root[output] == output && self.homes[output] == Location::Unknown {
                 if of_shapes[index] {
                     // Nobody else's, ever: the next run finds it as it is.
-                    self.homes[output] = Place::Slot(take(&mut Vec::new()));
+                    self.homes[output] = Location::Buffer(take(&mut Vec::new()));
                     continue;
                 }
-                let slot = take(&mut free);
-                self.homes[output] = Place::Slot(slot);
-                ends.push((last_use[output].max(at), slot));
-                if let Some(kept) = &mut self.resident.kept[output] {
-                    kept.buffer = slot;
+                let buffer = take(&mut free);
+                self.homes[output] = Location::Buffer(buffer);
+                ends.push((last_use[output].max(at), buffer));
+                if let Some(cached) = &mut self.resident.outputs[output] {
+                    cached.buffer = buffer;
                 }
-            } else if let Some(kept) = &mut self.resident.kept[output] {
-                kept.buffer = take(&mut free);
-                ends.push((last_use[output].max(at), kept.buffer));
+            } else if let Some(cached) = &mut self.resident.outputs[output] {
+                cached.buffer = take(&mut free);
+                ends.push((last_use[output].max(at), cached.buffer));
             }
         }
         self.steps = program
@@ -272,7 +228,7 @@ impl Layout {
             .filter(|(step, _)| !step.outputs.is_empty())
             .map(|(step, of_shapes)| PlanStep {
                 of_shapes,
-                name: step_name(graph, &step),
+                name: step.name(graph),
                 output: step.outputs[0],
                 op: step.op,
                 inputs: step.inputs,

@@ -10,74 +10,67 @@ use std::{
     thread,
 };
 
-use super::{
-    PlanError, Store,
-    layout::Stored,
-    placement,
-    prepare::{self, Kernel, Preparing},
-    shared::WORTH_SHARING,
-};
+use super::{estimate::Estimate, placement};
 use crate::{
+    error::PlanError,
     graph::{Graph, ValueId},
+    memory::{Store, Stored, WORTH_SHARING},
+    ops::{Prepared, Preparing},
     options::Options,
     program::Program,
-    work::Work,
 };
 
 /// Bytes of constants up to which one thread does it all.
 const WORTH_THREADS: usize = 1 << 20;
 
-/// What a plan holds of its graph's constants.
-pub struct Packed {
-    /// For each step its kernel.
-    pub kernels: Vec<Option<Kernel>>,
-    /// Large constants that steps read.
-    pub constants: Vec<Arc<Stored>>,
-}
+/// What each step runs with, and the large constants that steps read.
+type Packed = (Vec<Option<Prepared>>, Vec<Arc<Stored>>);
 
 #[derive(Clone, Copy)]
 enum Job {
-    Kernel(usize),
+    Step(usize),
     Constant(ValueId),
 }
 
 enum Done {
-    Kernel(Option<Kernel>),
+    Step(Option<Prepared>),
     Constant(Arc<Stored>),
 }
 
-/// Prepares what the steps of `program` need.
-///
-/// # Errors
-/// That of the first step that cannot be prepared.
+/// Prepares what the steps of `program` need. The error is that of the first step that cannot be prepared.
 pub fn pack(graph: &Graph<'_>, program: &Program, options: &Options, store: &Store<'_>) -> Result<Packed, PlanError> {
     let size = |value: ValueId| graph.values[value].constant.as_ref().map_or(0, |constant| constant.size());
     let mut read: Vec<ValueId> = program.steps.iter().flat_map(|step| step.inputs.iter().flatten().copied()).collect();
     read.sort_unstable();
     read.dedup();
     let large = read.into_iter().filter(|value| size(*value) >= WORTH_SHARING).map(Job::Constant);
-    let jobs: Vec<Job> = (0..program.steps.len()).map(Job::Kernel).chain(large).collect();
+    let jobs: Vec<Job> = (0..program.steps.len()).map(Job::Step).chain(large).collect();
     let cost = |job: &Job| match job {
-        Job::Kernel(step) => program.steps[*step].operands().map(size).sum(),
+        Job::Step(step) => program.steps[*step].operands().map(size).sum(),
         Job::Constant(value) => size(*value),
     };
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     order.sort_by_cached_key(|job| Reverse::<usize>(cost(&jobs[*job])));
 
     // What is known of rows decides where kernels go, and how they compute.
-    let shapes = Work::estimate(graph, program).shapes;
+    let shapes = Estimate::of(graph, program).shapes;
     let place = |step: usize| {
         let reason = |placement| placement::why_not_on_npu(&program.steps[step], options, placement, &shapes);
         store.placed().filter(|device| reason(device.npu().placement()).is_none())
     };
 
     let carry_out = |job: Job| match job {
-        Job::Kernel(step) => {
+        Job::Step(step) => {
             let (shapes, placed, step) = (&*shapes, place(step), &program.steps[step]);
-            let preparing = Preparing { graph, step, options, shapes, placed, store };
-            step.op.operator().prepare(&preparing).map(Done::Kernel)
+            let (inputs, precision) = (&*step.inputs, step.precision(options.precision));
+            let preparing = Preparing { graph, inputs, precision, shapes, placed, store };
+            step.op.operator().prepare(&preparing).map(Done::Step)
         }
-        Job::Constant(value) => prepare::stored(graph, value, store).map(Done::Constant),
+        Job::Constant(value) => {
+            let value = &graph.values[value];
+            let constant = value.constant.as_ref().map_or_else(|| Err("it is none".into()), |c| store.constant(c));
+            constant.map(Done::Constant).map_err(|reason| PlanError::Constant { name: value.name.clone(), reason })
+        }
     };
     let results: Vec<OnceLock<Result<Done, PlanError>>> = jobs.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
@@ -100,12 +93,12 @@ pub fn pack(graph: &Graph<'_>, program: &Program, options: &Options, store: &Sto
         work();
     });
 
-    let mut packed = Packed { kernels: Vec::with_capacity(program.steps.len()), constants: Vec::new() };
+    let (mut prepared, mut constants) = (Vec::with_capacity(program.steps.len()), Vec::new());
     for result in results.into_iter().filter_map(OnceLock::into_inner) {
         match result? {
-            Done::Kernel(kernel) => packed.kernels.push(kernel),
-            Done::Constant(stored) => packed.constants.push(stored),
+            Done::Step(step) => prepared.push(step),
+            Done::Constant(stored) => constants.push(stored),
         }
     }
-    Ok(packed)
+    Ok((prepared, constants))
 }

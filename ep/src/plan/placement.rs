@@ -3,11 +3,11 @@
 
 use undertone_kernels::{
     Precision,
-    npu::{Problem, design::HEAD_WIDTH, placement::Placement},
+    npu::{HEAD_WIDTH, Placement, Problem},
 };
 
-use super::tensor::Shape;
 use crate::{
+    memory::Shape,
     ops::{self, HeadLayout, ProductOp},
     options::Options,
     program::Step,
@@ -53,7 +53,7 @@ pub fn why_not_on_npu(
                 Some(Problem::Attention { heads: batch * heads, queries, keys })
             })
         }
-        ProductOp::MatMul(_) => return Some("both operands are known only when it runs".into()),
+        ProductOp::MatMul => return Some("both operands are known only when it runs".into()),
     };
     let weighed = placement.weigh(precision, problem?)?;
     (!weighed.on_npu()).then(|| weighed.to_string())

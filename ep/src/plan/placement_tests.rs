@@ -5,13 +5,14 @@ use std::sync::Arc;
 use undertone_kernels::{
     Context, Counters, Device, DeviceKind, LinearSpec, Precision, Scratch, Serial, WeightLayout,
     host::HostDevice,
-    npu::{OpenNpu, Problem, Settings, Target, device::simulator, placement::Placement, rates::Rates},
+    npu::{OpenNpu, Placement, Problem, Rates, Settings, Target, simulator},
     numbers::largest_magnitude,
 };
 
-use super::{Plan, Shared, Store, placement::why_not_on_npu, tensor::Shape};
+use super::{Plan, placement::why_not_on_npu};
 use crate::{
     graph::DataType,
+    memory::{Shape, Shared, Store},
     options::{DeviceChoice, Options},
     testing::{Builder, floats, noise, run},
 };
@@ -88,7 +89,7 @@ fn what_is_left_to_the_host_has_a_reason() {
         .node("MatMul", &["x", "w"], "y")
         .build(&["y"]);
     let program = crate::fusion::fuse(&graph, crate::lower::lower(&graph));
-    let work = crate::work::Work::estimate(&graph, &program);
+    let work = crate::plan::Estimate::of(&graph, &program);
     let step = &program.steps[0];
     let reason = why_not_on_npu(step, &options, &placement, &work.shapes).expect("one row is the host's");
     let problem = Problem::Linear { rows: 1, inputs: 384, outputs: 1536 };

@@ -13,10 +13,11 @@ use std::{
 
 use undertone_boundary::profile::{Part, Profile};
 
-use super::{layout::PlanStep, machine::Machine, prepare::Kernel};
+use super::layout::PlanStep;
 use crate::{
     graph::ValueId,
-    ops::{Normalisation, Op},
+    memory::Values,
+    ops::{Prepared, ProductOp, Role},
 };
 
 static RECORDING: AtomicBool = AtomicBool::new(false);
@@ -70,19 +71,19 @@ impl Recorder {
         self.times.extend(self.times.last().copied());
     }
 
-    /// The run is over. `sections` are the steps and kernels of each.
+    /// The run is over. `sections` are the steps of each, and what they run with.
     pub fn finish<'s>(
         self,
-        machine: &Machine<'_, '_>,
-        sections: impl Iterator<Item = (&'s [PlanStep], &'s [Option<Kernel>])>,
+        values: &Values<'_, '_>,
+        sections: impl Iterator<Item = (&'s [PlanStep], &'s [Option<Prepared>])>,
     ) {
         let begun = Instant::now();
         let mut notes = PROFILE.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(notes) = notes.as_mut() else { return };
         let mut times = self.times.windows(2).map(|pair| (pair[1] - pair[0]).as_nanos() as u64);
         notes.profile.runs += 1;
-        for ((steps, kernels), nanoseconds) in sections.zip(&mut times) {
-            if let Some((kind, part)) = noted(machine, steps, kernels, nanoseconds) {
+        for ((steps, prepared), nanoseconds) in sections.zip(&mut times) {
+            if let Some((kind, part)) = noted(values, steps, prepared, nanoseconds) {
                 notes.add(kind, part);
             }
         }
@@ -112,59 +113,59 @@ impl Notes {
 
 /// A section: one step, or several together, which are noted as one of the last one's kind.
 fn noted(
-    machine: &Machine<'_, '_>,
+    values: &Values<'_, '_>,
     steps: &[PlanStep],
-    kernels: &[Option<Kernel>],
+    prepared: &[Option<Prepared>],
     nanoseconds: u64,
 ) -> Option<(&'static str, Part)> {
     let last = steps.last()?;
-    let each = || steps.iter().zip(kernels).map(|(step, kernel)| (step, kernel.as_ref()));
-    let shapes: Vec<String> = each()
-        .map(|(step, _)| match step.op {
-            Op::Normalisation(Normalisation::LayerNorm { .. }) if steps.len() > 1 => "norm".to_owned(),
-            _ => shape(machine, step),
+    let shapes: Vec<String> = steps
+        .iter()
+        .map(|step| {
+            let joined = steps.len() > 1 && step.op.role() == Role::Norm;
+            if joined { "norm".to_owned() } else { shape(values, step) }
         })
         .collect();
     let kind = last.op.kind();
     let part = Part {
         kind: kind.to_owned(),
         shape: shapes.join(", "),
-        kernel: each().any(|(_, kernel)| kernel.is_some()),
+        kernel: steps.iter().any(|step| !matches!(step.op.role(), Role::Movement | Role::Nothing)),
         calls: 1,
         nanoseconds,
-        bytes: each().map(|(step, kernel)| bytes(machine, step, kernel)).sum(),
+        bytes: steps.iter().zip(prepared).map(|(step, prepared)| bytes(values, step, prepared.as_ref())).sum(),
     };
     Some((kind, part))
 }
 
 /// Weights at their packed width; a cache's keys and values as they lie.
-fn bytes(machine: &Machine<'_, '_>, step: &PlanStep, kernel: Option<&Kernel>) -> u64 {
-    let lying = |value: ValueId| match machine.cached(value) {
+fn bytes(values: &Values<'_, '_>, step: &PlanStep, prepared: Option<&Prepared>) -> u64 {
+    let lying = |value: ValueId| match values.cached(value) {
         Some(cache) => cache.bytes(),
-        None => machine.shape(value).elements() * machine.tensor(value).dtype.size(),
+        None => values.shape(value).elements() * values.tensor(value).dtype.size(),
     };
-    let bytes = match kernel {
-        Some(Kernel::Linear(kernel)) => kernel.weight_bytes(),
-        Some(Kernel::Conv1d(kernel)) => kernel.weight_bytes(),
-        Some(Kernel::Attention(_)) => step.inputs[1..3].iter().flatten().map(|value| lying(*value)).sum(),
-        _ => 0,
+    let bytes = match prepared {
+        Some(Prepared::Linear(kernel)) => kernel.weight_bytes(),
+        Some(Prepared::Conv1d(kernel)) => kernel.weight_bytes(),
+        Some(Prepared::Attention(_)) => step.inputs[1..3].iter().flatten().map(|value| lying(*value)).sum(),
+        None => 0,
     };
     bytes as u64
 }
 
-fn shape(machine: &Machine<'_, '_>, step: &PlanStep) -> String {
-    let dims = |value: ValueId| machine.shape(value).iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+fn shape(values: &Values<'_, '_>, step: &PlanStep) -> String {
+    let dims = |value: ValueId| values.shape(value).iter().map(usize::to_string).collect::<Vec<_>>().join("x");
     let input = |index: usize| step.inputs.get(index).copied().flatten();
-    match &step.op {
-        Op::Linear(linear) => {
-            let rows = input(0).map_or(0, |x| machine.shape(x).elements() / linear.inputs.max(1));
+    match step.op.product() {
+        Some(ProductOp::Linear(linear)) => {
+            let rows = input(0).map_or(0, |x| values.shape(x).elements() / linear.inputs.max(1));
             format!("{rows}x{}x{}", linear.inputs, linear.outputs)
         }
-        Op::Attention(attention) => {
-            let (q, keys) = (input(0).map(dims).unwrap_or_default(), input(1).map(|value| *machine.shape(value)));
+        Some(ProductOp::Attention(attention)) => {
+            let (q, keys) = (input(0).map(dims).unwrap_or_default(), input(1).map(|value| *values.shape(value)));
             let length = keys.and_then(|keys| keys.get(attention.k.length_axis()).copied());
             format!("{q} over {} keys", length.unwrap_or(0))
         }
-        _ => dims(step.output),
+        Some(ProductOp::Conv1d(_) | ProductOp::MatMul) | None => dims(step.output),
     }
 }

@@ -2,12 +2,14 @@
 
 use undertone_kernels::Precision;
 
-use super::{Input, Plan, RunError};
+use super::Plan;
 use crate::{
+    error::RunError,
     graph::{Attribute, DataType, Graph},
     kv::{KvState, Question, Slot},
+    memory::Input,
     options::Options,
-    testing::{Builder, Made, assert_close, exact, floats, fused, noise, run, run_with},
+    testing::{Builder, Output, assert_close, exact, floats, fused, noise, run, run_with},
 };
 
 const F: DataType = DataType::F32;
@@ -113,7 +115,7 @@ impl Both {
         inputs
     }
 
-    fn resident(&mut self, q: &[f32], new: &[Vec<f32>; 2]) -> Result<Vec<Made>, RunError> {
+    fn resident(&mut self, q: &[f32], new: &[Vec<f32>; 2]) -> Result<Vec<Output>, RunError> {
         let nothing: (&[usize], &[f32]) = (&[1, HEADS, 0, WIDTH], &[]);
         let inputs = Self::inputs(q, new, [nothing; 4]);
         run_with(&self.plan, &self.graph, &inputs, 1 << 12, Some(&mut self.state))

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::{
     graph::{Graph, ValueId},
-    ops::{Linear, Normalisation, Op},
+    ops::{Linear, Normalisation, Op, ProductOp},
     program::{Program, Step},
 };
 
@@ -25,7 +25,6 @@ pub struct Section {
 /// What the steps of a section are to one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// One step.
     Single,
     /// Linear layers that read the same rows, perhaps after the layer norm that makes them.
     Readers,
@@ -99,14 +98,13 @@ impl<'p> Arranger<'p> {
 
     /// The section that begins with a step.
     fn section(&self, first: StepId) -> (Kind, Vec<StepId>) {
-        let (norm, rows) = match (&self.steps[first].op, self.steps[first].outputs.first()) {
-            (Op::Normalisation(Normalisation::LayerNorm { .. }), Some(normed)) => (Some(first), *normed),
-            (Op::Linear(Linear { quantised: false, .. }), _) => match self.steps[first].inputs[0] {
-                Some(rows) => (None, rows),
-                None => return (Kind::Single, vec![first]),
-            },
-            _ => return (Kind::Single, vec![first]),
+        let Step { op, inputs, outputs, .. } = &self.steps[first];
+        let norm = matches!(op, Op::Normalisation(Normalisation::LayerNorm { .. })).then_some(first);
+        let rows = match norm {
+            Some(_) => outputs.first().copied(),
+            None => inputs.first().copied().flatten().filter(|_| is_layer(op)),
         };
+        let Some(rows) = rows else { return (Kind::Single, vec![first]) };
         let readers = self.readers(rows, first);
         // Normed rows that others read too must be made.
         if norm.is_some() && (readers.len() != self.uses[rows] || readers.is_empty()) {
@@ -125,7 +123,11 @@ impl<'p> Arranger<'p> {
     /// next attention: a decoder's layers all read the encoder's result, and to compute all of their keys and values at
     /// once would only keep them all in memory.
     fn readers(&self, rows: ValueId, first: StepId) -> Vec<StepId> {
-        let until = self.steps[first..].iter().position(|step| matches!(step.op, Op::Attention(_) | Op::MatMul(_)));
+        let attends = |step: &Step| match step.op.product() {
+            Some(ProductOp::Attention(_) | ProductOp::MatMul) => true,
+            Some(ProductOp::Linear(_) | ProductOp::Conv1d(_)) | None => false,
+        };
+        let until = self.steps[first..].iter().position(attends);
         let until = until.map_or(self.steps.len(), |distance| first + distance);
         (first..until).filter(|id| !self.placed[*id] && self.reads(*id, rows)).collect()
     }
@@ -145,11 +147,16 @@ impl<'p> Arranger<'p> {
         let ready = |value: &Option<ValueId>| {
             value.is_none_or(|value| self.producer[value].is_none_or(|producer| self.placed[producer]))
         };
-        matches!(step.op, Op::Linear(Linear { quantised: false, .. }))
+        is_layer(&step.op)
             && step.inputs[0] == Some(rows)
             && step.inputs[1..].iter().all(|value| *value != Some(rows) && ready(value))
             && step.outputs.iter().all(|output| !self.is_output[*output])
     }
+}
+
+/// Whether an operation is a linear layer of rows as they are.
+fn is_layer(op: &Op) -> bool {
+    matches!(op, Op::Linear(Linear { quantised: false, .. }))
 }
 
 #[cfg(test)]

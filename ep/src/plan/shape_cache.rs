@@ -5,9 +5,8 @@
 use super::{
     layout::PlanStep,
     sections::{Kind, Section},
-    tensor::Shape,
 };
-use crate::graph::ValueId;
+use crate::{graph::ValueId, memory::Shape};
 
 /// Sections that follow one another and only compute what follows from shapes.
 #[derive(Debug, Default)]

@@ -12,13 +12,13 @@ use std::borrow::Cow;
 
 use undertone_kernels::Precision;
 
-use super::{arithmetic::FEW_ROWS, shared::floats};
+use super::estimate::Estimate;
 use crate::{
     graph::{Constant, DataType, Dim, Graph, Value, ValueId},
-    ops::{Normalisation, Op, View},
+    memory::floats,
+    ops::{FEW_ROWS, Normalisation, Op, View},
     options::Options,
     program::{Program, Step},
-    work::Work,
 };
 
 /// Smooths what can be smoothed in `program`: `graph` with the constants that it then reads, or as it was.
@@ -27,7 +27,7 @@ pub fn smooth<'g, 'a>(graph: &'g Graph<'a>, program: &mut Program, options: &Opt
     if options.precision != Precision::Int8 {
         return graph;
     }
-    let shapes = Work::estimate(&graph, program).shapes;
+    let shapes = Estimate::of(&graph, program).shapes;
     // Products of many rows stay as they are: an NPU may compute them, and encoders gained nothing.
     let many = |step: &Step| {
         let x = step.input(0).and_then(|x| shapes[x]);
@@ -107,22 +107,20 @@ fn products(
         if !once || step.inputs.first() != Some(&Some(value)) {
             return None;
         }
-        match &step.op {
-            Op::Linear(linear) if !linear.quantised && linear.weights.quantised.is_none() => {
-                if linear.inputs != width || step.precision(options.precision) != Precision::Int8 {
-                    return None;
-                }
-                found.push(at);
+        if let Op::Linear(linear) = &step.op {
+            let stored = linear.quantised || linear.weights.quantised.is_some();
+            if stored || linear.inputs != width || step.precision(options.precision) != Precision::Int8 {
+                return None;
             }
+            found.push(at);
+        } else {
             // Rows that stay rows.
-            Op::View(View::Reshape { .. }) => {
-                let reshaped = *step.outputs.first()?;
-                if graph.values[reshaped].shape.as_ref()?.last() != Some(&Dim::Fixed(width)) {
-                    return None;
-                }
-                found.extend(products(graph, program, reshaped, width, options)?);
+            let Op::View(View::Reshape { .. }) = step.op else { return None };
+            let reshaped = *step.outputs.first()?;
+            if graph.values[reshaped].shape.as_ref()?.last() != Some(&Dim::Fixed(width)) {
+                return None;
             }
-            _ => return None,
+            found.extend(products(graph, program, reshaped, width, options)?);
         }
     }
     (!found.is_empty()).then_some(found)
@@ -149,7 +147,8 @@ mod tests {
         fusion::fuse,
         graph::Attribute,
         lower::lower,
-        plan::{Plan, Shared, Store},
+        memory::{Shared, Store},
+        plan::Plan,
         testing::{Builder, floats, fused, noise, run},
     };
 

@@ -3,9 +3,11 @@
 
 use undertone_kernels::{Counters, DeviceKind, Serial};
 
-use super::{Input, Outputs, Plan, RunError, Shared, Store};
+use super::Plan;
 use crate::{
+    error::RunError,
     graph::{Attribute, DataType, Graph},
+    memory::{Input, Outputs, Shared, Store},
     options::Options,
     testing::{Builder, exact, floats, fused, noise, run},
 };

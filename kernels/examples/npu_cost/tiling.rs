@@ -1,6 +1,6 @@
 //! Which tiles to compile: candidates that fit the array, and the best ones by predicted time.
 
-use undertone_kernels::npu::{Design, Kernels, Problem, Target, Tile, cost, design::HEAD_WIDTH, stream};
+use undertone_kernels::npu::{Design, HEAD_WIDTH, Kernels, Problem, Target, Tile, cost, stream};
 
 /// Sides of tiles that are tried: whole pairs of every micro-tile's sides, as the kernels take two of them at a time,
 /// and blocks of keys that are whole vectors.

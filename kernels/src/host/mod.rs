@@ -2,11 +2,11 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | [`linear`], [`matmul`], `conv` | products with weights, of two run-time operands, and of windows: one tile kernel |
+//! | `linear`, [`matmul`], `conv` | products with weights, of two run-time operands, and of windows: one tile kernel |
 //! | `attention` | soft-max of products, block by block; the key-value cache |
 //! | [`norm`], [`elementwise`], [`movement`] | everything else of a graph |
 //! | `simd`, `vecmath` | vectors of each instruction set, one file to each, and functions on them |
-//! | [`isa`] | which instruction set is used |
+//! | `isa` | which instruction set is used |
 //! | [`choice`] | the next token |
 //! | `split`, `shared` | cutting work into tasks, and the memory that those write |
 //!
@@ -17,8 +17,8 @@ mod attention;
 pub mod choice;
 pub(crate) mod conv;
 pub mod elementwise;
-pub mod isa;
-pub mod linear;
+mod isa;
+pub(crate) mod linear;
 pub mod matmul;
 pub mod movement;
 pub mod norm;

@@ -6,8 +6,6 @@ use super::design::Argument;
 pub const DESCRIPTORS: usize = 16;
 /// Tasks that wait in a channel's queue at most.
 pub const QUEUE_DEPTH: usize = 4;
-/// Most repeats of one task, beside its first time.
-pub const MOST_REPEATS: u32 = 255;
 /// Most entries of the two inner dimensions.
 pub const MOST_WRAP: u32 = 1023;
 /// Largest step, in words.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{
     array::{Array, ArrayError, Buffer as _},
     design::{Argument, Problem},
-    engine::{Engine, Engines, Work},
+    engine::{Engine, Engines, PackedProblem},
     layout,
 };
 use crate::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, DeviceKind, Failed, Mask, Precision};
@@ -38,7 +38,7 @@ impl<A: Array> NpuAttention<A> {
         let shape = [batch, heads, queries, keys];
         self.engines.execute(
             &self.engine,
-            &[Work { problem, b: &b, packing }],
+            &[PackedProblem { problem, b: &b, packing }],
             pool,
             |a| layout::pack_queries(design, &q, shape, self.spec.scale, a, pool),
             |_, c| layout::unpack_heads(design, c, [batch, heads, queries], &mut out, pool),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     array::{Array, ArrayError, Buffer},
     design::{Argument, Design, Problem},
-    engine::{Engine, Engines, Work},
+    engine::{Engine, Engines, PackedProblem},
     layout,
 };
 use crate::{
@@ -55,10 +55,6 @@ impl<A: Array> Linear for NpuLinear<A> {
 
     fn weight_bytes(&self) -> usize {
         self.weights.bytes().len()
-    }
-
-    fn parts(&self) -> Option<Vec<&[u8]>> {
-        None
     }
 
     fn to_host(&self) -> Option<Box<dyn Linear>> {
@@ -121,9 +117,9 @@ impl<A: Array> NpuLinear<A> {
         while first < rows {
             let here = (rows - first).min(MOST_ROWS);
             let of = |layer: &&'_ Self| Problem::Linear { rows: here, inputs, outputs: layer.spec.outputs };
-            let work: Vec<Work<'_, A>> = layers
+            let work: Vec<PackedProblem<'_, A>> = layers
                 .iter()
-                .map(|layer| Work { problem: of(layer), b: &layer.weights, packing: Duration::ZERO })
+                .map(|layer| PackedProblem { problem: of(layer), b: &layer.weights, packing: Duration::ZERO })
                 .collect();
             let x = &x[first * inputs..][..here * inputs];
             self.engines

@@ -5,37 +5,46 @@
 //! is the shape of what is computed at once. Data is packed into the design's tile objects ([`layout`]), an instruction
 //! stream for the shape says how they move, and an [`Array`] executes the stream over three buffers.
 
-pub mod access;
-pub mod array;
+mod access;
+mod array;
 mod attention;
-pub mod bundle;
+mod bundle;
 pub mod cost;
-pub mod design;
-pub mod device;
+mod design;
+mod device;
 mod engine;
-pub mod hardware;
+mod hardware;
+mod kernels;
 pub mod layout;
 mod linear;
 mod open;
 mod placed;
-pub mod placement;
-pub mod probe;
+mod placement;
+mod probe;
 mod problem;
-pub mod rates;
+mod rates;
 pub mod sim;
-pub mod statistics;
+mod statistics;
 pub mod stream;
-pub mod target;
+mod target;
 mod trust;
+mod unavailable;
 #[cfg(feature = "xrt")]
 pub mod xrt;
 
+pub use access::Transfer;
 pub use array::{Array, ArrayError, Buffer, Job, RunReport};
-pub use bundle::{Bundle, BundleError, Bundles};
-pub use design::{Argument, Channel, Design, DesignError, Direction, Kernels, Operator, Problem, Tile};
-pub use device::{NpuDevice, Settings};
-pub use hardware::{Unavailable, hardware};
+pub use bundle::{Bundle, BundleError, Bundles, Objects};
+pub use design::{
+    Argument, CONSTANT_BYTES, Channel, Design, DesignError, Direction, HEAD_WIDTH, Kernels, Operator, Problem,
+    STACK_BYTES, Tile,
+};
+pub use device::{Npu, NpuDevice, Settings, simulator};
+pub use hardware::hardware;
 pub use open::OpenNpu;
 pub use placed::PlacedDevice;
+pub use placement::Placement;
 pub use probe::{Finding, PciNpu, Probe, probe};
+pub use rates::Rates;
 pub use target::{MicroTile, Target};
+pub use unavailable::Unavailable;

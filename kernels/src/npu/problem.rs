@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::design::{HEAD_WIDTH, Kernels};
+use super::kernels::{HEAD_WIDTH, Kernels};
 
 /// What an array computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

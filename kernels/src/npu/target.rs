@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use undertone_boundary::{options, words::UnknownWord};
 
-use super::design::Kernels;
+use super::kernels::Kernels;
 
 /// A generation of NPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -2,9 +2,8 @@
 //! is not trusted with more.
 
 use super::{
-    array::{Array, ArrayError},
-    design::{Argument, HEAD_WIDTH, Problem},
-    engine::Engine,
+    array::ArrayError,
+    design::{Argument, Design, HEAD_WIDTH, Problem},
     layout,
 };
 use crate::{
@@ -15,16 +14,19 @@ use crate::{
 /// Largest distance from the oracle, beside its largest magnitude: a few roundings to bf16.
 const TOLERANCE: f32 = 0.02;
 
-/// Compares an array's answers to small problems, of each kind that it computes, with the host's plainest arithmetic on
-/// the operands as the array has them.
-pub(super) fn check<A: Array>(array: &A, engine: &Engine<A>) -> Result<(), ArrayError> {
-    for (got, wanted) in [linear(array, engine)?, attention(array, engine)?] {
+/// The C of a problem, from its A and B.
+type TryOut<'t> = &'t dyn Fn(&Problem, &[u8], &[u8]) -> Result<Vec<u8>, ArrayError>;
+
+/// Compares an array's answers to small problems, of each kind that its `design` computes, with the host's plainest
+/// arithmetic on the operands as the array has them.
+pub(super) fn check(design: &Design, try_out: TryOut<'_>) -> Result<(), ArrayError> {
+    for (got, wanted) in [linear(design, try_out)?, attention(design, try_out)?] {
         let largest = wanted.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         let worst = got.iter().zip(&wanted).map(|(got, wanted)| (got - wanted).abs()).fold(0f32, f32::max);
         // A NaN anywhere fails, too.
         if !(worst <= TOLERANCE * largest && got.iter().all(|value| value.is_finite())) {
             let reason = format!("by {worst} where the largest value is {largest}");
-            return Err(ArrayError::Untrusted { what: engine.design.to_string(), reason });
+            return Err(ArrayError::Untrusted { what: design.to_string(), reason });
         }
     }
     Ok(())
@@ -32,8 +34,7 @@ pub(super) fn check<A: Array>(array: &A, engine: &Engine<A>) -> Result<(), Array
 
 type Answers = (Vec<f32>, Vec<f32>);
 
-fn linear<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayError> {
-    let design = &engine.design;
+fn linear(design: &Design, try_out: TryOut<'_>) -> Result<Answers, ArrayError> {
     let tile = design.tile;
     // More than one round, step and row of columns; none of them whole.
     let (rows, inputs, outputs) =
@@ -46,7 +47,7 @@ fn linear<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayError
     let mut b = vec![0; design.buffer_bytes(&problem, Argument::B)];
     layout::pack_rows(design, &x, rows, inputs, true, &mut a, &Serial);
     layout::pack_weights(design, &spec, &weights, WeightLayout::InputsByOutputs, Some(&bias), &mut b);
-    let (c, _) = engine.try_out(array, &problem, &a, &b)?;
+    let c = try_out(&problem, &a, &b)?;
     let mut got = vec![0.0; rows * outputs];
     layout::unpack_rows(design, &c, rows, outputs, None, &mut got, &Serial);
     let (weights, bias) = layout::unpack_weights(design, &spec, &b);
@@ -56,8 +57,7 @@ fn linear<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayError
     Ok((got, wanted))
 }
 
-fn attention<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayError> {
-    let design = &engine.design;
+fn attention(design: &Design, try_out: TryOut<'_>) -> Result<Answers, ArrayError> {
     let (heads, queries, keys) = (design.target.columns() + 1, design.tile.m + 1, design.block() + 5);
     let problem = Problem::Attention { heads, queries, keys };
     let spec = AttentionSpec { head_width: HEAD_WIDTH, scale: 0.125, precision: Precision::F32 };
@@ -77,7 +77,7 @@ fn attention<A: Array>(array: &A, engine: &Engine<A>) -> Result<Answers, ArrayEr
     let mut b = vec![0; design.buffer_bytes(&problem, Argument::B)];
     layout::pack_queries(design, &q, [1, heads, queries, keys], spec.scale, &mut a, &Serial);
     layout::pack_keys_and_values(design, &k, &v, [1, heads, keys], &mut b, &Serial);
-    let (c, _) = engine.try_out(array, &problem, &a, &b)?;
+    let c = try_out(&problem, &a, &b)?;
     let (mut got, mut wanted) = (vec![0.0; data[0].len()], vec![0.0; data[0].len()]);
     let out = |data| HeadsMut { data, batch_stride: 0, head_stride: queries * HEAD_WIDTH, row_stride: HEAD_WIDTH };
     layout::unpack_heads(design, &c, [1, heads, queries], &mut out(&mut got), &Serial);

@@ -20,9 +20,9 @@ use super::{
     array::{Array, ArrayError, Buffer, Job, RunReport},
     bundle::{BundleError, Bundles},
     design::{Argument, Design},
-    hardware::Unavailable,
     probe::{Finding, Probe},
     target::Target,
+    unavailable::Unavailable,
 };
 use crate::{DeviceKind, Parallel};
 

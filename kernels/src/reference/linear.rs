@@ -32,11 +32,11 @@ pub fn linear(
                 .collect()
         })
         .collect();
-    let columns: Vec<Operand> = columns.iter().map(|column| Operand::new(spec.precision, INT8_LIMIT, column)).collect();
+    let columns: Vec<Rounded> = columns.iter().map(|column| Rounded::new(spec.precision, INT8_LIMIT, column)).collect();
     let limit = if spec.wide_rows { wide_limit(spec.inputs) } else { INT8_LIMIT };
     let mut out = Vec::with_capacity(rows * spec.outputs);
     for row in 0..rows {
-        let x = Operand::new(spec.precision, limit, &x[row * spec.inputs..][..spec.inputs]);
+        let x = Rounded::new(spec.precision, limit, &x[row * spec.inputs..][..spec.inputs]);
         for (output, column) in columns.iter().enumerate() {
             let bias = bias.map_or(0.0, |bias| f64::from(bias[output]));
             let y = (dot(&x, column) + bias) * f64::from(spec.scale);
@@ -68,12 +68,12 @@ pub fn matmul(batch: usize, m: usize, k: usize, n: usize, a: &[f32], b: &[f32]) 
 }
 
 /// One row of activations or one column of weights, as numbers that are multiplied and a scale for the sum.
-struct Operand {
+struct Rounded {
     values: Vec<f64>,
     scale: f32,
 }
 
-impl Operand {
+impl Rounded {
     fn new(precision: Precision, limit: f32, values: &[f32]) -> Self {
         match precision {
             Precision::F32 => Self { values: values.iter().map(|value| f64::from(*value)).collect(), scale: 1.0 },
@@ -104,7 +104,7 @@ pub fn quantise_to(limit: f32, values: &[f32]) -> (Vec<i32>, f32) {
 }
 
 /// Integers below 2⁵³ are exact in f64, so the int8 sums are too.
-fn dot(row: &Operand, column: &Operand) -> f64 {
+fn dot(row: &Rounded, column: &Rounded) -> f64 {
     let sum: f64 = row.values.iter().zip(&column.values).map(|(x, w)| x * w).sum();
     sum * f64::from(row.scale) * f64::from(column.scale)
 }

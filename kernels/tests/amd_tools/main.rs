@@ -11,9 +11,8 @@ use std::{
 };
 
 use undertone_kernels::npu::{
-    Argument, Bundles, Channel, Design, Direction, Kernels, Problem, Target, Tile,
-    access::Transfer,
-    stream::{Stage, Task, stages, write},
+    Argument, Bundles, Channel, Design, Direction, Kernels, Problem, Target, Tile, Transfer,
+    stream::{DmaTask, Stage, stages, write},
 };
 
 mod elf;
@@ -54,7 +53,7 @@ fn cases() -> Vec<(Design, Problem)> {
 }
 
 /// The tasks of a stream, as the tools' text has them: each with the descriptor it uses, and whether it gives a token.
-fn tasks(ops: &[text::Op]) -> Vec<(Task, bool)> {
+fn tasks(ops: &[text::Op]) -> Vec<(DmaTask, bool)> {
     let mut tasks = Vec::new();
     let mut blocks = std::collections::HashMap::new();
     let mut patches = std::collections::HashMap::new();
@@ -92,7 +91,7 @@ fn tasks(ops: &[text::Op]) -> Vec<(Task, bool)> {
                     iteration_step: field(6, 0, 20) + 1,
                 };
                 let channel = Channel { column: column as usize, direction, channel };
-                tasks.push((Task { channel, transfer, repeats: value >> 16 & 0xff }, value >> 31 == 1));
+                tasks.push((DmaTask { channel, transfer, repeats: value >> 16 & 0xff }, value >> 31 == 1));
             }
             text::Op::Mask { address, mask, value } => {
                 assert_eq!((address & 0x1ff_ffff, *mask, *value), (0x1d200, 0x1f00, 0xf00));
@@ -131,7 +130,7 @@ fn streams_come_back_as_they_were_meant() {
         let elf = elf::read(&std::fs::read(&object).unwrap());
         assert_eq!(elf.text, bytes, "{what}");
         let stages = stages(&design, &problem).unwrap();
-        let meant: Vec<&Task> = stages.iter().flat_map(|stage: &Stage| &stage.tasks).collect();
+        let meant: Vec<&DmaTask> = stages.iter().flat_map(|stage: &Stage| &stage.tasks).collect();
         assert_eq!(elf.patches.len(), meant.len(), "{what}");
         for (patch, task) in elf.patches.iter().zip(&meant) {
             // The kernel's first three arguments are opcode, instructions and their number.

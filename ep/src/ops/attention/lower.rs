@@ -1,11 +1,11 @@
 //! From ONNX's and ONNX Runtime's attention operators to [`Attention`]: what a graph must tell of their operands, and
 //! what is refused.
 
-use super::{super::Op, Attention, HeadLayout};
-use crate::{
-    graph::{DataType, Dim},
-    lower::{Lowered, Lowering},
+use super::{
+    super::{Lowered, Lowering, Op},
+    Attention, HeadLayout,
 };
+use crate::graph::{DataType, Dim};
 
 /// `Attention` of ONNX (opset 23).
 pub fn attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Place, places};
+use super::{Position, positions};
 use crate::{
     fusion::fuse,
     graph::{Attribute, DataType, Graph},
@@ -13,14 +13,14 @@ use crate::{
 const WIDTH: usize = 8;
 
 /// For each product, by the name of its result, where it stands.
-fn found(graph: &Graph<'_>) -> BTreeMap<String, Place> {
+fn found(graph: &Graph<'_>) -> BTreeMap<String, Position> {
     let program = fuse(graph, lower(graph));
-    let places = places(graph, &program);
-    let named = program.steps.iter().zip(places).filter_map(|(step, place)| Some((step.outputs[0], place?)));
+    let positions = positions(graph, &program);
+    let named = program.steps.iter().zip(positions).filter_map(|(step, place)| Some((step.outputs[0], place?)));
     named.map(|(output, place)| (graph.values[output].name.clone(), place)).collect()
 }
 
-fn assert_places(graph: &Graph<'_>, wanted: &[(&str, Place)]) {
+fn assert_positions(graph: &Graph<'_>, wanted: &[(&str, Position)]) {
     let found = found(graph);
     for (name, place) in wanted {
         assert_eq!(found.get(*name), Some(place), "{name} in {found:?}");
@@ -65,18 +65,18 @@ fn every_product_of_a_layer_is_narrow() {
         .node("Softmax", &["logits"], "probabilities")
         .node("Log", &["probabilities"], "log")
         .build(&["log"]);
-    assert_places(
+    assert_positions(
         &graph,
         &[
-            ("q", Place::BeforeAttention),
-            ("k", Place::BeforeAttention),
-            ("v", Place::BeforeAttention),
-            ("scores", Place::RunTime),
-            ("mixed", Place::RunTime),
-            ("o", Place::AfterAttention),
-            ("h", Place::AfterNorm),
-            ("f", Place::AfterLayer),
-            ("logits", Place::AfterNorm),
+            ("q", Position::BeforeAttention),
+            ("k", Position::BeforeAttention),
+            ("v", Position::BeforeAttention),
+            ("scores", Position::RunTime),
+            ("mixed", Position::RunTime),
+            ("o", Position::AfterAttention),
+            ("h", Position::AfterNorm),
+            ("f", Position::AfterLayer),
+            ("logits", Position::AfterNorm),
         ],
     );
 }
@@ -96,8 +96,9 @@ fn keys_of_another_model_s_result_are_narrow_and_an_embedding_is_not() {
         .node("Softmax", &["scores2"], "p2")
         .node("MatMul", &["p2", "v2"], "z")
         .build(&["z"]);
-    let places = [("e", Place::Unrecognised), ("k2", Place::BeforeAttention), ("v2", Place::BeforeAttention)];
-    assert_places(&graph, &places);
+    let positions =
+        [("e", Position::Unrecognised), ("k2", Position::BeforeAttention), ("v2", Position::BeforeAttention)];
+    assert_positions(&graph, &positions);
 }
 
 /// A stem of two convolutions with GELU, from `[1, 4, length]` features to `[1, length, WIDTH]`.
@@ -166,10 +167,10 @@ fn front_ends_are_exact_and_what_follows_them_is_not() {
         let (graph, products) = front_end(kind);
         let found = found(&graph);
         for product in products {
-            assert!(matches!(found[product], Place::BeforeLog), "{kind}: {product} in {found:?}");
+            assert!(matches!(found[product], Position::BeforeLog), "{kind}: {product} in {found:?}");
         }
-        assert_eq!(found.values().filter(|place| **place == Place::Stem).count(), 2, "{kind}: {found:?}");
-        assert_eq!((found["q"], found["h"]), (Place::BeforeAttention, Place::AfterNorm), "{kind}");
+        assert_eq!(found.values().filter(|place| **place == Position::Stem).count(), 2, "{kind}: {found:?}");
+        assert_eq!((found["q"], found["h"]), (Position::BeforeAttention, Position::AfterNorm), "{kind}");
     }
 }
 
@@ -191,8 +192,8 @@ fn a_stem_that_reads_sound_or_its_spectrum_is_exact() {
         );
         let graph = layer(graph, "x", "y").build(&["y"]);
         let found = found(&graph);
-        assert!(found.values().any(|place| *place == Place::OfSound), "{found:?}");
-        assert!(found.values().all(|place| *place != Place::Stem), "{found:?}");
+        assert!(found.values().any(|place| *place == Position::OfSound), "{found:?}");
+        assert!(found.values().all(|place| *place != Position::Stem), "{found:?}");
     }
 }
 
@@ -203,5 +204,5 @@ fn without_attention_nothing_is_a_transformer() {
         .node("LayerNormalization", &["x", "gain"], "n")
         .node("MatMul", &["n", "w"], "y")
         .build(&["y"]);
-    assert_places(&graph, &[("y", Place::Unrecognised)]);
+    assert_positions(&graph, &[("y", Position::Unrecognised)]);
 }

@@ -3,59 +3,55 @@
 mod section;
 
 pub use section::run as section;
-use undertone_kernels::{Context, Device};
+use undertone_kernels::{Context, Device, host::HostDevice};
 
 use super::{
+    caches::{self, Caches},
     layout::PlanStep,
-    machine::{Machine, Target},
-    prepare::Kernel,
-    resident::{self, Keeping},
-    tensor::{Place, Shape},
+    machine::Machine,
 };
 use crate::{
     graph::{DataType, ValueId},
-    ops::run::{Computed, Operands, Run},
+    memory::{Destination, Location, Shape},
+    ops::{Computed, Prepared, StepRun},
 };
 
-/// What the steps of a session are carried out with, beside their kernels.
+/// What the steps of a session are carried out with, beside what each was prepared with.
 #[derive(Clone, Copy)]
 pub struct Tools<'p> {
     /// Carries out layers together.
     pub device: &'p dyn Device,
     /// Keeps what stays in the EP.
-    pub keeping: Keeping,
+    pub caches: Caches,
 }
 
 /// Most elements of an integer tensor that is computed when only shapes are wanted.
 const SHAPE_ELEMENTS: usize = 4096;
 
-/// Carries out `step`.
-///
-/// # Errors
-/// What the operands lack, in words.
+/// Carries out `step`. The error says what the operands lack, in words.
 fn step<'io>(
     machine: &mut Machine<'_, 'io>,
     step: &PlanStep,
-    kernel: Option<&Kernel>,
-    keeping: Keeping,
+    prepared: Option<&Prepared>,
+    caches: Caches,
     context: &mut Context<'_>,
 ) -> Computed<()> {
-    if machine.stands(step) || resident::append(machine, step.output, context)? {
+    if machine.is_valid(step) || caches::append(machine, step.output, context)? {
         return Ok(());
     }
     let former = machine.former_sizes(step);
-    let shape = step.op.operator().shape(Operands::of(machine, step))?;
+    let shape = step.op.operator().shape(machine.operands(step))?;
     if step.inputs.first().is_some_and(|source| is_viewed(machine, step, *source)) {
-        machine.view(step.output, Operands::of(machine, step).value(0)?, shape);
+        machine.values.view(step.output, machine.operands(step).value(0)?, shape);
         machine.note_change(step, None);
         return Ok(());
     }
-    let mut target = machine.begin(step.output, shape)?;
-    let written = compute(machine, step, kernel, context, shape, &mut target);
-    machine.finish(target);
+    let mut destination = machine.begin(step.output, shape)?;
+    let written = compute(machine, step, prepared, caches.host, context, shape, &mut destination);
+    machine.values.finish(destination);
     written?;
     machine.note_change(step, former);
-    Ok(keeping.keep(machine, step.output, context)?)
+    Ok(caches.take_in(machine, step.output, context)?)
 }
 
 /// As [`step`], when only shapes and the integers that shapes are made of are wanted. `shape` is the result's.
@@ -65,29 +61,29 @@ pub fn step_for_shapes(
     shape: Shape,
     context: &mut Context<'_>,
 ) -> Computed<()> {
-    let small = machine.tensor(step.output).dtype != DataType::F32 && shape.elements() <= SHAPE_ELEMENTS;
+    let small = machine.values.tensor(step.output).dtype != DataType::F32 && shape.elements() <= SHAPE_ELEMENTS;
     let reads_data = !step.op.reads_shape_only();
-    let known = |value: &ValueId| machine.tensor(*value).place != Place::Unknown;
+    let known = |value: &ValueId| machine.values.tensor(*value).location != Location::Unknown;
     if step.inputs.first().is_some_and(|source| is_viewed(machine, step, *source)) {
-        machine.view(step.output, Operands::of(machine, step).value(0)?, shape);
+        machine.values.view(step.output, machine.operands(step).value(0)?, shape);
         return Ok(());
     }
     if !small || (reads_data && !step.inputs.iter().flatten().all(known)) {
-        machine.note(step.output, shape);
+        machine.values.note(step.output, shape);
         return Ok(());
     }
-    let Ok(mut target) = machine.begin(step.output, shape) else {
-        machine.note(step.output, shape);
+    let Ok(mut destination) = machine.begin(step.output, shape) else {
+        machine.values.note(step.output, shape);
         return Ok(());
     };
-    let written = compute(machine, step, None, context, shape, &mut target);
-    machine.finish(target);
+    let written = compute(machine, step, None, HostDevice::new(), context, shape, &mut destination);
+    machine.values.finish(destination);
     written
 }
 
 fn is_viewed(machine: &Machine<'_, '_>, step: &PlanStep, source: Option<ValueId>) -> bool {
     source.is_some_and(|source| {
-        let (from, to) = (machine.tensor(source).dtype, machine.tensor(step.output).dtype);
+        let (from, to) = (machine.values.tensor(source).dtype, machine.values.tensor(step.output).dtype);
         step.op.operator().is_view(from, to) && machine.has_no_home(step.output)
     })
 }
@@ -95,11 +91,12 @@ fn is_viewed(machine: &Machine<'_, '_>, step: &PlanStep, source: Option<ValueId>
 fn compute<'io>(
     machine: &Machine<'_, 'io>,
     step: &PlanStep,
-    kernel: Option<&Kernel>,
+    prepared: Option<&Prepared>,
+    host: HostDevice,
     context: &mut Context<'_>,
     shape: Shape,
-    target: &mut Target<'io>,
+    destination: &mut Destination<'io>,
 ) -> Computed<()> {
-    let (operands, dtype) = (Operands::of(machine, step), machine.tensor(step.output).dtype);
-    step.op.operator().run(&mut Run { operands, kernel, dtype, shape, target }, context)
+    let (operands, dtype) = (machine.operands(step), machine.values.tensor(step.output).dtype);
+    step.op.operator().run(&mut StepRun { operands, prepared, host, dtype, shape, destination }, context)
 }

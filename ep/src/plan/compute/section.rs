@@ -4,43 +4,35 @@ use smallvec::SmallVec;
 use undertone_kernels::{Context, Device, Linear, Norm, Product, Rows};
 
 use super::{
-    super::{
-        RunError,
-        layout::PlanStep,
-        machine::{Machine, Target},
-        prepare::Kernel,
-        sections::Kind,
-        tensor::Shape,
-    },
+    super::{layout::PlanStep, machine::Machine, sections::Kind},
     Tools,
 };
-use crate::ops::{
-    Normalisation, Op,
-    run::{Computed, Operands},
+use crate::{
+    error::RunError,
+    memory::{Destination, Shape},
+    ops::{Computed, Normalisation, Op, Prepared},
 };
 
 /// Results of one section that are remembered without allocation.
 const INLINE: usize = 8;
 
-/// Carries out a section's steps, together where their operands are as usual, else one by one.
-///
-/// # Errors
-/// What the operands lack, with the step's name.
+/// Carries out a section's steps, together where their operands are as usual, else one by one. The error says what the
+/// operands lack, with the step's name.
 pub fn run<'io>(
     machine: &mut Machine<'_, 'io>,
     kind: Kind,
     steps: &[PlanStep],
-    kernels: &[Option<Kernel>],
+    prepared: &[Option<Prepared>],
     tools: Tools<'_>,
     context: &mut Context<'_>,
 ) -> Result<(), RunError> {
     if kind != Kind::Single
-        && let Some(section) = Section::of(machine, kind, steps, kernels)
+        && let Some(section) = ReadySection::of(machine, kind, steps, prepared)
     {
-        return section.run(machine, tools.device, context).map_err(|fault| fault.of(&steps[0]));
+        return section.run(machine, tools.device, context).map_err(|fault| fault.of(&steps[0].name));
     }
-    for (step, kernel) in steps.iter().zip(kernels) {
-        super::step(machine, step, kernel.as_ref(), tools.keeping, context).map_err(|fault| fault.of(step))?;
+    for (step, prepared) in steps.iter().zip(prepared) {
+        super::step(machine, step, prepared.as_ref(), tools.caches, context).map_err(|fault| fault.of(&step.name))?;
     }
     Ok(())
 }
@@ -56,7 +48,7 @@ struct Layer<'p> {
 }
 
 /// A section whose operands are as usual.
-struct Section<'p> {
+struct ReadySection<'p> {
     rows: usize,
     inputs: usize,
     norm: Option<(&'p PlanStep, f32)>,
@@ -67,23 +59,23 @@ struct Section<'p> {
     layers: SmallVec<[Layer<'p>; INLINE]>,
 }
 
-impl<'p> Section<'p> {
+impl<'p> ReadySection<'p> {
     /// Looks at the operands; `None` if a norm's or a residual's shape asks for broadcasting, or an operand is in
     /// error, which the single step then says.
     fn of(
         machine: &mut Machine<'_, '_>,
         kind: Kind,
         steps: &'p [PlanStep],
-        kernels: &'p [Option<Kernel>],
+        prepared: &'p [Option<Prepared>],
     ) -> Option<Self> {
         let first = steps.first()?;
-        let mut x = *Operands::of(machine, first).shape(0).ok()?;
+        let mut x = *machine.operands(first).shape(0).ok()?;
         let inputs = *x.last()?;
         let rows = x.elements().checked_div(inputs)?;
         let mut norm = None;
         let mut layers: SmallVec<[Layer<'p>; INLINE]> = SmallVec::new();
-        for (step, kernel) in steps.iter().zip(kernels) {
-            let operands = Operands::of(machine, step);
+        for (step, kernel) in steps.iter().zip(prepared) {
+            let operands = machine.operands(step);
             match (&step.op, kernel) {
                 (Op::Normalisation(Normalisation::LayerNorm { epsilon }), _) => {
                     let fits = |shape: &Shape| shape.elements() == inputs;
@@ -92,7 +84,7 @@ impl<'p> Section<'p> {
                     }
                     norm = Some((step, *epsilon));
                 }
-                (Op::Linear(linear), Some(Kernel::Linear(kernel))) => {
+                (Op::Linear(linear), Some(Prepared::Linear(kernel))) => {
                     let shape = linear.product(&x).ok()?;
                     if operands.shape(1).is_ok_and(|residual| *residual != shape) {
                         return None;
@@ -108,16 +100,17 @@ impl<'p> Section<'p> {
         let hidden = (kind == Kind::Mlp).then(|| layers.remove(0));
         // Shapes of what is not made, for whoever looks at the plan.
         if let Some((step, _)) = norm {
-            machine.note(step.output, *Operands::of(machine, step).shape(0).ok()?);
+            let shape = *machine.operands(step).shape(0).ok()?;
+            machine.values.note(step.output, shape);
         }
         if let Some(hidden) = hidden {
-            machine.note(hidden.step.output, hidden.shape);
+            machine.values.note(hidden.step.output, hidden.shape);
         }
         Some(Self { rows, inputs, norm, first, hidden, layers })
     }
 
     fn run(&self, machine: &mut Machine<'_, '_>, device: &dyn Device, context: &mut Context<'_>) -> Computed<()> {
-        let mut targets: SmallVec<[Target<'_>; INLINE]> = SmallVec::new();
+        let mut targets: SmallVec<[Destination<'_>; INLINE]> = SmallVec::new();
         let mut made = Ok(());
         for layer in &self.layers {
             match machine.begin(layer.step.output, layer.shape) {
@@ -126,7 +119,7 @@ impl<'p> Section<'p> {
             }
         }
         let made = made.and_then(|()| self.compute(machine, device, context, &mut targets));
-        targets.into_iter().for_each(|target| machine.finish(target));
+        targets.into_iter().for_each(|target| machine.values.finish(target));
         made
     }
 
@@ -135,21 +128,21 @@ impl<'p> Section<'p> {
         machine: &Machine<'_, '_>,
         device: &dyn Device,
         context: &mut Context<'_>,
-        targets: &mut [Target<'_>],
+        targets: &mut [Destination<'_>],
     ) -> Computed<()> {
         let norm = match self.norm {
             None => None,
             Some((step, epsilon)) => {
-                let operands = Operands::of(machine, step);
+                let operands = machine.operands(step);
                 Some(Norm { gain: operands.data(1)?, bias: operands.optional(2)?, epsilon })
             }
         };
-        let x = Operands::of(machine, self.first).data(0)?;
+        let x = machine.operands(self.first).data(0)?;
         let from = Rows { x, rows: self.rows, inputs: self.inputs, norm: norm.as_ref() };
         let mut products: SmallVec<[Product<'_>; INLINE]> = SmallVec::new();
         for (layer, target) in self.layers.iter().zip(targets) {
             let Layer { kernel: layer_kernel, outputs, shape, step } = *layer;
-            let residual = Operands::of(machine, step).optional(1)?;
+            let residual = machine.operands(step).optional(1)?;
             let out = target.elements(shape.elements())?;
             products.push(Product { layer: layer_kernel, outputs, residual, out });
         }

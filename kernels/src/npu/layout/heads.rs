@@ -1,10 +1,10 @@
 //! Attention's operands and results as its buffers have them.
 
 use super::{
-    PackMethod,
     control::{COLUMN, FIRST, KEYS, LAST, QUERIES, SCALE, SLICE, WORDS},
+    operand::{LeftTile, PackMethod, RightTile},
     put_control,
-    tiles::{LeftTile, RightTile, to_floats},
+    tiles::to_floats,
 };
 use crate::{
     Heads, HeadsMut, Parallel,

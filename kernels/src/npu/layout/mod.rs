@@ -6,70 +6,22 @@
 
 pub mod control;
 mod heads;
+mod operand;
 mod scalar;
 #[cfg(test)]
 mod tests;
 mod tiles;
 mod weights;
 
-use super::{
-    design::{CONTROL_BYTES, Design, Tile},
-    target::MicroTile,
-};
-use crate::{
-    Parallel,
-    host::{Isa, split},
-};
+use super::design::{CONTROL_BYTES, Design, Tile};
+use crate::{Parallel, host::split};
 use control::{FIRST, GELU, LAST};
 pub use heads::{
     pack_keys_and_values, pack_keys_and_values_by, pack_queries, pack_queries_by, unpack_heads, unpack_heads_by,
 };
-use tiles::LeftTile;
+pub use operand::PackMethod;
+use operand::{LeftTile, put_word};
 pub use weights::{pack_weights, pack_weights_by, unpack_weights};
-
-/// How values are packed and unpacked; the bytes are the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PackMethod {
-    /// One value after another: for tests and benchmarks.
-    OneByOne,
-    /// With the vectors of an instruction set.
-    Vectors(Isa),
-}
-
-impl PackMethod {
-    /// With this machine's best vectors.
-    pub fn best() -> Self {
-        PackMethod::Vectors(Isa::best())
-    }
-}
-
-impl MicroTile {
-    /// Index of element (row, column) in a left operand of `columns` columns: `[rows/r][columns/s][r][s]`.
-    #[inline(always)]
-    pub fn left(self, columns: usize, row: usize, column: usize) -> usize {
-        let Self { r, s, .. } = self;
-        (row / r * (columns / s) + column / s) * (r * s) + row % r * s + column % s
-    }
-
-    /// Index of element (row, column) in a right operand of `rows` rows: `[columns/t][rows/s][s][t]`.
-    #[inline(always)]
-    pub fn right(self, rows: usize, row: usize, column: usize) -> usize {
-        let Self { s, t, .. } = self;
-        (column / t * (rows / s) + row / s) * (s * t) + row % s * t + column % t
-    }
-
-    /// Index of element (row, column) in a result of `columns` columns: `[rows/r][columns/t][r][t]`.
-    #[inline(always)]
-    pub fn result(self, columns: usize, row: usize, column: usize) -> usize {
-        let Self { r, t, .. } = self;
-        (row / r * (columns / t) + column / t) * (r * t) + row % r * t + column % t
-    }
-}
-
-/// Writes `value` as word `index` of the words at the start of `bytes`.
-fn put_word(bytes: &mut [u8], index: usize, value: u32) {
-    bytes[4 * index..][..4].copy_from_slice(&value.to_le_bytes());
-}
 
 /// Writes the control block at the end of an object, of which the words beyond `words` are zero already.
 fn put_control(object: &mut [u8], words: &[u32]) {

@@ -1,10 +1,7 @@
 //! Packing and unpacking one value after another, as the layouts are defined: what [`super::tiles`] is compared with,
 //! byte by byte, and timed beside.
 
-use super::{
-    put_word,
-    tiles::{LeftTile, RightTile},
-};
+use super::operand::{LeftTile, RightTile, put_word};
 use crate::{
     npu::design::Kernels,
     numbers::{bf16_at, bf16_bits, int8_bits, int8_scale, largest_magnitude},

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Activation, Heads, HeadsMut, LinearSpec, Serial, WeightLayout,
+    host::Isa,
     npu::{Argument, Kernels, Problem, Target, design::HEAD_WIDTH},
     parallel::ScopedThreads,
 };

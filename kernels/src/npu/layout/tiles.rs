@@ -16,7 +16,10 @@
 
 use std::marker::PhantomData;
 
-use super::{PackMethod, scalar};
+use super::{
+    operand::{LeftTile, PackMethod, RightTile},
+    scalar,
+};
 use crate::{
     host::simd::{Simd, Task, dispatch},
     npu::{design::Kernels, target::MicroTile},
@@ -42,7 +45,7 @@ pub(super) fn scale_of(x: &[f32]) -> Int8Scale {
 }
 
 /// How the values of a row become a core's.
-trait Format: Copy {
+trait OperandFormat: Copy {
     /// Bytes of a value.
     const BYTES: usize;
     /// Whether a scale goes with each row.
@@ -61,7 +64,7 @@ struct Int8 {
     inverse: f32,
 }
 
-impl Format for Int8 {
+impl OperandFormat for Int8 {
     const BYTES: usize = 1;
     const SCALED: bool = true;
 
@@ -87,7 +90,7 @@ impl Format for Int8 {
 #[derive(Clone, Copy)]
 struct Bf16;
 
-impl Format for Bf16 {
+impl OperandFormat for Bf16 {
     const BYTES: usize = 2;
     const SCALED: bool = false;
 
@@ -133,7 +136,7 @@ fn part(x: &[f32], first: usize, count: usize) -> &[f32] {
 /// Writes `values` values, those of `x` and zeros behind them, as pieces of `width` values, `stride` values from one to
 /// the next.
 #[inline(always)]
-fn write_pieces<F: Format>(format: F, x: &[f32], values: usize, width: usize, stride: usize, out: &mut [u8]) {
+fn write_pieces<F: OperandFormat>(format: F, x: &[f32], values: usize, width: usize, stride: usize, out: &mut [u8]) {
     // Sizes that are known when this is compiled, of all micro-tiles that there are.
     match width * F::BYTES {
         8 => write_pieces_of(format, x, values, 8, stride, out),
@@ -143,7 +146,7 @@ fn write_pieces<F: Format>(format: F, x: &[f32], values: usize, width: usize, st
 }
 
 #[inline(always)]
-fn write_pieces_of<F: Format>(format: F, x: &[f32], values: usize, bytes: usize, stride: usize, out: &mut [u8]) {
+fn write_pieces_of<F: OperandFormat>(format: F, x: &[f32], values: usize, bytes: usize, stride: usize, out: &mut [u8]) {
     let mut block = [0; 2 * BLOCK];
     let mut pieces = out.chunks_mut(stride * F::BYTES);
     for at in (0..values).step_by(BLOCK) {
@@ -174,19 +177,6 @@ fn some_rows<'x>(first: usize, count: usize, most: usize, row: impl Fn(usize) ->
 #[inline(always)]
 fn put_scale(out: &mut [u8], index: usize, scale: f32) {
     out[size_of::<f32>() * index..][..size_of::<f32>()].copy_from_slice(&scale.to_le_bytes());
-}
-
-/// Sizes of a left operand: activations, queries.
-#[derive(Clone, Copy, Debug)]
-pub struct LeftTile {
-    /// The shape of the product's instruction.
-    pub micro: MicroTile,
-    /// Rows, m.
-    pub rows: usize,
-    /// Columns, k: what is summed over in one step.
-    pub columns: usize,
-    /// int8 with scales, or bf16.
-    pub operands: Kernels,
 }
 
 impl LeftTile {
@@ -232,7 +222,7 @@ struct Left<'o, F, R> {
     format: PhantomData<F>,
 }
 
-impl<'x, F: Format, R: Fn(usize) -> &'x [f32]> Task for Left<'_, F, R> {
+impl<'x, F: OperandFormat, R: Fn(usize) -> &'x [f32]> Task for Left<'_, F, R> {
     type Output = ();
 
     #[inline(always)]
@@ -270,19 +260,6 @@ impl<'x, F: Format, R: Fn(usize) -> &'x [f32]> Task for Left<'_, F, R> {
         }
         debug_assert!(begun <= m, "a tile is made of whole micro-tiles");
     }
-}
-
-/// Sizes of a right operand: weights, keys, values.
-#[derive(Clone, Copy, Debug)]
-pub struct RightTile {
-    /// The shape of the product's instruction.
-    pub micro: MicroTile,
-    /// Rows, k: what is summed over in one step.
-    pub rows: usize,
-    /// Columns, n.
-    pub columns: usize,
-    /// int8 with scales, or bf16.
-    pub operands: Kernels,
 }
 
 impl RightTile {
@@ -349,7 +326,7 @@ struct Columns<'o, F, C> {
     format: PhantomData<F>,
 }
 
-impl<'x, F: Format, C: Fn(usize) -> &'x [f32]> Task for Columns<'_, F, C> {
+impl<'x, F: OperandFormat, C: Fn(usize) -> &'x [f32]> Task for Columns<'_, F, C> {
     type Output = ();
 
     #[inline(always)]
@@ -393,7 +370,13 @@ impl<'x, F: Format, C: Fn(usize) -> &'x [f32]> Task for Columns<'_, F, C> {
 
 /// Writes `t` columns of `k` values side by side: `[k][t]`.
 #[inline(always)]
-fn write_panel<F: Format>(t: usize, formats: &[F; MOST_ROWS], x: &[&[f32]; MOST_ROWS], k: usize, out: &mut [u8]) {
+fn write_panel<F: OperandFormat>(
+    t: usize,
+    formats: &[F; MOST_ROWS],
+    x: &[&[f32]; MOST_ROWS],
+    k: usize,
+    out: &mut [u8],
+) {
     // A row of the panel is one or two words, each of the same row of some columns.
     let lanes = WORD / F::BYTES;
     debug_assert!(t.is_multiple_of(lanes), "rows of {t} columns are whole words");

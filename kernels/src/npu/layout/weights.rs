@@ -1,6 +1,6 @@
 //! Weights of a linear layer as the B buffer has them, and back.
 
-use super::{PackMethod, put_word, tiles::RightTile};
+use super::operand::{PackMethod, RightTile, put_word};
 use crate::{
     LinearSpec, WeightLayout,
     npu::design::{Design, Kernels, Tile},

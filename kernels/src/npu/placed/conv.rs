@@ -46,10 +46,6 @@ impl Conv1d for PlacedConv1d {
         self.npu.weight_bytes()
     }
 
-    fn parts(&self) -> Option<Vec<&[u8]>> {
-        None
-    }
-
     fn run(
         &self,
         context: &mut Context<'_>,

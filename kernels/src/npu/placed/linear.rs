@@ -49,10 +49,6 @@ impl Linear for PlacedLinear {
         self.npu.weight_bytes()
     }
 
-    fn parts(&self) -> Option<Vec<&[u8]>> {
-        None
-    }
-
     fn run(
         &self,
         context: &mut Context<'_>,

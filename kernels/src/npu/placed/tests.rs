@@ -52,10 +52,6 @@ impl Linear for FailingLinear {
         self.below.weight_bytes()
     }
 
-    fn parts(&self) -> Option<Vec<&[u8]>> {
-        None
-    }
-
     fn to_host(&self) -> Option<Box<dyn Linear>> {
         self.below.to_host()
     }

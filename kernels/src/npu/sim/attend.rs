@@ -2,8 +2,7 @@
 //! largest one for each row, probabilities as bf16, and results scaled to the new largest.
 
 use super::{
-    State, bytes_of,
-    fast::{float, word, zeroed},
+    core::{CoreState, RowState, bytes_of, float, word, zeroed},
     floats::{exp2, larger, reciprocal, reduce_add, reduce_max},
     network::Output,
     product::{Number, product, widen},
@@ -22,10 +21,10 @@ const NO_SCORE: f32 = -3.0e38;
 
 /// One result.
 #[inline(always)]
-pub(super) fn attention(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut State, c: &mut [u8]) {
+pub(super) fn attention(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut CoreState, c: &mut [u8]) {
     let (m, n, micro) = (design.tile.m, design.block(), design.micro_tile());
     let second = design.target.bf16_micro_tile();
-    let State { integers, wide_integers, floats, wide_floats, scores, rows, queries, gathered, .. } = state;
+    let CoreState { integers, wide_integers, floats, wide_floats, scores, rows, queries, gathered, .. } = state;
     let [a_gathered, b_gathered] = gathered;
     let (keys, scale) = take_queries(design, output, a, a_gathered, queries);
     let q = &queries[..];
@@ -33,7 +32,7 @@ pub(super) fn attention(design: &Design, output: &Output, a: &[u8], b: &[u8], st
     let [scores, products] = scores;
     let (scores, probabilities) = (zeroed(scores, m * n), zeroed(products, m * n));
     rows.clear();
-    rows.resize(m, Row { largest: NO_SCORE, sum: 0.0 });
+    rows.resize(m, RowState { largest: NO_SCORE, sum: 0.0 });
     for (block, objects) in output.b.chunks_exact(2).enumerate() {
         let k = bytes_of(&objects[0], b, b_gathered);
         if design.kernels == Kernels::Int8 {
@@ -114,15 +113,6 @@ fn take_queries(
     said
 }
 
-/// What is kept of a row of queries.
-#[derive(Clone, Copy)]
-pub(super) struct Row {
-    /// The largest score so far, as an exponent of 2.
-    largest: f32,
-    /// The sum of the probabilities against it.
-    sum: f32,
-}
-
 /// The sums of queries and keys, in the layout of a result.
 #[inline(always)]
 fn multiply<T: Number>(design: &Design, q: &[u8], k: &[u8], wide: &mut [Vec<T>; 2], sums: &mut [T]) {
@@ -148,7 +138,7 @@ fn row_major<T: Copy>(micro: MicroTile, n: usize, from: &[T], to: &mut [f32], f:
 /// Makes probabilities, rounded to bf16, of a row of scores, of which `visible` count. Gives the factor for what was
 /// summed before.
 #[inline(always)]
-fn soft_max<const LANES: usize>(visible: usize, scores: &mut [f32], row: &mut Row) -> f32 {
+fn soft_max<const LANES: usize>(visible: usize, scores: &mut [f32], row: &mut RowState) -> f32 {
     scores[visible..].fill(NO_SCORE);
     let mut lanes = [NO_SCORE; LANES];
     for scores in scores.chunks_exact(LANES) {

@@ -3,8 +3,9 @@
 use undertone_aie as aie;
 
 use super::{
-    SimError, State,
-    network::{Output, Work},
+    core::CoreState,
+    error::SimError,
+    network::{CoreWork, Output},
 };
 use crate::npu::{
     design::{CONTROL_BYTES, Design, Kernels},
@@ -22,7 +23,7 @@ pub(super) fn compute(
     output: &Output,
     a: &[u8],
     b: &[u8],
-    state: &mut State,
+    state: &mut CoreState,
     c: &mut [u8],
 ) -> Result<(), SimError> {
     let target = match design.target {
@@ -30,10 +31,10 @@ pub(super) fn compute(
         Target::Npu4 => aie::Target::Npu4,
     };
     let tile = aie::Tile { m: design.tile.m, k: design.tile.k, n: design.tile.n };
-    let State { integers, floats, gathered: [a_object, b_object], .. } = state;
+    let CoreState { integers, floats, gathered: [a_object, b_object], .. } = state;
     let steps = output.a.iter().zip(&output.b);
     match (output.work, design.kernels) {
-        (Work::Linear, Kernels::Int8) => {
+        (CoreWork::Linear, Kernels::Int8) => {
             integers.resize(tile.m * tile.n, 0);
             for (a_place, b_place) in steps {
                 gather(a_place, a, a_object);
@@ -41,7 +42,7 @@ pub(super) fn compute(
                 aie::linear_int8(target, tile, a_object, b_object, integers, c)?;
             }
         }
-        (Work::Linear, Kernels::Bf16) => {
+        (CoreWork::Linear, Kernels::Bf16) => {
             floats.resize(tile.m * tile.n, 0.0);
             for (a_place, b_place) in steps {
                 gather(a_place, a, a_object);
@@ -49,7 +50,7 @@ pub(super) fn compute(
                 aie::linear_bf16(target, tile, a_object, b_object, floats, c)?;
             }
         }
-        (Work::Attention, kernels) => {
+        (CoreWork::Attention, kernels) => {
             let precision = match kernels {
                 Kernels::Int8 => aie::Precision::Int8,
                 Kernels::Bf16 => aie::Precision::Bf16,

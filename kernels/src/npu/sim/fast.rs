@@ -2,8 +2,10 @@
 //! so that results are bit-equal to it.
 
 use super::{
-    State, attend, bytes_of, floats,
-    network::{Output, Work},
+    attend,
+    core::{CoreState, bytes_of, float, word, zeroed},
+    floats,
+    network::{CoreWork, Output},
     product::{Number, product, widen},
 };
 use crate::{
@@ -20,7 +22,15 @@ use crate::{
 };
 
 /// One result of one core.
-pub(super) fn compute(isa: Isa, design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut State, c: &mut [u8]) {
+pub(super) fn compute(
+    isa: Isa,
+    design: &Design,
+    output: &Output,
+    a: &[u8],
+    b: &[u8],
+    state: &mut CoreState,
+    c: &mut [u8],
+) {
     dispatch(isa, Compute { design, output, a, b, state, c });
 }
 
@@ -29,7 +39,7 @@ struct Compute<'a> {
     output: &'a Output,
     a: &'a [u8],
     b: &'a [u8],
-    state: &'a mut State,
+    state: &'a mut CoreState,
     c: &'a mut [u8],
 }
 
@@ -40,30 +50,11 @@ impl Task for Compute<'_> {
     fn run<S: Simd>(self, _: S) {
         let Self { design, output, a, b, state, c } = self;
         match (output.work, design.kernels) {
-            (Work::Attention, _) => attend::attention(design, output, a, b, state, c),
-            (Work::Linear, Kernels::Int8) => linear_int8(design, output, a, b, state, c),
-            (Work::Linear, Kernels::Bf16) => linear_bf16(design, output, a, b, state, c),
+            (CoreWork::Attention, _) => attend::attention(design, output, a, b, state, c),
+            (CoreWork::Linear, Kernels::Int8) => linear_int8(design, output, a, b, state, c),
+            (CoreWork::Linear, Kernels::Bf16) => linear_bf16(design, output, a, b, state, c),
         }
     }
-}
-
-/// fp32 number `index` of the words at the start of `bytes`.
-#[inline(always)]
-pub(super) fn float(bytes: &[u8], index: usize) -> f32 {
-    f32::from_bits(word(bytes, index))
-}
-
-#[inline(always)]
-pub(super) fn word(bytes: &[u8], index: usize) -> u32 {
-    u32::from_le_bytes([0, 1, 2, 3].map(|byte| bytes[4 * index + byte]))
-}
-
-/// `[T]` of a length, zeroed.
-#[inline(always)]
-pub(super) fn zeroed<T: Copy + Default>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
-    memory.clear();
-    memory.resize(len, T::default());
-    memory
 }
 
 /// The sums of all steps; gives the last step's objects.
@@ -95,9 +86,9 @@ fn sums<'a, T: Number>(
 }
 
 #[inline(always)]
-fn linear_int8(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut State, c: &mut [u8]) {
+fn linear_int8(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut CoreState, c: &mut [u8]) {
     let Tile { m, k, n } = design.tile;
-    let State { integers, wide_integers, gathered, .. } = state;
+    let CoreState { integers, wide_integers, gathered, .. } = state;
     let (a, b) = sums(design, output, (a, b), integers, wide_integers, gathered);
     let gelu = word(&a[a.len() - CONTROL_BYTES..], 0) & GELU != 0;
     let (rows, columns) = (&a[m * k..], &b[k * n..]);
@@ -113,9 +104,9 @@ fn linear_int8(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut
 }
 
 #[inline(always)]
-fn linear_bf16(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut State, c: &mut [u8]) {
+fn linear_bf16(design: &Design, output: &Output, a: &[u8], b: &[u8], state: &mut CoreState, c: &mut [u8]) {
     let Tile { k, n, .. } = design.tile;
-    let State { floats, wide_floats, gathered, .. } = state;
+    let CoreState { floats, wide_floats, gathered, .. } = state;
     let (a, b) = sums(design, output, (a, b), floats, wide_floats, gathered);
     let gelu = word(&a[a.len() - CONTROL_BYTES..], 0) & GELU != 0;
     let bias = &b[2 * k * n..];

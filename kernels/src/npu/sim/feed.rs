@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::SimError;
+use super::error::SimError;
 use crate::npu::{
     access::{QUEUE_DEPTH, Transfer},
     design::Channel,
@@ -60,7 +60,7 @@ impl Object {
 }
 
 /// One task of a channel: a descriptor used once or several times.
-struct Task {
+struct QueuedTask {
     transfer: Transfer,
     descriptor: usize,
     /// Uses that have not begun.
@@ -75,7 +75,7 @@ struct Task {
 /// A shim DMA channel.
 pub(super) struct Feed {
     channel: Channel,
-    tasks: VecDeque<Task>,
+    tasks: VecDeque<QueuedTask>,
     /// What was taken of an object whose rest is not there yet.
     begun: Object,
     begun_bytes: usize,
@@ -113,7 +113,7 @@ impl Feed {
                 return Err(SimError::OutOfBounds { argument: transfer.argument, end, bytes });
             }
         }
-        self.tasks.push_back(Task {
+        self.tasks.push_back(QueuedTask {
             transfer,
             descriptor,
             uses: repeats + 1,

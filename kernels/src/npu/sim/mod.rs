@@ -11,6 +11,8 @@
 
 mod array;
 mod attend;
+mod core;
+mod error;
 mod exact;
 mod fast;
 mod feed;
@@ -21,16 +23,16 @@ mod product;
 mod tests;
 
 pub use array::{SimArray, SimContext};
+pub use error::SimError;
 
 use self::{
-    feed::Object,
-    network::{Output, Schedule, Work},
+    core::CoreState,
+    network::{CoreWork, Output, Schedule},
 };
 use super::{
-    access::AccessError,
     array::RunReport,
-    design::{Argument, Channel, Design, HEAD_WIDTH, Tile},
-    stream::{self, Event, StreamError},
+    design::{Design, HEAD_WIDTH, Tile},
+    stream::{self, Event},
     target::Target,
 };
 use crate::{
@@ -40,73 +42,6 @@ use crate::{
 
 /// How the cores' arithmetic is carried out.
 pub use undertone_boundary::options::Simulation as Mode;
-
-/// What the hardware would not do, or would not end.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SimError {
-    /// The words are no stream.
-    #[error(transparent)]
-    Stream(#[from] StreamError),
-    /// A descriptor's fields.
-    #[error(transparent)]
-    Access(#[from] AccessError),
-    /// A transfer leaves its buffer.
-    #[error("a transfer of argument {argument:?} reaches byte {end} of a buffer of {bytes}")]
-    OutOfBounds {
-        /// The kernel's argument.
-        argument: Argument,
-        /// Where it ends.
-        end: u64,
-        /// How large the buffer is.
-        bytes: usize,
-    },
-    /// Too many tasks wait in a channel's queue.
-    #[error("{channel}: a task is pushed into a full queue")]
-    QueueFull {
-        /// The channel.
-        channel: Channel,
-    },
-    /// A descriptor is written while a task that needs it is not done.
-    #[error("{channel}: descriptor {descriptor} is written while a task uses it")]
-    DescriptorInUse {
-        /// The channel of that task.
-        channel: Channel,
-        /// The descriptor.
-        descriptor: usize,
-    },
-    /// The design has nothing at that channel.
-    #[error("{channel}: the design does not use this channel")]
-    NoChannel {
-        /// The channel.
-        channel: Channel,
-    },
-    /// A channel is given another argument than the design has there.
-    #[error("{channel}: it is given argument {argument:?}, which the design does not have there")]
-    WrongArgument {
-        /// The channel.
-        channel: Channel,
-        /// The kernel's argument.
-        argument: Argument,
-    },
-    /// A wait that never ends, or data that nobody takes.
-    #[error("the array stands still: {waits}")]
-    Deadlock {
-        /// Who waits for what.
-        waits: String,
-    },
-    /// A word of C is written twice.
-    #[error("byte {offset} of C is written twice")]
-    WrittenTwice {
-        /// Where.
-        offset: usize,
-    },
-    /// What an object of A says cannot be.
-    #[error("a control block: {0}")]
-    Control(String),
-    /// The cores' code does not take the design's tiles.
-    #[error("the design's tiles cannot be simulated exactly: {0}")]
-    Tile(#[from] undertone_aie::KernelError),
-}
 
 /// Executes the stream `words` of `design` over the buffers A, B and C.
 ///
@@ -156,8 +91,8 @@ fn execute_events(
 fn macs(design: &Design, output: &Output) -> u64 {
     let Tile { m, k, n } = design.tile;
     let each = match output.work {
-        Work::Linear => m * k * n,
-        Work::Attention => m * HEAD_WIDTH * design.block(),
+        CoreWork::Linear => m * k * n,
+        CoreWork::Attention => m * HEAD_WIDTH * design.block(),
     };
     (output.b.len() * each) as u64
 }
@@ -178,7 +113,7 @@ fn compute(
     split::tasks(pool, cores.len(), &|core| {
         let outputs = &schedule.cores[core];
         let mut results = vec![0; outputs.len() * bytes];
-        let mut state = State::default();
+        let mut state = CoreState::default();
         let mut made = Ok(());
         for (output, result) in outputs.iter().zip(results.chunks_exact_mut(bytes)) {
             made = made.and_then(|()| match mode {
@@ -195,31 +130,6 @@ fn compute(
         }
     });
     cores.into_iter().map(|core| core.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)).collect()
-}
-
-/// A core's memory from object to object, and room for objects that do not lie in one piece.
-#[derive(Default)]
-struct State {
-    integers: Vec<i32>,
-    wide_integers: [Vec<i32>; 2],
-    floats: Vec<f32>,
-    wide_floats: [Vec<f32>; 2],
-    scores: [Vec<f32>; 2],
-    rows: Vec<attend::Row>,
-    queries: Vec<u8>,
-    gathered: [Vec<u8>; 2],
-}
-
-/// The bytes of an object: where they lie, or gathered.
-fn bytes_of<'a>(object: &Object, argument: &'a [u8], gathered: &'a mut Vec<u8>) -> &'a [u8] {
-    if let Some(piece) = object.whole() {
-        return &argument[piece.offset..piece.offset + piece.bytes];
-    }
-    gathered.clear();
-    for piece in object.pieces() {
-        gathered.extend_from_slice(&argument[piece.offset..piece.offset + piece.bytes]);
-    }
-    gathered
 }
 
 /// Joins the results of each column's cores, turns them row-major, and writes them where the shim's channels put them.

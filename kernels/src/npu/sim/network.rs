@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    SimError,
+    error::SimError,
     feed::{Feed, Object},
 };
 use crate::npu::{
@@ -23,7 +23,7 @@ const DEPTH: usize = 4;
 
 /// What a core does for an object of C.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) enum Work {
+pub(super) enum CoreWork {
     /// A tile of a linear layer.
     #[default]
     Linear,
@@ -35,7 +35,7 @@ pub(super) enum Work {
 #[derive(Debug, Default)]
 pub(super) struct Output {
     /// What it is.
-    pub work: Work,
+    pub work: CoreWork,
     /// Objects of A: of a linear layer one for each step, of attention the slices of the core's queries.
     pub a: Vec<Object>,
     /// Objects of B: of a linear layer one for each step, of attention keys and values in turn.
@@ -228,7 +228,7 @@ impl<'a> Network<'a> {
         if flags & QUERIES != 0 {
             return self.take_queries(index, a, last);
         }
-        if core.current.work == Work::Attention {
+        if core.current.work == CoreWork::Attention {
             return Err(SimError::Control("rows of a linear layer stand among a stage's queries".into()));
         }
         let Some(b) = b.cloned() else { return Ok(false) };
@@ -255,16 +255,16 @@ impl<'a> Network<'a> {
         }
         let block = self.design.block();
         let core = &mut self.cores[index];
-        if core.current.work == Work::Linear && !core.current.a.is_empty() {
+        if core.current.work == CoreWork::Linear && !core.current.a.is_empty() {
             return Err(SimError::Control("queries come before a linear layer's last step".into()));
         }
         core.taken[0] += 1;
         if whose == column {
-            core.current.work = Work::Attention;
+            core.current.work = CoreWork::Attention;
             core.current.a.push(a);
             core.wanted = 2 * keys.div_ceil(block);
         }
-        core.begun = last && core.current.work == Work::Attention;
+        core.begun = last && core.current.work == CoreWork::Attention;
         Ok(true)
     }
 

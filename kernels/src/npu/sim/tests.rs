@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     Serial,
     npu::{
-        Direction, Kernels, Problem,
+        Argument, Channel, Direction, Kernels, Problem,
         access::{QUEUE_DEPTH, Transfer},
         layout::control::{FIRST, LAST, QUERIES, SLICE},
         stream,

@@ -17,7 +17,7 @@ mod tests;
 mod write;
 
 pub use format::{decode, encode};
-pub use plan::{Stage, Task, stages};
+pub use plan::{DmaTask, Stage, stages};
 pub use registers::TOKEN_CONTROLLER;
 pub use shim::{Event, Shim, events};
 pub use write::write;

@@ -11,7 +11,7 @@ use crate::npu::{
 
 /// What one channel does in a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Task {
+pub struct DmaTask {
     /// Which channel.
     pub channel: Channel,
     /// What it moves.
@@ -24,12 +24,12 @@ pub struct Task {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stage {
     /// At most one for each channel.
-    pub tasks: Vec<Task>,
+    pub tasks: Vec<DmaTask>,
 }
 
 impl Stage {
     /// Tasks that bring results, whose tokens end the stage.
-    pub fn results(&self) -> impl Iterator<Item = &Task> {
+    pub fn results(&self) -> impl Iterator<Item = &DmaTask> {
         self.tasks.iter().filter(|task| task.transfer.argument == Argument::C)
     }
 }
@@ -162,14 +162,14 @@ impl Linear<'_> {
                 steps: [1, outputs as u32 / 2, used(c_step)],
                 ..Transfer::linear(Argument::C, 2 * start as u64, count * rows * words)
             };
-            tasks.push(Task { channel, transfer, repeats: 0 });
+            tasks.push(DmaTask { channel, transfer, repeats: 0 });
         }
         let operand = |argument, channel: &Channel, start: usize, bytes: usize, goes_on: bool| {
             let mut transfer = Transfer::linear(argument, start as u64, bytes as u32 / 4);
             if goes_on && count > 1 {
                 (transfer.iterations, transfer.iteration_step) = (count, operand_step as u32);
             }
-            Task { channel: *channel, transfer, repeats: count - 1 }
+            DmaTask { channel: *channel, transfer, repeats: count - 1 }
         };
         for (row, channel) in design.a.iter().enumerate() {
             let start = (round * Target::ROWS + row) * a;
@@ -190,7 +190,7 @@ fn attention(design: &Design, heads: usize, queries: usize, keys: usize) -> Vec<
     let groups = queries / design.round_rows();
     let (a, c) = (design.slices() * design.a_object(), Target::ROWS * design.c_object());
     let b = keys / design.block() * 2 * design.b_object();
-    let whole = |argument, channel: &Channel, index: usize, bytes: usize| Task {
+    let whole = |argument, channel: &Channel, index: usize, bytes: usize| DmaTask {
         channel: *channel,
         transfer: Transfer::linear(argument, (index * bytes) as u64, bytes as u32 / 4),
         repeats: 0,
@@ -199,14 +199,15 @@ fn attention(design: &Design, heads: usize, queries: usize, keys: usize) -> Vec<
     let stage = |first: usize| {
         let here = || (first..jobs.min(first + columns)).enumerate();
         let count = here().count() as u32;
-        let mut tasks: Vec<Task> = here().map(|(column, job)| whole(Argument::C, &design.c[column], job, c)).collect();
+        let mut tasks: Vec<DmaTask> =
+            here().map(|(column, job)| whole(Argument::C, &design.c[column], job, c)).collect();
         tasks.extend(design.a.iter().enumerate().map(|(row, channel)| {
             let mut task = whole(Argument::A, channel, first * Target::ROWS + row, a);
             if count > 1 {
                 task.transfer.iterations = count;
                 task.transfer.iteration_step = (Target::ROWS * a / 4) as u32;
             }
-            Task { repeats: count - 1, ..task }
+            DmaTask { repeats: count - 1, ..task }
         }));
         if b > 0 {
             tasks.extend(here().map(|(column, job)| whole(Argument::B, &design.b[column], job / groups, b)));

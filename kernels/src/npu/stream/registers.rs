@@ -198,7 +198,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::npu::access::{MOST_ITERATIONS, MOST_REPEATS, MOST_STEP, MOST_WRAP};
+    use crate::npu::access::{MOST_ITERATIONS, MOST_STEP, MOST_WRAP};
+
+    /// Most repeats of one task, beside its first time.
+    const MOST_REPEATS: u32 = 255;
 
     #[test]
     fn addresses_are_those_of_the_reference() {

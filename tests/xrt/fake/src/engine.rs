@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::sync::Arc;
 
+use undertone_kernels::ScopedThreads;
 use undertone_kernels::npu::sim::{self, Mode};
 use undertone_kernels::npu::{Design, Target};
-use undertone_kernels::parallel::ScopedThreads;
 
 use crate::fields;
 use crate::objects::{Bo, Kind};

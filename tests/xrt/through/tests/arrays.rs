@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Fault, assert_nothing_open, count, log, path};
+use undertone_kernels::ScopedThreads;
 use undertone_kernels::npu::xrt::XrtArray;
 use undertone_kernels::npu::{
-    Argument, Array, ArrayError, Buffer, Bundle, Bundles, Job, Kernels, NpuDevice, Problem, Settings, Target, device,
-    hardware, layout, probe, stream,
+    Argument, Array, ArrayError, Buffer, Bundle, Bundles, Job, Kernels, NpuDevice, Problem, Settings, Target, hardware,
+    layout, probe, simulator, stream,
 };
-use undertone_kernels::parallel::ScopedThreads;
 use undertone_kernels::{
     Activation, AttentionArgs, AttentionSpec, Context, Counters, DeviceKind, Failed, Heads, HeadsMut, LinearSpec, Mask,
     Precision, Scratch, WeightLayout, reference::noise::noise,
@@ -34,7 +34,7 @@ fn npu() -> Arc<dyn NpuDevice> {
 }
 
 fn simulated() -> Arc<dyn NpuDevice> {
-    device::simulator(&settings(Path::new("")))
+    simulator(&settings(Path::new("")))
 }
 
 fn with_context<R>(run: impl FnOnce(&mut Context<'_>) -> R) -> R {

@@ -5,12 +5,10 @@
 //! packed weights come from, if not from a graph's constants, is not known here.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use half::f16;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 use undertone_kernels::{
@@ -19,28 +17,24 @@ use undertone_kernels::{
     npu::{OpenNpu, PlacedDevice},
 };
 
-use super::{
-    PlanError,
-    layout::{Contents, Stored, computed},
-    tensor::Buffer,
-};
-use crate::graph::{Constant, DataType};
+use super::stored::Stored;
+use crate::{error::PlanError, graph::Constant};
 
 /// Constants below this many bytes are copied without looking for an equal one.
 pub const WORTH_SHARING: usize = 64 << 10;
 
 /// Identity of contents: 128 bits of a hash, with everything else that makes two packed forms differ.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Key {
+pub struct WeightKey {
     /// Hash of the constants' sizes and digests.
     contents: u128,
     /// Spec, shape, type: whatever else matters, in words.
     form: String,
 }
 
-impl Key {
+impl WeightKey {
     /// The key of some constants in a form.
-    pub(super) fn new(parts: &[&Constant<'_>], form: String) -> Self {
+    pub fn new(parts: &[&Constant<'_>], form: String) -> Self {
         let mut hasher = XxHash3_128::new();
         for part in parts {
             hasher.write(&(part.size() as u64).to_ne_bytes());
@@ -52,10 +46,10 @@ impl Key {
 
 /// For each key what was made of it, locked while it is made: a second session that wants the same weights waits for
 /// them instead of packing them too, and other weights are packed beside them.
-type Cache<T> = Mutex<HashMap<Key, Arc<Mutex<Weak<T>>>>>;
+type Cache<T> = Mutex<HashMap<WeightKey, Arc<Mutex<Weak<T>>>>>;
 
-/// A packed kernel: unsized inside, so that it can be held weakly.
-pub(super) type Packed<T> = Arc<Box<T>>;
+/// A packed kernel of which sessions share one: unsized inside, so that it can be held weakly.
+pub type SharedKernel<T> = Arc<Box<T>>;
 
 /// What the EP's factory owns and all of its sessions use.
 #[derive(Default)]
@@ -67,54 +61,45 @@ pub struct Shared {
 }
 
 /// Packed kernels and constants that were made before, and lie in a file.
-pub trait Kept: Sync {
-    /// The parts of a kernel, or the only part of a constant, undamaged.
-    ///
-    /// # Errors
-    /// In words: there is none of this key, or it is damaged.
-    fn parts(&self, key: &Key) -> Result<Vec<Blob>, String>;
+pub trait WeightSource: Sync {
+    /// The parts of a kernel, or the only part of a constant, undamaged. An error, in words: there is none of this key,
+    /// or it is damaged.
+    fn parts(&self, key: &WeightKey) -> Result<Vec<Blob>, String>;
 }
 
 /// What the plans of one session hold, to be written to a file.
 #[derive(Default)]
-pub struct Record(Mutex<BTreeMap<Key, Made>>);
+pub struct Record(Mutex<BTreeMap<WeightKey, PackedWeights>>);
 
 /// A packed kernel or a constant.
 #[derive(Clone)]
-pub enum Made {
-    /// A linear layer.
-    Linear(Packed<dyn Linear>),
-    /// A convolution.
-    Convolution(Packed<dyn Conv1d>),
-    /// A constant that steps read.
+pub enum PackedWeights {
+    Linear(SharedKernel<dyn Linear>),
+    Convolution(SharedKernel<dyn Conv1d>),
     Constant(Arc<Stored>),
 }
 
-impl Made {
-    /// Its parts, as [`Kept::parts`] gives them back; `None` if its device cannot take them back.
+impl PackedWeights {
+    /// Its parts, as [`WeightSource::parts`] gives them back; `None` if its device cannot take them back.
     pub fn parts(&self) -> Option<Vec<&[u8]>> {
         match self {
-            Made::Linear(kernel) => kernel.parts(),
-            Made::Convolution(kernel) => kernel.parts(),
-            Made::Constant(stored) => Some(vec![stored.contents.bytes(stored.len)]),
+            PackedWeights::Linear(kernel) => kernel.parts(),
+            PackedWeights::Convolution(kernel) => kernel.parts(),
+            PackedWeights::Constant(stored) => Some(vec![stored.bytes()]),
         }
     }
-}
 
-impl Made {
     /// Lets go of memory of which a run uses only some.
     pub fn forget(&self) {
-        if let Made::Constant(stored) = self
-            && let Contents::Kept(blob) = &stored.contents
-        {
-            blob.forget(0..stored.len);
+        if let PackedWeights::Constant(stored) = self {
+            stored.forget();
         }
     }
 }
 
 impl Record {
     /// All of it.
-    pub fn into_made(self) -> BTreeMap<Key, Made> {
+    pub fn into_weights(self) -> BTreeMap<WeightKey, PackedWeights> {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -122,7 +107,7 @@ impl Record {
 /// What one session builds its plans with: what the process shares, and where packed weights come from or go to.
 pub struct Store<'s> {
     shared: &'s Shared,
-    kept: Option<&'s dyn Kept>,
+    source: Option<&'s dyn WeightSource>,
     record: Option<&'s Record>,
     placed: Option<PlacedDevice>,
 }
@@ -130,12 +115,12 @@ pub struct Store<'s> {
 impl<'s> Store<'s> {
     /// Weights are packed from the graph's constants.
     pub fn new(shared: &'s Shared) -> Self {
-        Self { shared, kept: None, record: None, placed: None }
+        Self { shared, source: None, record: None, placed: None }
     }
 
     /// Weights are packed already.
-    pub fn reading(shared: &'s Shared, kept: &'s dyn Kept) -> Self {
-        Self { kept: Some(kept), ..Self::new(shared) }
+    pub fn reading(shared: &'s Shared, source: &'s dyn WeightSource) -> Self {
+        Self { source: Some(source), ..Self::new(shared) }
     }
 
     /// Weights are packed from the graph's constants, and noted in `record`.
@@ -155,73 +140,70 @@ impl<'s> Store<'s> {
     }
 
     /// The device whose kernels may have their place on an NPU.
-    pub(super) fn placed(&self) -> Option<&PlacedDevice> {
+    pub fn placed(&self) -> Option<&PlacedDevice> {
         self.placed.as_ref()
     }
 
     /// The device of what may have its place on an NPU, or of what is the host's.
-    pub(super) fn device(&self, placed: Option<&PlacedDevice>) -> Arc<dyn Device> {
+    pub fn device(&self, placed: Option<&PlacedDevice>) -> Arc<dyn Device> {
         match placed {
             Some(placed) => Arc::new(placed.clone()),
             None => Arc::new(self.shared.host),
         }
     }
 
-    /// The packed linear layer of this key: one that some plan holds, a kept one, or a new one.
+    /// The packed linear layer of this key: one that some plan holds, one that was packed before, or a new one.
     pub fn linear(
         &self,
-        key: Key,
+        key: WeightKey,
         spec: &LinearSpec,
         make: impl FnOnce() -> Result<Box<dyn Linear>, PlanError>,
-    ) -> Result<Packed<dyn Linear>, PlanError> {
+    ) -> Result<SharedKernel<dyn Linear>, PlanError> {
         let restore = |parts: &[Blob]| self.shared.host.restore_linear(spec, parts);
         let made = get_or_make(&self.shared.linears, &key, || self.restore_or(&key, restore, make))?;
-        self.note(key, || Made::Linear(made.clone()));
+        self.note(key, || PackedWeights::Linear(made.clone()));
         Ok(made)
     }
 
     /// The packed convolution of this key likewise.
     pub fn convolution(
         &self,
-        key: Key,
+        key: WeightKey,
         spec: &Conv1dSpec,
         make: impl FnOnce() -> Result<Box<dyn Conv1d>, PlanError>,
-    ) -> Result<Packed<dyn Conv1d>, PlanError> {
+    ) -> Result<SharedKernel<dyn Conv1d>, PlanError> {
         let restore = |parts: &[Blob]| self.shared.host.restore_conv1d(spec, parts);
         let made = get_or_make(&self.shared.convolutions, &key, || self.restore_or(&key, restore, make))?;
-        self.note(key, || Made::Convolution(made.clone()));
+        self.note(key, || PackedWeights::Convolution(made.clone()));
         Ok(made)
     }
 
-    /// A constant that steps read, once for all plans that hold it.
-    ///
-    /// # Errors
-    /// In words, if it is damaged.
-    pub(super) fn constant(&self, constant: &Constant<'_>) -> Result<Arc<Stored>, String> {
+    /// A constant that steps read, once for all plans that hold it. An error, in words, if it is damaged.
+    pub fn constant(&self, constant: &Constant<'_>) -> Result<Arc<Stored>, String> {
         if constant.size() < WORTH_SHARING {
-            return store(constant).map(Arc::new);
+            return Stored::copy_of(constant).map(Arc::new);
         }
-        let key = Key::new(&[constant], format!("{} {:?}", constant.dtype, constant.shape));
-        let made = get_or_make(&self.shared.constants, &key, || match self.kept {
-            Some(kept) => keep(constant, &kept.parts(&key)?),
-            None => store(constant),
+        let key = WeightKey::new(&[constant], format!("{} {:?}", constant.dtype, constant.shape));
+        let made = get_or_make(&self.shared.constants, &key, || match self.source {
+            Some(source) => Stored::in_place(constant, &source.parts(&key)?),
+            None => Stored::copy_of(constant),
         })?;
-        self.note(key, || Made::Constant(made.clone()));
+        self.note(key, || PackedWeights::Constant(made.clone()));
         Ok(made)
     }
 
     fn restore_or<T>(
         &self,
-        key: &Key,
+        key: &WeightKey,
         restore: impl FnOnce(&[Blob]) -> Result<T, Unfit>,
         make: impl FnOnce() -> Result<T, PlanError>,
     ) -> Result<T, PlanError> {
-        let Some(kept) = self.kept else { return make() };
-        let parts = kept.parts(key).map_err(PlanError::Kept)?;
-        restore(&parts).map_err(|unfit| PlanError::Kept(unfit.to_string()))
+        let Some(source) = self.source else { return make() };
+        let parts = source.parts(key).map_err(PlanError::Packed)?;
+        restore(&parts).map_err(|unfit| PlanError::Packed(unfit.to_string()))
     }
 
-    fn note(&self, key: Key, made: impl FnOnce() -> Made) {
+    fn note(&self, key: WeightKey, made: impl FnOnce() -> PackedWeights) {
         if let Some(Record(record)) = self.record {
             // Whatever panicked elsewhere left the map whole.
             record.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert_with(made);
@@ -232,7 +214,7 @@ impl<'s> Store<'s> {
 #[cfg(test)]
 impl Shared {
     /// Linear layers that some plan holds.
-    pub(super) fn packed_linears(&self) -> usize {
+    pub fn packed_linears(&self) -> usize {
         let linears = self.linears.lock().unwrap_or_else(PoisonError::into_inner);
         linears.values().filter(|slot| is_held(slot)).count()
     }
@@ -243,7 +225,7 @@ fn is_held<T>(slot: &Mutex<Weak<T>>) -> bool {
     slot.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0
 }
 
-fn get_or_make<T, E>(cache: &Cache<T>, key: &Key, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+fn get_or_make<T, E>(cache: &Cache<T>, key: &WeightKey, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
     // A panic while packing leaves the map and its slots as they were, so a poisoned lock is as good as another.
     let slot = {
         let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -258,42 +240,4 @@ fn get_or_make<T, E>(cache: &Cache<T>, key: &Key, make: impl FnOnce() -> Result<
     let made = Arc::new(make()?);
     *held = Arc::downgrade(&made);
     Ok(made)
-}
-
-/// A constant that is used where it lies.
-fn keep(constant: &Constant<'_>, parts: &[Blob]) -> Result<Stored, String> {
-    let dtype = computed(constant.dtype);
-    let wanted = constant.len() * dtype.size();
-    match parts {
-        [blob] if blob.bytes().len() == wanted && (blob.bytes().as_ptr() as usize).is_multiple_of(64) => {
-            Ok(Stored { dtype, len: wanted, contents: Contents::Kept(blob.clone()) })
-        }
-        _ => Err(format!("a kept constant is not {wanted} aligned bytes")),
-    }
-}
-
-/// A copy of a constant, fp16 as fp32.
-pub(super) fn store(constant: &Constant<'_>) -> Result<Stored, String> {
-    if constant.bytes.len() != constant.len() * constant.dtype.size() {
-        return Err(format!("{} bytes for {:?} of {}", constant.bytes.len(), constant.shape, constant.dtype));
-    }
-    let dtype = computed(constant.dtype);
-    let buffer = match constant.dtype {
-        DataType::F16 => Buffer::copy_of(bytemuck::cast_slice(&floats(constant)?)),
-        _ => Buffer::copy_of(&constant.bytes),
-    };
-    Ok(Stored { dtype, len: constant.len() * dtype.size(), contents: Contents::Owned(buffer) })
-}
-
-/// A floating-point constant's values.
-pub(super) fn floats<'c>(constant: &'c Constant<'_>) -> Result<Cow<'c, [f32]>, String> {
-    match constant.dtype {
-        DataType::F32 => Ok(bytemuck::try_cast_slice(&constant.bytes)
-            .map_or_else(|_| Cow::Owned(bytemuck::pod_collect_to_vec(&constant.bytes)), Cow::Borrowed)),
-        DataType::F16 => {
-            let halves = constant.bytes.chunks_exact(2);
-            Ok(halves.map(|half| f16::from_ne_bytes([half[0], half[1]]).to_f32()).collect())
-        }
-        other => Err(format!("it is {other}, floating point was expected")),
-    }
 }

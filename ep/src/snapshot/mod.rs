@@ -5,6 +5,9 @@
 
 #![allow(unsafe_code, reason = "reads ONNX Runtime's graph")]
 
+mod constant;
+mod error;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     ffi::c_char,
@@ -15,46 +18,15 @@ use ort_sys::{
     OrtApi, OrtGraph, OrtNode, OrtOpAttr, OrtStatusPtr, OrtTensorTypeAndShapeInfo, OrtTypeInfo, OrtValueInfo,
 };
 
+use self::constant::borrow_constant;
+pub use self::error::SnapshotError;
 use crate::{
-    constant::{self, borrow_constant},
     graph::{DataType, Dim, Graph, Node, NodeId, Value, ValueId},
-    runtime::Runtime,
-    status::{OrtError, check, ort_call, text},
+    runtime::{OrtError, Runtime, check, ort_call, text},
 };
-
-/// Why a graph could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    /// A function of ONNX Runtime failed.
-    #[error(transparent)]
-    Ort(#[from] OrtError),
-    /// ONNX Runtime listed a node before one that it depends on.
-    #[error("graph \"{graph}\": node {node} is listed before the node that makes its operand {value}")]
-    Order {
-        /// The graph's name.
-        graph: String,
-        /// The node's name or operator.
-        node: String,
-        /// The operand's name.
-        value: String,
-    },
-    /// A constant's size is not what its shape and type make it.
-    #[error("constant {name}: {bytes} bytes for shape {shape:?} of {dtype}")]
-    Size {
-        /// Its name.
-        name: String,
-        /// Bytes that ONNX Runtime has.
-        bytes: usize,
-        /// Its shape.
-        shape: Vec<usize>,
-        /// Its element type.
-        dtype: DataType,
-    },
-}
 
 /// A whole graph, and ONNX Runtime's handles of its nodes.
 pub struct Captured<'a> {
-    /// The graph.
     pub graph: Graph<'a>,
     /// For each node ONNX Runtime's handle, valid during the callback.
     pub handles: Vec<*const OrtNode>,
@@ -63,10 +35,8 @@ pub struct Captured<'a> {
 }
 
 /// A fused node's graph, and where its inputs and outputs are in a run.
-pub struct Fused<'a> {
-    /// The group's own graph.
+pub struct FusedGraph<'a> {
     pub graph: Graph<'a>,
-    /// The fused node's name.
     pub name: String,
     /// For each input of the graph its place in the kernel context.
     pub input_places: Vec<usize>,
@@ -117,7 +87,7 @@ pub unsafe fn capture_fused<'a>(
     runtime: Runtime,
     graph: *const OrtGraph,
     node: *const OrtNode,
-) -> Result<Fused<'a>, SnapshotError> {
+) -> Result<FusedGraph<'a>, SnapshotError> {
     let mut reader = Reader::new(runtime);
     let (mut input_places, mut output_places) = (Vec::new(), Vec::new());
     // SAFETY: as the caller promises, here and below.
@@ -138,7 +108,7 @@ pub unsafe fn capture_fused<'a>(
         }
         let mut name = ptr::null();
         ort_call!(runtime.api, Node_GetName(node, &mut name))?;
-        Ok(Fused { graph: reader.graph, name: text(name), input_places, output_places })
+        Ok(FusedGraph { graph: reader.graph, name: text(name), input_places, output_places })
     }
 }
 

@@ -7,12 +7,6 @@ use std::fmt;
 
 use undertone_kernels::Precision;
 
-use super::tensor::Shape;
-use crate::{
-    ops::{Linear, Op},
-    program::Step,
-};
-
 /// Rows up to which reading a layer's weights takes about as long as multiplying them, twice for wide rows.
 pub const FEW_ROWS: usize = 16;
 /// Outputs to an input from which a layer is the projection to a vocabulary: no other layer of a Whisper has more than
@@ -22,18 +16,9 @@ const VOCABULARY: usize = 16;
 /// A linear layer's rows, as far as they are known, and its sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerSizes {
-    rows: Option<usize>,
-    inputs: usize,
-    outputs: usize,
-}
-
-impl LayerSizes {
-    /// The sizes of a linear step. `shapes` are those of the graph's values, as far as they are known.
-    pub fn of(step: &Step, shapes: &[Option<Shape>]) -> Option<Self> {
-        let Op::Linear(Linear { inputs, outputs, .. }) = step.op else { return None };
-        let x = step.input(0).and_then(|x| shapes.get(x).copied().flatten());
-        Some(Self { rows: x.map(|x| x.elements() / inputs.max(1)), inputs, outputs })
-    }
+    pub rows: Option<usize>,
+    pub inputs: usize,
+    pub outputs: usize,
 }
 
 impl fmt::Display for LayerSizes {
@@ -52,11 +37,11 @@ impl fmt::Display for LayerSizes {
 /// whisper-base with real recordings (`docs/int8.md`): the projection to the vocabulary, one channel of whose input is
 /// fifteen times as large as the others, and fc2, whose rows have outliers. The others stay narrow, which where bytes
 /// are multiplied is half the products. An unknown number of rows counts as many.
-pub fn wide_rows(precision: Precision, sizes: Option<LayerSizes>) -> (bool, &'static str) {
+pub fn wide_rows(precision: Precision, sizes: LayerSizes) -> (bool, &'static str) {
     if precision != Precision::Int8 {
         return (false, "as asked");
     }
-    let Some(LayerSizes { rows, inputs, outputs }) = sizes else { return (false, "its sizes are not known") };
+    let LayerSizes { rows, inputs, outputs } = sizes;
     match rows {
         _ if outputs >= VOCABULARY * inputs => (true, "its results are logits, and their errors the distribution's"),
         None => (false, "how many is not known"),
@@ -73,9 +58,11 @@ mod tests {
         fusion::fuse,
         graph::DataType,
         lower::lower,
+        ops::Op,
         options::Options,
+        plan::Estimate,
+        program::Step,
         testing::{Builder, floats, fused, noise, run},
-        work::Work,
     };
 
     const WIDTH: usize = 32;
@@ -94,11 +81,12 @@ mod tests {
             .node("MatMul", &["c", "vocabulary"], "y")
             .build(&["y"]);
         let program = fuse(&graph, lower(&graph));
-        let shapes = Work::estimate(&graph, &program).shapes;
-        let of = |step| {
-            let sizes = LayerSizes::of(step, &shapes);
+        let shapes = Estimate::of(&graph, &program).shapes;
+        let of = |step: &Step| {
+            let Op::Linear(linear) = &step.op else { panic!("a linear step") };
+            let sizes = linear.sizes(step.input(0).and_then(|x| shapes[x]));
             let (wide, _) = wide_rows(Precision::Int8, sizes);
-            (sizes.expect("a linear step").to_string(), if wide { 16 } else { 8 })
+            (sizes.to_string(), if wide { 16 } else { 8 })
         };
         program.steps.iter().map(of).collect()
     }
@@ -117,8 +105,8 @@ mod tests {
 
     #[test]
     fn what_is_not_known_and_other_precisions_are_narrow() {
-        let sizes = |inputs, outputs| Some(LayerSizes { rows: None, inputs, outputs });
-        assert!(!wide_rows(Precision::Int8, None).0 && !wide_rows(Precision::Int8, sizes(2048, 512)).0);
+        let sizes = |inputs, outputs| LayerSizes { rows: None, inputs, outputs };
+        assert!(!wide_rows(Precision::Int8, sizes(2048, 512)).0);
         assert!(wide_rows(Precision::Int8, sizes(512, 51_865)).0);
         assert!(!wide_rows(Precision::F32, sizes(512, 51_865)).0 && !wide_rows(Precision::Bf16, sizes(512, 51_865)).0);
     }

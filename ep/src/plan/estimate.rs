@@ -3,12 +3,10 @@
 //!
 //! Nothing here is measured, and nothing is executed.
 
+use super::shapes::infer_all;
 use crate::{
     graph::{Dim, Graph, ValueId},
-    plan::{
-        shapes::infer_all,
-        tensor::{Shape, shape_of},
-    },
+    memory::{Shape, shape_of},
     program::{Program, Step},
 };
 
@@ -25,7 +23,7 @@ pub const ASSUMED: [(&str, usize); 5] = [
 ];
 
 /// Estimated work and sizes.
-pub struct Work {
+pub struct Estimate {
     /// For each step of the program its floating-point operations (a multiplication and an addition are two), or 0 for
     /// steps that are no products.
     pub flops: Vec<f64>,
@@ -33,9 +31,9 @@ pub struct Work {
     pub shapes: Vec<Option<Shape>>,
 }
 
-impl Work {
+impl Estimate {
     /// Estimates every step of `program`.
-    pub fn estimate(graph: &Graph<'_>, program: &Program) -> Self {
+    pub fn of(graph: &Graph<'_>, program: &Program) -> Self {
         let declared: Vec<Option<Shape>> = (0..graph.values.len()).map(|value| assumed(graph, value)).collect();
         let shapes = infer_all(graph, program, &declared);
         let flops = |step: &Step| {

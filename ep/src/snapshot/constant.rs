@@ -6,11 +6,10 @@ use std::{borrow::Cow, ffi::c_void, ptr};
 
 use ort_sys::{OrtApi, OrtOpAttr, OrtOpAttrType, OrtStatusPtr, OrtValue};
 
+use super::error::SnapshotError;
 use crate::{
     graph::{Attribute, Constant, DataType},
-    runtime::Runtime,
-    snapshot::SnapshotError,
-    status::{OrtError, check, ort_call, text},
+    runtime::{OrtError, Runtime, check, ort_call, text},
 };
 
 /// Borrows the contents of a tensor in CPU memory; `None` if its element type is not one that this EP knows.

@@ -1,4 +1,4 @@
-//! What a value is during a run: an element type, a shape, and the place where its bytes lie.
+//! What a value is during a run: an element type, a shape, and the location of its bytes.
 
 use bytemuck::{Pod, Zeroable};
 pub use undertone_kernels::host::movement::{MAX_RANK, Shape};
@@ -23,7 +23,7 @@ pub fn scalar() -> Shape {
 
 /// Where a value's bytes lie during a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// Nowhere: not made yet, or only its shape is of interest.
     #[default]
     Unknown,
@@ -34,7 +34,7 @@ pub enum Place {
     /// The fused node's output of this number.
     Output(u32),
     /// The workspace's buffer of this number.
-    Slot(u32),
+    Buffer(u32),
     /// A key-value cache that stays in the EP.
     Cached(Slot),
 }
@@ -44,10 +44,8 @@ pub enum Place {
 pub struct Tensor {
     /// Element type as computed: fp16 values are fp32 here.
     pub dtype: DataType,
-    /// Its shape.
     pub shape: Shape,
-    /// Its bytes.
-    pub place: Place,
+    pub location: Location,
 }
 
 /// Sixteen floats: what keeps buffers aligned for the widest vector loads.
@@ -60,7 +58,6 @@ struct Line([u64; 8]);
 pub struct Buffer(Vec<Line>);
 
 impl Buffer {
-    /// A copy of `bytes`.
     pub fn copy_of(bytes: &[u8]) -> Self {
         let mut buffer = Self::default();
         buffer.reserve(bytes.len());
@@ -82,6 +79,12 @@ impl Buffer {
     /// If the buffer is shorter.
     pub fn bytes(&self, len: usize) -> &[u8] {
         &bytemuck::cast_slice(&self.0)[..len]
+    }
+
+    /// The first `len` fp32 values, to be written; there is room for them after this.
+    pub fn floats_mut(&mut self, len: usize) -> &mut [f32] {
+        self.reserve(len * size_of::<f32>());
+        &mut bytemuck::cast_slice_mut(&mut self.0)[..len]
     }
 
     /// The first `len` bytes, to be written.
