@@ -139,10 +139,10 @@ def multi_head_attentions():
     behind = numpy.concatenate([numpy.ones((BATCH, 4), numpy.int32), padding[:, :LENGTH]], axis=1)
     yield case("MultiHeadAttention", q, q, q, None, behind, None, *past, results=3, **refused)
     yield case("MultiHeadAttention", q, q, q, None, None, noise(1, 1, LENGTH, 4 + LENGTH), *past, results=3, **refused)
-    # A beam search's own attention, of one query a sequence, is ONNX Runtime's.
-    step = (q[:, :1], q[:, 1:2], q[:, 2:3])
-    length = numpy.array([4], numpy.int32)
-    yield case("DecoderMaskedMultiHeadAttention", *step, None, None, *past, length, results=3, **refused)
+    # A beam search's own attention writes into its past, which beams share: it is ONNX Runtime's.
+    step, room = noise(3, BATCH, 1, ROW), noise(2, BATCH, HEADS, 5, WIDTH)
+    beams = {"results": 3, "past_present_share_buffer": 1, **refused}
+    yield case("DecoderMaskedMultiHeadAttention", *step, None, None, *room, numpy.array([4], numpy.int32), **beams)
     yield case("MultiHeadAttention", q, k, noise(BATCH, KEYS, 2 * ROW), **refused)
 
 

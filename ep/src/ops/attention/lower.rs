@@ -184,7 +184,7 @@ mod tests {
     use super::*;
     use crate::{
         graph::{Attribute, Graph},
-        testing::{Builder, alone, assert_close, floats, noise, refusal},
+        testing::{Builder, alone, assert_close, exact, floats, fused, noise, refusal, run},
     };
 
     const F: DataType = DataType::F32;
@@ -230,6 +230,39 @@ mod tests {
             let want = by_heads(operands(), &[("is_causal", causal)]);
             assert_close(&alone(&got, &inputs).floats(), &alone(&want, &inputs).floats());
         }
+    }
+
+    #[test]
+    fn new_keys_come_behind_a_past_and_are_given_back() {
+        const PAST: [usize; 4] = [1, 2, 5, 4];
+        let names = ["y", "keys", "values"];
+        let outputs = names.map(|name| (name, F));
+        let graph =
+            operands().constant("bias", &[24], &noise(24, 5)).input("past k", F, &PAST).input("past v", F, &PAST);
+        let inputs = ["q", "k", "v", "bias", "", "", "past k", "past v"];
+        let graph = graph.node_of("MultiHeadAttention", &inputs, &outputs, &HEADS).of_microsoft().build(&names);
+        let (rows, past) = ([1, 2, 3].map(|seed| noise(24, seed)), [6, 7].map(|seed| noise(40, seed)));
+        let given = rows.iter().map(|rows| floats(&ROWS, rows)).chain(past.iter().map(|past| floats(&PAST, past)));
+        let made = run(&fused(&graph, &exact()), &graph, &given.collect::<Vec<_>>(), 1 << 10).expect("a run");
+
+        let bias = noise(24, 5);
+        let biased = |at: usize| -> Vec<f32> { (0..24).map(|i| rows[at][i] + bias[at * 8 + i % 8]).collect() };
+        for (result, part) in [1, 2].into_iter().enumerate() {
+            let (new, together) = (biased(part), made[part].floats());
+            assert_eq!(made[part].shape, [1, 2, 8, 4]);
+            for (head, together) in together.chunks(32).enumerate() {
+                assert_eq!(together[..20], past[result][head * 20..][..20]);
+                let rows = together[20..].chunks(4).enumerate();
+                rows.for_each(|(row, values)| assert_eq!(values, &new[row * 8 + head * 4..][..4]));
+            }
+        }
+        let cached = ["keys", "values"]
+            .into_iter()
+            .fold(Builder::default().input("q", F, &ROWS), |graph, name| graph.input(name, F, &[1, 2, 8, 4]));
+        let [queries, keys, values] = [biased(0), made[1].floats(), made[2].floats()];
+        let inputs = [floats(&ROWS, &queries), floats(&[1, 2, 8, 4], &keys), floats(&[1, 2, 8, 4], &values)];
+        let want = alone(&multi_head(cached, &["q", "keys", "values"], &[]), &inputs);
+        assert_close(&made[0].floats(), &want.floats());
     }
 
     #[test]
