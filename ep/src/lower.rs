@@ -32,9 +32,9 @@ fn operation(graph: &Graph<'_>, node: &Node<'_>) -> Lowered<(Op, Vec<Option<crat
     let mut lowering = Lowering::new(graph, node)?;
     let op = lower(&mut lowering)?;
     debug_assert_eq!(op.role(), ops::role(node), "{op_type}");
-    // Parts of a quantised product are not executed by themselves: those that are have one result.
-    if !matches!(op, Op::QuantisedPart(_)) && node.outputs.iter().flatten().count() != 1 {
-        return Err(format!("{op_type} with more than one result"));
+    let given = node.outputs.iter().flatten().count();
+    if given != op.results() && op.results() != usize::MAX {
+        return Err(format!("{op_type} with {given} results"));
     }
     Ok((op, lowering.inputs))
 }

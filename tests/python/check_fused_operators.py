@@ -129,7 +129,20 @@ def multi_head_attentions():
     yield case("MultiHeadAttention", q, k, v, bias, padding, mask_filter_value=-1e4, **options)
     yield case("MultiHeadAttention", q, k, v, None, padding, noise(1, 1, LENGTH, KEYS), **refused)
     yield case("MultiHeadAttention", q, k, v, None, numpy.array([KEYS, 4], numpy.int32), **refused)
-    yield case("MultiHeadAttention", q, q, q, None, None, None, *past, results=3, **refused)
+    for rows in (q, q[:, :1], q.astype(numpy.float16)):
+        before = [part.astype(rows.dtype) for part in past]
+        for options in ({"num_heads": HEADS}, {"num_heads": HEADS, "unidirectional": 1}):
+            new, options = (rows, rows * 2, rows + 1), {"results": 3, **options}
+            yield case("MultiHeadAttention", *new, None, None, None, *before, **options)
+            yield case("MultiHeadAttention", *new, bias.astype(rows.dtype), None, None, *before, **options)
+            yield case("MultiHeadAttention", *new, bias.astype(rows.dtype), **options)
+    behind = numpy.concatenate([numpy.ones((BATCH, 4), numpy.int32), padding[:, :LENGTH]], axis=1)
+    yield case("MultiHeadAttention", q, q, q, None, behind, None, *past, results=3, **refused)
+    yield case("MultiHeadAttention", q, q, q, None, None, noise(1, 1, LENGTH, 4 + LENGTH), *past, results=3, **refused)
+    # A beam search's own attention writes into its past, which beams share: it is ONNX Runtime's.
+    step, room = noise(3, BATCH, 1, ROW), noise(2, BATCH, HEADS, 5, WIDTH)
+    beams = {"results": 3, "past_present_share_buffer": 1, **refused}
+    yield case("DecoderMaskedMultiHeadAttention", *step, None, None, *room, numpy.array([4], numpy.int32), **beams)
     yield case("MultiHeadAttention", q, k, noise(BATCH, KEYS, 2 * ROW), **refused)
 
 
@@ -155,7 +168,16 @@ def attentions():
     yield case("Attention", q, k, v, is_causal=1, **refused)
     yield case("Attention", q, k, noise(BATCH, HEADS, KEYS, 2 * WIDTH), **refused)
     yield case("Attention", noise(BATCH, 4, LENGTH, WIDTH), k[:, :2], v[:, :2], **refused)
-    yield case("Attention", q, k, v, None, k, v, results=3, **refused)
+    past = [noise(BATCH, HEADS, 4, WIDTH) for _ in range(2)]
+    yield case("Attention", q, k, v, None, *past, results=3, **attention)
+    yield case("Attention", q, k, v, None, k, v, results=3, **attention)
+    yield case("Attention", q, k, v, results=3, **attention)
+    yield case("Attention", q, k, v, None, *[noise(BATCH, HEADS, 0, WIDTH)] * 2, results=3, **attention)
+    yield case("Attention", *rows, None, *past, results=3, **heads)
+    half = [value.astype(numpy.float16) for value in (*rows, *past)]
+    yield case("Attention", *half[:3], None, *half[3:], results=3, **heads)
+    yield case("Attention", q, k, v, noise(LENGTH, 4 + KEYS), *past, results=3, **refused)
+    yield case("Attention", q, k, v, None, *past, results=3, is_causal=1, **refused)
 
 
 def check(name, made, feed, claimed, devices, report):

@@ -108,6 +108,7 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
         k: k.layout,
         v: v.layout,
         out,
+        appends: None,
     });
     let mut inputs = vec![Some(q.value), Some(k.value), Some(v.value)];
     inputs.extend(mask.map(Some));

@@ -1,5 +1,6 @@
 //! Scaled-dot-product attention: where the heads of queries, keys, values and results lie, and the mask.
 
+mod append;
 mod lower;
 
 use std::ops::Range;
@@ -8,6 +9,7 @@ use undertone_kernels::{
     AttentionArgs, CachedArgs, Context, Heads, HeadsMut, Mask, Precision, Scratch, host::movement::broadcast_shape,
 };
 
+pub use self::append::Append;
 use super::{
     Computed, Entry, Inferred, Operands, Operator, Prepared, Preparing, Role, StepRun, elementwise::add, left,
     microsoft, onnx, operator::TOO_MANY_AXES, prepare::PreparedAttention, run::NOT_PREPARED,
@@ -37,7 +39,7 @@ pub struct Attention {
     pub head_width: Option<usize>,
     /// A factor of the scores.
     pub scale: f32,
-    /// Query `i` sees only the keys up to `i`. There is no other mask then.
+    /// A query sees only the keys up to its own, the last query all of them. There is no other mask then.
     pub causal: bool,
     /// Added to the score of a key that a mask of bools or int32 hides.
     pub hidden: f32,
@@ -45,6 +47,9 @@ pub struct Attention {
     pub k: HeadLayout,
     pub v: HeadLayout,
     pub out: HeadLayout,
+    /// Keys and values of this layout come behind a past (a sixth and a seventh operand, which may be left out); what
+    /// they make together, heads first, is read, and is the second and the third result.
+    pub appends: Option<HeadLayout>,
 }
 
 /// How a `[batch, heads, length, width]` operand of attention lies in memory.
@@ -104,7 +109,7 @@ impl HeadLayout {
     }
 
     /// An operand's heads, and the working memory that is left. What it has only once, it has for every batch item or
-    /// head.
+    /// head. Heads that come first have their bias already.
     fn heads<'r>(
         self,
         operands: Operands<'r, '_, '_>,
@@ -115,7 +120,7 @@ impl HeadLayout {
         let [batch_stride, head_stride, row_stride] = self.strides(sizes);
         let once = |count: usize, stride: usize| if count == 1 { 0 } else { stride };
         let (mut data, mut rest): (&[f32], _) = (operands.data(index)?, scratch);
-        if let Some(bias) = operands.optional::<f32>(4)? {
+        if let Some(bias) = operands.optional::<f32>(4)?.filter(|_| self != HeadLayout::HeadsFirst) {
             let row = heads * width;
             let bias = bias.get(index * row..(index + 1) * row).ok_or("a bias that is shorter than q, k and v")?;
             let (sums, left) = rest.floats_and_rest(data.len());
@@ -148,7 +153,8 @@ impl Operator for Attention {
     }
 
     fn flops(&self, operands: &dyn Fn(usize) -> Option<Shape>, _: Option<Shape>) -> Option<f64> {
-        let keys = *operands(1)?.get(self.k.length_axis())?;
+        let new = *operands(1)?.get(self.appends.unwrap_or(self.k).length_axis())?;
+        let keys = new + self.appends.and_then(|_| operands(5)?.get(2).copied()).unwrap_or(0);
         // Both products: every element of q meets every key, and every score each element of a value.
         Some(4.0 * operands(0)?.elements() as f64 * keys as f64)
     }
@@ -242,7 +248,7 @@ impl Attention {
         scratch: &'r mut Scratch,
     ) -> Computed<(Mask<'r>, &'r mut Scratch)> {
         if self.causal {
-            return Ok((Mask::Causal { first: 0 }, scratch));
+            return Ok((Mask::Causal { first: scores.keys.saturating_sub(scores.queries) }, scratch));
         }
         if operands.get(3).is_none() {
             return Ok((Mask::None, scratch));

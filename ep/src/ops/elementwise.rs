@@ -163,6 +163,11 @@ impl Operator for Gelu {
     }
 }
 
+/// Adds a row to another.
+pub fn add_to(sums: &mut [f32], row: &[f32]) {
+    sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+}
+
 /// Adds two rows.
 pub fn add(a: &[f32], b: &[f32], out: &mut [f32]) {
     out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = a + b);

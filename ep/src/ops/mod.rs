@@ -31,7 +31,7 @@ use undertone_kernels::{
 };
 
 pub use self::{
-    attention::{Attention, HeadLayout},
+    attention::{Append, Attention, HeadLayout},
     convolution::Conv,
     elementwise::Gelu,
     linear::{FEW_ROWS, Linear, wide_rows},
@@ -58,6 +58,7 @@ pub enum Op {
     Linear(Linear),
     MatMul(MatMul),
     Attention(Attention),
+    Append(Append),
     Conv1d(Conv),
     Normalisation(Normalisation),
     /// `x`.
@@ -100,6 +101,7 @@ impl Op {
             Op::Linear(op) => op,
             Op::MatMul(op) => op,
             Op::Attention(op) => op,
+            Op::Append(op) => op,
             Op::Conv1d(op) => op,
             Op::Normalisation(op) => op,
             Op::Unary(op) => op,
@@ -123,10 +125,23 @@ impl Op {
             Op::Conv1d(op) => Some(ProductOp::Conv1d(op)),
             Op::Attention(op) => Some(ProductOp::Attention(op)),
             Op::MatMul(_) => Some(ProductOp::MatMul),
-            Op::Normalisation(_) | Op::Unary(_) | Op::Gelu(_) | Op::Binary(_) | Op::Mask(_) | Op::View(_) => None,
+            Op::Append(_)
+            | Op::Normalisation(_)
+            | Op::Unary(_)
+            | Op::Gelu(_)
+            | Op::Binary(_)
+            | Op::Mask(_)
+            | Op::View(_) => None,
             Op::Movement(_) | Op::Sizes(_) | Op::Reduction(_) | Op::Dequantize(_) => None,
             Op::QuantisedPart(_) | Op::Unsupported(_) => None,
         }
+    }
+
+    /// How many results it has; parts of quantised products, which are not executed by themselves, have any number.
+    pub fn results(&self) -> usize {
+        let appends = matches!(self, Op::Attention(Attention { appends: Some(_), .. }));
+        let is_part = matches!(self, Op::QuantisedPart(_));
+        if is_part { usize::MAX } else { 1 + 2 * usize::from(appends) }
     }
 
     /// What a report calls it.

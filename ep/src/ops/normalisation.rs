@@ -5,7 +5,8 @@ use std::ops::Range;
 use undertone_kernels::{Context, Norm, host::elementwise::Binary};
 
 use super::{
-    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, left, microsoft, onnx,
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, elementwise::add_to, left,
+    microsoft, onnx,
 };
 use crate::memory::Shape;
 
@@ -112,7 +113,7 @@ impl Operator for Normalisation {
                 host.binary(context, Binary::Add, [(a, x), (b, skip)], &shape, sums);
                 if let Some(addend) = row(operands, 4, width)? {
                     let rows = sums.chunks_exact_mut(width.max(1));
-                    rows.for_each(|row| row.iter_mut().zip(addend).for_each(|(sum, addend)| *sum += addend));
+                    rows.for_each(|row| add_to(row, addend));
                 }
                 host.layer_norm(context, rows, &norm, sums, run.elements()?);
             }

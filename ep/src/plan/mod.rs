@@ -6,6 +6,7 @@
 mod caches;
 mod compute;
 mod estimate;
+mod expand;
 mod layout;
 mod machine;
 mod pack;
@@ -68,7 +69,7 @@ impl Plan {
     /// Compiles `graph`, which is a group's own graph: all of its nodes must be supported. The error, [`PlanError`],
     /// says which node or constant, and why.
     pub fn build(graph: &Graph<'_>, options: &Options, store: &Store<'_>) -> Result<Self, PlanError> {
-        let mut program = fusion::fuse(graph, lower::lower(graph)).without_dead_steps(graph);
+        let mut program = expand::expand(fusion::fuse(graph, lower::lower(graph))).without_dead_steps(graph);
         let graph = &*smoothing::smooth(graph, &mut program, options);
         let (program, sections) = sections::arrange(graph, program);
         Self::from_sections(graph, program, sections, options, store)
@@ -82,7 +83,7 @@ impl Plan {
         options: &Options,
         store: &Store<'_>,
     ) -> Result<Self, PlanError> {
-        let program = program.without_dead_steps(graph);
+        let program = expand::expand(program).without_dead_steps(graph);
         let sections = sections::singles(program.steps.len());
         Self::from_sections(graph, program, sections, options, store)
     }

@@ -4,6 +4,7 @@ use undertone_kernels::{Context, Counters, Scratch, Serial};
 
 use super::{
     compute,
+    expand::expand,
     layout::ValueLayout,
     machine::{Machine, Workspace},
 };
@@ -17,7 +18,7 @@ use crate::{
 /// counts where a step's own result cannot be told.
 pub fn infer_all(graph: &Graph<'_>, program: &Program, declared: &[Option<Shape>]) -> Vec<Option<Shape>> {
     let mut shapes = declared.to_vec();
-    let Ok(layout) = ValueLayout::for_shapes(graph, program.clone()) else { return shapes };
+    let Ok(layout) = ValueLayout::for_shapes(graph, expand(program.clone())) else { return shapes };
     let mut workspace = Workspace::new(&layout);
     let inputs: Vec<Shape> = graph.inputs.iter().map(|value| declared[*value].unwrap_or_else(scalar)).collect();
     let mut machine = Machine::for_shapes(&layout, &mut workspace, &inputs);

@@ -7,6 +7,9 @@ use super::{
 };
 use crate::graph::{DataType, Dim};
 
+/// An operand that no node has.
+const NOT_GIVEN: usize = usize::MAX;
+
 /// `Attention` of ONNX (opset 23).
 pub fn attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     const KNOWN: [&str; 9] = [
@@ -30,8 +33,8 @@ pub fn attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     if of.float("softcap", 0.0) != 0.0 || !matches!(of.int("softmax_precision", 1), 0 | 1) {
         return Err("Attention with softcap or another softmax_precision than float".into());
     }
-    if (4..of.inputs.len()).any(|index| node.input(index).is_some()) {
-        return Err("Attention with past keys and values, or lengths of them".into());
+    if (6..of.inputs.len()).any(|index| node.input(index).is_some()) {
+        return Err("Attention with lengths of its keys".into());
     }
     let (q_heads, kv_heads) = (of.int("q_num_heads", 0), of.int("kv_num_heads", 0));
     let layouts = match [0, 1, 2].map(|index| node.rank(index)) {
@@ -40,8 +43,11 @@ pub fn attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
         _ => return Err("Attention of operands that have not three axes or four".into()),
     };
     // A mask of integers is added to the scores, as one of floats is; one of bools tells what is seen.
-    let op = Attention::lower(node, layouts, 3, DataType::Bool)?;
-    node.reads(&[0, 1, 2, 3]);
+    let op = Attention::lower(node, layouts, 3, DataType::Bool)?.with_past(node, 3, [4, 5])?;
+    if op.causal && node.input(4).is_some() {
+        return Err("Attention that is causal behind a past".into());
+    }
+    node.reads(&[0, 1, 2, 3, NOT_GIVEN, 4, 5]);
     Ok(Op::Attention(op))
 }
 
@@ -59,8 +65,8 @@ pub fn multi_head_attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     if is_padded && (node.input(5).is_some() || node.rank(4) != Some(2) || node.dtype(4) != Some(DataType::I32)) {
         return Err("MultiHeadAttention with a key_padding_mask of lengths, or beside attention_bias".into());
     }
-    if (6..of.inputs.len()).any(|index| node.input(index).is_some()) {
-        return Err("MultiHeadAttention with past keys and values".into());
+    if (8..of.inputs.len()).any(|index| node.input(index).is_some()) {
+        return Err("MultiHeadAttention with a cache that beams share".into());
     }
     if node.input(3).is_some() && (layouts != [packed; 3] || node.dtype(3) != node.dtype(0) || node.rank(3) != Some(1))
     {
@@ -70,8 +76,8 @@ pub fn multi_head_attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
         return Err("MultiHeadAttention with an attention_bias that has not four axes".into());
     }
     let mask = if is_padded { 4 } else { 5 };
-    let op = Attention::lower(node, layouts, mask, DataType::I32)?;
-    node.reads(&[0, 1, 2, mask, 3]);
+    let op = Attention::lower(node, layouts, mask, DataType::I32)?.with_past(node, mask, [6, 7])?;
+    node.reads(&[0, 1, 2, mask, 3, 6, 7]);
     Ok(Op::Attention(Attention { hidden: of.float("mask_filter_value", -10_000.0), ..op }))
 }
 
@@ -117,7 +123,31 @@ impl Attention {
         let scale = node.node.float("scale", 0.0);
         let scale = if scale == 0.0 { (width as f32).sqrt().recip() } else { scale };
         let hidden = f32::NEG_INFINITY;
-        Ok(Self { head_width: Some(width), scale, causal: is_causal, hidden, q, k, v, out: q })
+        Ok(Self { head_width: Some(width), scale, causal: is_causal, hidden, q, k, v, out: q, appends: None })
+    }
+
+    /// The same behind the keys and values of the operands `past`, if the node gives back what they make together.
+    fn with_past(self, node: &Lowering<'_, '_>, mask: usize, past: [usize; 2]) -> Lowered<Self> {
+        let refused = |what: &str| Err(format!("{} {what}", node.node.op_type));
+        let given = past.map(|index| node.input(index).is_some());
+        match node.node.outputs.iter().flatten().count() {
+            1 if given == [false; 2] => return Ok(self),
+            3 if given[0] == given[1] && node.input(mask).is_none() => {}
+            _ => return refused("with a past and a mask, or of which not both presents are wanted"),
+        }
+        let sizes = |dims: &[Dim], layout: HeadLayout| layout.declared(dims).map(|of| [of.heads, of.width]);
+        for (index, (past, layout)) in past.into_iter().zip([self.k, self.v]).enumerate() {
+            let new = node.dims(index + 1).and_then(|dims| sizes(dims, layout));
+            let fits = node.dims(past).is_some_and(|dims| sizes(dims, HeadLayout::HeadsFirst) == new);
+            if given[0] && !(fits && node.dtype(past) == node.dtype(0)) {
+                return refused("with a past of other heads");
+            }
+        }
+        if self.k != self.v {
+            return refused("of keys that lie otherwise than its values");
+        }
+        let heads_first = HeadLayout::HeadsFirst;
+        Ok(Self { k: heads_first, v: heads_first, appends: Some(self.k), ..self })
     }
 }
 
@@ -154,7 +184,7 @@ mod tests {
     use super::*;
     use crate::{
         graph::{Attribute, Graph},
-        testing::{Builder, alone, assert_close, floats, noise, refusal},
+        testing::{Builder, alone, assert_close, exact, floats, fused, noise, refusal, run},
     };
 
     const F: DataType = DataType::F32;
@@ -200,6 +230,39 @@ mod tests {
             let want = by_heads(operands(), &[("is_causal", causal)]);
             assert_close(&alone(&got, &inputs).floats(), &alone(&want, &inputs).floats());
         }
+    }
+
+    #[test]
+    fn new_keys_come_behind_a_past_and_are_given_back() {
+        const PAST: [usize; 4] = [1, 2, 5, 4];
+        let names = ["y", "keys", "values"];
+        let outputs = names.map(|name| (name, F));
+        let graph =
+            operands().constant("bias", &[24], &noise(24, 5)).input("past k", F, &PAST).input("past v", F, &PAST);
+        let inputs = ["q", "k", "v", "bias", "", "", "past k", "past v"];
+        let graph = graph.node_of("MultiHeadAttention", &inputs, &outputs, &HEADS).of_microsoft().build(&names);
+        let (rows, past) = ([1, 2, 3].map(|seed| noise(24, seed)), [6, 7].map(|seed| noise(40, seed)));
+        let given = rows.iter().map(|rows| floats(&ROWS, rows)).chain(past.iter().map(|past| floats(&PAST, past)));
+        let made = run(&fused(&graph, &exact()), &graph, &given.collect::<Vec<_>>(), 1 << 10).expect("a run");
+
+        let bias = noise(24, 5);
+        let biased = |at: usize| -> Vec<f32> { (0..24).map(|i| rows[at][i] + bias[at * 8 + i % 8]).collect() };
+        for (result, part) in [1, 2].into_iter().enumerate() {
+            let (new, together) = (biased(part), made[part].floats());
+            assert_eq!(made[part].shape, [1, 2, 8, 4]);
+            for (head, together) in together.chunks(32).enumerate() {
+                assert_eq!(together[..20], past[result][head * 20..][..20]);
+                let rows = together[20..].chunks(4).enumerate();
+                rows.for_each(|(row, values)| assert_eq!(values, &new[row * 8 + head * 4..][..4]));
+            }
+        }
+        let cached = ["keys", "values"]
+            .into_iter()
+            .fold(Builder::default().input("q", F, &ROWS), |graph, name| graph.input(name, F, &[1, 2, 8, 4]));
+        let [queries, keys, values] = [biased(0), made[1].floats(), made[2].floats()];
+        let inputs = [floats(&ROWS, &queries), floats(&[1, 2, 8, 4], &keys), floats(&[1, 2, 8, 4], &values)];
+        let want = alone(&multi_head(cached, &["q", "keys", "values"], &[]), &inputs);
+        assert_close(&made[0].floats(), &want.floats());
     }
 
     #[test]
