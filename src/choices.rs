@@ -237,10 +237,13 @@ pub fn device() -> impl TypedValueParser<Value = Device> {
 
 /// `--target`.
 pub fn target() -> impl TypedValueParser<Value = Target> {
-    one_of([
-        (Target::Npu1.word(), "XDNA: Phoenix, Hawk Point"),
-        (Target::Npu4.word(), "XDNA2: Strix, Strix Halo, Krackan"),
-    ])
+    one_of(Target::ALL.map(|target| {
+        let silicon = match target {
+            Target::Npu1 => "XDNA: Phoenix, Hawk Point",
+            Target::Npu4 => "XDNA2: Strix, Strix Halo, Krackan",
+        };
+        (target.word(), silicon)
+    }))
 }
 
 /// `--sim`. Counting computes nothing, so it is no choice of a person's.

@@ -240,7 +240,7 @@ fn all_formats_do_not_mix_on_standard_output() {
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
     let text = common::stdout_of(common::undertone().arg("--help"));
-    for word in ["transcribe", "partition", "devices", "bench", "Exit codes", "Examples"] {
+    for word in ["transcribe", "partition", "devices", "model", "bench", "eval", "npu", "Exit codes", "Examples"] {
         assert!(text.contains(word), "{word}: {text}");
     }
     let text = common::stdout_of(common::undertone().args(["transcribe", "--help"]));

@@ -109,22 +109,19 @@ impl SpeechModel for Script {
 
     fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
         assert_eq!(asks.len(), self.rows.len());
+        answers.clear();
+        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+    }
+
+    fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
         let mut log = self.log.lock().unwrap();
         let started = log.prompts.len() - self.rows.len().min(log.prompts.len());
-        for (i, tokens) in tokens.chunks_exact(tokens.len() / asks.len()).enumerate() {
+        for (i, tokens) in tokens.chunks_exact(tokens.len() / self.rows.len()).enumerate() {
             self.rows[i].1.extend(tokens);
             // Control tokens come in the first step only, before any row has left.
             if tokens.iter().all(|&t| is_control(t)) {
                 log.prompts[started + i].extend(tokens);
             }
-        }
-        *answers = asks.iter().enumerate().map(|(row, ask)| scores(&self.next(row), ask)).collect();
-        Ok(())
-    }
-
-    fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
-        for (i, tokens) in tokens.chunks_exact(tokens.len() / self.rows.len()).enumerate() {
-            self.rows[i].1.extend(tokens);
         }
         (0..self.rows.len()).for_each(|row| look(row, &self.next(row)));
         Ok(())

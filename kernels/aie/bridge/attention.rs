@@ -46,7 +46,7 @@ impl Attention {
         let n = tile.k * precision.bytes() / 2;
         tile.check(name(precision), target, micro_tiles, Some(n))?;
         let (m, n) = (tile.m as i32, n as i32);
-        let core = ffi::Core { npu4: target == Target::Npu4, int8: precision == Precision::Int8, m, n };
+        let core = ffi::Core { silicon: target.silicon(), int8: precision == Precision::Int8, m, n };
         let words = ffi::attention_state_words(core);
         Ok(Self { precision, tile, core, state: vec![0.0; words as usize] })
     }

@@ -2,6 +2,8 @@
 
 #include "undertone-aie/bridge/ffi.rs.h"
 
+#include <cstdlib>
+
 #include "attention.h"
 #include "linear.h"
 
@@ -16,22 +18,26 @@ auto as(rust::Slice<U> bytes) {
 
 /// `run` with the target as a type.
 template <typename Run>
-auto with_target(bool npu4, const Run &run) {
-    return npu4 ? run(Npu4{}) : run(Npu1{});
+auto with_target(Silicon silicon, const Run &run) {
+    switch (silicon) {
+        case Silicon::Npu1: return run(Npu1{});
+        case Silicon::Npu4: return run(Npu4{});
+    }
+    std::abort();
 }
 
 /// `run` with the target, queries' and keys' number format as values of those types, and queries × 64 × keys of a block.
 template <typename Run>
 auto with_core(Core core, const Run &run) {
     const RuntimeTile tile{core.m, head_width, core.n};
-    return with_target(core.npu4, [&](auto target) { return core.int8 ? run(target, int8_t{}, tile) : run(target, bfloat16{}, tile); });
+    return with_target(core.silicon, [&](auto target) { return core.int8 ? run(target, int8_t{}, tile) : run(target, bfloat16{}, tile); });
 }
 
 /// A step, and the epilogue if it is the last one.
 template <typename Type, typename Sum>
-void linear(bool npu4, RuntimeTile tile, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b, rust::Slice<Sum> sums,
+void linear(Silicon silicon, RuntimeTile tile, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b, rust::Slice<Sum> sums,
             rust::Slice<uint8_t> c) {
-    with_target(npu4, [&](auto target) {
+    with_target(silicon, [&](auto target) {
         linear_step<decltype(target)>(tile, as<Type>(a), as<Type>(b), sums.data());
         if (last) linear_finish<decltype(target)>(tile, as<Type>(a), as<Type>(b), sums.data(), as<bfloat16>(c));
     });
@@ -47,14 +53,14 @@ void by_vectors(rust::Slice<const float> x, rust::Slice<float> y, const Function
 
 }  // namespace
 
-void linear_int8(bool npu4, int32_t m, int32_t k, int32_t n, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
+void linear_int8(Silicon silicon, int32_t m, int32_t k, int32_t n, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
                  rust::Slice<int32_t> sums, rust::Slice<uint8_t> c) {
-    linear<int8_t>(npu4, RuntimeTile{m, k, n}, last, a, b, sums, c);
+    linear<int8_t>(silicon, RuntimeTile{m, k, n}, last, a, b, sums, c);
 }
 
-void linear_bf16(bool npu4, int32_t m, int32_t k, int32_t n, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
+void linear_bf16(Silicon silicon, int32_t m, int32_t k, int32_t n, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
                  rust::Slice<float> sums, rust::Slice<uint8_t> c) {
-    linear<bfloat16>(npu4, RuntimeTile{m, k, n}, last, a, b, sums, c);
+    linear<bfloat16>(silicon, RuntimeTile{m, k, n}, last, a, b, sums, c);
 }
 
 bool attention_queries(Core core, int32_t columns, rust::Slice<const uint8_t> a, rust::Slice<float> state, int32_t column) {

@@ -7,11 +7,12 @@
 
 namespace undertone::bridge {
 
+enum class Silicon : uint8_t;
 struct Core;
 
-void linear_int8(bool npu4, int32_t m, int32_t k, int32_t n, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
+void linear_int8(Silicon silicon, int32_t m, int32_t k, int32_t n, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
                  rust::Slice<int32_t> sums, rust::Slice<uint8_t> c);
-void linear_bf16(bool npu4, int32_t m, int32_t k, int32_t n, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
+void linear_bf16(Silicon silicon, int32_t m, int32_t k, int32_t n, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
                  rust::Slice<float> sums, rust::Slice<uint8_t> c);
 
 bool attention_queries(Core core, int32_t columns, rust::Slice<const uint8_t> a, rust::Slice<float> state, int32_t column);

@@ -9,10 +9,17 @@
 // tile, and keeps no pointer.
 #[cxx::bridge(namespace = "undertone::bridge")]
 mod bridge {
+    /// A generation of NPU, as [`crate::Target`].
+    #[derive(Clone, Copy, Debug)]
+    enum Silicon {
+        Npu1,
+        Npu4,
+    }
+
     /// A core's attention: its target, its queries' and keys' number format, queries of a tile, keys of a block.
     #[derive(Clone, Copy, Debug)]
     struct Core {
-        npu4: bool,
+        silicon: Silicon,
         int8: bool,
         m: i32,
         n: i32,
@@ -22,7 +29,7 @@ mod bridge {
         include!("undertone-aie/bridge/bridge.h");
 
         fn linear_int8(
-            npu4: bool,
+            silicon: Silicon,
             m: i32,
             k: i32,
             n: i32,
@@ -33,7 +40,7 @@ mod bridge {
             c: &mut [u8],
         );
         fn linear_bf16(
-            npu4: bool,
+            silicon: Silicon,
             m: i32,
             k: i32,
             n: i32,

@@ -58,7 +58,7 @@ pub fn linear_int8(
     if last {
         exactly(KERNEL, "C", c.len(), sizes.c)?;
     }
-    ffi::linear_int8(target == Target::Npu4, tile.m as i32, tile.k as i32, tile.n as i32, last, a, b, sums, c);
+    ffi::linear_int8(target.silicon(), tile.m as i32, tile.k as i32, tile.n as i32, last, a, b, sums, c);
     Ok(last)
 }
 
@@ -81,6 +81,6 @@ pub fn linear_bf16(
     if last {
         exactly(KERNEL, "C", c.len(), sizes.c)?;
     }
-    ffi::linear_bf16(target == Target::Npu4, tile.m as i32, tile.k as i32, tile.n as i32, last, a, b, sums, c);
+    ffi::linear_bf16(target.silicon(), tile.m as i32, tile.k as i32, tile.n as i32, last, a, b, sums, c);
     Ok(last)
 }

@@ -1,6 +1,6 @@
 //! Targets, tiles and the sizes that follow from them.
 
-use crate::KernelError;
+use crate::{KernelError, ffi};
 
 /// A generation of NPU: the shape of its cores' products differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +14,14 @@ pub enum Target {
 impl Target {
     /// All of them.
     pub const ALL: [Target; 2] = [Target::Npu1, Target::Npu4];
+
+    /// The same for the C++ code.
+    pub(crate) fn silicon(self) -> ffi::Silicon {
+        match self {
+            Target::Npu1 => ffi::Silicon::Npu1,
+            Target::Npu4 => ffi::Silicon::Npu4,
+        }
+    }
 
     /// `(r, s, t)` of the product of int8 operands, `[r, s] · [s, t]`.
     pub fn int8_micro_tile(self) -> (usize, usize, usize) {

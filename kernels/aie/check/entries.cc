@@ -27,8 +27,10 @@ using namespace undertone;
 
 #if UNDERTONE_NPU == 1
 using Target = Npu1;
-#else
+#elif UNDERTONE_NPU == 4
 using Target = Npu4;
+#else
+#error "this NPU has no target here"
 #endif
 
 uint64_t seed = 1;

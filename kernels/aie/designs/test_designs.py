@@ -17,7 +17,7 @@ import recorder
 
 DESIGNS = [
     describe.Design(target, kernels, m, k, 64)
-    for target in ("npu1", "npu4")
+    for target in describe.COLUMNS
     for kernels, tiles in {
         "int8": [(48, 64), (16, 16), (32, 112)],
         "bf16": [(48, 32), (16, 8), (32, 48)],

@@ -11,6 +11,10 @@ use super::target::Target;
 /// PCI vendor number of AMD.
 const AMD: u32 = 0x1022;
 
+/// PCI device numbers of AMD's NPUs that there are designs for, and the processors that have them.
+const KNOWN: [(u32, Target, &str); 2] =
+    [(0x1502, Target::Npu1, "Phoenix and Hawk Point"), (0x17f0, Target::Npu4, "Strix and Krackan")];
+
 /// PCI class of NPUs ("signal processing controller"), without the programming interface's byte.
 const SIGNAL_PROCESSOR: u32 = 0x1180;
 
@@ -46,14 +50,16 @@ pub enum Finding {
     NotBuilt,
     /// The PCI bus shows none.
     #[error(
-        "no AMD NPU on the PCI bus (ids 1022:1502 Phoenix and Hawk Point, 1022:17f0 Strix and Krackan): \
-         if the processor is a Ryzen AI, enable the NPU (\"IPU\") in the firmware's settings"
+        "no AMD NPU on the PCI bus (ids {}): \
+         if the processor is a Ryzen AI, enable the NPU (\"IPU\") in the firmware's settings",
+        known(", ", |id, _, processors| format!("{id} {processors}"))
     )]
     NoDevice,
     /// One that no design was made for.
     #[error(
         "the NPU at {address} has the id 1022:{device:04x} revision {revision:#x}, for which there are no designs \
-         (known: 1022:1502 as npu1; 1022:17f0 as npu4)"
+         (known: {})",
+        known("; ", |id, target, _| format!("{id} as {target}"))
     )]
     UnknownId {
         /// Where on the bus.
@@ -226,11 +232,13 @@ fn pci_npus(devices: &Path) -> Vec<PciNpu> {
 
 /// Which silicon a PCI device number of AMD's means.
 fn target_of(device: u32) -> Option<Target> {
-    match device {
-        0x1502 => Some(Target::Npu1),
-        0x17f0 => Some(Target::Npu4),
-        _ => None,
-    }
+    KNOWN.iter().find(|(known, ..)| *known == device).map(|(_, target, _)| *target)
+}
+
+/// [`KNOWN`] in words, each as `1022:1502`, its target and its processors.
+fn known(separator: &str, words: impl Fn(String, Target, &str) -> String) -> String {
+    let one = |&(device, target, processors): &_| words(format!("{AMD:04x}:{device:04x}"), target, processors);
+    KNOWN.iter().map(one).collect::<Vec<_>>().join(separator)
 }
 
 /// What is wrong with the driver's node.
@@ -383,6 +391,9 @@ mod tests {
         let probe = Machine::with_npu("0x17f1\n", Some("amdxdna"), &[NODE]).probe();
         assert_eq!((probe.target(), probe.usable()), (None, false));
         assert!(probe.to_string().contains("1022:17f1 revision 0x10"), "{probe}");
+        for target in Target::ALL {
+            assert!(probe.to_string().contains(&format!(" as {target}")), "{target} has no PCI id: {probe}");
+        }
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub struct MicroTile {
 }
 
 impl Target {
-    /// All of them.
-    pub const ALL: [Target; 2] = [Target::Npu1, Target::Npu4];
+    /// All of them: as many as there are words.
+    pub const ALL: [Target; options::Target::ALL.len()] = [Target::Npu1, Target::Npu4];
 
     /// Rows of cores.
     pub const ROWS: usize = 4;

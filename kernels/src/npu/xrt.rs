@@ -100,7 +100,8 @@ impl XrtArray {
             other = device.name().ok();
         }
         let name = other.unwrap_or_default();
-        Err(refuse(format!("XRT shows \"{name}\", for which there are no designs (known: npu1, npu4)")))
+        let words = Target::ALL.map(|target| target.to_string());
+        Err(refuse(format!("XRT shows \"{name}\", for which there are no designs (known: {})", words.join(", "))))
     }
 
     fn with_device(
@@ -306,6 +307,9 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(named(name), target, "{name}");
+        }
+        for target in Target::ALL {
+            assert_eq!(named(&format!("RyzenAI-{target}")), Some(target), "`named` does not know {target}");
         }
     }
 

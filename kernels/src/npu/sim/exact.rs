@@ -14,6 +14,8 @@ use crate::npu::{
     target::Target,
 };
 
+const _: () = assert!(aie::Target::ALL.len() == Target::ALL.len(), "the cores' code is tested for each NPU");
+
 /// One result of one core.
 ///
 /// # Errors
