@@ -56,8 +56,8 @@ pub trait Linear: Any + Send + Sync {
     /// Bytes that the packed weights, scales and bias take.
     fn weight_bytes(&self) -> usize;
 
-    /// Its packed form, part by part, to be kept and given to [`Device::restore_linear`](crate::Device::restore_linear)
-    /// of a device of the same form; `None` if the device cannot take it back.
+    /// Its packed form, part by part, to be kept and given to
+    /// [`HostDevice::restore_linear`](crate::host::HostDevice::restore_linear); `None` if it cannot be taken back.
     fn parts(&self) -> Option<Vec<&[u8]>> {
         None
     }

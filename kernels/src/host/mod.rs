@@ -56,6 +56,23 @@ impl HostDevice {
     pub fn isa(&self) -> Isa {
         self.isa
     }
+
+    /// A linear layer from the [`Linear::parts`] of one that was prepared for the same spec and instruction set. Large
+    /// parts are used where they lie.
+    ///
+    /// # Errors
+    /// [`Unfit`] if the parts' number, sizes or alignment are not those of this spec.
+    pub fn restore_linear(&self, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
+        linear::restore(self.isa, spec, parts)
+    }
+
+    /// A convolution likewise, from its [`Conv1d::parts`].
+    ///
+    /// # Errors
+    /// As [`HostDevice::restore_linear`].
+    pub fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
+        conv::restore(self.isa, spec, parts)
+    }
 }
 
 impl Default for HostDevice {
@@ -85,14 +102,6 @@ impl Device for HostDevice {
 
     fn conv1d(&self, spec: &Conv1dSpec, weights: &[f32], bias: Option<&[f32]>) -> Result<Box<dyn Conv1d>, Unsupported> {
         Ok(conv::prepare(self.isa, spec, weights, bias))
-    }
-
-    fn restore_linear(&self, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
-        linear::restore(self.isa, spec, parts)
-    }
-
-    fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
-        conv::restore(self.isa, spec, parts)
     }
 
     fn products(&self, context: &mut Context<'_>, rows: &Rows<'_>, products: &mut [Product<'_>]) -> Result<(), Failed> {

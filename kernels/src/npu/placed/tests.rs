@@ -97,14 +97,6 @@ impl Device for Failing {
         self.below.conv1d(spec, weights, bias)
     }
 
-    fn restore_linear(&self, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
-        self.below.restore_linear(spec, parts)
-    }
-
-    fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
-        self.below.restore_conv1d(spec, parts)
-    }
-
     fn products(&self, context: &mut Context<'_>, rows: &Rows<'_>, products: &mut [Product<'_>]) -> Result<(), Failed> {
         if self.lists_fail {
             return Err(Failed { device: self.kind(), operator: "linear", reason: "the list burnt".into() });
