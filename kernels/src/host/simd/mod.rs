@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 /// Wraps intrinsics that touch registers only.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! register_only {
     ($($call:tt)*) => {
         // SAFETY: `self` proves that the CPU has the instructions, and no memory is touched.
@@ -17,6 +18,7 @@ macro_rules! register_only {
 }
 
 /// Methods of [`Simd`] that are one expression of intrinsics on registers.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! on_registers {
     ($(fn $name:ident $(<const $N:ident: u32>)? ($this:ident $(, $arg:ident: $type:ty)*) -> $out:ty = $value:expr;)*) => {$(
         #[inline(always)]
