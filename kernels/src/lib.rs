@@ -2,12 +2,11 @@
 //!
 //! ```
 //! use undertone_kernels::{
-//!     Activation, Context, Counters, Device, LinearSpec, Precision, Scratch, Serial, WeightLayout, host::HostDevice,
+//!     Context, Counters, Device, LinearSpec, Precision, Scratch, Serial, WeightLayout, host::HostDevice,
 //! };
 //!
 //! // Rows of two values by a matrix [2, 3], in int8.
-//! let (precision, activation) = (Precision::Int8, Activation::None);
-//! let spec = LinearSpec { inputs: 2, outputs: 3, precision, wide_rows: false, activation, scale: 1.0 };
+//! let spec = LinearSpec::new(2, 3, Precision::Int8);
 //! let weights = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
 //! let layer = HostDevice::new().linear(&spec, &weights, WeightLayout::InputsByOutputs, None)?;
 //!

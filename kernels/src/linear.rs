@@ -44,6 +44,13 @@ pub struct LinearSpec {
     pub scale: f32,
 }
 
+impl LinearSpec {
+    /// The product and nothing else.
+    pub fn new(inputs: usize, outputs: usize, precision: Precision) -> Self {
+        Self { inputs, outputs, precision, wide_rows: false, activation: Activation::None, scale: 1.0 }
+    }
+}
+
 /// A prepared linear layer: weights quantised and packed, shared by all runs. A device knows its own layers again by
 /// their type.
 pub trait Linear: Any + Send + Sync {

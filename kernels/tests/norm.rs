@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Context, Counters, DeviceKind, Norm, Parallel, ScopedThreads, Scratch, Serial,
+    Context, DeviceKind, Norm, Parallel, ScopedThreads, Serial,
     host::{
         Isa,
         elementwise::{Unary, unary},
@@ -14,9 +14,8 @@ use undertone_kernels::{
 
 /// Calls with a context, checks that one kernel was counted, and gives back the output.
 fn with_context(pool: &dyn Parallel, len: usize, call: impl FnOnce(&mut Context<'_>, &mut [f32])) -> Vec<f32> {
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
     let mut out = vec![f32::NAN; len];
-    call(&mut Context { pool, counters: &counters, scratch: &mut scratch }, &mut out);
+    let ((), counters) = Context::fresh(pool, |context| call(context, &mut out));
     assert_eq!(counters.calls(DeviceKind::Host), 1);
     out
 }

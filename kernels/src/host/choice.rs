@@ -148,7 +148,7 @@ fn run<S: Simd>(s: S, logits: &[f32], first: usize) -> Option<Best> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Counters, Scratch, Serial, reference::noise::noise};
+    use crate::{Serial, reference::noise::noise};
     use proptest::prelude::*;
 
     /// The slow obvious version.
@@ -172,10 +172,8 @@ mod tests {
     }
 
     fn got(isa: Isa, logits: &[f32], asks: &[Ask<'_>]) -> Vec<Scores> {
-        let (counters, mut scratch) = (Counters::new(), Scratch::default());
-        let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
         let mut answers = vec![[None; 2]; asks.len()];
-        choose(isa, &mut context, logits, &|row| asks[row], &mut answers);
+        Context::fresh(&Serial, |context| choose(isa, context, logits, &|row| asks[row], &mut answers));
         answers
     }
 
