@@ -22,7 +22,7 @@
 //! An operator is described by a *spec* ([`LinearSpec`], [`AttentionSpec`], [`Conv1dSpec`]). A [`Device`] turns a spec
 //! and its weights into a prepared kernel, once; the kernel then runs any number of times, from any number of threads,
 //! without allocating beyond its [`Scratch`]. Work that is never given to an NPU (layer norm, soft-max, element-wise,
-//! moving data) is plain functions in [`host`].
+//! moving data) is methods of the host device, and plain functions in [`host`].
 //!
 //! This crate knows nothing of ONNX: shapes and slices in, slices out. Every fast path is held against the slow obvious
 //! one in [`mod@reference`].
@@ -32,7 +32,6 @@ mod blob;
 mod context;
 mod conv;
 mod device;
-mod functions;
 pub mod host;
 mod linear;
 pub mod npu;

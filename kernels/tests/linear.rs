@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use undertone_kernels::{
     Activation, Context, Device, DeviceKind, Linear, LinearSpec, Parallel, Precision, ScopedThreads, Serial,
     WeightLayout,
-    host::{HostDevice, Isa, matmul::matmul},
+    host::{HostDevice, Isa},
     reference::{self, noise::noise},
 };
 
@@ -315,7 +315,8 @@ fn more_inputs_than_int32_can_sum_are_computed_in_f32_and_reported() {
 fn check_matmul(isa: Isa, pool: &dyn Parallel, [batch, m, k, n]: [usize; 4]) {
     let (a, b) = (noise(batch * m * k, 6), noise(batch * k * n, 7));
     let mut out = vec![f32::MAX; batch * m * n];
-    let ((), counters) = Context::fresh(pool, |context| matmul(isa, context, batch, m, k, n, &a, &b, &mut out));
+    let host = HostDevice::with_isa(isa).expect("an available instruction set");
+    let ((), counters) = Context::fresh(pool, |context| host.matmul(context, batch, [m, k, n], &a, &b, &mut out));
     assert_eq!(counters.calls(DeviceKind::Host), 1);
     let tolerance = 1e-6 + 1e-6 * (k as f32).sqrt();
     for (index, (got, expected)) in out.iter().zip(reference::linear::matmul(batch, m, k, n, &a, &b)).enumerate() {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use undertone_kernels::{
     Activation, Context, Device, DeviceKind, Linear, LinearSpec, Norm, Parallel, Precision, Product, Rows,
     ScopedThreads, Serial, WeightLayout,
-    host::{HostDevice, Isa, norm::layer_norm},
+    host::{HostDevice, Isa},
     reference::noise::noise,
 };
 
@@ -51,7 +51,7 @@ impl Case {
     fn normed(&self) -> Vec<f32> {
         let Some(norm) = self.norm() else { return self.x.clone() };
         let mut out = vec![0.0; self.x.len()];
-        with_context(&Serial, |context| layer_norm(self.device.isa(), context, self.rows, &norm, &self.x, &mut out));
+        with_context(&Serial, |context| self.device.layer_norm(context, self.rows, &norm, &self.x, &mut out));
         out
     }
 

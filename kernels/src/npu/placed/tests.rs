@@ -280,7 +280,7 @@ fn grouped_layers_give_what_single_ones_give_to_the_bit() {
         let (mut hidden, mut wanted, mut got) =
             (vec![0.0; rows * INPUTS], vec![0.0; rows * OUTPUTS], vec![0.0; rows * OUTPUTS]);
         counting(|context| {
-            crate::host::norm::layer_norm(crate::host::Isa::best(), context, rows, &norm, &x, &mut normed);
+            HostDevice::new().layer_norm(context, rows, &norm, &x, &mut normed);
             first.run(context, rows, &normed, None, &mut hidden).expect("done");
             second.run(context, rows, &hidden, None, &mut wanted).expect("done");
             let second = Product { layer: &*second, outputs: OUTPUTS, residual: None, out: &mut got };
