@@ -10,13 +10,10 @@ use std::time::Instant;
 
 use undertone_bench::{limits::memory::Memory, median};
 use undertone_kernels::{
-    Activation, Heads, HeadsMut, LinearSpec, Parallel, Precision, WeightLayout,
+    Heads, HeadsMut, LinearSpec, Parallel, Precision, WeightLayout,
     npu::{
         Argument, Design, HEAD_WIDTH, Kernels, Problem, Target,
-        layout::{
-            PackMethod, pack_keys_and_values_by, pack_queries_by, pack_rows_by, pack_weights_by, unpack_heads_by,
-            unpack_rows_by,
-        },
+        layout::{PackMethod, pack_keys_and_values, pack_queries, pack_rows, pack_weights, unpack_heads, unpack_rows},
     },
     reference::noise::noise,
     team::Team,
@@ -41,11 +38,6 @@ struct Case {
     seconds: [Vec<f64>; 2],
 }
 
-/// All heads of a model's width, row by row.
-fn view(data: &[f32], width: usize) -> Heads<'_> {
-    Heads { data, batch_stride: POSITIONS * width, head_stride: HEAD_WIDTH, row_stride: width }
-}
-
 /// What a window's encoder packs and unpacks, convolutions apart; weights stand among them once and count for nothing.
 fn cases(target: Target, precision: Precision) -> Vec<Case> {
     let kernels = Kernels::of(precision).expect("int8 or bf16");
@@ -67,7 +59,7 @@ fn cases(target: Target, precision: Precision) -> Vec<Case> {
             let (design, values) = (design.clone(), POSITIONS * inputs);
             let (x, mut bytes) = (noise(values, 1), packed(linear(inputs, 1), Argument::A));
             let run = move |method, pool: &Team| {
-                pack_rows_by(method, &design, &x, [POSITIONS, inputs], false, &mut bytes, pool);
+                pack_rows(method, &design, &x, [POSITIONS, inputs], false, &mut bytes, pool);
             };
             case(what, count, values, Box::new(run));
         }
@@ -78,34 +70,49 @@ fn cases(target: Target, precision: Precision) -> Vec<Case> {
             let (bytes, mut out) = (packed(linear(1, outputs), Argument::C), noise(values, 1));
             let residual = residual.then(|| noise(values, 1));
             let run = move |method, pool: &Team| {
-                unpack_rows_by(method, &design, &bytes, [POSITIONS, outputs], residual.as_deref(), &mut out, pool);
+                unpack_rows(method, &design, &bytes, [POSITIONS, outputs], residual.as_deref(), &mut out, pool);
             };
             case(what, count, values, Box::new(run));
         }
         let (values, shape) = (POSITIONS * width, [1, heads, POSITIONS]);
+        // All heads of the model's width, row by row.
+        let strides = [values, HEAD_WIDTH, width];
         let (x, mut bytes, its) = (noise(values, 1), packed(attention, Argument::A), design.clone());
         let run = move |method, pool: &Team| {
-            pack_queries_by(method, &its, &view(&x, width), [1, heads, POSITIONS, POSITIONS], 0.125, &mut bytes, pool);
+            pack_queries(
+                method,
+                &its,
+                &Heads::new(&x, strides),
+                [1, heads, POSITIONS, POSITIONS],
+                0.125,
+                &mut bytes,
+                pool,
+            );
         };
         case("queries", 1, values, Box::new(run));
         let (k, v, mut bytes) = (noise(values, 1), noise(values, 1), packed(attention, Argument::B));
         let its = design.clone();
         let run = move |method, pool: &Team| {
-            pack_keys_and_values_by(method, &its, [&view(&k, width), &view(&v, width)], shape, &mut bytes, pool);
+            pack_keys_and_values(
+                method,
+                &its,
+                [&Heads::new(&k, strides), &Heads::new(&v, strides)],
+                shape,
+                &mut bytes,
+                pool,
+            );
         };
         case("keys and values", 1, 2 * values, Box::new(run));
         let (bytes, mut data, its) = (packed(attention, Argument::C), noise(values, 1), design.clone());
         let run = move |method, pool: &Team| {
-            let Heads { batch_stride, head_stride, row_stride, .. } = view(&[], width);
-            let mut out = HeadsMut { data: &mut data, batch_stride, head_stride, row_stride };
-            unpack_heads_by(method, &its, &bytes, shape, &mut out, pool);
+            let mut out = HeadsMut::new(&mut data, strides);
+            unpack_heads(method, &its, &bytes, shape, &mut out, pool);
         };
         case("heads", 1, values, Box::new(run));
         let (weights, mut bytes) = (noise(width * wide, 1), packed(linear(width, wide), Argument::B));
-        let (activation, its) = (Activation::None, design.clone());
-        let spec = LinearSpec { inputs: width, outputs: wide, precision, wide_rows: false, activation, scale: 1.0 };
+        let (spec, its) = (LinearSpec::new(width, wide, precision), design.clone());
         let run = move |method, _: &Team| {
-            pack_weights_by(method, &its, &spec, (&weights, WeightLayout::InputsByOutputs), None, &mut bytes);
+            pack_weights(method, &its, &spec, (&weights, WeightLayout::InputsByOutputs), None, &mut bytes);
         };
         case("weights", 0, width * wide, Box::new(run));
     }

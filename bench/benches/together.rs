@@ -10,7 +10,7 @@ use undertone_bench::limits::instructions::Peaks;
 use undertone_kernels::{
     Activation, Context, Counters, Device, Linear, LinearSpec, Norm, Parallel, Precision, Product, Rows, Scratch,
     WeightLayout,
-    host::{HostDevice, Isa, norm::layer_norm},
+    host::{HostDevice, Isa},
     reference::noise::noise,
     team::Team,
 };
@@ -80,7 +80,7 @@ impl Block {
                         done(device.products(context, &from, products));
                     }
                     1 => {
-                        layer_norm(device.isa(), context, rows, &norm, x, normed);
+                        device.layer_norm(context, rows, &norm, x, normed);
                         for (layer, out) in qkv.iter().zip(&mut *outs) {
                             done(layer.run(context, rows, normed, None, out));
                         }
@@ -91,7 +91,7 @@ impl Block {
                         done(device.mlp(context, &from, fc[0].as_ref(), 4 * width, second));
                     }
                     _ => {
-                        layer_norm(device.isa(), context, rows, &norm, x, normed);
+                        device.layer_norm(context, rows, &norm, x, normed);
                         done(fc[0].run(context, rows, normed, None, hidden));
                         done(fc[1].run(context, rows, hidden, Some(x), &mut outs[0]));
                     }

@@ -9,8 +9,8 @@
 use std::{env, error::Error, fmt::Debug, path::PathBuf, process::ExitCode};
 
 use undertone_kernels::{
-    Activation, AttentionArgs, AttentionSpec, Context, Counters, Heads, HeadsMut, LinearSpec, Mask, Precision, Scratch,
-    Serial, WeightLayout,
+    Activation, AttentionArgs, AttentionSpec, Context, Heads, HeadsMut, LinearSpec, Mask, Precision, Serial,
+    WeightLayout,
     npu::{Bundles, Kernels, NpuDevice, Settings, hardware, simulator},
     reference::noise::noise,
 };
@@ -111,35 +111,32 @@ fn distance(got: &[f32], wanted: &[f32]) -> f32 {
 type Answer = Result<(Vec<f32>, bool), Box<dyn Error>>;
 
 fn product(device: &dyn NpuDevice, precision: Precision, (rows, inputs, outputs): (usize, usize, usize)) -> Answer {
-    let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation: Activation::Gelu, scale: 1.0 };
+    let spec = LinearSpec { activation: Activation::Gelu, ..LinearSpec::new(inputs, outputs, precision) };
     let (x, weights, bias) = (noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3));
     let layer = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias))?;
     let mut out = vec![0.0; rows * outputs];
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
-    layer.run(&mut context, rows, &x, None, &mut out)?;
+    let (done, counters) = Context::fresh(&Serial, |context| layer.run(context, rows, &x, None, &mut out));
+    done?;
     Ok((out, counters.calls(device.kind()) > 0))
 }
 
 fn attention(device: &dyn NpuDevice, precision: Precision, (heads, queries, keys): (usize, usize, usize)) -> Answer {
     let spec = AttentionSpec { head_width: 64, scale: 0.125, precision };
-    let view = |data| Heads { data, batch_stride: 0, head_stride: 0, row_stride: 64 };
     let (q, k, v) = (noise(heads * queries * 64, 4), noise(heads * keys * 64, 5), noise(heads * keys * 64, 6));
     let kernel = device.attention(&spec)?;
     let mut out = vec![0.0; heads * queries * 64];
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
     let args = AttentionArgs {
         batch: 1,
         heads,
         queries,
         keys,
-        q: Heads { head_stride: queries * 64, ..view(&q) },
-        k: Heads { head_stride: keys * 64, ..view(&k) },
-        v: Heads { head_stride: keys * 64, ..view(&v) },
+        q: Heads::new(&q, [0, queries * 64, 64]),
+        k: Heads::new(&k, [0, keys * 64, 64]),
+        v: Heads::new(&v, [0, keys * 64, 64]),
         mask: Mask::None,
-        out: HeadsMut { data: &mut out, batch_stride: 0, head_stride: queries * 64, row_stride: 64 },
+        out: HeadsMut::new(&mut out, [0, queries * 64, 64]),
     };
-    kernel.run(&mut context, args)?;
+    let (done, counters) = Context::fresh(&Serial, |context| kernel.run(context, args));
+    done?;
     Ok((out, counters.calls(device.kind()) > 0))
 }

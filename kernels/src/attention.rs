@@ -29,6 +29,13 @@ pub struct Heads<'a> {
     pub row_stride: usize,
 }
 
+impl<'a> Heads<'a> {
+    /// With the strides of batch items, heads and rows.
+    pub fn new(data: &'a [f32], [batch_stride, head_stride, row_stride]: [usize; 3]) -> Self {
+        Self { data, batch_stride, head_stride, row_stride }
+    }
+}
+
 /// As [`Heads`], to be written.
 #[derive(Debug)]
 pub struct HeadsMut<'a> {
@@ -42,7 +49,12 @@ pub struct HeadsMut<'a> {
     pub row_stride: usize,
 }
 
-impl HeadsMut<'_> {
+impl<'a> HeadsMut<'a> {
+    /// With the strides of batch items, heads and rows.
+    pub fn new(data: &'a mut [f32], [batch_stride, head_stride, row_stride]: [usize; 3]) -> Self {
+        Self { data, batch_stride, head_stride, row_stride }
+    }
+
     /// The same tensor, borrowed for a while.
     pub fn reborrow(&mut self) -> HeadsMut<'_> {
         let Self { batch_stride, head_stride, row_stride, .. } = *self;

@@ -39,6 +39,15 @@ pub struct Context<'a> {
     pub scratch: &'a mut Scratch,
 }
 
+impl Context<'_> {
+    /// Calls `work` with counters and working memory of its own; gives its result, and what was counted.
+    pub fn fresh<T>(pool: &dyn Parallel, work: impl FnOnce(&mut Context<'_>) -> T) -> (T, Counters) {
+        let (counters, mut scratch) = (Counters::new(), Scratch::default());
+        let done = work(&mut Context { pool, counters: &counters, scratch: &mut scratch });
+        (done, counters)
+    }
+}
+
 /// A device does not carry out a spec; the caller gives it to the host device.
 #[derive(Debug, thiserror::Error)]
 #[error("the {device} device does not take this {operator}: {reason}")]

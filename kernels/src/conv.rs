@@ -44,8 +44,8 @@ pub trait Conv1d: Send + Sync {
     /// Bytes that the packed weights, scales and bias take.
     fn weight_bytes(&self) -> usize;
 
-    /// Its packed form, part by part, to be kept and given to [`Device::restore_conv1d`](crate::Device::restore_conv1d)
-    /// of a device of the same form; `None` if the device cannot take it back.
+    /// Its packed form, part by part, to be kept and given to
+    /// [`HostDevice::restore_conv1d`](crate::host::HostDevice::restore_conv1d); `None` if it cannot be taken back.
     fn parts(&self) -> Option<Vec<&[u8]>> {
         None
     }

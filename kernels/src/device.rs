@@ -1,8 +1,8 @@
 //! What a device is: something that prepares kernels and runs them.
 
 use crate::{
-    Attention, AttentionSpec, Blob, Context, Conv1d, Conv1dSpec, DeviceKind, Failed, Linear, LinearSpec, Product, Rows,
-    Unfit, Unsupported, WeightLayout,
+    Attention, AttentionSpec, Context, Conv1d, Conv1dSpec, DeviceKind, Failed, Linear, LinearSpec, Product, Rows,
+    Unsupported, WeightLayout,
 };
 
 /// Prepares kernels. Preparing may be slow (quantising and packing weights); running a prepared kernel is not.
@@ -40,19 +40,6 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// [`Unsupported`] if this device does not take the shape or precision.
     fn conv1d(&self, spec: &Conv1dSpec, weights: &[f32], bias: Option<&[f32]>) -> Result<Box<dyn Conv1d>, Unsupported>;
-
-    /// A linear layer from the [`Linear::parts`] of one that was prepared for the same spec by a device of the same
-    /// form. Large parts are used where they lie.
-    ///
-    /// # Errors
-    /// [`Unfit`] if the device takes nothing back, or the parts' number, sizes or alignment are not those of this spec.
-    fn restore_linear(&self, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit>;
-
-    /// A convolution likewise, from its [`Conv1d::parts`].
-    ///
-    /// # Errors
-    /// As [`Device::restore_linear`].
-    fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit>;
 
     /// Computes several layers of the same rows, each as [`Linear::run`] does. Counts as one call for each layer, and
     /// one for the norm. Where it can, the device takes its own layers together; others run one by one.

@@ -2,12 +2,11 @@
 //!
 //! ```
 //! use undertone_kernels::{
-//!     Activation, Context, Counters, Device, LinearSpec, Precision, Scratch, Serial, WeightLayout, host::HostDevice,
+//!     Context, Counters, Device, LinearSpec, Precision, Scratch, Serial, WeightLayout, host::HostDevice,
 //! };
 //!
 //! // Rows of two values by a matrix [2, 3], in int8.
-//! let (precision, activation) = (Precision::Int8, Activation::None);
-//! let spec = LinearSpec { inputs: 2, outputs: 3, precision, wide_rows: false, activation, scale: 1.0 };
+//! let spec = LinearSpec::new(2, 3, Precision::Int8);
 //! let weights = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
 //! let layer = HostDevice::new().linear(&spec, &weights, WeightLayout::InputsByOutputs, None)?;
 //!
@@ -23,7 +22,7 @@
 //! An operator is described by a *spec* ([`LinearSpec`], [`AttentionSpec`], [`Conv1dSpec`]). A [`Device`] turns a spec
 //! and its weights into a prepared kernel, once; the kernel then runs any number of times, from any number of threads,
 //! without allocating beyond its [`Scratch`]. Work that is never given to an NPU (layer norm, soft-max, element-wise,
-//! moving data) is plain functions in [`host`].
+//! moving data) is methods of the host device, and plain functions in [`host`].
 //!
 //! This crate knows nothing of ONNX: shapes and slices in, slices out. Every fast path is held against the slow obvious
 //! one in [`mod@reference`].
@@ -33,7 +32,6 @@ mod blob;
 mod context;
 mod conv;
 mod device;
-mod functions;
 pub mod host;
 mod linear;
 pub mod npu;

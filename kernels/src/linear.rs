@@ -44,6 +44,13 @@ pub struct LinearSpec {
     pub scale: f32,
 }
 
+impl LinearSpec {
+    /// The product and nothing else.
+    pub fn new(inputs: usize, outputs: usize, precision: Precision) -> Self {
+        Self { inputs, outputs, precision, wide_rows: false, activation: Activation::None, scale: 1.0 }
+    }
+}
+
 /// A prepared linear layer: weights quantised and packed, shared by all runs. A device knows its own layers again by
 /// their type.
 pub trait Linear: Any + Send + Sync {
@@ -56,8 +63,8 @@ pub trait Linear: Any + Send + Sync {
     /// Bytes that the packed weights, scales and bias take.
     fn weight_bytes(&self) -> usize;
 
-    /// Its packed form, part by part, to be kept and given to [`Device::restore_linear`](crate::Device::restore_linear)
-    /// of a device of the same form; `None` if the device cannot take it back.
+    /// Its packed form, part by part, to be kept and given to
+    /// [`HostDevice::restore_linear`](crate::host::HostDevice::restore_linear); `None` if it cannot be taken back.
     fn parts(&self) -> Option<Vec<&[u8]>> {
         None
     }

@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    AttentionArgs, AttentionSpec, Context, Counters, Device, DeviceKind, Heads, HeadsMut, Mask, Parallel, Precision,
-    ScopedThreads, Scratch, Serial,
+    AttentionArgs, AttentionSpec, Context, Device, DeviceKind, Heads, HeadsMut, Mask, Parallel, Precision,
+    ScopedThreads, Serial,
     host::{HostDevice, Isa},
     reference::{self, noise::Noise},
 };
@@ -88,11 +88,7 @@ impl Case {
 
     fn args<'a>(&'a self, out: &'a mut [f32]) -> AttentionArgs<'a> {
         let Shape { batch, heads, queries, keys, .. } = self.shape;
-        let view = |data: &'a [f32], length| {
-            let [batch_stride, head_stride, row_stride] = self.shape.strides(self.layout, length);
-            Heads { data, batch_stride, head_stride, row_stride }
-        };
-        let [batch_stride, head_stride, row_stride] = self.shape.strides(self.layout, queries);
+        let view = |data: &'a [f32], length| Heads::new(data, self.shape.strides(self.layout, length));
         AttentionArgs {
             batch,
             heads,
@@ -102,7 +98,7 @@ impl Case {
             k: view(&self.k, keys),
             v: view(&self.v, keys),
             mask: self.mask.view(&self.shape),
-            out: HeadsMut { data: out, batch_stride, head_stride, row_stride },
+            out: HeadsMut::new(out, self.shape.strides(self.layout, queries)),
         }
     }
 
@@ -120,13 +116,12 @@ impl Case {
         let device = HostDevice::with_isa(isa).expect("an available instruction set");
         let attention = device.attention(&self.spec(precision)).expect("the host takes every spec");
         assert_eq!(attention.precision(), precision);
-        let counters = Counters::new();
-        let mut scratch = Scratch::default();
-        // What was in scratch must not matter.
-        scratch.bytes(1 << 20).fill(0xff);
         let mut out = vec![f32::NAN; self.shape.size(self.shape.queries)];
-        let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
-        attention.run(&mut context, self.args(&mut out)).expect("the host never fails");
+        let ((), counters) = Context::fresh(pool, |context| {
+            // What was in scratch must not matter.
+            context.scratch.bytes(1 << 20).fill(0xff);
+            attention.run(context, self.args(&mut out)).expect("the host never fails");
+        });
         assert_eq!(counters.calls(DeviceKind::Host), 1);
         out
     }
@@ -389,9 +384,7 @@ fn overlapping_output_rows_are_refused() {
     let mut args = case.args(&mut out);
     args.out.head_stride = 0;
     let attention = HostDevice::new().attention(&case.spec(Precision::F32)).expect("host");
-    let counters = Counters::new();
-    let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut Scratch::default() };
-    attention.run(&mut context, args).expect("the host never fails");
+    Context::fresh(&Serial, |context| attention.run(context, args)).0.expect("the host never fails");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    AttentionArgs, AttentionSpec, CachedArgs, Context, Counters, Device, Heads, HeadsMut, Mask, Parallel, Precision,
-    ScopedThreads, Scratch, Serial,
+    AttentionArgs, AttentionSpec, CachedArgs, Context, Device, Heads, HeadsMut, Mask, Parallel, Precision,
+    ScopedThreads, Serial,
     host::{HostDevice, Isa, KvCache, Side},
     reference::{self, noise::noise},
 };
@@ -12,21 +12,14 @@ use undertone_kernels::{
 /// What scores are multiplied by.
 const SCALE: f32 = 0.02;
 
-const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Int8];
-
 /// Values in −2 … 2.
 fn values(count: usize, seed: u64) -> Vec<f32> {
     noise(count, seed).iter().map(|x| 2.0 * x).collect()
 }
 
-fn with_context<T>(pool: &dyn Parallel, work: impl FnOnce(&mut Context<'_>) -> T) -> T {
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    work(&mut Context { pool, counters: &counters, scratch: &mut scratch })
-}
-
 /// `[batch, heads, length, width]`, row-major.
 fn dense(data: &[f32], [_, heads, length, width]: [usize; 4]) -> Heads<'_> {
-    Heads { data, batch_stride: heads * length * width, head_stride: length * width, row_stride: width }
+    Heads::new(data, [heads * length * width, length * width, width])
 }
 
 /// Entries `from .. to` of `[batch, heads, length, width]`, seen in place.
@@ -42,11 +35,11 @@ fn filled(isa: Isa, side: Side, precision: Precision, shape: [usize; 4], data: &
     let (mut at, mut sizes) = (0, parts.iter().cycle());
     while at < length {
         let size = (*sizes.next().unwrap()).clamp(1, length - at);
-        with_context(&Serial, |context| cache.append(context, batch, size, part(data, shape, at)));
+        Context::fresh(&Serial, |context| cache.append(context, batch, size, part(data, shape, at)));
         at += size;
     }
     if length == 0 {
-        with_context(&Serial, |context| cache.append(context, batch, 0, dense(data, shape)));
+        Context::fresh(&Serial, |context| cache.append(context, batch, 0, dense(data, shape)));
     }
     cache
 }
@@ -125,28 +118,19 @@ impl Case {
         let k = filled(isa, Side::Keys, precision, self.shape, &self.k, parts);
         let v = filled(isa, Side::Values, precision, self.shape, &self.v, parts);
         let q_shape = [batch, heads, self.queries, width];
-        let out_of = |data| HeadsMut {
-            data,
-            batch_stride: heads * self.queries * width,
-            head_stride: width,
-            row_stride: heads * width,
-        };
+        let out_of = |data| HeadsMut::new(data, [heads * self.queries * width, width, heads * width]);
         let mut out = vec![f32::NAN; self.q.len()];
         let kernel = HostDevice::with_isa(isa).unwrap().attention(&self.spec(precision)).unwrap();
-        with_context(pool, |context| {
-            kernel
-                .run_cached(
-                    context,
-                    CachedArgs {
-                        queries: self.queries,
-                        q: dense(&self.q, q_shape),
-                        keys: &k,
-                        values: &v,
-                        mask: self.mask.view(),
-                        out: out_of(&mut out),
-                    },
-                )
-                .expect("the host never fails");
+        Context::fresh(pool, |context| {
+            let args = CachedArgs {
+                queries: self.queries,
+                q: dense(&self.q, q_shape),
+                keys: &k,
+                values: &v,
+                mask: self.mask.view(),
+                out: out_of(&mut out),
+            };
+            kernel.run_cached(context, args).expect("the host never fails");
             assert_eq!(context.counters.calls(kernel.device()), 1);
         });
         let (kept_k, kept_v) = (read(&k), read(&v));
@@ -178,7 +162,7 @@ impl Case {
     fn check(&self, pool: &dyn Parallel, parts: &[usize]) {
         let bound = self.bound();
         for isa in Isa::available() {
-            for precision in PRECISIONS {
+            for precision in Precision::ALL {
                 let (got, expected) = self.run(isa, precision, pool, parts);
                 for (at, (got, expected)) in got.iter().zip(&expected).enumerate() {
                     let near = (got - expected).abs() <= bound * (1.0 + expected.abs());
@@ -224,7 +208,7 @@ fn masks_hide_keys() {
 #[test]
 fn no_keys_give_zeros() {
     for isa in Isa::available() {
-        for precision in PRECISIONS {
+        for precision in Precision::ALL {
             let (got, _) = Case::new([1, 2, 0, 64], 1, TestMask::None, 6).run(isa, precision, &Serial, &[1]);
             assert_eq!(got, vec![0.0; 128]);
         }
@@ -233,7 +217,7 @@ fn no_keys_give_zeros() {
 
 #[test]
 fn what_is_not_finite_reaches_the_result() {
-    for precision in PRECISIONS {
+    for precision in Precision::ALL {
         for in_keys in [true, false] {
             let mut case = Case::new([1, 1, 40, 64], 1, TestMask::None, 9);
             let side = if in_keys { &mut case.k } else { &mut case.v };
@@ -257,14 +241,14 @@ fn rows_leave_are_repeated_and_change_places() {
     assert_eq!(read(&cache), expected);
     // They go on apart.
     let more = values(3 * 2 * 8, 2);
-    with_context(&Serial, |context| cache.append(context, 3, 1, dense(&more, [3, 2, 1, 8])));
+    Context::fresh(&Serial, |context| cache.append(context, 3, 1, dense(&more, [3, 2, 1, 8])));
     let now = read(&cache);
     assert_eq!(now[37 * 8..][..8], more[..8]);
     assert_eq!(now[2 * 2 * 38 * 8 + 37 * 8..][..8], more[2 * 2 * 8..][..8]);
     cache.select(&[]);
     assert_eq!(cache.shape()[0], 0);
     cache.clear();
-    with_context(&Serial, |context| cache.append(context, 1, 1, dense(&more[..16], [1, 2, 1, 8])));
+    Context::fresh(&Serial, |context| cache.append(context, 1, 1, dense(&more[..16], [1, 2, 1, 8])));
     assert_eq!(read(&cache), more[..16]);
 }
 
@@ -279,7 +263,7 @@ proptest! {
         let shape = [batch, heads, length, width];
         let data = values(shape.iter().product(), seed);
         for isa in Isa::available() {
-            for precision in PRECISIONS {
+            for precision in Precision::ALL {
                 for side in [Side::Keys, Side::Values] {
                     let cache = filled(isa, side, precision, shape, &data, &parts);
                     prop_assert_eq!(cache.shape(), shape);

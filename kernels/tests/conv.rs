@@ -2,23 +2,13 @@
 //! layout.
 
 use undertone_kernels::{
-    Activation, Context, Conv1dSpec, Counters, Device, DeviceKind, Parallel, Precision, ScopedThreads, Scratch, Serial,
+    Activation, Context, Conv1dSpec, Device, DeviceKind, Parallel, Precision, ScopedThreads, Serial,
     host::{HostDevice, Isa},
-    reference::{self, noise::noise},
+    reference::{self, noise::noise, whisper::convolution},
 };
 
 fn spec(in_channels: usize, out_channels: usize, width: usize, stride: usize, padding: [usize; 2]) -> Conv1dSpec {
-    Conv1dSpec {
-        in_channels,
-        out_channels,
-        width,
-        stride,
-        padding,
-        precision: Precision::F32,
-        activation: Activation::Gelu,
-        input_channels_last: false,
-        output_channels_last: true,
-    }
+    Conv1dSpec { width, padding, ..convolution(in_channels, out_channels, stride, Precision::F32) }
 }
 
 fn run(
@@ -38,11 +28,11 @@ fn run(
     let conv = device.conv1d(spec, &weights, bias).expect("the host takes every spec");
     assert_eq!((conv.device(), conv.precision()), (DeviceKind::Host, spec.precision));
     assert!(conv.weight_bytes() >= weights.len());
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    scratch.bytes(1 << 16).fill(0xff);
     let mut out = vec![f32::NAN; expected.len()];
-    conv.run(&mut Context { pool, counters: &counters, scratch: &mut scratch }, batch, length, &x, &mut out)
-        .expect("the host never fails");
+    let ((), counters) = Context::fresh(pool, |context| {
+        context.scratch.bytes(1 << 16).fill(0xff);
+        conv.run(context, batch, length, &x, &mut out).expect("the host never fails");
+    });
     assert_eq!(counters.calls(DeviceKind::Host), 1, "one convolution is one kernel");
     (expected, out)
 }

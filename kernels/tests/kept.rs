@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Activation, Blob, Context, Conv1dSpec, Counters, Device, Linear, LinearSpec, Precision, Scratch, Serial,
-    WeightLayout,
+    Activation, Blob, Context, Conv1dSpec, Device, Linear, LinearSpec, Precision, Serial, WeightLayout,
     host::{HostDevice, Isa},
-    reference::noise::noise,
+    reference::{noise::noise, whisper::convolution},
 };
 
 /// Memory whose first byte is at a multiple of 64.
@@ -32,10 +31,8 @@ fn keep(parts: &[&[u8]], shift: usize) -> Vec<Blob> {
 }
 
 fn run(layer: &dyn Linear, rows: usize, x: &[f32], outputs: usize) -> Vec<u32> {
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
     let mut y = vec![0.0; rows * outputs];
-    layer.run(&mut context, rows, x, None, &mut y).expect("the host never fails");
+    Context::fresh(&Serial, |context| layer.run(context, rows, x, None, &mut y)).0.expect("the host never fails");
     y.into_iter().map(f32::to_bits).collect()
 }
 
@@ -63,14 +60,7 @@ proptest! {
 #[test]
 fn parts_of_another_layer_are_refused() {
     let device = HostDevice::new();
-    let spec = LinearSpec {
-        inputs: 64,
-        outputs: 48,
-        precision: Precision::Int8,
-        wide_rows: false,
-        activation: Activation::None,
-        scale: 1.0,
-    };
+    let spec = LinearSpec::new(64, 48, Precision::Int8);
     let made = device.linear(&spec, &noise(64 * 48, 1), WeightLayout::OutputsByInputs, None).expect("a layer");
     let parts = made.parts().expect("its parts");
     let refused = |spec: &LinearSpec, parts: &[Blob]| {
@@ -96,27 +86,15 @@ fn parts_of_another_layer_are_refused() {
 
 #[test]
 fn a_kept_convolution_computes_the_same_bits() {
-    let spec = Conv1dSpec {
-        in_channels: 5,
-        out_channels: 7,
-        width: 3,
-        stride: 2,
-        padding: [1, 1],
-        precision: Precision::Int8,
-        activation: Activation::Gelu,
-        input_channels_last: false,
-        output_channels_last: true,
-    };
+    let spec = convolution(5, 7, 2, Precision::Int8);
     let (weights, bias, x) = (noise(5 * 7 * 3, 1), noise(7, 2), noise(2 * 5 * 11, 3));
     let device = HostDevice::new();
     let made = device.conv1d(&spec, &weights, Some(&bias)).expect("a convolution");
     let parts = keep(&made.parts().expect("its parts"), 0);
     let kept = device.restore_conv1d(&spec, &parts).expect("its own parts");
     let [a, b] = [&made, &kept].map(|convolution| {
-        let (counters, mut scratch) = (Counters::new(), Scratch::default());
-        let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
         let mut y = vec![0.0; 2 * 7 * spec.out_length(11)];
-        convolution.run(&mut context, 2, 11, &x, &mut y).expect("the host never fails");
+        Context::fresh(&Serial, |context| convolution.run(context, 2, 11, &x, &mut y)).0.expect("the host never fails");
         y
     });
     assert_eq!(a, b);

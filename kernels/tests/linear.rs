@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Activation, Context, Counters, Device, DeviceKind, Linear, LinearSpec, Parallel, Precision, ScopedThreads, Scratch,
-    Serial, WeightLayout,
-    host::{HostDevice, Isa, matmul::matmul},
+    Activation, Context, Device, DeviceKind, Linear, LinearSpec, Parallel, Precision, ScopedThreads, Serial,
+    WeightLayout,
+    host::{HostDevice, Isa},
     reference::{self, noise::noise},
 };
 
@@ -27,7 +27,7 @@ struct Case {
 impl Case {
     fn plain((precision, wide_rows): Number, rows: usize, inputs: usize, outputs: usize) -> Self {
         Self {
-            spec: LinearSpec { inputs, outputs, precision, wide_rows, activation: Activation::None, scale: 1.0 },
+            spec: LinearSpec { wide_rows, ..LinearSpec::new(inputs, outputs, precision) },
             layout: WeightLayout::InputsByOutputs,
             rows,
             weights: noise(inputs * outputs, 1),
@@ -54,11 +54,12 @@ impl Case {
 
     fn run(&self, isa: Isa, pool: &dyn Parallel) -> Vec<f32> {
         let linear = self.prepare(isa);
-        let (counters, mut scratch) = (Counters::new(), Scratch::default());
-        let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
         // Not zero: an element that is left out must show.
         let mut out = vec![f32::MAX; self.rows * self.spec.outputs];
-        linear.run(&mut context, self.rows, &self.x, self.residual.as_deref(), &mut out).expect("the host never fails");
+        let residual = self.residual.as_deref();
+        let (done, counters) =
+            Context::fresh(pool, |context| linear.run(context, self.rows, &self.x, residual, &mut out));
+        done.expect("the host never fails");
         assert_eq!(counters.calls(DeviceKind::Host), 1);
         out
     }
@@ -313,10 +314,9 @@ fn more_inputs_than_int32_can_sum_are_computed_in_f32_and_reported() {
 
 fn check_matmul(isa: Isa, pool: &dyn Parallel, [batch, m, k, n]: [usize; 4]) {
     let (a, b) = (noise(batch * m * k, 6), noise(batch * k * n, 7));
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
     let mut out = vec![f32::MAX; batch * m * n];
-    let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
-    matmul(isa, &mut context, batch, m, k, n, &a, &b, &mut out);
+    let host = HostDevice::with_isa(isa).expect("an available instruction set");
+    let ((), counters) = Context::fresh(pool, |context| host.matmul(context, batch, [m, k, n], &a, &b, &mut out));
     assert_eq!(counters.calls(DeviceKind::Host), 1);
     let tolerance = 1e-6 + 1e-6 * (k as f32).sqrt();
     for (index, (got, expected)) in out.iter().zip(reference::linear::matmul(batch, m, k, n, &a, &b)).enumerate() {

@@ -8,7 +8,7 @@ use std::{
 
 use undertone_kernels::{
     Activation, Context, Counters, Device, LinearSpec, Precision, Scratch, Serial, WeightLayout,
-    host::{HostDevice, Isa, matmul::matmul},
+    host::{HostDevice, Isa},
 };
 
 thread_local! {
@@ -53,7 +53,7 @@ fn a_warm_run_does_not_allocate() {
             for run in 0..2 {
                 let before = ALLOCATIONS.get();
                 linear.run(&mut context, rows, &x, None, &mut out).expect("the host never fails");
-                matmul(isa, &mut context, 1, rows, inputs, outputs, &x, &weights, &mut out);
+                device.matmul(&mut context, 1, [rows, inputs, outputs], &x, &weights, &mut out);
                 let allocated = ALLOCATIONS.get() - before;
                 assert!(run == 0 || allocated == 0, "{isa} {precision}: {allocated} allocations");
             }

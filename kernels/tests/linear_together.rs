@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Activation, Context, Counters, Device, DeviceKind, Linear, LinearSpec, Norm, Parallel, Precision, Product, Rows,
-    ScopedThreads, Scratch, Serial, WeightLayout,
-    host::{HostDevice, Isa, norm::layer_norm},
+    Activation, Context, Device, DeviceKind, Linear, LinearSpec, Norm, Parallel, Precision, Product, Rows,
+    ScopedThreads, Serial, WeightLayout,
+    host::{HostDevice, Isa},
     reference::noise::noise,
 };
 
@@ -51,13 +51,13 @@ impl Case {
     fn normed(&self) -> Vec<f32> {
         let Some(norm) = self.norm() else { return self.x.clone() };
         let mut out = vec![0.0; self.x.len()];
-        with_context(&Serial, |context| layer_norm(self.device.isa(), context, self.rows, &norm, &self.x, &mut out));
+        with_context(&Serial, |context| self.device.layer_norm(context, self.rows, &norm, &self.x, &mut out));
         out
     }
 
     fn one_by_one(&self) -> Vec<Vec<u32>> {
         let x = self.normed();
-        self.layers.iter().map(|layer| layer.run(self.rows, &x)).map(bits).collect()
+        self.layers.iter().map(|layer| layer.run(self.rows, &x, layer.residual.as_deref())).map(bits).collect()
     }
 
     fn together(&self, pool: &dyn Parallel) -> Vec<Vec<u32>> {
@@ -76,7 +76,8 @@ impl Case {
     /// The first layer and the second, one by one and together.
     fn assert_mlp(&self, pool: &dyn Parallel) {
         let [first, second] = &self.layers[..] else { panic!("two layers") };
-        let want = second.run(self.rows, &first.run_without_residual(self.rows, &self.normed()));
+        let hidden = first.run(self.rows, &self.normed(), None);
+        let want = second.run(self.rows, &hidden, second.residual.as_deref());
         let mut got = vec![f32::MAX; want.len()];
         let calls = with_context(pool, |context| {
             let norm = self.norm();
@@ -92,18 +93,10 @@ impl Case {
 }
 
 impl Layer {
-    fn run(&self, rows: usize, x: &[f32]) -> Vec<f32> {
+    fn run(&self, rows: usize, x: &[f32], residual: Option<&[f32]>) -> Vec<f32> {
         let mut out = vec![f32::MAX; rows * self.outputs];
         with_context(&Serial, |context| {
-            self.linear.run(context, rows, x, self.residual.as_deref(), &mut out).expect("the host never fails");
-        });
-        out
-    }
-
-    fn run_without_residual(&self, rows: usize, x: &[f32]) -> Vec<f32> {
-        let mut out = vec![f32::MAX; rows * self.outputs];
-        with_context(&Serial, |context| {
-            self.linear.run(context, rows, x, None, &mut out).expect("the host never fails")
+            self.linear.run(context, rows, x, residual, &mut out).expect("the host never fails");
         });
         out
     }
@@ -135,9 +128,7 @@ fn layer(
 
 /// Calls `work` and gives the number of kernel calls that were counted.
 fn with_context(pool: &dyn Parallel, work: impl FnOnce(&mut Context<'_>)) -> u64 {
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    work(&mut Context { pool, counters: &counters, scratch: &mut scratch });
-    counters.calls(DeviceKind::Host)
+    Context::fresh(pool, work).1.calls(DeviceKind::Host)
 }
 
 fn bits(values: Vec<f32>) -> Vec<u32> {

@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Context, Counters, DeviceKind, Parallel, ScopedThreads, Scratch, Serial,
+    Context, DeviceKind, Parallel, ScopedThreads, Serial,
     host::{
-        Isa,
-        elementwise::{Binary, Compare, Logic, binary_f32, binary_i64, compare, is_nan, logic, not, select},
+        HostDevice, Isa,
+        elementwise::{Binary, Compare, Logic, binary_i64, compare, is_nan, logic, not, select},
         movement::broadcast_shape,
     },
 };
@@ -26,10 +26,9 @@ fn pick<T: Copy>(x: &[T], shape: &[usize], out_shape: &[usize], mut at: usize) -
 
 fn run_f32(isa: Isa, pool: &dyn Parallel, op: Binary, a: (&[f32], &[usize]), b: (&[f32], &[usize])) -> Vec<f32> {
     let out_shape = broadcast_shape(&[a.1, b.1]).expect("shapes that broadcast");
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
     let mut out = vec![f32::NAN; out_shape.elements()];
-    binary_f32(isa, &mut context, op, a.0, a.1, b.0, b.1, &out_shape, &mut out);
+    let host = HostDevice::with_isa(isa).expect("an available instruction set");
+    let ((), counters) = Context::fresh(pool, |context| host.binary(context, op, [a, b], &out_shape, &mut out));
     assert_eq!(counters.calls(DeviceKind::Host), 1);
     out
 }

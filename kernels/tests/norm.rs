@@ -3,26 +3,26 @@
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Context, Counters, DeviceKind, Norm, Parallel, ScopedThreads, Scratch, Serial,
-    host::{
-        Isa,
-        elementwise::{Unary, unary},
-        norm::{layer_norm, softmax},
-    },
+    Context, DeviceKind, Norm, Parallel, ScopedThreads, Serial,
+    host::{HostDevice, Isa, elementwise::Unary},
     reference::{self, noise::noise},
 };
 
+/// The host device with an instruction set of this CPU.
+fn host(isa: Isa) -> HostDevice {
+    HostDevice::with_isa(isa).expect("an available instruction set")
+}
+
 /// Calls with a context, checks that one kernel was counted, and gives back the output.
 fn with_context(pool: &dyn Parallel, len: usize, call: impl FnOnce(&mut Context<'_>, &mut [f32])) -> Vec<f32> {
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
     let mut out = vec![f32::NAN; len];
-    call(&mut Context { pool, counters: &counters, scratch: &mut scratch }, &mut out);
+    let ((), counters) = Context::fresh(pool, |context| call(context, &mut out));
     assert_eq!(counters.calls(DeviceKind::Host), 1);
     out
 }
 
 fn apply(isa: Isa, op: Unary, x: &[f32]) -> Vec<f32> {
-    with_context(&Serial, x.len(), |context, out| unary(isa, context, op, x, out))
+    with_context(&Serial, x.len(), |context, out| host(isa).unary(context, op, x, out))
 }
 
 fn assert_close(expected: &[f32], got: &[f32], bound: f32, context: &str) {
@@ -136,7 +136,7 @@ fn layer_norm_of_many_sizes() {
                 for pool in [&Serial as &dyn Parallel, &ScopedThreads(2)] {
                     let got = with_context(pool, x.len(), |context, out| {
                         let norm = Norm { gain: &gain, bias, epsilon: 1e-5 };
-                        layer_norm(isa, context, rows, &norm, &x, out);
+                        host(isa).layer_norm(context, rows, &norm, &x, out);
                     });
                     let expected = reference::norm::layer_norm(width, &x, &gain, bias, 1e-5);
                     assert_close(&expected, &got, 1e-4, &format!("{isa} {rows}x{width}"));
@@ -153,7 +153,7 @@ fn layer_norm_of_equal_values_is_the_bias() {
             let bias = noise(width, 5);
             let got = with_context(&Serial, width, |context, out| {
                 let norm = Norm { gain: &vec![1.0; width], bias: Some(&bias), epsilon: 1e-5 };
-                layer_norm(isa, context, 1, &norm, &vec![3.0; width], out);
+                host(isa).layer_norm(context, 1, &norm, &vec![3.0; width], out);
             });
             assert_close(&bias, &got, 1e-4, &format!("{isa} {width}"));
         }
@@ -167,7 +167,8 @@ fn softmax_of_many_sizes() {
             let x: Vec<f32> = noise(rows * width, 3).iter().map(|v| v * factor).collect();
             for isa in Isa::available() {
                 for pool in [&Serial as &dyn Parallel, &ScopedThreads(2)] {
-                    let got = with_context(pool, x.len(), |context, out| softmax(isa, context, rows, width, &x, out));
+                    let got =
+                        with_context(pool, x.len(), |context, out| host(isa).softmax(context, [rows, width], &x, out));
                     let expected = reference::norm::softmax(width, &x);
                     for (e, g) in expected.iter().zip(&got) {
                         assert!((e - g).abs() <= 4e-6 * e + 1e-30, "{isa} {rows}x{width}: {g}, not {e}");
@@ -183,7 +184,7 @@ fn softmax_of_hidden_values() {
     const HIDDEN: f32 = f32::NEG_INFINITY;
     let x = [HIDDEN, 1.0, HIDDEN, HIDDEN, HIDDEN, HIDDEN, -2.0, HIDDEN, f32::MIN];
     for isa in Isa::available() {
-        let got = with_context(&Serial, 9, |context, out| softmax(isa, context, 3, 3, &x, out));
+        let got = with_context(&Serial, 9, |context, out| host(isa).softmax(context, [3, 3], &x, out));
         assert_eq!(got[..3], [0.0, 1.0, 0.0], "{isa}");
         assert!(got[3..6].iter().all(|v| v.is_nan()), "{isa}: a row of -inf is NaN, as in ONNX");
         assert_eq!(got[6..], [1.0, 0.0, 0.0], "{isa}");
@@ -194,7 +195,7 @@ proptest! {
     #[test]
     fn softmax_sums_to_one(x in prop::collection::vec(-200.0f32..200.0, 1..200)) {
         for isa in Isa::available() {
-            let got = with_context(&Serial, x.len(), |context, out| softmax(isa, context, 1, x.len(), &x, out));
+            let got = with_context(&Serial, x.len(), |context, out| host(isa).softmax(context, [1, x.len()], &x, out));
             prop_assert!((got.iter().sum::<f32>() - 1.0).abs() < 1e-5);
         }
     }
@@ -206,7 +207,7 @@ proptest! {
         for isa in Isa::available() {
             let got = with_context(&Serial, width, |context, out| {
                 let norm = Norm { gain: &vec![1.0; width], bias: None, epsilon: 0.0 };
-                layer_norm(isa, context, 1, &norm, &x, out);
+                host(isa).layer_norm(context, 1, &norm, &x, out);
             });
             let mean = got.iter().sum::<f32>() / width as f32;
             let square = got.iter().map(|v| v * v).sum::<f32>() / width as f32;

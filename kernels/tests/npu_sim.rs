@@ -6,13 +6,8 @@ use undertone_kernels::{
     Precision, Product, Rows, ScopedThreads, Scratch, WeightLayout,
     host::HostDevice,
     npu::{Settings, Target, sim::Mode, simulator},
-    reference::{self, noise::noise},
+    reference::{self, cosine, noise::noise},
 };
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
-}
 
 /// Least cosine with the f32 oracle.
 fn bound(precision: Precision) -> f64 {
@@ -30,18 +25,14 @@ fn linear(settings: &Settings, spec: &LinearSpec, rows: usize) -> (Vec<f32>, Vec
     let (bias, residual) = (noise(spec.outputs, 3), noise(rows * spec.outputs, 4));
     let kernel = device.linear(spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)).expect("taken");
     assert_eq!((kernel.device(), kernel.precision()), (DeviceKind::Sim, spec.precision));
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut context = Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch };
     let mut out = vec![f32::NAN; rows * spec.outputs];
-    kernel.run(&mut context, rows, &x, Some(&residual), &mut out).expect("runs");
+    let run = |context: &mut Context<'_>| kernel.run(context, rows, &x, Some(&residual), &mut out);
+    let (done, counters) = Context::fresh(&ScopedThreads(2), run);
+    done.expect("runs");
     assert_eq!(counters.calls(DeviceKind::Sim), 1);
     let plain = LinearSpec { precision: Precision::F32, ..spec.clone() };
     let layout = WeightLayout::InputsByOutputs;
     (out, reference::linear::linear(&plain, &weights, layout, Some(&bias), rows, &x, Some(&residual)))
-}
-
-fn spec(inputs: usize, outputs: usize, precision: Precision) -> LinearSpec {
-    LinearSpec { inputs, outputs, precision, wide_rows: false, activation: Activation::None, scale: 1.0 }
 }
 
 #[test]
@@ -52,7 +43,7 @@ fn products_of_odd_shapes_are_near_f32() {
                 [(1, 1, 1), (1, 64, 64), (3, 65, 63), (257, 64, 384), (100, 200, 300), (1500, 80, 96)]
             {
                 for activation in [Activation::None, Activation::Gelu] {
-                    let spec = LinearSpec { activation, scale: 0.5, ..spec(inputs, outputs, precision) };
+                    let spec = LinearSpec { activation, scale: 0.5, ..LinearSpec::new(inputs, outputs, precision) };
                     let (got, wanted) = linear(&settings(target, Mode::Fast), &spec, rows);
                     let similar = cosine(&got, &wanted);
                     assert!(similar > bound(precision), "{target} {precision} {rows}×{inputs}×{outputs}: {similar}");
@@ -64,7 +55,7 @@ fn products_of_odd_shapes_are_near_f32() {
 
 #[test]
 fn no_rows_are_no_work() {
-    let (got, wanted) = linear(&settings(Target::Npu1, Mode::Fast), &spec(8, 8, Precision::Int8), 0);
+    let (got, wanted) = linear(&settings(Target::Npu1, Mode::Fast), &LinearSpec::new(8, 8, Precision::Int8), 0);
     assert!(got.is_empty() && wanted.is_empty());
 }
 
@@ -82,12 +73,8 @@ fn attention(
         noise(batch * keys * heads * 64, 3),
     );
     // [batch, length, heads · 64], read in place.
-    let view = |data, length: usize| Heads {
-        data,
-        batch_stride: length * heads * 64,
-        head_stride: 64,
-        row_stride: heads * 64,
-    };
+    let strides = |length: usize| [length * heads * 64, 64, heads * 64];
+    let view = |data, length| Heads::new(data, strides(length));
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
     let mut out = [vec![f32::NAN; q.len()], vec![f32::NAN; q.len()]];
     let [got, wanted] = &mut out;
@@ -100,7 +87,7 @@ fn attention(
         k: view(&k, keys),
         v: view(&v, keys),
         mask: Mask::None,
-        out: HeadsMut { data, batch_stride: queries * heads * 64, head_stride: 64, row_stride: heads * 64 },
+        out: HeadsMut::new(data, strides(queries)),
     };
     let mut context = Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch };
     kernel.run(&mut context, args(got)).expect("runs");
@@ -134,7 +121,7 @@ fn fast_and_exact_agree_bit_for_bit() {
         for precision in [Precision::Int8, Precision::Bf16] {
             for (rows, inputs, outputs) in [(33, 70, 50), (260, 130, 400)] {
                 for activation in [Activation::None, Activation::Gelu] {
-                    let spec = LinearSpec { activation, ..spec(inputs, outputs, precision) };
+                    let spec = LinearSpec { activation, ..LinearSpec::new(inputs, outputs, precision) };
                     let fast = linear(&settings(target, Mode::Fast), &spec, rows).0;
                     let exact = linear(&settings(target, Mode::Exact), &spec, rows).0;
                     assert!(fast == exact, "{target} {precision} {rows}×{inputs}×{outputs}");
@@ -152,7 +139,8 @@ fn fast_and_exact_agree_bit_for_bit() {
 #[test]
 fn what_an_npu_does_not_compute_is_refused_in_words() {
     let device = simulator(&Settings::default());
-    let refused = device.linear(&spec(8, 8, Precision::F32), &[0.0; 64], WeightLayout::InputsByOutputs, None).err();
+    let refused =
+        device.linear(&LinearSpec::new(8, 8, Precision::F32), &[0.0; 64], WeightLayout::InputsByOutputs, None).err();
     assert!(refused.expect("refused").to_string().contains("fp32"));
     let wide = AttentionSpec { head_width: 80, scale: 1.0, precision: Precision::Int8 };
     assert!(device.attention(&wide).err().expect("refused").to_string().contains("64 wide, not 80"));
@@ -161,7 +149,7 @@ fn what_an_npu_does_not_compute_is_refused_in_words() {
 #[test]
 fn statistics_count_what_ran() {
     let device = simulator(&settings(Target::Npu1, Mode::Fast));
-    let layer = spec(384, 384, Precision::Int8);
+    let layer = LinearSpec::new(384, 384, Precision::Int8);
     let kernel = device.linear(&layer, &noise(384 * 384, 1), WeightLayout::InputsByOutputs, None).expect("taken");
     let heads = AttentionSpec { head_width: 64, scale: 0.125, precision: Precision::Int8 };
     device.attention(&heads).expect("taken");
@@ -191,7 +179,7 @@ fn layers_of_the_same_rows_are_one_command() {
     let layers = widths.map(|outputs| {
         let weights = noise(inputs * outputs, outputs as u64);
         device
-            .linear(&spec(inputs, outputs, Precision::Int8), &weights, WeightLayout::InputsByOutputs, None)
+            .linear(&LinearSpec::new(inputs, outputs, Precision::Int8), &weights, WeightLayout::InputsByOutputs, None)
             .expect("taken")
     });
     let (counters, mut scratch) = (Counters::new(), Scratch::default());
@@ -234,7 +222,7 @@ fn kernels_of_a_whisper_encoder_are_near_f32() {
             let device = simulator(&settings(target, Mode::Fast));
             for (rows, inputs, outputs, activation) in LINEAR {
                 let (x, weights, bias) = (noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3));
-                let spec = LinearSpec { activation, scale: 0.125, ..spec(inputs, outputs, precision) };
+                let spec = LinearSpec { activation, scale: 0.125, ..LinearSpec::new(inputs, outputs, precision) };
                 let plain = LinearSpec { precision: Precision::F32, ..spec.clone() };
                 let [got, wanted] = [(&*device as &dyn Device, &spec), (&host, &plain)].map(|(device, spec)| {
                     let layer =
@@ -266,7 +254,7 @@ fn attention_of_a_whisper_encoder_is_near_f32() {
 fn counting_moves_what_computing_moves() {
     let report = |mode| {
         let device = simulator(&settings(Target::Npu4, mode));
-        let layer = spec(100, 200, Precision::Int8);
+        let layer = LinearSpec::new(100, 200, Precision::Int8);
         let kernel = device.linear(&layer, &noise(100 * 200, 1), WeightLayout::InputsByOutputs, None).expect("taken");
         let (counters, mut scratch) = (Counters::new(), Scratch::default());
         let mut context = Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch };
@@ -289,7 +277,7 @@ proptest! {
     ) {
         let precision = if int8 { Precision::Int8 } else { Precision::Bf16 };
         let target = if npu1 { Target::Npu1 } else { Target::Npu4 };
-        let (got, wanted) = linear(&settings(target, Mode::Fast), &spec(inputs, outputs, precision), rows);
+        let (got, wanted) = linear(&settings(target, Mode::Fast), &LinearSpec::new(inputs, outputs, precision), rows);
         prop_assert!(cosine(&got, &wanted) > bound(precision));
     }
 }

@@ -1,31 +1,19 @@
 //! Layers of an NPU that come back to the host device, made of the weights as the NPU holds them.
 
 use undertone_kernels::{
-    Activation, Context, Conv1dSpec, Counters, Device, DeviceKind, LinearSpec, Precision, Scratch, Serial,
-    WeightLayout,
+    Activation, Context, Device, DeviceKind, LinearSpec, Precision, Serial, WeightLayout,
     host::HostDevice,
     npu::{Settings, Target, simulator},
-    reference::noise::noise,
+    reference::{cosine, noise::noise, whisper::convolution},
 };
-
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
-}
-
-fn run(work: impl FnOnce(&mut Context<'_>)) -> u64 {
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    work(&mut Context { pool: &Serial, counters: &counters, scratch: &mut scratch });
-    counters.calls(DeviceKind::Host)
-}
 
 #[test]
 fn a_linear_layer() {
     for (target, precision) in [(Target::Npu1, Precision::Int8), (Target::Npu4, Precision::Bf16)] {
         let device = simulator(&Settings { target, ..Settings::default() });
         let (inputs, outputs, rows) = (70, 130, 5);
-        let spec =
-            LinearSpec { inputs, outputs, precision, wide_rows: false, activation: Activation::Gelu, scale: 0.5 };
+        let product = LinearSpec::new(inputs, outputs, precision);
+        let spec = LinearSpec { activation: Activation::Gelu, scale: 0.5, ..product };
         let (x, weights, bias) = (noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3));
         let layout = WeightLayout::OutputsByInputs;
         let back = device.linear(&spec, &weights, layout, Some(&bias)).expect("taken").to_host().expect("given back");
@@ -33,11 +21,11 @@ fn a_linear_layer() {
         let direct = HostDevice::new().linear(&spec, &weights, layout, Some(&bias)).expect("taken");
         assert!(direct.to_host().is_none());
         let (mut got, mut wanted) = (vec![f32::NAN; rows * outputs], vec![f32::NAN; rows * outputs]);
-        let calls = run(|context| {
+        let ((), counters) = Context::fresh(&Serial, |context| {
             back.run(context, rows, &x, None, &mut got).expect("runs");
             direct.run(context, rows, &x, None, &mut wanted).expect("runs");
         });
-        assert_eq!(calls, 2);
+        assert_eq!(counters.calls(DeviceKind::Host), 2);
         assert!(cosine(&got, &wanted) > 0.999_99, "{target} {precision}: {}", cosine(&got, &wanted));
     }
 }
@@ -45,17 +33,7 @@ fn a_linear_layer() {
 #[test]
 fn a_convolution() {
     let device = simulator(&Settings::default());
-    let spec = Conv1dSpec {
-        in_channels: 5,
-        out_channels: 9,
-        width: 3,
-        stride: 2,
-        padding: [1, 1],
-        precision: Precision::Int8,
-        activation: Activation::Gelu,
-        input_channels_last: false,
-        output_channels_last: true,
-    };
+    let spec = convolution(5, 9, 2, Precision::Int8);
     let (weights, bias, length) = (noise(9 * 5 * 3, 1), noise(9, 2), 601);
     let back = device.conv1d(&spec, &weights, Some(&bias)).expect("taken").to_host().expect("given back");
     assert_eq!(back.device(), DeviceKind::Host);
@@ -63,10 +41,10 @@ fn a_convolution() {
     let x = noise(5 * length, 3);
     let out = 9 * spec.out_length(length);
     let (mut got, mut wanted) = (vec![f32::NAN; out], vec![f32::NAN; out]);
-    let calls = run(|context| {
+    let ((), counters) = Context::fresh(&Serial, |context| {
         back.run(context, 1, length, &x, &mut got).expect("runs");
         direct.run(context, 1, length, &x, &mut wanted).expect("runs");
     });
-    assert_eq!(calls, 2);
+    assert_eq!(counters.calls(DeviceKind::Host), 2);
     assert!(cosine(&got, &wanted) > 0.999_99, "{}", cosine(&got, &wanted));
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use undertone_kernels::host::{HostDevice, Isa, KvCache, Side, matmul::matmul, norm};
+use undertone_kernels::host::{HostDevice, Isa, KvCache, Side};
 use undertone_kernels::reference::noise::noise;
 use undertone_kernels::{
     Activation, Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, Conv1dSpec, Counters, Device as _,
@@ -230,7 +230,7 @@ impl Case {
             streamed: false,
             run: Box::new(move |context| {
                 let norm = Norm { gain: &gain, bias: None, epsilon: 1e-5 };
-                (0..calls).for_each(|_| norm::layer_norm(device.isa(), context, rows, &norm, &x, &mut out));
+                (0..calls).for_each(|_| device.layer_norm(context, rows, &norm, &x, &mut out));
             }),
         }
     }
@@ -259,11 +259,11 @@ impl Products {
     /// All in one call, then one by one.
     pub fn run(&mut self, context: &mut Context<'_>, counts: bool) {
         let Self { size, a, b, out, .. } = self;
-        let (n, isa) = (*size, Isa::best());
-        let together = milliseconds(|| matmul(isa, context, Self::COUNT, n, n, n, a, b, out));
+        let (n, host) = (*size, HostDevice::new());
+        let together = milliseconds(|| host.matmul(context, Self::COUNT, [n; 3], a, b, out));
         let apart = milliseconds(|| {
             for ((a, b), out) in a.chunks(n * n).zip(b.chunks(n * n)).zip(out.chunks_mut(n * n)) {
-                matmul(isa, context, 1, n, n, n, a, b, out);
+                host.matmul(context, 1, [n; 3], a, b, out);
             }
         });
         if counts {

@@ -1,6 +1,6 @@
 //! Which kernels a Whisper model of some sizes calls, with which shapes.
 
-use undertone_kernels::{Activation, Conv1dSpec, Precision, host::HostDevice};
+use undertone_kernels::{Activation, Conv1dSpec, Precision, host::HostDevice, reference::whisper::convolution};
 use undertone_runner::model::ModelConfig;
 
 use super::cases::{Case, Weights};
@@ -54,16 +54,6 @@ const FEW: usize = 64;
 
 fn convolutions(config: &ModelConfig, precision: Precision) -> [Conv1dSpec; 2] {
     let &ModelConfig { width, mel_bins, .. } = config;
-    let conv = |in_channels, stride, first: bool| Conv1dSpec {
-        in_channels,
-        out_channels: width,
-        width: 3,
-        stride,
-        padding: [1, 1],
-        precision,
-        activation: Activation::Gelu,
-        input_channels_last: !first,
-        output_channels_last: true,
-    };
-    [conv(mel_bins, 1, true), conv(width, 2, false)]
+    let second = convolution(width, width, 2, precision);
+    [convolution(mel_bins, width, 1, precision), Conv1dSpec { input_channels_last: true, ..second }]
 }

@@ -12,8 +12,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use serde::Serialize;
-use undertone_kernels::host::Isa;
-use undertone_kernels::host::elementwise::{Unary, unary};
+use undertone_kernels::host::{HostDevice, Isa, elementwise::Unary};
 use undertone_kernels::{Context, Counters, Parallel, Precision, Scratch, Serial};
 
 /// What the machine can do at best, measured. A peak is absent where no loop is known for the instruction set's
@@ -116,7 +115,7 @@ fn exponentials(pool: &dyn Parallel) -> f64 {
         let (counters, mut scratch) = (Counters::new(), Scratch::default());
         let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
         for _ in 0..ROUNDS {
-            unary(Isa::best(), &mut context, Unary::Exp, &x, &mut out);
+            HostDevice::new().unary(&mut context, Unary::Exp, &x, &mut out);
         }
     });
     (memories.len() * ROUNDS * VALUES) as f64 / start.elapsed().as_secs_f64() / 1e9

@@ -28,12 +28,17 @@ impl LinearSizes {
         Self { a: 2 * m * k + CONTROL_BYTES, b: 2 * k * n + 4 * n, sums: m * n, c: 2 * m * n }
     }
 
-    fn check(&self, kernel: &'static str, a: &[u8], b: &[u8], sums: usize) -> Result<bool, KernelError> {
+    /// Whether this step is the last one, which writes C.
+    fn check(&self, kernel: &'static str, a: &[u8], b: &[u8], sums: usize, c: &[u8]) -> Result<bool, KernelError> {
         exactly(kernel, "A", a.len(), self.a)?;
         exactly(kernel, "B", b.len(), self.b)?;
         exactly(kernel, "sums", sums, self.sums)?;
-        // Bit 1 of the first control word: this step is the last one.
-        Ok(a[self.a - CONTROL_BYTES] & 2 != 0)
+        // Bit 1 of the first control word.
+        let last = a[self.a - CONTROL_BYTES] & 2 != 0;
+        if last {
+            exactly(kernel, "C", c.len(), self.c)?;
+        }
+        Ok(last)
     }
 }
 
@@ -53,11 +58,7 @@ pub fn linear_int8(
 ) -> Result<bool, KernelError> {
     const KERNEL: &str = "linear_int8";
     tile.check(KERNEL, target, &[target.int8_micro_tile()], None)?;
-    let sizes = LinearSizes::int8(tile);
-    let last = sizes.check(KERNEL, a, b, sums.len())?;
-    if last {
-        exactly(KERNEL, "C", c.len(), sizes.c)?;
-    }
+    let last = LinearSizes::int8(tile).check(KERNEL, a, b, sums.len(), c)?;
     ffi::linear_int8(target.silicon(), tile.m as i32, tile.k as i32, tile.n as i32, last, a, b, sums, c);
     Ok(last)
 }
@@ -76,11 +77,7 @@ pub fn linear_bf16(
 ) -> Result<bool, KernelError> {
     const KERNEL: &str = "linear_bf16";
     tile.check(KERNEL, target, &[target.bf16_micro_tile()], None)?;
-    let sizes = LinearSizes::bf16(tile);
-    let last = sizes.check(KERNEL, a, b, sums.len())?;
-    if last {
-        exactly(KERNEL, "C", c.len(), sizes.c)?;
-    }
+    let last = LinearSizes::bf16(tile).check(KERNEL, a, b, sums.len(), c)?;
     ffi::linear_bf16(target.silicon(), tile.m as i32, tile.k as i32, tile.n as i32, last, a, b, sums, c);
     Ok(last)
 }

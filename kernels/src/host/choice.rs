@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::{
-    isa::Isa,
+    HostDevice,
     shared::Shared,
     simd::{Simd, Task, dispatch},
     split,
@@ -44,42 +44,46 @@ const SEGMENT: usize = 4096;
 /// What a logit costs, in values that are only moved.
 const WORK: usize = 8;
 
-/// Chooses in each of the rows of `logits`, as many as there are answers; `ask` gives each row's [`Ask`].
-///
-/// # Panics
-/// If `logits` is no whole number of rows.
-pub fn choose<'a>(
-    isa: Isa,
-    context: &mut Context<'_>,
-    logits: &[f32],
-    ask: &(dyn Fn(usize) -> Ask<'a> + Sync),
-    answers: &mut [Scores],
-) {
-    let rows = answers.len();
-    let width = logits.len().checked_div(rows).unwrap_or(0);
-    assert_eq!(rows * width, logits.len(), "logits of {rows} rows");
-    let segments = width.div_ceil(SEGMENT);
-    let partial_bytes = size_of::<Scores>();
-    let partials = Shared::new(context.scratch.bytes(rows * segments * partial_bytes));
-    let partial = |row: usize, segment: usize| partials.at((row * segments + segment) * partial_bytes).cast::<Scores>();
-    // Each is looked at twice and raised to a power.
-    let work = WORK * logits.len();
-    split::ranges(context.pool, rows * segments, work, &|units| {
-        for unit in units {
-            let (row, segment) = (unit / segments, unit % segments);
-            let range = segment * SEGMENT..width.min((segment + 1) * SEGMENT);
-            let found = dispatch(isa, Segment { logits: &logits[row * width..][..width], ask: ask(row), range });
-            // SAFETY: this unit's place is no other's; the memory has room for all of them and is aligned to 64.
-            unsafe { partial(row, segment).write(found) };
-        }
-    });
-    for (row, answer) in answers.iter_mut().enumerate() {
-        *answer = [None; 2];
-        for segment in 0..segments {
-            // SAFETY: written above.
-            let found = unsafe { partial(row, segment).read() };
-            for (whole, part) in answer.iter_mut().zip(found) {
-                *whole = joined(*whole, part);
+impl HostDevice {
+    /// Chooses in each of the rows of `logits`, as many as there are answers; `ask` gives each row's [`Ask`].
+    ///
+    /// # Panics
+    /// If `logits` is no whole number of rows.
+    pub fn choose<'a>(
+        &self,
+        context: &mut Context<'_>,
+        logits: &[f32],
+        ask: &(dyn Fn(usize) -> Ask<'a> + Sync),
+        answers: &mut [Scores],
+    ) {
+        let rows = answers.len();
+        let width = logits.len().checked_div(rows).unwrap_or(0);
+        assert_eq!(rows * width, logits.len(), "logits of {rows} rows");
+        let segments = width.div_ceil(SEGMENT);
+        let partial_bytes = size_of::<Scores>();
+        let partials = Shared::new(context.scratch.bytes(rows * segments * partial_bytes));
+        let partial =
+            |row: usize, segment: usize| partials.at((row * segments + segment) * partial_bytes).cast::<Scores>();
+        // Each is looked at twice and raised to a power.
+        let work = WORK * logits.len();
+        split::ranges(context.pool, rows * segments, work, &|units| {
+            for unit in units {
+                let (row, segment) = (unit / segments, unit % segments);
+                let range = segment * SEGMENT..width.min((segment + 1) * SEGMENT);
+                let found =
+                    dispatch(self.isa, Segment { logits: &logits[row * width..][..width], ask: ask(row), range });
+                // SAFETY: this unit's place is no other's; the memory has room for all of them and is aligned to 64.
+                unsafe { partial(row, segment).write(found) };
+            }
+        });
+        for (row, answer) in answers.iter_mut().enumerate() {
+            *answer = [None; 2];
+            for segment in 0..segments {
+                // SAFETY: written above.
+                let found = unsafe { partial(row, segment).read() };
+                for (whole, part) in answer.iter_mut().zip(found) {
+                    *whole = joined(*whole, part);
+                }
             }
         }
     }
@@ -148,7 +152,7 @@ fn run<S: Simd>(s: S, logits: &[f32], first: usize) -> Option<Best> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Counters, Scratch, Serial, reference::noise::noise};
+    use crate::{Serial, host::Isa, reference::noise::noise};
     use proptest::prelude::*;
 
     /// The slow obvious version.
@@ -172,10 +176,9 @@ mod tests {
     }
 
     fn got(isa: Isa, logits: &[f32], asks: &[Ask<'_>]) -> Vec<Scores> {
-        let (counters, mut scratch) = (Counters::new(), Scratch::default());
-        let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
+        let host = HostDevice::with_isa(isa).expect("an available instruction set");
         let mut answers = vec![[None; 2]; asks.len()];
-        choose(isa, &mut context, logits, &|row| asks[row], &mut answers);
+        Context::fresh(&Serial, |context| host.choose(context, logits, &|row| asks[row], &mut answers));
         answers
     }
 

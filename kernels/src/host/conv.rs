@@ -55,14 +55,8 @@ pub(super) fn restore(isa: Isa, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box
 
 /// The product that a window is put through.
 fn product(spec: &Conv1dSpec) -> LinearSpec {
-    LinearSpec {
-        inputs: spec.width * spec.in_channels,
-        outputs: spec.out_channels,
-        precision: spec.precision,
-        wide_rows: false,
-        activation: spec.activation,
-        scale: 1.0,
-    }
+    let inputs = spec.width * spec.in_channels;
+    LinearSpec { activation: spec.activation, ..LinearSpec::new(inputs, spec.out_channels, spec.precision) }
 }
 
 impl Conv1d for Windows {

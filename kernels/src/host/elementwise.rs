@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use super::{
-    isa::Isa,
+    HostDevice,
     movement::{broadcast_strides, walk},
     simd::{Simd, Task, dispatch},
     split, vecmath,
@@ -83,14 +83,16 @@ pub enum Logic {
     Or,
 }
 
-/// Applies `op` to each element.
-///
-/// # Panics
-/// If `x` and `out` differ in length.
-pub fn unary(isa: Isa, context: &mut Context<'_>, op: Unary, x: &[f32], out: &mut [f32]) {
-    assert!(x.len() == out.len(), "{op:?}: {} values into {}", x.len(), out.len());
-    split::rows(context.pool, 1, out, &|range, out| dispatch(isa, Map { op, x: &x[range], out }));
-    context.counters.executed(DeviceKind::Host);
+impl HostDevice {
+    /// Applies `op` to each element.
+    ///
+    /// # Panics
+    /// If `x` and `out` differ in length.
+    pub fn unary(&self, context: &mut Context<'_>, op: Unary, x: &[f32], out: &mut [f32]) {
+        assert!(x.len() == out.len(), "{op:?}: {} values into {}", x.len(), out.len());
+        split::rows(context.pool, 1, out, &|range, out| dispatch(self.isa, Map { op, x: &x[range], out }));
+        context.counters.executed(DeviceKind::Host);
+    }
 }
 
 struct Map<'a> {
@@ -164,38 +166,36 @@ fn check_lengths(operands: &[(usize, &[usize])]) {
     }
 }
 
-/// Applies `op` to fp32 tensors, broadcast to `out_shape`.
-///
-/// # Panics
-/// If a shape does not broadcast to `out_shape`, or a slice's length is not its shape's.
-#[allow(clippy::too_many_arguments, reason = "three tensors, each with its shape")]
-pub fn binary_f32(
-    isa: Isa,
-    context: &mut Context<'_>,
-    op: Binary,
-    a: &[f32],
-    a_shape: &[usize],
-    b: &[f32],
-    b_shape: &[usize],
-    out_shape: &[usize],
-    out: &mut [f32],
-) {
-    check_lengths(&[(a.len(), a_shape), (b.len(), b_shape), (out.len(), out_shape)]);
-    if a_shape == out_shape && (b_shape == out_shape || b.len() == 1) {
-        // Element by element: any cut will do.
-        let b_step = isize::from(b_shape == out_shape);
-        split::rows(context.pool, 1, out, &|range, out| {
-            let b = if b_step == 0 { b } else { &b[range.clone()] };
-            dispatch(isa, Zip { op, a: &a[range], b, steps: [1, b_step], out });
-        });
-    } else {
-        let strides = [broadcast_strides(a_shape, out_shape), broadcast_strides(b_shape, out_shape)];
-        walk(out_shape, &strides, [0, 0], |[a_at, b_at], range, steps| {
-            let (a, b) = (&a[a_at as usize..], &b[b_at as usize..]);
-            dispatch(isa, Zip { op, a, b, steps, out: &mut out[range] });
-        });
+impl HostDevice {
+    /// Applies `op` to fp32 tensors, broadcast to `out_shape`.
+    ///
+    /// # Panics
+    /// If a shape does not broadcast to `out_shape`, or a slice's length is not its shape's.
+    pub fn binary(
+        &self,
+        context: &mut Context<'_>,
+        op: Binary,
+        [(a, a_shape), (b, b_shape)]: [(&[f32], &[usize]); 2],
+        out_shape: &[usize],
+        out: &mut [f32],
+    ) {
+        check_lengths(&[(a.len(), a_shape), (b.len(), b_shape), (out.len(), out_shape)]);
+        if a_shape == out_shape && (b_shape == out_shape || b.len() == 1) {
+            // Element by element: any cut will do.
+            let b_step = isize::from(b_shape == out_shape);
+            split::rows(context.pool, 1, out, &|range, out| {
+                let b = if b_step == 0 { b } else { &b[range.clone()] };
+                dispatch(self.isa, Zip { op, a: &a[range], b, steps: [1, b_step], out });
+            });
+        } else {
+            let strides = [broadcast_strides(a_shape, out_shape), broadcast_strides(b_shape, out_shape)];
+            walk(out_shape, &strides, [0, 0], |[a_at, b_at], range, steps| {
+                let (a, b) = (&a[a_at as usize..], &b[b_at as usize..]);
+                dispatch(self.isa, Zip { op, a, b, steps, out: &mut out[range] });
+            });
+        }
+        context.counters.executed(DeviceKind::Host);
     }
-    context.counters.executed(DeviceKind::Host);
 }
 
 /// One run of a binary operator: an operand whose step is 0 stays at its first value.

@@ -2,9 +2,9 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | `linear`, [`matmul`], `conv` | products with weights, of two run-time operands, and of windows: one tile kernel |
+//! | `linear`, `matmul`, `conv` | products with weights, of two run-time operands, and of windows: one tile kernel |
 //! | `attention` | soft-max of products, block by block; the key-value cache |
-//! | [`norm`], [`elementwise`], [`movement`] | everything else of a graph |
+//! | `norm`, [`elementwise`], [`movement`] | everything else of a graph |
 //! | `simd`, `vecmath` | vectors of each instruction set, one file to each, and functions on them |
 //! | `isa` | which instruction set is used |
 //! | [`choice`] | the next token |
@@ -19,9 +19,9 @@ pub(crate) mod conv;
 pub mod elementwise;
 mod isa;
 pub(crate) mod linear;
-pub mod matmul;
+mod matmul;
 pub mod movement;
-pub mod norm;
+mod norm;
 pub(crate) mod shared;
 pub(crate) mod simd;
 pub(crate) mod split;
@@ -32,7 +32,7 @@ pub use isa::Isa;
 
 use crate::{
     Attention, AttentionSpec, Blob, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec,
-    Product, Rows, Unfit, Unsupported, WeightLayout,
+    Precision, Product, Rows, Unfit, Unsupported, WeightLayout,
 };
 
 /// The CPU as a device. It takes every spec.
@@ -55,6 +55,28 @@ impl HostDevice {
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// A linear layer from the [`Linear::parts`] of one that was prepared for the same spec and instruction set. Large
+    /// parts are used where they lie.
+    ///
+    /// # Errors
+    /// [`Unfit`] if the parts' number, sizes or alignment are not those of this spec.
+    pub fn restore_linear(&self, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
+        linear::restore(self.isa, spec, parts)
+    }
+
+    /// A convolution likewise, from its [`Conv1d::parts`].
+    ///
+    /// # Errors
+    /// As [`HostDevice::restore_linear`].
+    pub fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
+        conv::restore(self.isa, spec, parts)
+    }
+
+    /// An empty key-value cache for attention on this device.
+    pub fn cache(&self, side: Side, precision: Precision, heads: usize, width: usize) -> KvCache {
+        KvCache::new(self.isa, side, precision, heads, width)
     }
 }
 
@@ -85,14 +107,6 @@ impl Device for HostDevice {
 
     fn conv1d(&self, spec: &Conv1dSpec, weights: &[f32], bias: Option<&[f32]>) -> Result<Box<dyn Conv1d>, Unsupported> {
         Ok(conv::prepare(self.isa, spec, weights, bias))
-    }
-
-    fn restore_linear(&self, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
-        linear::restore(self.isa, spec, parts)
-    }
-
-    fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
-        conv::restore(self.isa, spec, parts)
     }
 
     fn products(&self, context: &mut Context<'_>, rows: &Rows<'_>, products: &mut [Product<'_>]) -> Result<(), Failed> {

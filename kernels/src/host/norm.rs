@@ -1,7 +1,7 @@
 //! Layer norm and soft-max over the last axis, in fp32.
 
 use super::{
-    isa::Isa,
+    HostDevice,
     simd::{Simd, Task, dispatch},
     split, vecmath,
 };
@@ -27,20 +27,22 @@ impl Norm<'_> {
     }
 }
 
-/// Layer norm of each of `rows` rows.
-///
-/// # Panics
-/// If a slice's length is not what `rows` and the norm's width ask.
-pub fn layer_norm(isa: Isa, context: &mut Context<'_>, rows: usize, norm: &Norm<'_>, x: &[f32], out: &mut [f32]) {
-    let width = norm.width();
-    assert!(x.len() == rows * width && out.len() == x.len(), "layer norm: lengths differ from {rows} x {width}");
-    if !x.is_empty() {
-        split::rows(context.pool, width, out, &|rows, out| {
-            let x = &x[rows.start * width..rows.end * width];
-            dispatch(isa, LayerNorm { norm, x, out });
-        });
+impl HostDevice {
+    /// Layer norm of each of `rows` rows.
+    ///
+    /// # Panics
+    /// If a slice's length is not what `rows` and the norm's width ask.
+    pub fn layer_norm(&self, context: &mut Context<'_>, rows: usize, norm: &Norm<'_>, x: &[f32], out: &mut [f32]) {
+        let width = norm.width();
+        assert!(x.len() == rows * width && out.len() == x.len(), "layer norm: lengths differ from {rows} x {width}");
+        if !x.is_empty() {
+            split::rows(context.pool, width, out, &|rows, out| {
+                let x = &x[rows.start * width..rows.end * width];
+                dispatch(self.isa, LayerNorm { norm, x, out });
+            });
+        }
+        context.counters.executed(DeviceKind::Host);
     }
-    context.counters.executed(DeviceKind::Host);
 }
 
 struct LayerNorm<'a> {
@@ -86,19 +88,21 @@ fn total<S: Simd>(s: S, row: &[f32], fill: f32, f: impl Fn(S::F) -> S::F) -> f32
     s.sum(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])))
 }
 
-/// `exp(x − max) / Σ exp(x − max)` for each of `rows` rows of `width` values. A row that is all `-inf` gives NaN, as in
-/// ONNX.
-///
-/// # Panics
-/// If a slice's length is not `rows · width`.
-pub fn softmax(isa: Isa, context: &mut Context<'_>, rows: usize, width: usize, x: &[f32], out: &mut [f32]) {
-    assert!(x.len() == rows * width && out.len() == x.len(), "softmax: lengths differ from {rows} x {width}");
-    if !x.is_empty() {
-        split::rows(context.pool, width, out, &|rows, out| {
-            dispatch(isa, SoftMax { width, x: &x[rows.start * width..rows.end * width], out });
-        });
+impl HostDevice {
+    /// `exp(x − max) / Σ exp(x − max)` for each of `rows` rows of `width` values. A row that is all `-inf` gives NaN, as in
+    /// ONNX.
+    ///
+    /// # Panics
+    /// If a slice's length is not `rows · width`.
+    pub fn softmax(&self, context: &mut Context<'_>, [rows, width]: [usize; 2], x: &[f32], out: &mut [f32]) {
+        assert!(x.len() == rows * width && out.len() == x.len(), "softmax: lengths differ from {rows} x {width}");
+        if !x.is_empty() {
+            split::rows(context.pool, width, out, &|rows, out| {
+                dispatch(self.isa, SoftMax { width, x: &x[rows.start * width..rows.end * width], out });
+            });
+        }
+        context.counters.executed(DeviceKind::Host);
     }
-    context.counters.executed(DeviceKind::Host);
 }
 
 struct SoftMax<'a> {

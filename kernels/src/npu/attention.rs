@@ -7,7 +7,7 @@ use super::{
     array::{Array, ArrayError, Buffer as _},
     design::{Argument, Problem},
     engine::{Engine, Engines, PackedProblem},
-    layout,
+    layout::{self, PackMethod},
 };
 use crate::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, DeviceKind, Failed, Mask, Precision};
 
@@ -27,12 +27,12 @@ impl<A: Array> NpuAttention<A> {
 
     fn execute(&self, context: &Context<'_>, args: AttentionArgs<'_>) -> Result<(), ArrayError> {
         let AttentionArgs { batch, heads, queries, keys, q, k, v, mut out, .. } = args;
-        let (design, pool) = (&self.engine.design, context.pool);
+        let (method, design, pool) = (PackMethod::best(), &self.engine.design, context.pool);
         let problem = Problem::Attention { heads: batch * heads, queries, keys };
         let array = &self.engines.array;
         let mut b = self.engine.take(array, Argument::B, design.buffer_bytes(&problem, Argument::B))?;
         let start = std::time::Instant::now();
-        layout::pack_keys_and_values(design, &k, &v, [batch, heads, keys], b.bytes_mut(), pool);
+        layout::pack_keys_and_values(method, design, [&k, &v], [batch, heads, keys], b.bytes_mut(), pool);
         let packing = start.elapsed();
         b.flush()?;
         let shape = [batch, heads, queries, keys];
@@ -40,8 +40,8 @@ impl<A: Array> NpuAttention<A> {
             &self.engine,
             &[PackedProblem { problem, b: &b, packing }],
             pool,
-            |a| layout::pack_queries(design, &q, shape, self.spec.scale, a, pool),
-            |_, c| layout::unpack_heads(design, c, [batch, heads, queries], &mut out, pool),
+            |a| layout::pack_queries(method, design, &q, shape, self.spec.scale, a, pool),
+            |_, c| layout::unpack_heads(method, design, c, [batch, heads, queries], &mut out, pool),
         )?;
         self.engine.give(Argument::B, b);
         Ok(())

@@ -18,8 +18,8 @@ use super::{
     target::Target,
 };
 use crate::{
-    Attention, AttentionSpec, Blob, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec,
-    Precision, Product, Rows, Unfit, Unsupported, WeightLayout,
+    Attention, AttentionSpec, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec, Precision,
+    Product, Rows, Unsupported, WeightLayout,
     device::one_by_one,
     host::{HostDevice, conv},
     numbers::INT8_MAX_INPUTS,
@@ -141,14 +141,6 @@ impl<A: Array> Device for Npu<A> {
         .map_err(|error| Unsupported { operator: "convolution", ..error })
     }
 
-    fn restore_linear(&self, _: &LinearSpec, _: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
-        Err(unfit("linear"))
-    }
-
-    fn restore_conv1d(&self, _: &Conv1dSpec, _: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
-        Err(unfit("convolution"))
-    }
-
     fn products(&self, context: &mut Context<'_>, rows: &Rows<'_>, products: &mut [Product<'_>]) -> Result<(), Failed> {
         self.host.after_norm(context, rows, |context, x| {
             NpuLinear::<A>::together(context, rows.rows, x, products)
@@ -176,10 +168,6 @@ impl<A: Array> NpuDevice for Npu<A> {
     fn statistics(&self) -> NpuReport {
         self.engines.counted.get(|design| self.bundle_dir.as_ref().map(|folder| bundled(folder, design)))
     }
-}
-
-fn unfit(operator: &'static str) -> Unfit {
-    Unfit { operator, reason: "an NPU's device packs from the weights themselves".into() }
 }
 
 /// Whether a folder has a design's bundle, whole.

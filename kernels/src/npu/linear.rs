@@ -6,7 +6,7 @@ use super::{
     array::{Array, ArrayError, Buffer},
     design::{Argument, Design, Problem},
     engine::{Engine, Engines, PackedProblem},
-    layout,
+    layout::{self, PackMethod},
 };
 use crate::{
     Activation, Context, Device as _, DeviceKind, Failed, Linear, LinearSpec, Precision, Product, WeightLayout,
@@ -38,7 +38,7 @@ impl<A: Array> NpuLinear<A> {
         let problem = Problem::Linear { rows: 1, inputs: spec.inputs, outputs: spec.outputs };
         let bytes = design.buffer_bytes(&problem, Argument::B);
         let mut buffer = engine.buffer(&engines.array, Argument::B, bytes)?;
-        layout::pack_weights(design, spec, weights, layout, bias, buffer.bytes_mut());
+        layout::pack_weights(PackMethod::best(), design, spec, (weights, layout), bias, buffer.bytes_mut());
         buffer.flush()?;
         Ok(Self { engines: Arc::clone(engines), engine, spec: spec.clone(), weights: buffer })
     }
@@ -111,7 +111,7 @@ impl<A: Array> NpuLinear<A> {
             let outputs = layer.spec.outputs;
             assert_eq!(product.out.len(), rows * outputs, "out is [{rows}, {outputs}]");
         }
-        let (design, pool) = (&self.engine.design, context.pool);
+        let (method, design, pool) = (PackMethod::best(), &self.engine.design, context.pool);
         let gelu = self.spec.activation == Activation::Gelu;
         let mut first = 0;
         while first < rows {
@@ -127,12 +127,12 @@ impl<A: Array> NpuLinear<A> {
                     &self.engine,
                     &work,
                     pool,
-                    |a| layout::pack_rows(design, x, here, inputs, gelu, a, pool),
+                    |a| layout::pack_rows(method, design, x, [here, inputs], gelu, a, pool),
                     |index, c| {
                         let Product { outputs, residual, out, .. } = &mut products[index];
                         let part = first * *outputs..(first + here) * *outputs;
                         let residual = residual.map(|residual| &residual[part.clone()]);
-                        layout::unpack_rows(design, c, here, *outputs, residual, &mut out[part], pool);
+                        layout::unpack_rows(method, design, c, [here, *outputs], residual, &mut out[part], pool);
                     },
                 )
                 .map_err(|error| Failed { device: self.device(), operator: "linear", reason: error.to_string() })?;

@@ -8,12 +8,12 @@ use undertone_boundary::npu::RatesReport;
 use super::{
     cost::PACKING_RATE,
     design::{Argument, Design, HEAD_WIDTH, Kernels, Problem},
-    layout,
+    layout::{self, PackMethod},
     target::Target,
 };
 use crate::{
-    Activation, AttentionArgs, AttentionSpec, Context, Counters, Device as _, Heads, HeadsMut, LinearSpec, Mask,
-    Parallel, Precision, Scratch, WeightLayout,
+    AttentionArgs, AttentionSpec, Context, Device as _, Heads, HeadsMut, LinearSpec, Mask, Parallel, Precision,
+    WeightLayout,
     host::HostDevice,
     reader::{Pattern, Reader},
     reference::noise::noise,
@@ -125,19 +125,10 @@ fn seconds(mut work: impl FnMut() -> Option<()>) -> Option<f64> {
 
 /// Operations a second of a host layer.
 fn products(precision: Precision, pool: &dyn Parallel) -> Option<f64> {
-    let spec = LinearSpec {
-        inputs: SIZE,
-        outputs: SIZE,
-        precision,
-        wide_rows: false,
-        activation: Activation::None,
-        scale: 1.0,
-    };
+    let spec = LinearSpec::new(SIZE, SIZE, precision);
     let (x, mut out) = (noise(SIZE * SIZE, 1), vec![0.0; SIZE * SIZE]);
     let layer = HostDevice::new().linear(&spec, &x, WeightLayout::InputsByOutputs, None).ok()?;
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
-    let seconds = seconds(|| layer.run(&mut context, SIZE, &x, None, &mut out).ok())?;
+    let seconds = Context::fresh(pool, |context| seconds(|| layer.run(context, SIZE, &x, None, &mut out).ok())).0?;
     black_box(&out);
     Some(2.0 * (SIZE * SIZE * SIZE) as f64 / seconds)
 }
@@ -148,16 +139,14 @@ fn attention(precision: Precision, pool: &dyn Parallel) -> Option<f64> {
         HostDevice::new().attention(&AttentionSpec { head_width: HEAD_WIDTH, scale: 0.125, precision }).ok()?;
     let length = HEADS * SIZE * HEAD_WIDTH;
     let (x, mut data) = (noise(length, 1), vec![0.0; length]);
-    let (batch_stride, head_stride, row_stride) = (length, HEAD_WIDTH, HEADS * HEAD_WIDTH);
-    let view = Heads { data: &x, batch_stride, head_stride, row_stride };
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut context = Context { pool, counters: &counters, scratch: &mut scratch };
-    let seconds = seconds(|| {
-        let out = HeadsMut { data: &mut data, batch_stride, head_stride, row_stride };
-        let (q, k, v) = (view, view, view);
+    let strides = [length, HEAD_WIDTH, HEADS * HEAD_WIDTH];
+    let [q, k, v] = [Heads::new(&x, strides); 3];
+    let mut run = |context: &mut Context<'_>| {
+        let out = HeadsMut::new(&mut data, strides);
         let args = AttentionArgs { batch: 1, heads: HEADS, queries: SIZE, keys: SIZE, q, k, v, mask: Mask::None, out };
-        attention.run(&mut context, args).ok()
-    })?;
+        attention.run(context, args).ok()
+    };
+    let seconds = Context::fresh(pool, |context| seconds(|| run(context))).0?;
     black_box(&data);
     Some(2.0 * Problem::Attention { heads: HEADS, queries: SIZE, keys: SIZE }.macs() as f64 / seconds)
 }
@@ -175,8 +164,8 @@ fn packing(pool: &dyn Parallel) -> Option<f64> {
     let [mut a, c] = [Argument::A, Argument::C].map(|argument| vec![0u8; design.buffer_bytes(&problem, argument)]);
     let (x, mut out) = (noise(SIZE * SIZE, 1), vec![0.0; SIZE * SIZE]);
     let seconds = seconds(|| {
-        layout::pack_rows(&design, &x, SIZE, SIZE, false, &mut a, pool);
-        layout::unpack_rows(&design, &c, SIZE, SIZE, None, &mut out, pool);
+        layout::pack_rows(PackMethod::best(), &design, &x, [SIZE; 2], false, &mut a, pool);
+        layout::unpack_rows(PackMethod::best(), &design, &c, [SIZE; 2], None, &mut out, pool);
         Some(())
     })?;
     black_box((&a, &out));

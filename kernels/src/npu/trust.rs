@@ -4,7 +4,7 @@
 use super::{
     array::ArrayError,
     design::{Argument, Design, HEAD_WIDTH, Problem},
-    layout,
+    layout::{self, PackMethod},
 };
 use crate::{
     Activation, AttentionArgs, AttentionSpec, Heads, HeadsMut, LinearSpec, Mask, Precision, Serial, WeightLayout,
@@ -35,21 +35,21 @@ pub(super) fn check(design: &Design, try_out: TryOut<'_>) -> Result<(), ArrayErr
 type Answers = (Vec<f32>, Vec<f32>);
 
 fn linear(design: &Design, try_out: TryOut<'_>) -> Result<Answers, ArrayError> {
-    let tile = design.tile;
+    let (tile, method) = (design.tile, PackMethod::best());
     // More than one round, step and row of columns; none of them whole.
     let (rows, inputs, outputs) =
         (design.round_rows() + 3, tile.k + tile.k / 2 + 1, tile.n * design.target.columns() + tile.n / 2 + 1);
-    let precision = design.kernels.precision();
-    let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation: Activation::Gelu, scale: 1.0 };
+    let product = LinearSpec::new(inputs, outputs, design.kernels.precision());
+    let spec = LinearSpec { activation: Activation::Gelu, ..product };
     let problem = Problem::Linear { rows, inputs, outputs };
     let (x, weights, bias) = (noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3));
     let mut a = vec![0; design.buffer_bytes(&problem, Argument::A)];
     let mut b = vec![0; design.buffer_bytes(&problem, Argument::B)];
-    layout::pack_rows(design, &x, rows, inputs, true, &mut a, &Serial);
-    layout::pack_weights(design, &spec, &weights, WeightLayout::InputsByOutputs, Some(&bias), &mut b);
+    layout::pack_rows(method, design, &x, [rows, inputs], true, &mut a, &Serial);
+    layout::pack_weights(method, design, &spec, (&weights, WeightLayout::InputsByOutputs), Some(&bias), &mut b);
     let c = try_out(&problem, &a, &b)?;
     let mut got = vec![0.0; rows * outputs];
-    layout::unpack_rows(design, &c, rows, outputs, None, &mut got, &Serial);
+    layout::unpack_rows(method, design, &c, [rows, outputs], None, &mut got, &Serial);
     let (weights, bias) = layout::unpack_weights(design, &spec, &b);
     let plain = LinearSpec { precision: Precision::F32, ..spec };
     let wanted =
@@ -58,6 +58,7 @@ fn linear(design: &Design, try_out: TryOut<'_>) -> Result<Answers, ArrayError> {
 }
 
 fn attention(design: &Design, try_out: TryOut<'_>) -> Result<Answers, ArrayError> {
+    let method = PackMethod::best();
     let (heads, queries, keys) = (design.target.columns() + 1, design.tile.m + 1, design.block() + 5);
     let problem = Problem::Attention { heads, queries, keys };
     let spec = AttentionSpec { head_width: HEAD_WIDTH, scale: 0.125, precision: Precision::F32 };
@@ -66,21 +67,16 @@ fn attention(design: &Design, try_out: TryOut<'_>) -> Result<Answers, ArrayError
         noise(heads * keys * HEAD_WIDTH, 2),
         noise(heads * keys * HEAD_WIDTH, 3),
     ];
-    let view = |index: usize, length: usize| Heads {
-        data: &data[index],
-        batch_stride: 0,
-        head_stride: length * HEAD_WIDTH,
-        row_stride: HEAD_WIDTH,
-    };
+    let view = |index: usize, length: usize| Heads::new(&data[index], [0, length * HEAD_WIDTH, HEAD_WIDTH]);
     let (q, k, v) = (view(0, queries), view(1, keys), view(2, keys));
     let mut a = vec![0; design.buffer_bytes(&problem, Argument::A)];
     let mut b = vec![0; design.buffer_bytes(&problem, Argument::B)];
-    layout::pack_queries(design, &q, [1, heads, queries, keys], spec.scale, &mut a, &Serial);
-    layout::pack_keys_and_values(design, &k, &v, [1, heads, keys], &mut b, &Serial);
+    layout::pack_queries(method, design, &q, [1, heads, queries, keys], spec.scale, &mut a, &Serial);
+    layout::pack_keys_and_values(method, design, [&k, &v], [1, heads, keys], &mut b, &Serial);
     let c = try_out(&problem, &a, &b)?;
     let (mut got, mut wanted) = (vec![0.0; data[0].len()], vec![0.0; data[0].len()]);
-    let out = |data| HeadsMut { data, batch_stride: 0, head_stride: queries * HEAD_WIDTH, row_stride: HEAD_WIDTH };
-    layout::unpack_heads(design, &c, [1, heads, queries], &mut out(&mut got), &Serial);
+    let out = |data| HeadsMut::new(data, [0, queries * HEAD_WIDTH, HEAD_WIDTH]);
+    layout::unpack_heads(method, design, &c, [1, heads, queries], &mut out(&mut got), &Serial);
     let args = AttentionArgs { batch: 1, heads, queries, keys, q, k, v, mask: Mask::None, out: out(&mut wanted) };
     reference::attention::attention(&spec, args);
     Ok((got, wanted))

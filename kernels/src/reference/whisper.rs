@@ -1,7 +1,7 @@
 //! What a Whisper encoder asks of an NPU, from its sizes alone: for predictions before there is a model, and for
 //! choosing tiles.
 
-use crate::npu::Problem;
+use crate::{Activation, Conv1dSpec, Precision, npu::Problem};
 
 /// A model's sizes; heads are 64 wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,21 @@ pub const MODELS: [Model; 5] = [
     Model { name: "medium", width: 1024, layers: 24, mel_bins: 80 },
     Model { name: "large-v3-turbo", width: 1280, layers: 32, mel_bins: 128 },
 ];
+
+/// A convolution of an encoder, its input channels first.
+pub fn convolution(in_channels: usize, out_channels: usize, stride: usize, precision: Precision) -> Conv1dSpec {
+    Conv1dSpec {
+        in_channels,
+        out_channels,
+        width: 3,
+        stride,
+        padding: [1, 1],
+        precision,
+        activation: Activation::Gelu,
+        input_channels_last: false,
+        output_channels_last: true,
+    }
+}
 
 impl Model {
     /// A window's problems in the encoder with how often each occurs: convolutions as products of gathered windows,

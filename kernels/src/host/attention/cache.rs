@@ -116,7 +116,6 @@ impl KvCache {
         }
         let temporary = width.next_multiple_of(MAX_LANES);
         let scratch = Shared::new(context.scratch.floats(heads * temporary));
-        let entries = Entries(entries);
         for (item, row) in self.rows.iter_mut().enumerate() {
             let (lines, room) = (Shared::new(&mut row.lines), row.room);
             split::ranges(context.pool, heads, heads * length * width, &|heads| {
@@ -222,18 +221,6 @@ impl Row {
             }
         }
         self.lines = lines;
-    }
-}
-
-/// Entries to be appended, read by several tasks.
-struct Entries(Rows<*const f32>);
-
-// SAFETY: the pointer comes from a slice that is borrowed for the call, and is only read through.
-unsafe impl Sync for Entries {}
-
-impl Entries {
-    fn row(&self, item: usize, head: usize, at: usize) -> *const f32 {
-        self.0.row(item, head, at)
     }
 }
 

@@ -101,8 +101,8 @@ impl Task for Int8Group {
 mod tests {
     use super::*;
     use crate::{
-        Counters, Heads, HeadsMut, Mask, Scratch, Serial,
-        reference::{self, noise::Noise},
+        Heads, HeadsMut, Mask, Serial,
+        reference::{self, cosine, noise::Noise},
     };
 
     /// One query on 1500 keys goes the streamed way, in fp32; here its int8 arithmetic is held too.
@@ -121,7 +121,7 @@ mod tests {
             let spec = AttentionSpec { head_width: WIDTH, scale: 0.125, precision: Precision::Int8 };
             let run = |work: &mut dyn FnMut(AttentionArgs<'_>)| {
                 let mut out = vec![f32::NAN; WIDTH];
-                let view = |data| Heads { data, batch_stride: 0, head_stride: 0, row_stride: WIDTH };
+                let view = |data| Heads::new(data, [0, 0, WIDTH]);
                 work(AttentionArgs {
                     batch: 1,
                     heads: 1,
@@ -131,7 +131,7 @@ mod tests {
                     k: view(&k),
                     v: view(&v),
                     mask: Mask::None,
-                    out: HeadsMut { data: &mut out, batch_stride: 0, head_stride: 0, row_stride: WIDTH },
+                    out: HeadsMut::new(&mut out, [0, 0, WIDTH]),
                 });
                 out
             };
@@ -139,16 +139,12 @@ mod tests {
             for isa in Isa::available() {
                 let blocked = |work: fn(Isa, &Call<'_>, &mut Context<'_>)| {
                     run(&mut |args| {
-                        let counters = Counters::new();
-                        let mut scratch = Scratch::default();
-                        let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
-                        work(isa, &Call::new(&spec, args), &mut context);
+                        Context::fresh(&Serial, |context| work(isa, &Call::new(&spec, args), context));
                     })
                 };
                 let got = blocked(blocked::run::<Int8>);
                 assert_eq!(got, blocked(blocked::run::<Int8Pairs>), "{isa}: bytes and pairs of 16 bits");
-                let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
-                let cosine = product(&expected, &got) / (product(&expected, &expected) * product(&got, &got)).sqrt();
+                let cosine = cosine(&expected, &got);
                 assert!(cosine > 0.995, "{isa}, deviation {deviation}: cosine {cosine}");
             }
         }

@@ -12,6 +12,10 @@ pub(super) struct Rows<P> {
     row_stride: usize,
 }
 
+// SAFETY: the pointers come from slices that are borrowed for the call, inputs shared and outputs exclusively; whoever
+// writes through one writes rows that no other task has.
+unsafe impl<P> Sync for Rows<P> {}
+
 impl<P> Rows<P> {
     #[inline(always)]
     fn offset(&self, item: usize, head: usize, row: usize) -> usize {
@@ -78,12 +82,6 @@ impl<'a> std::ops::Deref for Call<'a> {
         &self.frame
     }
 }
-
-// SAFETY: the pointers come from slices that are borrowed for 'a, the inputs shared and the output exclusively; whoever
-// writes through `out` writes rows that no other task has.
-unsafe impl Sync for Frame<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for Call<'_> {}
 
 impl<'a> Call<'a> {
     /// # Panics

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Context, DeviceKind, Failed, Linear, Product, Rows,
     device::one_by_one,
-    host::{HostDevice, norm::layer_norm, shared::Shared},
+    host::{HostDevice, shared::Shared},
 };
 
 /// Layers that read the same rows and are remembered without allocation.
@@ -99,7 +99,7 @@ impl HostDevice {
         let Some(norm) = from.norm else { return work(context, from.x) };
         let (normed, scratch) = context.scratch.floats_and_rest(from.x.len());
         let mut context = Context { pool: context.pool, counters: context.counters, scratch };
-        layer_norm(self.isa(), &mut context, from.rows, norm, from.x, normed);
+        self.layer_norm(&mut context, from.rows, norm, from.x, normed);
         work(&mut context, normed)
     }
 }

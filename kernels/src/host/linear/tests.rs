@@ -7,15 +7,14 @@ use super::{
     pack, prepare,
 };
 use crate::{
-    Activation, Context, Counters, Linear, LinearSpec, Precision, Scratch, WeightLayout, host::Isa,
-    numbers::wide_limit, parallel::ScopedThreads, reference::noise::noise,
+    Activation, Context, Linear, LinearSpec, Precision, WeightLayout, host::Isa, numbers::wide_limit,
+    parallel::ScopedThreads, reference::noise::noise,
 };
 
 fn run(layer: &dyn Linear, rows: usize, outputs: usize, x: &[f32]) -> Vec<u32> {
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut context = Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch };
     let mut out = vec![f32::MAX; rows * outputs];
-    layer.run(&mut context, rows, x, None, &mut out).expect("the host never fails");
+    let pool = &ScopedThreads(2);
+    Context::fresh(pool, |context| layer.run(context, rows, x, None, &mut out)).0.expect("the host never fails");
     out.into_iter().map(f32::to_bits).collect()
 }
 
@@ -50,14 +49,7 @@ fn wide_sums_are_exact_at_the_extremes() {
         let limit = wide_limit(inputs);
         assert!((127.0..=32_512.0).contains(&limit), "{limit} for {inputs}");
         for sign in [1.0, -1.0] {
-            let spec = LinearSpec {
-                inputs,
-                outputs: 3,
-                precision: Precision::Int8,
-                wide_rows: true,
-                activation: Activation::None,
-                scale: 1.0,
-            };
+            let spec = LinearSpec { wide_rows: true, ..LinearSpec::new(inputs, 3, Precision::Int8) };
             let weights = vec![127.0 * sign; 3 * inputs];
             let kernel = Kernel::of_bytes::<Int8Wide>();
             let layout = WeightLayout::InputsByOutputs;

@@ -27,14 +27,6 @@ pub(super) unsafe fn run_dot<T: Task>(task: T) -> T::Output {
     task.run(Avx2::<true>(()))
 }
 
-/// Wraps intrinsics that touch registers only.
-macro_rules! register_only {
-    ($($call:tt)*) => {
-        // SAFETY: `self` proves that the CPU has the instructions, and no memory is touched.
-        unsafe { $($call)* }
-    };
-}
-
 impl<const DOT: bool> Simd for Avx2<DOT> {
     type F = __m256;
     type I = __m256i;
@@ -44,64 +36,43 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
     const INT8_OFFSET: u8 = if DOT { 128 } else { 0 };
     const BF16_PAIRS: bool = false;
 
-    #[inline(always)]
-    fn splat(self, v: f32) -> __m256 {
-        register_only!(_mm256_set1_ps(v))
+    on_registers! {
+        fn splat(self, v: f32) -> __m256 = _mm256_set1_ps(v);
+        fn add(self, a: __m256, b: __m256) -> __m256 = _mm256_add_ps(a, b);
+        fn sub(self, a: __m256, b: __m256) -> __m256 = _mm256_sub_ps(a, b);
+        fn mul(self, a: __m256, b: __m256) -> __m256 = _mm256_mul_ps(a, b);
+        fn div(self, a: __m256, b: __m256) -> __m256 = _mm256_div_ps(a, b);
+        fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
+        fn max(self, a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
+        fn min(self, a: __m256, b: __m256) -> __m256 = _mm256_min_ps(a, b);
+        fn abs(self, v: __m256) -> __m256 = _mm256_andnot_ps(_mm256_set1_ps(-0.0), v);
+        fn with_sign(self, v: __m256, sign: __m256) -> __m256 =
+            _mm256_or_ps(v, _mm256_and_ps(sign, _mm256_set1_ps(-0.0)));
+        fn sqrt(self, v: __m256) -> __m256 = _mm256_sqrt_ps(v);
+        fn round(self, v: __m256) -> __m256 = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v);
+        fn splat_i(self, v: i32) -> __m256i = _mm256_set1_epi32(v);
+        fn add_i(self, a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(a, b);
+        fn and_i(self, a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256(a, b);
+        fn or_i(self, a: __m256i, b: __m256i) -> __m256i = _mm256_or_si256(a, b);
+        fn shl<const N: u32>(self, v: __m256i) -> __m256i = _mm256_sll_epi32(v, _mm_cvtsi32_si128(N as i32));
+        fn shr<const N: u32>(self, v: __m256i) -> __m256i = _mm256_srl_epi32(v, _mm_cvtsi32_si128(N as i32));
+        fn bits(self, v: __m256) -> __m256i = _mm256_castps_si256(v);
+        fn bits_to_f(self, v: __m256i) -> __m256 = _mm256_castsi256_ps(v);
+        fn to_f(self, v: __m256i) -> __m256 = _mm256_cvtepi32_ps(v);
+        fn to_i(self, v: __m256) -> __m256i = _mm256_cvtps_epi32(v);
+        fn dot_i16(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i =
+            _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
     }
-    #[inline(always)]
-    unsafe fn load(self, p: *const f32) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_loadu_ps(p) }
+
+    in_memory! {
+        unsafe fn load(self, p: *const f32) -> __m256 = _mm256_loadu_ps(p);
+        unsafe fn store(self, p: *mut f32, v: __m256) = _mm256_storeu_ps(p, v);
+        unsafe fn load_i(self, p: *const i32) -> __m256i = _mm256_loadu_si256(p.cast());
+        unsafe fn store_i(self, p: *mut i32, v: __m256i) = _mm256_storeu_si256(p.cast(), v);
+        unsafe fn load_whole(self, p: *const i8) -> __m256 =
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
     }
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f32, v: __m256) {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_storeu_ps(p, v) }
-    }
-    #[inline(always)]
-    fn add(self, a: __m256, b: __m256) -> __m256 {
-        register_only!(_mm256_add_ps(a, b))
-    }
-    #[inline(always)]
-    fn sub(self, a: __m256, b: __m256) -> __m256 {
-        register_only!(_mm256_sub_ps(a, b))
-    }
-    #[inline(always)]
-    fn mul(self, a: __m256, b: __m256) -> __m256 {
-        register_only!(_mm256_mul_ps(a, b))
-    }
-    #[inline(always)]
-    fn div(self, a: __m256, b: __m256) -> __m256 {
-        register_only!(_mm256_div_ps(a, b))
-    }
-    #[inline(always)]
-    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        register_only!(_mm256_fmadd_ps(a, b, c))
-    }
-    #[inline(always)]
-    fn max(self, a: __m256, b: __m256) -> __m256 {
-        register_only!(_mm256_max_ps(a, b))
-    }
-    #[inline(always)]
-    fn min(self, a: __m256, b: __m256) -> __m256 {
-        register_only!(_mm256_min_ps(a, b))
-    }
-    #[inline(always)]
-    fn abs(self, v: __m256) -> __m256 {
-        register_only!(_mm256_andnot_ps(_mm256_set1_ps(-0.0), v))
-    }
-    #[inline(always)]
-    fn with_sign(self, v: __m256, sign: __m256) -> __m256 {
-        register_only!(_mm256_or_ps(v, _mm256_and_ps(sign, _mm256_set1_ps(-0.0))))
-    }
-    #[inline(always)]
-    fn sqrt(self, v: __m256) -> __m256 {
-        register_only!(_mm256_sqrt_ps(v))
-    }
-    #[inline(always)]
-    fn round(self, v: __m256) -> __m256 {
-        register_only!(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v))
-    }
+
     #[inline(always)]
     fn scale(self, v: __m256, n: __m256) -> __m256 {
         // 2ⁿ in two factors, as neither alone leaves the normal range; only the second product can round.
@@ -131,56 +102,6 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
     }
 
     #[inline(always)]
-    fn splat_i(self, v: i32) -> __m256i {
-        register_only!(_mm256_set1_epi32(v))
-    }
-    #[inline(always)]
-    unsafe fn load_i(self, p: *const i32) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_loadu_si256(p.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn store_i(self, p: *mut i32, v: __m256i) {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_storeu_si256(p.cast(), v) }
-    }
-    #[inline(always)]
-    fn add_i(self, a: __m256i, b: __m256i) -> __m256i {
-        register_only!(_mm256_add_epi32(a, b))
-    }
-    #[inline(always)]
-    fn and_i(self, a: __m256i, b: __m256i) -> __m256i {
-        register_only!(_mm256_and_si256(a, b))
-    }
-    #[inline(always)]
-    fn or_i(self, a: __m256i, b: __m256i) -> __m256i {
-        register_only!(_mm256_or_si256(a, b))
-    }
-    #[inline(always)]
-    fn shl<const N: u32>(self, v: __m256i) -> __m256i {
-        register_only!(_mm256_sll_epi32(v, _mm_cvtsi32_si128(N as i32)))
-    }
-    #[inline(always)]
-    fn shr<const N: u32>(self, v: __m256i) -> __m256i {
-        register_only!(_mm256_srl_epi32(v, _mm_cvtsi32_si128(N as i32)))
-    }
-    #[inline(always)]
-    fn bits(self, v: __m256) -> __m256i {
-        register_only!(_mm256_castps_si256(v))
-    }
-    #[inline(always)]
-    fn bits_to_f(self, v: __m256i) -> __m256 {
-        register_only!(_mm256_castsi256_ps(v))
-    }
-    #[inline(always)]
-    fn to_f(self, v: __m256i) -> __m256 {
-        register_only!(_mm256_cvtepi32_ps(v))
-    }
-    #[inline(always)]
-    fn to_i(self, v: __m256) -> __m256i {
-        register_only!(_mm256_cvtps_epi32(v))
-    }
-    #[inline(always)]
     unsafe fn store_u8(self, p: *mut u8, v: __m256i) {
         // SAFETY: the caller's promise: eight bytes.
         unsafe {
@@ -203,11 +124,6 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
             let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
         }
-    }
-    #[inline(always)]
-    unsafe fn load_whole(self, p: *const i8) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
     }
     #[inline(always)]
     unsafe fn store_bf16(self, p: *mut u16, v: __m256) {
@@ -245,10 +161,6 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
     #[inline(always)]
     fn dot_i8(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
         register_only!(if DOT { _mm256_dpbusd_avx_epi32(sum, a, b) } else { self.dot_i16(sum, a, b) })
-    }
-    #[inline(always)]
-    fn dot_i16(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
-        register_only!(_mm256_add_epi32(sum, _mm256_madd_epi16(a, b)))
     }
     #[inline(always)]
     fn dot_bf16(self, sum: __m256, a: __m256i, b: __m256i) -> __m256 {

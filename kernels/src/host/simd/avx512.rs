@@ -27,14 +27,6 @@ pub(super) unsafe fn run_dot<T: Task>(task: T) -> T::Output {
     task.run(Avx512::<true>(()))
 }
 
-/// Wraps intrinsics that touch registers only.
-macro_rules! register_only {
-    ($($call:tt)*) => {
-        // SAFETY: `self` proves that the CPU has the instructions, and no memory is touched.
-        unsafe { $($call)* }
-    };
-}
-
 impl<const DOT: bool> Simd for Avx512<DOT> {
     type F = __m512;
     type I = __m512i;
@@ -44,137 +36,49 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
     const INT8_OFFSET: u8 = if DOT { 128 } else { 0 };
     const BF16_PAIRS: bool = DOT;
 
-    #[inline(always)]
-    fn splat(self, v: f32) -> __m512 {
-        register_only!(_mm512_set1_ps(v))
-    }
-    #[inline(always)]
-    unsafe fn load(self, p: *const f32) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_loadu_ps(p) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f32, v: __m512) {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_storeu_ps(p, v) }
-    }
-    #[inline(always)]
-    fn add(self, a: __m512, b: __m512) -> __m512 {
-        register_only!(_mm512_add_ps(a, b))
-    }
-    #[inline(always)]
-    fn sub(self, a: __m512, b: __m512) -> __m512 {
-        register_only!(_mm512_sub_ps(a, b))
-    }
-    #[inline(always)]
-    fn mul(self, a: __m512, b: __m512) -> __m512 {
-        register_only!(_mm512_mul_ps(a, b))
-    }
-    #[inline(always)]
-    fn div(self, a: __m512, b: __m512) -> __m512 {
-        register_only!(_mm512_div_ps(a, b))
-    }
-    #[inline(always)]
-    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        register_only!(_mm512_fmadd_ps(a, b, c))
-    }
-    #[inline(always)]
-    fn max(self, a: __m512, b: __m512) -> __m512 {
-        register_only!(_mm512_max_ps(a, b))
-    }
-    #[inline(always)]
-    fn min(self, a: __m512, b: __m512) -> __m512 {
-        register_only!(_mm512_min_ps(a, b))
-    }
-    #[inline(always)]
-    fn abs(self, v: __m512) -> __m512 {
-        register_only!(_mm512_abs_ps(v))
-    }
-    #[inline(always)]
-    fn with_sign(self, v: __m512, sign: __m512) -> __m512 {
-        register_only!(_mm512_or_ps(v, _mm512_and_ps(sign, _mm512_set1_ps(-0.0))))
-    }
-    #[inline(always)]
-    fn sqrt(self, v: __m512) -> __m512 {
-        register_only!(_mm512_sqrt_ps(v))
-    }
-    #[inline(always)]
-    fn round(self, v: __m512) -> __m512 {
-        register_only!(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v))
-    }
-    #[inline(always)]
-    fn scale(self, v: __m512, n: __m512) -> __m512 {
-        register_only!(_mm512_scalef_ps(v, n))
-    }
-    #[inline(always)]
-    fn sum(self, v: __m512) -> f32 {
-        register_only!(_mm512_reduce_add_ps(v))
-    }
-    #[inline(always)]
-    fn largest(self, v: __m512) -> f32 {
-        register_only!(_mm512_reduce_max_ps(v))
+    on_registers! {
+        fn splat(self, v: f32) -> __m512 = _mm512_set1_ps(v);
+        fn add(self, a: __m512, b: __m512) -> __m512 = _mm512_add_ps(a, b);
+        fn sub(self, a: __m512, b: __m512) -> __m512 = _mm512_sub_ps(a, b);
+        fn mul(self, a: __m512, b: __m512) -> __m512 = _mm512_mul_ps(a, b);
+        fn div(self, a: __m512, b: __m512) -> __m512 = _mm512_div_ps(a, b);
+        fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
+        fn max(self, a: __m512, b: __m512) -> __m512 = _mm512_max_ps(a, b);
+        fn min(self, a: __m512, b: __m512) -> __m512 = _mm512_min_ps(a, b);
+        fn abs(self, v: __m512) -> __m512 = _mm512_abs_ps(v);
+        fn with_sign(self, v: __m512, sign: __m512) -> __m512 =
+            _mm512_or_ps(v, _mm512_and_ps(sign, _mm512_set1_ps(-0.0)));
+        fn sqrt(self, v: __m512) -> __m512 = _mm512_sqrt_ps(v);
+        fn round(self, v: __m512) -> __m512 =
+            _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v);
+        fn scale(self, v: __m512, n: __m512) -> __m512 = _mm512_scalef_ps(v, n);
+        fn sum(self, v: __m512) -> f32 = _mm512_reduce_add_ps(v);
+        fn largest(self, v: __m512) -> f32 = _mm512_reduce_max_ps(v);
+        fn splat_i(self, v: i32) -> __m512i = _mm512_set1_epi32(v);
+        fn add_i(self, a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
+        fn and_i(self, a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512(a, b);
+        fn or_i(self, a: __m512i, b: __m512i) -> __m512i = _mm512_or_si512(a, b);
+        fn shl<const N: u32>(self, v: __m512i) -> __m512i = _mm512_slli_epi32::<N>(v);
+        fn shr<const N: u32>(self, v: __m512i) -> __m512i = _mm512_srli_epi32::<N>(v);
+        fn bits(self, v: __m512) -> __m512i = _mm512_castps_si512(v);
+        fn bits_to_f(self, v: __m512i) -> __m512 = _mm512_castsi512_ps(v);
+        fn to_f(self, v: __m512i) -> __m512 = _mm512_cvtepi32_ps(v);
+        fn to_i(self, v: __m512) -> __m512i = _mm512_cvtps_epi32(v);
+        fn dot_i16(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i =
+            _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
     }
 
-    #[inline(always)]
-    fn splat_i(self, v: i32) -> __m512i {
-        register_only!(_mm512_set1_epi32(v))
+    in_memory! {
+        unsafe fn load(self, p: *const f32) -> __m512 = _mm512_loadu_ps(p);
+        unsafe fn store(self, p: *mut f32, v: __m512) = _mm512_storeu_ps(p, v);
+        unsafe fn load_i(self, p: *const i32) -> __m512i = _mm512_loadu_si512(p.cast());
+        unsafe fn store_i(self, p: *mut i32, v: __m512i) = _mm512_storeu_si512(p.cast(), v);
+        unsafe fn store_u8(self, p: *mut u8, v: __m512i) = _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(v));
+        unsafe fn store_u16(self, p: *mut u16, v: __m512i) = _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(v));
+        unsafe fn load_whole(self, p: *const i8) -> __m512 =
+            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
     }
-    #[inline(always)]
-    unsafe fn load_i(self, p: *const i32) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_loadu_si512(p.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn store_i(self, p: *mut i32, v: __m512i) {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_storeu_si512(p.cast(), v) }
-    }
-    #[inline(always)]
-    fn add_i(self, a: __m512i, b: __m512i) -> __m512i {
-        register_only!(_mm512_add_epi32(a, b))
-    }
-    #[inline(always)]
-    fn and_i(self, a: __m512i, b: __m512i) -> __m512i {
-        register_only!(_mm512_and_si512(a, b))
-    }
-    #[inline(always)]
-    fn or_i(self, a: __m512i, b: __m512i) -> __m512i {
-        register_only!(_mm512_or_si512(a, b))
-    }
-    #[inline(always)]
-    fn shl<const N: u32>(self, v: __m512i) -> __m512i {
-        register_only!(_mm512_slli_epi32::<N>(v))
-    }
-    #[inline(always)]
-    fn shr<const N: u32>(self, v: __m512i) -> __m512i {
-        register_only!(_mm512_srli_epi32::<N>(v))
-    }
-    #[inline(always)]
-    fn bits(self, v: __m512) -> __m512i {
-        register_only!(_mm512_castps_si512(v))
-    }
-    #[inline(always)]
-    fn bits_to_f(self, v: __m512i) -> __m512 {
-        register_only!(_mm512_castsi512_ps(v))
-    }
-    #[inline(always)]
-    fn to_f(self, v: __m512i) -> __m512 {
-        register_only!(_mm512_cvtepi32_ps(v))
-    }
-    #[inline(always)]
-    fn to_i(self, v: __m512) -> __m512i {
-        register_only!(_mm512_cvtps_epi32(v))
-    }
-    #[inline(always)]
-    unsafe fn store_u8(self, p: *mut u8, v: __m512i) {
-        // SAFETY: the caller's promise.
-        unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(v)) }
-    }
-    #[inline(always)]
-    unsafe fn store_u16(self, p: *mut u16, v: __m512i) {
-        // SAFETY: the caller's promise: sixteen 16-bit values.
-        unsafe { _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(v)) }
-    }
+
     #[inline(always)]
     unsafe fn load_bf16(self, p: *const u16) -> __m512 {
         // SAFETY: the caller's promise.
@@ -182,11 +86,6 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
             let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
         }
-    }
-    #[inline(always)]
-    unsafe fn load_whole(self, p: *const i8) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
     }
     #[inline(always)]
     unsafe fn store_bf16(self, p: *mut u16, v: __m512) {
@@ -229,10 +128,6 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
     #[inline(always)]
     fn dot_i8(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
         register_only!(if DOT { _mm512_dpbusd_epi32(sum, a, b) } else { self.dot_i16(sum, a, b) })
-    }
-    #[inline(always)]
-    fn dot_i16(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
-        register_only!(_mm512_add_epi32(sum, _mm512_madd_epi16(a, b)))
     }
     #[inline(always)]
     fn dot_bf16(self, sum: __m512, a: __m512i, b: __m512i) -> __m512 {

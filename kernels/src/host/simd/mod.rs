@@ -7,6 +7,38 @@
 //! thread pool is such a function: dispatch inside it.
 #![allow(unsafe_code)]
 
+/// Wraps intrinsics that touch registers only.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! register_only {
+    ($($call:tt)*) => {
+        // SAFETY: `self` proves that the CPU has the instructions, and no memory is touched.
+        #[allow(unused_unsafe, reason = "safe where the target always has the instructions")]
+        unsafe { $($call)* }
+    };
+}
+
+/// Methods of [`Simd`] that are one expression of intrinsics on registers.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! on_registers {
+    ($(fn $name:ident $(<const $N:ident: u32>)? ($this:ident $(, $arg:ident: $type:ty)*) -> $out:ty = $value:expr;)*) => {$(
+        #[inline(always)]
+        fn $name$(<const $N: u32>)?($this $(, $arg: $type)*) -> $out {
+            register_only!($value)
+        }
+    )*};
+}
+
+/// Methods of [`Simd`] that are one expression of intrinsics on memory.
+macro_rules! in_memory {
+    ($(unsafe fn $name:ident($this:ident $(, $arg:ident: $type:ty)*) $(-> $out:ty)? = $value:expr;)*) => {$(
+        #[inline(always)]
+        unsafe fn $name($this $(, $arg: $type)*) $(-> $out)? {
+            // SAFETY: the caller's promise.
+            unsafe { $value }
+        }
+    )*};
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -29,15 +29,6 @@ pub(super) unsafe fn run_dot<T: Task>(task: T) -> T::Output {
     task.run(Neon::<true>(()))
 }
 
-/// Wraps intrinsics that touch registers only.
-macro_rules! register_only {
-    ($($call:tt)*) => {
-        // SAFETY: `self` proves that the CPU has the instructions, and no memory is touched.
-        #[allow(unused_unsafe, reason = "safe where the target always has the instructions")]
-        unsafe { $($call)* }
-    };
-}
-
 impl<const DOT: bool> Simd for Neon<DOT> {
     type F = float32x4_t;
     type I = int32x4_t;
@@ -47,64 +38,45 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     const INT8_OFFSET: u8 = 0;
     const BF16_PAIRS: bool = false;
 
-    #[inline(always)]
-    fn splat(self, v: f32) -> Self::F {
-        register_only!(vdupq_n_f32(v))
+    on_registers! {
+        fn splat(self, v: f32) -> Self::F = vdupq_n_f32(v);
+        fn add(self, a: Self::F, b: Self::F) -> Self::F = vaddq_f32(a, b);
+        fn sub(self, a: Self::F, b: Self::F) -> Self::F = vsubq_f32(a, b);
+        fn mul(self, a: Self::F, b: Self::F) -> Self::F = vmulq_f32(a, b);
+        fn div(self, a: Self::F, b: Self::F) -> Self::F = vdivq_f32(a, b);
+        fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F = vfmaq_f32(c, a, b);
+        fn max(self, a: Self::F, b: Self::F) -> Self::F = vmaxq_f32(a, b);
+        fn min(self, a: Self::F, b: Self::F) -> Self::F = vminq_f32(a, b);
+        fn abs(self, v: Self::F) -> Self::F = vabsq_f32(v);
+        fn with_sign(self, v: Self::F, sign: Self::F) -> Self::F = vbslq_f32(vdupq_n_u32(0x8000_0000), sign, v);
+        fn sqrt(self, v: Self::F) -> Self::F = vsqrtq_f32(v);
+        fn round(self, v: Self::F) -> Self::F = vrndnq_f32(v);
+        fn sum(self, v: Self::F) -> f32 = vaddvq_f32(v);
+        fn largest(self, v: Self::F) -> f32 = vmaxvq_f32(v);
+        fn splat_i(self, v: i32) -> Self::I = vdupq_n_s32(v);
+        fn add_i(self, a: Self::I, b: Self::I) -> Self::I = vaddq_s32(a, b);
+        fn and_i(self, a: Self::I, b: Self::I) -> Self::I = vandq_s32(a, b);
+        fn or_i(self, a: Self::I, b: Self::I) -> Self::I = vorrq_s32(a, b);
+        fn shl<const N: u32>(self, v: Self::I) -> Self::I = vshlq_s32(v, vdupq_n_s32(N as i32));
+        // A negative shift to the left is a shift to the right.
+        fn shr<const N: u32>(self, v: Self::I) -> Self::I =
+            vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(v), vdupq_n_s32(-(N as i32))));
+        fn bits(self, v: Self::F) -> Self::I = vreinterpretq_s32_f32(v);
+        fn bits_to_f(self, v: Self::I) -> Self::F = vreinterpretq_f32_s32(v);
+        fn to_f(self, v: Self::I) -> Self::F = vcvtq_f32_s32(v);
+        fn to_i(self, v: Self::F) -> Self::I = vcvtnq_s32_f32(v);
     }
-    #[inline(always)]
-    unsafe fn load(self, p: *const f32) -> Self::F {
-        // SAFETY: the caller's promise.
-        unsafe { vld1q_f32(p) }
+
+    in_memory! {
+        unsafe fn load(self, p: *const f32) -> Self::F = vld1q_f32(p);
+        unsafe fn store(self, p: *mut f32, v: Self::F) = vst1q_f32(p, v);
+        unsafe fn load_i(self, p: *const i32) -> Self::I = vld1q_s32(p);
+        unsafe fn store_i(self, p: *mut i32, v: Self::I) = vst1q_s32(p, v);
+        unsafe fn store_u16(self, p: *mut u16, v: Self::I) = vst1_u16(p, vmovn_u32(vreinterpretq_u32_s32(v)));
+        unsafe fn load_bf16(self, p: *const u16) -> Self::F = vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p)));
+        unsafe fn load_i8(self, p: *const i8) -> Self::I = vreinterpretq_s32_s8(vld1q_s8(p));
     }
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f32, v: Self::F) {
-        // SAFETY: the caller's promise.
-        unsafe { vst1q_f32(p, v) }
-    }
-    #[inline(always)]
-    fn add(self, a: Self::F, b: Self::F) -> Self::F {
-        register_only!(vaddq_f32(a, b))
-    }
-    #[inline(always)]
-    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
-        register_only!(vsubq_f32(a, b))
-    }
-    #[inline(always)]
-    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
-        register_only!(vmulq_f32(a, b))
-    }
-    #[inline(always)]
-    fn div(self, a: Self::F, b: Self::F) -> Self::F {
-        register_only!(vdivq_f32(a, b))
-    }
-    #[inline(always)]
-    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
-        register_only!(vfmaq_f32(c, a, b))
-    }
-    #[inline(always)]
-    fn max(self, a: Self::F, b: Self::F) -> Self::F {
-        register_only!(vmaxq_f32(a, b))
-    }
-    #[inline(always)]
-    fn min(self, a: Self::F, b: Self::F) -> Self::F {
-        register_only!(vminq_f32(a, b))
-    }
-    #[inline(always)]
-    fn abs(self, v: Self::F) -> Self::F {
-        register_only!(vabsq_f32(v))
-    }
-    #[inline(always)]
-    fn with_sign(self, v: Self::F, sign: Self::F) -> Self::F {
-        register_only!(vbslq_f32(vdupq_n_u32(0x8000_0000), sign, v))
-    }
-    #[inline(always)]
-    fn sqrt(self, v: Self::F) -> Self::F {
-        register_only!(vsqrtq_f32(v))
-    }
-    #[inline(always)]
-    fn round(self, v: Self::F) -> Self::F {
-        register_only!(vrndnq_f32(v))
-    }
+
     #[inline(always)]
     fn scale(self, v: Self::F, n: Self::F) -> Self::F {
         // 2ⁿ in two factors, as neither alone leaves the normal range; only the second product can round.
@@ -117,66 +89,7 @@ impl<const DOT: bool> Simd for Neon<DOT> {
             vmulq_f32(vmulq_f32(v, half), rest)
         })
     }
-    #[inline(always)]
-    fn sum(self, v: Self::F) -> f32 {
-        register_only!(vaddvq_f32(v))
-    }
-    #[inline(always)]
-    fn largest(self, v: Self::F) -> f32 {
-        register_only!(vmaxvq_f32(v))
-    }
 
-    #[inline(always)]
-    fn splat_i(self, v: i32) -> Self::I {
-        register_only!(vdupq_n_s32(v))
-    }
-    #[inline(always)]
-    unsafe fn load_i(self, p: *const i32) -> Self::I {
-        // SAFETY: the caller's promise.
-        unsafe { vld1q_s32(p) }
-    }
-    #[inline(always)]
-    unsafe fn store_i(self, p: *mut i32, v: Self::I) {
-        // SAFETY: the caller's promise.
-        unsafe { vst1q_s32(p, v) }
-    }
-    #[inline(always)]
-    fn add_i(self, a: Self::I, b: Self::I) -> Self::I {
-        register_only!(vaddq_s32(a, b))
-    }
-    #[inline(always)]
-    fn and_i(self, a: Self::I, b: Self::I) -> Self::I {
-        register_only!(vandq_s32(a, b))
-    }
-    #[inline(always)]
-    fn or_i(self, a: Self::I, b: Self::I) -> Self::I {
-        register_only!(vorrq_s32(a, b))
-    }
-    #[inline(always)]
-    fn shl<const N: u32>(self, v: Self::I) -> Self::I {
-        register_only!(vshlq_s32(v, vdupq_n_s32(N as i32)))
-    }
-    #[inline(always)]
-    fn shr<const N: u32>(self, v: Self::I) -> Self::I {
-        // A negative shift to the left is a shift to the right.
-        register_only!(vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(v), vdupq_n_s32(-(N as i32)))))
-    }
-    #[inline(always)]
-    fn bits(self, v: Self::F) -> Self::I {
-        register_only!(vreinterpretq_s32_f32(v))
-    }
-    #[inline(always)]
-    fn bits_to_f(self, v: Self::I) -> Self::F {
-        register_only!(vreinterpretq_f32_s32(v))
-    }
-    #[inline(always)]
-    fn to_f(self, v: Self::I) -> Self::F {
-        register_only!(vcvtq_f32_s32(v))
-    }
-    #[inline(always)]
-    fn to_i(self, v: Self::F) -> Self::I {
-        register_only!(vcvtnq_s32_f32(v))
-    }
     #[inline(always)]
     unsafe fn store_u8(self, p: *mut u8, v: Self::I) {
         let mut lanes = [0i32; 4];
@@ -185,16 +98,6 @@ impl<const DOT: bool> Simd for Neon<DOT> {
             vst1q_s32(lanes.as_mut_ptr(), v);
             p.cast::<[u8; 4]>().write(lanes.map(|lane| lane as u8));
         }
-    }
-    #[inline(always)]
-    unsafe fn store_u16(self, p: *mut u16, v: Self::I) {
-        // SAFETY: the caller's promise: four 16-bit values.
-        unsafe { vst1_u16(p, vmovn_u32(vreinterpretq_u32_s32(v))) }
-    }
-    #[inline(always)]
-    unsafe fn load_bf16(self, p: *const u16) -> Self::F {
-        // SAFETY: the caller's promise.
-        unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(p))) }
     }
     #[inline(always)]
     unsafe fn load_whole(self, p: *const i8) -> Self::F {
@@ -234,11 +137,6 @@ impl<const DOT: bool> Simd for Neon<DOT> {
             );
             vaddq_s32(sum, vpaddq_s32(low, high))
         })
-    }
-    #[inline(always)]
-    unsafe fn load_i8(self, p: *const i8) -> Self::I {
-        // SAFETY: the caller's promise.
-        unsafe { vreinterpretq_s32_s8(vld1q_s8(p)) }
     }
     #[inline(always)]
     fn dot_i16(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {

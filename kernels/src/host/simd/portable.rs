@@ -20,6 +20,16 @@ fn zip<A: Copy, B>(a: [A; LANES], b: [A; LANES], f: impl Fn(A, A) -> B) -> [B; L
     std::array::from_fn(|lane| f(a[lane], b[lane]))
 }
 
+/// Methods of [`Simd`] that are one expression.
+macro_rules! on_lanes {
+    ($(fn $name:ident $(<const $N:ident: u32>)? ($this:ident $(, $arg:ident: $type:ty)*) -> $out:ty = $value:expr;)*) => {$(
+        #[inline(always)]
+        fn $name$(<const $N: u32>)?($this $(, $arg: $type)*) -> $out {
+            $value
+        }
+    )*};
+}
+
 #[allow(unsafe_code)]
 impl<const BYTES: bool> Simd for Portable<BYTES> {
     type F = [f32; LANES];
@@ -30,61 +40,45 @@ impl<const BYTES: bool> Simd for Portable<BYTES> {
     const INT8_OFFSET: u8 = if BYTES { 128 } else { 0 };
     const BF16_PAIRS: bool = false;
 
-    #[inline(always)]
-    fn splat(self, v: f32) -> Self::F {
-        [v; LANES]
-    }
-    #[inline(always)]
-    unsafe fn load(self, p: *const f32) -> Self::F {
-        // SAFETY: the caller's promise.
-        unsafe { p.cast::<Self::F>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f32, v: Self::F) {
-        // SAFETY: the caller's promise.
-        unsafe { p.cast::<Self::F>().write_unaligned(v) }
-    }
-    #[inline(always)]
-    fn add(self, a: Self::F, b: Self::F) -> Self::F {
-        zip(a, b, |a, b| a + b)
-    }
-    #[inline(always)]
-    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
-        zip(a, b, |a, b| a - b)
-    }
-    #[inline(always)]
-    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
-        zip(a, b, |a, b| a * b)
-    }
-    #[inline(always)]
-    fn div(self, a: Self::F, b: Self::F) -> Self::F {
-        zip(a, b, |a, b| a / b)
-    }
-    #[inline(always)]
-    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+    on_lanes! {
+        fn splat(self, v: f32) -> Self::F = [v; LANES];
+        fn add(self, a: Self::F, b: Self::F) -> Self::F = zip(a, b, |a, b| a + b);
+        fn sub(self, a: Self::F, b: Self::F) -> Self::F = zip(a, b, |a, b| a - b);
+        fn mul(self, a: Self::F, b: Self::F) -> Self::F = zip(a, b, |a, b| a * b);
+        fn div(self, a: Self::F, b: Self::F) -> Self::F = zip(a, b, |a, b| a / b);
         // Not `f32::mul_add`: without the instruction that is a slow library call.
-        std::array::from_fn(|lane| a[lane] * b[lane] + c[lane])
+        fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F =
+            std::array::from_fn(|lane| a[lane] * b[lane] + c[lane]);
+        fn max(self, a: Self::F, b: Self::F) -> Self::F = zip(a, b, |a, b| if a > b { a } else { b });
+        fn min(self, a: Self::F, b: Self::F) -> Self::F = zip(a, b, |a, b| if a < b { a } else { b });
+        fn abs(self, v: Self::F) -> Self::F = map(v, f32::abs);
+        fn with_sign(self, v: Self::F, sign: Self::F) -> Self::F = zip(v, sign, f32::copysign);
+        fn sqrt(self, v: Self::F) -> Self::F = map(v, f32::sqrt);
+        fn sum(self, v: Self::F) -> f32 = v.iter().sum();
+        fn largest(self, v: Self::F) -> f32 = v.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        fn splat_i(self, v: i32) -> Self::I = [v; LANES];
+        fn add_i(self, a: Self::I, b: Self::I) -> Self::I = zip(a, b, i32::wrapping_add);
+        fn and_i(self, a: Self::I, b: Self::I) -> Self::I = zip(a, b, |a, b| a & b);
+        fn or_i(self, a: Self::I, b: Self::I) -> Self::I = zip(a, b, |a, b| a | b);
+        fn shl<const N: u32>(self, v: Self::I) -> Self::I = map(v, |v| v << N);
+        fn shr<const N: u32>(self, v: Self::I) -> Self::I = map(v, |v| (v as u32 >> N) as i32);
+        fn bits(self, v: Self::F) -> Self::I = map(v, |v| v.to_bits() as i32);
+        fn bits_to_f(self, v: Self::I) -> Self::F = map(v, |v| f32::from_bits(v as u32));
+        fn to_f(self, v: Self::I) -> Self::F = map(v, |v| v as f32);
     }
-    #[inline(always)]
-    fn max(self, a: Self::F, b: Self::F) -> Self::F {
-        zip(a, b, |a, b| if a > b { a } else { b })
+
+    in_memory! {
+        unsafe fn load(self, p: *const f32) -> Self::F = p.cast::<Self::F>().read_unaligned();
+        unsafe fn store(self, p: *mut f32, v: Self::F) = p.cast::<Self::F>().write_unaligned(v);
+        unsafe fn load_i(self, p: *const i32) -> Self::I = p.cast::<Self::I>().read_unaligned();
+        unsafe fn store_i(self, p: *mut i32, v: Self::I) = p.cast::<Self::I>().write_unaligned(v);
+        unsafe fn store_u8(self, p: *mut u8, v: Self::I) = p.cast::<[u8; LANES]>().write(map(v, |v| v as u8));
+        unsafe fn store_u16(self, p: *mut u16, v: Self::I) =
+            p.cast::<[u16; LANES]>().write_unaligned(map(v, |v| v as u16));
+        unsafe fn store_bf16(self, p: *mut u16, v: Self::F) =
+            p.cast::<[u16; LANES]>().write_unaligned(map(v, bf16_bits));
     }
-    #[inline(always)]
-    fn min(self, a: Self::F, b: Self::F) -> Self::F {
-        zip(a, b, |a, b| if a < b { a } else { b })
-    }
-    #[inline(always)]
-    fn abs(self, v: Self::F) -> Self::F {
-        map(v, f32::abs)
-    }
-    #[inline(always)]
-    fn with_sign(self, v: Self::F, sign: Self::F) -> Self::F {
-        zip(v, sign, f32::copysign)
-    }
-    #[inline(always)]
-    fn sqrt(self, v: Self::F) -> Self::F {
-        map(v, f32::sqrt)
-    }
+
     #[inline(always)]
     fn round(self, v: Self::F) -> Self::F {
         // Adding 1.5 · 2²³ leaves no bits for a fraction; `f32::round_ties_even` is a library call on older targets.
@@ -101,74 +95,10 @@ impl<const BYTES: bool> Simd for Portable<BYTES> {
             v * power(half) * power(n - half)
         })
     }
-    #[inline(always)]
-    fn sum(self, v: Self::F) -> f32 {
-        v.iter().sum()
-    }
-    #[inline(always)]
-    fn largest(self, v: Self::F) -> f32 {
-        v.iter().copied().fold(f32::NEG_INFINITY, f32::max)
-    }
 
-    #[inline(always)]
-    fn splat_i(self, v: i32) -> Self::I {
-        [v; LANES]
-    }
-    #[inline(always)]
-    unsafe fn load_i(self, p: *const i32) -> Self::I {
-        // SAFETY: the caller's promise.
-        unsafe { p.cast::<Self::I>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn store_i(self, p: *mut i32, v: Self::I) {
-        // SAFETY: the caller's promise.
-        unsafe { p.cast::<Self::I>().write_unaligned(v) }
-    }
-    #[inline(always)]
-    fn add_i(self, a: Self::I, b: Self::I) -> Self::I {
-        zip(a, b, i32::wrapping_add)
-    }
-    #[inline(always)]
-    fn and_i(self, a: Self::I, b: Self::I) -> Self::I {
-        zip(a, b, |a, b| a & b)
-    }
-    #[inline(always)]
-    fn or_i(self, a: Self::I, b: Self::I) -> Self::I {
-        zip(a, b, |a, b| a | b)
-    }
-    #[inline(always)]
-    fn shl<const N: u32>(self, v: Self::I) -> Self::I {
-        map(v, |v| v << N)
-    }
-    #[inline(always)]
-    fn shr<const N: u32>(self, v: Self::I) -> Self::I {
-        map(v, |v| (v as u32 >> N) as i32)
-    }
-    #[inline(always)]
-    fn bits(self, v: Self::F) -> Self::I {
-        map(v, |v| v.to_bits() as i32)
-    }
-    #[inline(always)]
-    fn bits_to_f(self, v: Self::I) -> Self::F {
-        map(v, |v| f32::from_bits(v as u32))
-    }
-    #[inline(always)]
-    fn to_f(self, v: Self::I) -> Self::F {
-        map(v, |v| v as f32)
-    }
     #[inline(always)]
     fn to_i(self, v: Self::F) -> Self::I {
         map(self.round(v), |v| v as i32)
-    }
-    #[inline(always)]
-    unsafe fn store_u8(self, p: *mut u8, v: Self::I) {
-        // SAFETY: the caller's promise.
-        unsafe { p.cast::<[u8; LANES]>().write(map(v, |v| v as u8)) }
-    }
-    #[inline(always)]
-    unsafe fn store_u16(self, p: *mut u16, v: Self::I) {
-        // SAFETY: the caller's promise.
-        unsafe { p.cast::<[u16; LANES]>().write_unaligned(map(v, |v| v as u16)) }
     }
     #[inline(always)]
     unsafe fn load_bf16(self, p: *const u16) -> Self::F {
@@ -181,11 +111,6 @@ impl<const BYTES: bool> Simd for Portable<BYTES> {
         // SAFETY: the caller's promise.
         let bytes = unsafe { p.cast::<[i8; LANES]>().read_unaligned() };
         map(bytes, f32::from)
-    }
-    #[inline(always)]
-    unsafe fn store_bf16(self, p: *mut u16, v: Self::F) {
-        // SAFETY: the caller's promise.
-        unsafe { p.cast::<[u16; LANES]>().write_unaligned(map(v, bf16_bits)) }
     }
 
     #[inline(always)]

@@ -34,7 +34,11 @@ fn what_is_executed_moves_the_bytes_that_are_predicted() {
 }
 
 fn run(array: &super::super::sim::SimArray, design: &Design, problem: &Problem) -> super::super::RunReport {
-    use super::super::{Array as _, Buffer as _, Job, stream};
+    use super::super::{
+        Array as _, Buffer as _, Job,
+        layout::{self, PackMethod},
+        stream,
+    };
     let context = array.open(design).unwrap();
     let program = array.program(&context, &stream::write(design, problem).unwrap()).unwrap();
     let mut buffers =
@@ -46,13 +50,12 @@ fn run(array: &super::super::sim::SimArray, design: &Design, problem: &Problem) 
     match *problem {
         Problem::Linear { rows, inputs, .. } => {
             let x = vec![0.0; rows * inputs];
-            super::super::layout::pack_rows(design, &x, rows, inputs, false, a.bytes_mut(), pool);
+            layout::pack_rows(PackMethod::best(), design, &x, [rows, inputs], false, a.bytes_mut(), pool);
         }
         Problem::Attention { heads, queries, keys } => {
             let q = vec![0.0; heads * queries * HEAD_WIDTH];
-            let q =
-                crate::Heads { data: &q, batch_stride: 0, head_stride: queries * HEAD_WIDTH, row_stride: HEAD_WIDTH };
-            super::super::layout::pack_queries(design, &q, [1, heads, queries, keys], 1.0, a.bytes_mut(), pool);
+            let q = crate::Heads::new(&q, [0, queries * HEAD_WIDTH, HEAD_WIDTH]);
+            layout::pack_queries(PackMethod::best(), design, &q, [1, heads, queries, keys], 1.0, a.bytes_mut(), pool);
         }
     }
     b.flush().unwrap();

@@ -28,21 +28,6 @@ fn row<'a>(operand: &Heads<'a>, item: usize, head: usize, row: usize) -> &'a [f3
 /// # Panics
 /// If a view reaches outside its slice, or `out` is not as long as [`Design::buffer_bytes`] says.
 pub fn pack_queries(
-    design: &Design,
-    q: &Heads<'_>,
-    shape: [usize; 4],
-    scale: f32,
-    out: &mut [u8],
-    pool: &dyn Parallel,
-) {
-    pack_queries_by(PackMethod::best(), design, q, shape, scale, out, pool);
-}
-
-/// [`pack_queries`] by a given method.
-///
-/// # Panics
-/// As [`pack_queries`].
-pub fn pack_queries_by(
     method: PackMethod,
     design: &Design,
     q: &Heads<'_>,
@@ -85,21 +70,6 @@ pub fn pack_queries_by(
 /// # Panics
 /// As [`pack_queries`].
 pub fn pack_keys_and_values(
-    design: &Design,
-    k: &Heads<'_>,
-    v: &Heads<'_>,
-    shape: [usize; 3],
-    out: &mut [u8],
-    pool: &dyn Parallel,
-) {
-    pack_keys_and_values_by(PackMethod::best(), design, [k, v], shape, out, pool);
-}
-
-/// [`pack_keys_and_values`] by a given method.
-///
-/// # Panics
-/// As [`pack_queries`].
-pub fn pack_keys_and_values_by(
     method: PackMethod,
     design: &Design,
     [k, v]: [&Heads<'_>; 2],
@@ -128,15 +98,7 @@ pub fn pack_keys_and_values_by(
 ///
 /// # Panics
 /// As [`pack_queries`]; also if rows of `out` overlap.
-pub fn unpack_heads(design: &Design, c: &[u8], shape: [usize; 3], out: &mut HeadsMut<'_>, pool: &dyn Parallel) {
-    unpack_heads_by(PackMethod::best(), design, c, shape, out, pool);
-}
-
-/// [`unpack_heads`] by a given method.
-///
-/// # Panics
-/// As [`unpack_heads`].
-pub fn unpack_heads_by(
+pub fn unpack_heads(
     method: PackMethod,
     design: &Design,
     c: &[u8],

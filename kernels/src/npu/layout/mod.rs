@@ -16,12 +16,10 @@ mod weights;
 use super::design::{CONTROL_BYTES, Design, Tile};
 use crate::{Parallel, host::split};
 use control::{FIRST, GELU, LAST};
-pub use heads::{
-    pack_keys_and_values, pack_keys_and_values_by, pack_queries, pack_queries_by, unpack_heads, unpack_heads_by,
-};
+pub use heads::{pack_keys_and_values, pack_queries, unpack_heads};
 pub use operand::PackMethod;
 use operand::{LeftTile, put_word};
-pub use weights::{pack_weights, pack_weights_by, unpack_weights};
+pub use weights::{pack_weights, unpack_weights};
 
 /// Writes the control block at the end of an object, of which the words beyond `words` are zero already.
 fn put_control(object: &mut [u8], words: &[u32]) {
@@ -35,22 +33,6 @@ fn put_control(object: &mut [u8], words: &[u32]) {
 /// # Panics
 /// If `x` is not `[rows, inputs]` or `out` is not as long as [`Design::buffer_bytes`] says.
 pub fn pack_rows(
-    design: &Design,
-    x: &[f32],
-    rows: usize,
-    inputs: usize,
-    gelu: bool,
-    out: &mut [u8],
-    pool: &dyn Parallel,
-) {
-    pack_rows_by(PackMethod::best(), design, x, [rows, inputs], gelu, out, pool);
-}
-
-/// [`pack_rows`] of `[rows, inputs]` by a given method.
-///
-/// # Panics
-/// As [`pack_rows`].
-pub fn pack_rows_by(
     method: PackMethod,
     design: &Design,
     x: &[f32],
@@ -81,22 +63,6 @@ pub fn pack_rows_by(
 /// # Panics
 /// If lengths do not fit.
 pub fn unpack_rows(
-    design: &Design,
-    c: &[u8],
-    rows: usize,
-    outputs: usize,
-    residual: Option<&[f32]>,
-    out: &mut [f32],
-    pool: &dyn Parallel,
-) {
-    unpack_rows_by(PackMethod::best(), design, c, [rows, outputs], residual, out, pool);
-}
-
-/// [`unpack_rows`] of `[rows, outputs]` by a given method.
-///
-/// # Panics
-/// As [`unpack_rows`].
-pub fn unpack_rows_by(
     method: PackMethod,
     design: &Design,
     c: &[u8],

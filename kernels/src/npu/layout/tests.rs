@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Activation, Heads, HeadsMut, LinearSpec, Serial, WeightLayout,
+    Heads, HeadsMut, LinearSpec, Serial, WeightLayout,
     host::Isa,
     npu::{Argument, Kernels, Problem, Target, design::HEAD_WIDTH},
     parallel::ScopedThreads,
@@ -37,7 +37,7 @@ fn rows_lie_as_documented() {
     let x: Vec<f32> = (0..rows * inputs).map(|at| ((at * 37) % 255) as f32 - 127.0).collect();
     let problem = crate::npu::Problem::Linear { rows, inputs, outputs: 1 };
     let mut a = vec![1; design.buffer_bytes(&problem, crate::npu::Argument::A)];
-    pack_rows(&design, &x, rows, inputs, true, &mut a, &Serial);
+    pack_rows(PackMethod::best(), &design, &x, [rows, inputs], true, &mut a, &Serial);
     let object = |tile: usize, step: usize| &a[(tile * 2 + step) * design.a_object()..][..design.a_object()];
     let micro = design.micro_tile();
     for (row, input) in [(0, 0), (5, 7), (32, 19), (20, 16), (7, 15)] {
@@ -54,9 +54,9 @@ fn rows_lie_as_documented() {
 #[test]
 fn no_rows_and_no_inputs_pack() {
     let design = Design::new(Target::Npu4, Kernels::Bf16, Tile { m: 8, k: 16, n: 64 }).unwrap();
-    pack_rows(&design, &[], 0, 5, false, &mut [], &Serial);
-    pack_rows(&design, &[], 3, 0, false, &mut [], &Serial);
-    unpack_rows(&design, &[], 0, 5, None, &mut [], &Serial);
+    pack_rows(PackMethod::best(), &design, &[], [0, 5], false, &mut [], &Serial);
+    pack_rows(PackMethod::best(), &design, &[], [3, 0], false, &mut [], &Serial);
+    unpack_rows(PackMethod::best(), &design, &[], [0, 5], None, &mut [], &Serial);
 }
 
 /// Values of every kind: small and large, subnormal, zeros of both signs; halfway between two integers, and between two
@@ -79,6 +79,12 @@ fn values(count: usize, seed: u64) -> Vec<f32> {
             _ => (next() % (1 << 24)) as f32 / (1 << 23) as f32 - 1.0,
         })
         .collect()
+}
+
+/// What a C buffer holds: bf16 values.
+fn results(design: &Design, problem: &Problem, seed: u64) -> Vec<u8> {
+    let values = values(design.buffer_bytes(problem, Argument::C) / 2, seed);
+    values.iter().flat_map(|value| crate::numbers::bf16_bits(*value).to_le_bytes()).collect()
 }
 
 /// The methods that this machine has beside the obvious one.
@@ -127,10 +133,6 @@ fn strides(length_first: bool, [batch, heads, length]: [usize; 3]) -> ([usize; 3
     ([heads * length * HEAD_WIDTH, head, row], batch * heads * length * HEAD_WIDTH)
 }
 
-fn view(data: &[f32], [batch_stride, head_stride, row_stride]: [usize; 3]) -> Heads<'_> {
-    Heads { data, batch_stride, head_stride, row_stride }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
@@ -144,23 +146,19 @@ proptest! {
         let problem = Problem::Linear { rows, inputs, outputs };
         let x = values(rows * inputs, seed);
         same_bytes(design.buffer_bytes(&problem, Argument::A), |method, out, pool| {
-            pack_rows_by(method, &design, &x, [rows, inputs], gelu, out, pool);
+            pack_rows(method, &design, &x, [rows, inputs], gelu, out, pool);
         });
         let weights = values(inputs * outputs, seed ^ 5);
         let bias = biased.then(|| values(outputs, seed ^ 9));
         let layout = if turned { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
-        let precision = design.kernels.precision();
-        let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation: Activation::None, scale };
+        let spec = LinearSpec { scale, ..LinearSpec::new(inputs, outputs, design.kernels.precision()) };
         same_bytes(design.buffer_bytes(&problem, Argument::B), |method, out, _| {
-            pack_weights_by(method, &design, &spec, (&weights, layout), bias.as_deref(), out);
+            pack_weights(method, &design, &spec, (&weights, layout), bias.as_deref(), out);
         });
-        let c: Vec<u8> = values(design.buffer_bytes(&problem, Argument::C) / 2, seed ^ 3)
-            .iter()
-            .flat_map(|value| crate::numbers::bf16_bits(*value).to_le_bytes())
-            .collect();
+        let c = results(&design, &problem, seed ^ 3);
         let residual = biased.then(|| values(rows * outputs, seed ^ 7));
         same_floats(rows * outputs, |method, out, pool| {
-            unpack_rows_by(method, &design, &c, [rows, outputs], residual.as_deref(), out, pool);
+            unpack_rows(method, &design, &c, [rows, outputs], residual.as_deref(), out, pool);
         });
     }
 
@@ -175,20 +173,16 @@ proptest! {
         let (k_strides, k_len) = strides(!length_first, [batch, heads, keys]);
         let [q, k, v] = [(q_len, seed), (k_len, seed ^ 1), (k_len, seed ^ 2)].map(|(len, seed)| values(len, seed));
         same_bytes(design.buffer_bytes(&problem, Argument::A), |method, out, pool| {
-            pack_queries_by(method, &design, &view(&q, q_strides), [batch, heads, queries, keys], 0.125, out, pool);
+            pack_queries(method, &design, &Heads::new(&q, q_strides), [batch, heads, queries, keys], 0.125, out, pool);
         });
         same_bytes(design.buffer_bytes(&problem, Argument::B), |method, out, pool| {
-            let operands = [&view(&k, k_strides), &view(&v, k_strides)];
-            pack_keys_and_values_by(method, &design, operands, [batch, heads, keys], out, pool);
+            let operands = [&Heads::new(&k, k_strides), &Heads::new(&v, k_strides)];
+            pack_keys_and_values(method, &design, operands, [batch, heads, keys], out, pool);
         });
-        let c: Vec<u8> = values(design.buffer_bytes(&problem, Argument::C) / 2, seed ^ 3)
-            .iter()
-            .flat_map(|value| crate::numbers::bf16_bits(*value).to_le_bytes())
-            .collect();
+        let c = results(&design, &problem, seed ^ 3);
         same_floats(q_len, |method, data, pool| {
-            let [batch_stride, head_stride, row_stride] = q_strides;
-            let mut out = HeadsMut { data, batch_stride, head_stride, row_stride };
-            unpack_heads_by(method, &design, &c, [batch, heads, queries], &mut out, pool);
+            let mut out = HeadsMut::new(data, q_strides);
+            unpack_heads(method, &design, &c, [batch, heads, queries], &mut out, pool);
         });
     }
 }
@@ -205,7 +199,7 @@ fn infinities_and_nan_are_packed_alike() {
             x[90] = f32::from_bits(0x7f80_0001);
             let problem = Problem::Linear { rows, inputs, outputs: 1 };
             same_bytes(design.buffer_bytes(&problem, Argument::A), |method, out, pool| {
-                pack_rows_by(method, &design, &x, [rows, inputs], false, out, pool);
+                pack_rows(method, &design, &x, [rows, inputs], false, out, pool);
             });
         }
     }

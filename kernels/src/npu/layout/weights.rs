@@ -14,21 +14,6 @@ use crate::{
 /// # Panics
 /// If `weights` or `bias` have not the length that the spec asks, or `out` not that of [`Design::buffer_bytes`].
 pub fn pack_weights(
-    design: &Design,
-    spec: &LinearSpec,
-    weights: &[f32],
-    layout: WeightLayout,
-    bias: Option<&[f32]>,
-    out: &mut [u8],
-) {
-    pack_weights_by(PackMethod::best(), design, spec, (weights, layout), bias, out);
-}
-
-/// [`pack_weights`] by a given method.
-///
-/// # Panics
-/// As [`pack_weights`].
-pub fn pack_weights_by(
     method: PackMethod,
     design: &Design,
     spec: &LinearSpec,
@@ -115,10 +100,7 @@ pub fn unpack_weights(design: &Design, spec: &LinearSpec, packed: &[u8]) -> (Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Activation,
-        npu::{Argument, Kernels, Problem, Target},
-    };
+    use crate::npu::{Argument, Problem, Target};
 
     #[test]
     fn weights_come_back() {
@@ -126,20 +108,15 @@ mod tests {
             for target in Target::ALL {
                 let design = Design::new(target, kernels, Tile { m: 16, k: 16, n: 64 }).unwrap();
                 for (inputs, outputs) in [(1, 1), (16, 64), (35, 70), (33, 129)] {
-                    let precision = kernels.precision();
-                    let spec = LinearSpec {
-                        inputs,
-                        outputs,
-                        precision,
-                        wide_rows: false,
-                        activation: Activation::None,
-                        scale: 0.5,
-                    };
+                    let spec = LinearSpec { scale: 0.5, ..LinearSpec::new(inputs, outputs, kernels.precision()) };
                     let weights: Vec<f32> = (0..inputs * outputs).map(|at| (at as f32 * 0.7).sin()).collect();
                     let bias: Vec<f32> = (0..outputs).map(|at| at as f32).collect();
                     let problem = Problem::Linear { rows: 1, inputs, outputs };
+                    let pack = |weights: &[f32], layout, out: &mut [u8]| {
+                        pack_weights(PackMethod::best(), &design, &spec, (weights, layout), Some(&bias), out);
+                    };
                     let mut packed = vec![7; design.buffer_bytes(&problem, Argument::B)];
-                    pack_weights(&design, &spec, &weights, WeightLayout::InputsByOutputs, Some(&bias), &mut packed);
+                    pack(&weights, WeightLayout::InputsByOutputs, &mut packed);
                     let (got, got_bias) = unpack_weights(&design, &spec, &packed);
                     let near = |(got, wanted): (&f32, &f32)| (got - wanted * 0.5).abs() <= 0.5 * bound;
                     assert!(got.iter().zip(&weights).all(near), "{target} {kernels} {inputs}×{outputs}");
@@ -147,7 +124,7 @@ mod tests {
                     let turned: Vec<f32> =
                         (0..inputs * outputs).map(|at| weights[at % inputs * outputs + at / inputs]).collect();
                     let mut other = vec![9; packed.len()];
-                    pack_weights(&design, &spec, &turned, WeightLayout::OutputsByInputs, Some(&bias), &mut other);
+                    pack(&turned, WeightLayout::OutputsByInputs, &mut other);
                     assert_eq!(other, packed, "layouts");
                 }
             }

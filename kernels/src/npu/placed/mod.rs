@@ -19,8 +19,8 @@ use smallvec::SmallVec;
 use self::{attention::PlacedAttention, conv::PlacedConv1d, linear::PlacedLinear};
 use super::{OpenNpu, Problem};
 use crate::{
-    Attention, AttentionSpec, Blob, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec,
-    Precision, Product, Rows, Unfit, Unsupported, WeightLayout, device::one_by_one, host::HostDevice,
+    Attention, AttentionSpec, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec, Precision,
+    Product, Rows, Unsupported, WeightLayout, device::one_by_one, host::HostDevice,
 };
 
 /// Layers of one command that are remembered without allocation.
@@ -147,14 +147,6 @@ impl Device for PlacedDevice {
             |device| device.conv1d(spec, weights, bias),
             |kernel| Ok(Box::new(PlacedConv1d::new(kernel, spec, self.clone()))),
         )
-    }
-
-    fn restore_linear(&self, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
-        self.npu.device().restore_linear(spec, parts)
-    }
-
-    fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
-        self.npu.device().restore_conv1d(spec, parts)
     }
 
     /// Together where all layers have their place on one of the two devices; a command of the NPU that fails is tried

@@ -6,9 +6,9 @@ use undertone_boundary::npu::{FallbackReport, NpuReport};
 
 use super::*;
 use crate::{
-    Activation, AttentionArgs, Counters, Heads, HeadsMut, Mask, Scratch, Serial,
+    Activation, AttentionArgs, Heads, HeadsMut, Mask, Serial,
     npu::{NpuDevice, Settings, Target, device::simulator, rates::Rates},
-    reference::noise::noise,
+    reference::{noise::noise, whisper::convolution},
 };
 
 const INPUTS: usize = 70;
@@ -97,14 +97,6 @@ impl Device for Failing {
         self.below.conv1d(spec, weights, bias)
     }
 
-    fn restore_linear(&self, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
-        self.below.restore_linear(spec, parts)
-    }
-
-    fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
-        self.below.restore_conv1d(spec, parts)
-    }
-
     fn products(&self, context: &mut Context<'_>, rows: &Rows<'_>, products: &mut [Product<'_>]) -> Result<(), Failed> {
         if self.lists_fail {
             return Err(Failed { device: self.kind(), operator: "linear", reason: "the list burnt".into() });
@@ -152,8 +144,7 @@ fn device_of(failures: u64, lists_fail: bool, falls_back: bool) -> (PlacedDevice
 }
 
 fn layer_of(device: &dyn Device, outputs: usize, activation: Activation) -> Box<dyn Linear> {
-    let spec =
-        LinearSpec { inputs: INPUTS, outputs, precision: Precision::Int8, wide_rows: false, activation, scale: 0.5 };
+    let spec = LinearSpec { activation, scale: 0.5, ..LinearSpec::new(INPUTS, outputs, Precision::Int8) };
     let (weights, bias) = (noise(INPUTS * outputs, 1), noise(outputs, 2));
     device.linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)).expect("taken")
 }
@@ -164,8 +155,7 @@ fn layer(device: &dyn Device) -> Box<dyn Linear> {
 
 /// Does something: what it gives, and kernels by device.
 fn counting<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> (T, [u64; 2]) {
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let done = work(&mut Context { pool: &Serial, counters: &counters, scratch: &mut scratch });
+    let (done, counters) = Context::fresh(&Serial, work);
     (done, [DeviceKind::Host, DeviceKind::Sim].map(|device| counters.calls(device)))
 }
 
@@ -290,7 +280,7 @@ fn grouped_layers_give_what_single_ones_give_to_the_bit() {
         let (mut hidden, mut wanted, mut got) =
             (vec![0.0; rows * INPUTS], vec![0.0; rows * OUTPUTS], vec![0.0; rows * OUTPUTS]);
         counting(|context| {
-            crate::host::norm::layer_norm(crate::host::Isa::best(), context, rows, &norm, &x, &mut normed);
+            HostDevice::new().layer_norm(context, rows, &norm, &x, &mut normed);
             first.run(context, rows, &normed, None, &mut hidden).expect("done");
             second.run(context, rows, &hidden, None, &mut wanted).expect("done");
             let second = Product { layer: &*second, outputs: OUTPUTS, residual: None, out: &mut got };
@@ -304,17 +294,8 @@ fn grouped_layers_give_what_single_ones_give_to_the_bit() {
 #[test]
 fn convolutions_and_attention_of_few_rows_are_the_host_s() {
     let (device, _) = device(0, false);
-    let spec = Conv1dSpec {
-        in_channels: 24,
-        out_channels: OUTPUTS,
-        width: 3,
-        stride: 1,
-        padding: [1, 1],
-        precision: Precision::Int8,
-        activation: Activation::None,
-        input_channels_last: true,
-        output_channels_last: true,
-    };
+    let spec = convolution(24, OUTPUTS, 1, Precision::Int8);
+    let spec = Conv1dSpec { activation: Activation::None, input_channels_last: true, ..spec };
     let conv = device.conv1d(&spec, &noise(OUTPUTS * 24 * 3, 1), None).expect("taken");
     let heads = AttentionSpec { head_width: 64, scale: 0.125, precision: Precision::Int8 };
     let attention = device.attention(&heads).expect("taken");
@@ -323,9 +304,9 @@ fn convolutions_and_attention_of_few_rows_are_the_host_s() {
             counting(|context| conv.run(context, 1, rows, &noise(rows * 24, 2), &mut vec![0.0; rows * OUTPUTS]));
         assert_eq!((done.is_ok(), calls), (true, on_npu), "convolution of {rows}");
         let x = noise(MANY * 64, 3);
-        let view = Heads { data: &x, batch_stride: MANY * 64, head_stride: 64, row_stride: 64 };
+        let view = Heads::new(&x, [MANY * 64, 64, 64]);
         let data = &mut vec![0.0; rows * 64];
-        let out = HeadsMut { data, batch_stride: rows * 64, head_stride: 64, row_stride: 64 };
+        let out = HeadsMut::new(data, [rows * 64, 64, 64]);
         let (q, k, v, mask) = (view, view, view, Mask::None);
         let args = AttentionArgs { batch: 1, heads: 1, queries: rows, keys: MANY, q, k, v, mask, out };
         let (done, calls) = counting(|context| attention.run(context, args));

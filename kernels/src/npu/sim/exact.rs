@@ -3,7 +3,7 @@
 use undertone_aie as aie;
 
 use super::{
-    core::CoreState,
+    core::{CoreState, word},
     error::SimError,
     network::{CoreWork, Output},
 };
@@ -61,8 +61,7 @@ pub(super) fn compute(
             for place in &output.a {
                 gather(place, a, a_object);
                 // The core's own objects name its column.
-                let control = a_object.len() - CONTROL_BYTES;
-                let column = u32::from_le_bytes([0, 1, 2, 3].map(|byte| a_object[control + 4 * COLUMN + byte]));
+                let column = word(&a_object[a_object.len() - CONTROL_BYTES..], COLUMN);
                 core.queries(a_object, column as usize)?;
             }
             for (block, objects) in output.b.chunks_exact(2).enumerate() {

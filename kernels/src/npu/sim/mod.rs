@@ -114,17 +114,15 @@ fn compute(
         let outputs = &schedule.cores[core];
         let mut results = vec![0; outputs.len() * bytes];
         let mut state = CoreState::default();
-        let mut made = Ok(());
-        for (output, result) in outputs.iter().zip(results.chunks_exact_mut(bytes)) {
-            made = made.and_then(|()| match mode {
-                Mode::Fast => {
-                    fast::compute(isa, design, output, a, b, &mut state, result);
-                    Ok(())
-                }
-                Mode::Exact => exact::compute(design, output, a, b, &mut state, result),
-                Mode::Count => Ok(()),
-            });
-        }
+        let mut places = outputs.iter().zip(results.chunks_exact_mut(bytes));
+        let made = places.try_for_each(|(output, result)| match mode {
+            Mode::Fast => {
+                fast::compute(isa, design, output, a, b, &mut state, result);
+                Ok(())
+            }
+            Mode::Exact => exact::compute(design, output, a, b, &mut state, result),
+            Mode::Count => Ok(()),
+        });
         if let Ok(mut place) = cores[core].lock() {
             *place = made.map(|()| results);
         }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    core::word,
     error::SimError,
     feed::{Feed, Object},
 };
@@ -286,10 +287,10 @@ impl<'a> Network<'a> {
     }
 
     /// A word of an A object's control block.
-    fn control(&self, object: &Object, word: usize) -> u32 {
-        let first = self.design.a_object() - CONTROL_BYTES + 4 * word;
+    fn control(&self, object: &Object, index: usize) -> u32 {
+        let first = self.design.a_object() - CONTROL_BYTES + 4 * index;
         let at = object.part(first..first + 4).pieces()[0].offset;
-        u32::from_le_bytes([0, 1, 2, 3].map(|byte| self.a[at + byte]))
+        word(&self.a[at..], 0)
     }
 
     /// The shim's channels take the results of columns whose four cores have one.

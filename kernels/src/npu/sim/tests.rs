@@ -27,6 +27,14 @@ struct Case {
 }
 
 impl Case {
+    /// The first task of results, and where it stands.
+    fn first_push_of_results(&self) -> (usize, Event) {
+        let of_results =
+            |event: &Event| matches!(event, Event::Push { transfer, .. } if transfer.argument == Argument::C);
+        let index = self.events.iter().position(of_results).unwrap();
+        (index, self.events[index].clone())
+    }
+
     fn new() -> Self {
         let design = design();
         let problem = Problem::Linear { rows: 16, inputs: 16, outputs: 256 };
@@ -144,13 +152,7 @@ fn wrong_channels_are_refused() {
 #[test]
 fn a_full_queue_is_an_error() {
     let mut case = Case::new();
-    let (index, push) = case
-        .events
-        .iter()
-        .enumerate()
-        .find(|(_, event)| matches!(event, Event::Push { transfer, .. } if transfer.argument == Argument::C))
-        .map(|(index, event)| (index, event.clone()))
-        .unwrap();
+    let (index, push) = case.first_push_of_results();
     case.events.splice(index..index, std::iter::repeat_n(push, QUEUE_DEPTH + 1));
     assert!(case.error().contains("full queue"));
 }
@@ -159,13 +161,7 @@ fn a_full_queue_is_an_error() {
 fn a_descriptor_in_use_may_not_change() {
     let mut case = Case::new();
     // Results wait for operands; their descriptor is used for another place meanwhile.
-    let (index, mut push) = case
-        .events
-        .iter()
-        .enumerate()
-        .find(|(_, event)| matches!(event, Event::Push { transfer, .. } if transfer.argument == Argument::C))
-        .map(|(index, event)| (index, event.clone()))
-        .unwrap();
+    let (index, mut push) = case.first_push_of_results();
     if let Event::Push { transfer, .. } = &mut push {
         transfer.offset += 16;
     }

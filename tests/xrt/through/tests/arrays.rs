@@ -12,11 +12,12 @@ use undertone_kernels::ScopedThreads;
 use undertone_kernels::npu::xrt::XrtArray;
 use undertone_kernels::npu::{
     Argument, Array, ArrayError, Buffer, Bundle, Bundles, Job, Kernels, NpuDevice, Problem, Settings, Target, hardware,
-    layout, probe, simulator, stream,
+    layout::{self, PackMethod},
+    probe, simulator, stream,
 };
 use undertone_kernels::{
-    Activation, AttentionArgs, AttentionSpec, Context, Counters, DeviceKind, Failed, Heads, HeadsMut, LinearSpec, Mask,
-    Precision, Scratch, WeightLayout, reference::noise::noise,
+    Activation, AttentionArgs, AttentionSpec, Context, DeviceKind, Failed, Heads, HeadsMut, LinearSpec, Mask,
+    Precision, WeightLayout, reference::noise::noise,
 };
 
 const WIDTH: usize = 64;
@@ -38,15 +39,14 @@ fn simulated() -> Arc<dyn NpuDevice> {
 }
 
 fn with_context<R>(run: impl FnOnce(&mut Context<'_>) -> R) -> R {
-    let (counters, mut scratch) = (Counters::default(), Scratch::default());
-    run(&mut Context { pool: &ScopedThreads(2), counters: &counters, scratch: &mut scratch })
+    Context::fresh(&ScopedThreads(2), run).0
 }
 
 /// A linear layer of seeded values.
 fn linear(device: &dyn NpuDevice, precision: Precision, shape: [usize; 3]) -> Result<Vec<f32>, Failed> {
     let [rows, inputs, outputs] = shape;
     let activation = if outputs % 2 == 0 { Activation::Gelu } else { Activation::None };
-    let spec = LinearSpec { inputs, outputs, precision, wide_rows: false, activation, scale: 1.0 };
+    let spec = LinearSpec { activation, ..LinearSpec::new(inputs, outputs, precision) };
     let (weights, bias) = (noise(inputs * outputs, 2), noise(outputs, 3));
     let layer = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)).unwrap();
     assert_eq!(layer.device(), device.kind());
@@ -63,9 +63,9 @@ fn attention(device: &dyn NpuDevice, precision: Precision, shape: [usize; 3]) ->
     let (q, k) = (noise(heads * queries * WIDTH, 4), noise(heads * keys * WIDTH, 5));
     let v = noise(heads * keys * WIDTH, 6);
     let mut out = vec![f32::NAN; q.len()];
-    let view = |data, length| Heads { data, batch_stride: 0, head_stride: length * WIDTH, row_stride: WIDTH };
+    let view = |data, length| Heads::new(data, [0, length * WIDTH, WIDTH]);
     let (q, k, v) = (view(&q, queries), view(&k, keys), view(&v, keys));
-    let result = HeadsMut { data: &mut out, batch_stride: 0, head_stride: queries * WIDTH, row_stride: WIDTH };
+    let result = HeadsMut::new(&mut out, [0, queries * WIDTH, WIDTH]);
     let args = AttentionArgs { batch: 1, heads, queries, keys, q, k, v, mask: Mask::None, out: result };
     with_context(|context| kernel.run(context, args))?;
     Ok(out)
@@ -132,14 +132,7 @@ fn attention_of_odd_shapes_is_the_simulators() {
 /// As [`linear`] with int8, of a layer that was prepared before the fault began; the fault ends with the run.
 fn with_fault(npu: &dyn NpuDevice, fault: &str, shape: [usize; 3]) -> Result<(), Failed> {
     let [rows, inputs, outputs] = shape;
-    let spec = LinearSpec {
-        inputs,
-        outputs,
-        precision: Precision::Int8,
-        wide_rows: false,
-        activation: Activation::Gelu,
-        scale: 1.0,
-    };
+    let spec = LinearSpec { activation: Activation::Gelu, ..LinearSpec::new(inputs, outputs, Precision::Int8) };
     let layer = npu.linear(&spec, &noise(inputs * outputs, 2), WeightLayout::InputsByOutputs, None).unwrap();
     let (x, mut out) = (noise(rows * inputs, 1), vec![f32::NAN; rows * outputs]);
     let fault = Fault::begin(fault);
@@ -207,9 +200,10 @@ fn a_command_that_never_ends_is_given_up_in_time_and_the_next_context_works() {
         let program = array.program(&context, &words).unwrap();
         let [mut a, b, mut c] = Argument::ALL
             .map(|argument| array.buffer(&context, argument, design.buffer_bytes(&problem, argument)).unwrap());
-        layout::pack_rows(design, &noise(rows * inputs, 1), rows, inputs, false, a.bytes_mut(), &ScopedThreads(1));
+        let (x, pool) = (noise(rows * inputs, 1), &ScopedThreads(1));
+        layout::pack_rows(PackMethod::best(), design, &x, [rows, inputs], false, a.bytes_mut(), pool);
         let mut jobs = [Job { program: &program, a: &mut a, b: &b, c: &mut c }];
-        array.run(&context, &mut jobs, &ScopedThreads(1))
+        array.run(&context, &mut jobs, pool)
     };
     run().unwrap();
     let fault = Fault::begin("timeout");
@@ -234,14 +228,7 @@ fn a_container_that_computes_something_else_is_not_trusted() {
     let tools = meant.manifest().tools.clone();
     Bundle::write(&folder.path().join("wrong"), meant.design(), &other.xclbin().unwrap(), tools).unwrap();
     let npu = hardware(&settings(folder.path())).unwrap();
-    let spec = LinearSpec {
-        inputs: 10,
-        outputs: 10,
-        precision: Precision::Bf16,
-        wide_rows: false,
-        activation: Activation::None,
-        scale: 1.0,
-    };
+    let spec = LinearSpec::new(10, 10, Precision::Bf16);
     let refused = npu.linear(&spec, &noise(100, 1), WeightLayout::InputsByOutputs, None).map(|_| ()).unwrap_err();
     assert_eq!(refused.device, DeviceKind::Npu, "{refused}");
     // The pretended NPU saw why: the stream moves other objects than its design has.
