@@ -2,7 +2,11 @@
 //!
 //! Scores are fp32 (or int32 scaled to fp32), never clamped to int8, and are never stored whole for all heads.
 
-use crate::{Context, DeviceKind, Failed, Precision, host::KvCache};
+use crate::{
+    Context, DeviceKind, Failed, Precision,
+    host::KvCache,
+    strides::{distinct, reach},
+};
 
 /// Attention's shape and arithmetic, as far as it is known before a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +54,16 @@ pub struct HeadsMut<'a> {
 }
 
 impl<'a> HeadsMut<'a> {
+    /// Checks that a tensor of `[batch, heads, length, width]` can be written by several threads.
+    ///
+    /// # Panics
+    /// If it reaches outside its slice or rows overlap.
+    pub(crate) fn check(&self, [batch, heads, length, width]: [usize; 4]) {
+        let axes = [(batch, self.batch_stride), (heads, self.head_stride), (length, self.row_stride), (width, 1)];
+        assert!(reach(axes) <= self.data.len(), "attention: the output's strides reach outside its slice");
+        assert!(reach(axes) == 0 || distinct(axes), "attention: rows of the output overlap");
+    }
+
     /// With the strides of batch items, heads and rows.
     pub fn new(data: &'a mut [f32], [batch_stride, head_stride, row_stride]: [usize; 3]) -> Self {
         Self { data, batch_stride, head_stride, row_stride }

@@ -41,6 +41,7 @@ pub mod reader;
 pub mod reference;
 mod rows;
 mod scratch;
+mod strides;
 pub mod team;
 
 pub use attention::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Heads, HeadsMut, Mask};

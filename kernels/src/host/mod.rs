@@ -26,6 +26,7 @@ pub(crate) mod shared;
 pub(crate) mod simd;
 pub(crate) mod split;
 pub(crate) mod vecmath;
+mod workers;
 
 pub use attention::cache::{KvCache, Side};
 pub use isa::Isa;

@@ -1,12 +1,12 @@
 //! Cutting work that is one sequence into parts for the tasks of a pool.
 //!
 //! A product's two dimensions are cut by `linear::schedule`, and attention's units, which differ in length, are taken
-//! by whichever worker is free (`attention::workers`).
+//! by whichever worker is free (`workers`).
 #![allow(unsafe_code)]
 
 use std::ops::Range;
 
-use super::{attention::check_output, shared::Shared};
+use super::shared::Shared;
 use crate::{HeadsMut, Parallel};
 
 /// Values below which waking a second thread costs more than it saves.
@@ -85,7 +85,7 @@ pub(crate) fn heads(
     [batch, heads, rows, width]: [usize; 4],
     work: &(dyn Fn([usize; 3], &mut [f32]) + Sync),
 ) {
-    check_output(out, [batch, heads, rows, width]);
+    out.check([batch, heads, rows, width]);
     let HeadsMut { batch_stride, head_stride, row_stride, .. } = *out;
     let shared = Shared::new(out.data);
     ranges(pool, batch * rows, batch * heads * rows * width, &|range| {

@@ -11,7 +11,6 @@ use super::{
     operand::{Operand, SMALLEST, load_part},
     tile::tile,
     view::Call,
-    workers,
 };
 use crate::{
     Context, Mask,
@@ -20,6 +19,7 @@ use crate::{
         shared::Shared,
         simd::{MAX_LANES, Simd, Task, dispatch},
         vecmath::exp2,
+        workers,
     },
 };
 
@@ -36,7 +36,7 @@ const ROW_ROOM: usize = 32;
 /// its value panels. A key panel: scales and corrections, one of each to a lane, then words. A value panel: scales,
 /// then words.
 #[derive(Clone, Copy)]
-struct Layout {
+struct Blocks {
     panel: usize,
     key_words: usize,
     key_panel: usize,
@@ -48,7 +48,7 @@ struct Layout {
     converted_row: usize,
 }
 
-impl Layout {
+impl Blocks {
     fn new<S: Simd, P: Operand>(call: &Call<'_>) -> Self {
         let panel = S::TILE.1 * S::LANES;
         let key_words = call.width.div_ceil(P::GROUP);
@@ -83,11 +83,11 @@ impl Layout {
 struct MakeLayout<'c, 'a, P>(&'c Call<'a>, std::marker::PhantomData<P>);
 
 impl<P: Operand> Task for MakeLayout<'_, '_, P> {
-    type Output = Layout;
+    type Output = Blocks;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> Layout {
-        Layout::new::<S, P>(self.0)
+    fn run<S: Simd>(self, _: S) -> Blocks {
+        Blocks::new::<S, P>(self.0)
     }
 }
 
@@ -119,7 +119,7 @@ pub(super) fn run<P: Operand>(isa: Isa, call: &Call<'_>, context: &mut Context<'
 /// Converts and packs one block of keys and values of one head.
 struct Pack<'c, 'a, P> {
     call: &'c Call<'a>,
-    layout: Layout,
+    layout: Blocks,
     item: usize,
     head: usize,
     block: usize,
@@ -135,7 +135,7 @@ impl<P: Operand> Task for Pack<'_, '_, P> {
     fn run<S: Simd>(mut self, s: S) {
         let first = self.block * BLOCK;
         let count = BLOCK.min(self.call.keys - first);
-        // SAFETY: `to` is this block's room, as `Layout` has it; the call's views are checked.
+        // SAFETY: `to` is this block's room, as `Blocks` has it; the call's views are checked.
         unsafe {
             self.keys(s, first, count);
             for panel in 0..self.layout.value_panels {
@@ -148,7 +148,7 @@ impl<P: Operand> Task for Pack<'_, '_, P> {
 impl<P: Operand> Pack<'_, '_, P> {
     #[inline(always)]
     unsafe fn keys<S: Simd>(&mut self, s: S, first: usize, count: usize) {
-        let Layout { panel, key_words, key_panel, converted_row, .. } = self.layout;
+        let Blocks { panel, key_words, key_panel, converted_row, .. } = self.layout;
         assert!(self.memory.len() >= converted_row, "a worker's memory holds a converted row");
         let converted = self.memory.as_mut_ptr().cast::<u32>();
         for at in 0..count.next_multiple_of(panel) {
@@ -176,7 +176,7 @@ impl<P: Operand> Pack<'_, '_, P> {
 
     #[inline(always)]
     unsafe fn values<S: Simd>(&self, s: S, first: usize, count: usize, panel_index: usize) {
-        let Layout { panel, keys_block, value_panel, .. } = self.layout;
+        let Blocks { panel, keys_block, value_panel, .. } = self.layout;
         for vector in 0..panel / S::LANES {
             let channel = panel_index * panel + vector * S::LANES;
             let channels = self.call.width.saturating_sub(channel);
@@ -219,7 +219,7 @@ impl<P: Operand> Pack<'_, '_, P> {
 /// One block of queries of one head against all its keys.
 struct Attend<'c, 'a, P> {
     call: &'c Call<'a>,
-    layout: Layout,
+    layout: Blocks,
     item: usize,
     head: usize,
     first: usize,
@@ -249,7 +249,7 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(memory: &mut [f32], layout: &Layout) -> Self {
+    fn new(memory: &mut [f32], layout: &Blocks) -> Self {
         assert!(memory.len() >= layout.worker(), "attention: a worker's memory");
         let mut at = memory.as_mut_ptr();
         let mut take = |count: usize| {
@@ -282,7 +282,7 @@ impl<P: Operand> Task for Attend<'_, '_, P> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        // SAFETY: the packed operands and the worker's memory are as `Layout` has them; the call's views are checked.
+        // SAFETY: the packed operands and the worker's memory are as `Blocks` has them; the call's views are checked.
         unsafe {
             const { assert!(is_listed(S::TILE), "packed by a tile that no arm below runs") };
             match S::TILE {
@@ -408,7 +408,7 @@ impl<P: Operand> Attend<'_, '_, P> {
 #[inline(always)]
 unsafe fn score_tile<S: Simd, P: Operand, const R: usize, const V: usize>(
     s: S,
-    layout: &Layout,
+    layout: &Blocks,
     queries: *const u32,
     keys: *const f32,
     out: *mut f32,
@@ -445,7 +445,7 @@ fn largest<S: Simd>(s: S, scores: &[f32]) -> f32 {
 
 /// The first key of a block that has no scale, as it holds an infinity or a NaN; `usize::MAX` if there is none.
 #[inline(always)]
-unsafe fn first_bad<S: Simd>(s: S, layout: &Layout, packed: *const f32, panels: usize) -> usize {
+unsafe fn first_bad<S: Simd>(s: S, layout: &Blocks, packed: *const f32, panels: usize) -> usize {
     // SAFETY: each panel of keys begins with its scales.
     unsafe {
         let mut bad = s.splat(0.0);

@@ -8,7 +8,7 @@
 #![allow(unsafe_code)]
 
 use super::operand::{Bf16, F32, Int8, Operand};
-use super::view::Rows;
+use super::view::StridedRows;
 use crate::{
     Context, Heads, Precision,
     host::{
@@ -44,12 +44,12 @@ pub struct KvCache {
     heads: usize,
     width: usize,
     len: usize,
-    rows: Vec<Row>,
+    rows: Vec<CachedItem>,
 }
 
 /// One batch item: for each head room for some blocks.
 #[derive(Clone, Default)]
-struct Row {
+struct CachedItem {
     lines: Vec<Line>,
     /// Blocks of a head that there is room for.
     room: usize,
@@ -91,7 +91,7 @@ impl KvCache {
     /// # Panics
     /// If there is no such item.
     pub fn select(&mut self, rows: &[usize]) {
-        let mut old: Vec<Option<Row>> = self.rows.drain(..).map(Some).collect();
+        let mut old: Vec<Option<CachedItem>> = self.rows.drain(..).map(Some).collect();
         for (at, row) in rows.iter().enumerate() {
             let needed_later = rows[at + 1..].contains(row);
             let taken = if needed_later { old[*row].clone() } else { old[*row].take() };
@@ -104,9 +104,9 @@ impl KvCache {
     /// # Panics
     /// If a view's strides reach outside its slice, or the cache is not empty and has another number of items.
     pub fn append(&mut self, context: &mut Context<'_>, batch: usize, length: usize, entries: Heads<'_>) {
-        let entries = Rows::new("a cache's entries", entries, [batch, self.heads, length, self.width]);
+        let entries = StridedRows::new("a cache's entries", entries, [batch, self.heads, length, self.width]);
         if self.len == 0 {
-            self.rows.resize_with(batch, Row::default);
+            self.rows.resize_with(batch, CachedItem::default);
         }
         assert_eq!(batch, self.rows.len(), "entries of another number of items are appended to a cache");
         let (block, heads, first) = (self.block_lines(), self.heads, self.len);
@@ -204,7 +204,7 @@ fn group(precision: Precision) -> usize {
     }
 }
 
-impl Row {
+impl CachedItem {
     /// Makes room for `blocks` blocks in each head.
     fn reserve(&mut self, heads: usize, blocks: usize, block_lines: usize) {
         let old = self.room;

@@ -10,9 +10,6 @@ mod operand;
 mod streamed;
 mod tile;
 mod view;
-pub(super) mod workers;
-
-pub(super) use view::check_output;
 
 use self::{
     cache::Side,

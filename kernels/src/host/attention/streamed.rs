@@ -10,7 +10,6 @@ use std::ops::Range;
 use super::{
     operand::load_part,
     view::{Call, Frame},
-    workers,
 };
 use crate::{
     Context, Mask, Parallel,
@@ -19,6 +18,7 @@ use crate::{
         shared::Shared,
         simd::{MAX_LANES, Simd, Task, dispatch},
         vecmath::exp2,
+        workers,
     },
 };
 

@@ -1,11 +1,11 @@
 //! Strided operands as raw pointers, checked once, so that tasks on several threads can read and write their own rows.
 #![allow(unsafe_code)]
 
-use crate::{AttentionArgs, AttentionSpec, Heads, HeadsMut, Mask};
+use crate::{AttentionArgs, AttentionSpec, Heads, HeadsMut, Mask, strides::reach};
 
 /// Rows of `[batch, heads, length, width]` somewhere in memory.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<P> {
+pub(super) struct StridedRows<P> {
     data: P,
     batch_stride: usize,
     head_stride: usize,
@@ -14,16 +14,16 @@ pub(super) struct Rows<P> {
 
 // SAFETY: the pointers come from slices that are borrowed for the call, inputs shared and outputs exclusively; whoever
 // writes through one writes rows that no other task has.
-unsafe impl<P> Sync for Rows<P> {}
+unsafe impl<P> Sync for StridedRows<P> {}
 
-impl<P> Rows<P> {
+impl<P> StridedRows<P> {
     #[inline(always)]
     fn offset(&self, item: usize, head: usize, row: usize) -> usize {
         item * self.batch_stride + head * self.head_stride + row * self.row_stride
     }
 }
 
-impl Rows<*const f32> {
+impl StridedRows<*const f32> {
     /// An operand of `[batch, heads, length, width]`.
     ///
     /// # Panics
@@ -32,7 +32,7 @@ impl Rows<*const f32> {
         let Heads { data, batch_stride, head_stride, row_stride } = operand;
         let axes = [(batch, batch_stride), (heads, head_stride), (length, row_stride), (width, 1)];
         assert!(reach(axes) <= data.len(), "attention: the strides of {name} reach outside its slice");
-        Rows { data: data.as_ptr(), batch_stride, head_stride, row_stride }
+        StridedRows { data: data.as_ptr(), batch_stride, head_stride, row_stride }
     }
 
     /// A row's first value; valid for the row's width if the row is one of the call's.
@@ -42,7 +42,7 @@ impl Rows<*const f32> {
     }
 }
 
-impl Rows<*mut f32> {
+impl StridedRows<*mut f32> {
     /// A row's first value; valid for the row's width if the row is one of the call's.
     #[inline(always)]
     pub fn row(&self, item: usize, head: usize, row: usize) -> *mut f32 {
@@ -61,8 +61,8 @@ pub(super) struct Frame<'a> {
     pub width: usize,
     /// Multiplies scores: the spec's scale and `log₂ e`, as exponentials are taken to base 2.
     pub scale: f32,
-    pub q: Rows<*const f32>,
-    pub out: Rows<*mut f32>,
+    pub q: StridedRows<*const f32>,
+    pub out: StridedRows<*mut f32>,
     pub mask: Mask<'a>,
 }
 
@@ -70,8 +70,8 @@ pub(super) struct Frame<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
     frame: Frame<'a>,
-    pub k: Rows<*const f32>,
-    pub v: Rows<*const f32>,
+    pub k: StridedRows<*const f32>,
+    pub v: StridedRows<*const f32>,
 }
 
 impl<'a> std::ops::Deref for Call<'a> {
@@ -88,7 +88,7 @@ impl<'a> Call<'a> {
     /// If a view reaches outside its slice, output rows overlap, or the mask is too small.
     pub fn new(spec: &AttentionSpec, args: AttentionArgs<'a>) -> Self {
         let AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out } = args;
-        let view = |name: &str, operand| Rows::new(name, operand, [batch, heads, keys, spec.head_width]);
+        let view = |name: &str, operand| StridedRows::new(name, operand, [batch, heads, keys, spec.head_width]);
         let (k, v) = (view("k", k), view("v", v));
         Self { frame: Frame::new(spec, [batch, heads, queries, keys], q, mask, out), k, v }
     }
@@ -107,7 +107,7 @@ impl<'a> Frame<'a> {
         out: HeadsMut<'a>,
     ) -> Self {
         let width = spec.head_width;
-        check_output(&out, [batch, heads, queries, width]);
+        out.check([batch, heads, queries, width]);
         let HeadsMut { data, batch_stride, head_stride, row_stride } = out;
         if let Mask::Additive { data, batch_stride, head_stride, row_stride } = mask {
             let axes = [(batch, batch_stride), (heads, head_stride), (queries, row_stride), (keys, 1)];
@@ -120,8 +120,8 @@ impl<'a> Frame<'a> {
             keys,
             width,
             scale: spec.scale * std::f32::consts::LOG2_E,
-            q: Rows::new("q", q, [batch, heads, queries, width]),
-            out: Rows { data: data.as_mut_ptr(), batch_stride, head_stride, row_stride },
+            q: StridedRows::new("q", q, [batch, heads, queries, width]),
+            out: StridedRows { data: data.as_mut_ptr(), batch_stride, head_stride, row_stride },
             mask,
         }
     }
@@ -158,39 +158,4 @@ impl<'a> Frame<'a> {
             }
         }
     }
-}
-
-/// Checks that an output of `[batch, heads, length, width]` can be written by several threads.
-///
-/// # Panics
-/// If it reaches outside its slice or rows overlap.
-pub(crate) fn check_output(out: &HeadsMut<'_>, [batch, heads, length, width]: [usize; 4]) {
-    let axes = [(batch, out.batch_stride), (heads, out.head_stride), (length, out.row_stride), (width, 1)];
-    assert!(reach(axes) <= out.data.len(), "attention: the output's strides reach outside its slice");
-    assert!(reach(axes) == 0 || distinct(axes), "attention: rows of the output overlap");
-}
-
-/// One more than the largest offset of a view; 0 if it has no elements.
-fn reach(axes: [(usize, usize); 4]) -> usize {
-    if axes.iter().any(|&(length, _)| length == 0) {
-        return 0;
-    }
-    axes.iter()
-        .try_fold(1, |reach: usize, &(length, stride)| reach.checked_add((length - 1).checked_mul(stride)?))
-        .unwrap_or(usize::MAX)
-}
-
-/// Whether no two elements of a view share an offset (sufficient: each axis steps over all that smaller axes span).
-fn distinct(mut axes: [(usize, usize); 4]) -> bool {
-    axes.sort_unstable_by_key(|&(_, stride)| stride);
-    let mut span = 1;
-    for (length, stride) in axes {
-        if length > 1 {
-            if stride < span {
-                return false;
-            }
-            span += (length - 1).saturating_mul(stride);
-        }
-    }
-    true
 }

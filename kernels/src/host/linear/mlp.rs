@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Context, Rows,
-    host::{attention::workers, shared::Shared},
+    host::{shared::Shared, workers},
 };
 
 /// Memory of a block that should stay in the second-level cache beside the weights that pass.

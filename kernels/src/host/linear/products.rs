@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Context, Parallel, Rows,
-    host::{attention::workers, shared::Shared, split::tasks},
+    host::{shared::Shared, split::tasks, workers},
 };
 
 /// One of the layers, and its operands.

@@ -9,7 +9,7 @@ use crate::{Parallel, host::shared::Shared};
 const SMALL: usize = 300_000;
 
 /// How many workers to use for work of `multiply_adds` in `units`.
-pub(super) fn workers(pool: &dyn Parallel, units: usize, multiply_adds: usize) -> usize {
+pub(in crate::host) fn workers(pool: &dyn Parallel, units: usize, multiply_adds: usize) -> usize {
     if multiply_adds < SMALL { 1 } else { pool.width().min(units).max(1) }
 }
 
