@@ -7,6 +7,7 @@ import collections
 import pathlib
 import re
 import unittest
+import unittest.mock
 
 import channels
 import dataflow
@@ -153,16 +154,36 @@ class Dataflow(unittest.TestCase):
                 expected = [
                     ("loop", dataflow.sys.maxsize), ("acquire", a), ("call", f"{entry}kind", a),
                     ("if", f"{entry}kind", 1),
-                    ("call", f"{entry}queries", a, state, column), ("release", a), ("if", f"{entry}queries", 0),
+                    ("call", f"{entry}queries", a, state, column), ("if", f"{entry}queries", 0),
                     ("call", f"{entry}blocks", state), ("loop", f"{entry}blocks"),
                     ("acquire", b), ("call", f"{entry}keys", b, state), ("release", b),
                     ("acquire", b), ("call", f"{entry}values", b, state), ("release", b), ("end",),
                     ("acquire", c), ("call", f"{entry}end", state, c), ("release", c), ("end",), ("end",),
                     ("else",), ("acquire", b), ("call", f"{entry}step", a, b, state),
                     ("if", f"{entry}kind", 0), ("acquire", c), ("call", f"{entry}finish", a, b, state, c), ("release", c), ("end",),
-                    ("release", a), ("release", b), ("end",), ("end",),
+                    ("release", b), ("end",), ("release", a), ("end",),
                 ]  # fmt: skip
                 self.assertEqual(program, expected)
+
+    def test_more_releases_than_acquires_over_all_branches_are_refused(self):
+        """As mlir-aie does: a release in each of two branches is two, whichever is taken."""
+
+        class InBothBranches(dataflow.Core):
+            def attend(self, left):
+                super().attend(left)
+                self.a.release(self.consume, 1)
+
+        with unittest.mock.patch.object(dataflow, "Core", InBothBranches):
+            with self.assertRaisesRegex(recorder.Refused, "rows_0: cannot release more elements"):
+                record(DESIGNS[0])
+        loop, end, take, give = ("loop", 9), ("end",), ("acquire", "a"), ("release", "a")
+        either = [("if", "kind", 0), give, end, ("else",), give, end]
+        for refused in ([loop, take, *either, end], [loop, give, end], [loop, ("loop", 2), take, give, give, end, end]):
+            with self.assertRaises(recorder.Refused):
+                recorder.check_releases(refused)
+        # Outside loops, and where an inner loop has its part, mlir-aie counts nothing.
+        for passed in ([take, *either], [loop, take, take, *either, end], [loop, ("loop", 2), take, end, *either, end]):
+            recorder.check_releases(passed)
 
     def test_entries_are_those_of_the_kernels(self):
         """Names, what goes in (memory or a number) and what comes out, as the C++ has them."""
