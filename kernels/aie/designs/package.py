@@ -19,6 +19,9 @@ import describe
 FORMAT = 2
 KERNEL = "MLIR_AIE"
 ARGUMENTS = ("a", "b", "c")
+# Buffers that the container has to declare, as aiecc does (`kMinHostBOs` of mlir-aie's tools/aiecc/SidecarFiles.h): with fewer the firmware's
+# command slot is too small, and a run list aborts. Those after C stay unbound.
+BUFFERS = 5
 # mlir-aie's packet id for the shim tile of every column.
 TOKEN_CONTROLLER = 15
 KERNEL_ID = "0x901"
@@ -41,7 +44,8 @@ def kernel():
         {"name": "instr", "memory-connection": "SRAM", "address-qualifier": "GLOBAL", "type": "char *", "offset": "0x08"},
         {"name": "ninstr", "address-qualifier": "SCALAR", "type": "uint32_t", "offset": "0x10"},
     ]
-    for index, name in enumerate(ARGUMENTS):
+    for index in range(BUFFERS):
+        name = ARGUMENTS[index] if index < len(ARGUMENTS) else f"bo{index}"
         place = {"memory-connection": "HOST", "address-qualifier": "GLOBAL", "type": "void*"}
         arguments.append({"name": name, **place, "offset": hex(0x14 + 8 * index)})
     extended = {"subtype": "DPU", "functional": "0", "dpu_kernel_id": KERNEL_ID}

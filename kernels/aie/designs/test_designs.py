@@ -14,6 +14,7 @@ import dataflow
 import describe
 import flow
 import moves
+import package
 import recorder
 
 DESIGNS = [
@@ -279,6 +280,13 @@ class Flow(unittest.TestCase):
         feed["a_1"].append((99, self.STEPS, 0))
         with self.assertRaises(flow.Stuck):
             flow.Flow(record(design), feed).run()
+
+
+class Container(unittest.TestCase):
+    def test_the_kernel_declares_the_five_buffers_that_a_run_list_needs(self):
+        (kernel,) = package.kernel()["ps-kernels"]["kernels"]
+        buffers = [(one["name"], int(one["offset"], 16)) for one in kernel["arguments"] if one.get("memory-connection") == "HOST"]
+        self.assertEqual(buffers, [("a", 0x14), ("b", 0x1C), ("c", 0x24), ("bo3", 0x2C), ("bo4", 0x34)])
 
 
 class Channels(unittest.TestCase):

@@ -72,6 +72,16 @@ fn lists_of_all_lengths_are_executed_and_nothing_is_left() {
 }
 
 #[test]
+fn a_container_with_fewer_than_five_buffers_is_refused() {
+    let device = device();
+    let three = std::fs::read(path("UNDERTONE_THREE_XCLBIN")).unwrap();
+    let error = device.context(&three).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("fewer than 5 buffers"), "{error}");
+    drop(device);
+    assert_nothing_open();
+}
+
+#[test]
 fn what_is_not_synced_is_seen_only_where_memory_is_coherent() {
     let coherent = std::env::var("UNDERTONE_FAKE_NPU_INCOHERENT").as_deref() != Ok("1");
     let device = device();
