@@ -78,11 +78,12 @@ impl Engine {
         Ok(Engine::Design(Box::new(design)))
     }
 
-    /// Executes a command with its arguments: opcode, instruction stream, its words, A, B, C.
+    /// Executes a command with its arguments: opcode, instruction stream, its words, A, B, C. Gives the seconds that it
+    /// takes on silicon at least.
     ///
     /// # Errors
     /// The first argument that is wrong, and how; or what the simulator says.
-    pub fn execute(&self, arguments: &[u8], reach: &Reach) -> Result<(), String> {
+    pub fn execute(&self, arguments: &[u8], reach: &Reach) -> Result<f64, String> {
         let slots = arguments.len().saturating_sub(FIRST_BUFFER) / 8;
         if slots < LEAST_BUFFERS {
             return Err(format!("the kernel declares {slots} buffers: the firmware wants {LEAST_BUFFERS} or more"));
@@ -120,15 +121,22 @@ impl Engine {
         }
         let [a, b, c] = &mut buffers[..] else { return Err("not three buffers".into()) };
         match self {
-            Engine::Add => add(&words, a, b, c),
+            Engine::Add => add(&words, a, b, c).map(|()| 0.0),
             Engine::Design(design) => {
                 let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
                 sim::execute(design, &words, a, b, c, Mode::Fast, &ScopedThreads(threads))
-                    .map(|_| ())
+                    .map(|report| least_seconds(design, &report.core_macs))
                     .map_err(|error| format!("{design}: {error}"))
             }
         }
     }
+}
+
+/// What the busiest core's products take if it never waits.
+fn least_seconds(design: &Design, core_macs: &[u64]) -> f64 {
+    let Design { target, kernels, .. } = design;
+    let busiest = core_macs.iter().max().copied().unwrap_or(0);
+    busiest as f64 / (target.macs(*kernels) as f64 * target.clock())
 }
 
 fn add(words: &[u32], a: &[u8], b: &[u8], c: &mut [u8]) -> Result<(), String> {
@@ -146,6 +154,15 @@ fn add(words: &[u32], a: &[u8], b: &[u8], c: &mut [u8]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_busiest_core_says_how_long_a_command_takes() {
+        use undertone_kernels::npu::Kernels;
+        let design = Design::shipped(Target::Npu1, Kernels::Int8).unwrap();
+        let second = design.target.macs(design.kernels) as u64 * 1_000_000_000;
+        assert_eq!(least_seconds(&design, &[second, 3 * second, 0]), 3.0);
+        assert!(least_seconds(&design, &[3 * second]) > crate::queue::WATCHDOG.as_secs_f64());
+    }
 
     #[test]
     fn fewer_than_five_buffers_are_refused() {

@@ -148,6 +148,23 @@ fn a_command_that_never_ends_is_a_timeout_and_the_process_lives_on() {
 }
 
 #[test]
+fn the_drivers_watchdog_ends_a_command_that_hangs() {
+    let device = device();
+    let mut context = context(&device);
+    let fault = Fault::begin("hang 0 1");
+    let start = Instant::now();
+    match add(&mut context, 100, 3, LIMIT) {
+        Err(Error::Command { state: CommandState::TIMEOUT, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(start.elapsed() > Duration::from_millis(1900) && start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
+    drop(fault);
+    add(&mut context, 100, 3, LIMIT).unwrap();
+    drop((context, device));
+    assert_nothing_open();
+}
+
+#[test]
 fn a_refused_command_is_an_error_and_the_context_goes_on() {
     let device = device();
     let mut context = context(&device);
