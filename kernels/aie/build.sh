@@ -112,8 +112,10 @@ for kernels in "${chosen[@]}"; do
     folder="$work/$target-$kernels-${m}x${k}x$n"
     mkdir -p "$folder"
     echo "build.sh: $kernels kernels for $target, tiles ${m}×${k}×$n" >&2
+    # Sections of their own: what no core calls can be left out by the linker, whose script (mlir-aie's) takes .text*, .data* and .rodata*.
     # shellcheck disable=SC2086 # CXXFLAGS are words
     "$peano/bin/clang++" --target="$architecture-none-unknown-elf" -std=c++20 -O2 -DNDEBUG -fno-exceptions -fno-rtti -fno-strict-aliasing \
+        -ffunction-sections -fdata-sections \
         -DUNDERTONE_NPU="$npu" -DTILE_M="$m" -DTILE_K="$k" -DTILE_N="$n" \
         -I"$headers" -I"$here/src" ${CXXFLAGS:-} -c "$here/src/$kernels.cc" -o "$folder/$kernels.o"
     "$python" -B "$here/designs/dataflow.py" "${design[@]}" --object "$kernels.o" > "$folder/array.mlir"
