@@ -112,7 +112,11 @@ def main():
     arguments = parser.parse_args()
     try:
         design = describe.from_arguments(arguments)
-        found = channels.extract(design, arguments.mlir.read_text()) if arguments.mlir else None
+        found = None
+        if arguments.mlir:
+            placed = arguments.mlir.read_text()
+            channels.check_addresses(placed)
+            found = channels.extract(design, placed)
     except (describe.Refused, channels.Unclear) as error:
         parser.exit(1, f"package.py: {error}\n")
     folder = arguments.out / design.name

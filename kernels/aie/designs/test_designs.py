@@ -335,6 +335,17 @@ class Channels(unittest.TestCase):
         found = channels.extract(design, self.mlir(design, change=first))
         self.assertEqual([channel["channel"] for channel in found["b"]], [1, 0] * 4)
 
+    def test_buffers_at_odd_addresses_are_refused(self):
+        def buffer(name, address, words):
+            return f'    %{name} = aie.buffer(%tile_0_2) {{address = {address} : i32, mem_bank = 0 : i32, sym_name = "{name}"}} : memref<{words}xi32>\n'
+
+        good = buffer("state_0_0", 6144, 1000) + buffer("counters", 10148, 3)
+        channels.check_addresses(good)
+        with self.assertRaisesRegex(channels.Unclear, "rows_0_cons_buff_1 lies at 9440"):
+            channels.check_addresses(good + buffer("rows_0_cons_buff_1", 9440, 824))
+        with self.assertRaisesRegex(channels.Unclear, "no buffers"):
+            channels.check_addresses(self.mlir(DESIGNS[0]))
+
     def test_what_is_unclear_is_refused(self):
         design = DESIGNS[0]
         mlir = self.mlir(design)
