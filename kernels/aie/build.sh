@@ -6,18 +6,22 @@
 # Without --kernels both, with the tiles below. --work keeps what lies between (objects, MLIR, aiecc's files); otherwise it is
 # deleted. What CXXFLAGS says is given to Peano's clang++ last (-Os, should a program be too large for a core).
 #
-# Needs mlir-aie 1.4.2 and Peano (llvm-aie), which their projects publish as wheels beside their GitHub releases, and xclbinutil
-# (XRT; Debian: libxrt-utils). No NPU and no driver. Exit codes: 0 done; 1 something failed; 2 tools are missing or options are
+# Needs mlir-aie and Peano (llvm-aie) at the versions of requirements.txt, which setup.sh installs, and xclbinutil (XRT; Debian:
+# libxrt-utils). No NPU and no driver. Exit codes: 0 done; 1 something failed; 2 tools are missing or options are
 # wrong: all of that is said at once.
 #
 # This was written where none of these compilers can be had: it has never made a bundle yet. docs/npu-streams.md says what was checked.
 set -euo pipefail
 
-readonly mlir_aie_version=1.4.2
 declare -rA tiles=([int8]=48,64,64 [bf16]=48,32,64)
 # Bytes of a core's program memory.
 readonly program_memory=16384
 here="$(cd "$(dirname "$0")" && pwd)"
+# pinned PACKAGE: its version in requirements.txt.
+pinned() { sed -n "s/^$1==\([^ ]*\).*/\1/p" "$here/requirements.txt"; }
+mlir_aie_version="$(pinned mlir_aie)"
+peano_version="$(pinned llvm-aie)"
+readonly mlir_aie_version peano_version
 
 fail() { echo "kernels/aie/build.sh: $2" >&2; exit "$1"; }
 
@@ -61,10 +65,10 @@ else
     done
     found="$("$python" -c 'import importlib.metadata as m; print(m.version("mlir_aie"))' 2>/dev/null || true)"
     if [[ "$found" != "$mlir_aie_version" ]]; then
-        missing+=("mlir-aie $mlir_aie_version (found: ${found:-none}): $python -m pip install mlir_aie==$mlir_aie_version -f https://github.com/Xilinx/mlir-aie/releases/expanded_assets/v$mlir_aie_version")
+        missing+=("mlir-aie $mlir_aie_version (found: ${found:-none}): kernels/aie/setup.sh FOLDER")
     fi
     if ! "$python" -c 'import aie.extras.context, ml_dtypes' 2>/dev/null; then
-        missing+=("the Python packages aie.extras and ml_dtypes, which mlir-aie's bindings use: EUDSL_PYTHON_EXTRAS_HOST_PACKAGE_PREFIX=aie $python -m pip install -r utils/requirements_extras.txt, of mlir-aie v$mlir_aie_version; and $python -m pip install ml_dtypes")
+        missing+=("the Python packages aie.extras and ml_dtypes, which mlir-aie's bindings use: kernels/aie/setup.sh FOLDER")
     fi
     packages="$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 fi
@@ -72,7 +76,17 @@ aiecc="$(command -v aiecc || command -v aiecc.py || true)"
 [[ -n "$aiecc" ]] || missing+=("aiecc (comes with mlir-aie; its bin folder has to be in PATH)")
 peano="${PEANO_INSTALL_DIR:-${packages:-}/llvm-aie}"
 if [[ ! -x "$peano/bin/clang++" ]]; then
-    missing+=("Peano in $peano (set PEANO_INSTALL_DIR): llvm-aie 22.0.0.2026090201 or later (for npu1 earlier ones lack a product that the AIE API uses), from https://github.com/Xilinx/llvm-aie/releases/expanded_assets/nightly")
+    missing+=("Peano in $peano (set PEANO_INSTALL_DIR): llvm-aie $peano_version: kernels/aie/setup.sh FOLDER")
+else
+    # The wheel's version, where this is the wheel's compiler; or the commit that the compiler names. Some earlier ones do not link for npu1.
+    said="$("$peano/bin/clang++" --version | head -n 1)"
+    found=""
+    if [[ "$peano" == "${packages:-}/llvm-aie" ]]; then
+        found="$("$python" -c 'import importlib.metadata as m; print(m.version("llvm-aie"))' 2>/dev/null || true)"
+    fi
+    if [[ "$found" != "$peano_version" && "$said" != *"${peano_version#*+}"* ]]; then
+        missing+=("Peano $peano_version (found: ${found:+$found, }$said): kernels/aie/setup.sh FOLDER")
+    fi
 fi
 headers="${MLIR_AIE_INCLUDE_DIR:-${packages:-}/mlir_aie/include}"
 [[ -f "$headers/aie_api/aie.hpp" ]] || missing+=("the AIE API's headers in $headers (set MLIR_AIE_INCLUDE_DIR; they come with mlir-aie)")
@@ -98,8 +112,10 @@ for kernels in "${chosen[@]}"; do
     folder="$work/$target-$kernels-${m}x${k}x$n"
     mkdir -p "$folder"
     echo "build.sh: $kernels kernels for $target, tiles ${m}×${k}×$n" >&2
+    # Sections of their own: what no core calls can be left out by the linker, whose script (mlir-aie's) takes .text*, .data* and .rodata*.
     # shellcheck disable=SC2086 # CXXFLAGS are words
     "$peano/bin/clang++" --target="$architecture-none-unknown-elf" -std=c++20 -O2 -DNDEBUG -fno-exceptions -fno-rtti -fno-strict-aliasing \
+        -ffunction-sections -fdata-sections \
         -DUNDERTONE_NPU="$npu" -DTILE_M="$m" -DTILE_K="$k" -DTILE_N="$n" \
         -I"$headers" -I"$here/src" ${CXXFLAGS:-} -c "$here/src/$kernels.cc" -o "$folder/$kernels.o"
     "$python" -B "$here/designs/dataflow.py" "${design[@]}" --object "$kernels.o" > "$folder/array.mlir"
@@ -120,6 +136,6 @@ for kernels in "${chosen[@]}"; do
     ((largest <= program_memory)) || fail 1 "that is too large: try CXXFLAGS=-Os"
     "$python" -B "$here/designs/package.py" "${design[@]}" --pdi "$folder/design.pdi" --mlir "$placed" \
         --xclbinutil "$xclbinutil" --out "$out" --tool "mlir_aie=$mlir_aie_version" \
-        --tool "peano=$("$peano/bin/clang++" --version | head -n 1)" \
+        --tool "peano=$peano_version, $said" \
         --tool "xclbinutil=$("$xclbinutil" --version 2>&1 | sed -n 's/.*Build Version: *//p' | head -n 1)"
 done

@@ -103,7 +103,23 @@ fn the_build_script_says_what_is_missing() {
     let (code, said) = build(&["--target", "npu1", "--out", out.to_str().unwrap()]);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("nothing was built") && said.contains("Peano in") && said.contains("AIE API"), "{said}");
+    assert!(said.contains("kernels/aie/setup.sh"), "{said}");
     assert!(!out.exists());
+    // A Peano of another version is refused as none is; the pinned one is known by its commit.
+    let (compiler, pins) = (folder.path().join("bin/clang++"), std::fs::read_to_string(aie().join("requirements.txt")));
+    let pins = pins.unwrap();
+    let version = pins.lines().find_map(|line| line.strip_prefix("llvm-aie==")).unwrap();
+    let commit = version.rsplit_once('+').unwrap().1;
+    std::fs::create_dir(compiler.parent().unwrap()).unwrap();
+    for (words, refused) in
+        [("clang version 21.0.0", true), (&format!("clang version 22 (llvm-aie {commit}01)"), false)]
+    {
+        std::fs::write(&compiler, format!("#!/bin/sh\necho '{words}'\n")).unwrap();
+        std::fs::set_permissions(&compiler, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (code, said) = build(&["--target", "npu1", "--out", out.to_str().unwrap()]);
+        assert_eq!((code, said.contains(&format!("Peano {version} (found: {words})"))), (Some(2), refused), "{said}");
+    }
+    std::fs::remove_file(&compiler).unwrap();
     for (arguments, reason) in [
         (&["--target", "npu2"][..], "use npu1"),
         (&["--target", "npu1"][..], "--out is missing"),

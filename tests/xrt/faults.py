@@ -34,6 +34,7 @@ FAILURES = {1: 1, 2: 2, 3: 2, 4: ALL}
 # What XRT, or the driver below it, calls each fault.
 WORDS = {
     "timeout": "did not answer within 10s",
+    "hang": "ERT_CMD_STATE_TIMEOUT",
     "error": "ERT_CMD_STATE_ERROR",
     "abort": "ERT_CMD_STATE_ABORT",
     "refused": "EXEC_CMD",
@@ -73,7 +74,7 @@ class Tests:
         }.get(fault, f"{fault} {counters['executed'] // 2}")
 
     def run(self, name: str, device: str, fault: str) -> Run:
-        limit = HANGING_LIMIT if fault.startswith("timeout") else LIMIT
+        limit = HANGING_LIMIT if fault.startswith(("timeout", "hang")) else LIMIT
         run = self.machine.npu(name, self.words(device), fault, limit)
         run.left_nothing_open()
         run.needs(run.counters["wrong"] == 0, "the device was given wrong commands")

@@ -53,6 +53,7 @@ columns=([1]=4 [4]=8)
 for generation in 1 4; do
     container="$work/add$generation.xclbin"
     "$here/fake/container.sh" "$root" "${columns[$generation]}" "$work/add.pdi" "$container"
+    "$here/fake/container.sh" "$root" "${columns[$generation]}" "$work/add.pdi" "$work/three$generation.xclbin" 3
     for last in ordinary timeout lost; do
         folder="$work/add-npu$generation-$last"
         echo "XRT's own API, npu$generation, $last:"
@@ -74,7 +75,8 @@ through() {
     for program in $programs; do
         folder="$work/$(basename "$program")-$silicon-$2"
         echo "$(basename "${program%-*}"), $silicon, $([[ $2 = 0 ]] || echo in)coherent memory"
-        UNDERTONE_ADD_XCLBIN="$work/add${silicon#npu}.xclbin" UNDERTONE_TEST_BUNDLES="$work/bundles-$silicon" \
+        UNDERTONE_ADD_XCLBIN="$work/add${silicon#npu}.xclbin" UNDERTONE_THREE_XCLBIN="$work/three${silicon#npu}.xclbin" \
+            UNDERTONE_TEST_BUNDLES="$work/bundles-$silicon" \
             UNDERTONE_FAKE_NPU_INCOHERENT=$2 \
             fake "$silicon" "$folder" "$program" --test-threads=1 >"$folder.out" 2>"$folder.err" ||
             { cat "$folder.out" "$folder.err" "$folder/log" >&2; exit 1; }

@@ -107,7 +107,7 @@ impl Device {
     /// Opens a hardware context with the design of a container (an xclbin file's bytes).
     ///
     /// # Errors
-    /// If it is none, has no kernel `MLIR_AIE…`, or the device has no context left.
+    /// If it is none, has no kernel `MLIR_AIE…`, declares fewer than five buffers, or the device has no context left.
     pub fn context(&self, xclbin: &[u8]) -> Result<Context, Error> {
         let mut handle = ptr::null_mut();
         // SAFETY: the device is open; the container is as long as given; the rest are locals.

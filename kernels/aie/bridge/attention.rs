@@ -1,6 +1,6 @@
 //! Attention of one tile of queries on one core.
 
-use crate::{CONTROL_BYTES, HEAD_WIDTH, KernelError, Target, Tile, exactly, ffi};
+use crate::{CONTROL_BYTES, HEAD_WIDTH, KernelError, Target, Tile, exactly, ffi, shape::with_control};
 
 /// Queries' and keys' number format; values and probabilities are bf16 in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ impl Attention {
     pub fn a_bytes(&self) -> usize {
         let Tile { m, k, .. } = self.tile;
         let scales = if self.precision == Precision::Int8 { 4 * m } else { 0 };
-        m * k * self.precision.bytes() + scales + CONTROL_BYTES
+        with_control(m * k * self.precision.bytes() + scales)
     }
 
     /// Bytes of a block's keys, with their scales, or of its values. An object of B is no shorter.

@@ -1,6 +1,6 @@
 //! One step of a linear layer on one core.
 
-use crate::{CONTROL_BYTES, KernelError, Target, Tile, exactly, ffi};
+use crate::{CONTROL_BYTES, KernelError, Target, Tile, exactly, ffi, shape::with_control};
 
 /// Sizes of a linear kernel's objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +19,13 @@ impl LinearSizes {
     /// Of int8 operands, with `m` row scales and `n` column scales.
     pub fn int8(tile: Tile) -> Self {
         let Tile { m, k, n } = tile;
-        Self { a: m * k + 4 * m + CONTROL_BYTES, b: k * n + 8 * n, sums: m * n, c: 2 * m * n }
+        Self { a: with_control(m * k + 4 * m), b: k * n + 8 * n, sums: m * n, c: 2 * m * n }
     }
 
     /// Of bf16 operands.
     pub fn bf16(tile: Tile) -> Self {
         let Tile { m, k, n } = tile;
-        Self { a: 2 * m * k + CONTROL_BYTES, b: 2 * k * n + 4 * n, sums: m * n, c: 2 * m * n }
+        Self { a: with_control(2 * m * k), b: 2 * k * n + 4 * n, sums: m * n, c: 2 * m * n }
     }
 
     /// Whether this step is the last one, which writes C.

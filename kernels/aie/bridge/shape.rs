@@ -86,4 +86,9 @@ impl Tile {
 pub const HEAD_WIDTH: usize = 64;
 
 /// Bytes of the control block that ends each A object.
-pub const CONTROL_BYTES: usize = 32;
+pub const CONTROL_BYTES: usize = 64;
+
+/// Bytes of an A object whose operand and scales take so many: the block lies at a multiple of 64 bytes.
+pub(crate) fn with_control(bytes: usize) -> usize {
+    bytes.next_multiple_of(64) + CONTROL_BYTES
+}

@@ -49,7 +49,8 @@ template <typename T>
 struct Object {
     std::vector<int64_t> memory;
 
-    Object(int count, int floats, const Control &words = {}) : memory((count * sizeof(T) + 4 * floats + 32 + 7) / 8) {
+    Object(int count, int floats, const Control &words = {})
+        : memory((control_at(count * static_cast<int>(sizeof(T)) + 4 * floats) + 4 * control_words) / 8) {
         auto *numbers = reinterpret_cast<T *>(memory.data());
         for (int i = 0; i < count; ++i) {
             if constexpr (std::is_same_v<T, int8_t>) {
@@ -60,7 +61,7 @@ struct Object {
         }
         auto *scales = reinterpret_cast<float *>(numbers + count);
         for (int i = 0; i < floats; ++i) scales[i] = static_cast<float>(next() % 1000 + 1) / 50000.0F;
-        auto *control = reinterpret_cast<uint32_t *>(scales + floats);
+        auto *control = reinterpret_cast<uint32_t *>(memory.data()) + control_at(count * static_cast<int>(sizeof(T)) + 4 * floats) / 4;
         for (std::size_t i = 0; i < words.size(); ++i) control[i] = words[i];
     }
 

@@ -4,19 +4,34 @@ that ends in a shim tile has a line like one of
     aie.shim_dma_allocation @a_0_shim_alloc(%shim_noc_tile_0_0, MM2S, 0)
     aie.shim_dma_allocation @a_0(MM2S, 0, 0)
 
-(direction, channel; in the older form the column follows).
+(direction, channel; in the older form the column follows). And whether the buffers that it placed lie where AIE2P's vectors want them:
+
+    %state_0_0 = aie.buffer(%tile_0_2) {address = 6144 : i32, sym_name = "state_0_0"} : memref<10000xi32>
 """
 
 import re
 
+import describe
+
 TILE = re.compile(r"(%[\w.$-]+)\s*=\s*aie\.(?:logical_)?tile\w*\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)")
 NEW = re.compile(r"aie\.shim_dma_allocation\s+@(\w+)\s*\(\s*(%[\w.$-]+)\s*,\s*(\w+)\s*,\s*(\d+)")
 OLD = re.compile(r"aie\.shim_dma_allocation\s+@(\w+)\s*\(\s*(MM2S|S2MM)\s*,\s*(\d+)\s*,\s*(\d+)\s*\)")
+BUFFER = re.compile(r"aie\.buffer\(%[\w.$-]+\)\s*\{[^}]*?address = (\d+)[^}]*?sym_name = \"([\w.$-]+)\"[^}]*\}\s*:\s*memref<(\d+)xi32>")
 STREAM = re.compile(r"([abc])_(\d+)(?:_shim_alloc)?$")
 
 
 class Unclear(ValueError):
-    """The MLIR does not say where a stream enters or leaves."""
+    """The MLIR does not say where a stream enters or leaves, or what it says can't be used."""
+
+
+def check_addresses(mlir):
+    """Refuses buffers that do not lie at a multiple of the widest vector. mlir-aie's own counters are smaller than one, and no vector reads them."""
+    buffers = BUFFER.findall(mlir)
+    if not buffers:
+        raise Unclear("it has no buffers with addresses")
+    for address, name, words in buffers:
+        if 4 * int(words) >= describe.VECTOR_BYTES and int(address) % describe.VECTOR_BYTES:
+            raise Unclear(f"the buffer {name} lies at {address}, no multiple of {describe.VECTOR_BYTES}: AIE2P's vectors would read and write wrong data")
 
 
 def extract(design, mlir):

@@ -144,6 +144,9 @@ class Core:
                 self.attend(left)
             with bindings.else_(queries):
                 self.multiply(left, kind)
+            # Once, behind the branches: mlir-aie adds up acquires and releases of all branches of a loop's body, and refuses more
+            # releases than acquires (`verifyOverRelease` of its AIEObjectFifoVerify.cpp).
+            self.a.release(self.consume, 1)
 
     def multiply(self, left, kind):
         """A step of a linear layer; the last of a row tile has the results written."""
@@ -154,7 +157,6 @@ class Core:
             result = self.c.acquire(self.produce, 1)
             call["finish"](left, right, state, result)
             self.c.release(self.produce, 1)
-        self.a.release(self.consume, 1)
         self.b.release(self.consume, 1)
 
     def attend(self, left):
@@ -162,7 +164,6 @@ class Core:
         bindings, call, state = self.bindings, self.call, self.state
         number = bindings.to_mlir(bindings.np.int32)
         ready = call["queries"](left, state, bindings.number(self.column))
-        self.a.release(self.consume, 1)
         with bindings.if_(bindings.more(ready, 0), hasElse=False):
             for block in bindings.for_(call["blocks"](state)):
                 keys = self.b.acquire(self.consume, 1)

@@ -11,7 +11,10 @@ import json
 KERNELS = ("int8", "bf16")
 ROWS = 4
 HEAD_WIDTH = 64
-CONTROL_BYTES = 32
+# Bytes of AIE2P's widest access, which wants an address that is a multiple of it (mlir-aie's issue 2579). mlir-aie 1.4.2 places a core's
+# buffers one after another, so all are made of whole ones.
+VECTOR_BYTES = 64
+CONTROL_BYTES = 64
 STACK_BYTES = 6144
 # What is left for constants.
 CONSTANT_BYTES = 1024
@@ -26,6 +29,11 @@ MICRO_TILES = {
     "npu1": {"int8": (4, 8, 8), "bf16": (4, 8, 4)},
     "npu4": {"int8": (8, 8, 8), "bf16": (4, 8, 8)},
 }
+
+
+def whole(size):
+    """Bytes rounded up to whole vectors."""
+    return -(-size // VECTOR_BYTES) * VECTOR_BYTES
 
 
 class Refused(ValueError):
@@ -53,6 +61,9 @@ class Design:
         for r, s, t in self.micro_tiles:
             if self.m % r or self.k % s or self.n % t or not self.block or self.block % s or self.block % t:
                 raise Refused(f"{self.name} is not made of whole micro-tiles {r}×{s}×{t}, or its blocks of {self.block} keys are not")
+        for size in (STACK_BYTES, self.a_object, self.b_object, self.c_object, self.core_state):
+            if size % VECTOR_BYTES:
+                raise Refused(f"{self.name} has {size} bytes of something in a core's memory, no multiple of {VECTOR_BYTES}")
         if self.core_memory > CORE_MEMORY:
             raise Refused(f"{self.name} takes {self.core_memory} bytes of a core's {CORE_MEMORY}")
         if self.memory_tile > MEMORY_TILE:
@@ -89,7 +100,7 @@ class Design:
     def a_object(self):
         """Bytes of an object of A: operand, row scales where they are int8, control block."""
         scales = 4 * self.m if self.kernels == "int8" else 0
-        return self.m * self.k * self.operand_bytes + scales + CONTROL_BYTES
+        return whole(self.m * self.k * self.operand_bytes + scales) + CONTROL_BYTES
 
     @property
     def b_object(self):
@@ -105,11 +116,11 @@ class Design:
     @property
     def core_state(self):
         """Bytes that a core keeps between objects: sums, scores, probabilities, four numbers of each row in whole vectors of 16, queries with
-        their scales and four words. A linear layer's sums lie in the same place."""
+        their scales and four words; all in whole vectors. A linear layer's sums lie in the same place."""
         rows = -(-self.m // 16) * 16
         scales = 4 * self.m if self.kernels == "int8" else 0
         queries = self.m * HEAD_WIDTH * self.operand_bytes + scales + 16
-        return 4 * self.m * HEAD_WIDTH + 6 * self.m * self.block + 16 * rows + queries
+        return whole(4 * self.m * HEAD_WIDTH + 6 * self.m * self.block + 16 * rows + queries)
 
     @property
     def core_memory(self):
@@ -148,7 +159,10 @@ class Design:
         def scales(count):
             return f" fp32[{count}]" if int8 else ""
 
-        rows = f"{operand}[{self.m // r}][{self.k // s}][{r}][{s}]{scales(self.m)} control[8]"
+        used = self.m * self.k * self.operand_bytes + (4 * self.m if int8 else 0)
+        unused = (self.a_object - CONTROL_BYTES - used) // 4
+        between = f" unused[{unused}]" if unused else ""
+        rows = f"{operand}[{self.m // r}][{self.k // s}][{r}][{s}]{scales(self.m)}{between} control[{CONTROL_BYTES // 4}]"
         b = {
             "keys": right(operand, s, t, HEAD_WIDTH, self.block) + scales(self.block),
             "values": right("bf16", second_s, second_t, self.block, HEAD_WIDTH),

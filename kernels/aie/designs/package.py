@@ -19,6 +19,9 @@ import describe
 FORMAT = 2
 KERNEL = "MLIR_AIE"
 ARGUMENTS = ("a", "b", "c")
+# Buffers that the container has to declare, as aiecc does (`kMinHostBOs` of mlir-aie's tools/aiecc/SidecarFiles.h): with fewer the firmware's
+# command slot is too small, and a run list aborts. Those after C stay unbound.
+BUFFERS = 5
 # mlir-aie's packet id for the shim tile of every column.
 TOKEN_CONTROLLER = 15
 KERNEL_ID = "0x901"
@@ -41,7 +44,8 @@ def kernel():
         {"name": "instr", "memory-connection": "SRAM", "address-qualifier": "GLOBAL", "type": "char *", "offset": "0x08"},
         {"name": "ninstr", "address-qualifier": "SCALAR", "type": "uint32_t", "offset": "0x10"},
     ]
-    for index, name in enumerate(ARGUMENTS):
+    for index in range(BUFFERS):
+        name = ARGUMENTS[index] if index < len(ARGUMENTS) else f"bo{index}"
         place = {"memory-connection": "HOST", "address-qualifier": "GLOBAL", "type": "void*"}
         arguments.append({"name": name, **place, "offset": hex(0x14 + 8 * index)})
     extended = {"subtype": "DPU", "functional": "0", "dpu_kernel_id": KERNEL_ID}
@@ -108,7 +112,11 @@ def main():
     arguments = parser.parse_args()
     try:
         design = describe.from_arguments(arguments)
-        found = channels.extract(design, arguments.mlir.read_text()) if arguments.mlir else None
+        found = None
+        if arguments.mlir:
+            placed = arguments.mlir.read_text()
+            channels.check_addresses(placed)
+            found = channels.extract(design, placed)
     except (describe.Refused, channels.Unclear) as error:
         parser.exit(1, f"package.py: {error}\n")
     folder = arguments.out / design.name

@@ -2,6 +2,7 @@
 orders from its sources; that it accepts a design is no proof that mlir-aie does.
 """
 
+import collections
 import contextlib
 import dataclasses
 import sys
@@ -63,6 +64,31 @@ class Fifo:
 class Memory:
     words: int
     name: str
+
+
+class Refused(Exception):
+    """What mlir-aie would refuse."""
+
+
+def check_releases(program):
+    """mlir-aie's `verifyOverRelease` (AIEObjectFifoVerify.cpp): of each loop's body the acquires and the releases of a queue are added up, those
+    of all branches, for the check does not know that only one of them is taken. A queue that an inner loop uses as well is left out."""
+    loops, open_blocks = [], []
+    for entry in program:
+        match entry:
+            case ("loop" | "if" | "else" as block, *_):
+                open_blocks.append(block)
+                if block == "loop":
+                    loops.append(({"acquire": collections.Counter(), "release": collections.Counter()}, set()))
+            case ("acquire" | "release" as what, name) if loops:
+                loops[-1][0][what][name] += 1
+                for _, inner in loops[:-1]:
+                    inner.add(name)
+            case ("end",) if open_blocks.pop() == "loop":
+                counts, inner = loops.pop()
+                for name, released in counts["release"].items():
+                    if name not in inner and released > counts["acquire"][name]:
+                        raise Refused(f"{name}: cannot release more elements than are already acquired")
 
 
 class Recording:
@@ -144,6 +170,7 @@ class Recording:
             def run(body):
                 self.core, self.cores[tile] = tile, []
                 body()
+                check_releases(self.cores[tile])
                 self.core = None
 
             return run

@@ -7,12 +7,14 @@ import collections
 import pathlib
 import re
 import unittest
+import unittest.mock
 
 import channels
 import dataflow
 import describe
 import flow
 import moves
+import package
 import recorder
 
 DESIGNS = [
@@ -118,6 +120,20 @@ class Dataflow(unittest.TestCase):
             self.assertEqual({memory[tile] for tile in cores}, {design.core_memory})
             self.assertEqual(max(memory[tile] for tile in memory if kind(tile) == "memory"), design.memory_tile)
 
+    def test_vectors_in_a_cores_memory_are_aligned(self):
+        """As mlir-aie 1.4.2 places them (AIEAssignBuffers.cpp, basic-sequential): behind the stack, the largest first, without gaps. What it adds itself,
+        counters of a queue's objects, is smaller."""
+        for design in DESIGNS:
+            recording = record(design)
+            for tile in recording.cores:
+                sizes = [words * 4 for name, (of, words) in recording.buffers.items() if of == tile and not name.startswith("stack")]
+                for fifo in recording.fifos.values():
+                    sizes += [fifo.words * 4] * fifo.depth if tile in [fifo.source, *fifo.targets] else []
+                address = describe.STACK_BYTES
+                for size in sorted(sizes, reverse=True):
+                    self.assertEqual(address % 64, 0, f"{design.name} {tile}: {size} bytes at {address}")
+                    address += size
+
     def test_links_pass_everything_on(self):
         for design in DESIGNS:
             for sources, targets, source_offsets, target_offsets in record(design).links:
@@ -153,16 +169,36 @@ class Dataflow(unittest.TestCase):
                 expected = [
                     ("loop", dataflow.sys.maxsize), ("acquire", a), ("call", f"{entry}kind", a),
                     ("if", f"{entry}kind", 1),
-                    ("call", f"{entry}queries", a, state, column), ("release", a), ("if", f"{entry}queries", 0),
+                    ("call", f"{entry}queries", a, state, column), ("if", f"{entry}queries", 0),
                     ("call", f"{entry}blocks", state), ("loop", f"{entry}blocks"),
                     ("acquire", b), ("call", f"{entry}keys", b, state), ("release", b),
                     ("acquire", b), ("call", f"{entry}values", b, state), ("release", b), ("end",),
                     ("acquire", c), ("call", f"{entry}end", state, c), ("release", c), ("end",), ("end",),
                     ("else",), ("acquire", b), ("call", f"{entry}step", a, b, state),
                     ("if", f"{entry}kind", 0), ("acquire", c), ("call", f"{entry}finish", a, b, state, c), ("release", c), ("end",),
-                    ("release", a), ("release", b), ("end",), ("end",),
+                    ("release", b), ("end",), ("release", a), ("end",),
                 ]  # fmt: skip
                 self.assertEqual(program, expected)
+
+    def test_more_releases_than_acquires_over_all_branches_are_refused(self):
+        """As mlir-aie does: a release in each of two branches is two, whichever is taken."""
+
+        class InBothBranches(dataflow.Core):
+            def attend(self, left):
+                super().attend(left)
+                self.a.release(self.consume, 1)
+
+        with unittest.mock.patch.object(dataflow, "Core", InBothBranches):
+            with self.assertRaisesRegex(recorder.Refused, "rows_0: cannot release more elements"):
+                record(DESIGNS[0])
+        loop, end, take, give = ("loop", 9), ("end",), ("acquire", "a"), ("release", "a")
+        either = [("if", "kind", 0), give, end, ("else",), give, end]
+        for refused in ([loop, take, *either, end], [loop, give, end], [loop, ("loop", 2), take, give, give, end, end]):
+            with self.assertRaises(recorder.Refused):
+                recorder.check_releases(refused)
+        # Outside loops, and where an inner loop has its part, mlir-aie counts nothing.
+        for passed in ([take, *either], [loop, take, take, *either, end], [loop, ("loop", 2), take, end, *either, end]):
+            recorder.check_releases(passed)
 
     def test_entries_are_those_of_the_kernels(self):
         """Names, what goes in (memory or a number) and what comes out, as the C++ has them."""
@@ -260,6 +296,13 @@ class Flow(unittest.TestCase):
             flow.Flow(record(design), feed).run()
 
 
+class Container(unittest.TestCase):
+    def test_the_kernel_declares_the_five_buffers_that_a_run_list_needs(self):
+        (kernel,) = package.kernel()["ps-kernels"]["kernels"]
+        buffers = [(one["name"], int(one["offset"], 16)) for one in kernel["arguments"] if one.get("memory-connection") == "HOST"]
+        self.assertEqual(buffers, [("a", 0x14), ("b", 0x1C), ("c", 0x24), ("bo3", 0x2C), ("bo4", 0x34)])
+
+
 class Channels(unittest.TestCase):
     def mlir(self, design, old=False, change=lambda stream, index, place: place):
         lines = []
@@ -291,6 +334,17 @@ class Channels(unittest.TestCase):
 
         found = channels.extract(design, self.mlir(design, change=first))
         self.assertEqual([channel["channel"] for channel in found["b"]], [1, 0] * 4)
+
+    def test_buffers_at_odd_addresses_are_refused(self):
+        def buffer(name, address, words):
+            return f'    %{name} = aie.buffer(%tile_0_2) {{address = {address} : i32, mem_bank = 0 : i32, sym_name = "{name}"}} : memref<{words}xi32>\n'
+
+        good = buffer("state_0_0", 6144, 1000) + buffer("counters", 10148, 3)
+        channels.check_addresses(good)
+        with self.assertRaisesRegex(channels.Unclear, "rows_0_cons_buff_1 lies at 9440"):
+            channels.check_addresses(good + buffer("rows_0_cons_buff_1", 9440, 824))
+        with self.assertRaisesRegex(channels.Unclear, "no buffers"):
+            channels.check_addresses(self.mlir(DESIGNS[0]))
 
     def test_what_is_unclear_is_refused(self):
         design = DESIGNS[0]

@@ -31,7 +31,8 @@ struct AttentionState {
     static constexpr int own(Tile tile) { return work(tile) + queries(tile); }
     static constexpr int scales(Tile tile) { return own(tile) + tile.m() * head_width * static_cast<int>(sizeof(Type)) / 4; }
     static constexpr int said(Tile tile) { return scales(tile) + (std::is_same_v<Type, int8_t> ? tile.m() : 0); }
-    static constexpr int words(Tile tile) { return said(tile) + 4; }
+    // Whole vectors, as all that lies in a core's memory.
+    static constexpr int words(Tile tile) { return control_at(4 * (said(tile) + 4)) / 4; }
 };
 
 // What is said of a core's queries: words after the queries' scales.
@@ -71,7 +72,8 @@ inline int32_t attention_queries(Tile tile, int columns, const Type *UNDERTONE_R
     constexpr int micro = Micro::r * Micro::s;
     const Type *end = a + tile.m() * columns;
     const int scales = std::is_same_v<Type, int8_t> ? tile.m() : 0;
-    const auto said = [&](int word) { return control<int32_t>(end, 4 * scales, word); };
+    const int block = control_at(tile.m() * columns * static_cast<int>(sizeof(Type)) + 4 * scales);
+    const auto said = [&](int word) { return control<int32_t>(a, block, word); };
     float *own = state + State::said(tile);
     const auto flags = static_cast<uint32_t>(said(0));
     if (flags & control_first) put(own, said_own, 0);

@@ -78,7 +78,12 @@ inline constexpr int head_width = 64;
 
 /// Words of the control block that ends each A object, and the flags of its first word: the first and the last step of a row tile, or the first and the
 /// last queries of a stage.
-inline constexpr int control_words = 8;
+inline constexpr int control_words = 16;
+/// Bytes of AIE2P's widest access: `load_v` and `store_v` of so many want an address that is a multiple of it, and give wrong data elsewhere. mlir-aie 1.4.2
+/// places buffers one after another, so objects and state are made of whole ones.
+inline constexpr int vector_bytes = 64;
+/// Where the control block of an A object begins whose operand and scales take `bytes`.
+constexpr int control_at(int bytes) { return (bytes + vector_bytes - 1) / vector_bytes * vector_bytes; }
 inline constexpr uint32_t control_first = 1;
 inline constexpr uint32_t control_last = 2;
 inline constexpr uint32_t control_gelu = 4;

@@ -1,6 +1,6 @@
 // y = activation(x · w + bias), one step of k at a time: the sums stay in the core between calls.
 //
-// int8 objects:  A: x [m/r][k/s][r][s], m fp32 row scales, control.  B: w [n/t][k/s][s][t], n fp32 column scales, n fp32 bias.
+// int8 objects:  A: x [m/r][k/s][r][s], m fp32 row scales, control at a multiple of 64 bytes.  B: w [n/t][k/s][s][t], n fp32 column scales, n fp32 bias.
 // bf16 objects:  A: x [m/r][k/s][r][s], control.                     B: w [n/t][k/s][s][t], n fp32 bias.
 // C: bf16 [m/r][n/t][r][t], of either. Sums: int32 or fp32, laid out as C.
 #pragma once
@@ -13,7 +13,8 @@ namespace undertone {
 /// Word 0 of an A object's control block, which lies behind the operand and, of int8, its row scales.
 template <typename Type, typename Tile>
 inline uint32_t linear_flags(Tile tile, const Type *a) {
-    return control<uint32_t>(a + tile.m() * tile.k(), std::is_same_v<Type, int8_t> ? 4 * tile.m() : 0, 0);
+    const int scales = std::is_same_v<Type, int8_t> ? 4 * tile.m() : 0;
+    return control<uint32_t>(a, control_at(tile.m() * tile.k() * static_cast<int>(sizeof(Type)) + scales), 0);
 }
 
 /// The micro-tile of operands of a type, and the type of their sums.

@@ -20,6 +20,8 @@ using State = undertone::AttentionState<Type, Heads>;
 static_assert(TILE_N == undertone::head_width, "results of attention are as large as those of a linear layer");
 static_assert(TILE_M % Micro::r == 0 && TILE_K % Micro::s == 0 && TILE_N % Micro::t == 0, "tiles are whole micro-tiles");
 static_assert(TILE_M % Target::Bf16::r == 0 && Heads::n() % Target::Bf16::s == 0 && Heads::n() % Micro::t == 0, "blocks of keys are whole micro-tiles");
+static_assert(4 * State::words(Heads{}) % undertone::vector_bytes == 0 && 4 * undertone::control_words % undertone::vector_bytes == 0,
+              "what lies in a core's memory is made of whole vectors");
 
 }  // namespace
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{FIRST, GELU, LAST, Seeded, control, gelu, plain, tiled, tiled_right, untiled};
+use common::{FIRST, GELU, LAST, Seeded, a_object, control, gelu, plain, tiled, tiled_right, untiled};
 use half::bf16;
 use proptest::prelude::*;
 use undertone_aie::{KernelError, LinearSizes, Target, Tile, linear_bf16, linear_int8};
@@ -45,7 +45,7 @@ impl Int8Case {
         for step in 0..steps {
             let x: Vec<i8> = (0..m).flat_map(|i| self.x[i * inner + step * k..][..k].to_vec()).collect();
             let flags = if step == 0 { FIRST } else { 0 } | if step + 1 == steps { LAST | flags } else { 0 };
-            let a = [tiled(&x, k, r, s), plain(&self.row_scales), control(flags)].concat();
+            let a = a_object(&[tiled(&x, k, r, s), plain(&self.row_scales)], control(flags));
             let b =
                 [tiled_right(&self.w[step * k * n..][..k * n], n, s, t), plain(&self.column_scales), plain(&self.bias)]
                     .concat();
@@ -120,7 +120,7 @@ fn bf16_case(target: Target, tile: Tile, steps: usize, seed: u64) {
     for step in 0..steps {
         let part: Vec<bf16> = (0..m).flat_map(|i| x[i * inner + step * k..][..k].to_vec()).collect();
         let flags = if step == 0 { FIRST } else { 0 } | if step + 1 == steps { LAST } else { 0 };
-        let a = [tiled(&part, k, r, s), control(flags)].concat();
+        let a = a_object(&[tiled(&part, k, r, s)], control(flags));
         let b = [tiled_right(&w[step * k * n..][..k * n], n, s, t), plain(&bias)].concat();
         linear_bf16(target, tile, &a, &b, &mut sums, &mut c).unwrap();
     }
@@ -162,7 +162,7 @@ proptest! {
 /// bf16 results of a bias alone, so that the epilogue's rounding stands by itself.
 fn rounded(bias: &[f32]) -> Vec<bf16> {
     let tile = Tile { m: 4, k: 8, n: bias.len() };
-    let a = [vec![0; 64], control(FIRST | LAST)].concat();
+    let a = a_object(&[vec![0; 64]], control(FIRST | LAST));
     let b = [vec![0; 16 * bias.len()], plain(bias)].concat();
     let sizes = LinearSizes::bf16(tile);
     let (mut sums, mut c) = (vec![0.0; sizes.sums], vec![0; sizes.c]);
@@ -202,13 +202,13 @@ fn what_does_not_fit_is_refused() {
         linear_int8(Target::Npu4, tile, a, &b, &mut vec![0; sums], &mut []).map_err(|error| error.to_string())
     };
     assert_eq!(run(tile, &a, 4096), Ok(false));
-    assert!(run(tile, &a[1..], 4096).unwrap_err().contains("A has 4383 elements; with this tile it has 4384"));
+    assert!(run(tile, &a[1..], 4096).unwrap_err().contains("A has 4415 elements; with this tile it has 4416"));
     assert!(run(tile, &a, 4095).unwrap_err().contains("sums"));
     assert!(run(Tile { m: 60, ..tile }, &a, 4096).unwrap_err().contains("whole micro-tiles 8×8×8"));
     assert!(run(Tile { m: 0, ..tile }, &a, 4096).unwrap_err().contains("sides are 1 to 4096"));
     // The last step needs C.
     let mut last = a.clone();
-    last[sizes.a - 32] = 3;
+    last[sizes.a - 64] = 3;
     let error = linear_int8(Target::Npu4, tile, &last, &b, &mut vec![0; 4096], &mut []).unwrap_err();
     assert_eq!(error, KernelError::Length { kernel: "linear_int8", argument: "C", expected: 8192, found: 0 });
 }

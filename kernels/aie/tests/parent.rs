@@ -4,7 +4,7 @@
 mod common;
 
 use common::{
-    FIRST, LAST, Seeded,
+    FIRST, LAST, Seeded, a_object,
     attention::{Head, attention},
     control, plain, tiled, tiled_right, untiled,
 };
@@ -24,7 +24,7 @@ fn product(target: Target, tile: Tile, x: &[i8], w: &[i8], size: usize) -> Vec<f
                 (row..row + rows).flat_map(|row| from[row * size + column..][..columns].to_vec()).collect()
             };
             let flags = if inner == 0 { FIRST } else { 0 } | if inner + k == size { LAST } else { 0 };
-            let a = [tiled(&part(x, row, inner, m, k), k, r, s), plain(&vec![1.0f32; m]), control(flags)].concat();
+            let a = a_object(&[tiled(&part(x, row, inner, m, k), k, r, s), plain(&vec![1.0f32; m])], control(flags));
             let b =
                 [tiled_right(&part(w, inner, column, k, n), n, s, t), plain(&vec![1.0f32; n]), plain(&vec![0.0f32; n])];
             linear_int8(target, tile, &a, &b.concat(), &mut sums, &mut c).unwrap();

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    design::{Argument, Design, DesignError, HEAD_WIDTH, Kernels, Tile},
+    design::{Argument, CONTROL_BYTES, Design, DesignError, HEAD_WIDTH, Kernels, Tile},
     stream::TOKEN_CONTROLLER,
     target::{MicroTile, Target},
 };
@@ -68,7 +68,7 @@ pub struct Objects {
 pub struct Object {
     /// Its words of 4 bytes.
     pub words: usize,
-    /// By what it is for: number formats and their order, as `int8[12][8][4][8] fp32[48] control[8]`.
+    /// By what it is for: number formats and their order, as `int8[12][8][4][8] fp32[48] control[16]`.
     pub layouts: BTreeMap<String, String>,
 }
 
@@ -89,7 +89,12 @@ impl Objects {
             format!("{numbers}[{}][{}][{}][{}]", columns / micro.t, rows / micro.s, micro.s, micro.t)
         };
         let scales = |count: usize| if int8 { format!(" fp32[{count}]") } else { String::new() };
-        let rows = format!("{}{} control[8]", left(k), scales(m));
+        let words = (m * k * kernels.operand_bytes() + if int8 { 4 * m } else { 0 }) / 4;
+        let unused = match (design.a_object() - CONTROL_BYTES) / 4 - words {
+            0 => String::new(),
+            unused => format!(" unused[{unused}]"),
+        };
+        let rows = format!("{}{}{unused} control[{}]", left(k), scales(m), CONTROL_BYTES / 4);
         let weights = format!("{}{} fp32[{n}]", right(operand, micro, k, n), scales(n));
         let keys = format!("{}{}", right(operand, micro, HEAD_WIDTH, block), scales(block));
         let values = right("bf16", second, block, HEAD_WIDTH);

@@ -14,8 +14,13 @@ pub use super::{
     problem::{Operator, Problem},
 };
 
-/// Bytes of the control block at the end of each A object.
-pub const CONTROL_BYTES: usize = 32;
+/// Bytes of AIE2P's widest access, 512 bits, which wants an address that is a multiple of it and gives wrong data
+/// elsewhere (mlir-aie's issue 2579). mlir-aie 1.4.2 places a core's buffers one after another, so all are made of
+/// whole ones.
+pub const VECTOR_BYTES: usize = 64;
+
+/// Bytes of the control block at the end of each A object, which begins at a multiple of [`VECTOR_BYTES`].
+pub const CONTROL_BYTES: usize = 64;
 
 /// Stack of a core, in bytes. As compiled for a CPU, where accumulators that are registers on a core are on the stack,
 /// the deepest kernel takes less than 4 KB; others' cores with an exponential in fp32 overflowed 3.3 KB and ran with 6.
@@ -208,6 +213,9 @@ impl Design {
                 ));
             }
         }
+        if let Some((what, bytes)) = self.misaligned() {
+            return refuse(format!("{what} takes {bytes} bytes, no multiple of {VECTOR_BYTES}"));
+        }
         let memory = self.core_memory();
         if memory > Target::CORE_MEMORY {
             return refuse(format!("it takes {memory} bytes of a core's {}", Target::CORE_MEMORY));
@@ -233,6 +241,19 @@ impl Design {
             return refuse("it names a shim channel twice".into());
         }
         Ok(())
+    }
+
+    /// What in a core's memory is not made of whole vectors, so that what follows it would not lie at a multiple of
+    /// [`VECTOR_BYTES`].
+    pub(crate) fn misaligned(&self) -> Option<(&'static str, usize)> {
+        let sizes = [
+            ("the stack", STACK_BYTES),
+            ("an object of A", self.a_object()),
+            ("an object of B", self.b_object()),
+            ("an object of C", self.c_object()),
+            ("a core's state", self.core_state()),
+        ];
+        sizes.into_iter().find(|(_, bytes)| !bytes.is_multiple_of(VECTOR_BYTES))
     }
 
     /// The instruction shape of the operands, in whose order results lie, too.
@@ -263,7 +284,7 @@ impl Design {
     pub fn a_object(&self) -> usize {
         let Tile { m, k, .. } = self.tile;
         let scales = if self.kernels == Kernels::Int8 { m * size_of::<f32>() } else { 0 };
-        m * k * self.kernels.operand_bytes() + scales + CONTROL_BYTES
+        (m * k * self.kernels.operand_bytes() + scales).next_multiple_of(VECTOR_BYTES) + CONTROL_BYTES
     }
 
     /// Bytes of an object of B: a step's weights with their scales and bias; or a block's keys or values, and nothing
@@ -283,12 +304,12 @@ impl Design {
 
     /// Bytes that a core keeps between objects. Attention keeps fp32 results `[m, 64]`, scores `[m, block]`, bf16
     /// probabilities `[m, block]`, four numbers of each row in whole vectors, and the queries with their scales and
-    /// four words. A linear layer's sums lie in the same place.
+    /// four words; all of it in whole [`VECTOR_BYTES`]. A linear layer's sums lie in the same place.
     pub fn core_state(&self) -> usize {
         let (m, block) = (self.tile.m, self.block());
         let scales = if self.kernels == Kernels::Int8 { m * size_of::<f32>() } else { 0 };
         let queries = m * HEAD_WIDTH * self.kernels.operand_bytes() + scales + 16;
-        m * HEAD_WIDTH * 4 + m * block * 6 + 4 * m.next_multiple_of(16) * 4 + queries
+        (m * HEAD_WIDTH * 4 + m * block * 6 + 4 * m.next_multiple_of(16) * 4 + queries).next_multiple_of(VECTOR_BYTES)
     }
 
     /// Bytes of a core's memory that it takes: stack, constants, state, and each stream's objects twice.
@@ -353,11 +374,28 @@ mod tests {
     #[test]
     fn objects_are_as_documented() {
         let int8 = Design::new(Target::Npu4, Kernels::Int8, tile(48, 64, 64)).unwrap();
-        assert_eq!((int8.a_object(), int8.b_object(), int8.c_object()), (3072 + 192 + 32, 4096 + 512, 6144));
+        assert_eq!((int8.a_object(), int8.b_object(), int8.c_object()), (3072 + 192 + 64, 4096 + 512, 6144));
         assert_eq!((int8.block(), int8.slices()), (32, 1));
         let bf16 = Design::new(Target::Npu1, Kernels::Bf16, tile(48, 32, 64)).unwrap();
-        assert_eq!((bf16.a_object(), bf16.b_object(), bf16.c_object()), (3072 + 32, 4096 + 256, 6144));
+        assert_eq!((bf16.a_object(), bf16.b_object(), bf16.c_object()), (3072 + 64, 4096 + 256, 6144));
         assert_eq!((bf16.block(), bf16.slices()), (32, 2));
+    }
+
+    /// With any tile, what lies in a core's memory begins at a multiple of the widest access.
+    #[test]
+    fn all_in_a_cores_memory_is_made_of_whole_vectors() {
+        let mut designs = 0;
+        for (m, k) in (4..100).step_by(4).flat_map(|m| (8..130).step_by(8).map(move |k| (m, k))) {
+            for (target, kernels) in Target::ALL.into_iter().flat_map(|target| Kernels::ALL.map(|it| (target, it))) {
+                if let Ok(design) = Design::new(target, kernels, tile(m, k, 64)) {
+                    let sizes = [design.a_object(), design.b_object(), design.c_object(), design.core_state()];
+                    assert!(sizes.iter().all(|bytes| bytes % 64 == 0), "{design}: {sizes:?}");
+                    designs += 1;
+                }
+            }
+        }
+        assert!(designs > 300, "{designs}");
+        const { assert!(CONTROL_BYTES.is_multiple_of(64) && STACK_BYTES.is_multiple_of(64)) };
     }
 
     #[test]

@@ -26,8 +26,9 @@ use super::{
 };
 use crate::{DeviceKind, Parallel};
 
-/// How long a command may take. The largest product of Whisper takes a tenth of a second; the driver itself gives up
-/// after a few.
+/// How long a list of commands may take. The driver itself resets an NPU on which no submission is completed for 2 to 4 s
+/// (`tdr_timeout_ms`), and a list of ours is predicted to stay under 1 s (`cost::tests`): this limit is for a driver
+/// that does not.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// No context was executed yet.
@@ -160,7 +161,14 @@ fn named(name: &str) -> Option<Target> {
 fn array_error(error: xrt_sys::Error) -> ArrayError {
     let reason = error.to_string();
     match error {
-        xrt_sys::Error::Timeout { limit, .. } => ArrayError::Timeout { limit, reason },
+        xrt_sys::Error::Timeout { limit, .. } => {
+            let reset = "and the driver, which resets an NPU without progress after 2 s (tdr_timeout_ms), did not";
+            ArrayError::Timeout { limit, reason: format!("{reason}; {reset}") }
+        }
+        xrt_sys::Error::Command { state: xrt_sys::CommandState::TIMEOUT, .. } => ArrayError::Failed(format!(
+            "{reason}; the driver reset the NPU, on which nothing was completed for 2 s or more (its tdr_timeout_ms): \
+             dmesg says what amdxdna found"
+        )),
         xrt_sys::Error::Command { .. } => ArrayError::Failed(reason),
         _ => ArrayError::Lost(reason),
     }
@@ -323,6 +331,11 @@ mod tests {
         let full = xrt_sys::Error::Xrt { doing: "taking memory", code: Some(12), words: words() };
         assert!(matches!(memory_error(7)(full), ArrayError::Memory { bytes: 7, .. }));
         let late = xrt_sys::Error::Timeout { limit: LIMIT, words: words() };
-        assert!(matches!(array_error(late), ArrayError::Timeout { limit: LIMIT, .. }));
+        let late = array_error(late);
+        assert!(matches!(&late, ArrayError::Timeout { limit: LIMIT, reason } if reason.contains(&words())));
+        assert!(late.to_string().contains("tdr_timeout_ms"), "{late}");
+        let reset = xrt_sys::Error::Command { state: xrt_sys::CommandState::TIMEOUT, words: words() };
+        let reset = array_error(reset).to_string();
+        assert!(reset.contains("ERT_CMD_STATE_TIMEOUT") && reset.contains("the driver reset the NPU"), "{reset}");
     }
 }

@@ -240,10 +240,11 @@ fn containers_say_what_the_bundle_says() {
             let layout = json("IP_LAYOUT");
             let name = layout["ip_layout"]["m_ip_data"][0]["m_name"].as_str().unwrap();
             assert!(name.starts_with(&format!("{}:", bundle.manifest().kernel)), "{name}");
-            // Arguments 3, 4 and 5 of the kernel are the bundle's, in its order.
+            // Arguments 3, 4 and 5 of the kernel are the bundle's, in its order. Two more make the five that the
+            // firmware wants of a kernel in a run list.
             let metadata = section("EMBEDDED_METADATA");
-            for (index, argument) in bundle.manifest().arguments.iter().enumerate() {
-                let name = format!("{argument:?}").to_lowercase();
+            let arguments = bundle.manifest().arguments.iter().map(|argument| format!("{argument:?}").to_lowercase());
+            for (index, name) in arguments.chain(["bo3".to_owned(), "bo4".to_owned()]).enumerate() {
                 assert!(
                     metadata.contains(&format!("<arg name=\"{name}\" addressQualifier=\"1\" id=\"{}\"", index + 3)),
                     "{metadata}"

@@ -106,6 +106,12 @@ inline rust::String array_kernel(const xrt::xclbin& xclbin)
   return {};
 }
 
+// How many arguments the container declares for a kernel.
+inline std::size_t kernel_arguments(const xrt::xclbin& xclbin, rust::Str name)
+{
+  return xclbin.get_kernel(std::string(name)).get_num_args();
+}
+
 inline std::unique_ptr<xrt::hw_context> open_context(const xrt::device& device, const xrt::xclbin& xclbin)
 {
   // Registering does not load it: the context does. XRT's device is a shared handle, so a copy registers for all.

@@ -30,6 +30,7 @@ pub mod ffi {
 
         fn read_xclbin(bytes: &[u8]) -> Result<UniquePtr<xclbin>>;
         fn array_kernel(xclbin: &xclbin) -> Result<String>;
+        fn kernel_arguments(xclbin: &xclbin, name: &str) -> Result<usize>;
         fn open_context(device: &device, xclbin: &xclbin) -> Result<UniquePtr<hw_context>>;
         fn open_kernel(context: &hw_context, name: &str) -> Result<UniquePtr<kernel>>;
         fn group_id(self: &kernel, argument: i32) -> Result<i32>;

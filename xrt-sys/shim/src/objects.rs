@@ -14,6 +14,9 @@ use crate::{
 const STREAM_ARGUMENT: i32 = 1;
 /// Argument of the kernel that holds the design's first buffer.
 const FIRST_BUFFER: i32 = 3;
+/// Buffers that a kernel has to declare, bound or not: with fewer a run list aborts (`kMinHostBOs` of mlir-aie's
+/// `tools/aiecc/SidecarFiles.h`).
+const LEAST_BUFFERS: usize = 5;
 /// Opcode of a command that executes an instruction stream.
 const EXECUTE_STREAM: u64 = 3;
 /// After a failure, how long to wait for the rest of a list to be given up, in milliseconds.
@@ -102,6 +105,11 @@ impl Device {
         let name = ffi::array_kernel(&xclbin)?;
         if name.is_empty() {
             return Err(Fault(EXCEPTION, 0, "the container has no kernel whose name begins with MLIR_AIE".into()));
+        }
+        if ffi::kernel_arguments(&xclbin, &name)? < FIRST_BUFFER as usize + LEAST_BUFFERS {
+            let words = "the container declares fewer than 5 buffers, and the firmware would abort its run lists: \
+                         make the bundle anew";
+            return Err(Fault(EXCEPTION, 0, words.into()));
         }
         let hardware = ffi::open_context(&self.device, &xclbin)?;
         let kernel = ffi::open_kernel(&hardware, &name)?;

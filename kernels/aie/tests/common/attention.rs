@@ -1,6 +1,6 @@
 //! Attention put together from the tile kernel, as an array would do it, and the same in f64.
 
-use super::{FIRST, LAST, QUERIES, Seeded, plain, tiled, tiled_right, untiled, words};
+use super::{FIRST, LAST, QUERIES, Seeded, a_object, plain, tiled, tiled_right, untiled, words};
 use half::bf16;
 use undertone_aie::{Attention, HEAD_WIDTH, Precision, Target, Tile};
 
@@ -151,11 +151,11 @@ impl Head {
             let control = words(&[flags, column as u32, keys as u32, scale, slice as u32]);
             let wide = match self.q.part(if column == OWN { first } else { 0 }, tile.m) {
                 Operand::Int8 { values, scales } => {
-                    [tiled(&columns(&values, slice, tile.k), tile.k, micro.0, micro.1), plain(&scales), control]
-                        .concat()
+                    let operand = tiled(&columns(&values, slice, tile.k), tile.k, micro.0, micro.1);
+                    a_object(&[operand, plain(&scales)], control)
                 }
                 Operand::Bf16(values) => {
-                    [tiled(&columns(&values, slice, tile.k), tile.k, micro.0, micro.1), control].concat()
+                    a_object(&[tiled(&columns(&values, slice, tile.k), tile.k, micro.0, micro.1)], control)
                 }
             };
             let ready = kernel.queries(&wide, OWN).unwrap();

@@ -107,6 +107,13 @@ pub fn untiled(bytes: &[u8], columns: usize, r: usize, t: usize) -> Vec<bf16> {
     values
 }
 
+/// An A object: operand and scales, then the control block at a multiple of 64 bytes.
+pub fn a_object(parts: &[Vec<u8>], control: Vec<u8>) -> Vec<u8> {
+    let mut bytes = parts.concat();
+    bytes.resize(bytes.len().next_multiple_of(64), 0);
+    [bytes, control].concat()
+}
+
 /// The block that ends an A object.
 pub fn words(words: &[u32]) -> Vec<u8> {
     let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();

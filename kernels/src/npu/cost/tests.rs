@@ -69,3 +69,25 @@ fn nothing_costs_a_dispatch() {
     let nothing = predict(&design, &Problem::Attention { heads: 0, queries: 5, keys: 5 });
     assert_eq!((nothing.macs, nothing.total, nothing.useful), (0, nothing.dispatch, 1.0));
 }
+
+/// The driver resets an NPU on which nothing is completed for its `tdr_timeout_ms`, 2 s: the largest lists of Whisper,
+/// those of a layer of large for one window, stay far from it.
+#[test]
+fn a_list_of_whispers_stays_under_a_second() {
+    let (rows, width) = (1500, 1280);
+    let linear = |inputs, outputs| Problem::Linear { rows, inputs, outputs };
+    let lists = [
+        vec![linear(width, width); 3],
+        vec![linear(width, 4 * width)],
+        vec![linear(4 * width, width)],
+        vec![Problem::Linear { rows: 3000, inputs: 3 * width, outputs: width }],
+        vec![Problem::Attention { heads: 20, queries: rows, keys: rows }],
+    ];
+    for (target, kernels) in Target::ALL.into_iter().flat_map(|target| Kernels::ALL.map(|kernels| (target, kernels))) {
+        let design = Design::shipped(target, kernels).unwrap();
+        for list in &lists {
+            let seconds: f64 = list.iter().map(|problem| predict(&design, problem).total).sum();
+            assert!(seconds < 1.0, "{target} {kernels} {list:?}: {seconds} s");
+        }
+    }
+}

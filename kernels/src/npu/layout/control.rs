@@ -1,4 +1,4 @@
-//! The control block that ends each A object: eight 32-bit words, by which the cores know what to do
+//! The control block that ends each A object: sixteen 32-bit words, by which the cores know what to do
 //! (`kernels/aie/src/core.h` has the same).
 
 use crate::npu::design::CONTROL_BYTES;

@@ -47,7 +47,7 @@ fn rows_lie_as_documented() {
         assert!((f32::from(value) * scale - x[row * inputs + input]).abs() <= scale * 0.5001, "{row} {input}");
     }
     assert_eq!(object(4, 1)[micro.left(16, 0, 5)], 0, "beyond the inputs");
-    let flags = |object: &[u8]| u32::from_le_bytes(object[160..164].try_into().unwrap());
+    let flags = |object: &[u8]| u32::from_le_bytes(object[192..196].try_into().unwrap());
     assert_eq!((flags(object(0, 0)), flags(object(7, 1))), (FIRST | GELU, LAST | GELU));
 }
 

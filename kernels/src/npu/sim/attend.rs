@@ -102,6 +102,8 @@ fn take_queries(
         let (object, control) = object.split_at(object.len() - CONTROL_BYTES);
         said = (word(control, KEYS) as usize, float(control, SCALE));
         let (operand, scales) = object.split_at(m * k * size);
+        // The control block begins at a multiple of a vector.
+        let scales = &scales[..scales.len().min(4 * m)];
         let first = word(control, SLICE) as usize * k;
         let width = k.min(HEAD_WIDTH - first);
         for (row, from) in operand.chunks_exact(r * k * size).enumerate() {

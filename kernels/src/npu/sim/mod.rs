@@ -70,6 +70,7 @@ fn execute_events(
     pool: &dyn Parallel,
 ) -> Result<RunReport, SimError> {
     let start = std::time::Instant::now();
+    assert_eq!(design.misaligned(), None, "AIE2P's cores would read and write wrong data");
     let schedule = network::follow(design, events, [a, b, c])?;
     if mode != Mode::Count {
         let results = compute(design, &schedule, a, b, mode, pool)?;

@@ -17,6 +17,9 @@ fn design() -> Design {
     Design::new(Target::Npu1, Kernels::Int8, Tile { m: 4, k: 16, n: 64 }).unwrap()
 }
 
+/// Where an object's control block begins: behind 64 bytes of rows and 16 of their scales, at a multiple of 64.
+const CONTROL: usize = 128;
+
 /// One round of one step: every core gets one object of A and one of B, and gives one of C.
 struct Case {
     design: Design,
@@ -46,7 +49,7 @@ impl Case {
         for (row, a) in case.a.chunks_exact_mut(object).enumerate() {
             a[..64].fill(row as u8 + 1);
             (0..4).for_each(|row| a[64 + 4 * row..][..4].copy_from_slice(&1f32.to_le_bytes()));
-            a[80..84].copy_from_slice(&(FIRST | LAST).to_le_bytes());
+            a[CONTROL..][..4].copy_from_slice(&(FIRST | LAST).to_le_bytes());
         }
         for b in case.b.chunks_exact_mut(case.design.b_object()) {
             b[..1024].fill(1);
@@ -134,7 +137,7 @@ fn what_is_left_over_is_an_error() {
     // A core that waits for its last step.
     let mut case = Case::new();
     let object = case.design.a_object();
-    case.a.chunks_exact_mut(object).for_each(|a| a[80..84].copy_from_slice(&FIRST.to_le_bytes()));
+    case.a.chunks_exact_mut(object).for_each(|a| a[CONTROL..][..4].copy_from_slice(&FIRST.to_le_bytes()));
     assert!(case.error().contains("within a result"));
 }
 
@@ -203,8 +206,8 @@ fn control_words_that_cannot_be_are_refused() {
         let mut case = Case::new();
         let object = case.design.a_object();
         for a in case.a.chunks_exact_mut(object) {
-            a[80..84].copy_from_slice(&(QUERIES | FIRST | LAST).to_le_bytes());
-            a[80 + 4 * SLICE..][..4].copy_from_slice(&slice.to_le_bytes());
+            a[CONTROL..][..4].copy_from_slice(&(QUERIES | FIRST | LAST).to_le_bytes());
+            a[CONTROL + 4 * SLICE..][..4].copy_from_slice(&slice.to_le_bytes());
         }
         case.error()
     };
@@ -220,7 +223,7 @@ fn control_words_that_cannot_be_are_refused() {
         let design = &case.design;
         [case.a, case.b, case.c] = Argument::ALL.map(|argument| vec![0; design.buffer_bytes(&problem, argument)]);
         for (index, a) in case.a.chunks_exact_mut(case.design.a_object()).enumerate() {
-            a[80..84].copy_from_slice(&flags[index % 2].to_le_bytes());
+            a[CONTROL..][..4].copy_from_slice(&flags[index % 2].to_le_bytes());
         }
         case.error()
     };

@@ -18,6 +18,11 @@ use crate::objects::{Bo, Kind};
 
 /// First line of a stand-in for a configuration.
 pub const STAND_IN: &[u8] = b"undertone stand-in for a PDI\n";
+/// Where the buffers' addresses begin among a command's arguments.
+const FIRST_BUFFER: usize = 20;
+/// Buffers that a kernel has to declare: a command with room for fewer makes the firmware abort its run list
+/// (`kMinHostBOs` of mlir-aie's `tools/aiecc/SidecarFiles.h`).
+const LEAST_BUFFERS: usize = 5;
 /// First word of an instruction stream for `add`.
 const ADD: u32 = 0x0add_0add;
 
@@ -73,11 +78,16 @@ impl Engine {
         Ok(Engine::Design(Box::new(design)))
     }
 
-    /// Executes a command with its arguments: opcode, instruction stream, its words, A, B, C.
+    /// Executes a command with its arguments: opcode, instruction stream, its words, A, B, C. Gives the seconds that it
+    /// takes on silicon at least.
     ///
     /// # Errors
     /// The first argument that is wrong, and how; or what the simulator says.
-    pub fn execute(&self, arguments: &[u8], reach: &Reach) -> Result<(), String> {
+    pub fn execute(&self, arguments: &[u8], reach: &Reach) -> Result<f64, String> {
+        let slots = arguments.len().saturating_sub(FIRST_BUFFER) / 8;
+        if slots < LEAST_BUFFERS {
+            return Err(format!("the kernel declares {slots} buffers: the firmware wants {LEAST_BUFFERS} or more"));
+        }
         let opcode = fields::u64(arguments, 0);
         if opcode != 3 {
             return Err(format!("opcode {opcode}, not 3 (run an instruction stream)"));
@@ -93,13 +103,13 @@ impl Engine {
 
         let mut places: Vec<(&Bo, usize)> = Vec::new();
         for (index, name) in ["A", "B", "C"].into_iter().enumerate() {
-            let (object, offset) = reach.find(name, Kind::Share, fields::u64(arguments, 20 + 8 * index))?;
+            let (object, offset) = reach.find(name, Kind::Share, fields::u64(arguments, FIRST_BUFFER + 8 * index))?;
             if places.iter().any(|(other, _)| other.handle == object.handle) {
                 return Err(format!("{name} lies in the same buffer as another argument"));
             }
             places.push((object, offset));
         }
-        if arguments.get(44..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0)) {
+        if arguments.get(FIRST_BUFFER + 3 * 8..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0)) {
             return Err("there are arguments after C".into());
         }
         let mut buffers = Vec::new();
@@ -111,15 +121,22 @@ impl Engine {
         }
         let [a, b, c] = &mut buffers[..] else { return Err("not three buffers".into()) };
         match self {
-            Engine::Add => add(&words, a, b, c),
+            Engine::Add => add(&words, a, b, c).map(|()| 0.0),
             Engine::Design(design) => {
                 let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
                 sim::execute(design, &words, a, b, c, Mode::Fast, &ScopedThreads(threads))
-                    .map(|_| ())
+                    .map(|report| least_seconds(design, &report.core_macs))
                     .map_err(|error| format!("{design}: {error}"))
             }
         }
     }
+}
+
+/// What the busiest core's products take if it never waits.
+fn least_seconds(design: &Design, core_macs: &[u64]) -> f64 {
+    let Design { target, kernels, .. } = design;
+    let busiest = core_macs.iter().max().copied().unwrap_or(0);
+    busiest as f64 / (target.macs(*kernels) as f64 * target.clock())
 }
 
 fn add(words: &[u32], a: &[u8], b: &[u8], c: &mut [u8]) -> Result<(), String> {
@@ -132,4 +149,31 @@ fn add(words: &[u32], a: &[u8], b: &[u8], c: &mut [u8]) -> Result<(), String> {
         *c = a.wrapping_add(*b);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_busiest_core_says_how_long_a_command_takes() {
+        use undertone_kernels::npu::Kernels;
+        let design = Design::shipped(Target::Npu1, Kernels::Int8).unwrap();
+        let second = design.target.macs(design.kernels) as u64 * 1_000_000_000;
+        assert_eq!(least_seconds(&design, &[second, 3 * second, 0]), 3.0);
+        assert!(least_seconds(&design, &[3 * second]) > crate::queue::WATCHDOG.as_secs_f64());
+    }
+
+    #[test]
+    fn fewer_than_five_buffers_are_refused() {
+        let reach = Reach { objects: Vec::new(), named: BTreeSet::new() };
+        let said = |buffers: usize| {
+            let mut arguments = vec![0; FIRST_BUFFER + 8 * buffers];
+            arguments[0] = 3;
+            Engine::Add.execute(&arguments, &reach).unwrap_err()
+        };
+        assert!(said(3).contains("declares 3 buffers"), "{}", said(3));
+        assert!(said(4).contains("declares 4 buffers"), "{}", said(4));
+        assert!(said(5).contains("the instruction stream at"), "{}", said(5));
+    }
 }

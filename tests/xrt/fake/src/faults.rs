@@ -6,7 +6,8 @@
 //!
 //! | word | what happens |
 //! |---|---|
-//! | `timeout` | commands are taken and not completed as long as the file says so; then they end in `ERT_CMD_STATE_TIMEOUT` |
+//! | `timeout` | commands are taken and not completed as long as the file says so; then they end in `ERT_CMD_STATE_TIMEOUT`: a driver whose watchdog is off |
+//! | `hang` | the same, but the driver's watchdog resets the device after its time-out ([`crate::queue::WATCHDOG`]) |
 //! | `error`, `abort` | commands end in `ERT_CMD_STATE_ERROR`, `ERT_CMD_STATE_ABORT` |
 //! | `refused` | the driver refuses to take a command (`EINVAL`) |
 //! | `lost` | every call answers `ENODEV`, also those that wait; works until so many *commands* were done |
@@ -24,6 +25,8 @@ const LOST: &str = "lost";
 pub enum Fault {
     /// A command is not completed.
     Timeout,
+    /// A command is not completed, and the driver's watchdog ends it.
+    Hang,
     /// A command fails.
     Error,
     /// A command is aborted.
@@ -42,6 +45,7 @@ impl Fault {
     fn from_word(word: &str) -> Option<Self> {
         Some(match word {
             "timeout" => Fault::Timeout,
+            "hang" => Fault::Hang,
             "error" => Fault::Error,
             "abort" => Fault::Abort,
             "refused" => Fault::Refused,

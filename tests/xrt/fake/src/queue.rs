@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Reach};
 use crate::faults::Fault;
@@ -12,6 +12,10 @@ use crate::objects::Bo;
 use crate::packet::{self, State};
 use crate::timeline::Timeline;
 use crate::world::World;
+
+/// The driver's time-out for what makes no progress: amdxdna's `tdr_timeout_ms`, 2000 by default. The real watchdog looks
+/// once in so long and strikes after two looks in a row; this one does not wait for the second.
+pub const WATCHDOG: Duration = Duration::from_millis(2000);
 
 /// A submission.
 pub struct Job {
@@ -92,8 +96,9 @@ impl Worker {
 
     fn job(&self, job: &Job) {
         let chain = !Arc::ptr_eq(&job.command, &job.work[0].0);
+        let mut seconds = 0.0;
         for (index, (command, engine, arguments)) in job.work.iter().enumerate() {
-            let state = self.command(engine, arguments, &job.reach);
+            let state = self.command(engine, arguments, &job.reach, &mut seconds);
             finish(command, state);
             self.world.count(|counters| match state {
                 State::Completed => counters.executed += 1,
@@ -116,16 +121,27 @@ impl Worker {
         }
     }
 
-    /// Executes a command; gives the state in which it ends.
-    fn command(&self, engine: &Engine, arguments: &[u8], reach: &Reach) -> State {
+    /// Executes a command; gives the state in which it ends. `seconds` is what its submission has taken on silicon at
+    /// least: the watchdog sees no progress within a submission.
+    fn command(&self, engine: &Engine, arguments: &[u8], reach: &Reach, seconds: &mut f64) -> State {
         if self.stopped.load(Ordering::SeqCst) {
             return State::Abort;
         }
-        match self.world.fault(&[Fault::Timeout, Fault::Error, Fault::Abort]) {
+        match self.world.fault(&[Fault::Timeout, Fault::Hang, Fault::Error, Fault::Abort]) {
             Some(Fault::Timeout) => {
                 // What waits for it gives up by itself; some time after, the driver's watchdog ends it, or its context
                 // does.
                 while self.world.fault(&[Fault::Timeout, Fault::Lost]).is_some() {
+                    if self.stopped.load(Ordering::SeqCst) {
+                        return State::Abort;
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                return State::Timeout;
+            }
+            Some(Fault::Hang) => {
+                let end = Instant::now() + WATCHDOG;
+                while Instant::now() < end {
                     if self.stopped.load(Ordering::SeqCst) {
                         return State::Abort;
                     }
@@ -145,7 +161,15 @@ impl Worker {
                 self.world.count(|counters| counters.wrong += 1);
                 State::Error
             },
-            |()| State::Completed,
+            |took| {
+                *seconds += took;
+                if *seconds <= WATCHDOG.as_secs_f64() {
+                    return State::Completed;
+                }
+                self.world.log(&format!("the watchdog resets the device: a submission takes {seconds} s or more"));
+                self.world.count(|counters| counters.wrong += 1);
+                State::Timeout
+            },
         )
     }
 }

@@ -72,6 +72,16 @@ fn lists_of_all_lengths_are_executed_and_nothing_is_left() {
 }
 
 #[test]
+fn a_container_with_fewer_than_five_buffers_is_refused() {
+    let device = device();
+    let three = std::fs::read(path("UNDERTONE_THREE_XCLBIN")).unwrap();
+    let error = device.context(&three).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("fewer than 5 buffers"), "{error}");
+    drop(device);
+    assert_nothing_open();
+}
+
+#[test]
 fn what_is_not_synced_is_seen_only_where_memory_is_coherent() {
     let coherent = std::env::var("UNDERTONE_FAKE_NPU_INCOHERENT").as_deref() != Ok("1");
     let device = device();
@@ -134,6 +144,23 @@ fn a_command_that_never_ends_is_a_timeout_and_the_process_lives_on() {
     let mut next = context(&device);
     add(&mut next, 100, 3, LIMIT).unwrap();
     drop((next, device));
+    assert_nothing_open();
+}
+
+#[test]
+fn the_drivers_watchdog_ends_a_command_that_hangs() {
+    let device = device();
+    let mut context = context(&device);
+    let fault = Fault::begin("hang 0 1");
+    let start = Instant::now();
+    match add(&mut context, 100, 3, LIMIT) {
+        Err(Error::Command { state: CommandState::TIMEOUT, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(start.elapsed() > Duration::from_millis(1900) && start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
+    drop(fault);
+    add(&mut context, 100, 3, LIMIT).unwrap();
+    drop((context, device));
     assert_nothing_open();
 }
 
