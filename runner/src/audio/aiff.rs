@@ -2,8 +2,9 @@
 
 use super::bytes::Bytes;
 use super::demux::{Codec, Demuxer, Track};
+use super::header::{Header, believable};
 use super::pcm::{Pcm, Sample};
-use super::plain::{Header, Plain, believable};
+use super::plain::Plain;
 
 /// Opens what begins with `FORM`.
 pub(super) fn open(mut bytes: Bytes) -> Result<Box<dyn Demuxer>, String> {

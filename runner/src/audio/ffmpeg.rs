@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use super::bytes::{Bytes, Stream};
 use super::demux::{Demuxer, Item, Track};
-use super::riff;
+use super::plain;
 use super::stream::ROUNDING;
 
 /// Lines of ffmpeg's complaints that are kept.
@@ -160,7 +160,7 @@ pub(super) fn open(place: &Place<'_>, track: usize, film: bool) -> Result<Runnin
         Some(output) => Bytes::new(Box::new(Stream(output))),
         None => return Err("no output".to_owned()),
     };
-    let opened = if bytes.at_end() { Err("no sound came out".to_owned()) } else { riff::open(bytes) };
+    let opened = if bytes.at_end() { Err("no sound came out".to_owned()) } else { plain::wav(bytes) };
     match opened {
         Ok(inner) => {
             let mut tracks = inner.tracks().to_vec();

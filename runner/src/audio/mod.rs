@@ -26,6 +26,7 @@ mod error;
 mod ffmpeg;
 mod flac;
 mod frames;
+mod header;
 mod mix;
 mod mkv;
 mod mpeg;

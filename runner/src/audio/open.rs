@@ -10,7 +10,7 @@ use super::codec::Decoder;
 use super::demux::{Codec, Demuxer, Track};
 use super::ffmpeg::{self, Place};
 use super::stream::AudioStream;
-use super::{AudioError, AudioOptions, DecoderChoice, aac, aiff, boxed, flac, mkv, mpeg, ogg, riff, tags};
+use super::{AudioError, AudioOptions, DecoderChoice, aac, aiff, boxed, flac, mkv, mpeg, ogg, plain, riff, tags};
 
 /// Bytes that a container of a stream may take to open before the whole stream goes to a file.
 const OPENING: usize = 16 << 20;
@@ -144,7 +144,7 @@ enum Refusal {
 fn demuxer(kind: Kind, mut bytes: Bytes) -> Result<Box<dyn Demuxer>, Refusal> {
     while tags::skip(&mut bytes) {}
     match kind {
-        Kind::Wav => riff::open(bytes),
+        Kind::Wav => plain::wav(bytes),
         Kind::Aiff => aiff::open(bytes),
         Kind::Au => aiff::open_au(bytes),
         Kind::Flac => flac::open(bytes),

@@ -6,29 +6,22 @@
 use std::io;
 
 use super::bytes::Bytes;
-use super::demux::{Demuxer, Item, Packet, Track};
-use super::riff;
+use super::demux::{Codec, Demuxer, Item, Packet, Track};
+use super::header::Header;
+use super::{mpeg, riff};
 
 /// Frames in a packet, about.
 const FRAMES: usize = 4096;
-/// Lengths from here on are placeholders: `sox` writes 0x7ffff000 and more, `ffmpeg` 0xffffffff.
-const PLACEHOLDER: u64 = 0x7fff_f000;
 
-/// What a header says about the data behind it.
-pub(super) struct Header {
-    pub(super) track: Track,
-    /// Bytes of a block, and frames in it: a frame and 1 for plain samples.
-    pub(super) block: usize,
-    pub(super) block_frames: u64,
-    /// Bytes at the start of a block that hold its first frame; the rest holds the others.
-    pub(super) block_head: usize,
-    /// Bytes of data.
-    pub(super) stated: Option<u64>,
-}
-
-/// Takes `stated` for a length unless it is a placeholder of a 32-bit field.
-pub(super) fn believable(stated: u32) -> Option<u64> {
-    Some(u64::from(stated)).filter(|length| *length < PLACEHOLDER)
+/// Opens a WAV file of any form; `Err` says what it holds that is no sound of ours.
+pub(super) fn wav(mut bytes: Bytes) -> Result<Box<dyn Demuxer>, String> {
+    let header = riff::header(&mut bytes)?;
+    if let Codec::Unknown(name) = &header.track.codec
+        && name == riff::MPEG
+    {
+        return mpeg::open(bytes).ok_or_else(|| "no MPEG audio in a WAV file that promises it".to_owned());
+    }
+    Ok(Box::new(Plain::new(bytes, "WAV", header)))
 }
 
 /// A container's data.

@@ -6,11 +6,10 @@
 use symphonia::core::codecs::audio::well_known::{CODEC_ID_ADPCM_IMA_WAV, CODEC_ID_ADPCM_MS};
 
 use super::bytes::Bytes;
-use super::demux::{Codec, Demuxer, Track, parameters};
+use super::demux::{Codec, Track, parameters};
+use super::header::{Header, believable};
 use super::mix::weights_of_mask;
-use super::mpeg;
 use super::pcm::{Pcm, Sample};
-use super::plain::{Header, Plain, believable};
 
 /// Chunks of lists and notes that are looked into for a `data` chunk that their lengths hide.
 const SEARCHED: u64 = 8 << 20;
@@ -24,18 +23,8 @@ pub(super) fn begins(start: &[u8]) -> bool {
     [b"RIFF", b"RIFX", b"RF64", b"BW64"].iter().any(|tag| start.starts_with(*tag)) || start.starts_with(&W64_RIFF[..8])
 }
 
-/// Opens a file; `Err` says what it holds that is no sound of ours.
-pub(super) fn open(mut bytes: Bytes) -> Result<Box<dyn Demuxer>, String> {
-    let header = header(&mut bytes)?;
-    if let Codec::Unknown(name) = &header.track.codec
-        && name == MPEG
-    {
-        return mpeg::open(bytes).ok_or_else(|| "no MPEG audio in a WAV file that promises it".to_owned());
-    }
-    Ok(Box::new(Plain::new(bytes, "WAV", header)))
-}
-
-const MPEG: &str = "MPEG audio";
+/// What [`header`] calls the codec of a file that holds MPEG frames.
+pub(super) const MPEG: &str = "MPEG audio";
 
 /// Reads up to the first byte of the data.
 pub(super) fn header(bytes: &mut Bytes) -> Result<Header, String> {
