@@ -11,7 +11,7 @@ import json
 KERNELS = ("int8", "bf16")
 ROWS = 4
 HEAD_WIDTH = 64
-# Bytes of AIE2P's widest access, which wants an address that is a multiple of it (mlir-aie's issue 2579). mlir-aie 1.4.2 places a core's
+# Bytes of AIE2P's widest access, which wants an address that is a multiple of it (mlir-aie's issue 2579). mlir-aie places a core's
 # buffers one after another, so all are made of whole ones.
 VECTOR_BYTES = 64
 CONTROL_BYTES = 64

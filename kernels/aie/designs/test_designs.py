@@ -121,7 +121,7 @@ class Dataflow(unittest.TestCase):
             self.assertEqual(max(memory[tile] for tile in memory if kind(tile) == "memory"), design.memory_tile)
 
     def test_vectors_in_a_cores_memory_are_aligned(self):
-        """As mlir-aie 1.4.2 places them (AIEAssignBuffers.cpp, basic-sequential): behind the stack, the largest first, without gaps. What it adds itself,
+        """As mlir-aie places them (AIEAssignBuffers.cpp, basic-sequential): behind the stack, the largest first, without gaps. What it adds itself,
         counters of a queue's objects, is smaller."""
         for design in DESIGNS:
             recording = record(design)

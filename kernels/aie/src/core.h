@@ -79,7 +79,7 @@ inline constexpr int head_width = 64;
 /// Words of the control block that ends each A object, and the flags of its first word: the first and the last step of a row tile, or the first and the
 /// last queries of a stage.
 inline constexpr int control_words = 16;
-/// Bytes of AIE2P's widest access: `load_v` and `store_v` of so many want an address that is a multiple of it, and give wrong data elsewhere. mlir-aie 1.4.2
+/// Bytes of AIE2P's widest access: `load_v` and `store_v` of so many want an address that is a multiple of it, and give wrong data elsewhere. mlir-aie
 /// places buffers one after another, so objects and state are made of whole ones.
 inline constexpr int vector_bytes = 64;
 /// Where the control block of an A object begins whose operand and scales take `bytes`.

@@ -15,7 +15,7 @@ pub use super::{
 };
 
 /// Bytes of AIE2P's widest access, 512 bits, which wants an address that is a multiple of it and gives wrong data
-/// elsewhere (mlir-aie's issue 2579). mlir-aie 1.4.2 places a core's buffers one after another, so all are made of
+/// elsewhere (mlir-aie's issue 2579). mlir-aie places a core's buffers one after another, so all are made of
 /// whole ones.
 pub const VECTOR_BYTES: usize = 64;
 
