@@ -85,6 +85,16 @@ fn devices(ep: Result<&Description, &str>) -> Vec<Value> {
     ]
 }
 
+/// The versions below an NPU that a person is shown, by their keys in [`undertone_boundary::description::NpuSoftware`].
+const NPU_SOFTWARE: [(&str, &str); 6] = [
+    ("kernel", "Linux"),
+    ("driver", "amdxdna"),
+    ("driver_version", "amdxdna's version"),
+    ("firmware", "NPU's firmware"),
+    ("firmware_file", "firmware's file"),
+    ("xrt", "XRT"),
+];
+
 fn as_text(answer: &Value) -> String {
     let word = |value: &Value| value.as_str().unwrap_or("?").to_string();
     let mut text = format!("{}, {} cores\n\n", word(&answer["processor"]), answer["cores"]);
@@ -99,5 +109,10 @@ fn as_text(answer: &Value) -> String {
         Some(error) => format!("execution provider  {error}\n"),
         None => format!("execution provider  {}  {}\n", word(&ep["about"]["version"]), word(&ep["path"])),
     };
+    for (key, name) in NPU_SOFTWARE {
+        if let Some(version) = ep["about"]["npu_software"][key].as_str() {
+            text += &format!("{name:<19} {version}\n");
+        }
+    }
     text
 }

@@ -311,6 +311,11 @@ fn devices_tells_what_there_is() {
     assert!(offered.iter().any(|device| device["provider"] == "XdnaExecutionProvider"), "{offered:?}");
     let text = common::stdout_of(common::undertone().arg("devices"));
     assert!(["cpu", "host", "npu"].iter().all(|name| text.lines().any(|line| line.starts_with(name))), "{text}");
+    if let Ok(kernel) = fs::read_to_string("/proc/sys/kernel/osrelease") {
+        let kernel = kernel.trim();
+        assert_eq!(answer["execution_provider"]["about"]["npu_software"]["kernel"], kernel);
+        assert!(text.lines().any(|line| line.starts_with("Linux ") && line.ends_with(kernel)), "{text}");
+    }
 
     let missing = json_of(common::undertone().args(["devices", "--json"]).env("UNDERTONE_EP_LIBRARY", "/no/such.so"));
     let error = missing["execution_provider"]["error"].as_str().unwrap();

@@ -11,7 +11,7 @@ use std::{
 
 use undertone_boundary::{
     counters::Counter,
-    description::{Description, OnnxRuntimes},
+    description::{Description, NpuSoftware, OnnxRuntimes},
 };
 use undertone_kernels::{
     Counters, DeviceKind,
@@ -51,16 +51,25 @@ fn devices() -> Vec<String> {
     DeviceKind::ALL.into_iter().filter(usable).map(|device| device.to_string()).collect()
 }
 
+/// The versions below the NPU, as programs read them.
+fn software(software: npu::Software) -> NpuSoftware {
+    let npu::Software { kernel, driver, driver_version, firmware, firmware_file, xrt } = software;
+    let driver = driver.map(|origin| origin.to_string());
+    NpuSoftware { kernel, driver, driver_version, firmware, firmware_file, xrt }
+}
+
 /// The EP described as JSON.
 pub fn description() -> &'static CStr {
     static DESCRIPTION: LazyLock<CString> = LazyLock::new(|| {
         let auto = options::resolve(DeviceChoice::Auto);
+        let npu = npu::probe();
         let description = Description {
             name: crate::NAME.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build: BUILD.to_owned(),
             devices: devices(),
-            npu: npu::probe().to_string(),
+            npu: npu.to_string(),
+            npu_software: software(npu.software),
             targets: Target::ALL.map(|target| target.to_string()).into(),
             auto: auto.map_or_else(|error| error.to_string(), |device| device.to_string()),
             instruction_set: Isa::best().to_string(),

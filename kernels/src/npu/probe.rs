@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::target::Target;
+use super::{software::Software, target::Target};
 
 /// PCI vendor number of AMD.
 const AMD: u32 = 0x1022;
@@ -72,6 +72,7 @@ pub enum Finding {
     /// The driver is not bound to it.
     #[error(
         "the NPU at {address} has no driver ({}): load it with `sudo modprobe amdxdna` (in Linux since 6.14; \
+         npu4 wants that of 7.0 or newer, or AMD's amdxdna-dkms; \
          it also needs AMD's firmware, packages linux-firmware or firmware-amd-graphics)",
         .bound.as_deref().map_or_else(|| "none is bound".to_owned(), |name| format!("{name} is bound, not amdxdna"))
     )]
@@ -116,6 +117,9 @@ pub enum Finding {
         /// The soft limit in bytes.
         limit: u64,
     },
+    /// Kernel, driver and firmware that are known not to work together. Not in the way by itself.
+    #[error("{0}")]
+    KnownBad(&'static str),
     /// XRT, or the library that binds it, does not load.
     #[error("{0}")]
     Library(String),
@@ -124,7 +128,7 @@ pub enum Finding {
 impl Finding {
     /// Whether the NPU cannot be used because of it; else it is a warning.
     pub fn prevents(&self) -> bool {
-        !matches!(self, Finding::LockedMemory { .. })
+        !matches!(self, Finding::LockedMemory { .. } | Finding::KnownBad(_))
     }
 }
 
@@ -133,6 +137,8 @@ impl Finding {
 pub struct Probe {
     /// NPUs on the PCI bus.
     pub npus: Vec<PciNpu>,
+    /// The software below the first NPU.
+    pub software: Software,
     /// What is in the way, the first cause first.
     pub findings: Vec<Finding>,
 }
@@ -171,7 +177,7 @@ impl fmt::Display for PciNpu {
 /// Looks at this machine.
 pub fn probe() -> Probe {
     if !cfg!(target_os = "linux") {
-        return Probe { npus: Vec::new(), findings: vec![Finding::NotLinux] };
+        return Probe { findings: vec![Finding::NotLinux], ..Probe::default() };
     }
     let mut probe = probe_below(Path::new("/"));
     if !cfg!(feature = "xrt") {
@@ -190,6 +196,11 @@ fn probe_below(root: &Path) -> Probe {
         let PciNpu { address, device, revision, .. } = npus[0].clone();
         findings.push(Finding::UnknownId { address, device, revision });
     }
+    let first = npus.iter().find(|npu| npu.target.is_some()).or(npus.first());
+    let id = first.map(|npu| format!("{:04x}_{:02x}", npu.device, npu.revision));
+    let software = Software::below(root, first.map(|npu| npu.address.as_str()).zip(id.as_deref()));
+    let bad = first.and_then(|npu| software.known_bad(npu.target?));
+    findings.extend(bad.map(Finding::KnownBad));
     for npu in npus.iter().filter(|npu| npu.driver.as_deref() != Some("amdxdna")) {
         findings.push(Finding::NoDriver { address: npu.address.clone(), bound: npu.driver.clone() });
     }
@@ -199,7 +210,7 @@ fn probe_below(root: &Path) -> Probe {
     {
         findings.push(Finding::LockedMemory { limit });
     }
-    Probe { npus, findings }
+    Probe { npus, software, findings }
 }
 
 /// AMD's NPUs in a folder of PCI devices; those of unknown ids too, where class or driver tell what they are.
@@ -394,6 +405,27 @@ mod tests {
         for target in Target::ALL {
             assert!(probe.to_string().contains(&format!(" as {target}")), "{target} has no PCI id: {probe}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn software_that_does_not_work_together_is_a_warning() {
+        let fw_version = format!("sys/bus/pci/devices/{ADDRESS}/fw_version");
+        let files = [NODE, ("proc/sys/kernel/osrelease", "6.17.0-35-generic\n"), ("sys/module/amdxdna/taint", "\n")];
+        let old =
+            Machine::with_npu("0x17f0\n", Some("amdxdna"), &[&files[..], &[(&fw_version, "1.0.0.166\n")]].concat());
+        let probe = old.probe();
+        assert!(matches!(probe.findings[..], [Finding::KnownBad(_)]) && probe.usable(), "{probe}");
+        assert_eq!(probe.software.to_string(), "Linux 6.17.0-35-generic, amdxdna in-tree, firmware 1.0.0.166");
+        assert!(probe.to_string().contains("amdxdna-dkms"), "{probe}");
+        // The driver that refused its firmware: the cause comes before what it led to.
+        let refused = Machine::with_npu("0x17f0\n", None, &files);
+        let folder = refused.0.path().join("lib/firmware/amdnpu/17f0_10");
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink("npu.sbin.1.1.2.64.zst", folder.join("npu.sbin.zst")).unwrap();
+        let probe = refused.probe();
+        assert!(matches!(probe.findings[..], [Finding::KnownBad(_), Finding::NoDriver { .. }]), "{probe}");
+        assert!(!probe.usable());
     }
 
     #[test]

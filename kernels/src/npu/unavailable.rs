@@ -38,9 +38,12 @@ pub enum Unavailable {
     },
 }
 
-/// The findings as a further clause.
+/// The findings, and the versions below an NPU, as a further clause.
 fn after(probe: &Probe) -> String {
-    if probe.findings.is_empty() { String::new() } else { format!(" (the machine: {probe})") }
+    let found = (!probe.findings.is_empty()).then(|| probe.to_string());
+    let software = (!probe.npus.is_empty()).then(|| probe.software.to_string()).filter(|text| !text.is_empty());
+    let all: Vec<String> = [found, software].into_iter().flatten().collect();
+    if all.is_empty() { String::new() } else { format!(" (the machine: {})", all.join("; ")) }
 }
 
 #[cfg(test)]
@@ -50,7 +53,7 @@ mod tests {
     #[test]
     fn refusals_name_the_way_out() {
         assert!(Unavailable::NoBundles.to_string().contains("kernels/aie/build.sh"));
-        let probe = Probe { npus: Vec::new(), findings: vec![Finding::NoDevice] };
+        let probe = Probe { findings: vec![Finding::NoDevice], ..Probe::default() };
         let said = Unavailable::Xrt { words: "No such device".into(), probe }.to_string();
         assert!(said.contains("No such device") && said.contains("1022:1502"), "{said}");
         let said = Unavailable::Xrt { words: "No such device".into(), probe: Probe::default() }.to_string();

@@ -42,9 +42,10 @@ pub fn plant(folder: &Path, target: Target, incoherent: bool) -> io::Result<()> 
     let inside = |path: &str| root.join(path.trim_start_matches('/'));
     let device = inside(DEVICE);
     fs::create_dir_all(device.join("accel/accel0"))?;
-    let (id, name) = match target {
-        Target::Npu1 => ("0x1502", "NPU Phoenix"),
-        Target::Npu4 => ("0x17f0", "NPU Strix"),
+    // The firmware is what AMD's own packages bring for each.
+    let (id, name, firmware) = match target {
+        Target::Npu1 => ("0x1502", "NPU Phoenix", "1.5.5.391"),
+        Target::Npu4 => ("0x17f0", "NPU Strix", "1.1.2.64"),
     };
     let files = [
         ("vendor", "0x1022"),
@@ -56,7 +57,7 @@ pub fn plant(folder: &Path, target: Target, incoherent: bool) -> io::Result<()> 
         // 0: commands go through the kernel driver's queue.
         ("device_type", "0"),
         ("vbnv", name),
-        ("fw_version", "1.5.5.391"),
+        ("fw_version", firmware),
         ("link_speed", "16"),
         ("link_speed_max", "16"),
         ("link_width", "16"),
@@ -68,6 +69,7 @@ pub fn plant(folder: &Path, target: Target, incoherent: bool) -> io::Result<()> 
     }
     fs::create_dir_all(inside("/sys/module/amdxdna"))?;
     fs::write(inside("/sys/module/amdxdna/version"), "0.0.0_fake\n")?;
+    fs::write(inside("/sys/module/amdxdna/taint"), "O\n")?;
     if incoherent {
         let settings = inside(SETTINGS);
         fs::write(&settings, "[Debug]\nforce_driver_sync=true\n")?;

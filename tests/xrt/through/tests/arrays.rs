@@ -83,6 +83,8 @@ fn the_device_is_found() {
     assert_eq!(found.npus.iter().map(|npu| npu.target).collect::<Vec<_>>(), [Some(target())], "{found}");
     // So that `auto` takes it.
     assert!(found.usable(), "{found}");
+    let software = &found.software;
+    assert!(software.firmware.is_some() && software.driver_version.as_deref() == Some("0.0.0_fake"), "{software}");
     let npu = npu();
     assert_eq!((npu.kind(), npu.target()), (DeviceKind::Npu, target()));
     drop(npu);
