@@ -69,7 +69,7 @@ pub fn description() -> &'static CStr {
             build: BUILD.to_owned(),
             devices: devices(),
             npu: npu.to_string(),
-            npu_software: software(npu.software),
+            npu_software: software(*npu.software),
             targets: Target::ALL.map(|target| target.to_string()).into(),
             auto: auto.map_or_else(|error| error.to_string(), |device| device.to_string()),
             instruction_set: Isa::best().to_string(),

@@ -137,8 +137,8 @@ impl Finding {
 pub struct Probe {
     /// NPUs on the PCI bus.
     pub npus: Vec<PciNpu>,
-    /// The software below the first NPU.
-    pub software: Software,
+    /// The software below the first NPU. Boxed, since errors carry what was found.
+    pub software: Box<Software>,
     /// What is in the way, the first cause first.
     pub findings: Vec<Finding>,
 }
@@ -198,7 +198,7 @@ fn probe_below(root: &Path) -> Probe {
     }
     let first = npus.iter().find(|npu| npu.target.is_some()).or(npus.first());
     let id = first.map(|npu| format!("{:04x}_{:02x}", npu.device, npu.revision));
-    let software = Software::below(root, first.map(|npu| npu.address.as_str()).zip(id.as_deref()));
+    let software = Box::new(Software::below(root, first.map(|npu| npu.address.as_str()).zip(id.as_deref())));
     let bad = first.and_then(|npu| software.known_bad(npu.target?));
     findings.extend(bad.map(Finding::KnownBad));
     for npu in npus.iter().filter(|npu| npu.driver.as_deref() != Some("amdxdna")) {
