@@ -33,7 +33,7 @@ fn operation(graph: &Graph<'_>, node: &Node<'_>) -> Lowered<(Op, Vec<Option<crat
     let op = lower(&mut lowering)?;
     debug_assert_eq!(op.role(), ops::role(node), "{op_type}");
     let given = node.outputs.iter().flatten().count();
-    if given != op.results() && op.results() != usize::MAX {
+    if !op.can_have_results(given) {
         return Err(format!("{op_type} with {given} results"));
     }
     Ok((op, lowering.inputs))

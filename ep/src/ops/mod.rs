@@ -137,11 +137,11 @@ impl Op {
         }
     }
 
-    /// How many results it has; parts of quantised products, which are not executed by themselves, have any number.
-    pub fn results(&self) -> usize {
+    /// Whether it can have so many results. Parts of quantised products, which are not executed by themselves, have any
+    /// number.
+    pub fn can_have_results(&self, count: usize) -> bool {
         let appends = matches!(self, Op::Attention(Attention { appends: Some(_), .. }));
-        let is_part = matches!(self, Op::QuantisedPart(_));
-        if is_part { usize::MAX } else { 1 + 2 * usize::from(appends) }
+        matches!(self, Op::QuantisedPart(_)) || count == if appends { 3 } else { 1 }
     }
 
     /// What a report calls it.
