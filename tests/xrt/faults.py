@@ -27,7 +27,7 @@ SPEECH = str(ROOT / "tests/audio/000-en.mp3")
 LIMIT, HANGING_LIMIT = 90, 120
 # So many commands of the encoder fail, from its first on: kernels that fall back. The first two are the convolutions. The third is the list of the
 # first layer's query, key and value: where a list fails, each of its products is tried once more by itself. After three kernels in a row that
-# failed so, the NPU is left alone with all others (`ep/src/npu.rs`).
+# failed so, the NPU is left alone with all others (`kernels/src/npu/open.rs`).
 ALL = None
 FAILURES = {1: 1, 2: 2, 3: 2, 4: ALL}
 

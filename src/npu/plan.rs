@@ -1,13 +1,12 @@
-//! `undertone npu`: what an NPU would do. `npu plan` counts the kernels that a model's encoder asks of one, predicts
-//! their time, says which bundles they need, and measures this machine's host device beside. No NPU is used, and none
-//! is needed.
+//! `undertone npu plan` counts the kernels that a model's encoder asks of an NPU, predicts their time, says which bundles
+//! they need, and measures this machine's host device beside. No NPU is used, and none is needed.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
 use undertone_bench::{self as bench, BenchOptions, Plan};
 use undertone_runner::npu::{BundleReport, DesignReport, NpuReport, TileReport};
@@ -19,25 +18,13 @@ use crate::output;
 
 const WINDOW_MS: f64 = 30_000.0;
 
-/// Look at what an NPU would do
-#[derive(Args)]
-pub struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Subcommand)]
-enum What {
-    Plan(PlanArguments),
-}
-
 /// Show which kernels and bundles a model needs on an NPU, and the time predicted for them
 ///
 /// Nothing runs on an NPU: times of its kernels are predicted by a cost model, times of this machine's CPU are
 /// measured.
 #[derive(Args)]
 #[command(override_usage = "undertone npu plan [OPTIONS] --target <NPU> [MODEL]")]
-struct PlanArguments {
+pub struct Arguments {
     /// A model: a name, a Hugging Face repository, or a folder [default: base]
     #[arg(value_name = "MODEL", env = "UNDERTONE_MODEL", hide_env_values = true)]
     model: Option<String>,
@@ -83,7 +70,6 @@ struct Answer {
 ///
 /// If the model or a library cannot be loaded.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
-    let What::Plan(arguments) = &arguments.what;
     let model = ModelChoice { model: arguments.model.clone(), variant: arguments.variant.clone() }.open(given)?;
     let mut options = arguments.libraries.options(Device::Sim)?;
     options.precision = arguments.precision;
