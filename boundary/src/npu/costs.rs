@@ -24,10 +24,7 @@ pub struct CoreCosts {
     /// An fp32 product as exact as the compiler makes it: `multiply` of the cores' code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<f64>,
-    /// An fp32 product of two bf16 parts of each factor: `multiply_low`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub low_product: Option<f64>,
-    /// A product of two bf16 values, added to an fp32 sum.
+    /// A product of two bf16 values, by itself or added to an fp32 sum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<f64>,
     /// An addition or subtraction, of fp32 or int32.
@@ -36,7 +33,7 @@ pub struct CoreCosts {
     /// The larger or the smaller of two fp32 values, a comparison, or a selection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compare: Option<f64>,
-    /// fp32 to bf16 or back, or int32 to fp32.
+    /// fp32 to bf16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convert: Option<f64>,
     /// All of a probability's exp2, in place of the sum of its parts.
@@ -67,7 +64,6 @@ impl CoreCosts {
     pub fn given(&self) -> impl Iterator<Item = (&'static str, f64)> {
         let all = [
             ("product", self.product),
-            ("low_product", self.low_product),
             ("mac", self.mac),
             ("add", self.add),
             ("compare", self.compare),
