@@ -168,6 +168,7 @@ pub fn warn_of_options_without_effect(given: &Given<'_>, devices: &[Device], pre
     let mut options: Vec<(&str, &[Device], &str)> = vec![
         ("target", &[Auto, Sim, Npu], "it says which NPU is there or is simulated"),
         ("bundle_dir", &[Auto, Sim, Npu], "it holds kernels for an NPU"),
+        ("core_costs", &[Auto, Sim, Npu], "it holds what was measured on an NPU"),
         ("sim", &[Sim], "it says how the device sim computes"),
         ("packed", &[Auto, Host], "only the host device's models are packed"),
     ];
@@ -290,6 +291,9 @@ pub struct NpuChoice {
     /// Folder of compiled NPU kernels; sim needs none
     #[arg(long, value_name = "DIR", help_heading = "NPU")]
     pub bundle_dir: Option<PathBuf>,
+    /// Report of `undertone npu bring-up`: its measurements decide what goes to the NPU, and predict its times
+    #[arg(long, value_name = "FILE", help_heading = "NPU")]
+    pub core_costs: Option<PathBuf>,
     /// How sim computes; the results are the same
     #[arg(long, value_parser = simulation(), default_value_t = Simulation::Fast, value_name = "HOW", help_heading = "NPU")]
     pub sim: Simulation,
@@ -300,6 +304,7 @@ impl NpuChoice {
     pub fn apply(&self, options: &mut EngineOptions) {
         options.target = self.target;
         options.bundle_dir.clone_from(&self.bundle_dir);
+        options.core_costs.clone_from(&self.core_costs);
         options.simulation = self.sim;
     }
 }

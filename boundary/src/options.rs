@@ -16,6 +16,8 @@ words!(
         Sim = "sim",
         /// Takes a path: the folder of compiled NPU kernels.
         BundleDir = "bundle_dir",
+        /// Takes a path: a report of `undertone npu bring-up`, whose measurements the cost model takes.
+        CoreCosts = "core_costs",
         /// Takes a [`Precision`].
         Precision = "precision",
         /// Takes a [`Claim`].
@@ -110,7 +112,7 @@ mod tests {
     fn words_are_what_programs_write() {
         assert_eq!(
             Key::ALL.map(Key::word),
-            ["device", "target", "sim", "bundle_dir", "precision", "claim", "threads", "report"]
+            ["device", "target", "sim", "bundle_dir", "core_costs", "precision", "claim", "threads", "report"]
         );
         assert_eq!(DeviceKind::ALL.map(DeviceKind::word), ["host", "sim", "npu"]);
         assert_eq!(DeviceChoice::ALL.map(DeviceChoice::word), ["auto", "host", "sim", "npu"]);

@@ -397,6 +397,7 @@ impl Engine {
             (Key::Claim, Some(o.claim.to_string())),
             (Key::Threads, o.threads.map(|n| n.to_string())),
             (Key::BundleDir, o.bundle_dir.as_ref().map(path)),
+            (Key::CoreCosts, o.core_costs.as_ref().map(path)),
             (Key::Report, o.report.as_ref().map(path)),
         ]
         .into_iter()

@@ -70,6 +70,8 @@ pub struct EngineOptions {
     pub spinning: bool,
     /// Folder of NPU kernel bundles.
     pub bundle_dir: Option<PathBuf>,
+    /// Report of `undertone npu bring-up` whose measurements predict the NPU's times.
+    pub core_costs: Option<PathBuf>,
     /// Where the execution provider writes its partition report (JSON). Graphs are then opened as they are, never
     /// packed.
     pub report: Option<PathBuf>,
@@ -92,6 +94,7 @@ impl EngineOptions {
             threads: None,
             spinning: false,
             bundle_dir: None,
+            core_costs: None,
             report: None,
             packed: None,
         }

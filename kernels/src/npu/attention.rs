@@ -38,7 +38,7 @@ impl<A: Array> NpuAttention<A> {
         let shape = [batch, heads, queries, keys];
         self.engines.execute(
             &self.engine,
-            &[PackedProblem { problem, b: &b, packing }],
+            &[PackedProblem { problem, gelu: false, b: &b, packing }],
             pool,
             |a| layout::pack_queries(method, design, &q, shape, self.spec.scale, a, pool),
             |_, c| layout::unpack_heads(method, design, c, [batch, heads, queries], &mut out, pool),

@@ -119,7 +119,7 @@ impl<A: Array> NpuLinear<A> {
             let of = |layer: &&'_ Self| Problem::Linear { rows: here, inputs, outputs: layer.spec.outputs };
             let work: Vec<PackedProblem<'_, A>> = layers
                 .iter()
-                .map(|layer| PackedProblem { problem: of(layer), b: &layer.weights, packing: Duration::ZERO })
+                .map(|layer| PackedProblem { problem: of(layer), gelu, b: &layer.weights, packing: Duration::ZERO })
                 .collect();
             let x = &x[first * inputs..][..here * inputs];
             self.engines
