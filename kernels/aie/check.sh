@@ -20,28 +20,33 @@ flags=(-std=c++20 -O2 -ffp-contract=off -fno-exceptions -fno-rtti -fno-strict-al
 declare -A tiles=([int8]=48,64,64 [bf16]=48,32,64)
 # Tiles that leave blocks of registers over, and rows of scores that are no whole vectors of 32.
 declare -A odd=([int8]=24,48,64 [bf16]=12,24,64)
+# The shipped ones again.
+declare -A split_products=([int8]=48,64,64 [bf16]=48,32,64)
 
-entry() { # NPU SOURCE TILE
+entry() { # NPU SOURCE TILE SPLIT
     IFS=, read -r m k n <<< "$3"
     local out="$work/$1-$2"
-    local defines=(-DUNDERTONE_NPU="$1" -DTILE_M="$m" -DTILE_K="$k" -DTILE_N="$n")
+    local defines=(-DUNDERTONE_NPU="$1" -DTILE_M="$m" -DTILE_K="$k" -DTILE_N="$n" -DUNDERTONE_SPLIT_PRODUCTS="$4")
     "$clang" "${flags[@]}" "${defines[@]}" -fstack-usage -c "$here/src/$2.cc" -o "$out.o"
     "$clang" "${flags[@]}" "${defines[@]}" -S -emit-llvm "$here/src/$2.cc" -o "$out.ll"
-    echo "  npu$1 $2 $3"
+    echo "  npu$1 $2 $3, split products: $4"
     python3 -B "$here/check/calls.py" "$out.ll" "$out.su"
 }
 
+# Both ways of making fp32 products (src/floats.h).
 for npu in 1 4; do
-    for set in tiles odd; do
+    for set in tiles odd split_products; do
+        split=0
+        [[ "$set" != split_products ]] || split=1
         declare -n chosen="$set"
         tile_defines=()
         objects=()
         for kernels in "${!chosen[@]}"; do
-            entry "$npu" "$kernels" "${chosen[$kernels]}"
+            entry "$npu" "$kernels" "${chosen[$kernels]}" "$split"
             tile_defines+=("-D${kernels^^}=${chosen[$kernels]}")
             objects+=("$work/$npu-$kernels.o")
         done
-        "$clang" "${flags[@]}" -Wno-conversion -DUNDERTONE_NPU="$npu" "${tile_defines[@]}" "$here/check/entries.cc" "${objects[@]}" -lstdc++ \
+        "$clang" "${flags[@]}" -Wno-conversion -DUNDERTONE_NPU="$npu" -DUNDERTONE_SPLIT_PRODUCTS="$split" "${tile_defines[@]}" "$here/check/entries.cc" "${objects[@]}" -lstdc++ \
             -o "$work/entries"
         "$work/entries"
     done
