@@ -52,7 +52,7 @@ pub trait Array: Send + Sync + 'static {
     /// If there is no memory, or the stream is refused.
     fn program(&self, context: &Self::Context, words: &[u32]) -> Result<Self::Program, ArrayError>;
 
-    /// Executes jobs one after another, with one dispatch where the array can. A's are synced to the device before and
+    /// Executes jobs one after another, with one dispatch where the array can and may. A's are synced to the device before and
     /// C's from it after; B's must have been flushed ([`Buffer::flush`]) since they were written.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use crate::{
     npu::{
         array::{Array, ArrayError, Buffer, Job, RunReport},
         design::{Argument, Design},
+        device::Commands,
         target::Target,
     },
 };
@@ -22,6 +23,7 @@ use crate::{
 pub struct SimArray {
     target: Target,
     mode: Mode,
+    commands: Commands,
     open: Arc<AtomicUsize>,
     /// Contexts that were ever made, so that each has a number.
     made: AtomicUsize,
@@ -56,7 +58,13 @@ pub struct SimProgram {
 impl SimArray {
     /// A simulated NPU without contexts.
     pub fn new(target: Target, mode: Mode) -> Self {
-        Self { target, mode, open: Arc::default(), made: AtomicUsize::new(0), loaded: Mutex::new(None) }
+        let (commands, open) = (Commands::default(), Arc::default());
+        Self { target, mode, commands, open, made: AtomicUsize::new(0), loaded: Mutex::new(None) }
+    }
+
+    /// With commands given so.
+    pub fn with_commands(self, commands: Commands) -> Self {
+        Self { commands, ..self }
     }
 
     /// Contexts that are open.
@@ -120,7 +128,8 @@ impl Array for SimArray {
         pool: &dyn Parallel,
     ) -> Result<RunReport, ArrayError> {
         let start = Instant::now();
-        let mut report = RunReport { dispatches: 1, core_macs: vec![0; self.target.cores()], ..RunReport::default() };
+        let dispatches = self.commands.dispatches(jobs.len());
+        let mut report = RunReport { dispatches, core_macs: vec![0; self.target.cores()], ..RunReport::default() };
         for job in jobs {
             let Job { program, a, b, c } = job;
             let done = execute(&context.design, &program.words, a.bytes(), b.bytes(), c.bytes_mut(), self.mode, pool)
