@@ -79,6 +79,30 @@ fn a_plan_on_the_simulator_places_products_by_their_rows() {
     assert!(close(&wanted, &many));
 }
 
+/// How many rows there are is known when it runs: the product is prepared for the NPU, and one row is the host's.
+#[test]
+fn logits_beside_an_npu_are_those_of_the_host_alone() {
+    const VOCABULARY: usize = 20 * INPUTS;
+    let mut graph = Builder::default()
+        .input("x", DataType::F32, &[1, INPUTS])
+        .constant("w", &[INPUTS, VOCABULARY], &noise(INPUTS * VOCABULARY, 1))
+        .node("MatMul", &["x", "w"], "y")
+        .build(&["y"]);
+    graph.values[graph.inputs[0]].shape = None;
+    let mut x = noise(INPUTS, 3);
+    x[5] = 400.0;
+    let [beside, alone] = [true, false].map(|beside| {
+        let device = if beside { DeviceKind::Sim } else { DeviceKind::Host };
+        let options = Options { device, ..Options::default() };
+        let settings = Settings::default();
+        let npu = beside.then(|| Arc::new(OpenNpu::new(simulator(&settings), settings, Rates::ASSUMED)));
+        let plan = Plan::build(&graph, &options, &Store::new(&Shared::default()).on(npu, false)).expect("a plan");
+        run(&plan, &graph, &[floats(&[1, INPUTS], &x)], 1 << 20).expect("a run")[0].floats()
+    });
+    // With rows of 8 bits, all but the outlier would be off by a hundredth of it.
+    assert!(beside.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 0.05), "{:?} {:?}", &beside[..4], &alone[..4]);
+}
+
 #[test]
 fn what_is_left_to_the_host_has_a_reason() {
     let options = Options { asked: DeviceChoice::Sim, device: DeviceKind::Sim, ..Options::default() };

@@ -57,10 +57,10 @@ impl<A: Array> Linear for NpuLinear<A> {
         self.weights.bytes().len()
     }
 
-    fn to_host(&self) -> Option<Box<dyn Linear>> {
+    fn to_host(&self, wide_rows: bool) -> Option<Box<dyn Linear>> {
         let (weights, bias) = layout::unpack_weights(&self.engine.design, &self.spec, self.weights.bytes());
         // The spec's scale is in the weights and the bias.
-        let spec = LinearSpec { scale: 1.0, ..self.spec.clone() };
+        let spec = LinearSpec { scale: 1.0, wide_rows, ..self.spec.clone() };
         HostDevice::new().linear(&spec, &weights, WeightLayout::InputsByOutputs, Some(&bias)).ok()
     }
 

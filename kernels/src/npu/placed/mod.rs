@@ -129,8 +129,12 @@ impl Device for PlacedDevice {
         layout: WeightLayout,
         bias: Option<&[f32]>,
     ) -> Result<Box<dyn Linear>, Unsupported> {
+        let npu_s = LinearSpec { wide_rows: false, ..spec.clone() };
         self.prepare(
-            |device| device.linear(spec, weights, layout, bias),
+            |device| {
+                let spec = if device.kind() == DeviceKind::Host { spec } else { &npu_s };
+                device.linear(spec, weights, layout, bias)
+            },
             |kernel| Ok(Box::new(PlacedLinear::new(kernel, spec, self.clone()))),
         )
     }

@@ -52,8 +52,8 @@ impl Linear for FailingLinear {
         self.below.weight_bytes()
     }
 
-    fn to_host(&self) -> Option<Box<dyn Linear>> {
-        self.below.to_host()
+    fn to_host(&self, wide_rows: bool) -> Option<Box<dyn Linear>> {
+        self.below.to_host(wide_rows)
     }
 
     fn run(
@@ -224,6 +224,26 @@ fn with_auto_the_host_takes_over_and_it_is_counted() {
     // Nor is a command tried.
     let (done, calls) = together(&device, &[&*layer], MANY);
     assert_eq!((done.is_ok(), calls, npu.fallbacks().calls), (true, [1, 0], 8));
+}
+
+/// An outlier leaves rows of 8 bits little of the other values.
+#[test]
+fn what_stays_on_the_host_has_the_rows_that_were_asked_for() {
+    let (device, _) = device(0, false);
+    let mut x = noise(FEW * INPUTS, 3);
+    x.chunks_exact_mut(INPUTS).for_each(|row| row[5] = 400.0);
+    let weights = noise(INPUTS * OUTPUTS, 1);
+    let run = |device: &dyn Device, wide_rows: bool| {
+        let spec = LinearSpec { wide_rows, ..LinearSpec::new(INPUTS, OUTPUTS, Precision::Int8) };
+        let layer = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, None).expect("taken");
+        let mut out = vec![0.0; FEW * OUTPUTS];
+        let (done, calls) = counting(|context| layer.run(context, FEW, &x, None, &mut out));
+        assert_eq!((done, calls), (Ok(()), [1, 0]));
+        out
+    };
+    let [placed, wide, narrow] = [run(&device, true), run(&HostDevice::new(), true), run(&HostDevice::new(), false)];
+    let off = |from: &[f32]| placed.iter().zip(from).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(off(&wide) * 20.0 < off(&narrow), "{} {}", off(&wide), off(&narrow));
 }
 
 /// Layers of the same rows through the device.
