@@ -18,7 +18,7 @@ const MANY: usize = 128;
 const FEW: usize = 3;
 
 /// A host beside which small products pay.
-const SLOW: Rates = Rates {
+pub(super) const SLOW: Rates = Rates {
     products_int8: 5e9,
     products_bf16: 5e9,
     attention_int8: 5e9,
@@ -154,7 +154,7 @@ fn layer(device: &dyn Device) -> Box<dyn Linear> {
 }
 
 /// Does something: what it gives, and kernels by device.
-fn counting<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> (T, [u64; 2]) {
+pub(super) fn counting<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> (T, [u64; 2]) {
     let (done, counters) = Context::fresh(&Serial, work);
     (done, [DeviceKind::Host, DeviceKind::Sim].map(|device| counters.calls(device)))
 }
@@ -166,7 +166,7 @@ fn compute(layer: &dyn Linear, rows: usize) -> (Result<Vec<f32>, Failed>, [u64; 
     (done.map(|()| out), calls)
 }
 
-fn close(a: &[f32], b: &[f32]) -> bool {
+pub(super) fn close(a: &[f32], b: &[f32]) -> bool {
     let largest = crate::numbers::largest_magnitude(a);
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 0.02 * largest)
 }
