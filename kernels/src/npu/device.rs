@@ -12,6 +12,7 @@ use super::{
     array::Array,
     attention::NpuAttention,
     bundle::Bundles,
+    chain,
     design::{Design, HEAD_WIDTH, Kernels},
     engine::Engines,
     linear::NpuLinear,
@@ -20,8 +21,8 @@ use super::{
 };
 use crate::{
     Attention, AttentionSpec, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec, Precision,
-    Product, Rows, Unsupported, WeightLayout,
-    device::one_by_one,
+    Product, Rows, SelfAttention, Unsupported, WeightLayout,
+    device::{one_by_one, part_by_part},
     host::{HostDevice, conv},
     numbers::INT8_MAX_INPUTS,
 };
@@ -157,9 +158,26 @@ impl<A: Array> Device for Npu<A> {
         rows: &Rows<'_>,
         first: &(dyn Linear + 'static),
         hidden: usize,
-        second: Product<'_>,
+        mut second: Product<'_>,
     ) -> Result<(), Failed> {
-        self.host.mlp(context, rows, first, hidden, second)
+        self.host.after_norm(context, rows, |context, x| {
+            let rows = Rows { x, norm: None, ..*rows };
+            chain::mlp::<A>(context, &rows, first, &mut second)
+                .unwrap_or_else(|| self.host.mlp(context, &rows, first, hidden, second))
+        })
+    }
+
+    fn self_attention(
+        &self,
+        context: &mut Context<'_>,
+        rows: &Rows<'_>,
+        mut block: SelfAttention<'_>,
+    ) -> Result<(), Failed> {
+        self.host.after_norm(context, rows, |context, x| {
+            let rows = Rows { x, norm: None, ..*rows };
+            chain::self_attention::<A>(context, &rows, &mut block)
+                .unwrap_or_else(|| part_by_part(self, context, &rows, block))
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     array::{Array, ArrayError, Buffer, Job},
-    design::{Argument, Design, Problem},
+    design::{Argument, Design, Operator, Problem},
     statistics::Counted,
     stream, trust,
 };
@@ -47,6 +47,34 @@ pub(super) struct PackedProblem<'a, A: Array> {
     pub b: &'a A::Buffer,
     /// What packing those took for this execution.
     pub packing: Duration,
+}
+
+/// What problems gave, as the array left it. Its memory goes back to the engine with it.
+pub(super) struct Results<'e, A: Array> {
+    engines: &'e Engines<A>,
+    engine: &'e Engine<A>,
+    operator: Operator,
+    buffers: Vec<A::Buffer>,
+}
+
+impl<A: Array> Results<'_, A> {
+    /// The C of a problem.
+    pub fn of(&self, index: usize) -> &[u8] {
+        self.buffers[index].bytes()
+    }
+
+    /// Unpacks the C of each problem; the time that it takes is counted.
+    pub fn unpack(self, mut unpack: impl FnMut(usize, &[u8])) {
+        let start = Instant::now();
+        (0..self.buffers.len()).for_each(|index| unpack(index, self.of(index)));
+        self.engines.counted.packed(self.operator, start.elapsed());
+    }
+}
+
+impl<A: Array> Drop for Results<'_, A> {
+    fn drop(&mut self) {
+        self.buffers.drain(..).for_each(|buffer| self.engine.give(Argument::C, buffer));
+    }
 }
 
 /// Whoever panicked with the lock left a map of complete entries.
@@ -91,17 +119,19 @@ impl<A: Array> Engines<A> {
         Ok(Arc::new(engine))
     }
 
-    /// Executes problems that read the same rows, in one command where the array can: `pack` fills their A, `unpack`
-    /// reads the C of each.
-    pub fn execute(
-        &self,
-        engine: &Engine<A>,
+    /// Executes problems of one operator that read the same rows, in one command where the array can: `pack` fills their
+    /// A.
+    ///
+    /// # Panics
+    /// If there are no problems.
+    pub fn execute<'e>(
+        &'e self,
+        engine: &'e Engine<A>,
         work: &[PackedProblem<'_, A>],
         pool: &dyn Parallel,
         pack: impl FnOnce(&mut [u8]),
-        mut unpack: impl FnMut(usize, &[u8]),
-    ) -> Result<(), ArrayError> {
-        let Some(first) = work.first() else { return Ok(()) };
+    ) -> Result<Results<'e, A>, ArrayError> {
+        let first = &work[0];
         let (design, array) = (&engine.design, &self.array);
         let programs: Vec<_> =
             work.iter().map(|work| engine.program(array, &work.problem)).collect::<Result<_, ArrayError>>()?;
@@ -120,16 +150,11 @@ impl<A: Array> Engines<A> {
             .map(|((work, program), c)| Job { program: &**program, a: &a, b: work.b, c })
             .collect();
         let report = array.run(&engine.context, &mut jobs, pool)?;
-        let start = Instant::now();
-        for (index, c) in results.into_iter().enumerate() {
-            unpack(index, c.bytes());
-            engine.give(Argument::C, c);
-        }
-        packing += start.elapsed();
         engine.give(Argument::A, a);
         packing += work.iter().map(|work| work.packing).sum();
-        self.counted.add(design, work.iter().map(|work| work.problem), &report, packing);
-        Ok(())
+        let operator = Operator::of(design.kernels, &first.problem);
+        self.counted.add(design, operator, work.iter().map(|work| work.problem), &report, packing);
+        Ok(Results { engines: self, engine, operator, buffers: results })
     }
 }
 

@@ -9,6 +9,7 @@ mod access;
 mod array;
 mod attention;
 mod bundle;
+mod chain;
 pub mod cost;
 mod design;
 mod device;

@@ -47,10 +47,23 @@ impl Counted {
         }
     }
 
+    /// Packing or unpacking took a while.
+    pub fn packed(&self, operator: Operator, time: Duration) {
+        let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, sums)) = operators.get_mut(&operator) {
+            sums.packing_seconds += time.as_secs_f64();
+        }
+    }
+
     /// Problems of one operator were executed together.
-    pub fn add(&self, design: &Design, problems: impl Iterator<Item = Problem>, report: &RunReport, packing: Duration) {
-        let mut problems = problems.peekable();
-        let Some(operator) = problems.peek().map(|problem| Operator::of(design.kernels, problem)) else { return };
+    pub fn add(
+        &self,
+        design: &Design,
+        operator: Operator,
+        problems: impl Iterator<Item = Problem>,
+        report: &RunReport,
+        packing: Duration,
+    ) {
         let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, sums) = operators.entry(operator).or_insert_with(|| (design.clone(), OperatorReport::default()));
         for (index, problem) in problems.enumerate() {
