@@ -169,6 +169,7 @@ pub fn warn_of_options_without_effect(given: &Given<'_>, devices: &[Device], pre
         ("target", &[Auto, Sim, Npu], "it says which NPU is there or is simulated"),
         ("bundle_dir", &[Auto, Sim, Npu], "it holds kernels for an NPU"),
         ("npu_commands", &[Auto, Sim, Npu], "it says how an NPU is given its commands"),
+        ("core_costs", &[Auto, Sim, Npu], "it holds what was measured on an NPU"),
         ("sim", &[Sim], "it says how the device sim computes"),
         ("packed", &[Auto, Host], "only the host device's models are packed"),
     ];
@@ -302,6 +303,9 @@ pub struct NpuChoice {
     /// How commands are given to the NPU; the results are the same
     #[arg(long, value_parser = commands(), default_value_t = Commands::Lists, value_name = "HOW", help_heading = "NPU")]
     pub npu_commands: Commands,
+    /// Report of `undertone npu bring-up`: its measurements decide what goes to the NPU, and predict its times
+    #[arg(long, value_name = "FILE", help_heading = "NPU")]
+    pub core_costs: Option<PathBuf>,
     /// How sim computes; the results are the same
     #[arg(long, value_parser = simulation(), default_value_t = Simulation::Fast, value_name = "HOW", help_heading = "NPU")]
     pub sim: Simulation,
@@ -313,6 +317,7 @@ impl NpuChoice {
         options.target = self.target;
         options.bundle_dir.clone_from(&self.bundle_dir);
         options.npu_commands = self.npu_commands;
+        options.core_costs.clone_from(&self.core_costs);
         options.simulation = self.sim;
     }
 }

@@ -163,6 +163,7 @@ fn options_without_effect_are_named() {
         (["-d", "host", "--sim", "exact"], "--sim", "device sim"),
         (["-d", "cpu", "--target", "npu1"], "--target", "which NPU"),
         (["-d", "host", "--bundle-dir", "."], "--bundle-dir", "an NPU"),
+        (["-d", "cpu", "--core-costs", "."], "--core-costs", "an NPU"),
         (["-d", "cpu", "--packed", "off"], "--packed", "host device's"),
     ] {
         let said = warnings(&arguments);

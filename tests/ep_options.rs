@@ -16,7 +16,10 @@ fn error(options: &[(&str, &str)]) -> String {
 fn an_unknown_option_names_the_known_ones() {
     let error = error(&[("quantise", "yes")]);
     assert!(error.contains("unknown EP option \"quantise\""), "{error}");
-    assert!(error.contains("device, target, sim, bundle_dir, precision, claim, threads, report"), "{error}");
+    assert!(
+        error.contains("device, target, sim, bundle_dir, core_costs, precision, claim, threads, report"),
+        "{error}"
+    );
 }
 
 #[test]

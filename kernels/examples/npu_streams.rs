@@ -6,7 +6,7 @@
 use std::{error::Error, time::Instant};
 
 use undertone_kernels::{
-    npu::{Design, Kernels, Target, stream},
+    npu::{Design, Kernels, Target, cost::Work, stream},
     reference::whisper,
 };
 
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Target::ALL.into_iter().flat_map(|target| Kernels::ALL.map(|kernels| (target, kernels)))
         {
             let design = Design::shipped(target, kernels)?;
-            for (problem, _) in model.encoder() {
+            for (Work { problem, .. }, _) in model.encoder() {
                 let mut words = 0;
                 let mut times = Vec::with_capacity(RUNS);
                 for _ in 0..RUNS {

@@ -398,6 +398,7 @@ impl Engine {
             (Key::Threads, o.threads.map(|n| n.to_string())),
             (Key::BundleDir, o.bundle_dir.as_ref().map(path)),
             (Key::NpuCommands, (o.npu_commands != options::Commands::default()).then(|| o.npu_commands.to_string())),
+            (Key::CoreCosts, o.core_costs.as_ref().map(path)),
             (Key::Report, o.report.as_ref().map(path)),
         ]
         .into_iter()

@@ -40,6 +40,9 @@ pub struct Arguments {
     /// Folder of compiled NPU kernels: says which of those needed are there
     #[arg(long, value_name = "DIR")]
     bundle_dir: Option<PathBuf>,
+    /// Report of `undertone npu bring-up`: its measurements take the place of the cost model's own numbers
+    #[arg(long, value_name = "FILE")]
+    core_costs: Option<PathBuf>,
     /// Do not measure this machine's CPU
     #[arg(long)]
     no_measure: bool,
@@ -75,6 +78,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     options.precision = arguments.precision;
     options.target = Some(arguments.target);
     options.bundle_dir.clone_from(&arguments.bundle_dir);
+    options.core_costs.clone_from(&arguments.core_costs);
     let plan = bench::plan(&model, &options)?;
     let measured_host_ms = if arguments.no_measure {
         None

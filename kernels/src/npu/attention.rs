@@ -57,7 +57,7 @@ impl<A: Array> NpuAttention<A> {
         layout::pack_keys_and_values(method, design, [k, v], [batch, heads, keys], b.bytes_mut(), pool);
         let packing = start.elapsed();
         b.flush()?;
-        let work = [PackedProblem { problem, b: &b, packing }];
+        let work = [PackedProblem { problem, gelu: false, b: &b, packing }];
         let results = self.engines.execute(&self.engine, &work, pool, |a| {
             layout::pack_queries(method, design, q, shape, self.spec.scale, a, pool);
         })?;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use undertone_boundary::npu::{BundleReport, NpuReport};
+use undertone_boundary::npu::{BundleReport, CoreCosts, NpuReport};
 pub use undertone_boundary::options::Commands;
 
 use super::{
@@ -31,7 +31,7 @@ use crate::{
 const CONVOLUTION_ROWS: usize = 3072;
 
 /// Which NPU is wanted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Which silicon.
     pub target: Target,
@@ -41,11 +41,14 @@ pub struct Settings {
     pub mode: Mode,
     /// How commands are given to the array.
     pub commands: Commands,
+    /// What was measured of this NPU, for predictions and for where kernels have their place.
+    pub core_costs: Option<CoreCosts>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { target: Target::Npu4, bundle_dir: None, mode: Mode::Fast, commands: Commands::default() }
+        let (mode, commands) = (Mode::default(), Commands::default());
+        Self { target: Target::Npu4, bundle_dir: None, mode, commands, core_costs: None }
     }
 }
 
@@ -61,7 +64,7 @@ pub trait NpuDevice: Device {
 /// A simulated NPU.
 pub fn simulator(settings: &Settings) -> Arc<dyn NpuDevice> {
     let array = SimArray::new(settings.target, settings.mode).with_commands(settings.commands);
-    Arc::new(Npu { bundle_dir: settings.bundle_dir.clone(), ..Npu::new(array) })
+    Arc::new(Npu { bundle_dir: settings.bundle_dir.clone(), ..Npu::with_costs(array, settings.core_costs.as_ref()) })
 }
 
 /// An NPU over an array.
@@ -75,7 +78,12 @@ pub struct Npu<A: Array> {
 impl<A: Array> Npu<A> {
     /// A device without open designs.
     pub fn new(array: A) -> Self {
-        Self { engines: Arc::new(Engines::new(array)), host: HostDevice::new(), bundle_dir: None }
+        Self::with_costs(array, None)
+    }
+
+    /// The same of an NPU of which these costs were measured.
+    pub fn with_costs(array: A, costs: Option<&CoreCosts>) -> Self {
+        Self { engines: Arc::new(Engines::new(array, costs)), host: HostDevice::new(), bundle_dir: None }
     }
 
     /// The array below.

@@ -7,8 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use undertone_boundary::npu::CoreCosts;
+
 use super::{
     array::{Array, ArrayError, Buffer, Job},
+    cost::{Machine, Work},
     design::{Argument, Design, Operator, Problem},
     statistics::Counted,
     stream, trust,
@@ -43,6 +46,8 @@ type Idle<B> = HashMap<(Argument, usize), Vec<B>>;
 pub(super) struct PackedProblem<'a, A: Array> {
     /// Its shape.
     pub problem: Problem,
+    /// Whether its epilogue has a GELU.
+    pub gelu: bool,
     /// Weights, or keys and values.
     pub b: &'a A::Buffer,
     /// What packing those took for this execution.
@@ -83,8 +88,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<A: Array> Engines<A> {
-    pub fn new(array: A) -> Self {
-        let counted = Counted::new(array.target(), array.kind());
+    /// Over an array of which these costs were measured.
+    pub fn new(array: A, costs: Option<&CoreCosts>) -> Self {
+        let counted = Counted::new(Machine::measured(array.target(), costs), array.kind());
         Self { array, open: Mutex::default(), counted }
     }
 
@@ -153,7 +159,8 @@ impl<A: Array> Engines<A> {
         engine.give(Argument::A, a);
         packing += work.iter().map(|work| work.packing).sum();
         let operator = Operator::of(design.kernels, &first.problem);
-        self.counted.add(design, operator, work.iter().map(|work| work.problem), &report, packing);
+        let executed = work.iter().map(|work| Work { problem: work.problem, gelu: work.gelu });
+        self.counted.add(design, operator, executed, &report, packing);
         Ok(Results { engines: self, engine, operator, buffers: results })
     }
 }

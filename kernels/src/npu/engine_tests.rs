@@ -63,7 +63,7 @@ impl Array for Failing {
 
 /// How often two designs were opened that were each asked for three times.
 fn tries(error: ArrayError) -> u64 {
-    let engines = Engines::new(Failing { error: error.clone(), opened: AtomicU64::new(0) });
+    let engines = Engines::new(Failing { error: error.clone(), opened: AtomicU64::new(0) }, None);
     for kernels in [Kernels::Int8, Kernels::Bf16] {
         let design = Design::shipped(Target::Npu1, kernels).unwrap();
         for _ in 0..3 {

@@ -122,8 +122,12 @@ impl<A: Array> NpuLinear<A> {
     ) -> Result<Results<'e, A>, ArrayError> {
         let Self { engines, engine, spec: LinearSpec { inputs, .. }, .. } = layers[0];
         let problem = |layer: &Self| Problem::Linear { rows, inputs: *inputs, outputs: layer.spec.outputs };
-        let packed =
-            |layer: &&'e Self| PackedProblem { problem: problem(layer), b: &layer.weights, packing: Duration::ZERO };
+        let packed = |layer: &&'e Self| PackedProblem {
+            problem: problem(layer),
+            gelu: layer.gelu(),
+            b: &layer.weights,
+            packing: Duration::ZERO,
+        };
         let work: Vec<PackedProblem<'e, A>> = layers.iter().map(packed).collect();
         engines.execute(engine, &work, pool, |a| pack(&engine.design, a))
     }

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::{
-    cost,
+    cost::{self, Machine},
     design::{Design, Kernels, Problem},
     rates::Rates,
     target::Target,
@@ -23,6 +23,7 @@ pub const MARGIN: f64 = 4.0;
 #[derive(Clone, Debug)]
 pub struct Placement {
     rates: Rates,
+    machine: Machine,
     /// By number format.
     designs: Vec<Design>,
 }
@@ -41,10 +42,15 @@ pub struct Weighed {
 }
 
 impl Placement {
-    /// On an NPU of `target`, beside a host of these rates.
+    /// On an NPU of `target` of which nothing was measured, beside a host of these rates.
     pub fn new(target: Target, rates: Rates) -> Self {
-        let designs = Kernels::ALL.into_iter().filter_map(|kernels| Design::shipped(target, kernels).ok()).collect();
-        Self { rates, designs }
+        Self::on(Machine::of(target), rates)
+    }
+
+    /// On an NPU of these numbers.
+    pub fn on(machine: Machine, rates: Rates) -> Self {
+        let shipped = |kernels| Design::shipped(machine.target, kernels).ok();
+        Self { rates, machine, designs: Kernels::ALL.into_iter().filter_map(shipped).collect() }
     }
 
     /// The host's rates.
@@ -59,7 +65,7 @@ impl Placement {
         let design = self.designs.iter().find(|design| design.kernels == kernels)?;
         Some(Weighed {
             problem,
-            npu: cost::predict(design, &problem).total + cost::packing(&problem, self.rates.packing),
+            npu: self.machine.predict(design, problem).total + cost::packing(&problem, self.rates.packing),
             host: self.rates.host_seconds(kernels, &problem),
             filled: rows(&problem) as f64 / rows(&design.padded(&problem)).max(1) as f64,
         })
@@ -101,6 +107,8 @@ impl fmt::Display for Weighed {
 
 #[cfg(test)]
 mod tests {
+    use undertone_boundary::npu::CoreCosts;
+
     use super::*;
     use crate::reference::whisper::{MODELS, POSITIONS};
 
@@ -133,8 +141,8 @@ mod tests {
             for model in MODELS {
                 for kernels in Kernels::ALL {
                     let precision = kernels.precision();
-                    for (problem, _) in model.encoder() {
-                        let weighed = placement.weigh(precision, problem).unwrap();
+                    for (work, _) in model.encoder() {
+                        let weighed = placement.weigh(precision, work.problem).unwrap();
                         assert!(weighed.on_npu(), "{target} {precision} {}, {weighed}", model.name);
                     }
                 }
@@ -190,6 +198,30 @@ mod tests {
         assert!(Target::ALL.iter().all(|target| PRECISIONS.iter().all(|precision| on_npu(*target, *precision, 750))));
         assert!(on_npu(Target::Npu4, Precision::Bf16, 64) && !on_npu(Target::Npu1, Precision::Int8, 64));
         assert!(!on_npu(Target::Npu4, Precision::Bf16, 16) && !on_npu(Target::Npu4, Precision::Int8, 16));
+    }
+
+    /// What was measured on an NPU decides in place of the model's own numbers: cores that are much slower are not worth
+    /// it, dispatches that are much shorter are, and numbers of another NPU change nothing.
+    #[test]
+    fn measured_costs_change_predictions_and_places() {
+        let costs = |of: fn(&mut CoreCosts)| {
+            let mut costs = CoreCosts { target: "npu4".into(), ..CoreCosts::default() };
+            of(&mut costs);
+            costs
+        };
+        let weigh = |costs: Option<&CoreCosts>, problem| {
+            let placement = Placement::on(Machine::measured(Target::Npu4, costs), Rates::ASSUMED);
+            placement.weigh(Precision::Int8, problem).unwrap()
+        };
+        let attention = Problem::Attention { heads: 6, queries: POSITIONS, keys: POSITIONS };
+        let slow = costs(|costs| (costs.mac, costs.exp2) = (Some(20.0), Some(200.0)));
+        let (own, measured) = (weigh(None, attention), weigh(Some(&slow), attention));
+        assert!(own.on_npu() && !measured.on_npu() && measured.npu > 10.0 * own.npu, "{own}, {measured}");
+        let few = Problem::Linear { rows: 24, inputs: 384, outputs: 1536 };
+        let quick = costs(|costs| costs.dispatch = Some(1e-6));
+        let (own, measured) = (weigh(None, few), weigh(Some(&quick), few));
+        assert!(!own.on_npu() && own.npu - measured.npu > 70e-6, "{own}, {measured}");
+        assert_eq!(weigh(Some(&CoreCosts { target: "npu1".into(), ..slow }), attention), weigh(None, attention));
     }
 
     #[test]
