@@ -15,6 +15,7 @@ mod device;
 mod engine;
 mod hardware;
 mod kernels;
+pub mod ladder;
 pub mod layout;
 mod linear;
 mod open;
