@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     design::{Argument, Channel, Design},
     target::Target,
+    trial::Trial,
 };
 use crate::{DeviceKind, Parallel};
 
@@ -40,6 +41,15 @@ pub trait Array: Send + Sync + 'static {
         None
     }
 
+    /// Loads a trial array.
+    ///
+    /// # Errors
+    /// As [`Array::open`].
+    fn open_trial(&self, trial: &Trial) -> Result<OpenTrial<Self::Context>, ArrayError> {
+        let reason = "this device has none".to_owned();
+        Err(ArrayError::NoBundle { what: trial.to_string(), reason })
+    }
+
     /// Memory for one argument, zeroed.
     ///
     /// # Errors
@@ -63,6 +73,17 @@ pub trait Array: Send + Sync + 'static {
         jobs: &mut [Job<'_, Self>],
         pool: &dyn Parallel,
     ) -> Result<RunReport, ArrayError>;
+}
+
+/// A trial array that is loaded.
+pub struct OpenTrial<C> {
+    /// Its hardware context.
+    pub context: C,
+    /// As it was compiled: streams have to be written for its channels.
+    pub trial: Trial,
+    /// The stream that the compiler made of a pass-through's one transfer ([`Trial::MADE_BYTES`]), where there is a
+    /// compiler's.
+    pub made: Option<Vec<u32>>,
 }
 
 /// Memory that an array reaches.
