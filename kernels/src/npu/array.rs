@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     design::{Argument, Channel, Design},
+    device::Commands,
     target::Target,
     trial::Trial,
 };
@@ -62,13 +63,33 @@ pub trait Array: Send + Sync + 'static {
     /// If there is no memory, or the stream is refused.
     fn program(&self, context: &Self::Context, words: &[u32]) -> Result<Self::Program, ArrayError>;
 
-    /// Executes jobs one after another, with one dispatch where the array can. A's are synced to the device before and
-    /// C's from it after; B's must have been flushed ([`Buffer::flush`]) since they were written.
+    /// How commands are given to it where nothing else is said.
+    fn commands(&self) -> Commands {
+        Commands::default()
+    }
+
+    /// Executes jobs one after another, as [`Array::commands`] says.
+    ///
+    /// # Errors
+    /// As [`Array::run_by`].
+    fn run(
+        &self,
+        context: &Self::Context,
+        jobs: &mut [Job<'_, Self>],
+        pool: &dyn Parallel,
+    ) -> Result<RunReport, ArrayError> {
+        self.run_by(self.commands(), context, jobs, pool)
+    }
+
+    /// Executes jobs one after another: with one dispatch where the array can and `commands` may, or each by itself.
+    /// A's are synced to the device before and C's from it after; B's must have been flushed ([`Buffer::flush`]) since
+    /// they were written.
     ///
     /// # Errors
     /// A failed command or a timeout; the contents of C are then unspecified and the context may be unusable.
-    fn run(
+    fn run_by(
         &self,
+        commands: Commands,
         context: &Self::Context,
         jobs: &mut [Job<'_, Self>],
         pool: &dyn Parallel,

@@ -43,7 +43,7 @@ pub use design::{
     Argument, CONSTANT_BYTES, Channel, Design, DesignError, Direction, HEAD_WIDTH, Kernels, Operator, Problem,
     STACK_BYTES, Tile,
 };
-pub use device::{Npu, NpuDevice, Settings, simulator};
+pub use device::{Commands, Npu, NpuDevice, Settings, simulator};
 pub use hardware::hardware;
 pub use open::OpenNpu;
 pub use placed::PlacedDevice;

@@ -8,6 +8,7 @@ use crate::{
     npu::{
         array::{Array, ArrayError, Buffer, Job, OpenTrial},
         design::Argument,
+        device::Commands,
         stream::{Step, write_steps},
         trial::{Trial, TrialKind},
     },
@@ -51,13 +52,13 @@ impl<'a, A: Array> Bench<'a, A> {
         Ok(write_steps(self.array.target(), steps)?)
     }
 
-    /// Executes a stream as `commands` commands, each with a C of its own, `times` times over; gives each C, and how
-    /// long each time took.
+    /// Executes a stream as `commands` commands, given `by` lists or singly, each with a C of its own, `times` times
+    /// over; gives each C, and how long each time took.
     pub fn run(
         &self,
         words: &[u32],
         operands: &Operands,
-        commands: usize,
+        (commands, by): (usize, Commands),
         times: usize,
     ) -> Result<(Vec<Vec<u8>>, Vec<Duration>), Wrong> {
         let buffer = |argument, bytes: usize| self.array.buffer(&self.open.context, argument, bytes.max(64));
@@ -78,7 +79,7 @@ impl<'a, A: Array> Bench<'a, A> {
         for _ in 0..times {
             let mut jobs: Vec<Job<'_, A>> =
                 results.iter_mut().map(|c| Job { program: &program, a: &a, b: &b, c }).collect();
-            walls.push(self.array.run(&self.open.context, &mut jobs, &Serial)?.wall);
+            walls.push(self.array.run_by(by, &self.open.context, &mut jobs, &Serial)?.wall);
         }
         Ok((results.iter().map(|c| c.bytes()[..operands.c].to_vec()).collect(), walls))
     }

@@ -36,7 +36,7 @@ pub(super) fn climb<A: Array>(climber: &mut Climber<'_, A>) -> Option<()> {
             let a = bytes(size(Argument::A), seed);
             let operands = Operands { a, b: bytes(size(Argument::B), seed + 1), c: size(Argument::C) };
             let words = bench.stream(&copy.steps)?;
-            let (results, _) = bench.run(&words, &operands, 1, 1)?;
+            let (results, _) = bench.run(&words, &operands, (1, array.commands()), 1)?;
             let meant = moved(bench.trial(), &copy.steps, &operands, |_| ());
             let guesses = [
                 ("offsets of patches are ignored", ignore_offset as fn(&mut DmaTask)),

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::npu::{
     array::Array,
+    device::Commands,
     trial::{Trial, TrialKind},
 };
 
@@ -17,10 +18,11 @@ const LOADING: &str = "The container is not what this driver and XRT take, or th
 const SINGLE: &str = "Nothing of it is written here where the stream is the compiler's: compare versions of kernel, \
      driver, firmware and XRT with docs/npu.md, and report it.";
 const LISTS: &str = "Lists of commands fail with this driver and XRT where single commands do not: start commands \
-     singly (docs/npu.md says how), and report the versions.";
+     singly (--npu-commands single), and report the versions.";
 
-/// Lists that are tried, and how often each is executed for its time.
-const LISTED: [(usize, usize); 3] = [(1, 11), (2, 11), (64, 5)];
+/// Commands that are tried, how they are given, and how often each is executed for its time.
+const TRIED: [(usize, Commands, usize); 4] =
+    [(1, Commands::Single, 11), (1, Commands::Lists, 11), (2, Commands::Lists, 11), (64, Commands::Lists, 5)];
 
 pub(super) fn climb<A: Array>(climber: &mut Climber<'_, A>) -> Option<()> {
     let (array, timed) = (climber.array, climber.is_timed());
@@ -33,15 +35,21 @@ pub(super) fn climb<A: Array>(climber: &mut Climber<'_, A>) -> Option<()> {
         Ok((words, bench.made().is_none().then(|| fact.to_owned())))
     })?;
     let words = bench.made().unwrap_or(&ours);
-    for (commands, times) in LISTED {
-        let seed = commands as u32;
+    for (index, (commands, by, times)) in TRIED.into_iter().enumerate() {
+        if by == Commands::Lists && array.commands() == Commands::Single {
+            return climber.check("lists of commands", LISTS, |_| {
+                Ok(((), Some("not tried: commands are to be started singly".to_owned())))
+            });
+        }
+        let seed = index as u32 + 1;
         let operands = Operands { a: bytes(Trial::MADE_BYTES, seed), b: Vec::new(), c: Trial::MADE_BYTES };
-        let (name, advice) = match commands {
-            1 => ("a list of 1 command".to_owned(), SINGLE),
-            _ => (format!("a list of {commands} commands"), LISTS),
+        let (name, advice) = match (by, commands) {
+            (Commands::Single, _) => ("a single command".to_owned(), SINGLE),
+            (Commands::Lists, 1) => ("a list of 1 command".to_owned(), LISTS),
+            (Commands::Lists, _) => (format!("a list of {commands} commands"), LISTS),
         };
         climber.check(&name, advice, |figures| {
-            let (results, walls) = bench.run(words, &operands, commands, if timed { times } else { 1 })?;
+            let (results, walls) = bench.run(words, &operands, (commands, by), if timed { times } else { 1 })?;
             for (index, result) in results.iter().enumerate() {
                 compare(&operands.a, result, || format!("of command {index} "), &[])?;
             }

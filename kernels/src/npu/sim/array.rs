@@ -14,6 +14,7 @@ use crate::{
     npu::{
         array::{Array, ArrayError, Buffer, Job, OpenTrial, RunReport},
         design::{Argument, Design},
+        device::Commands,
         target::Target,
         trial::Trial,
     },
@@ -23,6 +24,7 @@ use crate::{
 pub struct SimArray {
     target: Target,
     mode: Mode,
+    commands: Commands,
     fault: Option<Fault>,
     open: Arc<AtomicUsize>,
     /// Contexts that were ever made, so that each has a number.
@@ -65,7 +67,12 @@ impl SimArray {
     /// A simulated NPU without contexts.
     pub fn new(target: Target, mode: Mode) -> Self {
         let (open, made, loaded) = (Arc::default(), AtomicUsize::new(0), Mutex::new(None));
-        Self { target, mode, fault: None, open, made, loaded }
+        Self { target, mode, commands: Commands::default(), fault: None, open, made, loaded }
+    }
+
+    /// With commands given so.
+    pub fn with_commands(self, commands: Commands) -> Self {
+        Self { commands, ..self }
     }
 
     /// With a fault, for tests of what finds it.
@@ -136,16 +143,22 @@ impl Array for SimArray {
         Ok(SimProgram { words: words.to_vec() })
     }
 
-    fn run(
+    fn commands(&self) -> Commands {
+        self.commands
+    }
+
+    fn run_by(
         &self,
+        commands: Commands,
         context: &SimContext,
         jobs: &mut [Job<'_, Self>],
         pool: &dyn Parallel,
     ) -> Result<RunReport, ArrayError> {
         let start = Instant::now();
-        let mut report = RunReport { dispatches: 1, core_macs: vec![0; self.target.cores()], ..RunReport::default() };
+        let dispatches = commands.dispatches(jobs.len());
+        let mut report = RunReport { dispatches, core_macs: vec![0; self.target.cores()], ..RunReport::default() };
         if let Some(fault) = self.fault {
-            fault.strike(jobs.len())?;
+            fault.strike(dispatches < jobs.len() as u64)?;
         }
         for job in jobs {
             let Job { program, a, b, c } = job;

@@ -77,10 +77,10 @@ impl FromStr for Fault {
 }
 
 impl Fault {
-    /// What a list of so many commands ends in, in a simulated array.
-    pub(super) fn strike(self, commands: usize) -> Result<(), ArrayError> {
+    /// What commands end in, in a simulated array: several in a list, or others.
+    pub(super) fn strike(self, listed: bool) -> Result<(), ArrayError> {
         match self {
-            Fault::Lists if commands > 1 => Err(ArrayError::Failed("a list of commands was aborted".into())),
+            Fault::Lists if listed => Err(ArrayError::Failed("a list of commands was aborted".into())),
             Fault::Error => Err(ArrayError::Failed("its state is an error".into())),
             Fault::Hang => Err(ArrayError::Timeout {
                 limit: std::time::Duration::from_secs(10),
