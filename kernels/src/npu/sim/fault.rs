@@ -31,7 +31,7 @@ pub enum Fault {
     WrongCore(usize, usize),
     /// `dead-column COLUMN`: its cores give zeros.
     DeadColumn(usize),
-    /// `long`: streams of more than 200 tasks and waits give wrong results.
+    /// `long`: streams of more than 150 tasks and waits give wrong results.
     Long,
     /// `attention`: its results are wrong, those of products right.
     Attention,
@@ -42,7 +42,7 @@ pub enum Fault {
 }
 
 /// Tasks and waits beyond which a stream is long.
-const LONG: usize = 200;
+const LONG: usize = 150;
 
 impl FromStr for Fault {
     type Err = String;
