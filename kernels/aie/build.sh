@@ -117,7 +117,7 @@ out="$(cd "$out" && pwd)" work="$(cd "$work" && pwd)"
 make() {
     local name="$1" source="$2" folder="$work/$1"
     shift 2
-    local design=(--target "$target" "$@") options=() largest=0 size
+    local design=(--target "$target" "$@") options=(--get-core-elfs) largest=0 size
     mkdir -p "$folder"
     echo "build.sh: $name" >&2
     if [[ -n "$source" ]]; then
@@ -133,7 +133,7 @@ make() {
     "$python" -B "$here/designs/dataflow.py" "${design[@]}" --object "$source.o" > "$folder/array.mlir"
     # In its own folder: aiecc looks for the object there and leaves what it was asked for beside it.
     (cd "$folder" && "$aiecc" --peano="$peano" --alloc-scheme=basic-sequential --tmpdir="$folder/aiecc" --output-dir="$folder" \
-        --get-core-elfs --get-pdi --pdi-name=design.pdi --get-input-with-addresses "${options[@]}" array.mlir >&2)
+        --get-pdi --pdi-name=design.pdi --get-input-with-addresses "${options[@]}" array.mlir >&2)
     # The array after aiecc gave its streams their shim channels.
     local placed="$folder/input_with_addresses.mlir"
     grep -q 'aie\.shim_dma_allocation' "$placed" 2>/dev/null ||
@@ -159,12 +159,12 @@ make() {
 
 # products [CORES]: both kernels, or the chosen one, on all cores or on the first rows and columns.
 products() {
-    local kernels sides m k n
+    local cores="${1:-}" kernels sides m k n
     for kernels in "${chosen[@]}"; do
         sides="${tile:-${tiles[$kernels]}}"
         IFS=, read -r m k n <<< "$sides"
         defines=(-DTILE_M="$m" -DTILE_K="$k" -DTILE_N="$n")
-        make "$target-$kernels-${m}x${k}x$n${1:+-$1}" "$kernels" --kernels "$kernels" --tile "$sides" ${1:+--cores "$1"}
+        make "$target-$kernels-${m}x${k}x$n${cores:+-${cores/,/x}}" "$kernels" --kernels "$kernels" --tile "$sides" ${cores:+--cores "$cores"}
     done
 }
 

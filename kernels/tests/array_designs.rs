@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use undertone_kernels::npu::{Design, Kernels, Objects, Target, Tile, Trial, TrialKind};
+use undertone_kernels::npu::{Design, Kernels, Objects, Target, Tile, Trial, TrialBundle, TrialKind};
 
 fn aie() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("aie")
@@ -109,6 +109,33 @@ fn both_descriptions_of_trial_arrays_say_the_same() {
         })
         .collect();
     assert_eq!(said, serde_json::json!(meant));
+}
+
+/// What `package.py` writes of a trial array is read here.
+#[test]
+fn bundles_of_trial_arrays_are_read_as_they_are_written() {
+    const WRITE: &str = r#"
+import json, pathlib, sys, describe, package
+for target in describe.COLUMNS:
+    for kind in describe.TRIALS:
+        trial = describe.Trial(target, kind)
+        folder = pathlib.Path(sys.argv[1]) / trial.name
+        folder.mkdir()
+        container, made = folder / "design.xclbin", folder / "insts.bin"
+        container.write_bytes(b"container")
+        made.write_bytes(bytes(range(8)))
+        said = package.manifest(trial, container, None, {"mlir_aie": "1"}, made if kind == "pass_through" else None)
+        (folder / "trial.json").write_text(json.dumps(said))
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let output =
+        python().args(["-c", WRITE]).arg(folder.path()).env("PYTHONPATH", aie().join("designs")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for trial in Target::ALL.into_iter().flat_map(|target| TrialKind::ALL.map(|kind| Trial::new(target, kind))) {
+        let bundle = TrialBundle::find(folder.path(), &trial).unwrap();
+        let made = (trial.kind == TrialKind::PassThrough).then(|| vec![0x0302_0100, 0x0706_0504]);
+        assert_eq!(bundle, TrialBundle { trial, xclbin: b"container".to_vec(), made });
+    }
 }
 
 /// Without its tools the build script says all that is missing at once, and makes nothing.

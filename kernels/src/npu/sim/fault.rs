@@ -155,7 +155,9 @@ impl Fault {
                 each(&|index, _| cut(f64::from(value(index)) + f64::from(value(Question::VALUES + index))));
             }
             (Fault::Rounding, Question::ToBf16) => {
-                each(&|index, _| f32::from_bits(value(index).to_bits() & 0xffff_0000));
+                for index in 0..Question::VALUES {
+                    said[2 * index..][..2].copy_from_slice(&((value(index).to_bits() >> 16) as u16).to_le_bytes());
+                }
             }
             (Fault::Product, Question::Product) => {
                 let bf16 = |value: f32| f32::from_bits(value.to_bits() & 0xffff_0000);
