@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use undertone_kernels::{
-    npu::{Argument, Design, HEAD_WIDTH, Kernels, Problem, Target, cost::predict},
+    npu::{Argument, Design, HEAD_WIDTH, Kernels, Problem, Target, cost::{Work, predict}},
     reference::whisper::{MODELS, Model, POSITIONS},
 };
 
@@ -81,7 +81,7 @@ pub fn section(text: &mut String, shipped: impl Fn(Target, Kernels) -> Design) {
     for model in MODELS.iter().filter(|model| ["tiny", "base", "large-v3-turbo"].contains(&model.name)) {
         for (target, kernels) in Target::ALL.into_iter().flat_map(|target| Kernels::ALL.map(|it| (target, it))) {
             let design = shipped(target, kernels);
-            let seconds = |(problem, count): (Problem, usize)| count as f64 * predict(&design, &problem).total;
+            let seconds = |(work, count): (Work, usize)| count as f64 * predict(&design, work).total;
             let array = 1e3 * model.encoder().into_iter().map(seconds).sum::<f64>();
             let _ = write!(text, "| {} | {target} | {kernels} | {array:.1} |", model.name);
             for results in [Results::Unpacked, Results::HandedOn] {

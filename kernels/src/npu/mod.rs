@@ -16,6 +16,7 @@ mod device;
 mod engine;
 mod hardware;
 mod kernels;
+pub mod ladder;
 pub mod layout;
 mod linear;
 mod open;
@@ -23,20 +24,22 @@ mod placed;
 mod placement;
 mod probe;
 mod problem;
+mod question;
 mod rates;
 pub mod sim;
 mod software;
 mod statistics;
 pub mod stream;
 mod target;
+mod trial;
 mod trust;
 mod unavailable;
 #[cfg(feature = "xrt")]
 pub mod xrt;
 
 pub use access::Transfer;
-pub use array::{Array, ArrayError, Buffer, Job, RunReport};
-pub use bundle::{Bundle, BundleError, Bundles, Objects};
+pub use array::{Array, ArrayError, Buffer, Job, OpenTrial, RunReport};
+pub use bundle::{Bundle, BundleError, Bundles, Objects, TrialBundle};
 pub use design::{
     Argument, CONSTANT_BYTES, Channel, Design, DesignError, Direction, HEAD_WIDTH, Kernels, Operator, Problem,
     STACK_BYTES, Tile,
@@ -50,4 +53,5 @@ pub use probe::{Finding, PciNpu, Probe, probe};
 pub use rates::Rates;
 pub use software::{Origin, Software};
 pub use target::{MicroTile, Target};
+pub use trial::{Lane, Trial, TrialKind};
 pub use unavailable::Unavailable;
