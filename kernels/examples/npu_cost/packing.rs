@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use undertone_kernels::{
-    npu::{Argument, Design, HEAD_WIDTH, Kernels, Problem, Target, cost::{Work, predict}},
+    npu::{
+        Argument, Design, HEAD_WIDTH, Kernels, Problem, Target,
+        cost::{Work, predict},
+    },
     reference::whisper::{MODELS, Model, POSITIONS},
 };
 

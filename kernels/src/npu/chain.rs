@@ -27,7 +27,7 @@ pub(super) fn mlp<A: Array>(
     rows.check();
     second.check(rows.rows);
     let (method, pool) = (PackMethod::best(), context.pool);
-    let done = in_parts(rows.rows, 1, |part| {
+    let done = in_parts(rows.rows, 1, NpuLinear::most_rows(&[first, layer]), |part| {
         let (x, rows) = (&rows.x[part.start * inputs..part.end * inputs], part.len());
         let between = NpuLinear::results(&[first], rows, pool, |design, a| {
             layout::pack_rows(method, design, x, [rows, inputs], first.gelu(), a, pool);
@@ -54,6 +54,7 @@ pub(super) fn self_attention<A: Array>(
     let SelfAttention { layers, attention, heads, head_width, length, out } = block;
     let [q, k, v] = *layers;
     let layers: [&NpuLinear<A>; 3] = [q.as_own()?, k.as_own()?, v.as_own()?];
+    let [q, k, v] = layers;
     let (attention, last): (&NpuAttention<A>, &NpuLinear<A>) = (attention.as_own()?, out.layer.as_own()?);
     let (first, width, heads, length) = (layers[0], *heads * HEAD_WIDTH, *heads, *length);
     let alike = layers.iter().all(|layer| first.reads_as(layer) && layer.spec().outputs == width)
@@ -68,7 +69,7 @@ pub(super) fn self_attention<A: Array>(
     out.check(rows.rows);
     let (method, pool, design, inputs) =
         (PackMethod::best(), context.pool, &first.engine().design, first.spec().inputs);
-    let done = in_parts(rows.rows, length, |part| {
+    let done = in_parts(rows.rows, length, NpuLinear::most_rows(&[q, k, v, last]), |part| {
         let (x, rows, batch) = (&rows.x[part.start * inputs..part.end * inputs], part.len(), part.len() / length);
         let made = NpuLinear::results(&layers, rows, pool, |design, a| {
             layout::pack_rows(method, design, x, [rows, inputs], first.gelu(), a, pool);

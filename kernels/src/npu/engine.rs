@@ -10,7 +10,7 @@ use std::{
 use undertone_boundary::npu::CoreCosts;
 
 use super::{
-    array::{Array, ArrayError, Buffer, Job},
+    array::{Array, ArrayError, Buffer, Job, RunReport},
     cost::{Machine, Work},
     design::{Argument, Design, Operator, Problem},
     statistics::Counted,
@@ -20,6 +20,10 @@ use crate::Parallel;
 
 /// Streams that are kept for shapes that come again; a model has about ten.
 const KEPT_PROGRAMS: usize = 64;
+
+/// Predicted seconds of a list of commands, or of one by itself, at most: the driver resets an NPU on which nothing is
+/// completed for 2 s (its `tdr_timeout_ms`).
+pub(super) const LONGEST_LIST: f64 = 1.0;
 
 /// An array with the designs that are open on it.
 pub(super) struct Engines<A: Array> {
@@ -119,8 +123,8 @@ impl<A: Array> Engines<A> {
         Ok(Arc::new(engine))
     }
 
-    /// Executes problems of one operator that read the same rows, in one command where the array can: `pack` fills their
-    /// A.
+    /// Executes problems of one operator that read the same rows, in one list where the array can and none becomes too
+    /// long: `pack` fills their A.
     ///
     /// # Panics
     /// If there are no problems.
@@ -149,14 +153,36 @@ impl<A: Array> Engines<A> {
             .zip(&mut results)
             .map(|((work, program), c)| Job { program: &**program, a: &a, b: work.b, c })
             .collect();
-        let report = array.run(&engine.context, &mut jobs, pool)?;
+        let executed = work.iter().map(|work| Work { problem: work.problem, gelu: work.gelu });
+        let seconds: Vec<f64> = executed.clone().map(|work| self.counted.predicted(design, work)).collect();
+        let (mut report, mut rest) = (RunReport::default(), &mut jobs[..]);
+        for commands in lists(&seconds) {
+            let (list, others) = rest.split_at_mut(commands);
+            report.add(array.run(&engine.context, list, pool)?);
+            rest = others;
+        }
         engine.give(Argument::A, a);
         packing += work.iter().map(|work| work.packing).sum();
         let operator = Operator::of(design.kernels, &first.problem);
-        let executed = work.iter().map(|work| Work { problem: work.problem, gelu: work.gelu });
         self.counted.add(design, operator, executed, &report, packing);
         Ok(Results { engines: self, engine, operator, buffers: results })
     }
+}
+
+/// How many commands go into each list, one after another, by what each is predicted to take.
+fn lists(seconds: &[f64]) -> Vec<usize> {
+    let (mut lists, mut sum) = (Vec::new(), f64::INFINITY);
+    for seconds in seconds {
+        sum += seconds;
+        match lists.last_mut() {
+            Some(commands) if sum <= LONGEST_LIST => *commands += 1,
+            _ => {
+                lists.push(1);
+                sum = *seconds;
+            }
+        }
+    }
+    lists
 }
 
 impl<A: Array> Engine<A> {

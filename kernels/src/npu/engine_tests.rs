@@ -80,6 +80,14 @@ fn tries(error: ArrayError) -> u64 {
 }
 
 #[test]
+fn lists_stay_under_what_the_driver_waits_for() {
+    assert!(lists(&[]).is_empty());
+    assert_eq!(lists(&[0.1; 3]), [3]);
+    assert_eq!(lists(&[0.4; 5]), [2, 2, 1]);
+    assert_eq!(lists(&[0.1, 3.0, 0.1, 0.9, 0.1]), [1, 1, 2, 1]);
+}
+
+#[test]
 fn a_design_that_hung_is_not_tried_again_and_one_that_failed_is() {
     assert_eq!(tries(ArrayError::Timeout { limit: Duration::from_secs(10), reason: "it hangs".into() }), 2);
     assert_eq!(tries(ArrayError::Untrusted { what: "it".into(), reason: "it computes otherwise".into() }), 2);

@@ -4,8 +4,9 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use super::{
     array::{Array, ArrayError, Buffer},
+    cost::Work,
     design::{Argument, Design, Problem},
-    engine::{Engine, Engines, PackedProblem, Results},
+    engine::{Engine, Engines, LONGEST_LIST, PackedProblem, Results},
     layout::{self, PackMethod},
 };
 use crate::{
@@ -15,6 +16,9 @@ use crate::{
 
 /// Rows of one dispatch at most: what eight windows of 30 s have. More are cut, so that buffers stay small.
 const MOST_ROWS: usize = 12_288;
+
+/// Rows of one dispatch below which nothing is gained by cutting: about what one round of the array computes.
+const LEAST_ROWS: usize = 192;
 
 /// A linear layer, packed and uploaded.
 pub(super) struct NpuLinear<A: Array> {
@@ -106,6 +110,20 @@ impl<A: Array> NpuLinear<A> {
         layers.iter().all(|layer| first.reads_as(layer)).then(|| first.execute(context, rows, x, &layers, products))
     }
 
+    /// Rows of one dispatch at most: [`MOST_ROWS`], or fewer where a layer's command would be predicted to take too long.
+    pub fn most_rows(layers: &[&Self]) -> usize {
+        let too_long = |layer: &&Self, rows: usize| {
+            let LinearSpec { inputs, outputs, .. } = layer.spec;
+            let work = Work { problem: Problem::Linear { rows, inputs, outputs }, gelu: layer.gelu() };
+            layer.engines.counted.predicted(&layer.engine.design, work) > LONGEST_LIST
+        };
+        let mut most = MOST_ROWS;
+        while most > LEAST_ROWS && layers.iter().any(|layer| too_long(layer, most)) {
+            most /= 2;
+        }
+        most
+    }
+
     /// Whether another layer reads the same packed rows.
     pub fn reads_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.engine, &other.engine)
@@ -147,7 +165,7 @@ impl<A: Array> NpuLinear<A> {
             let outputs = layer.spec.outputs;
             assert_eq!(product.out.len(), rows * outputs, "out is [{rows}, {outputs}]");
         }
-        in_parts(rows, 1, |part| {
+        in_parts(rows, 1, Self::most_rows(layers), |part| {
             let (x, shape) = (&x[part.start * inputs..part.end * inputs], [part.len(), inputs]);
             let done = Self::results(layers, part.len(), pool, |design, a| {
                 layout::pack_rows(PackMethod::best(), design, x, shape, self.gelu(), a, pool);
@@ -174,8 +192,13 @@ impl<A: Array> NpuLinear<A> {
     }
 }
 
-/// Calls `work` for rows in parts of [`MOST_ROWS`] at most, of whole items of so many rows.
-pub(super) fn in_parts<E>(rows: usize, item: usize, work: impl FnMut(Range<usize>) -> Result<(), E>) -> Result<(), E> {
-    let part = (MOST_ROWS / item.max(1)).max(1) * item.max(1);
+/// Calls `work` for rows in parts of `most` at most, of whole items of so many rows.
+pub(super) fn in_parts<E>(
+    rows: usize,
+    item: usize,
+    most: usize,
+    work: impl FnMut(Range<usize>) -> Result<(), E>,
+) -> Result<(), E> {
+    let part = (most / item.max(1)).max(1) * item.max(1);
     (0..rows).step_by(part).map(|first| first..rows.min(first + part)).try_for_each(work)
 }

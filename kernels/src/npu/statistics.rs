@@ -47,6 +47,11 @@ impl Counted {
         }
     }
 
+    /// Predicted seconds of a command by itself.
+    pub fn predicted(&self, design: &Design, work: Work) -> f64 {
+        self.machine.predict(design, work).total
+    }
+
     /// Packing or unpacking took a while.
     pub fn packed(&self, operator: Operator, time: Duration) {
         let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);

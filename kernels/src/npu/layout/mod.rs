@@ -33,7 +33,7 @@ fn put_control(object: &mut [u8], words: &[u32]) {
 
 /// Values of a row of a C buffer of so many outputs.
 fn padded_outputs(design: &Design, outputs: usize) -> usize {
-    outputs.next_multiple_of(design.tile.n * design.target.columns())
+    outputs.next_multiple_of(design.tile.n * design.columns())
 }
 
 /// Packs rows of activations into the A buffer of a linear design, `[row tile][step][object]`: int8 with a scale found

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Activation, Parallel,
     npu::{
-        Argument, Array, ArrayError, Design, Job, Npu, RunReport, Settings, Target,
+        Argument, Array, ArrayError, Commands, Design, Job, Npu, RunReport, Settings, Target,
         sim::{Mode, SimArray},
     },
     reference::noise::noise,
@@ -58,8 +58,9 @@ impl Array for Spoilt {
         self.below.program(context, words)
     }
 
-    fn run(
+    fn run_by(
         &self,
+        commands: Commands,
         context: &Self::Context,
         jobs: &mut [Job<'_, Self>],
         pool: &dyn Parallel,
@@ -69,7 +70,7 @@ impl Array for Spoilt {
         }
         let mut below: Vec<Job<'_, SimArray>> =
             jobs.iter_mut().map(|job| Job { program: job.program, a: job.a, b: job.b, c: &mut *job.c }).collect();
-        self.below.run(context, &mut below, pool)
+        self.below.run_by(commands, context, &mut below, pool)
     }
 }
 
