@@ -13,6 +13,7 @@ pub mod cost;
 mod design;
 mod device;
 mod engine;
+mod fetched;
 mod hardware;
 mod kernels;
 pub mod layout;
@@ -41,6 +42,7 @@ pub use design::{
     STACK_BYTES, Tile,
 };
 pub use device::{Npu, NpuDevice, Settings, simulator};
+pub use fetched::bundles_in;
 pub use hardware::hardware;
 pub use open::OpenNpu;
 pub use placed::PlacedDevice;
