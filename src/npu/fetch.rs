@@ -88,9 +88,8 @@ fn take(arguments: &Arguments, path: &Path, from: &str, root: &Path, library: &P
         Ok(contents)
     });
     let _ = fs::remove_dir_all(&staging);
-    let named = |text: &str| {
-        text.replace(&staging.display().to_string(), from).replace(&path.display().to_string(), from)
-    };
+    let named =
+        |text: &str| text.replace(&staging.display().to_string(), from).replace(&path.display().to_string(), from);
     let contents = done.map_err(|error| anyhow::anyhow!(named(&format!("{error:#}"))))?;
     let mut lines = String::new();
     for entry in &contents.bundles {
@@ -133,7 +132,8 @@ fn checked(arguments: &Arguments, path: &Path, staging: &Path, library: &Path) -
 fn place(release: &Release, folder: &str, staging: &Path, root: &Path) -> Result<()> {
     let home = root.join(folder);
     let files = release.files(folder);
-    let is_there = || files.iter().all(|(name, sum)| release::sha256(&home.join(name)).is_ok_and(|found| found == *sum));
+    let is_there =
+        || files.iter().all(|(name, sum)| release::sha256(&home.join(name)).is_ok_and(|found| found == *sum));
     let make = |partial: &Path| -> io::Result<()> {
         for (name, _) in &files {
             let to = partial.join(name);

@@ -60,7 +60,10 @@ impl Release {
         }
         let is_bundle = |name: &&String| name.ends_with(&format!("/{DESCRIPTION}"));
         if let Some(name) = present.iter().filter(is_bundle).find(|name| !release.listed.contains_key(*name)) {
-            bail!("{} has {name}, which its {CHECKSUMS} does not name: run kernels/aie/manifest.py again", path.display());
+            bail!(
+                "{} has {name}, which its {CHECKSUMS} does not name: run kernels/aie/manifest.py again",
+                path.display()
+            );
         }
         ensure!(!release.folders().is_empty(), "{} holds no bundle: its {CHECKSUMS} names none", path.display());
         Ok(release)
