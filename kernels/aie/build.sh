@@ -13,12 +13,13 @@
 # This was written where none of these compilers can be had: it has never made a bundle yet. docs/npu-streams.md says what was checked.
 set -euo pipefail
 
+# shellcheck disable=SC2054 # the commas are within the elements
 declare -rA tiles=([int8]=48,64,64 [bf16]=48,32,64)
 # Bytes of a core's program memory.
 readonly program_memory=16384
 here="$(cd "$(dirname "$0")" && pwd)"
-# pinned PACKAGE: its version in requirements.txt.
-pinned() { sed -n "s/^$1==\([^ ]*\).*/\1/p" "$here/requirements.txt"; }
+# pinned PACKAGE: its version in requirements.txt, or in the file that UNDERTONE_PINS names.
+pinned() { sed -n "s/^$1==\([^ ]*\).*/\1/p" "${UNDERTONE_PINS:-$here/requirements.txt}"; }
 mlir_aie_version="$(pinned mlir_aie)"
 peano_version="$(pinned llvm-aie)"
 readonly mlir_aie_version peano_version
@@ -113,11 +114,17 @@ for kernels in "${chosen[@]}"; do
     mkdir -p "$folder"
     echo "build.sh: $kernels kernels for $target, tiles ${m}×${k}×$n" >&2
     # Sections of their own: what no core calls can be left out by the linker, whose script (mlir-aie's) takes .text*, .data* and .rodata*.
-    # shellcheck disable=SC2086 # CXXFLAGS are words
-    "$peano/bin/clang++" --target="$architecture-none-unknown-elf" -std=c++20 -O2 -DNDEBUG -fno-exceptions -fno-rtti -fno-strict-aliasing \
+    compile=("$peano/bin/clang++" --target="$architecture-none-unknown-elf" -std=c++20 -O2 -DNDEBUG -fno-exceptions -fno-rtti -fno-strict-aliasing \
         -ffunction-sections -fdata-sections \
         -DUNDERTONE_NPU="$npu" -DTILE_M="$m" -DTILE_K="$k" -DTILE_N="$n" \
-        -I"$headers" -I"$here/src" ${CXXFLAGS:-} -c "$here/src/$kernels.cc" -o "$folder/$kernels.o"
+        -I"$headers" -I"$here/src")
+    # shellcheck disable=SC2206 # CXXFLAGS are words
+    compile+=(${CXXFLAGS:-} "$here/src/$kernels.cc")
+    "${compile[@]}" -c -o "$folder/$kernels.o"
+    # How deep the stack goes, for report.py: of interest, and not needed.
+    (cd "$folder" && "${compile[@]}" -c -fstack-usage -o "$folder/stack.o" && "${compile[@]}" -S -emit-llvm -o "$folder/$kernels.ll" &&
+        mv stack.su "$kernels.su") 2> /dev/null || true
+    rm -f "$folder/stack.o"
     "$python" -B "$here/designs/dataflow.py" "${design[@]}" --object "$kernels.o" > "$folder/array.mlir"
     # In its own folder: aiecc looks for the object there and leaves what it was asked for beside it.
     (cd "$folder" && "$aiecc" --peano="$peano" --alloc-scheme=basic-sequential --tmpdir="$folder/aiecc" --output-dir="$folder" \
@@ -139,3 +146,5 @@ for kernels in "${chosen[@]}"; do
         --tool "peano=$peano_version, $said" \
         --tool "xclbinutil=$("$xclbinutil" --version 2>&1 | sed -n 's/.*Build Version: *//p' | head -n 1)"
 done
+# So that `undertone npu fetch` takes the folder, whatever else was built into it before.
+"$python" -B "$here/manifest.py" "$out" >&2

@@ -73,13 +73,13 @@ def buffers(mlir):
 
 
 def shims(mlir):
-    """(stream, column, direction, channel) of all shim allocations."""
+    """(stream, column, direction, channel) of all shim allocations. Newer compilers add a word to the stream's name."""
     tiles = {name: int(column) for name, column, row in channels.TILE.findall(mlir) if row == "0"}
     found = [(name, tiles.get(tile, "?"), direction, number) for name, tile, direction, number in channels.NEW.findall(mlir)]
     found += [(name, int(column), direction, number) for name, direction, number, column in channels.OLD.findall(mlir)]
     if not found:
         raise Unclear("the MLIR has no shim allocations")
-    return sorted(found)
+    return sorted((re.sub("_shim_alloc$", "", name), *place) for name, *place in found)
 
 
 def frames(folder):
