@@ -138,7 +138,7 @@ def by_place(tasks):
 def compare(ours, theirs):
     """What differs: (what matters, what moves nothing)."""
     (our_tasks, our_waits, our_others), (their_tasks, their_waits, their_others) = ours, theirs
-    wrong, idle = [], []
+    wrong, idle, differing = [], [], collections.defaultdict(list)
     mine, other = by_place(our_tasks), by_place(their_tasks)
     for place in sorted(mine.keys() | other.keys()):
         name = "column {} {} {}".format(*place)
@@ -154,7 +154,8 @@ def compare(ours, theirs):
             wrong.append(f"{name}: tokens: ours {tokens[0]}, theirs {tokens[1]}")
         bits = [{task.idle() for task in side[place]} for side in (mine, other)]
         if bits[0] != bits[1]:
-            idle.append(f"{name}: ours {[list(map(hex, words)) for words in sorted(bits[0])]}, theirs {[list(map(hex, words)) for words in sorted(bits[1])]}")
+            differing[tuple(" ".join(",".join(f"{word:x}" for word in words) for words in sorted(side)) for side in bits)].append(name)
+    idle += [f"ours {us}, theirs {them}: {', '.join(names)}" for (us, them), names in differing.items()]
     if collections.Counter(our_waits) != collections.Counter(their_waits):
         wrong.append(f"waits: ours {sorted(our_waits)}, theirs {sorted(their_waits)}")
     if our_others != their_others:
@@ -185,6 +186,7 @@ def sequence(stream, shims):
         if task.repeats + 1 != iterations and iterations != 1:
             raise Unclear(f"{task.place} goes through {iterations} places in {task.repeats + 1} turns, which a sequence can't say")
         outer = (task.repeats + 1, step if iterations > 1 else 0)
+        inner = [(entries, 0 if entries == 1 else step) for entries, step in inner[:2]] + inner[2:]
         name = shims[task.place]
         counts, steps = ([pair[part] for pair in [outer, *inner]] for part in (0, 1))
         memory = f"%{'abc'[task.argument]}[0, 0, 0, {task.offset // 4}]{counts}{steps}"
