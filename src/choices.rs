@@ -297,7 +297,7 @@ pub struct NpuChoice {
     /// [default: the one that is there; sim plays npu4]
     #[arg(long, value_parser = target(), value_name = "NPU", help_heading = "NPU")]
     pub target: Option<Target>,
-    /// Folder of compiled NPU kernels; sim needs none
+    /// Folder of compiled NPU kernels; sim needs none [default: what `undertone npu fetch` put in place]
     #[arg(long, value_name = "DIR", help_heading = "NPU")]
     pub bundle_dir: Option<PathBuf>,
     /// How commands are given to the NPU; the results are the same

@@ -11,6 +11,7 @@ use undertone_runner::Device;
 use undertone_runner::engine::{self, Engine};
 
 use crate::choices::Libraries;
+use crate::npu::fetch;
 use crate::{locate, machine, output};
 
 /// Show the devices, instruction sets and libraries of this machine
@@ -64,8 +65,10 @@ fn collect(libraries: &Libraries) -> Result<Value> {
         Ok(about) => json!({ "path": ep_path, "about": about }),
         Err(error) => json!({ "path": ep_path, "error": error }),
     };
+    let kernels = ep_path.as_deref().and_then(fetch::present);
+    let kernels = kernels.map(|(folder, holds)| json!({ "folder": folder, "holds": holds }));
     Ok(json!({
-        "processor": machine::processor(), "cores": machine::cores(), "devices": devices,
+        "npu_kernels": kernels, "processor": machine::processor(), "cores": machine::cores(), "devices": devices,
         "onnxruntime": ort, "execution_provider": ep, "onnxruntime_devices": offered,
     }))
 }
@@ -109,6 +112,9 @@ fn as_text(answer: &Value) -> String {
         Some(error) => format!("execution provider  {error}\n"),
         None => format!("execution provider  {}  {}\n", word(&ep["about"]["version"]), word(&ep["path"])),
     };
+    if let Some(holds) = answer["npu_kernels"]["holds"].as_str() {
+        text += &format!("NPU's kernels       {holds}  {}\n", word(&answer["npu_kernels"]["folder"]));
+    }
     for (key, name) in NPU_SOFTWARE {
         if let Some(version) = ep["about"]["npu_software"][key].as_str() {
             text += &format!("{name:<19} {version}\n");

@@ -12,6 +12,7 @@ use ort::session::Session;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use undertone_boundary::bundles::Contents;
 use undertone_boundary::counters::Counter;
 use undertone_boundary::description::Description;
 use undertone_boundary::options::{self, DeviceKind, Key};
@@ -414,6 +415,16 @@ impl Engine {
 pub fn describe(path: &Path) -> Result<Description, EngineError> {
     let bad = |reason: String| EngineError::BadEp { path: path.to_owned(), reason: one_line(&reason) };
     EpLibrary::open(path).and_then(|library| library.description()).map_err(bad)
+}
+
+/// What `folder` holds of compiled NPU kernels that the execution provider's library at `path` can use; nothing if the
+/// folder can't be read.
+///
+/// # Errors
+/// [`EngineError::BadEp`]: it does not load, is another library, or one that does not tell.
+pub fn bundles(path: &Path, folder: &Path) -> Result<Option<Contents>, EngineError> {
+    let bad = |reason: String| EngineError::BadEp { path: path.to_owned(), reason: one_line(&reason) };
+    EpLibrary::open(path).and_then(|library| library.bundles(folder)).map_err(bad)
 }
 
 /// Absolute, because `ort` looks for relative paths beside the executable.

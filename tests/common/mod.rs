@@ -46,6 +46,8 @@ pub fn undertone() -> Command {
     // All tests share what they pack, and leave the user's own caches alone.
     let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
     command.env("UNDERTONE_PACKED", home.join("packed")).env("UNDERTONE_MODELS", home.join("models"));
+    // None were fetched.
+    command.env("UNDERTONE_BUNDLES", home.join("bundles"));
     command
 }
 

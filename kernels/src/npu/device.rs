@@ -35,7 +35,7 @@ const CONVOLUTION_ROWS: usize = 3072;
 pub struct Settings {
     /// Which silicon.
     pub target: Target,
-    /// Where bundles lie; the simulator needs none.
+    /// Where bundles lie; `None` for where `undertone npu fetch` puts them. The simulator needs none.
     pub bundle_dir: Option<PathBuf>,
     /// How the simulator computes.
     pub mode: Mode,
@@ -43,6 +43,14 @@ pub struct Settings {
     pub commands: Commands,
     /// What was measured of this NPU, for predictions and for where kernels have their place.
     pub core_costs: Option<CoreCosts>,
+}
+
+impl Settings {
+    /// Where bundles are looked for: in the folder that is named, or in the one where `undertone npu fetch` puts them,
+    /// if it is there.
+    pub(super) fn bundles(&self) -> Option<PathBuf> {
+        self.bundle_dir.clone().or_else(|| undertone_boundary::bundles::folder().filter(|folder| folder.is_dir()))
+    }
 }
 
 impl Default for Settings {
@@ -64,7 +72,7 @@ pub trait NpuDevice: Device {
 /// A simulated NPU.
 pub fn simulator(settings: &Settings) -> Arc<dyn NpuDevice> {
     let array = SimArray::new(settings.target, settings.mode).with_commands(settings.commands);
-    Arc::new(Npu { bundle_dir: settings.bundle_dir.clone(), ..Npu::with_costs(array, settings.core_costs.as_ref()) })
+    Arc::new(Npu { bundle_dir: settings.bundles(), ..Npu::with_costs(array, settings.core_costs.as_ref()) })
 }
 
 /// An NPU over an array.

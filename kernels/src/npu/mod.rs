@@ -14,6 +14,7 @@ pub mod cost;
 mod design;
 mod device;
 mod engine;
+mod fetched;
 mod hardware;
 mod kernels;
 pub mod ladder;
@@ -45,6 +46,7 @@ pub use design::{
     STACK_BYTES, Tile,
 };
 pub use device::{Commands, Npu, NpuDevice, Settings, simulator};
+pub use fetched::bundles_in;
 pub use hardware::hardware;
 pub use open::OpenNpu;
 pub use placed::PlacedDevice;

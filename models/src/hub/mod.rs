@@ -7,10 +7,11 @@
 
 mod cache;
 mod choose;
-mod client;
+pub(crate) mod client;
 mod download;
 mod error;
 mod settings;
+pub(crate) mod transfer;
 
 use std::path::{Path, PathBuf};
 
