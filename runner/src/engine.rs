@@ -28,7 +28,7 @@ const OLDEST_MINOR: u32 = 24;
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// No file where ONNX Runtime should be.
-    #[error("no ONNX Runtime library at '{0}'; set ORT_DYLIB_PATH to libonnxruntime.so of version 1.24 or newer")]
+    #[error("no ONNX Runtime library at '{0}'; set ORT_DYLIB_PATH to one of version 1.24 or newer")]
     NoOrt(PathBuf),
     /// The file cannot be loaded as ONNX Runtime.
     #[error("cannot load ONNX Runtime from '{path}': {reason}; set ORT_DYLIB_PATH to a library for this machine")]

@@ -20,16 +20,20 @@ mod linear;
 mod open;
 mod placed;
 mod placement;
+#[cfg_attr(windows, allow(dead_code, reason = "most of it looks at what Linux shows"))]
 mod probe;
 mod problem;
 mod rates;
 pub mod sim;
+#[cfg_attr(windows, allow(dead_code, reason = "most of it looks at what Linux shows"))]
 mod software;
 mod statistics;
 pub mod stream;
 mod target;
 mod trust;
 mod unavailable;
+#[cfg(any(windows, test))]
+mod windows;
 #[cfg(feature = "xrt")]
 pub mod xrt;
 

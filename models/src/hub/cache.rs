@@ -78,8 +78,9 @@ impl Cache {
     pub(crate) fn link(&self, commit: &str, file: &str, digest: &str) -> io::Result<()> {
         let path = self.snapshot(commit).join(file);
         fs::create_dir_all(path.parent().unwrap_or(&path))?;
-        let up = "../".repeat(file.split('/').count() + 1);
-        let target = PathBuf::from(format!("{up}blobs/{digest}"));
+        // Put together from its parts: Windows follows no link with the other kind of slash in it.
+        let up = std::iter::repeat_n("..", file.split('/').count() + 1);
+        let target: PathBuf = up.chain(["blobs", digest]).collect();
         if fs::read_link(&path).is_ok_and(|present| present == target) {
             return Ok(());
         }
