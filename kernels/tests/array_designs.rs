@@ -85,6 +85,7 @@ fn both_descriptions_say_the_same() {
 }
 
 /// Without its tools the build script says all that is missing at once, and makes nothing.
+#[cfg(unix)]
 #[test]
 fn the_build_script_says_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
