@@ -493,8 +493,9 @@ mod tests {
 
     #[test]
     fn missing_libraries_are_named() {
-        let error = Engine::new(&EngineOptions::new("no/such/libonnxruntime.so")).err().unwrap().to_string();
-        assert!(error.contains("no/such/libonnxruntime.so") && error.contains("ORT_DYLIB_PATH"), "{error}");
+        let path: PathBuf = ["no", "such", "libonnxruntime.so"].iter().collect();
+        let error = Engine::new(&EngineOptions::new(&path)).err().unwrap().to_string();
+        assert!(error.contains(path.to_str().unwrap()) && error.contains("ORT_DYLIB_PATH"), "{error}");
         assert_eq!(error.lines().count(), 1);
     }
 

@@ -92,17 +92,19 @@ impl Library {
     /// # Errors
     /// As [`Library::load`].
     pub fn load_from(path: &Path) -> Result<Self, LoadError> {
-        let failed = |error: libloading::Error| {
-            let (words, path) = (innermost(&error), path.display().to_string());
-            // The words name the library that is missing, which may be one that this one needs.
+        // The words name the library that is missing, which may be one that this one needs, or the function; those of
+        // Windows name neither.
+        let failed = |words: String| {
+            let path = path.display().to_string();
             let words = if words.contains(&path) { words } else { format!("{path}: {words}") };
             LoadError::NotFound { tried: vec![words] }
         };
         // SAFETY: the library's initialisers are those of XRT, which expect to be run once in a process; loading it
         // again only counts.
-        let library = unsafe { libloading::Library::new(path) }.map_err(failed)?;
+        let library = unsafe { libloading::Library::new(path) }.map_err(|error| failed(innermost(&error)))?;
         // SAFETY: whoever exports this name gives it this type.
-        let function = unsafe { library.get::<TableFunction>(table::SYMBOL) }.map_err(failed)?;
+        let function = unsafe { library.get::<TableFunction>(table::SYMBOL) }
+            .map_err(|error| failed(format!("{}: {}", table::SYMBOL, innermost(&error))))?;
         // SAFETY: it takes nothing and gives a constant.
         let table = unsafe { function().as_ref() };
         // XRT starts threads and registers exit handlers: once loaded it stays, as it would in a program that links it.

@@ -86,11 +86,12 @@ impl Cache {
         }
         let _ = fs::remove_file(&path);
         match symlink(&target, &path) {
-            Ok(()) => Ok(()),
+            // Wine says that it has made one, and has not.
+            Ok(()) if path.is_file() => Ok(()),
             // Another process made it just now.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             // Windows wants a privilege for links; Python's library then does this.
-            Err(_) => fs::rename(self.blob(digest), &path),
+            _ => fs::rename(self.blob(digest), &path),
         }
     }
 
