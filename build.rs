@@ -165,7 +165,8 @@ fn download_and_unpack(directory: &Path) -> Result<(), String> {
     // kind of machine pip has to be told of both.
     let fixed: &[&str] = &["--python-version", "3.12", "--implementation", "cp"];
     let foreign = foreign_platform()?;
-    let of_target: Vec<&str> = foreign.iter().flat_map(|tag| ["--platform", tag]).chain(fixed.iter().copied()).collect();
+    let of_target: Vec<&str> =
+        foreign.iter().flat_map(|tag| ["--platform", tag]).chain(fixed.iter().copied()).collect();
     let attempts: &[&[&str]] = if foreign.is_some() { &[&of_target] } else { &[&[], fixed] };
     let mut failure = String::new();
     for &extra in attempts {
