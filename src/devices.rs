@@ -92,7 +92,7 @@ fn devices(ep: Result<&Description, &str>) -> Vec<Value> {
 const NPU_SOFTWARE: [(&str, &str); 6] = [
     ("kernel", "Linux"),
     ("driver", "amdxdna"),
-    ("driver_version", "amdxdna's version"),
+    ("driver_version", if cfg!(windows) { "NPU driver" } else { "amdxdna's version" }),
     ("firmware", "NPU's firmware"),
     ("firmware_file", "firmware's file"),
     ("xrt", "XRT"),

@@ -47,7 +47,7 @@ pub fn ort_library(named: Option<&Path>) -> Result<PathBuf> {
         return Ok(built);
     }
     Err(anyhow!(
-        "no ONNX Runtime library in lib/ beside the command: set ORT_DYLIB_PATH to a libonnxruntime of version 1.24 or newer"
+        "no ONNX Runtime library beside the command or in ../lib: set ORT_DYLIB_PATH to one of version 1.24 or newer"
     ))
 }
 
@@ -100,13 +100,14 @@ fn existing(path: &Path, what: &str, variable: &str) -> Result<PathBuf> {
 
 /// The directory of the running command, links resolved: it may be started through one from elsewhere.
 fn command_directory() -> PathBuf {
-    let path = env::current_exe().and_then(|path| path.canonicalize()).unwrap_or_default();
+    let path = env::current_exe().and_then(dunce::canonicalize).unwrap_or_default();
     path.parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// An absolute path without `..`, as ONNX Runtime wants it for a library.
+/// An absolute path without `..`, as ONNX Runtime wants it for a library. Windows' own form of one (`\\\\?\\C:\\...`) takes
+/// neither `/` nor `..` behind it, and is no path that a person would know.
 fn absolute(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+    dunce::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 fn is_ort_library(name: &str) -> bool {

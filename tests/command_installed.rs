@@ -10,7 +10,7 @@ mod common;
 #[test]
 fn an_installed_tree_needs_no_help() {
     let home = tempfile::tempdir().unwrap();
-    let root = home.path().canonicalize().unwrap();
+    let root = dunce::canonicalize(home.path()).unwrap();
     for directory in ["bin", "lib", "share/undertone/models/reference", "elsewhere"] {
         fs::create_dir_all(root.join(directory)).unwrap();
     }

@@ -306,7 +306,7 @@ fn devices_tells_what_there_is() {
     assert_eq!(device("host")["available"], true);
     assert!(answer["onnxruntime"]["version"].as_str().unwrap().starts_with("1."));
     assert_eq!(answer["onnxruntime"]["path"], env!("UNDERTONE_ORT_DYLIB"));
-    let library = common::ep_library().canonicalize().unwrap();
+    let library = dunce::canonicalize(common::ep_library()).unwrap();
     assert_eq!(answer["execution_provider"]["path"].as_str().unwrap(), library.to_str().unwrap());
     let offered = answer["onnxruntime_devices"].as_array().unwrap();
     assert!(offered.iter().any(|device| device["provider"] == "XdnaExecutionProvider"), "{offered:?}");

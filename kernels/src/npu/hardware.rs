@@ -15,7 +15,7 @@ use super::{
 /// [`Unavailable`]: what is missing and what to do.
 pub fn hardware(settings: &Settings) -> Result<Arc<dyn NpuDevice>, Unavailable> {
     let probe = probe::probe();
-    if probe.findings.iter().any(|finding| matches!(finding, Finding::NotBuilt | Finding::NotLinux)) {
+    if probe.findings.iter().any(|finding| matches!(finding, Finding::NotBuilt | Finding::OtherSystem)) {
         return Err(Unavailable::Machine(probe));
     }
     open(settings, probe)

@@ -23,11 +23,13 @@ mod linear;
 mod open;
 mod placed;
 mod placement;
+#[cfg_attr(windows, allow(dead_code, reason = "most of it looks at what Linux shows"))]
 mod probe;
 mod problem;
 mod question;
 mod rates;
 pub mod sim;
+#[cfg_attr(windows, allow(dead_code, reason = "most of it looks at what Linux shows"))]
 mod software;
 mod statistics;
 pub mod stream;
@@ -35,6 +37,8 @@ mod target;
 mod trial;
 mod trust;
 mod unavailable;
+#[cfg(any(windows, test))]
+mod windows;
 #[cfg(feature = "xrt")]
 pub mod xrt;
 

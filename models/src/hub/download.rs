@@ -108,6 +108,9 @@ impl<'a> Batch<'a> {
         self.wait_for(&lock, file, &partial);
         // What another process finished while this one waited.
         if !self.is_whole(&blob, file, self.check) {
+            if self.is_whole(&place, file, self.check) {
+                return Ok(true);
+            }
             self.bytes(file, &partial)?;
             fs::rename(&partial, &blob).map_err(write(&blob))?;
         }
