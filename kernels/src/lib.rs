@@ -52,5 +52,5 @@ pub use device::Device;
 pub use linear::{Activation, Linear, LinearSpec, WeightLayout};
 pub use parallel::{Parallel, ScopedThreads, Serial};
 pub use rows::{Norm, Product, Rows, SelfAttention};
-pub use scratch::Scratch;
+pub use scratch::{Buffer, Scratch};
 pub use undertone_boundary::options::Precision;
