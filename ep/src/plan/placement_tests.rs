@@ -109,7 +109,7 @@ fn a_layer_that_stays_on_the_array_gives_what_its_steps_give() {
         let layers = [("q", 1, 1), ("k", 1, 1), ("v", 1, 1), ("o", 1, 1), ("fc1", 1, 4), ("fc2", 4, 1)];
         for (at, (name, inputs, outputs)) in layers.into_iter().enumerate() {
             let sizes = [inputs * WIDTH, outputs * WIDTH];
-            graph = graph.constant(&format!("w{name}"), &sizes, &noise(sizes[0] * sizes[1], 3 + at as u32));
+            graph = graph.constant(&format!("w{name}"), &sizes, &noise(sizes[0] * sizes[1], 3 + at as u64));
         }
         graph = graph.node("LayerNormalization", &["x", "gain", "bias"], "n");
         for part in ["q", "k", "v"] {

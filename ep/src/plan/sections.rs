@@ -318,7 +318,7 @@ mod tests {
             .integers("as it is", &[0, 0, -1])
             .node("LayerNormalization", &["x", "gain", "bias"], "n");
         for (at, part) in ["v", "k", "q", "o"].into_iter().enumerate() {
-            let weights = noise(WIDTH * WIDTH, 3 + at as u32);
+            let weights = noise(WIDTH * WIDTH, 3 + at as u64);
             graph = graph.constant(&format!("w{part}"), &[WIDTH, WIDTH], &weights);
         }
         for part in ["v", "k", "q"] {
