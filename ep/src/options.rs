@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-pub use undertone_boundary::options::{Claim, DeviceChoice, Key};
+pub use undertone_boundary::options::{Claim, Commands, DeviceChoice, Key};
 use undertone_boundary::{npu::CoreCosts, options, words::UnknownWord};
 use undertone_kernels::{
     DeviceKind, Precision,
@@ -35,6 +35,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Where compiled NPU kernels lie. Only the NPU reads it.
     pub bundle_dir: Option<PathBuf>,
+    /// How commands are given to an NPU.
+    pub commands: Commands,
     /// What was measured on the NPU, in place of the cost model's own numbers.
     pub core_costs: Option<CoreCosts>,
     /// File that gets the partition as JSON.
@@ -52,6 +54,7 @@ impl Default for Options {
             claim: Claim::All,
             threads: None,
             bundle_dir: None,
+            commands: Commands::default(),
             core_costs: None,
             report: None,
         }
@@ -105,7 +108,8 @@ impl Options {
     /// Which NPU to open. A simulated one says whether there are bundles, and needs none.
     pub fn npu_settings(&self) -> Settings {
         let target = self.target.unwrap_or(Settings::default().target);
-        Settings { target, bundle_dir: self.bundle_dir.clone(), mode: self.sim, core_costs: self.core_costs.clone() }
+        let (bundle_dir, core_costs) = (self.bundle_dir.clone(), self.core_costs.clone());
+        Settings { target, bundle_dir, mode: self.sim, commands: self.commands, core_costs }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), OptionsError> {
@@ -114,6 +118,7 @@ impl Options {
             Key::Target => self.target = Some(word::<options::Target>(key, value)?.into()),
             Key::Sim => self.sim = word(key, value)?,
             Key::BundleDir => self.bundle_dir = Some(path(key, value)?),
+            Key::NpuCommands => self.commands = word(key, value)?,
             Key::CoreCosts => self.core_costs = Some(costs(path(key, value)?)?),
             Key::Precision => self.precision = word(key, value)?,
             Key::Claim => self.claim = word(key, value)?,
@@ -142,23 +147,14 @@ pub fn resolve(choice: DeviceChoice) -> Result<DeviceKind, OptionsError> {
 
 /// Options that cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum OptionsError {
     /// No option has this name.
     #[error("unknown EP option \"{key}\": the options are {}", Key::ALL.map(Key::word).join(", "))]
-    UnknownKey {
-        /// The name.
-        key: String,
-    },
+    UnknownKey { key: String },
     /// The option does not take this word.
     #[error("EP option {key}=\"{value}\": use {accepted}")]
-    UnknownValue {
-        /// The option.
-        key: String,
-        /// What it was given.
-        value: String,
-        /// What it takes.
-        accepted: String,
-    },
+    UnknownValue { key: String, value: String, accepted: String },
     /// `device=npu` where no NPU can be used.
     #[error(
         "EP option device=\"npu\": no NPU can be used: {reason}; or use \"host\", \"sim\", or \"auto\" to take what there is"
@@ -169,48 +165,21 @@ pub enum OptionsError {
     },
     /// The NPU is another one.
     #[error("EP option target=\"{wanted}\": this machine's NPU is {found}; leave the option out")]
-    OtherTarget {
-        /// What was asked for.
-        wanted: Target,
-        /// What there is.
-        found: Target,
-    },
+    OtherTarget { wanted: Target, found: Target },
     /// Costs that were measured on another NPU.
     #[error("EP option core_costs: they were measured on {measured}, and this NPU is {target}: leave the option out")]
-    OtherCosts {
-        /// Where they come from.
-        measured: String,
-        /// What there is.
-        target: Target,
-    },
+    OtherCosts { measured: String, target: Target },
     /// A file that the session is to read cannot be used.
     #[error("EP option {key}: cannot use {}: {reason}", path.display())]
-    Unreadable {
-        /// The option.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    Unreadable { key: &'static str, path: PathBuf, reason: String },
     /// NPUs have no fp32 products.
     #[error(
         "EP option precision=\"f32\": device=\"{device}\" computes int8 and bf16; use one of these, or device=\"host\""
     )]
-    NoF32 {
-        /// The device.
-        device: DeviceKind,
-    },
+    NoF32 { device: DeviceKind },
     /// A file that the session is to write cannot be written.
     #[error("EP option {key}: cannot write {}: {reason}", path.display())]
-    Unwritable {
-        /// The option.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    Unwritable { key: &'static str, path: PathBuf, reason: String },
 }
 
 fn word<T: FromStr<Err = UnknownWord>>(key: &str, value: &str) -> Result<T, OptionsError> {

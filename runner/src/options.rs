@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use undertone_boundary::options::DeviceChoice;
-pub use undertone_boundary::options::{Claim, Precision, Simulation, Target};
+pub use undertone_boundary::options::{Claim, Commands, Precision, Simulation, Target};
 use undertone_boundary::words;
 pub use undertone_boundary::words::UnknownWord;
 
@@ -70,6 +70,8 @@ pub struct EngineOptions {
     pub spinning: bool,
     /// Folder of NPU kernel bundles.
     pub bundle_dir: Option<PathBuf>,
+    /// How commands are given to an NPU.
+    pub npu_commands: Commands,
     /// Report of `undertone npu bring-up` whose measurements predict the NPU's times.
     pub core_costs: Option<PathBuf>,
     /// Where the execution provider writes its partition report (JSON). Graphs are then opened as they are, never
@@ -94,6 +96,7 @@ impl EngineOptions {
             threads: None,
             spinning: false,
             bundle_dir: None,
+            npu_commands: Commands::default(),
             core_costs: None,
             report: None,
             packed: None,

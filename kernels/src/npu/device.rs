@@ -6,11 +6,13 @@ use std::{
 };
 
 use undertone_boundary::npu::{BundleReport, CoreCosts, NpuReport};
+pub use undertone_boundary::options::Commands;
 
 use super::{
     array::Array,
     attention::NpuAttention,
     bundle::Bundles,
+    chain,
     design::{Design, HEAD_WIDTH, Kernels},
     engine::Engines,
     linear::NpuLinear,
@@ -19,8 +21,8 @@ use super::{
 };
 use crate::{
     Attention, AttentionSpec, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec, Precision,
-    Product, Rows, Unsupported, WeightLayout,
-    device::one_by_one,
+    Product, Rows, SelfAttention, Unsupported, WeightLayout,
+    device::{one_by_one, part_by_part},
     host::{HostDevice, conv},
     numbers::INT8_MAX_INPUTS,
 };
@@ -33,17 +35,28 @@ const CONVOLUTION_ROWS: usize = 3072;
 pub struct Settings {
     /// Which silicon.
     pub target: Target,
-    /// Where bundles lie; the simulator needs none.
+    /// Where bundles lie; `None` for where `undertone npu fetch` puts them. The simulator needs none.
     pub bundle_dir: Option<PathBuf>,
     /// How the simulator computes.
     pub mode: Mode,
+    /// How commands are given to the array.
+    pub commands: Commands,
     /// What was measured of this NPU, for predictions and for where kernels have their place.
     pub core_costs: Option<CoreCosts>,
 }
 
+impl Settings {
+    /// Where bundles are looked for: in the folder that is named, or in the one where `undertone npu fetch` puts them,
+    /// if it is there.
+    pub(super) fn bundles(&self) -> Option<PathBuf> {
+        self.bundle_dir.clone().or_else(|| undertone_boundary::bundles::folder().filter(|folder| folder.is_dir()))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
-        Self { target: Target::Npu4, bundle_dir: None, mode: Mode::Fast, core_costs: None }
+        let (mode, commands) = (Mode::default(), Commands::default());
+        Self { target: Target::Npu4, bundle_dir: None, mode, commands, core_costs: None }
     }
 }
 
@@ -58,8 +71,8 @@ pub trait NpuDevice: Device {
 
 /// A simulated NPU.
 pub fn simulator(settings: &Settings) -> Arc<dyn NpuDevice> {
-    let array = SimArray::new(settings.target, settings.mode);
-    Arc::new(Npu { bundle_dir: settings.bundle_dir.clone(), ..Npu::with_costs(array, settings.core_costs.as_ref()) })
+    let array = SimArray::new(settings.target, settings.mode).with_commands(settings.commands);
+    Arc::new(Npu { bundle_dir: settings.bundles(), ..Npu::with_costs(array, settings.core_costs.as_ref()) })
 }
 
 /// An NPU over an array.
@@ -161,9 +174,26 @@ impl<A: Array> Device for Npu<A> {
         rows: &Rows<'_>,
         first: &(dyn Linear + 'static),
         hidden: usize,
-        second: Product<'_>,
+        mut second: Product<'_>,
     ) -> Result<(), Failed> {
-        self.host.mlp(context, rows, first, hidden, second)
+        self.host.after_norm(context, rows, |context, x| {
+            let rows = Rows { x, norm: None, ..*rows };
+            chain::mlp::<A>(context, &rows, first, &mut second)
+                .unwrap_or_else(|| self.host.mlp(context, &rows, first, hidden, second))
+        })
+    }
+
+    fn self_attention(
+        &self,
+        context: &mut Context<'_>,
+        rows: &Rows<'_>,
+        mut block: SelfAttention<'_>,
+    ) -> Result<(), Failed> {
+        self.host.after_norm(context, rows, |context, x| {
+            let rows = Rows { x, norm: None, ..*rows };
+            chain::self_attention::<A>(context, &rows, &mut block)
+                .unwrap_or_else(|| part_by_part(self, context, &rows, block))
+        })
     }
 }
 

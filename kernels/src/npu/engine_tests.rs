@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::*;
 use crate::{
     DeviceKind,
-    npu::{array::RunReport, design::Kernels, target::Target},
+    npu::{array::RunReport, design::Kernels, device::Commands, target::Target},
 };
 
 /// An array whose commands all end in the same error.
@@ -56,7 +56,13 @@ impl Array for Failing {
         Ok(())
     }
 
-    fn run(&self, (): &(), _jobs: &mut [Job<'_, Self>], _pool: &dyn Parallel) -> Result<RunReport, ArrayError> {
+    fn run_by(
+        &self,
+        _commands: Commands,
+        (): &(),
+        _jobs: &mut [Job<'_, Self>],
+        _pool: &dyn Parallel,
+    ) -> Result<RunReport, ArrayError> {
         Err(self.error.clone())
     }
 }
@@ -71,6 +77,14 @@ fn tries(error: ArrayError) -> u64 {
         }
     }
     engines.array.opened.load(Ordering::Relaxed)
+}
+
+#[test]
+fn lists_stay_under_what_the_driver_waits_for() {
+    assert!(lists(&[]).is_empty());
+    assert_eq!(lists(&[0.1; 3]), [3]);
+    assert_eq!(lists(&[0.4; 5]), [2, 2, 1]);
+    assert_eq!(lists(&[0.1, 3.0, 0.1, 0.9, 0.1]), [1, 1, 2, 1]);
 }
 
 #[test]

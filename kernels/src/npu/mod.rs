@@ -9,38 +9,48 @@ mod access;
 mod array;
 mod attention;
 mod bundle;
+mod chain;
 pub mod cost;
 mod design;
 mod device;
 mod engine;
+mod fetched;
 mod hardware;
 mod kernels;
+pub mod ladder;
 pub mod layout;
 mod linear;
 mod open;
 mod placed;
 mod placement;
+#[cfg_attr(windows, allow(dead_code, reason = "most of it looks at what Linux shows"))]
 mod probe;
 mod problem;
+mod question;
 mod rates;
 pub mod sim;
+#[cfg_attr(windows, allow(dead_code, reason = "most of it looks at what Linux shows"))]
 mod software;
 mod statistics;
 pub mod stream;
 mod target;
+mod trial;
 mod trust;
 mod unavailable;
+#[cfg(any(windows, test))]
+mod windows;
 #[cfg(feature = "xrt")]
 pub mod xrt;
 
 pub use access::Transfer;
-pub use array::{Array, ArrayError, Buffer, Job, RunReport};
-pub use bundle::{Bundle, BundleError, Bundles, Objects};
+pub use array::{Array, ArrayError, Buffer, Job, OpenTrial, RunReport};
+pub use bundle::{Bundle, BundleError, Bundles, Objects, TrialBundle};
 pub use design::{
     Argument, CONSTANT_BYTES, Channel, Design, DesignError, Direction, HEAD_WIDTH, Kernels, Operator, Problem,
     STACK_BYTES, Tile,
 };
-pub use device::{Npu, NpuDevice, Settings, simulator};
+pub use device::{Commands, Npu, NpuDevice, Settings, simulator};
+pub use fetched::bundles_in;
 pub use hardware::hardware;
 pub use open::OpenNpu;
 pub use placed::PlacedDevice;
@@ -49,4 +59,5 @@ pub use probe::{Finding, PciNpu, Probe, probe};
 pub use rates::Rates;
 pub use software::{Origin, Software};
 pub use target::{MicroTile, Target};
+pub use trial::{Lane, Trial, TrialKind};
 pub use unavailable::Unavailable;

@@ -6,6 +6,7 @@ use std::fmt;
 use super::{
     cost::{self, Machine},
     design::{Design, Kernels, Problem},
+    engine::LONGEST_LIST,
     rates::Rates,
     target::Target,
 };
@@ -86,9 +87,15 @@ fn rows(problem: &Problem) -> usize {
 }
 
 impl Weighed {
-    /// Whether the kernel has its place on the NPU: unless the host device is clearly sooner ([`MARGIN`]).
+    /// Whether the kernel has its place on the NPU: unless the host device is clearly sooner ([`MARGIN`]), or the driver
+    /// would end it.
     pub fn on_npu(&self) -> bool {
-        self.npu <= MARGIN * self.filled * self.host
+        !self.too_long() && self.npu <= MARGIN * self.filled * self.host
+    }
+
+    /// Whether it is one command that takes longer than the driver may wait. Layers are cut.
+    fn too_long(&self) -> bool {
+        matches!(self.problem, Problem::Attention { .. }) && self.npu > LONGEST_LIST
     }
 }
 
@@ -98,7 +105,9 @@ impl fmt::Display for Weighed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { problem, npu, host, filled } = self;
         write!(f, "{problem}: predicted {:.3} ms on the NPU, {:.3} ms here", npu * 1e3, host * 1e3)?;
-        if !self.on_npu() && *npu <= MARGIN * host {
+        if self.too_long() {
+            f.write_str(", and the driver would end so long a command")?;
+        } else if !self.on_npu() && *npu <= MARGIN * host {
             write!(f, ", and {:.0} % of its rows would be padding", (1.0 - filled) * 100.0)?;
         }
         Ok(())
@@ -232,6 +241,17 @@ mod tests {
         assert!(!placement.on_npu(Precision::Bf16, Problem::Attention { heads: 0, queries: 1500, keys: 1500 }));
         let large = Problem::Linear { rows: 1500, inputs: 1280, outputs: 5120 };
         assert!(placement.on_npu(Precision::Int8, large) && !placement.on_npu(Precision::F32, large));
+    }
+
+    #[test]
+    fn attention_that_the_driver_would_end_is_the_host_s() {
+        let placement = Placement::new(Target::Npu1, Rates::ASSUMED);
+        let of = |queries| {
+            let problem = Problem::Attention { heads: 20, queries, keys: queries };
+            placement.weigh(Precision::Int8, problem).unwrap()
+        };
+        assert!(of(POSITIONS).on_npu());
+        assert!(!of(40_000).on_npu() && of(40_000).to_string().ends_with("the driver would end so long a command"));
     }
 
     #[test]

@@ -47,16 +47,34 @@ impl Counted {
         }
     }
 
-    /// One command was executed, of problems of one operator.
-    pub fn add(&self, design: &Design, work: impl Iterator<Item = Work>, report: &RunReport, packing: Duration) {
-        let mut work = work.peekable();
-        let Some(operator) = work.peek().map(|work| Operator::of(design.kernels, &work.problem)) else { return };
+    /// Predicted seconds of a command by itself.
+    pub fn predicted(&self, design: &Design, work: Work) -> f64 {
+        self.machine.predict(design, work).total
+    }
+
+    /// Packing or unpacking took a while.
+    pub fn packed(&self, operator: Operator, time: Duration) {
+        let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, sums)) = operators.get_mut(&operator) {
+            sums.packing_seconds += time.as_secs_f64();
+        }
+    }
+
+    /// Work of one operator was executed together.
+    pub fn add(
+        &self,
+        design: &Design,
+        operator: Operator,
+        work: impl Iterator<Item = Work>,
+        report: &RunReport,
+        packing: Duration,
+    ) {
         let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, sums) = operators.entry(operator).or_insert_with(|| (design.clone(), OperatorReport::default()));
         for (index, work) in work.enumerate() {
             let prediction = self.machine.predict(design, work);
-            // Commands of one list cost less each.
-            let seconds = if index == 0 { prediction.total } else { prediction.listed };
+            // Those after the first of a list cost less.
+            let seconds = if (index as u64) < report.dispatches { prediction.total } else { prediction.listed };
             sums.calls += 1;
             sums.macs += work.problem.macs();
             sums.predicted_seconds += seconds;

@@ -17,11 +17,13 @@ use std::{
 use xrt_sys::{Context, Device, Library, Live, Memory, Run};
 
 use super::{
-    array::{Array, ArrayError, Buffer, Job, RunReport},
-    bundle::{BundleError, Bundles},
+    array::{Array, ArrayError, Buffer, Job, OpenTrial, RunReport},
+    bundle::{BundleError, Bundles, TrialBundle},
     design::{Argument, Design},
+    device::Commands,
     probe::{Finding, Probe},
     target::Target,
+    trial::Trial,
     unavailable::Unavailable,
 };
 use crate::{DeviceKind, Parallel};
@@ -41,16 +43,17 @@ pub struct XrtArray {
     target: Target,
     bundles: Bundles,
     limit: Duration,
+    commands: Commands,
     /// Contexts that were ever made, so that each has a number.
     made: AtomicU64,
     /// The context that was executed last.
     loaded: AtomicU64,
 }
 
-/// A hardware context with a bundle's design.
+/// A hardware context with a bundle's design, or with a trial array.
 pub struct XrtContext {
     number: u64,
-    design: Design,
+    design: Option<Design>,
     queue: Mutex<Queue>,
 }
 
@@ -122,12 +125,18 @@ impl XrtArray {
             return Err(Unavailable::OtherBundles { folder: bundles.folder().to_path_buf(), target, have });
         }
         let (made, loaded) = (AtomicU64::new(0), AtomicU64::new(NONE));
-        Ok(Self { library, device, target, bundles, limit: LIMIT, made, loaded })
+        let (limit, commands) = (LIMIT, Commands::default());
+        Ok(Self { library, device, target, bundles, limit, commands, made, loaded })
     }
 
-    /// With another time limit for each list of commands.
+    /// With another time limit for each list of commands, or each that is started by itself.
     pub fn with_limit(self, limit: Duration) -> Self {
         Self { limit, ..self }
+    }
+
+    /// With commands given so.
+    pub fn with_commands(self, commands: Commands) -> Self {
+        Self { commands, ..self }
     }
 
     /// Devices, contexts, buffers and runs of this process that exist now.
@@ -200,14 +209,17 @@ impl Array for XrtArray {
             |error: BundleError| ArrayError::NoBundle { what: design.to_string(), reason: error.to_string() };
         let bundle = self.bundles.find(design).map_err(no_bundle)?;
         let xclbin = bundle.xclbin().map_err(no_bundle)?;
-        let context = self.device.context(&xclbin).map_err(|error| self.open_error(error))?;
-        let number = self.made.fetch_add(1, Ordering::Relaxed);
-        let queue = Mutex::new(Queue { idle: Vec::new(), context });
-        Ok(XrtContext { number, design: bundle.design().clone(), queue })
+        self.context(&xclbin, Some(bundle.design().clone()))
     }
 
     fn compiled<'a>(&self, context: &'a XrtContext) -> Option<&'a Design> {
-        Some(&context.design)
+        context.design.as_ref()
+    }
+
+    fn open_trial(&self, trial: &Trial) -> Result<OpenTrial<XrtContext>, ArrayError> {
+        let bundle = TrialBundle::find(self.bundles.folder(), trial)
+            .map_err(|error| ArrayError::NoBundle { what: trial.to_string(), reason: error.to_string() })?;
+        Ok(OpenTrial { context: self.context(&bundle.xclbin, None)?, trial: bundle.trial, made: bundle.made })
     }
 
     fn buffer(&self, context: &XrtContext, argument: Argument, bytes: usize) -> Result<XrtBuffer, ArrayError> {
@@ -232,8 +244,13 @@ impl Array for XrtArray {
         Ok(XrtProgram { buffer, words: count })
     }
 
-    fn run(
+    fn commands(&self) -> Commands {
+        self.commands
+    }
+
+    fn run_by(
         &self,
+        commands: Commands,
         context: &XrtContext,
         jobs: &mut [Job<'_, Self>],
         _pool: &dyn Parallel,
@@ -252,7 +269,14 @@ impl Array for XrtArray {
         for (run, job) in runs.iter_mut().zip(jobs.iter()) {
             run.set(&job.program.buffer, job.program.words, [&job.a.0, &job.b.0, &job.c.0]).map_err(array_error)?;
         }
-        hardware.execute(&mut runs, self.limit).map_err(array_error)?;
+        match commands {
+            Commands::Lists => hardware.execute(&mut runs, self.limit).map_err(array_error)?,
+            Commands::Single => {
+                for run in runs {
+                    hardware.execute_alone(run, self.limit).map_err(array_error)?;
+                }
+            }
+        }
         // Still under the lock: lists of two contexts end in the order in which they are counted.
         let before = self.loaded.swap(context.number, Ordering::Relaxed);
         drop(queue);
@@ -260,11 +284,19 @@ impl Array for XrtArray {
             job.c.0.sync_from_device().map_err(array_error)?;
         }
         let context_switches = u64::from(before != NONE && before != context.number);
-        Ok(RunReport { dispatches: 1, context_switches, wall: start.elapsed(), ..RunReport::default() })
+        let dispatches = commands.dispatches(jobs.len());
+        Ok(RunReport { dispatches, context_switches, wall: start.elapsed(), ..RunReport::default() })
     }
 }
 
 impl XrtArray {
+    /// A hardware context with a container.
+    fn context(&self, xclbin: &[u8], design: Option<Design>) -> Result<XrtContext, ArrayError> {
+        let context = self.device.context(xclbin).map_err(|error| self.open_error(error))?;
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        Ok(XrtContext { number, design, queue: Mutex::new(Queue { idle: Vec::new(), context }) })
+    }
+
     /// A context that did not open: because there are no more of them, where that is what the driver refuses.
     fn open_error(&self, error: xrt_sys::Error) -> ArrayError {
         let reason = error.to_string();

@@ -109,7 +109,7 @@ fn linear(
     gelu: bool,
 ) -> (f64, [u64; 3]) {
     let Tile { m, k, n } = design.tile;
-    let (row_rounds, column_rounds) = (rows / design.round_rows(), outputs / (n * design.target.columns()));
+    let (row_rounds, column_rounds) = (rows / design.round_rows(), outputs / (n * design.columns()));
     let object = design.a_object().max(design.b_object()) as f64;
     let step = machine.kernel(design.kernels).cycles(m as f64, k as f64, n as f64).max(object / STREAM_BYTES);
     // The shim of a column sends the results of its four cores one after another.
@@ -144,7 +144,7 @@ fn attention(
     let block = (scores + soft_max + scaled + values).max(objects);
     let sent = (Target::ROWS * design.c_object()) as f64 / STREAM_BYTES;
     // A row's cores see the queries of all columns before they begin.
-    let queries = (design.target.columns() * design.slices() * design.a_object()) as f64 / STREAM_BYTES;
+    let queries = (design.columns() * design.slices() * design.a_object()) as f64 / STREAM_BYTES;
     let last = machine.vector(&operations::results(m, operations::LAST));
     let job = queries + (blocks as f64 * block + last).max(sent);
     let bytes = [
@@ -152,7 +152,7 @@ fn attention(
         (design.buffer_bytes(padded, Argument::B) * groups) as u64,
         design.buffer_bytes(padded, Argument::C) as u64,
     ];
-    (jobs.div_ceil(design.target.columns()) as f64 * job, bytes)
+    (jobs.div_ceil(design.columns()) as f64 * job, bytes)
 }
 
 /// Seconds that the host takes to pack a run's operands and unpack its result, at `rate` bytes of fp32 values a second
