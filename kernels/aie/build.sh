@@ -15,12 +15,13 @@
 # This was written where none of these compilers can be had: it has never made a bundle yet. docs/npu-streams.md says what was checked.
 set -euo pipefail
 
+# shellcheck disable=SC2054 # the commas are within the elements
 declare -rA tiles=([int8]=48,64,64 [bf16]=48,32,64)
 # Bytes of a core's program memory.
 readonly program_memory=16384
 here="$(cd "$(dirname "$0")" && pwd)"
-# pinned PACKAGE: its version in requirements.txt.
-pinned() { sed -n "s/^$1==\([^ ]*\).*/\1/p" "$here/requirements.txt"; }
+# pinned PACKAGE: its version in requirements.txt, or in the file that UNDERTONE_PINS names.
+pinned() { sed -n "s/^$1==\([^ ]*\).*/\1/p" "${UNDERTONE_PINS:-$here/requirements.txt}"; }
 mlir_aie_version="$(pinned mlir_aie)"
 peano_version="$(pinned llvm-aie)"
 readonly mlir_aie_version peano_version
@@ -122,10 +123,15 @@ make() {
     echo "build.sh: $name" >&2
     if [[ -n "$source" ]]; then
         # Sections of their own: what no core calls can be left out by the linker, whose script (mlir-aie's) takes .text*, .data* and .rodata*.
-        # shellcheck disable=SC2086 # CXXFLAGS are words
-        "$peano/bin/clang++" --target="$architecture-none-unknown-elf" -std=c++20 -O2 -DNDEBUG -fno-exceptions -fno-rtti -fno-strict-aliasing \
-            -ffunction-sections -fdata-sections -DUNDERTONE_NPU="$npu" "${defines[@]}" \
-            -I"$headers" -I"$here/src" ${CXXFLAGS:-} -c "$here/src/$source.cc" -o "$folder/$source.o"
+        local compile=("$peano/bin/clang++" --target="$architecture-none-unknown-elf" -std=c++20 -O2 -DNDEBUG -fno-exceptions -fno-rtti
+            -fno-strict-aliasing -ffunction-sections -fdata-sections -DUNDERTONE_NPU="$npu" "${defines[@]}" -I"$headers" -I"$here/src")
+        # shellcheck disable=SC2206 # CXXFLAGS are words
+        compile+=(${CXXFLAGS:-} "$here/src/$source.cc")
+        "${compile[@]}" -c -o "$folder/$source.o"
+        # How deep the stack goes, for report.py: of interest, and not needed.
+        (cd "$folder" && "${compile[@]}" -c -fstack-usage -o stack.o && "${compile[@]}" -S -emit-llvm -o "$source.ll" &&
+            mv stack.su "$source.su") 2> /dev/null || true
+        rm -f "$folder/stack.o"
     else
         # Without a core's code: the array has a runtime sequence, of which aiecc makes an instruction stream.
         options=(--get-npu-insts --npu-insts-name=insts.bin)
@@ -177,3 +183,5 @@ if [[ -n "$ladder" ]]; then
 else
     products
 fi
+# So that `undertone npu fetch` takes the folder, whatever else was built into it before.
+"$python" -B "$here/manifest.py" "$out" >&2

@@ -17,8 +17,10 @@ trap 'rm -rf "$work"' EXIT
 
 flags=(-std=c++20 -O2 -ffp-contract=off -fno-exceptions -fno-rtti -fno-strict-aliasing -Wall -Wextra -Wdouble-promotion -Wconversion
     -Wno-sign-conversion -Wvla -Walloca -Werror -I"$here/host" -I"$here/src")
+# shellcheck disable=SC2034,SC2054 # used by name below; the commas are within the elements
 declare -A tiles=([int8]=48,64,64 [bf16]=48,32,64)
 # Tiles that leave blocks of registers over, and rows of scores that are no whole vectors of 32.
+# shellcheck disable=SC2034,SC2054
 declare -A odd=([int8]=24,48,64 [bf16]=12,24,64)
 
 entry() { # NPU SOURCE [TILE]

@@ -139,6 +139,7 @@ for target in describe.COLUMNS:
 }
 
 /// Without its tools the build script says all that is missing at once, and makes nothing.
+#[cfg(unix)]
 #[test]
 fn the_build_script_says_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,9 @@
-//! `undertone npu`: what an NPU would do, a file for each of its commands.
+//! `undertone npu`: what an NPU would do, and its compiled kernels, a file for each of its commands; `release` reads what
+//! `fetch` takes.
 
+pub mod fetch;
 mod plan;
+mod release;
 
 use std::process::ExitCode;
 
@@ -9,7 +12,7 @@ use clap::{Args, Subcommand};
 
 use crate::given::Given;
 
-/// Look at what an NPU would do
+/// Look at what an NPU would do, and fetch its compiled kernels
 #[derive(Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -19,6 +22,7 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Plan(plan::Arguments),
+    Fetch(fetch::Arguments),
 }
 
 /// Carries it out.
@@ -29,5 +33,6 @@ enum Command {
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     match &arguments.command {
         Command::Plan(arguments) => plan::run(arguments, given),
+        Command::Fetch(arguments) => fetch::run(arguments),
     }
 }

@@ -76,6 +76,7 @@ inline int32_t attention_queries(Tile tile, int columns, const Type *UNDERTONE_R
     const int scales = std::is_same_v<Type, int8_t> ? tile.m() : 0;
     const int block = control_at(tile.m() * columns * static_cast<int>(sizeof(Type)) + 4 * scales);
     const auto said = [&](int word) { return control<int32_t>(a, block, word); };
+    set_modes();
     float *own = state + State::said(tile);
     const auto flags = static_cast<uint32_t>(said(0));
     if (flags & control_first) put(own, said_own, 0);
