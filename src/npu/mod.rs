@@ -1,5 +1,6 @@
-//! `undertone npu`: what an NPU would do, a file for each of its commands.
+//! `undertone npu`: what an NPU would do, and whether this machine's does it; a file for each of its commands.
 
+mod bring_up;
 mod plan;
 
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use crate::given::Given;
 
-/// Look at what an NPU would do
+/// Try this machine's NPU step by step, and look at what an NPU would do
 #[derive(Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -18,6 +19,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    BringUp(bring_up::Arguments),
     Plan(plan::Arguments),
 }
 
@@ -28,6 +30,7 @@ enum Command {
 /// Those of the command.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     match &arguments.command {
+        Command::BringUp(arguments) => bring_up::run(arguments, given),
         Command::Plan(arguments) => plan::run(arguments, given),
     }
 }
