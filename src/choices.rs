@@ -10,7 +10,7 @@ use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, Ty
 use undertone_models::ProvideError;
 use undertone_runner::audio::DecoderChoice;
 use undertone_runner::options::UnknownWord;
-use undertone_runner::{Claim, Device, EngineOptions, Model, Precision, Simulation, Target, Task};
+use undertone_runner::{Claim, Commands, Device, EngineOptions, Model, Precision, Simulation, Target, Task};
 
 use crate::given::Given;
 use crate::locate;
@@ -168,6 +168,7 @@ pub fn warn_of_options_without_effect(given: &Given<'_>, devices: &[Device], pre
     let mut options: Vec<(&str, &[Device], &str)> = vec![
         ("target", &[Auto, Sim, Npu], "it says which NPU is there or is simulated"),
         ("bundle_dir", &[Auto, Sim, Npu], "it holds kernels for an NPU"),
+        ("npu_commands", &[Auto, Sim, Npu], "it says how an NPU is given its commands"),
         ("sim", &[Sim], "it says how the device sim computes"),
         ("packed", &[Auto, Host], "only the host device's models are packed"),
     ];
@@ -259,6 +260,14 @@ fn simulation() -> impl TypedValueParser<Value = Simulation> {
     ])
 }
 
+/// `--npu-commands`.
+fn commands() -> impl TypedValueParser<Value = Commands> {
+    one_of([
+        (Commands::Lists.word(), "Those that belong together in one list"),
+        (Commands::Single.word(), "Each by itself: slower, for drivers that let lists time out"),
+    ])
+}
+
 /// `--claim`.
 pub fn claim() -> impl TypedValueParser<Value = Claim> {
     one_of([
@@ -295,6 +304,9 @@ pub struct NpuChoice {
     /// Folder of compiled NPU kernels; sim needs none
     #[arg(long, value_name = "DIR", help_heading = "NPU")]
     pub bundle_dir: Option<PathBuf>,
+    /// How commands are given to the NPU; the results are the same
+    #[arg(long, value_parser = commands(), default_value_t = Commands::Lists, value_name = "HOW", help_heading = "NPU")]
+    pub npu_commands: Commands,
     /// How sim computes; the results are the same
     #[arg(long, value_parser = simulation(), default_value_t = Simulation::Fast, value_name = "HOW", help_heading = "NPU")]
     pub sim: Simulation,
@@ -305,6 +317,7 @@ impl NpuChoice {
     pub fn apply(&self, options: &mut EngineOptions) {
         options.target = self.target;
         options.bundle_dir.clone_from(&self.bundle_dir);
+        options.npu_commands = self.npu_commands;
         options.simulation = self.sim;
     }
 }

@@ -16,6 +16,8 @@ words!(
         Sim = "sim",
         /// Takes a path: the folder of compiled NPU kernels.
         BundleDir = "bundle_dir",
+        /// Takes [`Commands`].
+        NpuCommands = "npu_commands",
         /// Takes a [`Precision`].
         Precision = "precision",
         /// Takes a [`Claim`].
@@ -91,6 +93,18 @@ words!(
 );
 
 words!(
+    /// How commands are given to an NPU.
+    #[derive(Default)]
+    Commands, "commands", {
+        /// Those that belong together in one list.
+        #[default]
+        Lists = "lists",
+        /// Each by itself: some driver and XRT pairs let lists time out (amd/IRON issue 43).
+        Single = "single",
+    }
+);
+
+words!(
     /// Which nodes of a graph the execution provider claims.
     Claim, "claim", {
         /// Every node that it can execute, in as few groups as possible.
@@ -102,6 +116,16 @@ words!(
     }
 );
 
+impl Commands {
+    /// What that many commands, which belong together, are to an array: one dispatch, or one each.
+    pub fn dispatches(self, commands: usize) -> u64 {
+        match self {
+            Commands::Lists => 1,
+            Commands::Single => commands as u64,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,13 +134,14 @@ mod tests {
     fn words_are_what_programs_write() {
         assert_eq!(
             Key::ALL.map(Key::word),
-            ["device", "target", "sim", "bundle_dir", "precision", "claim", "threads", "report"]
+            ["device", "target", "sim", "bundle_dir", "npu_commands", "precision", "claim", "threads", "report"]
         );
         assert_eq!(DeviceKind::ALL.map(DeviceKind::word), ["host", "sim", "npu"]);
         assert_eq!(DeviceChoice::ALL.map(DeviceChoice::word), ["auto", "host", "sim", "npu"]);
         assert_eq!(Precision::ALL.map(Precision::word), ["int8", "bf16", "f32"]);
         assert_eq!(Target::ALL.map(Target::word), ["npu1", "npu4"]);
         assert_eq!(Simulation::ALL.map(Simulation::word), ["fast", "exact", "count"]);
+        assert_eq!(Commands::ALL.map(Commands::word), ["lists", "single"]);
         assert_eq!(Claim::ALL.map(Claim::word), ["all", "attention", "matmul"]);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-pub use undertone_boundary::options::{Claim, DeviceChoice, Key};
+pub use undertone_boundary::options::{Claim, Commands, DeviceChoice, Key};
 use undertone_boundary::{options, words::UnknownWord};
 use undertone_kernels::{
     DeviceKind, Precision,
@@ -35,6 +35,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Where compiled NPU kernels lie. Only the NPU reads it.
     pub bundle_dir: Option<PathBuf>,
+    /// How commands are given to an NPU.
+    pub commands: Commands,
     /// File that gets the partition as JSON.
     pub report: Option<PathBuf>,
 }
@@ -50,6 +52,7 @@ impl Default for Options {
             claim: Claim::All,
             threads: None,
             bundle_dir: None,
+            commands: Commands::default(),
             report: None,
         }
     }
@@ -91,7 +94,7 @@ impl Options {
     /// Which NPU to open. A simulated one says whether there are bundles, and needs none.
     pub fn npu_settings(&self) -> Settings {
         let target = self.target.unwrap_or(Settings::default().target);
-        Settings { target, bundle_dir: self.bundle_dir.clone(), mode: self.sim }
+        Settings { target, bundle_dir: self.bundle_dir.clone(), mode: self.sim, commands: self.commands }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), OptionsError> {
@@ -100,6 +103,7 @@ impl Options {
             Key::Target => self.target = Some(word::<options::Target>(key, value)?.into()),
             Key::Sim => self.sim = word(key, value)?,
             Key::BundleDir => self.bundle_dir = Some(path(key, value)?),
+            Key::NpuCommands => self.commands = word(key, value)?,
             Key::Precision => self.precision = word(key, value)?,
             Key::Claim => self.claim = word(key, value)?,
             Key::Threads => self.threads = Some(threads(value)?),

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use onnxruntime_ep_xdna::{Claim, DeviceChoice, Options, OptionsError, options::Key};
+use onnxruntime_ep_xdna::{
+    Claim, DeviceChoice, Options, OptionsError,
+    options::{Commands, Key},
+};
 use proptest::prelude::*;
 use undertone_kernels::{
     DeviceKind, Precision,
@@ -76,9 +79,13 @@ fn a_simulated_npu_is_chosen_in_words() {
         assert_eq!((options.asked, options.device), (DeviceChoice::Sim, DeviceKind::Sim));
         options.npu_settings()
     };
-    assert_eq!(sim(&[]), Settings { target: Target::Npu4, bundle_dir: None, mode: Mode::Fast });
+    assert_eq!(
+        sim(&[]),
+        Settings { target: Target::Npu4, bundle_dir: None, mode: Mode::Fast, commands: Commands::Lists }
+    );
     assert_eq!(sim(&[("target", "npu1"), ("sim", "exact")]).target, Target::Npu1);
     assert_eq!(sim(&[("sim", "exact")]).mode, Mode::Exact);
+    assert_eq!(sim(&[("npu_commands", "single")]).commands, Commands::Single);
     // The simulator needs no bundles; it says whether there are.
     assert_eq!(sim(&[("bundle_dir", "some/where")]).bundle_dir.unwrap(), std::path::Path::new("some/where"));
 }

@@ -15,7 +15,7 @@ fn bound(precision: Precision) -> f64 {
 }
 
 fn settings(target: Target, mode: Mode) -> Settings {
-    Settings { target, mode, bundle_dir: None }
+    Settings { target, mode, ..Settings::default() }
 }
 
 /// A linear layer on a simulated NPU.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use undertone_boundary::counters::Counter;
 use undertone_boundary::description::Description;
-use undertone_boundary::options::{DeviceKind, Key};
+use undertone_boundary::options::{self, DeviceKind, Key};
 use undertone_boundary::profile::Profile;
 
 pub use undertone_boundary::EP_NAME;
@@ -397,6 +397,7 @@ impl Engine {
             (Key::Claim, Some(o.claim.to_string())),
             (Key::Threads, o.threads.map(|n| n.to_string())),
             (Key::BundleDir, o.bundle_dir.as_ref().map(path)),
+            (Key::NpuCommands, (o.npu_commands != options::Commands::default()).then(|| o.npu_commands.to_string())),
             (Key::Report, o.report.as_ref().map(path)),
         ]
         .into_iter()

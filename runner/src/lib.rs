@@ -78,6 +78,8 @@ pub use engine::{Engine, EngineError, EpDevice, OpenGraph};
 pub use model::{Layout, Model, ModelError};
 pub use npu::NpuReport;
 pub use observer::{Observer, Progress};
-pub use options::{Claim, Device, EngineOptions, Padding, Precision, Simulation, Target, Task, TranscribeOptions};
+pub use options::{
+    Claim, Commands, Device, EngineOptions, Padding, Precision, Simulation, Target, Task, TranscribeOptions,
+};
 pub use result::{RunReport, Segment, Transcription, Warning};
 pub use transcribe::{TranscribeError, Transcriber};

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use undertone_boundary::options::DeviceChoice;
-pub use undertone_boundary::options::{Claim, Precision, Simulation, Target};
+pub use undertone_boundary::options::{Claim, Commands, Precision, Simulation, Target};
 use undertone_boundary::words;
 pub use undertone_boundary::words::UnknownWord;
 
@@ -70,6 +70,8 @@ pub struct EngineOptions {
     pub spinning: bool,
     /// Folder of NPU kernel bundles.
     pub bundle_dir: Option<PathBuf>,
+    /// How commands are given to an NPU.
+    pub npu_commands: Commands,
     /// Where the execution provider writes its partition report (JSON). Graphs are then opened as they are, never
     /// packed.
     pub report: Option<PathBuf>,
@@ -92,6 +94,7 @@ impl EngineOptions {
             threads: None,
             spinning: false,
             bundle_dir: None,
+            npu_commands: Commands::default(),
             report: None,
             packed: None,
         }

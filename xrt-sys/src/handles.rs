@@ -188,12 +188,27 @@ impl Context {
     /// is gone.
     pub fn execute(&mut self, runs: &mut [&mut Run], limit: Duration) -> Result<(), Error> {
         let handles: Vec<*mut RunHandle> = runs.iter().map(|run| run.handle).collect();
-        let milliseconds = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1);
         // SAFETY: the context and all runs are borrowed mutably for the call; the list is as long as given.
         call("executing", limit, |failure| unsafe {
-            (self.device.table().execute)(self.handle, handles.as_ptr(), handles.len(), milliseconds, failure)
+            (self.device.table().execute)(self.handle, handles.as_ptr(), handles.len(), milliseconds(limit), failure)
         })
     }
+
+    /// Executes one command that is started by itself, not in a run list, and waits for it.
+    ///
+    /// # Errors
+    /// As [`Context::execute`]. After [`Error::Timeout`] the run and what belongs to it stay until the process ends.
+    pub fn execute_alone(&mut self, run: &mut Run, limit: Duration) -> Result<(), Error> {
+        // SAFETY: the context and the run are borrowed mutably for the call.
+        call("executing", limit, |failure| unsafe {
+            (self.device.table().execute_alone)(self.handle, run.handle, milliseconds(limit), failure)
+        })
+    }
+}
+
+/// A time limit as the table takes it.
+fn milliseconds(limit: Duration) -> u32 {
+    u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
 /// Memory that the device reaches too.

@@ -8,7 +8,7 @@
 use std::ffi::c_char;
 
 /// Version of the table. It changes whenever a field does.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Symbol of the function that gives the table: `extern "C" fn() -> *const Table`.
 pub const SYMBOL: &[u8] = b"undertone_xrt_table\0";
@@ -167,6 +167,14 @@ pub struct Table {
         context: *mut ContextHandle,
         runs: *const *mut RunHandle,
         count: usize,
+        milliseconds: u32,
+        failure: *mut Failure,
+    ) -> bool,
+    /// The same for one command that is started by itself, not in a list. One that did not end within its limit keeps
+    /// what belongs to it when it is given back, until the process ends: XRT ends a process that gives such a run back.
+    pub execute_alone: unsafe extern "C" fn(
+        context: *mut ContextHandle,
+        run: *mut RunHandle,
         milliseconds: u32,
         failure: *mut Failure,
     ) -> bool,

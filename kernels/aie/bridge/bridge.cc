@@ -6,6 +6,7 @@
 
 #include "attention.h"
 #include "linear.h"
+#include "trial.h"
 
 namespace undertone::bridge {
 namespace {
@@ -95,6 +96,8 @@ void attention_end(Core core, rust::Slice<float> state, rust::Slice<uint8_t> c) 
 int32_t attention_state_words(Core core) {
     return with_core(core, [](auto, auto type, RuntimeTile tile) { return AttentionState<decltype(type), RuntimeTile>::words(tile); });
 }
+
+void trial_answer(rust::Slice<const int32_t> a, rust::Slice<int32_t> c) { undertone::trial_answer(a.data(), c.data()); }
 
 void exp2(rust::Slice<const float> x, rust::Slice<float> y) {
     by_vectors(x, y, [](const auto &values) { return undertone::exp2<lanes>(values); });

@@ -22,6 +22,8 @@ void attention_values(Core core, rust::Slice<const uint8_t> v, rust::Slice<float
 void attention_end(Core core, rust::Slice<float> state, rust::Slice<uint8_t> c);
 int32_t attention_state_words(Core core);
 
+void trial_answer(rust::Slice<const int32_t> a, rust::Slice<int32_t> c);
+
 // Functions of single numbers, 16 at a time, and the accumulator's way to int8: for tests of the header and of the polynomials.
 void exp2(rust::Slice<const float> x, rust::Slice<float> y);
 void gelu(rust::Slice<const float> x, rust::Slice<float> y);

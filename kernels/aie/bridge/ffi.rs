@@ -58,6 +58,8 @@ mod bridge {
         fn attention_end(core: Core, state: &mut [f32], c: &mut [u8]);
         fn attention_state_words(core: Core) -> i32;
 
+        fn trial_answer(a: &[i32], c: &mut [i32]);
+
         fn exp2(x: &[f32], y: &mut [f32]);
         fn gelu(x: &[f32], y: &mut [f32]);
         fn reciprocal(x: &[f32], y: &mut [f32]);

@@ -10,10 +10,12 @@ mod ffi;
 mod linear;
 pub mod numbers;
 mod shape;
+mod trial;
 
 pub use attention::{Attention, Precision};
 pub use linear::{LinearSizes, linear_bf16, linear_int8};
 pub use shape::{CONTROL_BYTES, HEAD_WIDTH, LARGEST_SIDE, Target, Tile};
+pub use trial::{TRIAL_BYTES, trial_answer};
 
 /// Something that a kernel cannot be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

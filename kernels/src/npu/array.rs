@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     design::{Argument, Channel, Design},
+    device::Commands,
     target::Target,
+    trial::Trial,
 };
 use crate::{DeviceKind, Parallel};
 
@@ -40,6 +42,15 @@ pub trait Array: Send + Sync + 'static {
         None
     }
 
+    /// Loads a trial array.
+    ///
+    /// # Errors
+    /// As [`Array::open`].
+    fn open_trial(&self, trial: &Trial) -> Result<OpenTrial<Self::Context>, ArrayError> {
+        let reason = "this device has none".to_owned();
+        Err(ArrayError::NoBundle { what: trial.to_string(), reason })
+    }
+
     /// Memory for one argument, zeroed.
     ///
     /// # Errors
@@ -52,17 +63,48 @@ pub trait Array: Send + Sync + 'static {
     /// If there is no memory, or the stream is refused.
     fn program(&self, context: &Self::Context, words: &[u32]) -> Result<Self::Program, ArrayError>;
 
-    /// Executes jobs one after another, with one dispatch where the array can. A's are synced to the device before and
-    /// C's from it after; B's must have been flushed ([`Buffer::flush`]) since they were written.
+    /// How commands are given to it where nothing else is said.
+    fn commands(&self) -> Commands {
+        Commands::default()
+    }
+
+    /// Executes jobs one after another, as [`Array::commands`] says.
     ///
     /// # Errors
-    /// A failed command or a timeout; the contents of C are then unspecified and the context may be unusable.
+    /// As [`Array::run_by`].
     fn run(
         &self,
         context: &Self::Context,
         jobs: &mut [Job<'_, Self>],
         pool: &dyn Parallel,
+    ) -> Result<RunReport, ArrayError> {
+        self.run_by(self.commands(), context, jobs, pool)
+    }
+
+    /// Executes jobs one after another: with one dispatch where the array can and `commands` may, or each by itself.
+    /// A's are synced to the device before and C's from it after; B's must have been flushed ([`Buffer::flush`]) since
+    /// they were written.
+    ///
+    /// # Errors
+    /// A failed command or a timeout; the contents of C are then unspecified and the context may be unusable.
+    fn run_by(
+        &self,
+        commands: Commands,
+        context: &Self::Context,
+        jobs: &mut [Job<'_, Self>],
+        pool: &dyn Parallel,
     ) -> Result<RunReport, ArrayError>;
+}
+
+/// A trial array that is loaded.
+pub struct OpenTrial<C> {
+    /// Its hardware context.
+    pub context: C,
+    /// As it was compiled: streams have to be written for its channels.
+    pub trial: Trial,
+    /// The stream that the compiler made of a pass-through's one transfer ([`Trial::MADE_BYTES`]), where there is a
+    /// compiler's.
+    pub made: Option<Vec<u32>>,
 }
 
 /// Memory that an array reaches.

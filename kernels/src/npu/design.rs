@@ -119,7 +119,11 @@ pub struct Design {
 impl fmt::Display for Design {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { target, kernels, tile: Tile { m, k, n }, .. } = self;
-        write!(f, "{kernels} kernels on {target} with tiles {m}×{k}×{n}")
+        write!(f, "{kernels} kernels on {target} with tiles {m}×{k}×{n}")?;
+        if [self.rows(), self.columns()] == [Target::ROWS, target.columns()] {
+            return Ok(());
+        }
+        write!(f, " on {}×{} cores", self.rows(), self.columns())
     }
 }
 
@@ -157,13 +161,27 @@ impl Design {
     /// # Errors
     /// If the tile does not consist of whole micro-tiles or does not fit a core's memory.
     pub fn new(target: Target, kernels: Kernels, tile: Tile) -> Result<Self, DesignError> {
-        let columns = target.columns();
+        Self::of_cores(target, kernels, tile, [Target::ROWS, target.columns()])
+    }
+
+    /// The same with the cores of the first rows and columns only: one core, or a column, for a new array's first
+    /// steps. All else of it is where it is in the whole array.
+    ///
+    /// # Errors
+    /// As [`Design::new`].
+    pub fn of_cores(
+        target: Target,
+        kernels: Kernels,
+        tile: Tile,
+        [rows, columns]: [usize; 2],
+    ) -> Result<Self, DesignError> {
         let channel = |direction, channel| move |column| Channel { column, direction, channel };
+        let a_column = |row| row * target.columns() / Target::ROWS;
         let design = Self {
             target,
             kernels,
             tile,
-            a: (0..Target::ROWS).map(|row| row * columns / Target::ROWS).map(channel(Direction::Mm2s, 0)).collect(),
+            a: (0..rows).map(a_column).map(channel(Direction::Mm2s, 0)).collect(),
             b: (0..columns).map(channel(Direction::Mm2s, 1)).collect(),
             c: (0..columns).map(channel(Direction::S2mm, 0)).collect(),
         };
@@ -225,7 +243,10 @@ impl Design {
             return refuse(format!("it takes {memory} bytes of a memory tile's {}", Target::MEMORY_TILE));
         }
         let columns = self.target.columns();
-        if self.a.len() != Target::ROWS || self.b.len() != columns || self.c.len() != columns {
+        if !(1..=Target::ROWS).contains(&self.rows())
+            || !(1..=columns).contains(&self.columns())
+            || self.b.len() != self.c.len()
+        {
             return refuse("it does not name a channel for each row and column".into());
         }
         let mut all: Vec<Channel> = self.a.iter().chain(&self.b).chain(&self.c).copied().collect();
@@ -254,6 +275,16 @@ impl Design {
             ("a core's state", self.core_state()),
         ];
         sizes.into_iter().find(|(_, bytes)| !bytes.is_multiple_of(VECTOR_BYTES))
+    }
+
+    /// Rows of cores that it has: all of the target's, but for a new array's first steps.
+    pub fn rows(&self) -> usize {
+        self.a.len()
+    }
+
+    /// Columns of cores that it has.
+    pub fn columns(&self) -> usize {
+        self.b.len()
     }
 
     /// The instruction shape of the operands, in whose order results lie, too.
@@ -317,14 +348,14 @@ impl Design {
         STACK_BYTES + CONSTANT_BYTES + self.core_state() + 2 * (self.a_object() + self.b_object() + self.c_object())
     }
 
-    /// Bytes of the fullest memory tile: the objects of A, of B, and of C of four cores, each twice.
+    /// Bytes of the fullest memory tile: the objects of A, of B, and of C of a column's cores, each twice.
     pub fn memory_tile(&self) -> usize {
-        2 * (self.a_object() + self.b_object() + Target::ROWS * self.c_object())
+        2 * (self.a_object() + self.b_object() + self.rows() * self.c_object())
     }
 
-    /// Rows (linear) or queries (attention) of one round: those of four tiles.
+    /// Rows (linear) or queries (attention) of one round: those of a tile for each row of cores.
     pub fn round_rows(&self) -> usize {
-        Target::ROWS * self.tile.m
+        self.rows() * self.tile.m
     }
 
     /// The shape with its padding: rows or queries to whole rounds, inputs to whole steps, outputs to a tile for each
@@ -335,7 +366,7 @@ impl Design {
             Problem::Linear { rows, inputs, outputs } => Problem::Linear {
                 rows: rows.next_multiple_of(self.round_rows()),
                 inputs: inputs.next_multiple_of(k),
-                outputs: outputs.next_multiple_of(n * self.target.columns()),
+                outputs: outputs.next_multiple_of(n * self.columns()),
             },
             Problem::Attention { heads, queries, keys } => Problem::Attention {
                 heads,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use undertone_boundary::npu::{BundleReport, NpuReport};
+pub use undertone_boundary::options::Commands;
 
 use super::{
     array::Array,
@@ -37,11 +38,13 @@ pub struct Settings {
     pub bundle_dir: Option<PathBuf>,
     /// How the simulator computes.
     pub mode: Mode,
+    /// How commands are given to the array.
+    pub commands: Commands,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { target: Target::Npu4, bundle_dir: None, mode: Mode::Fast }
+        Self { target: Target::Npu4, bundle_dir: None, mode: Mode::Fast, commands: Commands::default() }
     }
 }
 
@@ -56,7 +59,7 @@ pub trait NpuDevice: Device {
 
 /// A simulated NPU.
 pub fn simulator(settings: &Settings) -> Arc<dyn NpuDevice> {
-    let array = SimArray::new(settings.target, settings.mode);
+    let array = SimArray::new(settings.target, settings.mode).with_commands(settings.commands);
     Arc::new(Npu { bundle_dir: settings.bundle_dir.clone(), ..Npu::new(array) })
 }
 

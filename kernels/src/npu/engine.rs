@@ -78,13 +78,7 @@ impl<A: Array> Engines<A> {
     }
 
     fn open(&self, design: &Design) -> Result<Arc<Engine<A>>, ArrayError> {
-        let context = self.array.open(design)?;
-        let engine = Engine {
-            design: self.array.compiled(&context).unwrap_or(design).clone(),
-            context,
-            programs: Mutex::default(),
-            idle: Mutex::default(),
-        };
+        let engine = Engine::unseen(&self.array, design)?;
         if self.array.computes() {
             trust::check(&engine.design, &|problem, a, b| engine.try_out(&self.array, problem, a, b))?;
         }
@@ -134,6 +128,13 @@ impl<A: Array> Engines<A> {
 }
 
 impl<A: Array> Engine<A> {
+    /// A design that has not shown yet that it can be trusted.
+    pub fn unseen(array: &A, design: &Design) -> Result<Self, ArrayError> {
+        let context = array.open(design)?;
+        let design = array.compiled(&context).unwrap_or(design).clone();
+        Ok(Self { design, context, programs: Mutex::default(), idle: Mutex::default() })
+    }
+
     /// Memory for operands that stay: weights.
     pub fn buffer(&self, array: &A, argument: Argument, bytes: usize) -> Result<A::Buffer, ArrayError> {
         array.buffer(&self.context, argument, bytes)

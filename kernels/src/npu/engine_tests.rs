@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::*;
 use crate::{
     DeviceKind,
-    npu::{array::RunReport, design::Kernels, target::Target},
+    npu::{array::RunReport, design::Kernels, device::Commands, target::Target},
 };
 
 /// An array whose commands all end in the same error.
@@ -56,7 +56,13 @@ impl Array for Failing {
         Ok(())
     }
 
-    fn run(&self, (): &(), _jobs: &mut [Job<'_, Self>], _pool: &dyn Parallel) -> Result<RunReport, ArrayError> {
+    fn run_by(
+        &self,
+        _commands: Commands,
+        (): &(),
+        _jobs: &mut [Job<'_, Self>],
+        _pool: &dyn Parallel,
+    ) -> Result<RunReport, ArrayError> {
         Err(self.error.clone())
     }
 }

@@ -28,7 +28,7 @@ fn open(_settings: &Settings, probe: Probe) -> Result<Arc<dyn NpuDevice>, Unavai
 
 #[cfg(feature = "xrt")]
 fn open(settings: &Settings, probe: Probe) -> Result<Arc<dyn NpuDevice>, Unavailable> {
-    let array = super::xrt::XrtArray::open(settings.bundle_dir.as_deref(), probe)?;
+    let array = super::xrt::XrtArray::open(settings.bundle_dir.as_deref(), probe)?.with_commands(settings.commands);
     Ok(Arc::new(super::device::Npu::new(array)))
 }
 

@@ -23,25 +23,27 @@ mod placed;
 mod placement;
 mod probe;
 mod problem;
+mod question;
 mod rates;
 pub mod sim;
 mod software;
 mod statistics;
 pub mod stream;
 mod target;
+mod trial;
 mod trust;
 mod unavailable;
 #[cfg(feature = "xrt")]
 pub mod xrt;
 
 pub use access::Transfer;
-pub use array::{Array, ArrayError, Buffer, Job, RunReport};
+pub use array::{Array, ArrayError, Buffer, Job, OpenTrial, RunReport};
 pub use bundle::{Bundle, BundleError, Bundles, Objects};
 pub use design::{
     Argument, CONSTANT_BYTES, Channel, Design, DesignError, Direction, HEAD_WIDTH, Kernels, Operator, Problem,
     STACK_BYTES, Tile,
 };
-pub use device::{Npu, NpuDevice, Settings, simulator};
+pub use device::{Commands, Npu, NpuDevice, Settings, simulator};
 pub use hardware::hardware;
 pub use open::OpenNpu;
 pub use placed::PlacedDevice;
@@ -50,4 +52,5 @@ pub use probe::{Finding, PciNpu, Probe, probe, probe_below};
 pub use rates::Rates;
 pub use software::{Origin, Software};
 pub use target::{MicroTile, Target};
+pub use trial::{Lane, Trial, TrialKind};
 pub use unavailable::Unavailable;

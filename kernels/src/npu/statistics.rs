@@ -47,7 +47,7 @@ impl Counted {
         }
     }
 
-    /// One command was executed, of problems of one operator.
+    /// Problems of one operator were executed together.
     pub fn add(&self, design: &Design, problems: impl Iterator<Item = Problem>, report: &RunReport, packing: Duration) {
         let mut problems = problems.peekable();
         let Some(operator) = problems.peek().map(|problem| Operator::of(design.kernels, problem)) else { return };
@@ -55,8 +55,9 @@ impl Counted {
         let (_, sums) = operators.entry(operator).or_insert_with(|| (design.clone(), OperatorReport::default()));
         for (index, problem) in problems.enumerate() {
             let prediction = cost::predict(design, &problem);
-            // Commands of one list cost less each.
-            let seconds = if index == 0 { prediction.total } else { prediction.listed(design.target) };
+            // Those after the first of a list cost less.
+            let seconds =
+                if (index as u64) < report.dispatches { prediction.total } else { prediction.listed(design.target) };
             sums.calls += 1;
             sums.macs += problem.macs();
             sums.predicted_seconds += seconds;

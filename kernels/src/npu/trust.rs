@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// Largest distance from the oracle, beside its largest magnitude: a few roundings to bf16.
-const TOLERANCE: f32 = 0.02;
+pub(super) const TOLERANCE: f32 = 0.02;
 
 /// The C of a problem, from its A and B.
-type TryOut<'t> = &'t dyn Fn(&Problem, &[u8], &[u8]) -> Result<Vec<u8>, ArrayError>;
+pub(super) type TryOut<'t> = &'t dyn Fn(&Problem, &[u8], &[u8]) -> Result<Vec<u8>, ArrayError>;
 
 /// Compares an array's answers to small problems, of each kind that its `design` computes, with the host's plainest
 /// arithmetic on the operands as the array has them.
@@ -32,34 +32,50 @@ pub(super) fn check(design: &Design, try_out: TryOut<'_>) -> Result<(), ArrayErr
     Ok(())
 }
 
-type Answers = (Vec<f32>, Vec<f32>);
+/// What an array answers, and what is right.
+pub(super) type Answers = (Vec<f32>, Vec<f32>);
+
+/// `[rows, inputs, outputs]` of a layer with more than one round, step and row of columns; none of them whole.
+pub(super) fn odd_layer(design: &Design) -> [usize; 3] {
+    let tile = design.tile;
+    [design.round_rows() + 3, tile.k + tile.k / 2 + 1, tile.n * design.columns() + tile.n / 2 + 1]
+}
 
 fn linear(design: &Design, try_out: TryOut<'_>) -> Result<Answers, ArrayError> {
-    let (tile, method) = (design.tile, PackMethod::best());
-    // More than one round, step and row of columns; none of them whole.
-    let (rows, inputs, outputs) =
-        (design.round_rows() + 3, tile.k + tile.k / 2 + 1, tile.n * design.target.columns() + tile.n / 2 + 1);
-    let product = LinearSpec::new(inputs, outputs, design.kernels.precision());
-    let spec = LinearSpec { activation: Activation::Gelu, ..product };
+    let [rows, inputs, outputs] = odd_layer(design);
+    let operands = [noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3)];
+    layer(design, [rows, inputs, outputs], Activation::Gelu, &operands, try_out)
+}
+
+/// A layer of `[rows, inputs, outputs]` with rows, weights and bias.
+pub(super) fn layer(
+    design: &Design,
+    [rows, inputs, outputs]: [usize; 3],
+    activation: Activation,
+    [x, weights, bias]: &[Vec<f32>; 3],
+    try_out: TryOut<'_>,
+) -> Result<Answers, ArrayError> {
+    let (method, gelu) = (PackMethod::best(), activation == Activation::Gelu);
+    let spec = LinearSpec { activation, ..LinearSpec::new(inputs, outputs, design.kernels.precision()) };
     let problem = Problem::Linear { rows, inputs, outputs };
-    let (x, weights, bias) = (noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3));
     let mut a = vec![0; design.buffer_bytes(&problem, Argument::A)];
     let mut b = vec![0; design.buffer_bytes(&problem, Argument::B)];
-    layout::pack_rows(method, design, &x, [rows, inputs], true, &mut a, &Serial);
-    layout::pack_weights(method, design, &spec, (&weights, WeightLayout::InputsByOutputs), Some(&bias), &mut b);
+    layout::pack_rows(method, design, x, [rows, inputs], gelu, &mut a, &Serial);
+    layout::pack_weights(method, design, &spec, (weights, WeightLayout::InputsByOutputs), Some(bias), &mut b);
     let c = try_out(&problem, &a, &b)?;
     let mut got = vec![0.0; rows * outputs];
     layout::unpack_rows(method, design, &c, [rows, outputs], None, &mut got, &Serial);
     let (weights, bias) = layout::unpack_weights(design, &spec, &b);
     let plain = LinearSpec { precision: Precision::F32, ..spec };
     let wanted =
-        reference::linear::linear(&plain, &weights, WeightLayout::InputsByOutputs, Some(&bias), rows, &x, None);
+        reference::linear::linear(&plain, &weights, WeightLayout::InputsByOutputs, Some(&bias), rows, x, None);
     Ok((got, wanted))
 }
 
-fn attention(design: &Design, try_out: TryOut<'_>) -> Result<Answers, ArrayError> {
+/// Attention with a job for each column and more, and more than one tile of queries and block of keys.
+pub(super) fn attention(design: &Design, try_out: TryOut<'_>) -> Result<Answers, ArrayError> {
     let method = PackMethod::best();
-    let (heads, queries, keys) = (design.target.columns() + 1, design.tile.m + 1, design.block() + 5);
+    let (heads, queries, keys) = (design.columns() + 1, design.tile.m + 1, design.block() + 5);
     let problem = Problem::Attention { heads, queries, keys };
     let spec = AttentionSpec { head_width: HEAD_WIDTH, scale: 0.125, precision: Precision::F32 };
     let data = [

@@ -20,6 +20,7 @@ use super::{
     array::{Array, ArrayError, Buffer, Job, RunReport},
     bundle::{BundleError, Bundles},
     design::{Argument, Design},
+    device::Commands,
     probe::{Finding, Probe},
     target::Target,
     unavailable::Unavailable,
@@ -41,6 +42,7 @@ pub struct XrtArray {
     target: Target,
     bundles: Bundles,
     limit: Duration,
+    commands: Commands,
     /// Contexts that were ever made, so that each has a number.
     made: AtomicU64,
     /// The context that was executed last.
@@ -131,12 +133,18 @@ impl XrtArray {
             return Err(Unavailable::OtherBundles { folder: bundles.folder().to_path_buf(), target, have });
         }
         let (made, loaded) = (AtomicU64::new(0), AtomicU64::new(NONE));
-        Ok(Self { library, device, target, bundles, limit: LIMIT, made, loaded })
+        let (limit, commands) = (LIMIT, Commands::default());
+        Ok(Self { library, device, target, bundles, limit, commands, made, loaded })
     }
 
-    /// With another time limit for each list of commands.
+    /// With another time limit for each list of commands, or each that is started by itself.
     pub fn with_limit(self, limit: Duration) -> Self {
         Self { limit, ..self }
+    }
+
+    /// With commands given so.
+    pub fn with_commands(self, commands: Commands) -> Self {
+        Self { commands, ..self }
     }
 
     /// Devices, contexts, buffers and runs of this process that exist now.
@@ -241,8 +249,13 @@ impl Array for XrtArray {
         Ok(XrtProgram { buffer, words: count })
     }
 
-    fn run(
+    fn commands(&self) -> Commands {
+        self.commands
+    }
+
+    fn run_by(
         &self,
+        commands: Commands,
         context: &XrtContext,
         jobs: &mut [Job<'_, Self>],
         _pool: &dyn Parallel,
@@ -261,7 +274,14 @@ impl Array for XrtArray {
         for (run, job) in runs.iter_mut().zip(jobs.iter()) {
             run.set(&job.program.buffer, job.program.words, [&job.a.0, &job.b.0, &job.c.0]).map_err(array_error)?;
         }
-        hardware.execute(&mut runs, self.limit).map_err(array_error)?;
+        match commands {
+            Commands::Lists => hardware.execute(&mut runs, self.limit).map_err(array_error)?,
+            Commands::Single => {
+                for run in runs {
+                    hardware.execute_alone(run, self.limit).map_err(array_error)?;
+                }
+            }
+        }
         // Still under the lock: lists of two contexts end in the order in which they are counted.
         let before = self.loaded.swap(context.number, Ordering::Relaxed);
         drop(queue);
@@ -269,7 +289,8 @@ impl Array for XrtArray {
             job.c.0.sync_from_device().map_err(array_error)?;
         }
         let context_switches = u64::from(before != NONE && before != context.number);
-        Ok(RunReport { dispatches: 1, context_switches, wall: start.elapsed(), ..RunReport::default() })
+        let dispatches = commands.dispatches(jobs.len());
+        Ok(RunReport { dispatches, context_switches, wall: start.elapsed(), ..RunReport::default() })
     }
 }
 

@@ -188,4 +188,26 @@ inline bool wait_runlist(const xrt::runlist& list, std::uint32_t milliseconds)
   }
 }
 
+inline bool is_done(const xrt::run& run)
+{
+  return run.state() >= ERT_CMD_STATE_COMPLETED;
+}
+
+// The same for a run that was started by itself. XRT throws `command_error` only over a state that a failure has.
+inline bool wait_run(const xrt::run& run, std::uint32_t milliseconds)
+{
+  const auto limit = std::chrono::milliseconds(milliseconds);
+  const auto end = std::chrono::steady_clock::now() + limit;
+  try {
+    return run.wait2(limit) == std::cv_status::no_timeout;
+  }
+  catch (const std::exception& error) {
+    if (is_done(run))
+      throw;
+    if (std::chrono::steady_clock::now() >= end)
+      return false;
+    throw std::runtime_error(std::string("the wait ended before the command did: ") + error.what());
+  }
+}
+
 } // namespace undertone

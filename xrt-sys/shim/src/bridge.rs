@@ -42,6 +42,9 @@ pub mod ffi {
         fn new_run(kernel: &kernel) -> Result<UniquePtr<run>>;
         fn set_number(run: Pin<&mut run>, index: i32, value: u64) -> Result<()>;
         fn set_buffer(run: Pin<&mut run>, index: i32, buffer: &bo) -> Result<()>;
+        fn start(self: Pin<&mut run>) -> Result<()>;
+        fn wait_run(run: &run, milliseconds: u32) -> Result<bool>;
+        fn is_done(run: &run) -> Result<bool>;
 
         fn new_runlist(context: &hw_context) -> Result<UniquePtr<runlist>>;
         fn add_run(list: Pin<&mut runlist>, run: &run) -> Result<()>;

@@ -38,6 +38,7 @@ static TABLE: Table = Table {
     run_set,
     run_free,
     execute,
+    execute_alone,
     live: objects_live,
 };
 
@@ -217,6 +218,16 @@ unsafe extern "C" fn execute(
             (*context.cast::<Context>()).execute(runs, milliseconds)
         })
     }
+}
+
+unsafe extern "C" fn execute_alone(
+    context: *mut ContextHandle,
+    run: *mut RunHandle,
+    milliseconds: u32,
+    failure: *mut Failure,
+) -> bool {
+    // SAFETY: pointers as the table asks; context and run are the caller's alone.
+    unsafe { guard(failure, || (*context.cast::<Context>()).execute_alone(&mut *run.cast::<Run>(), milliseconds)) }
 }
 
 unsafe extern "C" fn objects_live() -> Live {

@@ -1,6 +1,9 @@
 //! What the handles stand for: XRT's objects with what has to live as long as they do, counted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    mem,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use cxx::UniquePtr;
 use xrt_sys::table::{ARGUMENT, COMMAND, EXCEPTION, Failure, INSTRUCTIONS, Live, TIMEOUT};
@@ -148,15 +151,12 @@ impl Context {
     }
 
     pub fn run(&self) -> Result<Run, Fault> {
-        Ok(Run { run: ffi::new_run(&self.kernel)?, _counted: Counted::one_of(&RUNS) })
+        Ok(Run { run: ffi::new_run(&self.kernel)?, counted: Some(Counted::one_of(&RUNS)), late: false })
     }
 
-    /// All commands in one run list. A command is never started by itself: XRT ends the process when a run is given
-    /// back that was started and is not done, which after a time limit could never be ruled out.
+    /// All commands in one run list.
     pub fn execute<'a>(&mut self, runs: impl Iterator<Item = &'a Run>, milliseconds: u32) -> Result<(), Fault> {
-        if self.stuck {
-            return Err(Fault(TIMEOUT, 0, "an earlier command of this context never ended".into()));
-        }
+        self.idle()?;
         let result = self.submit(runs, milliseconds);
         if !self.stuck && self.list.pin_mut().reset().is_err() {
             // A failed submission leaves the list as if it were executing, until it was waited for. What the wait says
@@ -165,6 +165,30 @@ impl Context {
             self.stuck = self.list.pin_mut().reset().is_err();
         }
         result
+    }
+
+    /// One command by itself.
+    pub fn execute_alone(&mut self, run: &mut Run, milliseconds: u32) -> Result<(), Fault> {
+        self.idle()?;
+        run.run.pin_mut().start()?;
+        // 0 would wait for ever.
+        let fault = match ffi::wait_run(&run.run, milliseconds.max(1)).map_err(Fault::from) {
+            Ok(true) => return Ok(()),
+            Ok(false) => Fault(TIMEOUT, 0, "the command is still executing".into()),
+            Err(fault) => fault,
+        };
+        // Only a command that failed is done.
+        self.stuck = fault.0 != COMMAND;
+        run.late = self.stuck;
+        Err(fault)
+    }
+
+    /// Whether nothing of it may still be executing.
+    fn idle(&self) -> Result<(), Fault> {
+        match self.stuck {
+            true => Err(Fault(TIMEOUT, 0, "an earlier command of this context never ended".into())),
+            false => Ok(()),
+        }
     }
 
     fn submit<'a>(&mut self, runs: impl Iterator<Item = &'a Run>, milliseconds: u32) -> Result<(), Fault> {
@@ -199,7 +223,20 @@ impl Buffer {
 /// A command.
 pub struct Run {
     run: UniquePtr<ffi::run>,
-    _counted: Counted,
+    counted: Option<Counted>,
+    /// It was started by itself, and its time limit passed.
+    late: bool,
+}
+
+impl Drop for Run {
+    /// XRT ends the process when a run is given back that was started by itself and is not done. Such a one stays, and
+    /// keeps its context and buffers.
+    fn drop(&mut self) {
+        if self.late && !ffi::is_done(&self.run).unwrap_or(false) {
+            mem::forget(mem::replace(&mut self.run, UniquePtr::null()));
+            mem::forget(self.counted.take());
+        }
+    }
 }
 
 impl Run {

@@ -2,11 +2,21 @@
 //! compiler, up to attention on all cores. Each rung needs what those below it have shown, so the first failure names
 //! what is wrong. It climbs over any [`Array`]: the simulator, or a real NPU through XRT.
 
-use std::collections::BTreeMap;
+mod bench;
+mod copies;
+mod core;
+mod pass_through;
+mod product;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::array::{Array, ArrayError};
+use super::{
+    array::{Array, ArrayError},
+    stream::StreamError,
+};
+use crate::DeviceKind;
 
 /// A rung of the ladder, from the bottom; the first two, installation and AMD's own programs, need no array of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,11 +81,97 @@ impl Outcome {
 
 /// Climbs one rung: tells each check as it ends, and stops at the first that failed. Whether none did.
 pub fn climb<A: Array>(array: &A, rung: Rung, tell: &mut dyn FnMut(Check)) -> bool {
-    let _ = (array, rung, tell);
-    true
+    let mut climber = Climber { array, tell };
+    let climbed = match rung {
+        Rung::PassThrough => pass_through::climb(&mut climber),
+        Rung::Stream => copies::climb(&mut climber),
+        Rung::Core => core::climb(&mut climber),
+        Rung::Product => product::products(&mut climber),
+        Rung::Attention => product::attention(&mut climber),
+    };
+    climbed.is_some()
 }
 
-#[allow(dead_code, reason = "used by the rungs")]
-fn failed(error: &ArrayError) -> Outcome {
-    Outcome::Failed { found: error.to_string(), advice: String::new() }
+/// What was measured in a check.
+type Figures = BTreeMap<String, f64>;
+
+/// Whoever climbs. Its methods give `None` after a failure, which ends the rung.
+struct Climber<'a, A: Array> {
+    array: &'a A,
+    tell: &'a mut dyn FnMut(Check),
+}
+
+/// What is wrong, if something is.
+enum Wrong {
+    /// The array did not do it.
+    Array(ArrayError),
+    /// It did something else.
+    Found(String),
+}
+
+impl From<ArrayError> for Wrong {
+    fn from(error: ArrayError) -> Self {
+        Wrong::Array(error)
+    }
+}
+
+impl From<StreamError> for Wrong {
+    fn from(error: StreamError) -> Self {
+        Wrong::Found(format!("no stream could be written: {error}"))
+    }
+}
+
+/// What a check that did not fail found out: a fact to tell, or nothing.
+type Fact = Option<String>;
+
+impl<A: Array> Climber<'_, A> {
+    /// One check. `advice` is what to do if it fails.
+    fn check<T>(
+        &mut self,
+        name: &str,
+        advice: &str,
+        check: impl FnOnce(&mut Figures) -> Result<(T, Fact), Wrong>,
+    ) -> Option<T> {
+        let mut figures = Figures::new();
+        let (value, outcome) = match check(&mut figures) {
+            Ok((value, None)) => (Some(value), Outcome::Passed),
+            Ok((value, Some(fact))) => (Some(value), Outcome::Told(fact)),
+            Err(Wrong::Found(found)) => (None, Outcome::Failed { found, advice: advice.to_owned() }),
+            Err(Wrong::Array(error)) => {
+                let advice = format!("{} {advice}", self.after(&error)).trim().to_owned();
+                (None, Outcome::Failed { found: error.to_string(), advice })
+            }
+        };
+        (self.tell)(Check { name: name.to_owned(), outcome, figures });
+        value
+    }
+
+    /// What to do about an array's own error.
+    fn after(&self, error: &ArrayError) -> String {
+        let log = "Read what the driver says: sudo dmesg | grep -i amdxdna.";
+        match error {
+            ArrayError::NoBundle { .. } => {
+                let target = self.array.target();
+                format!("Make the ladder's bundles: kernels/aie/build.sh --target {target} --ladder --out FOLDER.")
+            }
+            ArrayError::Contexts { .. } => "Close the other programs.".to_owned(),
+            ArrayError::Memory { .. } => {
+                "Raise the limit of locked memory (ulimit -l unlimited), or close other programs.".to_owned()
+            }
+            ArrayError::Timeout { .. } => format!("{log} Reload the driver, or reboot, before the next attempt."),
+            ArrayError::Failed(_) | ArrayError::Lost(_) => log.to_owned(),
+            ArrayError::Refused(_) | ArrayError::Untrusted { .. } => String::new(),
+        }
+    }
+
+    /// Whether times mean anything: a simulator's are its own.
+    fn is_timed(&self) -> bool {
+        self.array.kind() == DeviceKind::Npu
+    }
+}
+
+/// The middle one of several times, in microseconds.
+fn median_us(mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    times.get(times.len() / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
 }

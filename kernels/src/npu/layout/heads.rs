@@ -9,10 +9,7 @@ use super::{
 use crate::{
     Heads, HeadsMut, Parallel,
     host::split,
-    npu::{
-        design::{Design, HEAD_WIDTH, Kernels, Tile},
-        target::Target,
-    },
+    npu::design::{Design, HEAD_WIDTH, Kernels, Tile},
 };
 
 /// A row of a head, of [`HEAD_WIDTH`] values.
@@ -37,8 +34,8 @@ pub fn pack_queries(
     pool: &dyn Parallel,
 ) {
     let (Tile { m, k, .. }, object, slices) = (design.tile, design.a_object(), design.slices());
-    let (tiles, columns) = (queries.next_multiple_of(design.round_rows()) / m, design.target.columns());
-    let jobs = batch * heads * tiles / Target::ROWS;
+    let (tiles, columns) = (queries.next_multiple_of(design.round_rows()) / m, design.columns());
+    let jobs = batch * heads * tiles / design.rows();
     assert_eq!(
         out.len(),
         batch * heads * tiles * slices * object,
@@ -50,7 +47,7 @@ pub fn pack_queries(
         let query = |query: usize| row(q, head / heads, head % heads, first + query);
         tile.write(method, object, queries.saturating_sub(first).min(m), query, out);
         // A stage has a job for each column.
-        let job = index / Target::ROWS;
+        let job = index / design.rows();
         let column = job % columns;
         let ends = column + 1 == columns || job + 1 == jobs;
         for (slice, object) in out.chunks_exact_mut(object).enumerate() {

@@ -76,7 +76,7 @@ pub fn unpack_rows(
     if out.is_empty() {
         return;
     }
-    let padded = outputs.next_multiple_of(design.tile.n * design.target.columns());
+    let padded = outputs.next_multiple_of(design.tile.n * design.columns());
     split::rows(pool, outputs, out, &|range, out| {
         for (row, out) in range.zip(out.chunks_exact_mut(outputs)) {
             let residual = residual.map(|residual| &residual[row * outputs..][..outputs]);

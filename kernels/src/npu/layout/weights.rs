@@ -26,7 +26,7 @@ pub fn pack_weights(
     assert_eq!(weights.len(), inputs * outputs, "weights are [{inputs}, {outputs}]");
     assert!(bias.is_none_or(|bias| bias.len() == outputs), "a bias for each of {outputs} outputs");
     let (steps, object) = (inputs.div_ceil(k), design.b_object());
-    let tiles = outputs.next_multiple_of(n * design.target.columns()) / n;
+    let tiles = outputs.next_multiple_of(n * design.columns()) / n;
     assert_eq!(out.len(), tiles * steps * object, "the B buffer of {inputs}×{outputs}");
     if out.is_empty() {
         return;

@@ -8,13 +8,15 @@ use std::{
     time::Instant,
 };
 
-use super::{Mode, execute};
+use super::{Fault, Mode, execute_faulty, execute_trial};
 use crate::{
     DeviceKind, Parallel, Scratch,
     npu::{
-        array::{Array, ArrayError, Buffer, Job, RunReport},
+        array::{Array, ArrayError, Buffer, Job, OpenTrial, RunReport},
         design::{Argument, Design},
+        device::Commands,
         target::Target,
+        trial::Trial,
     },
 };
 
@@ -22,6 +24,8 @@ use crate::{
 pub struct SimArray {
     target: Target,
     mode: Mode,
+    commands: Commands,
+    fault: Option<Fault>,
     open: Arc<AtomicUsize>,
     /// Contexts that were ever made, so that each has a number.
     made: AtomicUsize,
@@ -31,9 +35,15 @@ pub struct SimArray {
 
 /// A hardware context of the simulated NPU.
 pub struct SimContext {
-    design: Design,
+    loaded: Loaded,
     number: usize,
     open: Arc<AtomicUsize>,
+}
+
+/// What a context has loaded.
+enum Loaded {
+    Design(Design),
+    Trial(Trial),
 }
 
 impl Drop for SimContext {
@@ -56,7 +66,32 @@ pub struct SimProgram {
 impl SimArray {
     /// A simulated NPU without contexts.
     pub fn new(target: Target, mode: Mode) -> Self {
-        Self { target, mode, open: Arc::default(), made: AtomicUsize::new(0), loaded: Mutex::new(None) }
+        let (open, made, loaded) = (Arc::default(), AtomicUsize::new(0), Mutex::new(None));
+        Self { target, mode, commands: Commands::default(), fault: None, open, made, loaded }
+    }
+
+    /// With commands given so.
+    pub fn with_commands(self, commands: Commands) -> Self {
+        Self { commands, ..self }
+    }
+
+    /// With a fault, for tests of what finds it.
+    pub fn with_fault(self, fault: Fault) -> Self {
+        Self { fault: Some(fault), ..self }
+    }
+
+    /// A context, if there is one left.
+    fn context(&self, loaded: Loaded) -> Result<SimContext, ArrayError> {
+        let open = self.open.fetch_add(1, Ordering::Relaxed);
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let context = SimContext { loaded, number, open: self.open.clone() };
+        match self.target.contexts() {
+            Some(limit) if open >= limit => {
+                let reason = "as the driver would say: −22".into();
+                Err(ArrayError::Contexts { target: self.target, limit, reason })
+            }
+            _ => Ok(context),
+        }
     }
 
     /// Contexts that are open.
@@ -87,20 +122,15 @@ impl Array for SimArray {
             return Err(ArrayError::Refused(format!("a design for {} on {}", design.target, self.target)));
         }
         design.check().map_err(|error| ArrayError::Refused(error.to_string()))?;
-        let open = self.open.fetch_add(1, Ordering::Relaxed);
-        let context = SimContext {
-            design: design.clone(),
-            number: self.made.fetch_add(1, Ordering::Relaxed),
-            open: self.open.clone(),
-        };
-        match self.target.contexts() {
-            Some(limit) if open >= limit => {
-                Err(ArrayError::Contexts {
-                    target: self.target, limit, reason: "as the driver would say: −22".into()
-                })
-            }
-            _ => Ok(context),
+        self.context(Loaded::Design(design.clone()))
+    }
+
+    fn open_trial(&self, trial: &Trial) -> Result<OpenTrial<SimContext>, ArrayError> {
+        if trial.target != self.target {
+            return Err(ArrayError::Refused(format!("{trial} on {}", self.target)));
         }
+        trial.check().map_err(ArrayError::Refused)?;
+        Ok(OpenTrial { context: self.context(Loaded::Trial(trial.clone()))?, trial: trial.clone(), made: None })
     }
 
     fn buffer(&self, _context: &SimContext, _argument: Argument, bytes: usize) -> Result<SimBuffer, ArrayError> {
@@ -113,18 +143,31 @@ impl Array for SimArray {
         Ok(SimProgram { words: words.to_vec() })
     }
 
-    fn run(
+    fn commands(&self) -> Commands {
+        self.commands
+    }
+
+    fn run_by(
         &self,
+        commands: Commands,
         context: &SimContext,
         jobs: &mut [Job<'_, Self>],
         pool: &dyn Parallel,
     ) -> Result<RunReport, ArrayError> {
         let start = Instant::now();
-        let mut report = RunReport { dispatches: 1, core_macs: vec![0; self.target.cores()], ..RunReport::default() };
+        let dispatches = commands.dispatches(jobs.len());
+        let mut report = RunReport { dispatches, core_macs: vec![0; self.target.cores()], ..RunReport::default() };
+        if let Some(fault) = self.fault {
+            fault.strike(dispatches < jobs.len() as u64)?;
+        }
         for job in jobs {
             let Job { program, a, b, c } = job;
-            let done = execute(&context.design, &program.words, a.bytes(), b.bytes(), c.bytes_mut(), self.mode, pool)
-                .map_err(|error| ArrayError::Refused(error.to_string()))?;
+            let (words, a, b, c) = (&program.words, a.bytes(), b.bytes(), c.bytes_mut());
+            let done = match &context.loaded {
+                Loaded::Design(design) => execute_faulty(design, words, [a, b], c, self.mode, pool, self.fault),
+                Loaded::Trial(trial) => execute_trial(trial, words, [a, b], c, self.fault),
+            }
+            .map_err(|error| ArrayError::Refused(error.to_string()))?;
             report.dma_bytes.iter_mut().zip(done.dma_bytes).for_each(|(sum, bytes)| *sum += bytes);
             done.channel_bytes.into_iter().for_each(|(channel, bytes)| {
                 *report.channel_bytes.entry(channel).or_default() += bytes;

@@ -15,15 +15,19 @@ mod core;
 mod error;
 mod exact;
 mod fast;
+mod fault;
 mod feed;
 mod floats;
 mod network;
 mod product;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 pub use array::{SimArray, SimContext};
 pub use error::SimError;
+pub use fault::Fault;
+pub use trial::execute_trial;
 
 use self::{
     core::CoreState,
@@ -33,7 +37,6 @@ use super::{
     array::RunReport,
     design::{Design, HEAD_WIDTH, Tile},
     stream::{self, Event},
-    target::Target,
 };
 use crate::{
     Parallel,
@@ -56,10 +59,31 @@ pub fn execute(
     mode: Mode,
     pool: &dyn Parallel,
 ) -> Result<RunReport, SimError> {
-    execute_events(design, &stream::events(words, design.target)?, a, b, c, mode, pool)
+    execute_faulty(design, words, [a, b], c, mode, pool, None)
+}
+
+/// The same on an array that has a fault.
+///
+/// # Errors
+/// As [`execute`].
+pub fn execute_faulty(
+    design: &Design,
+    words: &[u32],
+    [a, b]: [&[u8]; 2],
+    c: &mut [u8],
+    mode: Mode,
+    pool: &dyn Parallel,
+    fault: Option<Fault>,
+) -> Result<RunReport, SimError> {
+    let mut events = stream::events(words, design.target)?;
+    if let Some(fault) = fault {
+        events.iter_mut().for_each(|event| fault.spoil_event(event));
+    }
+    execute_events(design, &events, a, b, c, mode, pool, fault)
 }
 
 /// Executes what a stream asks for.
+#[allow(clippy::too_many_arguments, reason = "a stream, its buffers, and how it is executed")]
 fn execute_events(
     design: &Design,
     events: &[Event],
@@ -68,12 +92,16 @@ fn execute_events(
     c: &mut [u8],
     mode: Mode,
     pool: &dyn Parallel,
+    fault: Option<Fault>,
 ) -> Result<RunReport, SimError> {
     let start = std::time::Instant::now();
     assert_eq!(design.misaligned(), None, "AIE2P's cores would read and write wrong data");
     let schedule = network::follow(design, events, [a, b, c])?;
     if mode != Mode::Count {
-        let results = compute(design, &schedule, a, b, mode, pool)?;
+        let mut results = compute(design, &schedule, a, b, mode, pool)?;
+        if let Some(fault) = fault {
+            fault.spoil_results(design, &schedule, events.len(), &mut results);
+        }
         write(design, &schedule, &results, c, mode)?;
     }
     let core_macs =
@@ -133,9 +161,9 @@ fn compute(
 
 /// Joins the results of each column's cores, turns them row-major, and writes them where the shim's channels put them.
 fn write(design: &Design, schedule: &Schedule, results: &[Vec<u8>], c: &mut [u8], mode: Mode) -> Result<(), SimError> {
-    let (columns, bytes, width) = (design.target.columns(), design.c_object(), design.tile.n);
+    let (columns, bytes, width) = (design.columns(), design.c_object(), design.tile.n);
     let micro = design.micro_tile();
-    let mut block = vec![0; Target::ROWS * bytes];
+    let mut block = vec![0; design.rows() * bytes];
     let mut written = vec![false; if mode == Mode::Exact { c.len() } else { 0 }];
     for (column, blocks) in schedule.blocks.iter().enumerate() {
         for (index, place) in blocks.iter().enumerate() {

@@ -16,7 +16,6 @@ use crate::npu::{
     design::{Argument, CONTROL_BYTES, Channel, Design, Direction},
     layout::control::{COLUMN, KEYS, LAST, QUERIES, SLICE},
     stream::Event,
-    target::Target,
 };
 
 /// Objects that a stream holds before its slowest core: two in the memory tile and two in the core.
@@ -47,7 +46,7 @@ pub(super) struct Output {
 pub(super) struct Schedule {
     /// For each core, row by row, its results in order.
     pub cores: Vec<Vec<Output>>,
-    /// For each column, where its blocks go: the results of its four cores as `[4m, n]`, row-major.
+    /// For each column, where its blocks go: the results of its cores as `[rows · m, n]`, row-major.
     pub blocks: Vec<Vec<Object>>,
     /// Bytes that the shim moved: of each argument, and by each channel.
     pub moved: [u64; 3],
@@ -142,8 +141,8 @@ impl<'a> Network<'a> {
             feeds,
             lines,
             outputs,
-            cores: (0..design.target.cores()).map(|_| Core::default()).collect(),
-            blocks: vec![Vec::new(); design.target.columns()],
+            cores: (0..design.rows() * design.columns()).map(|_| Core::default()).collect(),
+            blocks: vec![Vec::new(); design.columns()],
         }
     }
 
@@ -163,7 +162,7 @@ impl<'a> Network<'a> {
 
     /// The stream by which A (0) or B (1) reaches a core.
     fn line(&self, operand: usize, core: usize) -> usize {
-        let columns = self.design.target.columns();
+        let columns = self.design.columns();
         if operand == 0 { core / columns } else { core % columns }
     }
 
@@ -214,7 +213,7 @@ impl<'a> Network<'a> {
 
     /// One step of one core; `false` if it has to wait.
     fn step(&mut self, index: usize) -> Result<bool, SimError> {
-        let column = index % self.design.target.columns();
+        let column = index % self.design.columns();
         let core = &self.cores[index];
         // Results wait in the core and in the memory tile, two in each.
         let has_room = core.done.len() < self.blocks[column].len() + DEPTH;
@@ -249,7 +248,7 @@ impl<'a> Network<'a> {
     /// A core sees the queries of its row, and takes those that are its own. With the last of a stage it knows what it
     /// is at.
     fn take_queries(&mut self, index: usize, a: Object, last: bool) -> Result<bool, SimError> {
-        let (column, slices) = (index % self.design.target.columns(), self.design.slices());
+        let (column, slices) = (index % self.design.columns(), self.design.slices());
         let [whose, keys, slice] = [COLUMN, KEYS, SLICE].map(|word| self.control(&a, word) as usize);
         if slice >= slices {
             return Err(SimError::Control(format!("queries say that they are slice {slice} of {slices}")));
@@ -293,13 +292,14 @@ impl<'a> Network<'a> {
         word(&self.a[at..], 0)
     }
 
-    /// The shim's channels take the results of columns whose four cores have one.
+    /// The shim's channels take the results of columns whose cores all have one.
     fn give(&mut self) -> bool {
-        let columns = self.design.target.columns();
-        let bytes = Target::ROWS * self.design.c_object();
+        let columns = self.design.columns();
+        let bytes = self.design.rows() * self.design.c_object();
         let mut moved = false;
         for column in 0..columns {
-            let ready = (0..Target::ROWS).map(|row| self.cores[row * columns + column].done.len()).min().unwrap_or(0);
+            let ready =
+                (0..self.design.rows()).map(|row| self.cores[row * columns + column].done.len()).min().unwrap_or(0);
             while self.blocks[column].len() < ready {
                 let Some(block) = self.feeds[self.outputs[column]].next(bytes) else { break };
                 self.blocks[column].push(block);
@@ -316,7 +316,7 @@ impl<'a> Network<'a> {
         if begun > 0 {
             waits.push(format!("{begun} cores are within a result"));
         }
-        let columns = self.design.target.columns();
+        let columns = self.design.columns();
         let held = (0..self.cores.len())
             .filter(|core| self.cores[*core].done.len() > self.blocks[core % columns].len())
             .count();
@@ -329,7 +329,7 @@ impl<'a> Network<'a> {
 
     /// The stream is at its end: nothing may be left anywhere.
     fn finish(self) -> Result<Schedule, SimError> {
-        let columns = self.design.target.columns();
+        let columns = self.design.columns();
         let untaken = self.cores.iter().enumerate().any(|(index, core)| {
             let left =
                 |operand: usize| core.taken[operand] < self.lines[operand][self.line(operand, index)].objects.len();

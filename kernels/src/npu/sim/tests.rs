@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     Serial,
     npu::{
-        Argument, Channel, Direction, Kernels, Problem,
+        Argument, Channel, Direction, Kernels, Problem, Target,
         access::{QUEUE_DEPTH, Transfer},
         layout::control::{FIRST, LAST, QUERIES, SLICE},
         stream,
@@ -60,7 +60,7 @@ impl Case {
 
     fn run(&mut self) -> Result<RunReport, SimError> {
         let Self { design, events, a, b, c } = self;
-        execute_events(design, events, a, b, c, Mode::Fast, &Serial)
+        execute_events(design, events, a, b, c, Mode::Fast, &Serial, None)
     }
 
     /// The tasks of an argument.

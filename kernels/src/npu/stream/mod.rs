@@ -12,6 +12,7 @@ mod format;
 mod plan;
 mod registers;
 mod shim;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -20,6 +21,7 @@ pub use format::{decode, encode};
 pub use plan::{DmaTask, Stage, stages};
 pub use registers::TOKEN_CONTROLLER;
 pub use shim::{Event, Shim, events};
+pub use tasks::{Step, write_steps};
 pub use write::write;
 
 use super::{

@@ -6,7 +6,6 @@ use super::StreamError;
 use crate::npu::{
     access::{MOST_ITERATIONS, MOST_STEP, Transfer},
     design::{Argument, Channel, Design, HEAD_WIDTH, Problem},
-    target::Target,
 };
 
 /// What one channel does in a stage.
@@ -69,7 +68,7 @@ fn bytes(design: &Design, problem: &Problem, argument: Argument) -> Option<u64> 
     match *problem {
         Problem::Linear { rows, inputs, outputs } => {
             let rows = up(rows, m)?;
-            let (steps, outputs) = (up(inputs, k)? / k as u64, up(outputs, n * design.target.columns())?);
+            let (steps, outputs) = (up(inputs, k)? / k as u64, up(outputs, n * design.columns())?);
             match argument {
                 Argument::A => object(design.a_object(), (rows / design.tile.m as u64).checked_mul(steps)?),
                 Argument::B => object(design.b_object(), (outputs / n as u64).checked_mul(steps)?),
@@ -112,8 +111,8 @@ struct Linear<'a> {
 /// shorter stream.
 fn linear(design: &Design, rows: usize, inputs: usize, outputs: usize) -> Vec<Stage> {
     let tile = design.tile;
-    // Rounds of four row tiles, rounds of a column tile for each column.
-    let (rounds, wide) = (rows / design.round_rows(), outputs / (tile.n * design.target.columns()));
+    // Rounds of a row tile for each row of cores, rounds of a column tile for each column.
+    let (rounds, wide) = (rows / design.round_rows(), outputs / (tile.n * design.columns()));
     let steps = inputs / tile.k;
     let linear = Linear { design, outputs, a: steps * design.a_object(), b: steps * design.b_object() };
     let [rows_held, columns_held] = [Order::RowsHeld, Order::ColumnsHeld].map(|order| linear.at_once(order));
@@ -132,10 +131,10 @@ impl Linear<'_> {
     /// Words from one round to the next: of the operand that goes on, and of results.
     fn steps(&self, order: Order) -> [usize; 2] {
         let Self { design, outputs, a, b, .. } = self;
-        let columns = design.target.columns();
+        let columns = design.columns();
         match order {
             Order::RowsHeld => [columns * b / 4, columns * design.tile.n / 2],
-            Order::ColumnsHeld => [Target::ROWS * a / 4, design.round_rows() * outputs / 2],
+            Order::ColumnsHeld => [design.rows() * a / 4, design.round_rows() * outputs / 2],
         }
     }
 
@@ -148,12 +147,12 @@ impl Linear<'_> {
     /// `rounds` from `round` on by `wide` from `first` on; one of the two numbers is 1.
     fn stage(&self, round: usize, rounds: usize, first: usize, wide: usize) -> Stage {
         let Self { design, outputs, a, b, .. } = *self;
-        let (columns, tile) = (design.target.columns(), design.tile);
+        let (columns, tile) = (design.columns(), design.tile);
         let order = if rounds > 1 { Order::ColumnsHeld } else { Order::RowsHeld };
         let (count, [operand_step, c_step]) = ((rounds * wide) as u32, self.steps(order));
         // A single one takes no step, and one beyond the registers would be refused.
         let used = |step: usize| if count > 1 { step as u32 } else { 1 };
-        let mut tasks = Vec::with_capacity(2 * columns + Target::ROWS);
+        let mut tasks = Vec::with_capacity(2 * columns + design.rows());
         for (column, &channel) in design.c.iter().enumerate() {
             let start = round * design.round_rows() * outputs + (first * columns + column) * tile.n;
             let (rows, words) = (design.round_rows() as u32, tile.n as u32 / 2);
@@ -172,7 +171,7 @@ impl Linear<'_> {
             DmaTask { channel: *channel, transfer, repeats: count - 1 }
         };
         for (row, channel) in design.a.iter().enumerate() {
-            let start = (round * Target::ROWS + row) * a;
+            let start = (round * design.rows() + row) * a;
             tasks.push(operand(Argument::A, channel, start, a, order == Order::ColumnsHeld));
         }
         for (column, channel) in design.b.iter().enumerate() {
@@ -183,12 +182,12 @@ impl Linear<'_> {
     }
 }
 
-/// As many jobs as there are columns after another; a job is four query tiles of a head, one for each core of its
+/// As many jobs as there are columns after another; a job is a query tile of a head for each core of its
 /// column. A row's cores all see the queries of all jobs, and each takes its own.
 fn attention(design: &Design, heads: usize, queries: usize, keys: usize) -> Vec<Stage> {
-    let columns = design.target.columns();
+    let columns = design.columns();
     let groups = queries / design.round_rows();
-    let (a, c) = (design.slices() * design.a_object(), Target::ROWS * design.c_object());
+    let (a, c) = (design.slices() * design.a_object(), design.rows() * design.c_object());
     let b = keys / design.block() * 2 * design.b_object();
     let whole = |argument, channel: &Channel, index: usize, bytes: usize| DmaTask {
         channel: *channel,
@@ -202,10 +201,10 @@ fn attention(design: &Design, heads: usize, queries: usize, keys: usize) -> Vec<
         let mut tasks: Vec<DmaTask> =
             here().map(|(column, job)| whole(Argument::C, &design.c[column], job, c)).collect();
         tasks.extend(design.a.iter().enumerate().map(|(row, channel)| {
-            let mut task = whole(Argument::A, channel, first * Target::ROWS + row, a);
+            let mut task = whole(Argument::A, channel, first * design.rows() + row, a);
             if count > 1 {
                 task.transfer.iterations = count;
-                task.transfer.iteration_step = (Target::ROWS * a / 4) as u32;
+                task.transfer.iteration_step = (design.rows() * a / 4) as u32;
             }
             DmaTask { repeats: count - 1, ..task }
         }));

@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Fault, assert_nothing_open, count, log, path};
-use xrt_sys::{CommandState, Context, Device, Error, Library, Memory};
+use xrt_sys::{CommandState, Context, Device, Error, Library, Memory, Run};
 
 /// First word of the stream that the container's stand-in executes; the second is how many bytes it adds.
 const ADD: u32 = 0x0add_0add;
@@ -23,8 +23,24 @@ fn context(device: &Device) -> Context {
     device.context(&container()).unwrap()
 }
 
+/// How commands are started.
+type Execute = fn(&mut Context, &mut [Run], Duration) -> Result<(), Error>;
+
+fn in_a_list(context: &mut Context, runs: &mut [Run], limit: Duration) -> Result<(), Error> {
+    context.execute(&mut runs.iter_mut().collect::<Vec<_>>(), limit)
+}
+
+fn alone(context: &mut Context, runs: &mut [Run], limit: Duration) -> Result<(), Error> {
+    runs.iter_mut().try_for_each(|run| context.execute_alone(run, limit))
+}
+
 /// Executes C = A + B so many times in one list, and compares.
 fn add(context: &mut Context, bytes: usize, times: usize, limit: Duration) -> Result<(), Error> {
+    add_by(in_a_list, context, bytes, times, limit)
+}
+
+/// The same, started in some way.
+fn add_by(execute: Execute, context: &mut Context, bytes: usize, times: usize, limit: Duration) -> Result<(), Error> {
     let mut stream = context.buffer(Memory::Instructions, 8)?;
     let words = [ADD, bytes as u32];
     stream.bytes_mut().copy_from_slice(&words.map(u32::to_le_bytes).concat());
@@ -45,7 +61,7 @@ fn add(context: &mut Context, bytes: usize, times: usize, limit: Duration) -> Re
         runs.push(run);
         buffers.push(arguments);
     }
-    context.execute(&mut runs.iter_mut().collect::<Vec<_>>(), limit)?;
+    execute(context, &mut runs, limit)?;
     for arguments in &mut buffers {
         arguments[2].sync_from_device()?;
         let sums = arguments[0].bytes().iter().zip(arguments[1].bytes()).map(|(a, b)| a.wrapping_add(*b));
@@ -65,6 +81,21 @@ fn lists_of_all_lengths_are_executed_and_nothing_is_left() {
         assert_eq!(count("executed") - before.0, times as u64);
         // XRT hands a list over in pieces of 24.
         assert_eq!(count("submissions") - before.1, times.div_ceil(24) as u64);
+    }
+    drop((context, device));
+    assert_nothing_open();
+    assert_eq!(log(), "");
+}
+
+#[test]
+fn commands_by_themselves_are_each_a_submission_and_nothing_is_left() {
+    log();
+    let device = device();
+    let mut context = context(&device);
+    for times in [1, 3] {
+        let before = (count("executed"), count("submissions"));
+        add_by(alone, &mut context, 4097, times, LIMIT).unwrap();
+        assert_eq!((count("executed") - before.0, count("submissions") - before.1), (times as u64, times as u64));
     }
     drop((context, device));
     assert_nothing_open();
@@ -110,17 +141,19 @@ fn what_is_not_synced_is_seen_only_where_memory_is_coherent() {
 fn a_failed_command_is_an_error_and_the_context_goes_on() {
     let device = device();
     let mut context = context(&device);
-    for (fault, state) in [("error", 5), ("abort", 6), ("error 3", 5)] {
-        let fault = Fault::begin(fault);
-        match add(&mut context, 100, 6, LIMIT) {
-            Err(Error::Command { state: CommandState(found), words }) => {
-                assert_eq!(found, state, "{words}");
-                assert!(words.contains("ERT_CMD_STATE_"), "{words}");
+    for execute in [in_a_list, alone] {
+        for (fault, state) in [("error", 5), ("abort", 6), ("error 3", 5)] {
+            let fault = Fault::begin(fault);
+            match add_by(execute, &mut context, 100, 6, LIMIT) {
+                Err(Error::Command { state: CommandState(found), words }) => {
+                    assert_eq!(found, state, "{words}");
+                    assert!(words.contains("ERT_CMD_STATE_"), "{words}");
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
+            drop(fault);
+            add_by(execute, &mut context, 100, 6, LIMIT).unwrap();
         }
-        drop(fault);
-        add(&mut context, 100, 6, LIMIT).unwrap();
     }
     drop((context, device));
     assert_nothing_open();
@@ -151,15 +184,17 @@ fn a_command_that_never_ends_is_a_timeout_and_the_process_lives_on() {
 fn the_drivers_watchdog_ends_a_command_that_hangs() {
     let device = device();
     let mut context = context(&device);
-    let fault = Fault::begin("hang 0 1");
-    let start = Instant::now();
-    match add(&mut context, 100, 3, LIMIT) {
-        Err(Error::Command { state: CommandState::TIMEOUT, .. }) => {}
-        other => panic!("{other:?}"),
+    for execute in [in_a_list, alone] {
+        let fault = Fault::begin("hang 0 1");
+        let start = Instant::now();
+        match add_by(execute, &mut context, 100, 3, LIMIT) {
+            Err(Error::Command { state: CommandState::TIMEOUT, .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(start.elapsed() > Duration::from_millis(1900) && start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
+        drop(fault);
+        add(&mut context, 100, 3, LIMIT).unwrap();
     }
-    assert!(start.elapsed() > Duration::from_millis(1900) && start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
-    drop(fault);
-    add(&mut context, 100, 3, LIMIT).unwrap();
     drop((context, device));
     assert_nothing_open();
 }
@@ -168,11 +203,13 @@ fn the_drivers_watchdog_ends_a_command_that_hangs() {
 fn a_refused_command_is_an_error_and_the_context_goes_on() {
     let device = device();
     let mut context = context(&device);
-    let fault = Fault::begin("refused");
-    let error = add(&mut context, 100, 3, LIMIT).unwrap_err().to_string();
-    assert!(error.contains("EXEC_CMD"), "{error}");
-    drop(fault);
-    add(&mut context, 100, 3, LIMIT).unwrap();
+    for execute in [in_a_list, alone] {
+        let fault = Fault::begin("refused");
+        let error = add_by(execute, &mut context, 100, 3, LIMIT).unwrap_err().to_string();
+        assert!(error.contains("EXEC_CMD"), "{error}");
+        drop(fault);
+        add_by(execute, &mut context, 100, 3, LIMIT).unwrap();
+    }
     drop((context, device));
     assert_nothing_open();
 }
@@ -212,18 +249,20 @@ fn count_of_columns() -> usize {
 
 #[test]
 fn a_lost_device_is_an_error_everywhere_and_the_process_lives_on() {
-    let device = device();
-    let mut context = context(&device);
-    add(&mut context, 100, 1, LIMIT).unwrap();
-    let fault = Fault::begin("lost");
-    let error = add(&mut context, 100, 1, LIMIT).unwrap_err();
-    assert!(error.to_string().contains("No such device"), "{error}");
-    // Gives back what it cannot give back any more.
-    drop((context, device));
-    drop(fault);
-    let device = self::device();
-    add(&mut self::context(&device), 100, 1, LIMIT).unwrap();
-    drop(device);
+    for execute in [in_a_list, alone] {
+        let device = device();
+        let mut context = context(&device);
+        add(&mut context, 100, 1, LIMIT).unwrap();
+        let fault = Fault::begin("lost");
+        let error = add_by(execute, &mut context, 100, 1, LIMIT).unwrap_err();
+        assert!(error.to_string().contains("No such device"), "{error}");
+        // Gives back what it cannot give back any more.
+        drop((context, device));
+        drop(fault);
+        let device = self::device();
+        add(&mut self::context(&device), 100, 1, LIMIT).unwrap();
+        drop(device);
+    }
     assert_nothing_open();
 }
 
