@@ -1,11 +1,14 @@
 //! What an NPU, simulated or real, has done: counted by the code that executed it, and told as JSON by
 //! [`crate::exports::NPU`]. A prediction is called one. `reading` has sums, differences and the line for people.
 
+mod costs;
 mod reading;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+pub use costs::CoreCosts;
 
 /// All NPUs that are open in a process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
