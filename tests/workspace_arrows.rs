@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("undertone-bring-up", "undertone-kernels", ""),
     ("undertone-bring-up", "undertone-bench", ""),
     ("undertone-bring-up", "undertone-runner", ""),
+    ("undertone-bring-up", "undertone-boundary", ""),
     // Names, options, JSON and C types of the provider's library: one definition for who writes and who reads them.
     ("undertone", "undertone-boundary", ""),
     ("undertone-runner", "undertone-boundary", ""),

@@ -4,16 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use undertone_kernels::npu::sim::SimArray;
+use undertone_kernels::npu::sim::{Fault, SimArray};
 use undertone_kernels::npu::xrt::{self, XrtArray};
 use undertone_kernels::npu::{Array, Target, ladder, probe};
 use undertone_runner::{Device, EngineOptions};
 
 use crate::whisper::{self, Asked};
 use crate::{Check, Rung, amd, installation};
-
-/// So much of a rung's limit is left for telling what did not end.
-const FOR_WORDS: Duration = Duration::from_secs(5);
 
 /// What the process that climbs tells the one that watches: a line of JSON each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,8 +24,19 @@ pub enum Message {
     Done,
 }
 
-/// Climbs `rung` on the device of `options`, `npu` or `sim`, with these models on the last one.
-pub fn climb(rung: Rung, options: &EngineOptions, asked: &[Asked], limit: Duration, tell: &mut dyn FnMut(Message)) {
+/// What is climbed on.
+pub struct Place<'a> {
+    /// `npu` or `sim`, and all that is said of it.
+    pub options: &'a EngineOptions,
+    /// What is wrong with the simulated array, in tests.
+    pub fault: Option<Fault>,
+    /// Models of the last rung.
+    pub asked: &'a [Asked],
+}
+
+/// Climbs `rung`, within `limit`.
+pub fn climb(rung: Rung, place: &Place<'_>, limit: Duration, tell: &mut dyn FnMut(Message)) {
+    let options = place.options;
     let root = Path::new("/");
     let simulated = options.device == Device::Sim;
     let mut check = |check: Check| tell(Message::Check(check));
@@ -37,19 +45,20 @@ pub fn climb(rung: Rung, options: &EngineOptions, asked: &[Asked], limit: Durati
             tell(Message::Skipped("the simulator needs no installation".into()));
         }
         Rung::Installation => installation::climb(root, &xrt::loaded, &mut check),
-        Rung::Amd => amd::climb(root, limit.saturating_sub(FOR_WORDS), &mut check),
-        Rung::PassThrough => on_array(options, ladder::Rung::PassThrough, &mut check),
-        Rung::Stream => on_array(options, ladder::Rung::Stream, &mut check),
-        Rung::Core => on_array(options, ladder::Rung::Core, &mut check),
-        Rung::Product => on_array(options, ladder::Rung::Product, &mut check),
+        // The rest is for telling that a test did not end.
+        Rung::Amd => amd::climb(root, limit - limit / 10, &mut check),
+        Rung::PassThrough => on_array(place, ladder::Rung::PassThrough, &mut check),
+        Rung::Stream => on_array(place, ladder::Rung::Stream, &mut check),
+        Rung::Core => on_array(place, ladder::Rung::Core, &mut check),
+        Rung::Product => on_array(place, ladder::Rung::Product, &mut check),
         Rung::Whisper => {
             let mut failed = false;
-            on_array(options, ladder::Rung::Attention, &mut |found| {
+            on_array(place, ladder::Rung::Attention, &mut |found| {
                 failed |= found.is_failure();
                 check(found);
             });
             if !failed {
-                whisper::climb(root, options, asked, &mut check);
+                whisper::climb(root, options, place.asked, &mut check);
             }
         }
     }
@@ -57,12 +66,15 @@ pub fn climb(rung: Rung, options: &EngineOptions, asked: &[Asked], limit: Durati
 }
 
 /// Climbs a rung of the kernels' ladder.
-fn on_array(options: &EngineOptions, rung: ladder::Rung, tell: &mut dyn FnMut(Check)) {
+fn on_array(place: &Place<'_>, rung: ladder::Rung, tell: &mut dyn FnMut(Check)) {
+    let options = place.options;
     if options.device == Device::Sim {
         let target = options.target.map_or(Target::Npu4, Target::from);
-        return climb_on(&SimArray::new(target, options.simulation), rung, tell);
+        let array = SimArray::new(target, options.simulation).with_commands(options.npu_commands);
+        let array = place.fault.into_iter().fold(array, SimArray::with_fault);
+        return climb_on(&array, rung, tell);
     }
-    let name = "opening the NPU";
+    let name = "the NPU is opened";
     match XrtArray::open(options.bundle_dir.as_deref(), probe()) {
         Err(error) => tell(Check::failed(name, error.to_string(), "")),
         Ok(array) => match options.target.map(Target::from).filter(|wanted| *wanted != array.target()) {
@@ -70,7 +82,7 @@ fn on_array(options: &EngineOptions, rung: ladder::Rung, tell: &mut dyn FnMut(Ch
                 let found = format!("this machine's is {}, not {wanted}", array.target());
                 tell(Check::failed(name, found, "leave the option --target out"));
             }
-            None => climb_on(&array, rung, tell),
+            None => climb_on(&array.with_commands(options.npu_commands), rung, tell),
         },
     }
 }

@@ -7,6 +7,7 @@
 
 mod amd;
 mod climb;
+mod costs;
 mod energy;
 mod installation;
 mod kernel_log;
@@ -17,10 +18,11 @@ mod scrub;
 mod watch;
 mod whisper;
 
-pub use climb::{Message, climb};
+pub use climb::{Message, Place, climb};
 pub use kernel_log::KernelLog;
 pub use report::{Check, FORMAT, Machine, Outcome, Report, RungReport, Verdict, begin, not_reached};
 pub use rung::Rung;
 pub use scrub::Scrub;
+pub use undertone_kernels::npu::sim::Fault;
 pub use watch::watch;
 pub use whisper::Asked;

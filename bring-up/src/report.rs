@@ -5,10 +5,11 @@ use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use undertone_boundary::npu::CoreCosts;
 use undertone_kernels::npu::{Software, Target, ladder, probe};
 use undertone_runner::{self as options, Device};
 
-use crate::{KernelLog, Rung, Scrub};
+use crate::{KernelLog, Rung, Scrub, costs};
 
 /// The version of the report's form; it changes where a reader of an older one would be misled.
 pub const FORMAT: u32 = 1;
@@ -32,9 +33,9 @@ pub struct Report {
     pub machine: Machine,
     /// The rungs that were asked for, from the bottom.
     pub rungs: Vec<RungReport>,
-    /// What one core takes for each operation, where rung 4 measured it: `undertone npu plan` takes it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub core_costs: Option<serde_json::Value>,
+    /// What single operations and commands take, where rungs 2 and 4 measured it: the cost model takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core_costs: Option<CoreCosts>,
     /// What the kernel says about the driver.
     pub kernel_log: KernelLog,
     /// How to send it.
@@ -234,6 +235,12 @@ impl Report {
             kernel_log: KernelLog::default(),
             send: SEND.to_owned(),
         }
+    }
+
+    /// A rung has ended.
+    pub fn add(&mut self, rung: RungReport) {
+        self.rungs.push(rung);
+        self.core_costs = costs::measured(&self.target, &self.rungs);
     }
 
     /// The rung that the ladder stopped at.

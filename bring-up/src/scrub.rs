@@ -19,7 +19,8 @@ const ENDS: &[char] = &['\'', '"', '`', ',', ';', ':', '=', '(', ')', '[', ']', 
 /// What is personal on this machine, and what takes its place.
 #[derive(Clone, Debug, Default)]
 pub struct Scrub {
-    /// Folders that may have spaces in their names, so that no text tells where they end. The longest come first.
+    // In both the longest come first.
+    /// Folders that may have spaces in their names, so that no text tells where they end.
     folders: Vec<String>,
     names: Vec<(String, &'static str)>,
 }
@@ -44,6 +45,7 @@ impl Scrub {
         names.extend(["HOSTNAME", "COMPUTERNAME"].map(|name| (variable(name), "HOST")));
         names.extend(["USER", "LOGNAME", "SUDO_USER", "USERNAME"].map(|name| (variable(name), "USER")));
         names.retain(|(name, _)| name.len() > 1 && !COMMON.contains(&name.as_str()));
+        names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
         Self { folders, names }
     }
 

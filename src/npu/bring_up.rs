@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use undertone_bring_up::{
-    self as ladder, Asked, Check, KernelLog, Message, Outcome, Report, Rung, RungReport, Scrub, Verdict,
+    self as ladder, Asked, Check, Fault, KernelLog, Message, Outcome, Place, Report, Rung, RungReport, Scrub, Verdict,
 };
 use undertone_runner::{Device, EngineOptions, Model, Precision};
 
@@ -51,6 +51,9 @@ pub struct Arguments {
     /// Climb this rung and tell what is found in lines of JSON: what the command calls itself with
     #[arg(long, value_name = "RUNG", hide = true)]
     only: Option<u8>,
+    /// What is wrong with the simulated array: for tests of what finds it
+    #[arg(long, value_name = "FAULT", hide = true)]
+    fault: Option<Fault>,
     #[command(flatten)]
     npu: NpuChoice,
     #[command(flatten)]
@@ -84,7 +87,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     for number in arguments.from..=arguments.up_to {
         let rung = Rung::of_number(number).context("there is no such rung")?;
         if report.stopped_at().is_some() {
-            report.rungs.push(ladder::not_reached(rung));
+            report.add(ladder::not_reached(rung));
             continue;
         }
         output::print(&format!("\nrung {number}: {}\n", rung.title()))?;
@@ -94,7 +97,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
         });
         lost?;
         output::print(&verdict(&climbed))?;
-        report.rungs.push(climbed);
+        report.add(climbed);
         write(arguments, &mut report, &scrub)?;
     }
     write(arguments, &mut report, &scrub)?;
@@ -187,7 +190,8 @@ fn climb(arguments: &Arguments, rung: u8) -> Result<ExitCode> {
     arguments.npu.apply(&mut options);
     // The scrubbing of a report knows paths by their beginning.
     options.bundle_dir = options.bundle_dir.map(|path| std::path::absolute(&path).unwrap_or(path));
-    ladder::climb(rung, &options, &asked, limit(arguments, rung), &mut tell);
+    let place = Place { options: &options, fault: arguments.fault, asked: &asked };
+    ladder::climb(rung, &place, limit(arguments, rung), &mut tell);
     lost?;
     Ok(ExitCode::SUCCESS)
 }
