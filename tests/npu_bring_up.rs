@@ -41,8 +41,17 @@ fn the_simulators_climb_the_whole_ladder() {
         let skipped = [(0, "skipped"), (1, "skipped")];
         let passed = (2..=6).map(|rung| (rung, "passed"));
         assert_eq!(verdicts(&report), skipped.into_iter().chain(passed).collect::<Vec<_>>(), "{text}");
-        assert_eq!((&report["target"], &report["device"], &report["format"]), (&target.into(), &"sim".into(), &1.into()));
-        for words in [&format!("The simulated {target}"), "nothing of this is about silicon", "rung 6:", "Nothing failed.", "cosine"] {
+        assert_eq!(
+            (&report["target"], &report["device"], &report["format"]),
+            (&target.into(), &"sim".into(), &1.into())
+        );
+        for words in [
+            &format!("The simulated {target}"),
+            "nothing of this is about silicon",
+            "rung 6:",
+            "Nothing failed.",
+            "cosine",
+        ] {
             assert!(text.contains(words), "{words} is not in:\n{text}");
         }
         let model = report["rungs"][6]["checks"].as_array().unwrap().last().unwrap();
@@ -95,7 +104,16 @@ fn each_fault_stops_the_ladder_at_its_rung() {
         assert_eq!(code, Some(1), "{fault}: {text}");
         let expected = (2..=6).map(|number| {
             let order = number.cmp(&rung);
-            (number, if order.is_lt() { "passed" } else if order.is_eq() { "failed" } else { "not_reached" })
+            (
+                number,
+                if order.is_lt() {
+                    "passed"
+                } else if order.is_eq() {
+                    "failed"
+                } else {
+                    "not_reached"
+                },
+            )
         });
         assert_eq!(verdicts(&report), expected.collect::<Vec<_>>(), "{fault}: {text}");
         let last = report["rungs"][rung as usize - 2]["checks"].as_array().unwrap().last().unwrap();
@@ -131,7 +149,8 @@ fn without_an_npu_the_first_rung_says_so() {
     let output = common::run(bring_up().arg("--report").arg(&file));
     let (text, error) = said(&output);
     assert_eq!(output.status.code(), Some(1), "{text}{error}");
-    for words in ["This machine's NPU.", "rung 0: the installation", "no AMD NPU on the PCI bus", "Stopped at rung 0."] {
+    for words in ["This machine's NPU.", "rung 0: the installation", "no AMD NPU on the PCI bus", "Stopped at rung 0."]
+    {
         assert!(text.contains(words), "{words} is not in:\n{text}");
     }
     assert!(!text.contains("rung 1:"), "{text}");

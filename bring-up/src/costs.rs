@@ -39,7 +39,8 @@ pub(crate) fn measured(target: &str, rungs: &[RungReport]) -> Option<CoreCosts> 
             *(place.2)(&mut costs) = figure(place).map(|figure| figure * unit);
         }
     }
-    (costs.given().next().is_some()).then_some(costs)
+    let any = costs.given().next().is_some();
+    any.then_some(costs)
 }
 
 #[cfg(test)]
