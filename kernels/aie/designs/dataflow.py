@@ -22,14 +22,14 @@ class Bindings:
 
     def __init__(self):
         import numpy as np
-        from aie.dialects import aie
+        from aie.dialects import aie, aiex
         from aie.dialects import arith as standard_arith
         from aie.extras.context import mlir_mod_ctx
         from aie.extras.dialects import arith
         from aie.helpers.dialects.scf import _for, else_, if_
         from aie.helpers.util import np_dtype_to_mlir_type
 
-        self.np, self.aie, self.arith, self.standard_arith = np, aie, arith, standard_arith
+        self.np, self.aie, self.aiex, self.arith, self.standard_arith = np, aie, aiex, arith, standard_arith
         self.context, self.for_, self.if_, self.else_ = mlir_mod_ctx, _for, if_, else_
         self.to_mlir = np_dtype_to_mlir_type
 
@@ -52,12 +52,12 @@ class Array:
 
     def __init__(self, bindings, design):
         self.bindings, self.design = bindings, design
-        columns = range(design.columns)
         tile = bindings.aie.tile
-        self.shims = [tile(column, 0) for column in columns]
-        self.memories = [tile(column, 1) for column in columns]
+        used = sorted({*range(design.columns), *(design.a_column(row) for row in range(design.rows))})
+        self.shims = {column: tile(column, 0) for column in used}
+        self.memories = {column: tile(column, 1) for column in used}
         # cores[row][column]; rows of cores are rows 2 to 5 of the array.
-        self.cores = [[tile(column, 2 + row) for column in columns] for row in range(describe.ROWS)]
+        self.cores = [[tile(column, 2 + row) for column in range(design.columns)] for row in range(design.rows)]
         self.a = {}
         self.b = {}
         self.c = {}
@@ -89,20 +89,22 @@ class Array:
             outside = self.stream(f"b_{column}", self.shims[column], memory, size)
             inside = self.stream(f"columns_{column}", memory, [row[column] for row in self.cores], size)
             self.bindings.aie.object_fifo_link(outside, inside)
-            for row in range(describe.ROWS):
+            for row in range(self.design.rows):
                 self.b[row, column] = inside
 
     def results(self):
-        """C of a column: four cores' objects put together in the memory tile, and each row by row to the shim."""
+        """C of a column: its cores' objects put together in the memory tile, and each row by row to the shim."""
         size = self.design.c_object
         for column in range(self.design.columns):
             memory, inside = self.memories[column], []
-            for row in range(describe.ROWS):
+            for row in range(self.design.rows):
                 self.c[row, column] = self.stream(f"results_{column}_{row}", self.cores[row][column], memory, size)
                 inside.append(self.c[row, column])
             walk = moves.result_walk(self.design)
-            outside = self.stream(f"c_{column}", memory, self.shims[column], describe.ROWS * size, walk)
-            self.bindings.aie.object_fifo_link(inside, outside, moves.offsets(size), [])
+            outside = self.stream(f"c_{column}", memory, self.shims[column], self.design.rows * size, walk)
+            # mlir-aie takes offsets of several sources only.
+            offsets = moves.offsets(self.design, size) if len(inside) > 1 else []
+            self.bindings.aie.object_fifo_link(inside, outside, offsets, [])
 
 
 def functions(bindings, design, file):
@@ -177,12 +179,62 @@ class Core:
             self.c.release(self.produce, 1)
 
 
+def trial(bindings, design, file):
+    """The tiles and streams of a trial array; to be made inside a device."""
+    aie, words = bindings.aie, bindings.object(design.object)
+    shim = aie.tile(0, 0)
+
+    def stream(name, source, target):
+        return aie.object_fifo(name, source, target, describe.DEPTH, words, [])
+
+    if design.kind == "pass_through":
+        memory = aie.tile(0, 1)
+        lanes = [(stream(name, shim, memory), stream(f"c_{lane}", memory, shim)) for lane, name in enumerate(("a_0", "b_0"))]
+        for inside, outside in lanes:
+            aie.object_fifo_link(inside, outside)
+        made(bindings, lanes[0])
+        return
+    tile = aie.tile(0, 2)
+    question, answer = stream("a_0", shim, tile), stream("c_0", tile, shim)
+    call = aie.external_func("undertone_trial_answer", inputs=[words, words], outputs=[], link_with=file)
+
+    @aie.core(tile, stack_size=describe.STACK_BYTES, dynamic_objfifo_lowering=True)
+    def body():
+        for _ in bindings.for_(sys.maxsize):
+            asked = question.acquire(aie.ObjectFifoPort.Consume, 1)
+            said = answer.acquire(aie.ObjectFifoPort.Produce, 1)
+            call(asked, said)
+            answer.release(aie.ObjectFifoPort.Produce, 1)
+            question.release(aie.ObjectFifoPort.Consume, 1)
+
+
+def made(bindings, lane):
+    """A runtime sequence, of which aiecc makes an instruction stream of its own: from A to C, with B unused."""
+    aiex, count = bindings.aiex, moves.words(describe.MADE_BYTES)
+    kind = bindings.object(describe.MADE_BYTES)
+
+    @aiex.runtime_sequence(kind, kind, kind)
+    def sequence(a, _b, c):
+        inside, outside = lane
+        tasks = [aiex.shim_dma_single_bd_task(inside, a, sizes=[1, 1, 1, count])]
+        tasks.append(aiex.shim_dma_single_bd_task(outside, c, sizes=[1, 1, 1, count], issue_token=True))
+        aiex.dma_start_task(*tasks)
+        aiex.dma_await_task(tasks[1])
+
+
 def build(design, file):
     """The MLIR of a design whose entries are in an object file."""
     bindings = Bindings()
     aie = bindings.aie
     device = {"npu1": aie.AIEDevice.npu1, "npu4": aie.AIEDevice.npu2}[design.target]
     with bindings.context() as context:
+        if isinstance(design, describe.Trial):
+
+            @aie.device(device)
+            def trial_array():
+                trial(bindings, design, file)
+
+            return str(context.module)
 
         @aie.device(device)
         def array():

@@ -24,6 +24,10 @@ MEMORY_TILE = 512 * 1024
 DEPTH = 2
 
 COLUMNS = {"npu1": 4, "npu4": 8}
+# Trial arrays, with the bytes of their objects: of a core's a question or its answer, 64 bytes of control before 4 KB.
+TRIALS = {"pass_through": 1024, "core": 64 + 4096}
+# Bytes of the transfer from A to C that a pass-through has a stream of aiecc's own for.
+MADE_BYTES = 16 * 1024
 # Shapes of the cores' products, r × s × t.
 MICRO_TILES = {
     "npu1": {"int8": (4, 8, 8), "bf16": (4, 8, 4)},
@@ -36,6 +40,11 @@ def whole(size):
     return -(-size // VECTOR_BYTES) * VECTOR_BYTES
 
 
+def channel(column, direction, number):
+    """A shim tile's DMA channel, as bundles have it."""
+    return {"column": column, "direction": direction, "channel": number}
+
+
 class Refused(ValueError):
     """A design that can't be; says why."""
 
@@ -43,17 +52,21 @@ class Refused(ValueError):
 @dataclasses.dataclass(frozen=True)
 class Design:
     """A target, the number format of its cores' kernels, and m × k × n: what one core computes at a time. Of attention m are queries, k the columns of
-    theirs in one object, n the head's width."""
+    theirs in one object, n the head's width. With `cores`, (rows, columns), only the first ones of the array: one core, or a column, for a new
+    NPU's first steps."""
 
     target: str
     kernels: str
     m: int
     k: int
     n: int
+    cores: tuple = None
 
     def __post_init__(self):
         if self.target not in COLUMNS or self.kernels not in KERNELS:
             raise Refused(f"there are no {self.kernels} kernels for {self.target}")
+        if not (1 <= self.rows <= ROWS and 1 <= self.columns <= COLUMNS[self.target]):
+            raise Refused(f"{self.target} has {ROWS} rows and {COLUMNS[self.target]} columns of cores, not {self.rows} and {self.columns}")
         if min(self.m, self.k, self.n) < 1:
             raise Refused("a side of the tile is 0")
         if self.n != HEAD_WIDTH:
@@ -71,14 +84,27 @@ class Design:
 
     @property
     def name(self):
-        return f"{self.target}-{self.kernels}-{self.m}x{self.k}x{self.n}"
+        whole = (self.rows, self.columns) == (ROWS, COLUMNS[self.target])
+        part = "" if whole else f"-{self.rows}x{self.columns}"
+        return f"{self.target}-{self.kernels}-{self.m}x{self.k}x{self.n}{part}"
 
     @property
     def operand_bytes(self):
         return 1 if self.kernels == "int8" else 2
 
     @property
+    def rows(self):
+        """Rows of cores."""
+        return self.cores[0] if self.cores else ROWS
+
+    @property
     def columns(self):
+        """Columns of cores."""
+        return self.cores[1] if self.cores else COLUMNS[self.target]
+
+    @property
+    def width(self):
+        """Columns that the array takes of the NPU: all, since A comes through those of the whole array."""
         return COLUMNS[self.target]
 
     @property
@@ -129,20 +155,17 @@ class Design:
 
     @property
     def memory_tile(self):
-        return DEPTH * (self.a_object + self.b_object + ROWS * self.c_object)
+        return DEPTH * (self.a_object + self.b_object + self.rows * self.c_object)
 
     def a_column(self, row):
         """The column by whose shim the A of a row of cores comes."""
-        return row * self.columns // ROWS
+        return row * self.width // ROWS
 
     def channels(self):
         """The shim channels of A, B and C where nothing else was extracted from a compiled array."""
 
-        def channel(column, direction, number):
-            return {"column": column, "direction": direction, "channel": number}
-
         return {
-            "a": [channel(self.a_column(row), "mm2s", 0) for row in range(ROWS)],
+            "a": [channel(self.a_column(row), "mm2s", 0) for row in range(self.rows)],
             "b": [channel(column, "mm2s", 1) for column in range(self.columns)],
             "c": [channel(column, "s2mm", 0) for column in range(self.columns)],
         }
@@ -185,20 +208,79 @@ class Design:
         return {"design": self.json(), "objects": self.objects(), **{name: getattr(self, name) for name in measures}}
 
 
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """An array that computes no layers, in column 0, as `kernels/src/npu/trial.rs` has it: what a new NPU is tried with. `pass_through` gives back what
+    comes, A through one channel and B through the other; of `core` a core answers questions (`../src/trial.h`)."""
+
+    target: str
+    kind: str
+
+    def __post_init__(self):
+        if self.target not in COLUMNS or self.kind not in TRIALS:
+            raise Refused(f"there is no trial array {self.kind} for {self.target}")
+
+    @property
+    def name(self):
+        return f"{self.target}-{self.kind}"
+
+    @property
+    def width(self):
+        """Columns that the array takes of the NPU."""
+        return COLUMNS[self.target]
+
+    @property
+    def object(self):
+        """Bytes of what it takes, and of what it gives."""
+        return TRIALS[self.kind]
+
+    def channels(self):
+        """The shim channels of A, B and C where nothing else was extracted from a compiled array."""
+        lanes = 2 if self.kind == "pass_through" else 1
+        return {
+            "a": [channel(0, "mm2s", 0)],
+            "b": [channel(0, "mm2s", 1)][: lanes - 1],
+            "c": [channel(0, "s2mm", lane) for lane in range(lanes)],
+        }
+
+    def json(self, channels=None):
+        """As `trial.json` has it."""
+        found = channels or self.channels()
+        return {"target": self.target, "kind": self.kind, "a": found["a"][0], "b": next(iter(found["b"]), None), "c": found["c"]}
+
+    def summary(self):
+        """The trial array with what follows from it."""
+        return {"trial": self.json(), "object": self.object, "made_bytes": MADE_BYTES, "name": self.name}
+
+
 def add_arguments(parser):
-    """The options that name a design."""
+    """The options that name a design, or a trial array."""
     parser.add_argument("--target", required=True, choices=sorted(COLUMNS))
-    parser.add_argument("--kernels", required=True, choices=KERNELS)
-    parser.add_argument("--tile", required=True, help="m,k,n")
+    parser.add_argument("--kernels", choices=KERNELS)
+    parser.add_argument("--tile", help="m,k,n")
+    parser.add_argument("--cores", help="rows,columns: the first cores only; without it all")
+    parser.add_argument("--trial", choices=sorted(TRIALS), help="a trial array instead of a design")
+
+
+def numbers(option, text, count, example):
+    """The numbers of an option."""
+    try:
+        found = tuple(int(number) for number in text.split(","))
+        if len(found) == count:
+            return found
+    except ValueError:
+        pass
+    raise Refused(f"{option} is {text}; it has to be {count} numbers, as in {example}")
 
 
 def from_arguments(arguments):
-    """The design that the options name."""
-    try:
-        m, k, n = (int(side) for side in arguments.tile.split(","))
-    except ValueError:
-        raise Refused(f"--tile is {arguments.tile}; it has to be three numbers, as in 48,64,64") from None
-    return Design(arguments.target, arguments.kernels, m, k, n)
+    """The design, or the trial array, that the options name."""
+    if arguments.trial:
+        return Trial(arguments.target, arguments.trial)
+    if not arguments.kernels or not arguments.tile:
+        raise Refused("--kernels and --tile are missing, or --trial")
+    cores = numbers("--cores", arguments.cores, 2, "1,1") if arguments.cores else None
+    return Design(arguments.target, arguments.kernels, *numbers("--tile", arguments.tile, 3, "48,64,64"), cores)
 
 
 def main():

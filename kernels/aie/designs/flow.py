@@ -144,6 +144,8 @@ class Flow:
             case "blocks":
                 blocks, memory["own"] = memory["own"], None
                 return blocks
+            case "answer":
+                held[names[1]] = ("answer", *things[0])
             case "keys" | "values":
                 memory["state"].append(things[0])
             case "finish" | "end":

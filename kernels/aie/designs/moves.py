@@ -48,6 +48,6 @@ def addresses(walk):
             yield entry * step + address
 
 
-def offsets(object_bytes):
-    """Where the four cores' objects lie in a memory tile's object."""
-    return [row * words(object_bytes) for row in range(describe.ROWS)]
+def offsets(design, object_bytes):
+    """Where a column's cores' objects lie in a memory tile's object."""
+    return [row * words(object_bytes) for row in range(design.rows)]

@@ -17,6 +17,7 @@ import channels
 import describe
 
 FORMAT = 2
+TRIAL_FORMAT = 1
 KERNEL = "MLIR_AIE"
 ARGUMENTS = ("a", "b", "c")
 # Buffers that the container has to declare, as aiecc does (`kMinHostBOs` of mlir-aie's tools/aiecc/SidecarFiles.h): with fewer the firmware's
@@ -64,7 +65,7 @@ def partition(design, pdi):
             "operations_per_cycle": "2048",
             "inference_fingerprint": "23423",
             "pre_post_fingerprint": "12345",
-            "partition": {"column_width": str(design.columns), "start_columns": ["0"]},
+            "partition": {"column_width": str(design.width), "start_columns": ["0"]},
             "PDIs": [{"uuid": str(identity), "file_name": str(pdi), "cdo_groups": [group]}],
         }
     }
@@ -86,9 +87,17 @@ def container(design, pdi, xclbinutil, target):
             sys.exit(f"package.py: {xclbinutil} made no container (exit code {done.returncode}):\n{done.stdout}")
 
 
-def manifest(design, file, found, tools):
-    """What `bundle.json` says."""
+def checked(file):
+    """A file of a bundle, as its description has it."""
     content = file.read_bytes()
+    return {"name": file.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def manifest(design, file, found, tools, instructions=None):
+    """What `bundle.json` says; of a trial array, `trial.json` (read by `kernels/src/npu/bundle/trial.rs`)."""
+    if isinstance(design, describe.Trial):
+        made = checked(instructions) if instructions else None
+        return {"format": TRIAL_FORMAT, "trial": design.json(found), "xclbin": checked(file), "instructions": made, "tools": tools}
     return {
         "format": FORMAT,
         "design": design.json(found),
@@ -96,7 +105,7 @@ def manifest(design, file, found, tools):
         "kernel": KERNEL,
         "arguments": list(ARGUMENTS),
         "token_controller": TOKEN_CONTROLLER,
-        "xclbin": {"name": file.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()},
+        "xclbin": checked(file),
         "tools": tools,
     }
 
@@ -106,6 +115,7 @@ def main():
     describe.add_arguments(parser)
     parser.add_argument("--pdi", required=True, type=pathlib.Path, help="the array's configuration, from aiecc")
     parser.add_argument("--mlir", type=pathlib.Path, help="the array after mlir-aie placed its streams: shim channels are taken from it")
+    parser.add_argument("--instructions", type=pathlib.Path, help="the stream that aiecc made of a runtime sequence")
     parser.add_argument("--xclbinutil", default="xclbinutil")
     parser.add_argument("--tool", action="append", default=[], metavar="NAME=VERSION", help="what made it; repeat for each")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="the folder of bundles")
@@ -124,7 +134,12 @@ def main():
     file = folder / "design.xclbin"
     container(design, arguments.pdi, arguments.xclbinutil, file)
     tools = dict(tool.split("=", 1) for tool in arguments.tool)
-    (folder / "bundle.json").write_text(json.dumps(manifest(design, file, found, tools), indent=2) + "\n")
+    instructions = None
+    if arguments.instructions:
+        instructions = folder / "insts.bin"
+        instructions.write_bytes(arguments.instructions.read_bytes())
+    name = "trial.json" if isinstance(design, describe.Trial) else "bundle.json"
+    (folder / name).write_text(json.dumps(manifest(design, file, found, tools, instructions), indent=2) + "\n")
     print(folder)
 
 

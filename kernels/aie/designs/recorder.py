@@ -102,6 +102,8 @@ class Recording:
         self.functions = {}
         self.cores = {}
         self.core = None
+        # Of a runtime sequence: the transfers that it starts, and those that it waits for.
+        self.started, self.awaited = [], []
         self.module = "recorded"
 
     def log(self, *entry):
@@ -219,13 +221,31 @@ class Recording:
         kinds = types.SimpleNamespace(npu1="npu1", npu2="npu2")
         parts = {"tile": lambda column, row: (column, row), "object_fifo": fifo, "object_fifo_link": link, "buffer": buffer}
         parts |= {"external_func": external, "device": device, "core": core, "ObjectFifoPort": port, "AIEDevice": kinds}
+
+        def runtime_sequence(*kinds):
+            return lambda body: body(*(Memory(words(kind), f"argument {index}") for index, kind in enumerate(kinds)))
+
+        def transfer(fifo, memory, sizes, issue_token=False):
+            assert self.fifos[fifo.name] is fifo and 0 in [tile[1] for tile in [fifo.source, *fifo.targets]]
+            assert len(sizes) == 4 and sizes[:3] == [1, 1, 1] and sizes[3] <= memory.words and sizes[3] % fifo.words == 0
+            return (fifo.name, memory.name, sizes[3], issue_token)
+
+        def awaited(task):
+            # mlir-aie waits by a task's token.
+            assert task in self.started and task[3]
+            self.awaited.append(task)
+
+        sequences = {"runtime_sequence": runtime_sequence, "shim_dma_single_bd_task": transfer}
+        sequences |= {"dma_start_task": lambda *tasks: self.started.extend(tasks), "dma_await_task": awaited}
+        aiex = module("aie.dialects.aiex", **sequences)
         dialect, arith = module("aie.dialects.aie", **parts), module("arith", index_cast=index_cast)
         predicates = types.SimpleNamespace(sgt="sgt")
         standard = module("aie.dialects.arith", cmpi=cmpi, constant=constant, CmpIPredicate=predicates)
         return {
             "numpy": module("numpy", ndarray=Array, dtype=Type, int32="int32"),
             "aie": module("aie"),
-            "aie.dialects": module("aie.dialects", aie=dialect, arith=standard),
+            "aie.dialects": module("aie.dialects", aie=dialect, aiex=aiex, arith=standard),
+            "aie.dialects.aiex": aiex,
             "aie.dialects.arith": standard,
             "aie.dialects.aie": dialect,
             "aie.extras": module("aie.extras"),

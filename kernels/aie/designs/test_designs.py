@@ -6,6 +6,7 @@
 import collections
 import pathlib
 import re
+import tempfile
 import unittest
 import unittest.mock
 
@@ -26,12 +27,25 @@ DESIGNS = [
     }.items()
     for m, k in tiles
 ]
+# One core, and a column.
+DESIGNS += [
+    describe.Design(target, kernels, 48, k, 64, cores)
+    for target in describe.COLUMNS
+    for kernels, k in {"int8": 64, "bf16": 32}.items()
+    for cores in ((1, 1), (4, 1))
+]
+TRIALS = [describe.Trial(target, kind) for target in describe.COLUMNS for kind in describe.TRIALS]
 
 
 def record(design):
     with recorder.Recording().in_place() as recording:
         assert dataflow.build(design, "entries.o") == "recorded"
     return recording
+
+
+def joined(parts):
+    """What leaves a column: its cores' objects put together, where there are several."""
+    return parts if len(parts) > 1 else parts[0]
 
 
 def kind(tile):
@@ -61,25 +75,25 @@ class Moves(unittest.TestCase):
             r, _, t = design.micro_tile
             m, width = design.m, design.n
             memory = {}
-            for core in range(describe.ROWS):
+            for core in range(design.rows):
                 for row in range(m):
                     for column in range(width):
                         micro = (row // r) * (width // t) + column // t
                         place = core * m * width + micro * r * t + (row % r) * t + column % t
                         memory[place] = (core * m + row, column)
-            self.assertEqual(sorted(memory), list(range(4 * m * width)))
+            self.assertEqual(sorted(memory), list(range(design.rows * m * width)))
             # A word is two values.
             part = list(moves.addresses(moves.result_walk(design)))
             self.assertEqual(sorted(part), list(range(moves.words(design.c_object))), design.name)
-            walked = [start + word for start in moves.offsets(design.c_object) for word in part]
+            walked = [start + word for start in moves.offsets(design, design.c_object) for word in part]
             out = [memory[2 * word + half] for word in walked for half in range(2)]
-            self.assertEqual(out, [(row, column) for row in range(4 * m) for column in range(width)], design.name)
+            self.assertEqual(out, [(row, column) for row in range(design.rows * m) for column in range(width)], design.name)
 
     def test_offsets_neither_overlap_nor_leave_gaps(self):
         for design in DESIGNS:
             size = design.c_object
-            places = [word for start in moves.offsets(size) for word in range(start, start + moves.words(size))]
-            self.assertEqual(places, list(range(4 * moves.words(size))))
+            places = [word for start in moves.offsets(design, size) for word in range(start, start + moves.words(size))]
+            self.assertEqual(places, list(range(design.rows * moves.words(size))))
 
     def test_what_a_dma_cannot_do_is_refused(self):
         with self.assertRaisesRegex(describe.Refused, "whole words"):
@@ -116,7 +130,7 @@ class Dataflow(unittest.TestCase):
                 for tile, count in used.items():
                     self.assertLessEqual(count, moves.CHANNELS[kind(tile)], f"{design.name} {tile}")
             cores = [tile for tile in memory if kind(tile) == "core"]
-            self.assertEqual(len(cores), 4 * design.columns)
+            self.assertEqual(len(cores), design.rows * design.columns)
             self.assertEqual({memory[tile] for tile in cores}, {design.core_memory})
             self.assertEqual(max(memory[tile] for tile in memory if kind(tile) == "memory"), design.memory_tile)
 
@@ -141,10 +155,10 @@ class Dataflow(unittest.TestCase):
                 (one,) = targets if len(sources) > 1 else sources
                 self.assertEqual(sum(fifo.words for fifo in many), one.words)
                 if len(many) > 1:
-                    self.assertEqual(offsets, [row * many[0].words for row in range(4)])
+                    self.assertEqual(offsets, [row * many[0].words for row in range(design.rows)])
                     # In the order of the rows.
                     ends = [fifo.source if many is sources else fifo.targets[0] for fifo in many]
-                    self.assertEqual([tile[1] for tile in ends], [2, 3, 4, 5])
+                    self.assertEqual([tile[1] for tile in ends], [2, 3, 4, 5][: design.rows])
 
     def test_streams_go_where_the_description_says(self):
         for design in DESIGNS:
@@ -154,9 +168,12 @@ class Dataflow(unittest.TestCase):
                     fifo = recording.fifos[f"{stream}_{index}"]
                     shim = fifo.source if place["direction"] == "mm2s" else fifo.targets[0]
                     self.assertEqual(shim, (place["column"], 0))
-            row = recording.fifos["rows_2"]
-            self.assertEqual(row.targets, [(column, 4) for column in range(design.columns)])
-            self.assertEqual(recording.fifos["columns_1"].targets, [(1, 2), (1, 3), (1, 4), (1, 5)])
+            for row in range(design.rows):
+                targets = recording.fifos[f"rows_{row}"].targets
+                self.assertEqual(targets, [(column, 2 + row) for column in range(design.columns)])
+            for column in range(design.columns):
+                targets = recording.fifos[f"columns_{column}"].targets
+                self.assertEqual(targets, [(column, 2 + row) for row in range(design.rows)])
 
     def test_cores_take_and_give_in_turn(self):
         for design in DESIGNS:
@@ -230,8 +247,8 @@ class Flow(unittest.TestCase):
         steps = range(self.STEPS)
         turns = [(turn, wide) for turn in range(self.ROUNDS) for wide in range(self.WIDE)]
         feed = {}
-        for row in range(4):
-            feed[f"a_{row}"] = [(4 * turn + row, self.STEPS, step) for turn, _ in turns for step in steps]
+        for row in range(design.rows):
+            feed[f"a_{row}"] = [(design.rows * turn + row, self.STEPS, step) for turn, _ in turns for step in steps]
         for column in range(design.columns):
             feed[f"b_{column}"] = [(wide * design.columns + column, step) for _, wide in turns for step in steps]
         return feed
@@ -244,25 +261,25 @@ class Flow(unittest.TestCase):
             for turn in range(self.ROUNDS):
                 for wide in range(self.WIDE):
                     tile = wide * design.columns + column
-                    rows = range(4 * turn, 4 * turn + 4)
-                    blocks.append([tuple((row, step, (tile, step)) for step in range(self.STEPS)) for row in rows])
+                    rows = range(design.rows * turn, design.rows * (turn + 1))
+                    blocks.append(joined([tuple((row, step, (tile, step)) for step in range(self.STEPS)) for row in rows]))
         return expected
 
     def attention_feed(self, design, blocks, jobs):
         """Stages of a job for each column, the last of them not full; with what comes out."""
-        feed = {f"a_{row}": [] for row in range(4)} | {f"b_{column}": [] for column in range(design.columns)}
+        feed = {f"a_{row}": [] for row in range(design.rows)} | {f"b_{column}": [] for column in range(design.columns)}
         expected = {}
         slices = -(-64 // design.k)
         for first in range(0, jobs, design.columns):
             stage = range(first, min(jobs, first + design.columns))
             for job in stage:
                 column = job - first
-                for row in range(4):
+                for row in range(design.rows):
                     last = job == stage[-1]
                     feed[f"a_{row}"] += [((job, row), column, blocks, last and piece + 1 == slices) for piece in range(slices)]
                 seen = [(kind, job, block) for block in range(blocks) for kind in "kv"]
                 feed[f"b_{column}"] += seen
-                expected.setdefault(f"c_{column}", []).append([((job, row), *seen) for row in range(4)])
+                expected.setdefault(f"c_{column}", []).append(joined([((job, row), *seen) for row in range(design.rows)]))
         return feed, expected
 
     def test_products_of_the_right_tiles_come_out(self):
@@ -296,6 +313,67 @@ class Flow(unittest.TestCase):
             flow.Flow(record(design), feed).run()
 
 
+class Trial(unittest.TestCase):
+    def test_a_pass_through_gives_back_what_comes_by_either_way(self):
+        for target in describe.COLUMNS:
+            recording = record(describe.Trial(target, "pass_through"))
+            self.assertEqual(recording.cores, {})
+            things = {"a_0": [("a", index) for index in range(9)], "b_0": [("b", index) for index in range(5)]}
+            out = flow.Flow(recording, things).run()
+            self.assertEqual(dict(out), {"c_0": things["a_0"], "c_1": things["b_0"]})
+
+    def test_its_sequence_moves_a_to_c_and_waits_for_c(self):
+        for target in describe.COLUMNS:
+            recording = record(describe.Trial(target, "pass_through"))
+            words = describe.MADE_BYTES // 4
+            self.assertEqual(recording.started, [("a_0", "argument 0", words, False), ("c_0", "argument 2", words, True)])
+            self.assertEqual(recording.awaited, recording.started[1:])
+
+    def test_a_core_answers_each_question(self):
+        for target in describe.COLUMNS:
+            recording = record(describe.Trial(target, "core"))
+            things = [("question", index) for index in range(7)]
+            self.assertEqual(dict(flow.Flow(recording, {"a_0": things}).run()), {"c_0": [("answer", *thing) for thing in things]})
+            source = (pathlib.Path(__file__).parent.parent / "src" / "trial.cc").read_text()
+            self.assertIn("void UNDERTONE_ENTRY(trial_answer)(const int32_t *a, int32_t *c)", source)
+            self.assertEqual(recording.functions["undertone_trial_answer"][1], [])
+
+    def test_buffers_and_channels_fit(self):
+        for trial in TRIALS:
+            recording = record(trial)
+            into, out_of = collections.Counter(), collections.Counter()
+            for fifo in recording.fifos.values():
+                out_of[fifo.source] += 1
+                into.update(fifo.targets)
+            for used in (into, out_of):
+                for tile, count in used.items():
+                    self.assertLessEqual(count, moves.CHANNELS[kind(tile)], f"{trial.name} {tile}")
+            self.assertEqual(trial.object % describe.VECTOR_BYTES, 0)
+            for stream, places in trial.channels().items():
+                for index, place in enumerate(places):
+                    fifo = recording.fifos[f"{stream}_{index}"]
+                    shim = fifo.source if place["direction"] == "mm2s" else fifo.targets[0]
+                    self.assertEqual(shim, (place["column"], 0))
+
+    def test_what_cannot_be_is_refused(self):
+        with self.assertRaisesRegex(describe.Refused, "no trial array other"):
+            describe.Trial("npu1", "other")
+        for cores in ((5, 1), (1, 5), (0, 1)):
+            with self.assertRaisesRegex(describe.Refused, "4 rows and 4 columns"):
+                describe.Design("npu1", "int8", 48, 64, 64, cores)
+
+    def test_its_bundle_says_what_it_is(self):
+        for trial in TRIALS:
+            with tempfile.TemporaryDirectory() as folder:
+                file, made = pathlib.Path(folder) / "design.xclbin", pathlib.Path(folder) / "insts.bin"
+                file.write_bytes(b"container")
+                made.write_bytes(b"made")
+                said = package.manifest(trial, file, None, {"tool": "1"}, made)
+                self.assertEqual(said["trial"], trial.json())
+                self.assertEqual((said["xclbin"]["bytes"], said["instructions"]["bytes"]), (9, 4))
+                self.assertIsNone(package.manifest(trial, file, None, {})["instructions"])
+
+
 class Container(unittest.TestCase):
     def test_the_kernel_declares_the_five_buffers_that_a_run_list_needs(self):
         (kernel,) = package.kernel()["ps-kernels"]["kernels"]
@@ -306,7 +384,7 @@ class Container(unittest.TestCase):
 class Channels(unittest.TestCase):
     def mlir(self, design, old=False, change=lambda stream, index, place: place):
         lines = []
-        for column in range(design.columns):
+        for column in range(design.width):
             lines.append(f"    %shim_noc_tile_{column}_0 = aie.tile({column}, 0)")
             lines.append(f"    %mem_tile_{column}_1 = aie.tile({column}, 1)")
         for stream, places in design.channels().items():
@@ -321,7 +399,7 @@ class Channels(unittest.TestCase):
         return "\n".join(lines)
 
     def test_they_are_found_in_either_form(self):
-        for design in DESIGNS:
+        for design in DESIGNS + TRIALS:
             for old in (False, True):
                 self.assertEqual(channels.extract(design, self.mlir(design, old)), design.channels())
 

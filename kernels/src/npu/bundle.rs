@@ -119,6 +119,33 @@ pub struct File {
     pub sha256: String,
 }
 
+impl File {
+    /// What a description says of a file.
+    fn of(name: &str, bytes: &[u8]) -> Self {
+        Self { name: name.to_owned(), bytes: bytes.len() as u64, sha256: checksum(bytes) }
+    }
+
+    /// A name that leads out of the folder is not one that build.sh writes.
+    fn check(&self) -> Result<(), String> {
+        let name = &self.name;
+        let plain = Path::new(name).file_name() == Some(name.as_ref());
+        if plain { Ok(()) } else { Err(format!("{name:?} is no file name")) }
+    }
+
+    /// Its bytes, if they are what the description says.
+    fn read(&self, folder: &Path) -> Result<Vec<u8>, BundleError> {
+        let path = folder.join(&self.name);
+        let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+        let differs = |what, found: String, expected: String| match found == expected {
+            true => Ok(()),
+            false => Err(BundleError::Damaged { path: path.clone(), what, found, expected }),
+        };
+        differs("its size", format!("{} bytes", bytes.len()), format!("{} bytes", self.bytes))?;
+        differs("its SHA-256", checksum(&bytes), self.sha256.to_ascii_lowercase())?;
+        Ok(bytes)
+    }
+}
+
 /// A bundle whose description was read and found sound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
@@ -173,9 +200,19 @@ pub enum BundleError {
         /// What the description says.
         expected: String,
     },
+    /// There is no bundle of a trial array.
+    #[error("{}: there is no {name}. Make it: kernels/aie/build.sh --target {target} --ladder --out {}", folder.display(), folder.display())]
+    NoTrial {
+        /// Where bundles were looked for.
+        folder: PathBuf,
+        /// Its name.
+        name: String,
+        /// For which silicon.
+        target: Target,
+    },
     /// There is no bundle for a design.
-    #[error("{}: no bundle of {wanted}; there is {have}. Make it: kernels/aie/build.sh --target {} --kernels {} --tile {},{},{} --out {}",
-        folder.display(), wanted.target, wanted.kernels, wanted.tile.m, wanted.tile.k, wanted.tile.n, folder.display())]
+    #[error("{}: no bundle of {wanted}; there is {have}. Make it: kernels/aie/build.sh {} --out {}",
+        folder.display(), wanted.make(), folder.display())]
     Absent {
         /// Where bundles were looked for.
         folder: PathBuf,
@@ -195,17 +232,34 @@ pub struct Wanted {
     pub kernels: Kernels,
     /// What one core computes at a time.
     pub tile: Tile,
+    /// Rows and columns of cores, where it has not all.
+    pub cores: Option<[usize; 2]>,
+}
+
+impl Wanted {
+    /// The options by which it is made.
+    fn make(&self) -> String {
+        let Self { target, kernels, tile: Tile { m, k, n }, cores } = self;
+        match cores {
+            Some(_) => format!("--target {target} --ladder"),
+            None => format!("--target {target} --kernels {kernels} --tile {m},{k},{n}"),
+        }
+    }
 }
 
 impl From<&Design> for Wanted {
-    fn from(&Design { target, kernels, tile, .. }: &Design) -> Self {
-        Self { target, kernels, tile }
+    fn from(design: &Design) -> Self {
+        let cores = [design.rows(), design.columns()];
+        let cores = (cores != [Target::ROWS, design.target.columns()]).then_some(cores);
+        Self { target: design.target, kernels: design.kernels, tile: design.tile, cores }
     }
 }
 
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} kernels for {}, tiles {}×{}×{}", self.kernels, self.target, self.tile.m, self.tile.k, self.tile.n)
+        let Self { target, kernels, tile: Tile { m, k, n }, cores } = self;
+        write!(f, "{kernels} kernels for {target}, tiles {m}×{k}×{n}")?;
+        cores.map_or(Ok(()), |[rows, columns]| write!(f, ", {rows}×{columns} cores"))
     }
 }
 
@@ -252,11 +306,7 @@ impl Bundle {
                 "its tokens have packet id {found}; streams are written for {TOKEN_CONTROLLER}"
             )));
         }
-        // A name that leads out of the folder is not one that build.sh writes.
-        let name = &manifest.xclbin.name;
-        if Path::new(name).file_name() != Some(name.as_ref()) {
-            return Err(malformed(format!("{name:?} is no file name")));
-        }
+        manifest.xclbin.check().map_err(malformed)?;
         Ok(Self { folder: folder.to_owned(), manifest })
     }
 
@@ -277,7 +327,7 @@ impl Bundle {
             kernel: KERNEL.to_owned(),
             arguments: Argument::ALL,
             token_controller: TOKEN_CONTROLLER,
-            xclbin: File { name: "design.xclbin".to_owned(), bytes: xclbin.len() as u64, sha256: checksum(xclbin) },
+            xclbin: File::of("design.xclbin", xclbin),
             tools,
         };
         let text =
@@ -317,16 +367,7 @@ impl Bundle {
     /// # Errors
     /// If it can't be read or is not what the description says.
     pub fn xclbin(&self) -> Result<Vec<u8>, BundleError> {
-        let path = self.xclbin_path();
-        let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-        let File { bytes: size, sha256, .. } = &self.manifest.xclbin;
-        let differs = |what, found: String, expected: String| match found == expected {
-            true => Ok(()),
-            false => Err(BundleError::Damaged { path: path.clone(), what, found, expected }),
-        };
-        differs("its size", format!("{} bytes", bytes.len()), format!("{size} bytes"))?;
-        differs("its SHA-256", checksum(&bytes), sha256.to_ascii_lowercase())?;
-        Ok(bytes)
+        self.manifest.xclbin.read(&self.folder)
     }
 }
 
@@ -394,3 +435,6 @@ impl Bundles {
 
 #[cfg(test)]
 mod tests;
+mod trial;
+
+pub use trial::TrialBundle;

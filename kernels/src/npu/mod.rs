@@ -38,7 +38,7 @@ pub mod xrt;
 
 pub use access::Transfer;
 pub use array::{Array, ArrayError, Buffer, Job, OpenTrial, RunReport};
-pub use bundle::{Bundle, BundleError, Bundles, Objects};
+pub use bundle::{Bundle, BundleError, Bundles, Objects, TrialBundle};
 pub use design::{
     Argument, CONSTANT_BYTES, Channel, Design, DesignError, Direction, HEAD_WIDTH, Kernels, Operator, Problem,
     STACK_BYTES, Tile,

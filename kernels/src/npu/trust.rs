@@ -67,8 +67,7 @@ pub(super) fn layer(
     layout::unpack_rows(method, design, &c, [rows, outputs], None, &mut got, &Serial);
     let (weights, bias) = layout::unpack_weights(design, &spec, &b);
     let plain = LinearSpec { precision: Precision::F32, ..spec };
-    let wanted =
-        reference::linear::linear(&plain, &weights, WeightLayout::InputsByOutputs, Some(&bias), rows, x, None);
+    let wanted = reference::linear::linear(&plain, &weights, WeightLayout::InputsByOutputs, Some(&bias), rows, x, None);
     Ok((got, wanted))
 }
 

@@ -17,12 +17,13 @@ use std::{
 use xrt_sys::{Context, Device, Library, Live, Memory, Run};
 
 use super::{
-    array::{Array, ArrayError, Buffer, Job, RunReport},
-    bundle::{BundleError, Bundles},
+    array::{Array, ArrayError, Buffer, Job, OpenTrial, RunReport},
+    bundle::{BundleError, Bundles, TrialBundle},
     design::{Argument, Design},
     device::Commands,
     probe::{Finding, Probe},
     target::Target,
+    trial::Trial,
     unavailable::Unavailable,
 };
 use crate::{DeviceKind, Parallel};
@@ -49,10 +50,10 @@ pub struct XrtArray {
     loaded: AtomicU64,
 }
 
-/// A hardware context with a bundle's design.
+/// A hardware context with a bundle's design, or with a trial array.
 pub struct XrtContext {
     number: u64,
-    design: Design,
+    design: Option<Design>,
     queue: Mutex<Queue>,
 }
 
@@ -217,14 +218,17 @@ impl Array for XrtArray {
             |error: BundleError| ArrayError::NoBundle { what: design.to_string(), reason: error.to_string() };
         let bundle = self.bundles.find(design).map_err(no_bundle)?;
         let xclbin = bundle.xclbin().map_err(no_bundle)?;
-        let context = self.device.context(&xclbin).map_err(|error| self.open_error(error))?;
-        let number = self.made.fetch_add(1, Ordering::Relaxed);
-        let queue = Mutex::new(Queue { idle: Vec::new(), context });
-        Ok(XrtContext { number, design: bundle.design().clone(), queue })
+        self.context(&xclbin, Some(bundle.design().clone()))
     }
 
     fn compiled<'a>(&self, context: &'a XrtContext) -> Option<&'a Design> {
-        Some(&context.design)
+        context.design.as_ref()
+    }
+
+    fn open_trial(&self, trial: &Trial) -> Result<OpenTrial<XrtContext>, ArrayError> {
+        let bundle = TrialBundle::find(self.bundles.folder(), trial)
+            .map_err(|error| ArrayError::NoBundle { what: trial.to_string(), reason: error.to_string() })?;
+        Ok(OpenTrial { context: self.context(&bundle.xclbin, None)?, trial: bundle.trial, made: bundle.made })
     }
 
     fn buffer(&self, context: &XrtContext, argument: Argument, bytes: usize) -> Result<XrtBuffer, ArrayError> {
@@ -295,6 +299,13 @@ impl Array for XrtArray {
 }
 
 impl XrtArray {
+    /// A hardware context with a container.
+    fn context(&self, xclbin: &[u8], design: Option<Design>) -> Result<XrtContext, ArrayError> {
+        let context = self.device.context(xclbin).map_err(|error| self.open_error(error))?;
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        Ok(XrtContext { number, design, queue: Mutex::new(Queue { idle: Vec::new(), context }) })
+    }
+
     /// A context that did not open: because there are no more of them, where that is what the driver refuses.
     fn open_error(&self, error: xrt_sys::Error) -> ArrayError {
         let reason = error.to_string();

@@ -42,6 +42,11 @@ impl<'a, A: Array> Bench<'a, A> {
         &self.open.trial
     }
 
+    /// How commands are given where nothing else is tried.
+    pub fn commands(&self) -> Commands {
+        self.array.commands()
+    }
+
     /// The compiler's own stream.
     pub fn made(&self) -> Option<&[u32]> {
         self.open.made.as_deref()

@@ -218,7 +218,8 @@ pub(super) fn compare(
     let wrong = meant.iter().zip(got).filter(|(meant, got)| meant != got).count();
     let Some(first) = meant.iter().zip(got).position(|(meant, got)| meant != got) else { return Ok(()) };
     let unwritten = got[first..].iter().take(4).all(|byte| *byte == UNWRITTEN);
-    let word = |bytes: &[u8]| bytes[first / 4 * 4..].iter().take(4).rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+    let word =
+        |bytes: &[u8]| bytes[first / 4 * 4..].iter().take(4).rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
     let what = match guesses.iter().find(|(_, guess)| guess == got) {
         Some((guess, _)) => format!("; the bytes are what they would be if {guess}"),
         None if unwritten => "; nothing was written there".to_owned(),

@@ -11,8 +11,9 @@ use super::{
     feed::{Feed, Object},
 };
 use crate::npu::{
+    access::Transfer,
     array::RunReport,
-    design::Argument,
+    design::{Argument, Channel},
     stream::{self, Event},
     trial::{Lane, Trial, TrialKind},
 };
@@ -92,11 +93,7 @@ fn follow(trial: &Trial, events: &[Event], sizes: [usize; 3]) -> Result<Vec<Way>
         ways.iter_mut().for_each(|way| way.settle(bytes));
         match event {
             Event::Push { channel, descriptor, transfer, repeats, token } => {
-                let mut feeds = ways.iter().flat_map(|way| [(way.lane.from, &way.from), (way.lane.to, &way.to)]);
-                let used = feeds.find(|(other, feed)| {
-                    other.column == channel.column && feed.needs(*descriptor, transfer)
-                });
-                if let Some((channel, _)) = used {
+                if let Some(channel) = ways.iter().find_map(|way| way.using(channel.column, *descriptor, transfer)) {
                     return Err(SimError::DescriptorInUse { channel, descriptor: *descriptor });
                 }
                 let way = ways.iter_mut().find(|way| [way.lane.from, way.lane.to].contains(channel));
@@ -133,6 +130,14 @@ fn follow(trial: &Trial, events: &[Event], sizes: [usize; 3]) -> Result<Vec<Way>
 }
 
 impl Way {
+    /// The channel of a column that has a task which needs a descriptor to say something else.
+    fn using(&self, column: usize, descriptor: usize, transfer: &Transfer) -> Option<Channel> {
+        let feeds = [(self.lane.from, &self.from), (self.lane.to, &self.to)];
+        let used =
+            feeds.into_iter().find(|(channel, feed)| channel.column == column && feed.needs(descriptor, transfer));
+        used.map(|(channel, _)| channel)
+    }
+
     /// Moves whatever can move.
     fn settle(&mut self, bytes: usize) {
         loop {
