@@ -86,7 +86,7 @@ const FAULTS: [(&str, u64, &str); 14] = [
     ("lists", 2, "a list of 2 commands"),
     ("patches", 3, "offsets of patches are ignored"),
     ("strides", 3, "steps of descriptors are ignored"),
-    ("repeats", 3, "repeats of tasks are ignored"),
+    ("repeats", 3, "a task that is repeated"),
     ("alignment", 4, "bytes at each offset"),
     ("rounding", 4, "adding 1.5"),
     ("product", 4, "fp32 products"),
@@ -189,7 +189,7 @@ fn a_model_that_is_not_here_is_left_out_and_not_fetched() {
 #[cfg(unix)]
 mod amd {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
 
     const WELL: &str = "\
 Validate Device           : [0000:c5:00.1]
