@@ -40,7 +40,7 @@ fn main() {
 fn find() -> Result<(PathBuf, String), String> {
     if let Some(path) = env::var_os("ORT_DYLIB_PATH").filter(|value| !value.is_empty()) {
         let path = PathBuf::from(path);
-        return match path.canonicalize() {
+        return match std::path::absolute(&path) {
             Ok(path) if path.is_file() => Ok((path, "named by ORT_DYLIB_PATH".into())),
             _ => Err(format!("ORT_DYLIB_PATH names {}, which is not a file", path.display())),
         };
@@ -161,10 +161,15 @@ fn download_and_unpack(directory: &Path) -> Result<(), String> {
     let requirement = format!("onnxruntime=={PINNED}");
     let common =
         ["-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet", "--only-binary=:all:"];
-    // The library is the same in the wheel of every Python: one that this Python takes, else a fixed one.
-    let attempts: [&[&str]; 2] = [&[], &["--python-version", "3.12", "--implementation", "cp"]];
+    // The library is the same in the wheel of every Python: one that this Python takes, else a fixed one. For another
+    // kind of machine pip has to be told of both.
+    let fixed: &[&str] = &["--python-version", "3.12", "--implementation", "cp"];
+    let foreign = foreign_platform()?;
+    let of_target: Vec<&str> =
+        foreign.iter().flat_map(|tag| ["--platform", tag]).chain(fixed.iter().copied()).collect();
+    let attempts: &[&[&str]] = if foreign.is_some() { &[&of_target] } else { &[&[], fixed] };
     let mut failure = String::new();
-    for extra in attempts {
+    for &extra in attempts {
         match checked(Command::new(python).args(common).args(extra).arg("--dest").arg(directory).arg(&requirement)) {
             Ok(()) => {
                 failure.clear();
@@ -191,6 +196,21 @@ fn download_and_unpack(directory: &Path) -> Result<(), String> {
         .ok_or_else(|| format!("{} holds no library for this target", wheel.display()))?;
     let name = library.file_name().ok_or("the library has no name")?;
     fs::rename(&library, capi.join(name)).map_err(|error| format!("cannot move {}: {error}", library.display()))
+}
+
+/// What PyPI calls the target where pip, which knows the machine that it runs on, has to be told.
+fn foreign_platform() -> Result<Option<&'static str>, String> {
+    if env::var_os("TARGET") == env::var_os("HOST") {
+        return Ok(None);
+    }
+    let of_target = |name: &str| env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
+    match (of_target("OS").as_str(), of_target("ARCH").as_str()) {
+        ("windows", "x86_64") => Ok(Some("win_amd64")),
+        ("windows", "aarch64") => Ok(Some("win_arm64")),
+        ("linux", "x86_64") => Ok(Some("manylinux_2_28_x86_64")),
+        ("linux", "aarch64") => Ok(Some("manylinux_2_28_aarch64")),
+        (system, processor) => Err(format!("no wheel is known for {system} on {processor}")),
+    }
 }
 
 /// A Python 3 that starts.

@@ -35,7 +35,6 @@ impl Libraries {
     /// Options for `device` with the libraries found; the execution provider's only if the device needs it.
     ///
     /// # Errors
-    ///
     /// If a library that the device needs is not there.
     pub fn options(&self, device: Device) -> Result<EngineOptions> {
         let mut options = EngineOptions::new(locate::ort_library(named(self.ort_library.as_ref()))?);
@@ -115,7 +114,6 @@ impl ModelChoice {
     /// cannot be had for want of a network, the reference model, with a warning.
     ///
     /// # Errors
-    ///
     /// If it cannot be found, fetched or understood; an error in what an environment variable names says that it does.
     pub fn open(&self, given: &Given<'_>) -> Result<Model> {
         let model = self.opened();
@@ -169,6 +167,7 @@ pub fn warn_of_options_without_effect(given: &Given<'_>, devices: &[Device], pre
         ("target", &[Auto, Sim, Npu], "it says which NPU is there or is simulated"),
         ("bundle_dir", &[Auto, Sim, Npu], "it holds kernels for an NPU"),
         ("npu_commands", &[Auto, Sim, Npu], "it says how an NPU is given its commands"),
+        ("core_costs", &[Auto, Sim, Npu], "it holds what was measured on an NPU"),
         ("sim", &[Sim], "it says how the device sim computes"),
         ("packed", &[Auto, Host], "only the host device's models are packed"),
     ];
@@ -301,12 +300,15 @@ pub struct NpuChoice {
     /// [default: the one that is there; sim plays npu4]
     #[arg(long, value_parser = target(), value_name = "NPU", help_heading = "NPU")]
     pub target: Option<Target>,
-    /// Folder of compiled NPU kernels; sim needs none
+    /// Folder of compiled NPU kernels; sim needs none [default: what `undertone npu fetch` put in place]
     #[arg(long, value_name = "DIR", help_heading = "NPU")]
     pub bundle_dir: Option<PathBuf>,
     /// How commands are given to the NPU; the results are the same
     #[arg(long, value_parser = commands(), default_value_t = Commands::Lists, value_name = "HOW", help_heading = "NPU")]
     pub npu_commands: Commands,
+    /// Report of `undertone npu bring-up`: its measurements decide what goes to the NPU, and predict its times
+    #[arg(long, value_name = "FILE", help_heading = "NPU")]
+    pub core_costs: Option<PathBuf>,
     /// How sim computes; the results are the same
     #[arg(long, value_parser = simulation(), default_value_t = Simulation::Fast, value_name = "HOW", help_heading = "NPU")]
     pub sim: Simulation,
@@ -318,6 +320,7 @@ impl NpuChoice {
         options.target = self.target;
         options.bundle_dir.clone_from(&self.bundle_dir);
         options.npu_commands = self.npu_commands;
+        options.core_costs.clone_from(&self.core_costs);
         options.simulation = self.sim;
     }
 }

@@ -11,6 +11,7 @@ use undertone_runner::Device;
 use undertone_runner::engine::{self, Engine};
 
 use crate::choices::Libraries;
+use crate::npu::fetch;
 use crate::{locate, machine, output};
 
 /// Show the devices, instruction sets and libraries of this machine
@@ -27,7 +28,6 @@ pub struct Arguments {
 /// Prints what there is; a library that is missing is part of the answer.
 ///
 /// # Errors
-///
 /// If ONNX Runtime cannot be loaded: then nothing runs here.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let answer = collect(&arguments.libraries)?;
@@ -64,8 +64,10 @@ fn collect(libraries: &Libraries) -> Result<Value> {
         Ok(about) => json!({ "path": ep_path, "about": about }),
         Err(error) => json!({ "path": ep_path, "error": error }),
     };
+    let kernels = ep_path.as_deref().and_then(fetch::present);
+    let kernels = kernels.map(|(folder, holds)| json!({ "folder": folder, "holds": holds }));
     Ok(json!({
-        "processor": machine::processor(), "cores": machine::cores(), "devices": devices,
+        "npu_kernels": kernels, "processor": machine::processor(), "cores": machine::cores(), "devices": devices,
         "onnxruntime": ort, "execution_provider": ep, "onnxruntime_devices": offered,
     }))
 }
@@ -89,7 +91,7 @@ fn devices(ep: Result<&Description, &str>) -> Vec<Value> {
 const NPU_SOFTWARE: [(&str, &str); 6] = [
     ("kernel", "Linux"),
     ("driver", "amdxdna"),
-    ("driver_version", "amdxdna's version"),
+    ("driver_version", if cfg!(windows) { "NPU driver" } else { "amdxdna's version" }),
     ("firmware", "NPU's firmware"),
     ("firmware_file", "firmware's file"),
     ("xrt", "XRT"),
@@ -109,6 +111,9 @@ fn as_text(answer: &Value) -> String {
         Some(error) => format!("execution provider  {error}\n"),
         None => format!("execution provider  {}  {}\n", word(&ep["about"]["version"]), word(&ep["path"])),
     };
+    if let Some(holds) = answer["npu_kernels"]["holds"].as_str() {
+        text += &format!("NPU's kernels       {holds}  {}\n", word(&answer["npu_kernels"]["folder"]));
+    }
     for (key, name) in NPU_SOFTWARE {
         if let Some(version) = ep["about"]["npu_software"][key].as_str() {
             text += &format!("{name:<19} {version}\n");

@@ -31,7 +31,6 @@ pub fn packed_folder() -> Option<PathBuf> {
 /// ONNX Runtime's shared library: the named one, the installation's, or the one of the build.
 ///
 /// # Errors
-///
 /// If `named` is not a file, or no library is found anywhere.
 pub fn ort_library(named: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = named {
@@ -47,14 +46,13 @@ pub fn ort_library(named: Option<&Path>) -> Result<PathBuf> {
         return Ok(built);
     }
     Err(anyhow!(
-        "no ONNX Runtime library in lib/ beside the command: set ORT_DYLIB_PATH to a libonnxruntime of version 1.24 or newer"
+        "no ONNX Runtime library beside the command or in ../lib: set ORT_DYLIB_PATH to one of version 1.24 or newer"
     ))
 }
 
 /// The execution provider's shared library: the named one, the build's, or the installation's.
 ///
 /// # Errors
-///
 /// If `named` is not a file, or no library is found anywhere.
 pub fn ep_library(named: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = named {
@@ -78,7 +76,6 @@ pub fn ep_library(named: Option<&Path>) -> Result<PathBuf> {
 /// The directory of the small model that knows synthesised speech only.
 ///
 /// # Errors
-///
 /// If neither the installation nor the source tree holds it.
 pub fn reference_model() -> Result<PathBuf> {
     let installed = command_directory().join("../share/undertone/models/reference");
@@ -100,13 +97,14 @@ fn existing(path: &Path, what: &str, variable: &str) -> Result<PathBuf> {
 
 /// The directory of the running command, links resolved: it may be started through one from elsewhere.
 fn command_directory() -> PathBuf {
-    let path = env::current_exe().and_then(|path| path.canonicalize()).unwrap_or_default();
+    let path = env::current_exe().and_then(dunce::canonicalize).unwrap_or_default();
     path.parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// An absolute path without `..`, as ONNX Runtime wants it for a library.
+/// An absolute path without `..`, as ONNX Runtime wants it for a library. Windows' own form of one (`\\\\?\\C:\\...`) takes
+/// neither `/` nor `..` behind it, and is no path that a person would know.
 fn absolute(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+    dunce::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 fn is_ort_library(name: &str) -> bool {

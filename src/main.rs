@@ -51,6 +51,7 @@ Examples:
   undertone devices                                     what this machine offers
   undertone partition base                              which part of a model runs where
   undertone npu plan base --target npu4                 what an NPU would do, and predicted times
+  undertone npu fetch bundles.zip                       compiled kernels for an NPU, put in place
 
 Exit codes:
   0    all is done

@@ -33,6 +33,7 @@ fn every_function_that_is_spelled_is_exported() {
         exports::DESCRIBE.symbol,
         exports::PROFILE.symbol,
         exports::NPU.symbol,
+        exports::BUNDLES.symbol,
         kv_cache::NEW.symbol,
         kv_cache::FREE.symbol,
         kv_cache::SELECT.symbol,

@@ -10,7 +10,7 @@ mod common;
 #[test]
 fn an_installed_tree_needs_no_help() {
     let home = tempfile::tempdir().unwrap();
-    let root = home.path().canonicalize().unwrap();
+    let root = dunce::canonicalize(home.path()).unwrap();
     for directory in ["bin", "lib", "share/undertone/models/reference", "elsewhere"] {
         fs::create_dir_all(root.join(directory)).unwrap();
     }
@@ -33,8 +33,7 @@ fn an_installed_tree_needs_no_help() {
         call.env("HF_HUB_OFFLINE", "1").env("HF_HOME", root.join("cache")).env("UNDERTONE_MODELS", root.join("models"));
         call
     };
-    let devices: serde_json::Value =
-        serde_json::from_str(&common::stdout_of(installed().args(["devices", "--json"]))).unwrap();
+    let devices = common::json_of(installed().args(["devices", "--json"]));
     for library in ["onnxruntime", "execution_provider"] {
         let path = Path::new(devices[library]["path"].as_str().unwrap());
         assert!(path.starts_with(root.join("lib")), "{library} is taken from {}", path.display());

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 mod common;
+use common::json_of;
 
 const SAID: &str = "The green lion is above the red table.";
 
@@ -18,11 +19,6 @@ fn transcribe(arguments: &[&str]) -> Command {
     let mut command = common::undertone();
     command.args(["transcribe", "--device", "cpu"]).args(arguments);
     command
-}
-
-fn json_of(command: &mut Command) -> Value {
-    let text = common::stdout_of(command);
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 #[test]
@@ -163,6 +159,7 @@ fn options_without_effect_are_named() {
         (["-d", "host", "--sim", "exact"], "--sim", "device sim"),
         (["-d", "cpu", "--target", "npu1"], "--target", "which NPU"),
         (["-d", "host", "--bundle-dir", "."], "--bundle-dir", "an NPU"),
+        (["-d", "cpu", "--core-costs", "."], "--core-costs", "an NPU"),
         (["-d", "cpu", "--packed", "off"], "--packed", "host device's"),
     ] {
         let said = warnings(&arguments);
@@ -305,7 +302,7 @@ fn devices_tells_what_there_is() {
     assert_eq!(device("host")["available"], true);
     assert!(answer["onnxruntime"]["version"].as_str().unwrap().starts_with("1."));
     assert_eq!(answer["onnxruntime"]["path"], env!("UNDERTONE_ORT_DYLIB"));
-    let library = common::ep_library().canonicalize().unwrap();
+    let library = dunce::canonicalize(common::ep_library()).unwrap();
     assert_eq!(answer["execution_provider"]["path"].as_str().unwrap(), library.to_str().unwrap());
     let offered = answer["onnxruntime_devices"].as_array().unwrap();
     assert!(offered.iter().any(|device| device["provider"] == "XdnaExecutionProvider"), "{offered:?}");

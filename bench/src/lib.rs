@@ -44,6 +44,7 @@ const CACHED: usize = 96;
 
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum BenchError {
     /// A model or device that cannot be loaded.
     #[error(transparent)]
@@ -59,20 +60,10 @@ pub enum BenchError {
     NoNpu,
     /// Sizes that no model has.
     #[error("cannot measure kernels of {width} channels in {heads} heads; check the model's config.json")]
-    Sizes {
-        /// Width of the layers.
-        width: usize,
-        /// Heads of the encoder.
-        heads: usize,
-    },
+    Sizes { width: usize, heads: usize },
     /// A number of tokens that cannot be decoded.
     #[error("cannot decode {asked} tokens for a window: give 1 to {most}")]
-    Tokens {
-        /// What was asked for.
-        asked: usize,
-        /// The most.
-        most: usize,
-    },
+    Tokens { asked: usize, most: usize },
 }
 
 /// A model on a device.
@@ -96,7 +87,7 @@ impl Loaded {
 
 /// The features of a window of synthetic sound.
 fn window(model: &Model) -> Vec<f32> {
-    LogMel::new(model.config().mel_bins).hugging_face(&sound::hum(WINDOW_SECONDS)).data
+    LogMel::new(model.config().mel_bins).hugging_face(&sound::hum(WINDOW_SECONDS))
 }
 
 /// The special tokens of a model that can decode so many: its decoder has positions for the prompt and what is written.

@@ -18,6 +18,8 @@ words!(
         BundleDir = "bundle_dir",
         /// Takes [`Commands`].
         NpuCommands = "npu_commands",
+        /// Takes a path: a report of `undertone npu bring-up`, whose measurements the cost model takes.
+        CoreCosts = "core_costs",
         /// Takes a [`Precision`].
         Precision = "precision",
         /// Takes a [`Claim`].
@@ -134,7 +136,18 @@ mod tests {
     fn words_are_what_programs_write() {
         assert_eq!(
             Key::ALL.map(Key::word),
-            ["device", "target", "sim", "bundle_dir", "npu_commands", "precision", "claim", "threads", "report"]
+            [
+                "device",
+                "target",
+                "sim",
+                "bundle_dir",
+                "npu_commands",
+                "core_costs",
+                "precision",
+                "claim",
+                "threads",
+                "report"
+            ]
         );
         assert_eq!(DeviceKind::ALL.map(DeviceKind::word), ["host", "sim", "npu"]);
         assert_eq!(DeviceChoice::ALL.map(DeviceChoice::word), ["auto", "host", "sim", "npu"]);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use undertone_boundary::bundles;
 use undertone_kernels::npu::sim::{Fault, SimArray};
 use undertone_kernels::npu::xrt::{self, XrtArray};
 use undertone_kernels::npu::{Array, Target, ladder, probe};
@@ -75,7 +76,9 @@ fn on_array(place: &Place<'_>, rung: ladder::Rung, tell: &mut dyn FnMut(Check)) 
         return climb_on(&array, rung, tell);
     }
     let name = "the NPU is opened";
-    match XrtArray::open(options.bundle_dir.as_deref(), probe()) {
+    // As the execution provider, which rung 6 asks.
+    let bundles = options.bundle_dir.clone().or_else(bundles::folder);
+    match XrtArray::open(bundles.as_deref(), probe()) {
         Err(error) => tell(Check::failed(name, error.to_string(), "")),
         Ok(array) => match options.target.map(Target::from).filter(|wanted| *wanted != array.target()) {
             Some(wanted) => {

@@ -12,6 +12,8 @@ from packaging.tags import platform_tags
 
 PACKAGE = "onnxruntime_ep_xdna"
 VARIABLE = "ONNXRUNTIME_EP_XDNA_LIBRARY"
+# For a library of another system than this one, as `win_amd64`.
+PLATFORM_VARIABLE = "ONNXRUNTIME_EP_XDNA_PLATFORM"
 
 
 class LibraryHook(BuildHookInterface[Any]):
@@ -19,8 +21,12 @@ class LibraryHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Ends the build with one line if there is no library."""
+        # This machine's platform as it is: the library was linked with this machine's C library, so manylinux or musllinux
+        # would promise more than is known here.
+        here = (tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
+        platform = os.environ.get(PLATFORM_VARIABLE) or next(here)
         root = Path(self.root)
-        name = runpy.run_path(str(root / PACKAGE / "__init__.py"))["LIBRARY_NAME"]
+        name = runpy.run_path(str(root / PACKAGE / "__init__.py"))["library_name"](platform)
         named = os.environ.get(VARIABLE)
         library = Path(named) if named else root.parents[1] / "target" / "release" / name
         if not library.is_file():
@@ -30,7 +36,5 @@ class LibraryHook(BuildHookInterface[Any]):
             )
         build_data["force_include"][str(library.resolve())] = f"{PACKAGE}/{name}"
         build_data["pure_python"] = False
-        # Any Python 3, for nothing of its ABI is used. This machine's platform as it is: the library was linked with this
-        # machine's C library, so manylinux or musllinux would promise more than is known here.
-        platform = next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
+        # Any Python 3, for nothing of its ABI is used.
         build_data["tag"] = f"py3-none-{platform}"

@@ -1,4 +1,4 @@
-//! What the library exports: ONNX Runtime's two entry points, and five of its own for programs that want to know what
+//! What the library exports: ONNX Runtime's two entry points, and those of its own for programs that want to know what
 //! was executed, and how fast.
 
 #![allow(unsafe_code, reason = "exports C functions")]
@@ -12,7 +12,7 @@ use std::{
 use ort_sys::{OrtApiBase, OrtLogger, OrtStatusPtr};
 use undertone_boundary::{
     check_exports,
-    exports::{COUNTER, DESCRIBE, NPU, PROFILE},
+    exports::{BUNDLES, COUNTER, DESCRIBE, NPU, PROFILE},
 };
 
 use crate::{
@@ -30,6 +30,7 @@ check_exports!(
     DESCRIBE => onnxruntime_ep_xdna_describe,
     PROFILE => onnxruntime_ep_xdna_profile,
     NPU => onnxruntime_ep_xdna_npu,
+    BUNDLES => onnxruntime_ep_xdna_bundles,
 );
 
 /// Called by ONNX Runtime when the library is registered. The EP's name is its own, whatever it is registered as.
@@ -115,6 +116,23 @@ pub extern "C" fn onnxruntime_ep_xdna_profile(on: bool) -> *const c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn onnxruntime_ep_xdna_npu() -> *const c_char {
     answer(|| serde_json::to_string(&npu::statistics()).ok())
+}
+
+/// The library's [`BUNDLES`].
+///
+/// # Safety
+/// `folder` is NULL or a NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onnxruntime_ep_xdna_bundles(folder: *const c_char) -> *const c_char {
+    // SAFETY: as the caller promises.
+    let folder = (!folder.is_null()).then(|| unsafe { CStr::from_ptr(folder) }.to_str());
+    answer(|| {
+        let folder = match folder {
+            Some(folder) => folder.ok()?.into(),
+            None => undertone_boundary::bundles::folder()?,
+        };
+        serde_json::to_string(&undertone_kernels::npu::bundles_in(&folder).ok()?).ok()
+    })
 }
 
 /// The text that `make` gives, kept for the caller; NULL for none, or where it panics.

@@ -6,17 +6,17 @@
 use std::{path::PathBuf, str::FromStr};
 
 pub use undertone_boundary::options::{Claim, Commands, DeviceChoice, Key};
-use undertone_boundary::{options, words::UnknownWord};
+use undertone_boundary::{npu::CoreCosts, options, words::UnknownWord};
 use undertone_kernels::{
     DeviceKind, Precision,
-    npu::{self, Settings, Target, sim::Mode},
+    npu::{self, Settings, Target, cost, sim::Mode},
 };
 
 /// Most threads that a session may ask for: far above any machine, far below what overflows.
 const MOST_THREADS: usize = 4096;
 
 /// The choices for one session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// The device that was asked for.
     pub asked: DeviceChoice,
@@ -37,6 +37,8 @@ pub struct Options {
     pub bundle_dir: Option<PathBuf>,
     /// How commands are given to an NPU.
     pub commands: Commands,
+    /// What was measured on the NPU, in place of the cost model's own numbers.
+    pub core_costs: Option<CoreCosts>,
     /// File that gets the partition as JSON.
     pub report: Option<PathBuf>,
 }
@@ -53,6 +55,7 @@ impl Default for Options {
             threads: None,
             bundle_dir: None,
             commands: Commands::default(),
+            core_costs: None,
             report: None,
         }
     }
@@ -86,15 +89,27 @@ impl Options {
             (Some(wanted), Some(found)) if wanted != found => Err(OptionsError::OtherTarget { wanted, found }),
             _ => {
                 self.target = self.target.or(found);
-                Ok(())
+                self.check_costs()
             }
+        }
+    }
+
+    /// Whether what was measured is of this NPU.
+    fn check_costs(&self) -> Result<(), OptionsError> {
+        let target = self.npu_settings().target;
+        match &self.core_costs {
+            Some(costs) if self.device != DeviceKind::Host && costs.target != target.to_string() => {
+                Err(OptionsError::OtherCosts { measured: costs.target.clone(), target })
+            }
+            _ => Ok(()),
         }
     }
 
     /// Which NPU to open. A simulated one says whether there are bundles, and needs none.
     pub fn npu_settings(&self) -> Settings {
         let target = self.target.unwrap_or(Settings::default().target);
-        Settings { target, bundle_dir: self.bundle_dir.clone(), mode: self.sim, commands: self.commands }
+        let (bundle_dir, core_costs) = (self.bundle_dir.clone(), self.core_costs.clone());
+        Settings { target, bundle_dir, mode: self.sim, commands: self.commands, core_costs }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), OptionsError> {
@@ -104,6 +119,7 @@ impl Options {
             Key::Sim => self.sim = word(key, value)?,
             Key::BundleDir => self.bundle_dir = Some(path(key, value)?),
             Key::NpuCommands => self.commands = word(key, value)?,
+            Key::CoreCosts => self.core_costs = Some(costs(path(key, value)?)?),
             Key::Precision => self.precision = word(key, value)?,
             Key::Claim => self.claim = word(key, value)?,
             Key::Threads => self.threads = Some(threads(value)?),
@@ -131,23 +147,14 @@ pub fn resolve(choice: DeviceChoice) -> Result<DeviceKind, OptionsError> {
 
 /// Options that cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum OptionsError {
     /// No option has this name.
     #[error("unknown EP option \"{key}\": the options are {}", Key::ALL.map(Key::word).join(", "))]
-    UnknownKey {
-        /// The name.
-        key: String,
-    },
+    UnknownKey { key: String },
     /// The option does not take this word.
     #[error("EP option {key}=\"{value}\": use {accepted}")]
-    UnknownValue {
-        /// The option.
-        key: String,
-        /// What it was given.
-        value: String,
-        /// What it takes.
-        accepted: String,
-    },
+    UnknownValue { key: String, value: String, accepted: String },
     /// `device=npu` where no NPU can be used.
     #[error(
         "EP option device=\"npu\": no NPU can be used: {reason}; or use \"host\", \"sim\", or \"auto\" to take what there is"
@@ -158,30 +165,21 @@ pub enum OptionsError {
     },
     /// The NPU is another one.
     #[error("EP option target=\"{wanted}\": this machine's NPU is {found}; leave the option out")]
-    OtherTarget {
-        /// What was asked for.
-        wanted: Target,
-        /// What there is.
-        found: Target,
-    },
+    OtherTarget { wanted: Target, found: Target },
+    /// Costs that were measured on another NPU.
+    #[error("EP option core_costs: they were measured on {measured}, and this NPU is {target}: leave the option out")]
+    OtherCosts { measured: String, target: Target },
+    /// A file that the session is to read cannot be used.
+    #[error("EP option {key}: cannot use {}: {reason}", path.display())]
+    Unreadable { key: &'static str, path: PathBuf, reason: String },
     /// NPUs have no fp32 products.
     #[error(
         "EP option precision=\"f32\": device=\"{device}\" computes int8 and bf16; use one of these, or device=\"host\""
     )]
-    NoF32 {
-        /// The device.
-        device: DeviceKind,
-    },
+    NoF32 { device: DeviceKind },
     /// A file that the session is to write cannot be written.
     #[error("EP option {key}: cannot write {}: {reason}", path.display())]
-    Unwritable {
-        /// The option.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    Unwritable { key: &'static str, path: PathBuf, reason: String },
 }
 
 fn word<T: FromStr<Err = UnknownWord>>(key: &str, value: &str) -> Result<T, OptionsError> {
@@ -200,6 +198,10 @@ fn path(key: &str, value: &str) -> Result<PathBuf, OptionsError> {
         return Err(unknown(key, value, "a path, or leave the option out"));
     }
     Ok(PathBuf::from(value))
+}
+
+fn costs(path: PathBuf) -> Result<CoreCosts, OptionsError> {
+    cost::read(&path).map_err(|reason| OptionsError::Unreadable { key: Key::CoreCosts.word(), path, reason })
 }
 
 fn unknown(key: &str, value: &str, accepted: &str) -> OptionsError {

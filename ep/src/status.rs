@@ -27,6 +27,7 @@ pub const OK: OrtStatusPtr = OrtStatusPtr(ptr::null_mut());
 
 /// Why a callback failed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum Failure {
     /// A function of ONNX Runtime failed.
     #[error(transparent)]
@@ -42,20 +43,10 @@ pub enum Failure {
     Context(#[from] ContextError),
     /// A fused node could not be prepared.
     #[error("fused node \"{node}\": {source}")]
-    Plan {
-        /// Its name.
-        node: String,
-        /// Why.
-        source: PlanError,
-    },
+    Plan { node: String, source: PlanError },
     /// A fused node could not be executed.
     #[error("fused node \"{node}\": {source}")]
-    Run {
-        /// Its name.
-        node: String,
-        /// Why.
-        source: RunError,
-    },
+    Run { node: String, source: RunError },
     /// A run's key-value cache cannot be used.
     #[error(transparent)]
     Kv(#[from] KvError),
@@ -64,23 +55,13 @@ pub enum Failure {
     Report(#[from] ReportError),
     /// What ONNX Runtime passed breaks its own interface.
     #[error("{callback}: ONNX Runtime passed {what}")]
-    Protocol {
-        /// The callback.
-        callback: &'static str,
-        /// What it passed.
-        what: &'static str,
-    },
+    Protocol { callback: &'static str, what: &'static str },
     /// The library that loads this EP is too old for it.
     #[error(transparent)]
     TooOld(#[from] TooOld),
     /// A bug in this EP.
     #[error("internal error in {callback}: {message}; this is a bug in the EP")]
-    Panic {
-        /// The callback.
-        callback: &'static str,
-        /// The panic's message.
-        message: String,
-    },
+    Panic { callback: &'static str, message: String },
 }
 
 impl Failure {

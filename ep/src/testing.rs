@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
+pub use undertone_kernels::reference::noise::noise;
 use undertone_kernels::{Counters, Precision, Serial};
 
 use crate::{
@@ -87,6 +88,10 @@ impl Builder {
         self
     }
 
+    pub fn transpose(self, x: &str, perm: &[i64], y: &str) -> Self {
+        self.node_of("Transpose", &[x], &[(y, DataType::F32)], &[("perm", Attribute::Ints(perm.to_vec()))])
+    }
+
     /// The last node's operator is one of ONNX Runtime's own.
     pub fn of_microsoft(mut self) -> Self {
         self.graph.nodes.last_mut().expect("a node").domain = "com.microsoft".to_owned();
@@ -104,19 +109,6 @@ impl Builder {
         self.graph.outputs = outputs.iter().map(|name| self.names[*name]).collect();
         self.graph
     }
-}
-
-/// Values that look like activations: reproducible, of both signs, never all alike.
-pub fn noise(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            (state as f32 / u32::MAX as f32 - 0.5) * 2.0
-        })
-        .collect()
 }
 
 /// A result: its shape and its bytes.

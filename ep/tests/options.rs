@@ -79,15 +79,31 @@ fn a_simulated_npu_is_chosen_in_words() {
         assert_eq!((options.asked, options.device), (DeviceChoice::Sim, DeviceKind::Sim));
         options.npu_settings()
     };
-    assert_eq!(
-        sim(&[]),
-        Settings { target: Target::Npu4, bundle_dir: None, mode: Mode::Fast, commands: Commands::Lists }
-    );
+    assert_eq!(sim(&[]), Settings { target: Target::Npu4, ..Settings::default() });
+    assert_eq!((Settings::default().mode, Settings::default().commands), (Mode::Fast, Commands::Lists));
     assert_eq!(sim(&[("target", "npu1"), ("sim", "exact")]).target, Target::Npu1);
     assert_eq!(sim(&[("sim", "exact")]).mode, Mode::Exact);
     assert_eq!(sim(&[("npu_commands", "single")]).commands, Commands::Single);
     // The simulator needs no bundles; it says whether there are.
     assert_eq!(sim(&[("bundle_dir", "some/where")]).bundle_dir.unwrap(), std::path::Path::new("some/where"));
+}
+
+#[test]
+fn measured_costs_are_read_from_a_report_of_this_npu() {
+    let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/core_costs.json");
+    let named = |text: &str, target: &str| {
+        std::fs::write(file, text).unwrap();
+        parse(&[("device", "sim"), ("target", target), ("core_costs", file)])
+    };
+    let report = r#"{"core_costs": {"target": "npu1", "product": 1.5}}"#;
+    let settings = named(report, "npu1").unwrap().npu_settings();
+    assert_eq!(settings.core_costs.unwrap().product, Some(1.5));
+    let message = named(report, "npu4").unwrap_err().to_string();
+    assert!(message.contains("measured on npu1, and this NPU is npu4"), "{message}");
+    let message = named("{}", "npu1").unwrap_err().to_string();
+    assert!(message.contains("EP option core_costs: cannot use") && message.contains("core_costs"), "{message}");
+    let message = parse(&[("core_costs", "there/is/none")]).unwrap_err().to_string();
+    assert!(message.contains("there/is/none"), "{message}");
 }
 
 #[test]
@@ -116,6 +132,7 @@ fn other_values_are_errors_that_name_the_accepted_ones() {
         ("threads", "99999999999999999999999", "from 1 to 4096"),
         ("report", "", "a path"),
         ("bundle_dir", "", "a path"),
+        ("core_costs", "", "a path"),
     ] {
         let message = error(key, value);
         assert!(message.contains(&format!("{key}=\"{value}\"")) && message.contains(accepted), "{message}");

@@ -2,7 +2,7 @@
 
 fn main() {
     cxx_build::bridge("bridge/ffi.rs")
-        .file("bridge/bridge.cc")
+        .files(["bridge/bridge.cc", "bridge/counted.cc", "bridge/split.cc"])
         .include("host")
         .include("src")
         .std("c++20")

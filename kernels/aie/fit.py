@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Fits the polynomials of src/polynomials.h: minimax, by Remez exchange on a grid, in Python's doubles.
+"""Fits the polynomials of src/floats.h: minimax, by Remez exchange on a grid, in Python's doubles.
 
 Prints coefficients (highest power first, as Horner's scheme takes them) and the largest weighted error of each. Needs nothing but Python 3.
     python3 kernels/aie/fit.py
 """
 
-from math import cos, erfc, pi, sqrt
+from math import cos, erfc, log, pi, sqrt
+from struct import pack, unpack
 
 
 def solve(rows, right):
@@ -68,13 +69,36 @@ def show(name, fit):
     print("   ", ", ".join(f"{c:.9e}f" for c in reversed(coefficients)))
 
 
-# exp2(f) for |f| <= 1/2, in u = 2 f; the error is relative.
-for degree in (3, 4, 5):
-    show(f"exp2, degree {degree}, largest relative error", minimax(lambda f: 2.0**f, lambda f: 2.0**-f, -0.5, 0.5, degree))
+def bf16(value):
+    """The nearest bf16 number."""
+    bits = unpack("<I", pack("<f", value))[0]
+    return unpack("<f", pack("<I", (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000))[0]
 
-# Q(t) = Phi(-t), so that gelu(x) = relu(x) - |x| Q(|x|), in u = 2 t / T - 1; the error is that of t Q(t).
-for top in (4.0, 4.5, 5.0, 5.5):
-    for degree in (7, 8, 9, 10, 11, 12):
-        fit = minimax(lambda t: erfc(t / sqrt(2)) / 2, lambda t: t, 0.0, top, degree)
-        show(f"gelu, up to {top}, degree {degree}, largest error", fit)
-    print("    beyond:", top * erfc(top / sqrt(2)) / 2)
+
+def with_narrow_top(function, weight, low, high, degree):
+    """The same with a highest coefficient that is a bf16 number: the others are fitted to what it leaves."""
+    top = bf16(minimax(function, weight, low, high, degree)[1][-1])
+    rest = minimax(lambda x: function(x) - top * (2 * (x - low) / (high - low) - 1) ** degree, weight, low, high, degree - 1)
+    return rest[0], [*rest[1], top]
+
+
+def scaled(fit, factor):
+    """Coefficients for u / factor."""
+    return fit[0], [c * factor**power for power, c in enumerate(fit[1])]
+
+
+def chance(t):
+    """Phi(-t)."""
+    return erfc(t / sqrt(2)) / 2
+
+
+# exp2(f) for |f| <= 1/2, in f; the error is relative. Of the precise one the constant is 1: powers of whole numbers are exact.
+slope, rest = with_narrow_top(lambda f: (2.0**f - 1) / f if f else log(2), lambda f: abs(f) * 2.0**-f, -0.5, 0.5, 4)
+show("exp2, degree 5, largest relative error", (slope, [1.0, *scaled((slope, rest), 2)[1]]))
+show("exp2, degree 3, largest relative error", scaled(with_narrow_top(lambda f: 2.0**f, lambda f: 2.0**-f, -0.5, 0.5, 3), 2))
+
+# The eighth root of Phi(-t), so that gelu(x) = relu(x) - |x| Phi(-|x|), in u = 13 t / 32 - 1; the error is that of t Phi(-t).
+top = 64 / 13
+root = with_narrow_top(lambda t: chance(t) ** 0.125, lambda t: 8 * t * chance(t) ** 0.875, 0.0, top, 5)
+show("root of gelu's tail, degree 5, largest error", root)
+print("    beyond:", top * chance(top))

@@ -2,6 +2,8 @@
 //!
 //! Scores are fp32 (or int32 scaled to fp32), never clamped to int8, and are never stored whole for all heads.
 
+use std::any::Any;
+
 use crate::{
     Context, DeviceKind, Failed, Precision,
     host::KvCache,
@@ -21,10 +23,12 @@ pub struct AttentionSpec {
 
 /// A read-only `[batch, heads, length, width]` tensor whose rows of `width` values are contiguous and may lie in any
 /// order, so that `[batch, length, heads · width]` is read in place, without a transpose.
+///
+/// The values are fp32, or what a device has of them.
 #[derive(Clone, Copy, Debug)]
-pub struct Heads<'a> {
+pub struct Heads<'a, T = f32> {
     /// The values.
-    pub data: &'a [f32],
+    pub data: &'a [T],
     /// Distance in values between two batch items.
     pub batch_stride: usize,
     /// Distance in values between two heads of an item.
@@ -33,9 +37,9 @@ pub struct Heads<'a> {
     pub row_stride: usize,
 }
 
-impl<'a> Heads<'a> {
+impl<'a, T> Heads<'a, T> {
     /// With the strides of batch items, heads and rows.
-    pub fn new(data: &'a [f32], [batch_stride, head_stride, row_stride]: [usize; 3]) -> Self {
+    pub fn new(data: &'a [T], [batch_stride, head_stride, row_stride]: [usize; 3]) -> Self {
         Self { data, batch_stride, head_stride, row_stride }
     }
 }
@@ -147,8 +151,8 @@ pub struct CachedArgs<'a> {
     pub out: HeadsMut<'a>,
 }
 
-/// Prepared attention.
-pub trait Attention: Send + Sync {
+/// Prepared attention. A device knows its own again by its type.
+pub trait Attention: Any + Send + Sync {
     /// The device that will execute it.
     fn device(&self) -> DeviceKind;
 
@@ -181,4 +185,12 @@ pub trait Attention: Send + Sync {
     /// # Panics
     /// If a view's strides reach outside its slice, or the caches do not fit each other or the spec.
     fn run_cached(&self, context: &mut Context<'_>, args: CachedArgs<'_>) -> Result<(), Failed>;
+}
+
+impl dyn Attention {
+    /// The kernel as a device's own type, if it is that.
+    pub(crate) fn as_own<T: Attention>(&self) -> Option<&T> {
+        let kernel: &dyn Any = self;
+        kernel.downcast_ref()
+    }
 }

@@ -1,8 +1,8 @@
 //! What a device is: something that prepares kernels and runs them.
 
 use crate::{
-    Attention, AttentionSpec, Context, Conv1d, Conv1dSpec, DeviceKind, Failed, Linear, LinearSpec, Product, Rows,
-    Unsupported, WeightLayout,
+    Attention, AttentionArgs, AttentionSpec, Context, Conv1d, Conv1dSpec, DeviceKind, Failed, Heads, HeadsMut, Linear,
+    LinearSpec, Mask, Product, Rows, SelfAttention, Unsupported, WeightLayout,
 };
 
 /// Prepares kernels. Preparing may be slow (quantising and packing weights); running a prepared kernel is not.
@@ -54,9 +54,6 @@ pub trait Device: Send + Sync {
     /// Computes `second` of the `hidden` results of `first` of the rows. Counts as one call for each layer, and one for
     /// the norm.
     ///
-    /// # Errors
-    /// As [`Device::products`].
-    ///
     /// # Panics
     /// As [`Device::products`].
     fn mlp(
@@ -67,6 +64,53 @@ pub trait Device: Send + Sync {
         hidden: usize,
         second: Product<'_>,
     ) -> Result<(), Failed>;
+
+    /// Computes attention of rows to those of the same item, with the layers before and behind it. Counts as one call
+    /// for each layer, one for attention, and one for the norm.
+    ///
+    /// # Errors
+    /// As [`Device::products`]; also if attention's device fails.
+    ///
+    /// # Panics
+    /// As [`Device::products`].
+    fn self_attention(
+        &self,
+        context: &mut Context<'_>,
+        rows: &Rows<'_>,
+        block: SelfAttention<'_>,
+    ) -> Result<(), Failed> {
+        part_by_part(self, context, rows, block)
+    }
+}
+
+/// Layers and attention one after another, with fp32 rows between them.
+pub(crate) fn part_by_part(
+    device: &(impl Device + ?Sized),
+    context: &mut Context<'_>,
+    rows: &Rows<'_>,
+    block: SelfAttention<'_>,
+) -> Result<(), Failed> {
+    let SelfAttention { layers, attention, heads, head_width, length, out } = block;
+    let width = heads * head_width;
+    let values = rows.rows * width;
+    let (memory, scratch) = context.scratch.floats_and_rest(4 * values);
+    let mut context = Context { pool: context.pool, counters: context.counters, scratch };
+    let (made, mixed) = memory.split_at_mut(3 * values);
+    let (q, others) = made.split_at_mut(values);
+    let (k, v) = others.split_at_mut(values);
+    let [of_q, of_k, of_v] = layers;
+    let product = |layer, out| Product { layer, outputs: width, residual: None, out };
+    device.products(
+        &mut context,
+        rows,
+        &mut [product(of_q, &mut *q), product(of_k, &mut *k), product(of_v, &mut *v)],
+    )?;
+    let strides = [length * width, head_width, width];
+    let [q, k, v] = [&*q, &*k, &*v].map(|data| Heads::new(data, strides));
+    let (batch, out_heads) = (rows.rows.checked_div(length).unwrap_or(0), HeadsMut::new(&mut *mixed, strides));
+    let args = AttentionArgs { batch, heads, queries: length, keys: length, q, k, v, mask: Mask::None, out: out_heads };
+    attention.run(&mut context, args)?;
+    out.layer.run(&mut context, rows.rows, mixed, out.residual, out.out)
 }
 
 /// Layers of the same rows, one by one.

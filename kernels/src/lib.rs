@@ -51,6 +51,6 @@ pub use conv::{Conv1d, Conv1dSpec};
 pub use device::Device;
 pub use linear::{Activation, Linear, LinearSpec, WeightLayout};
 pub use parallel::{Parallel, ScopedThreads, Serial};
-pub use rows::{Norm, Product, Rows};
-pub use scratch::Scratch;
+pub use rows::{Norm, Product, Rows, SelfAttention};
+pub use scratch::{Buffer, Scratch};
 pub use undertone_boundary::options::Precision;

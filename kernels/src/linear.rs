@@ -69,9 +69,10 @@ pub trait Linear: Any + Send + Sync {
         None
     }
 
-    /// The same layer on the host device, made of the weights as this device holds them; `None` if they cannot be taken
-    /// back.
-    fn to_host(&self) -> Option<Box<dyn Linear>> {
+    /// The same layer on the host device, made of the weights as this device holds them, perhaps with
+    /// [wide rows](LinearSpec::wide_rows); `None` if they cannot be taken back.
+    fn to_host(&self, wide_rows: bool) -> Option<Box<dyn Linear>> {
+        let _ = wide_rows;
         None
     }
 

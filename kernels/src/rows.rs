@@ -1,7 +1,7 @@
-//! Rows that linear layers read, and what a device carries out together: several layers of the same rows, or two that
-//! follow one another, after a layer norm if there is one.
+//! Rows that linear layers read, and what a device carries out together: several layers of the same rows, two that
+//! follow one another, or attention with the layers around it, after a layer norm if there is one.
 
-use crate::Linear;
+use crate::{Attention, Linear};
 
 /// What layer norm applies to each row: `(x − mean) / √(variance + epsilon) · gain + bias`.
 #[derive(Clone, Copy, Debug)]
@@ -74,4 +74,21 @@ impl Product<'_> {
     pub(crate) fn with<'b>(&'b mut self, layer: &'b (dyn Linear + 'static)) -> Product<'b> {
         Product { layer, outputs: self.outputs, residual: self.residual, out: self.out }
     }
+}
+
+/// Attention of rows to those of the same item, with the layers that make its queries, keys and values of the rows, and
+/// the layer that alone reads what it gives.
+pub struct SelfAttention<'a> {
+    /// Makes queries, keys, and values: a row of `heads` times [`SelfAttention::head_width`] of each.
+    pub layers: [&'a (dyn Linear + 'static); 3],
+    /// Attention, without a mask.
+    pub attention: &'a (dyn Attention + 'static),
+    /// Heads of an item.
+    pub heads: usize,
+    /// Values of a head's row.
+    pub head_width: usize,
+    /// Rows of an item: queries of a head, and keys.
+    pub length: usize,
+    /// The layer that reads the result.
+    pub out: Product<'a>,
 }

@@ -1,7 +1,9 @@
-//! Memory that kernels reuse from call to call.
+//! Memory that is reused from call to call.
+
+use bytemuck::{Pod, Zeroable};
 
 /// A cache line: what keeps memory aligned for the widest vector loads.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Line([u8; 64]);
 
@@ -32,12 +34,56 @@ pub(crate) fn ask_for_large_pages<T>(memory: *mut T, bytes: usize) {
     }
 }
 
+/// Bytes aligned to 64 that grow to their largest use and then stay.
+#[derive(Default)]
+pub struct Buffer(Vec<Line>);
+
+impl Buffer {
+    /// A copy of some bytes.
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let mut buffer = Self::default();
+        buffer.reserve(bytes.len());
+        buffer.bytes_mut(bytes.len()).copy_from_slice(bytes);
+        buffer
+    }
+
+    /// Makes room for `len` bytes; contents are kept, new ones are zero.
+    pub fn reserve(&mut self, len: usize) {
+        let lines = len.div_ceil(size_of::<Line>());
+        if self.0.len() < lines {
+            self.0.resize(lines, Line::ZERO);
+        }
+    }
+
+    /// The first `len` bytes.
+    ///
+    /// # Panics
+    /// If there is no room for so many.
+    pub fn bytes(&self, len: usize) -> &[u8] {
+        &bytemuck::cast_slice(&self.0)[..len]
+    }
+
+    /// The first `len` bytes, to be written.
+    ///
+    /// # Panics
+    /// If there is no room for so many.
+    pub fn bytes_mut(&mut self, len: usize) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.0)[..len]
+    }
+
+    /// The first `len` fp32 values, to be written; there is room for them after this.
+    pub fn floats_mut(&mut self, len: usize) -> &mut [f32] {
+        self.reserve(len * size_of::<f32>());
+        &mut bytemuck::cast_slice_mut(&mut self.0)[..len]
+    }
+}
+
 /// Working memory of one run. It grows to the largest need and then stays, so that a warm run does not allocate.
 ///
 /// Contents are unspecified at each [`Scratch::bytes`]: a kernel writes before it reads.
 #[derive(Default)]
 pub struct Scratch {
-    lines: Vec<Line>,
+    memory: Buffer,
     /// Working memory of a kernel within the kernel.
     rest: Option<Box<Scratch>>,
 }
@@ -53,24 +99,13 @@ impl Scratch {
     /// # Panics
     /// If there were never that many.
     pub fn written(&self, len: usize) -> &[u8] {
-        assert!(len <= size_of_val(&self.lines[..]), "{len} bytes of {} lines", self.lines.len());
-        // SAFETY: `Line` is 64 plain bytes without padding, and the vector holds at least `len` of them.
-        #[allow(unsafe_code)]
-        unsafe {
-            std::slice::from_raw_parts(self.lines.as_ptr().cast(), len)
-        }
+        self.memory.bytes(len)
     }
 
     /// As [`Scratch::bytes`], and other working memory beside it for a kernel that this kernel calls.
     pub fn bytes_and_rest(&mut self, len: usize) -> (&mut [u8], &mut Scratch) {
-        let lines = len.div_ceil(size_of::<Line>());
-        if self.lines.len() < lines {
-            self.lines.resize(lines, Line::ZERO);
-        }
-        // SAFETY: `Line` is 64 plain bytes without padding, and the vector holds at least `len` of them.
-        #[allow(unsafe_code)]
-        let bytes = unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len) };
-        (bytes, self.rest.get_or_insert_default())
+        self.memory.reserve(len);
+        (self.memory.bytes_mut(len), self.rest.get_or_insert_default())
     }
 
     /// As [`Scratch::bytes`], `len` fp32 values.
@@ -80,11 +115,6 @@ impl Scratch {
 
     /// As [`Scratch::bytes_and_rest`], `len` fp32 values.
     pub fn floats_and_rest(&mut self, len: usize) -> (&mut [f32], &mut Scratch) {
-        let (bytes, rest) = self.bytes_and_rest(len * size_of::<f32>());
-        // SAFETY: every bit pattern is a float, and lines are aligned for them, so that nothing is left over at either
-        // end.
-        #[allow(unsafe_code)]
-        let (_, floats, _) = unsafe { bytes.align_to_mut() };
-        (floats, rest)
+        (self.memory.floats_mut(len), self.rest.get_or_insert_default())
     }
 }

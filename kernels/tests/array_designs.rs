@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use undertone_kernels::npu::{Design, Kernels, Objects, Target, Tile};
+use undertone_kernels::npu::{Design, Kernels, Objects, Target, Tile, Trial, TrialBundle, TrialKind};
 
 fn aie() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("aie")
@@ -23,13 +23,15 @@ fn their_own_tests_pass() {
     assert!(output.status.success() && said.contains("OK") && !said.contains("Ran 0"), "{said}");
 }
 
-/// Prints what the designs given as arguments (`target kernels m k n`, …) are; `null` for one that is refused.
+/// Prints what the designs given as arguments (`target kernels m k n rows columns`, …) are; `null` for one that is
+/// refused.
 const DESCRIBE: &str = r#"
 import json, sys, describe
 said = []
-for words in zip(*[iter(sys.argv[1:])] * 5):
+for words in zip(*[iter(sys.argv[1:])] * 7):
     try:
-        said.append(describe.Design(*words[:2], *map(int, words[2:])).summary())
+        m, k, n, *cores = map(int, words[2:])
+        said.append(describe.Design(*words[:2], m, k, n, tuple(cores)).summary())
     except describe.Refused:
         said.append(None)
 print(json.dumps(said))
@@ -54,11 +56,16 @@ fn both_descriptions_say_the_same() {
     let mut designs = Vec::new();
     for target in Target::ALL {
         for kernels in Kernels::ALL {
-            designs.extend(sides.map(|(m, k, n)| (target, kernels, Tile { m, k, n })));
+            let whole = [Target::ROWS, target.columns()];
+            designs.extend(sides.map(|(m, k, n)| (target, kernels, Tile { m, k, n }, whole)));
+            let tile = Design::shipped(target, kernels).unwrap().tile;
+            let parts = [[1, 1], [4, 1], [1, 4], [2, 3], [5, 1], [0, 1], [1, 9]];
+            designs.extend(parts.map(|cores| (target, kernels, tile, cores)));
         }
     }
-    let words = designs.iter().flat_map(|(target, kernels, Tile { m, k, n })| {
-        [target.to_string(), kernels.to_string(), m.to_string(), k.to_string(), n.to_string()]
+    let words = designs.iter().flat_map(|(target, kernels, Tile { m, k, n }, cores)| {
+        let numbers = [m, k, n].into_iter().chain(cores).map(usize::to_string);
+        [target.to_string(), kernels.to_string()].into_iter().chain(numbers)
     });
     let output = python().args(["-c", DESCRIBE]).args(words).env("PYTHONPATH", aie().join("designs")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -66,7 +73,7 @@ fn both_descriptions_say_the_same() {
     assert_eq!(said.len(), designs.len());
     let meant: Vec<serde_json::Value> = designs
         .iter()
-        .map(|&(target, kernels, tile)| match Design::new(target, kernels, tile) {
+        .map(|&(target, kernels, tile, cores)| match Design::of_cores(target, kernels, tile, cores) {
             Ok(design) => serde_json::json!({
                 "design": design,
                 "objects": Objects::of(&design),
@@ -84,7 +91,55 @@ fn both_descriptions_say_the_same() {
     assert!(refused > 10 && meant.len() - refused > 20, "{refused} of {}", meant.len());
 }
 
+#[test]
+fn both_descriptions_of_trial_arrays_say_the_same() {
+    const DESCRIBE: &str = "import json, describe\n\
+        print(json.dumps([describe.Trial(t, k).summary() for t in describe.COLUMNS for k in describe.TRIALS]))";
+    let output = python().args(["-c", DESCRIBE]).env("PYTHONPATH", aie().join("designs")).output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let all = Target::ALL.into_iter().flat_map(|target| TrialKind::ALL.map(|kind| Trial::new(target, kind)));
+    let meant: Vec<serde_json::Value> = all
+        .map(|trial| {
+            serde_json::json!({
+                "trial": trial,
+                "object": Trial::object(trial.kind),
+                "made_bytes": Trial::MADE_BYTES,
+                "name": trial.name(),
+            })
+        })
+        .collect();
+    assert_eq!(said, serde_json::json!(meant));
+}
+
+/// What `package.py` writes of a trial array is read here.
+#[test]
+fn bundles_of_trial_arrays_are_read_as_they_are_written() {
+    const WRITE: &str = r#"
+import json, pathlib, sys, describe, package
+for target in describe.COLUMNS:
+    for kind in describe.TRIALS:
+        trial = describe.Trial(target, kind)
+        folder = pathlib.Path(sys.argv[1]) / trial.name
+        folder.mkdir()
+        container, made = folder / "design.xclbin", folder / "insts.bin"
+        container.write_bytes(b"container")
+        made.write_bytes(bytes(range(8)))
+        said = package.manifest(trial, container, None, {"mlir_aie": "1"}, made if kind == "pass_through" else None)
+        (folder / "trial.json").write_text(json.dumps(said))
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let output =
+        python().args(["-c", WRITE]).arg(folder.path()).env("PYTHONPATH", aie().join("designs")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for trial in Target::ALL.into_iter().flat_map(|target| TrialKind::ALL.map(|kind| Trial::new(target, kind))) {
+        let bundle = TrialBundle::find(folder.path(), &trial).unwrap();
+        let made = (trial.kind == TrialKind::PassThrough).then(|| vec![0x0302_0100, 0x0706_0504]);
+        assert_eq!(bundle, TrialBundle { trial, xclbin: b"container".to_vec(), made });
+    }
+}
+
 /// Without its tools the build script says all that is missing at once, and makes nothing.
+#[cfg(unix)]
 #[test]
 fn the_build_script_says_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
@@ -128,6 +183,8 @@ fn the_build_script_says_what_is_missing() {
         (&["--target", "npu1", "--out", "x", "--kernels", "int8", "--tile", "63,64,64"][..], "whole micro-tiles"),
         (&["--target", "npu1", "--out", "x", "--kernels", "bf16", "--tile", "64,64,64"][..], "of a core's 65536"),
         (&["--target", "npu1", "--out", "x", "--kernels", "bf16"][..], "nothing was built"),
+        (&["--target", "npu1", "--out", "x", "--ladder", "--tile", "48,64,64"][..], "--ladder goes alone"),
+        (&["--target", "npu1", "--out", "x", "--ladder"][..], "nothing was built"),
         (&["--out"][..], "wants a value"),
         (&["--bundle", "x"][..], "unknown option"),
     ] {

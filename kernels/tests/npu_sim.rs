@@ -1,6 +1,7 @@
 //! The simulated NPU against the obvious arithmetic, through the same trait as every device.
 
 use proptest::prelude::*;
+use undertone_boundary::npu::CoreCosts;
 use undertone_kernels::{
     Activation, AttentionArgs, AttentionSpec, Context, Counters, Device, DeviceKind, Heads, HeadsMut, LinearSpec, Mask,
     Precision, Product, Rows, ScopedThreads, Scratch, WeightLayout,
@@ -57,6 +58,25 @@ fn products_of_odd_shapes_are_near_f32() {
 fn no_rows_are_no_work() {
     let (got, wanted) = linear(&settings(Target::Npu1, Mode::Fast), &LinearSpec::new(8, 8, Precision::Int8), 0);
     assert!(got.is_empty() && wanted.is_empty());
+}
+
+/// The driver resets an NPU on which nothing is completed for 2 s: a layer whose command would take that long on this one,
+/// which is a hundred thousand times as slow as any, is cut into commands of fewer rows.
+#[test]
+fn a_layer_that_would_take_too_long_is_cut() {
+    let slow = CoreCosts { target: "npu4".into(), int8_macs: Some(5e-5), ..CoreCosts::default() };
+    let spec = LinearSpec::new(64, 64, Precision::Int8);
+    let (x, weights) = (noise(1000 * 64, 1), noise(64 * 64, 2));
+    let [(whole, one), (cut, many)] = [None, Some(slow)].map(|core_costs| {
+        let device = simulator(&Settings { core_costs, ..Settings::default() });
+        let layer = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, None).unwrap();
+        let mut out = vec![f32::NAN; 1000 * 64];
+        Context::fresh(&ScopedThreads(2), |context| layer.run(context, 1000, &x, None, &mut out)).0.unwrap();
+        let dispatches: u64 = device.statistics().operators.values().map(|operator| operator.dispatches).sum();
+        (out, dispatches)
+    });
+    assert!(one == 1 && many > 1, "{one} and {many} commands");
+    assert!(whole == cut, "the cut layer gives something else");
 }
 
 fn attention(

@@ -16,10 +16,11 @@ fn a_linear_layer() {
         let spec = LinearSpec { activation: Activation::Gelu, scale: 0.5, ..product };
         let (x, weights, bias) = (noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3));
         let layout = WeightLayout::OutputsByInputs;
-        let back = device.linear(&spec, &weights, layout, Some(&bias)).expect("taken").to_host().expect("given back");
+        let back =
+            device.linear(&spec, &weights, layout, Some(&bias)).expect("taken").to_host(false).expect("given back");
         assert_eq!((back.device(), back.precision()), (DeviceKind::Host, precision));
         let direct = HostDevice::new().linear(&spec, &weights, layout, Some(&bias)).expect("taken");
-        assert!(direct.to_host().is_none());
+        assert!(direct.to_host(false).is_none());
         let (mut got, mut wanted) = (vec![f32::NAN; rows * outputs], vec![f32::NAN; rows * outputs]);
         let ((), counters) = Context::fresh(&Serial, |context| {
             back.run(context, rows, &x, None, &mut got).expect("runs");

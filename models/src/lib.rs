@@ -26,6 +26,7 @@
 //!
 //! [`convert`] alone reads weights and writes ONNX graphs. [`inventory`] lists and removes what is kept.
 
+mod download;
 mod export;
 mod external;
 mod folders;
@@ -40,6 +41,7 @@ mod provide;
 pub mod vocabulary;
 pub mod weights;
 
+pub use download::{DownloadError, download};
 pub use export::{ConvertOptions, Converted, WeightFormat, convert};
 pub use provide::{DEFAULT, ProvideError, Provided, Source, Step, convert_source, get, present, provide, sample};
 pub use vocabulary::LANGUAGES;

@@ -47,6 +47,13 @@ impl Machine {
     fn blob(&self, bytes: &[u8]) -> PathBuf {
         self.repository_folder().join("blobs").join(fake::digest(bytes))
     }
+
+    /// Where the weights are once they were fetched: without links in the snapshot itself.
+    fn weights(&self) -> PathBuf {
+        let blob = self.blob(&weights());
+        let snapshot = self.repository_folder().join("snapshots").join(COMMIT);
+        if cfg!(unix) || blob.is_file() { blob } else { snapshot.join("model.safetensors") }
+    }
 }
 
 fn repository() -> Repository {
@@ -54,13 +61,9 @@ fn repository() -> Repository {
 }
 
 /// Bytes that differ from place to place.
-fn noise(length: usize, seed: u32) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..length).map(|_| next()).collect()
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut noise = fastrand::Rng::with_seed(seed);
+    std::iter::repeat_with(|| noise.u8(..)).take(length).collect()
 }
 
 /// Weights without graphs: what is fetched needs no meaning here.
@@ -121,7 +124,7 @@ fn a_mirror_that_lists_names_only_is_asked_for_each_file() {
     hub.rules(Rules { plain_listing: true, ..Rules::default() });
     let machine = Machine::new(&hub);
     assert!(is_whole(&machine.get(None).unwrap()));
-    assert!(machine.blob(&weights()).is_file());
+    assert!(machine.weights().is_file());
 }
 
 #[test]
@@ -214,7 +217,7 @@ fn a_cache_that_was_damaged_is_repaired() {
     let machine = Machine::new(&hub);
     machine.get(None).unwrap();
     hub.taken();
-    let blob = machine.blob(&weights());
+    let blob = machine.weights();
     // The right length and other bytes: only the checksum tells.
     let mut wrong = weights();
     wrong[77] ^= 1;

@@ -1,9 +1,8 @@
 //! Windows run through a model together: encoded, their languages detected where they are not known, decoded in
 //! lock-step. `transcribe` says which windows go together, `recording` what becomes of their text.
 //!
-//! The next windows are not encoded while these are decoded: both use every core already, and `examples/overlap.rs`
-//! finds no gain on `host` that stands out of its noise (tiny and base, 1 and 8 windows, two cores), for a second
-//! encoder's memory.
+//! The next windows are not encoded while these are decoded: both use every core already, and measured on `host` (tiny
+//! and base, 1 and 8 windows, two cores) there is no gain that stands out of the noise, for a second encoder's memory.
 
 use crate::decode::{Decoding, MAX_NEW_TOKENS};
 use crate::fallback::{self, Attempt};

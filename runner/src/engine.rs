@@ -12,6 +12,7 @@ use ort::session::Session;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use undertone_boundary::bundles::Contents;
 use undertone_boundary::counters::Counter;
 use undertone_boundary::description::Description;
 use undertone_boundary::options::{self, DeviceKind, Key};
@@ -26,36 +27,20 @@ const OLDEST_MINOR: u32 = 24;
 
 /// What is wrong with ONNX Runtime, the execution provider, or a graph.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum EngineError {
     /// No file where ONNX Runtime should be.
-    #[error("no ONNX Runtime library at '{0}'; set ORT_DYLIB_PATH to libonnxruntime.so of version 1.24 or newer")]
+    #[error("no ONNX Runtime library at '{0}'; set ORT_DYLIB_PATH to one of version 1.24 or newer")]
     NoOrt(PathBuf),
     /// The file cannot be loaded as ONNX Runtime.
     #[error("cannot load ONNX Runtime from '{path}': {reason}; set ORT_DYLIB_PATH to a library for this machine")]
-    BadOrt {
-        /// The library.
-        path: PathBuf,
-        /// The loader's words.
-        reason: String,
-    },
+    BadOrt { path: PathBuf, reason: String },
     /// An ONNX Runtime that the runner does not speak.
     #[error("ONNX Runtime {found} at '{path}' is too old; set ORT_DYLIB_PATH to version 1.24 or newer")]
-    OldOrt {
-        /// The library.
-        path: PathBuf,
-        /// Its version.
-        found: String,
-    },
+    OldOrt { path: PathBuf, found: String },
     /// A library was loaded before from another path.
     #[error("this process has loaded {what} from '{loaded}' and cannot also load '{wanted}'; use one per process")]
-    Another {
-        /// ONNX Runtime or the execution provider.
-        what: &'static str,
-        /// The path in use.
-        loaded: PathBuf,
-        /// The path asked for.
-        wanted: PathBuf,
-    },
+    Another { what: &'static str, loaded: PathBuf, wanted: PathBuf },
     /// A device was asked for that needs the execution provider, and no library was named.
     #[error("device '{0}' needs the execution provider's library, and none was found; build it, or use --device cpu")]
     NoEpPath(Device),
@@ -64,48 +49,26 @@ pub enum EngineError {
     NoEp(PathBuf),
     /// ONNX Runtime or the loader refuses the execution provider.
     #[error("cannot load the execution provider '{path}': {reason}; rebuild it for this machine, or use --device cpu")]
-    BadEp {
-        /// The library.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    BadEp { path: PathBuf, reason: String },
     /// The execution provider found no device to run on.
     #[error("the execution provider '{path}' offers no device for '{device}'; 'undertone devices' lists what there is")]
-    NoDevice {
-        /// The library.
-        path: PathBuf,
-        /// The device asked for.
-        device: Device,
-    },
+    NoDevice { path: PathBuf, device: Device },
     /// The execution provider took nothing.
     #[error(
         "device '{device}' was asked for, but the execution provider took no node of '{graph}'; 'undertone partition' says why"
     )]
-    NothingClaimed {
-        /// The device asked for.
-        device: Device,
-        /// The graph.
-        graph: PathBuf,
-    },
+    NothingClaimed { device: Device, graph: PathBuf },
     /// ONNX Runtime or the execution provider refuses a graph.
     #[error("cannot open '{graph}' on device '{device}': {reason}")]
     Graph {
-        /// The graph.
         graph: PathBuf,
-        /// The device.
         device: Device,
         /// ONNX Runtime's words, which hold the execution provider's.
         reason: String,
     },
     /// ONNX Runtime refuses something else.
     #[error("ONNX Runtime cannot {what}: {reason}")]
-    Ort {
-        /// What it was to do.
-        what: &'static str,
-        /// Its words.
-        reason: String,
-    },
+    Ort { what: &'static str, reason: String },
 }
 
 /// A device that a registered execution provider offers.
@@ -398,6 +361,7 @@ impl Engine {
             (Key::Threads, o.threads.map(|n| n.to_string())),
             (Key::BundleDir, o.bundle_dir.as_ref().map(path)),
             (Key::NpuCommands, (o.npu_commands != options::Commands::default()).then(|| o.npu_commands.to_string())),
+            (Key::CoreCosts, o.core_costs.as_ref().map(path)),
             (Key::Report, o.report.as_ref().map(path)),
         ]
         .into_iter()
@@ -413,6 +377,16 @@ impl Engine {
 pub fn describe(path: &Path) -> Result<Description, EngineError> {
     let bad = |reason: String| EngineError::BadEp { path: path.to_owned(), reason: one_line(&reason) };
     EpLibrary::open(path).and_then(|library| library.description()).map_err(bad)
+}
+
+/// What `folder` holds of compiled NPU kernels that the execution provider's library at `path` can use; nothing if the
+/// folder can't be read.
+///
+/// # Errors
+/// [`EngineError::BadEp`]: it does not load, is another library, or one that does not tell.
+pub fn bundles(path: &Path, folder: &Path) -> Result<Option<Contents>, EngineError> {
+    let bad = |reason: String| EngineError::BadEp { path: path.to_owned(), reason: one_line(&reason) };
+    EpLibrary::open(path).and_then(|library| library.bundles(folder)).map_err(bad)
 }
 
 /// Absolute, because `ort` looks for relative paths beside the executable.
@@ -494,8 +468,9 @@ mod tests {
 
     #[test]
     fn missing_libraries_are_named() {
-        let error = Engine::new(&EngineOptions::new("no/such/libonnxruntime.so")).err().unwrap().to_string();
-        assert!(error.contains("no/such/libonnxruntime.so") && error.contains("ORT_DYLIB_PATH"), "{error}");
+        let path: PathBuf = ["no", "such", "libonnxruntime.so"].iter().collect();
+        let error = Engine::new(&EngineOptions::new(&path)).err().unwrap().to_string();
+        assert!(error.contains(path.to_str().unwrap()) && error.contains("ORT_DYLIB_PATH"), "{error}");
         assert_eq!(error.lines().count(), 1);
     }
 

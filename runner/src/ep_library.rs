@@ -6,9 +6,10 @@ use libloading::{Library, Symbol};
 use serde::de::DeserializeOwned;
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
+use undertone_boundary::bundles::Contents;
 use undertone_boundary::counters::Counter;
 use undertone_boundary::description::Description;
-use undertone_boundary::exports::{COUNTER, DESCRIBE, Export, NPU, PROFILE};
+use undertone_boundary::exports::{BUNDLES, COUNTER, DESCRIBE, Export, NPU, PROFILE};
 use undertone_boundary::profile::Profile;
 
 /// The library, loaded. What it counts is of this process and only grows.
@@ -45,6 +46,17 @@ impl EpLibrary {
     /// What the library's NPUs did: JSON; `None` where the library has none to speak of.
     pub(crate) fn npu(&self) -> Option<String> {
         text(self.function(&NPU)?())
+    }
+
+    /// What a folder of bundles holds that the library can use; nothing if the folder can't be read.
+    ///
+    /// # Errors
+    /// That it does not tell, or tells something else.
+    pub(crate) fn bundles(&self, folder: &Path) -> Result<Option<Contents>, String> {
+        let bundles = self.function(&BUNDLES).ok_or("it does not read bundles: it is older than this command")?;
+        let folder = CString::new(folder.as_os_str().as_encoded_bytes()).map_err(|error| error.to_string())?;
+        // SAFETY: `folder` is zero-terminated and lives until the call returns; the function only reads it.
+        text(unsafe { bundles(folder.as_ptr()) }).map(|answer| read(&answer)).transpose()
     }
 
     /// What the library says it is.

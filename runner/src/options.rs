@@ -72,6 +72,8 @@ pub struct EngineOptions {
     pub bundle_dir: Option<PathBuf>,
     /// How commands are given to an NPU.
     pub npu_commands: Commands,
+    /// Report of `undertone npu bring-up` whose measurements predict the NPU's times.
+    pub core_costs: Option<PathBuf>,
     /// Where the execution provider writes its partition report (JSON). Graphs are then opened as they are, never
     /// packed.
     pub report: Option<PathBuf>,
@@ -95,6 +97,7 @@ impl EngineOptions {
             spinning: false,
             bundle_dir: None,
             npu_commands: Commands::default(),
+            core_costs: None,
             report: None,
             packed: None,
         }

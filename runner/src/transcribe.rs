@@ -29,6 +29,7 @@ use std::time::Instant;
 
 /// Why there is no transcription.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum TranscribeError {
     /// The model or its device.
     #[error(transparent)]
@@ -49,12 +50,7 @@ pub enum TranscribeError {
     UnknownLanguage(#[from] UnknownLanguage),
     /// A language that the model does not know.
     #[error("the model knows no language '{language}'; it knows: {known}")]
-    Language {
-        /// What was asked for.
-        language: String,
-        /// What there is.
-        known: String,
-    },
+    Language { language: String, known: String },
     /// Something that an English-only model cannot do.
     #[error("the model is English-only and cannot {0}; use a multilingual model")]
     EnglishOnly(String),
@@ -188,9 +184,6 @@ impl Transcriber {
 
     /// Listens to a stream: what it comes to can be transcribed by this model, and takes no more memory however long it
     /// is.
-    ///
-    /// # Errors
-    /// As [`AudioStream::next_block`].
     pub fn listen(&self, stream: AudioStream) -> Result<Audio, AudioError> {
         stream.listen(&self.mel)
     }

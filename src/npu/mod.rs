@@ -1,7 +1,10 @@
-//! `undertone npu`: what an NPU would do, and whether this machine's does it; a file for each of its commands.
+//! `undertone npu`: what an NPU would do, whether this machine's does it, and its compiled kernels, a file for each of its
+//! commands; `release` reads what `fetch` takes.
 
 mod bring_up;
+pub mod fetch;
 mod plan;
+mod release;
 
 use std::process::ExitCode;
 
@@ -10,7 +13,7 @@ use clap::{Args, Subcommand};
 
 use crate::given::Given;
 
-/// Try this machine's NPU step by step, and look at what an NPU would do
+/// Try this machine's NPU step by step, look at what an NPU would do, and fetch its compiled kernels
 #[derive(Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -21,6 +24,7 @@ pub struct Arguments {
 enum Command {
     BringUp(bring_up::Arguments),
     Plan(plan::Arguments),
+    Fetch(fetch::Arguments),
 }
 
 /// Carries it out.
@@ -32,5 +36,6 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     match &arguments.command {
         Command::BringUp(arguments) => bring_up::run(arguments, given),
         Command::Plan(arguments) => plan::run(arguments, given),
+        Command::Fetch(arguments) => fetch::run(arguments),
     }
 }

@@ -37,9 +37,12 @@ pub struct Arguments {
     /// The arithmetic
     #[arg(short, long, value_parser = choices::precision(), default_value_t = Precision::Int8)]
     precision: Precision,
-    /// Folder of compiled NPU kernels: says which of those needed are there
+    /// Folder of compiled NPU kernels: says which of those needed are there [default: what `npu fetch` put in place]
     #[arg(long, value_name = "DIR")]
     bundle_dir: Option<PathBuf>,
+    /// Report of `undertone npu bring-up`: its measurements take the place of the cost model's own numbers
+    #[arg(long, value_name = "FILE")]
+    core_costs: Option<PathBuf>,
     /// Do not measure this machine's CPU
     #[arg(long)]
     no_measure: bool,
@@ -75,6 +78,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     options.precision = arguments.precision;
     options.target = Some(arguments.target);
     options.bundle_dir.clone_from(&arguments.bundle_dir);
+    options.core_costs.clone_from(&arguments.core_costs);
     let plan = bench::plan(&model, &options)?;
     let measured_host_ms = if arguments.no_measure {
         None
@@ -158,7 +162,7 @@ fn bundles(text: &mut String, npu: &NpuReport) {
         let DesignReport { kernels, tile: TileReport { m, k, n }, .. } = design;
         let _ = write!(text, "\nbundle of {kernels} kernels, tiles {m}×{k}×{n}: ");
         let _ = match &operator.bundle {
-            None => writeln!(text, "name a folder with --bundle-dir"),
+            None => writeln!(text, "none is here: `undertone npu fetch`, or name a folder with --bundle-dir"),
             Some(BundleReport::Present(folder)) => writeln!(text, "{}", folder.display()),
             Some(BundleReport::Missing(reason)) => writeln!(text, "missing ({reason})"),
         };

@@ -46,6 +46,8 @@ pub fn undertone() -> Command {
     // All tests share what they pack, and leave the user's own caches alone.
     let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
     command.env("UNDERTONE_PACKED", home.join("packed")).env("UNDERTONE_MODELS", home.join("models"));
+    // None were fetched.
+    command.env("UNDERTONE_BUNDLES", home.join("bundles"));
     command
 }
 
@@ -69,6 +71,12 @@ pub fn stdout_of(command: &mut Command) -> String {
     let output = run(command);
     assert!(output.status.success(), "{command:?} failed:\n{}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
+}
+
+/// The JSON that a command prints.
+pub fn json_of(command: &mut Command) -> serde_json::Value {
+    let text = stdout_of(command);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 /// Runs to the end.

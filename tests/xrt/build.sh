@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 wanted=(--quiet --release --workspace)
 cargo build "${wanted[@]}" --lib --bins --example look --example npu >&2
-programs="$(cargo test "${wanted[@]}" --no-run --message-format=json --test arrays --test handles --test unfinished |
+programs="$(cargo test "${wanted[@]}" --no-run --message-format=json --test arrays --test handles --test ladder --test unfinished |
     sed -n 's/.*"kind":\["test"\].*"executable":"\([^"]*\)".*/\1/p')"
 [[ -n "$programs" ]] || { echo "tests/xrt/build.sh: the tests of tests/xrt/through were not built" >&2; exit 1; }
 echo "$programs"

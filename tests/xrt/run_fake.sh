@@ -106,6 +106,17 @@ done
 through npu1 1
 # Whisper, whole: the reference model through ONNX Runtime, the EP, its NPU device, the real XRT and its shim to the pretended NPU. The
 # words have to be those of the EP's simulated device, which needs none of that.
+# Bundles that were fetched are found without an option.
+export UNDERTONE_BUNDLES="$work/fetched"
+fetch() { fake npu4 "$work/fetch-$1" "$target/release/undertone" npu fetch "$work/bundles-$1"; }
+for silicon in npu1 npu4; do
+    python3 -B kernels/aie/manifest.py "$work/bundles-$silicon" >/dev/null
+    fetch "$silicon" >"$work/fetch.out" 2>"$work/fetch.err" || { cat "$work/fetch.err" >&2; exit 1; }
+    # The machine seems to have npu4.
+    warned="$(grep -c "^warning: this machine's NPU is npu4" "$work/fetch.err" || true)"
+    [[ "$warned" = "$([[ $silicon = npu1 ]] && echo 1 || echo 0)" && "$(wc -l <"$work/fetch.out")" = 2 ]] ||
+        { echo "run_fake.sh: fetching the bundles of $silicon said:" >&2; cat "$work/fetch.out" "$work/fetch.err" >&2; exit 1; }
+done
 transcribe=("$target/release/undertone" transcribe --model models/reference --language en --output-format txt)
 for silicon in npu1 npu4; do
     for precision in int8 bf16; do
@@ -118,7 +129,7 @@ for silicon in npu1 npu4; do
             --precision "$precision" tests/audio/000-en.mp3 >"$words/sim" 2>"$words/sim.err" ||
             { cat "$words/sim.err" >&2; exit 1; }
         fake "$silicon" "$folder" "${transcribe[@]}" --device npu \
-            --precision "$precision" --npu-commands "$commands" --bundle-dir "$work/bundles-$silicon" tests/audio/000-en.mp3 >"$words/npu" 2>"$words/npu.err" ||
+            --precision "$precision" --npu-commands "$commands" tests/audio/000-en.mp3 >"$words/npu" 2>"$words/npu.err" ||
             { cat "$words/npu.err" "$folder/log" >&2; exit 1; }
         [[ -s "$words/npu" ]] && diff "$words/sim" "$words/npu" >&2 ||
             { echo "run_fake.sh: $silicon, $precision: these are other words than the simulator's, or none" >&2; exit 1; }

@@ -22,6 +22,8 @@ readonly base_packages=(libc6 libstdc++6 libgcc-s1 libuuid1 libssl3t64 zlib1g li
 fail() { echo "tests/xrt/sid.sh: $2" >&2; exit "$1"; }
 
 here="$(cd "$(dirname "$0")/../.." && pwd)"
+# shellcheck source=tests/private_apt.sh
+source "$here/tests/private_apt.sh"
 folder="${1:-${CARGO_TARGET_DIR:-$here/target}/xrt-sid}"
 mkdir -p "$folder"
 folder="$(cd "$folder" && pwd)"
@@ -35,9 +37,6 @@ if [[ -f "$folder/complete" && -d "$root" ]] && (cd "$folder" && sha256sum --che
 fi
 
 [[ "$(uname -m)" == x86_64 ]] || fail 2 "Debian's XRT packages are for amd64; this is $(uname -m)"
-for tool in apt-get apt-cache dpkg-deb sha256sum; do
-    command -v "$tool" >/dev/null || fail 2 "no '$tool': this script takes the packages through Debian's apt"
-done
 
 # One run at a time in a folder: tests may ask for it side by side.
 exec 9>"$folder/lock"
@@ -47,26 +46,10 @@ if [[ -f "$folder/complete" ]] && (cd "$folder" && sha256sum --check --status "$
     exit 0
 fi
 
-# The mirror and the keyring of this machine's own Debian entry (not its security or updates entries).
-read -r mirror source < <(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)|$(SOURCESENTRY)' 'Created-By: Packages' \
-    | awk -F'|' '$1 == "Debian" && $2 == "Debian" && $3 == "main" && !seen++ { print $4, $5 }') || true
-[[ -n "${mirror:-}" ]] || fail 2 "this machine's apt names no Debian mirror (try 'apt-get update' first, or look into /etc/apt/sources.list.d)"
-keyring="$(sed -n -E 's/^Signed-By:[[:space:]]*(\/[^[:space:]]+).*/\1/p; s/.*signed-by=(\/[^] ]+).*/\1/p' "${source%:*}" | head -n 1)"
-signed="${keyring:+[arch=amd64 signed-by=$keyring] }"
-
-mkdir -p "$folder"/{state/lists/partial,cache/archives/partial,packages}
-: > "$folder/state/status"
-echo "deb ${signed:-[arch=amd64] }$mirror sid main" > "$folder/sources.list"
-options=(
-    -o Dir::State="$folder/state" -o Dir::State::status="$folder/state/status" -o Dir::Cache="$folder/cache"
-    -o Dir::Etc::SourceList="$folder/sources.list" -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::Preferences=/dev/null
-    -o Dir::Etc::PreferencesParts=/dev/null -o APT::Architecture=amd64 -o APT::Architectures::=amd64
-    -o Acquire::Languages=none -o Acquire::Retries=3 -o APT::Sandbox::User="$(id -un)" -o APT::Update::Error-Mode=any
-)
-apt-get "${options[@]}" --quiet=2 update >&2 || fail 1 "apt could not read sid's package list from $mirror (its words are above)"
+private_apt "$folder" sid || fail $? "apt cannot be asked for sid's packages (its words are above)"
 
 # Without Debian's epoch ("1:").
-found="$(apt-cache "${options[@]}" show --no-all-versions libxrt2 | sed -n -E 's/^Version: ([0-9]+:)?//p')"
+found="$(apt-cache "${apt_options[@]}" show --no-all-versions libxrt2 | sed -n -E 's/^Version: ([0-9]+:)?//p')"
 case "$found" in
     "$version".*) ;;
     *) fail 3 "sid moved on: its libxrt2 is '${found:-absent}', and this was written against $version.*.
@@ -75,12 +58,13 @@ case "$found" in
 esac
 
 # The libraries that XRT's own packages depend on by name with a version in it (boost), one level down.
-mapfile -t closure < <(apt-cache "${options[@]}" depends --no-recommends --no-suggests --no-conflicts --no-breaks \
+mapfile -t closure < <(apt-cache "${apt_options[@]}" depends --no-recommends --no-suggests --no-conflicts --no-breaks \
     --no-replaces --no-enhances "${xrt_packages[@]}" | sed -n 's/^ *|\{0,1\}Depends: \(libboost-[a-z-]*[0-9.]*\)$/\1/p' | sort -u)
 
+mkdir -p "$folder/packages"
 rm -f "$folder"/packages/*.deb
-(cd "$folder/packages" && apt-get "${options[@]}" --quiet=2 download "${xrt_packages[@]}" "${base_packages[@]}" "${closure[@]}" >&2) \
-    || fail 1 "apt could not fetch the packages from $mirror (its words are above)"
+(cd "$folder/packages" && apt-get "${apt_options[@]}" --quiet=2 download "${xrt_packages[@]}" "${base_packages[@]}" "${closure[@]}" >&2) \
+    || fail 1 "apt could not fetch the packages (its words are above)"
 
 rm -rf "$root" "$root.new"
 mkdir "$root.new"

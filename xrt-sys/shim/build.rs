@@ -2,7 +2,8 @@
 //! its C++ API (cxx).
 //!
 //! `XRT_INCLUDE_DIR`: the folder that holds `xrt/xrt_device.h`. `XRT_LIB_DIR`: the folder that holds
-//! `libxrt_coreutil.so`. Without them pkg-config is asked for `xrt`.
+//! `libxrt_coreutil.so`. Without them pkg-config is asked for `xrt`; on Windows, where XRT's C++ is Microsoft's and so
+//! the target has to be `x86_64-pc-windows-msvc`, `include` and `lib` of AMD's XRT SDK are taken from `C:\Xilinx\XRT`.
 
 use std::{
     env,
@@ -25,9 +26,15 @@ fn main() {
 
     let mut bridge = cxx_build::bridge("src/bridge.rs");
     bridge.include("include").std("c++17").flag_if_supported("-Wno-attributes");
-    for folder in &includes {
-        // As a system header: its warnings are not ours.
-        bridge.flag("-isystem").flag(folder.to_str().unwrap_or_else(|| fail("XRT_INCLUDE_DIR is not UTF-8")));
+    let microsoft = env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|env| env == "msvc");
+    if microsoft {
+        // XRT's headers ask which C++ this is.
+        bridge.flag("/Zc:__cplusplus").includes(&includes);
+    } else {
+        for folder in &includes {
+            // As a system header: its warnings are not ours.
+            bridge.flag("-isystem").flag(folder.to_str().unwrap_or_else(|| fail("XRT_INCLUDE_DIR is not UTF-8")));
+        }
     }
     bridge.compile("undertone_xrt_bridge");
     println!("cargo:rerun-if-changed=src/bridge.rs");
@@ -37,6 +44,9 @@ fn main() {
         println!("cargo:rustc-link-search=native={}", folder.display());
     }
     println!("cargo:rustc-link-lib=dylib=xrt_coreutil");
+    if microsoft {
+        return;
+    }
     // XRT may be newer than the C library of the machine that builds: what XRT itself needs is looked for when it is
     // loaded.
     println!("cargo:rustc-link-arg-cdylib=-Wl,--allow-shlib-undefined");
@@ -50,6 +60,10 @@ fn find() -> (Vec<PathBuf>, Vec<PathBuf>) {
     let (include, library) = (folder("XRT_INCLUDE_DIR"), folder("XRT_LIB_DIR"));
     if let Some(include) = include {
         return (vec![include], library.into_iter().collect());
+    }
+    if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "windows") {
+        let sdk = Path::new(r"C:\Xilinx\XRT");
+        return (vec![sdk.join("include")], vec![library.unwrap_or_else(|| sdk.join("lib"))]);
     }
     match pkg_config::Config::new().atleast_version("2.18").cargo_metadata(false).probe("xrt") {
         Ok(found) => {

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! XRT's API for hardware contexts is C++ only, and Rust links with every symbol bound at start, so a program cannot
-//! link XRT and go on without it. The C++ side therefore is a shared library of its own, `libundertone_xrt.so` (the
-//! package in `shim/`, built against XRT's headers), that exports one table of C functions ([`table`]).
+//! link XRT and go on without it. The C++ side therefore is a shared library of its own, `libundertone_xrt.so` or
+//! `undertone_xrt.dll` (the package in `shim/`, built against XRT's headers), that exports one table of C functions ([`table`]).
 //! [`Library::load`] finds it; everything above is safe Rust:
 //!
 //! ```no_run
@@ -36,4 +36,4 @@ pub mod table;
 
 pub use error::{CommandState, Error};
 pub use handles::{Buffer, Context, Device, Live, Memory, Run};
-pub use loader::{LIBRARY_NAME, LIBRARY_VARIABLE, Library, LoadError};
+pub use loader::{LIBRARY_NAME, LIBRARY_VARIABLE, Library, LoadError, driver_xrt};

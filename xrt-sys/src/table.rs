@@ -11,7 +11,7 @@ use std::ffi::c_char;
 pub const VERSION: u32 = 2;
 
 /// Symbol of the function that gives the table: `extern "C" fn() -> *const Table`.
-pub const SYMBOL: &[u8] = b"undertone_xrt_table\0";
+pub const SYMBOL: &str = "undertone_xrt_table";
 
 /// The function behind [`SYMBOL`].
 pub type TableFunction = unsafe extern "C" fn() -> *const Table;

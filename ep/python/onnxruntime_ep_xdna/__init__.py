@@ -12,11 +12,14 @@ from pathlib import Path
 
 __all__ = ["get_ep_name", "get_ep_names", "get_library_path"]
 
-#: The library's file name on this platform; the wheel holds it beside this file.
-LIBRARY_NAME = {
-    "darwin": "libonnxruntime_ep_xdna.dylib",
-    "win32": "onnxruntime_ep_xdna.dll",
-}.get(sys.platform, "libonnxruntime_ep_xdna.so")
+
+def library_name(platform: str = sys.platform) -> str:
+    """The library's file name on a platform, named as Python or as wheels do; the wheel holds it beside this file."""
+    if platform.startswith("win"):
+        return "onnxruntime_ep_xdna.dll"
+    if platform.startswith(("darwin", "macosx")):
+        return "libonnxruntime_ep_xdna.dylib"
+    return "libonnxruntime_ep_xdna.so"
 
 
 def get_library_path() -> str:
@@ -24,7 +27,7 @@ def get_library_path() -> str:
 
     Raises ``FileNotFoundError`` if this package was not installed from its wheel and so came without the library.
     """
-    path = Path(__file__).resolve().with_name(LIBRARY_NAME)
+    path = Path(__file__).resolve().with_name(library_name())
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: this is the package's source; build its wheel and install that")
     return str(path)

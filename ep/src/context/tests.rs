@@ -1,10 +1,10 @@
 //! Containers: what comes back from one computes the same bits; one that is damaged, cut or foreign is an error, and
 //! never a crash or another result.
 
-use std::{fs, path::PathBuf, process};
+use std::{fs, path::PathBuf};
 
 use proptest::prelude::*;
-
+use tempfile::TempDir;
 use undertone_kernels::Memory as _;
 
 use super::{
@@ -36,11 +36,11 @@ fn graph() -> Graph<'static> {
         .constant("w2", &[300, 1500], &noise(300 * 1500, 6))
         .node_of("Gather", &["table", "ids"], &[("x", F)], &[("axis", Attribute::Int(0))])
         .shape("x", &[1, 5, 256])
-        .node_of("Transpose", &["x"], &[("t", F)], &[("perm", Attribute::Ints(vec![0, 2, 1]))])
+        .transpose("x", &[0, 2, 1], "t")
         .shape("t", &[1, 256, 5])
         .node_of("Conv", &["t", "kernel"], &[("c", F)], &[("pads", Attribute::Ints(vec![1, 1]))])
         .shape("c", &[1, 96, 5])
-        .node_of("Transpose", &["c"], &[("u", F)], &[("perm", Attribute::Ints(vec![0, 2, 1]))])
+        .transpose("c", &[0, 2, 1], "u")
         .shape("u", &[1, 5, 96])
         .node("MatMul", &["u", "w1"], "m")
         .node("Add", &["m", "b1"], "a")
@@ -56,40 +56,28 @@ fn result(plan: &Plan, graph: &Graph<'_>) -> Output {
     run(plan, graph, &[crate::testing::integers(&[1, 5], &IDS)], 1 << 16).expect("a run").remove(0)
 }
 
-/// A folder that is removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("undertone-container-{}-{name}", process::id()));
-        fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("a.xdna")
-    }
+fn new_folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// The container in a test's folder.
+fn file(folder: &TempDir) -> PathBuf {
+    folder.path().join("a.xdna")
 }
 
 /// Writes the graph's container, and gives what it computes.
-fn write(folder: &Folder, options: &Options) -> Vec<u8> {
+fn write(folder: &TempDir, options: &Options) -> Vec<u8> {
     let (graph, shared, record) = (graph(), Shared::default(), Record::default());
     let plan = Plan::build(&graph, options, &Store::recording(&shared, &record)).expect("a plan");
     let bytes = result(&plan, &graph).bytes;
-    container::write(&folder.file(), &Origin::new(options), vec![("group".into(), graph)], &record.into_weights())
+    container::write(&file(folder), &Origin::new(options), vec![("group".into(), graph)], &record.into_weights())
         .expect("written");
     bytes
 }
 
 /// Reads it, and gives what it computes.
-fn read(folder: &Folder, options: &Options) -> Result<Vec<u8>, String> {
-    let container = Container::open(&folder.file(), &Origin::new(options)).map_err(|error| error.to_string())?;
+fn read(folder: &TempDir, options: &Options) -> Result<Vec<u8>, String> {
+    let container = Container::open(&file(folder), &Origin::new(options)).map_err(|error| error.to_string())?;
     let graph = container.graph("group").ok_or("no such group")?;
     let shared = Shared::default();
     let plan = Plan::build(graph, options, &Store::reading(&shared, &container)).map_err(|error| error.to_string())?;
@@ -103,7 +91,7 @@ fn with_precision(word: &str) -> Options {
 #[test]
 fn what_comes_back_computes_the_same_bits() {
     for precision in ["int8", "bf16", "f32"] {
-        let (folder, options) = (Folder::new(precision), with_precision(precision));
+        let (folder, options) = (new_folder(), with_precision(precision));
         let wanted = write(&folder, &options);
         assert_eq!(wanted.len(), 5 * 1500 * 4);
         assert_eq!(read(&folder, &options), Ok(wanted));
@@ -112,29 +100,29 @@ fn what_comes_back_computes_the_same_bits() {
 
 #[test]
 fn weights_are_kept_packed_and_once() {
-    let (folder, options) = (Folder::new("size"), with_precision("int8"));
+    let (folder, options) = (new_folder(), with_precision("int8"));
     write(&folder, &options);
     let packed = 96 * 256 * 3 + 96 * 300 + 300 * 1500;
-    let len = fs::metadata(folder.file()).expect("the file").len() as usize;
+    let len = fs::metadata(file(&folder)).expect("the file").len() as usize;
     let table = ROWS * 256 * 4;
     assert!((packed + table..packed + table + (packed + table) / 8).contains(&len), "{len} bytes");
 }
 
 #[test]
 fn what_a_session_holds_is_not_read_again() {
-    let (folder, options) = (Folder::new("held"), with_precision("int8"));
+    let (folder, options) = (new_folder(), with_precision("int8"));
     write(&folder, &options);
-    let container = Container::open(&folder.file(), &Origin::new(&options)).expect("a container");
+    let container = Container::open(&file(&folder), &Origin::new(&options)).expect("a container");
     let (graph, shared) = (container.graph("group").expect("the group"), Shared::default());
     let build = |container: &Container| Plan::build(graph, &options, &Store::reading(&shared, container));
     let first = build(&container).expect("a plan");
     // Another file of the same description, whose blobs are all damaged.
-    let mut bytes = fs::read(folder.file()).expect("the file");
+    let mut bytes = fs::read(file(&folder)).expect("the file");
     let blobs = bytes.len() - 4096;
     bytes[blobs / 2..].fill(0x55);
-    let damaged = Folder::new("held-damaged");
-    fs::write(damaged.file(), bytes).expect("written");
-    let damaged = Container::open(&damaged.file(), &Origin::new(&options)).expect("its description is whole");
+    let damaged = new_folder();
+    fs::write(file(&damaged), bytes).expect("written");
+    let damaged = Container::open(&file(&damaged), &Origin::new(&options)).expect("its description is whole");
     assert_eq!(result(&build(&damaged).expect("nothing is read"), graph).bytes, result(&first, graph).bytes);
     drop(first);
     assert!(build(&damaged).err().expect("now it is read").to_string().contains("checksum"));
@@ -142,9 +130,9 @@ fn what_a_session_holds_is_not_read_again() {
 
 #[test]
 fn containers_of_others_are_refused_with_the_difference() {
-    let (folder, options) = (Folder::new("foreign"), with_precision("int8"));
+    let (folder, options) = (new_folder(), with_precision("int8"));
     write(&folder, &options);
-    let refused = |origin: Origin| match Container::open(&folder.file(), &origin) {
+    let refused = |origin: Origin| match Container::open(&file(&folder), &origin) {
         Err(error @ ContextError::Foreign { .. }) => error.to_string(),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("it was opened"),
@@ -158,29 +146,29 @@ fn containers_of_others_are_refused_with_the_difference() {
     assert!(refused(Origin { build: "0.0.1".into(), ..own.clone() }).contains("build"));
     assert!(refused(Origin { instruction_set: "neon".into(), ..own.clone() }).contains("instruction set"));
     assert!(refused(Origin { claim: "matmul".into(), ..own.clone() }).contains("claim"));
-    let nowhere = folder.0.join("none.xdna");
+    let nowhere = folder.path().join("none.xdna");
     assert!(matches!(Container::open(&nowhere, &own), Err(ContextError::Unreadable { .. })));
 }
 
 #[test]
 fn a_file_of_another_kind_is_damaged() {
-    let folder = Folder::new("kind");
+    let folder = new_folder();
     let origin = Origin::new(&Options::default());
     for bytes in [&b""[..], b"x", b"XDNApack", &[0; 64], &[0xff; 5000]] {
-        fs::write(folder.file(), bytes).expect("written");
-        assert!(Container::open(&folder.file(), &origin).is_err(), "{} bytes", bytes.len());
+        fs::write(file(&folder), bytes).expect("written");
+        assert!(Container::open(&file(&folder), &origin).is_err(), "{} bytes", bytes.len());
     }
 }
 
 #[test]
 fn every_cut_and_every_region_with_a_flipped_bit_is_noticed() {
-    let (folder, options) = (Folder::new("flip"), with_precision("int8"));
+    let (folder, options) = (new_folder(), with_precision("int8"));
     let wanted = write(&folder, &options);
-    let whole = fs::read(folder.file()).expect("the file");
+    let whole = fs::read(file(&folder)).expect("the file");
     let count = 150;
     for index in 0..count {
         let at = index * (whole.len() - 1) / (count - 1);
-        fs::write(folder.file(), &whole[..at]).expect("written");
+        fs::write(file(&folder), &whole[..at]).expect("written");
         assert!(read(&folder, &options).is_err(), "cut at {at}");
     }
     let mut noticed = 0;
@@ -188,7 +176,7 @@ fn every_cut_and_every_region_with_a_flipped_bit_is_noticed() {
         let at = (index * (whole.len() - 1) / (count - 1)) ^ (index & 7);
         let mut bytes = whole.clone();
         bytes[at.min(whole.len() - 1)] ^= 1 << (index % 8);
-        fs::write(folder.file(), bytes).expect("written");
+        fs::write(file(&folder), bytes).expect("written");
         match read(&folder, &options) {
             // What is between blobs says nothing.
             Ok(got) => assert_eq!(got, wanted, "flipped at {at}"),
@@ -203,11 +191,11 @@ proptest! {
 
     #[test]
     fn a_damaged_beginning_is_an_error_or_changes_nothing(at in 0usize..4096, value: u8) {
-        let (folder, options) = (Folder::new("start"), with_precision("f32"));
+        let (folder, options) = (new_folder(), with_precision("f32"));
         let wanted = write(&folder, &options);
-        let mut bytes = fs::read(folder.file()).expect("the file");
+        let mut bytes = fs::read(file(&folder)).expect("the file");
         bytes[at] = value;
-        fs::write(folder.file(), bytes).expect("written");
+        fs::write(file(&folder), bytes).expect("written");
         if let Ok(got) = read(&folder, &options) {
             prop_assert_eq!(got, wanted);
         }
@@ -216,10 +204,10 @@ proptest! {
 
 #[test]
 fn forgotten_memory_is_read_again() {
-    let folder = Folder::new("forget");
+    let folder = new_folder();
     let bytes: Vec<u8> = (0..100_000).map(|at| (at % 251) as u8).collect();
-    fs::write(folder.file(), &bytes).expect("written");
-    let map = Map::open(&folder.file()).expect("mapped");
+    fs::write(file(&folder), &bytes).expect("written");
+    let map = Map::open(&file(&folder)).expect("mapped");
     assert_eq!(map.bytes(), bytes);
     map.forget(0..65536);
     map.forget(0..1 << 30);
@@ -228,9 +216,9 @@ fn forgotten_memory_is_read_again() {
 
 #[test]
 fn a_floating_point_input_is_none_of_the_ids() {
-    let (folder, options) = (Folder::new("input"), with_precision("int8"));
+    let (folder, options) = (new_folder(), with_precision("int8"));
     write(&folder, &options);
-    let container = Container::open(&folder.file(), &Origin::new(&options)).expect("a container");
+    let container = Container::open(&file(&folder), &Origin::new(&options)).expect("a container");
     let (graph, shared) = (container.graph("group").expect("the group"), Shared::default());
     let plan = Plan::build(graph, &options, &Store::reading(&shared, &container)).expect("a plan");
     assert!(run(&plan, graph, &[floats(&[1, 5], &[0.0; 5])], 1 << 16).is_err());

@@ -162,7 +162,7 @@ impl Operator for Linear {
         let Self { weights, inputs, outputs, bias, scale, activation, .. } = *self;
         let layout = if weights.transposed { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
         let precision = preparing.precision;
-        let wide_rows = preparing.placed.is_none() && wide_rows(precision, self.sizes(preparing.shape(0))).0;
+        let (wide_rows, _) = wide_rows(precision, self.sizes(preparing.shape(0)));
         let spec = LinearSpec { inputs, outputs, precision, wide_rows, activation, scale };
         let smoothing = if weights.smoothing.is_some() { " smoothed" } else { "" };
         let dtype = preparing.constant(weights.value)?.dtype;

@@ -47,7 +47,7 @@ impl PreparedAttention {
     }
 
     /// The kernel for heads of this width. An error if it was prepared for another width, or cannot be.
-    pub fn for_width(&self, head_width: usize) -> Result<&dyn Attention, String> {
+    pub fn for_width(&self, head_width: usize) -> Result<&(dyn Attention + 'static), String> {
         if self.prepared.get().is_none() {
             let made = self.prepare(head_width).map_err(|error| error.to_string())?;
             // Another run may have been first with the same.

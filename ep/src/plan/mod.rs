@@ -71,7 +71,7 @@ impl Plan {
     pub fn build(graph: &Graph<'_>, options: &Options, store: &Store<'_>) -> Result<Self, PlanError> {
         let mut program = expand::expand(fusion::fuse(graph, lower::lower(graph))).without_dead_steps(graph);
         let graph = &*smoothing::smooth(graph, &mut program, options);
-        let (program, sections) = sections::arrange(graph, program);
+        let (program, sections) = sections::arrange(graph, program, store.placed().is_some());
         Self::from_sections(graph, program, sections, options, store)
     }
 

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use undertone_kernels::{
-    Context, Counters, Device, DeviceKind, LinearSpec, Precision, Scratch, Serial, WeightLayout,
+    Context, Device, DeviceKind, LinearSpec, Precision, Serial, WeightLayout,
     host::HostDevice,
     npu::{OpenNpu, Placement, Problem, Rates, Settings, Target, simulator},
     numbers::largest_magnitude,
 };
 
-use super::{Plan, placement::why_not_on_npu};
+use super::{Plan, placement::why_not_on_npu, smooth};
 use crate::{
-    graph::DataType,
+    graph::{Attribute, DataType},
     memory::{Shape, Shared, Store},
     options::{DeviceChoice, Options},
     testing::{Builder, floats, noise, run},
@@ -61,22 +61,106 @@ fn a_plan_on_the_simulator_places_products_by_their_rows() {
     assert_eq!((few.len(), calls), (FEW * OUTPUTS, 0));
     let (many, calls, x) = plan_of(MANY);
     assert_eq!(calls, 1);
-    let spec = LinearSpec {
-        inputs: INPUTS,
-        outputs: OUTPUTS,
-        precision: Precision::F32,
-        wide_rows: false,
-        activation: undertone_kernels::Activation::None,
-        scale: 1.0,
-    };
+    let spec = LinearSpec::new(INPUTS, OUTPUTS, Precision::F32);
     let exact = HostDevice::new()
         .linear(&spec, &noise(INPUTS * OUTPUTS, 1), WeightLayout::InputsByOutputs, None)
         .expect("taken");
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
     let mut wanted = vec![0.0; MANY * OUTPUTS];
-    exact.run(&mut context, MANY, &x, None, &mut wanted).expect("done");
+    Context::fresh(&Serial, |context| exact.run(context, MANY, &x, None, &mut wanted)).0.expect("done");
     assert!(close(&wanted, &many));
+}
+
+/// How many rows there are is known when it runs: the product is prepared for the NPU, and one row is the host's.
+#[test]
+fn logits_beside_an_npu_are_those_of_the_host_alone() {
+    const VOCABULARY: usize = 20 * INPUTS;
+    let mut graph = Builder::default()
+        .input("x", DataType::F32, &[1, INPUTS])
+        .constant("w", &[INPUTS, VOCABULARY], &noise(INPUTS * VOCABULARY, 1))
+        .node("MatMul", &["x", "w"], "y")
+        .build(&["y"]);
+    graph.values[graph.inputs[0]].shape = None;
+    let mut x = noise(INPUTS, 3);
+    x[5] = 400.0;
+    let [beside, alone] = [true, false].map(|beside| {
+        let device = if beside { DeviceKind::Sim } else { DeviceKind::Host };
+        let options = Options { device, ..Options::default() };
+        let settings = Settings::default();
+        let npu = beside.then(|| Arc::new(OpenNpu::new(simulator(&settings), settings, Rates::ASSUMED)));
+        let plan = Plan::build(&graph, &options, &Store::new(&Shared::default()).on(npu, false)).expect("a plan");
+        run(&plan, &graph, &[floats(&[1, INPUTS], &x)], 1 << 20).expect("a run")[0].floats()
+    });
+    // With rows of 8 bits, all but the outlier would be off by a hundredth of it.
+    assert!(beside.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 0.05), "{:?} {:?}", &beside[..4], &alone[..4]);
+}
+
+/// An encoder's layer on the simulator: five kernels hand their results on there, and two, and the sums are those of
+/// single steps to the bit. A batch, and rows that are not worth it.
+#[test]
+fn a_layer_that_stays_on_the_array_gives_what_its_steps_give() {
+    const WIDTH: usize = 128;
+    for (batch, length) in [(1, MANY), (2, 100), (1, FEW)] {
+        let (shape, rows) = ([batch, length, WIDTH], batch * length);
+        let mut graph = Builder::default()
+            .input("x", DataType::F32, &shape)
+            .integers("as it is", &[0, 0, -1])
+            .constant("gain", &[WIDTH], &noise(WIDTH, 1))
+            .constant("bias", &[WIDTH], &noise(WIDTH, 2));
+        let layers = [("q", 1, 1), ("k", 1, 1), ("v", 1, 1), ("o", 1, 1), ("fc1", 1, 4), ("fc2", 4, 1)];
+        for (at, (name, inputs, outputs)) in layers.into_iter().enumerate() {
+            let sizes = [inputs * WIDTH, outputs * WIDTH];
+            graph = graph.constant(&format!("w{name}"), &sizes, &noise(sizes[0] * sizes[1], 3 + at as u32));
+        }
+        graph = graph.node("LayerNormalization", &["x", "gain", "bias"], "n");
+        for part in ["q", "k", "v"] {
+            graph = graph.node("MatMul", &["n", &format!("w{part}")], &format!("{part} of n"));
+            graph = graph.node("Reshape", &[&format!("{part} of n"), "as it is"], part).shape(part, &shape);
+        }
+        let graph = graph
+            .node_of(
+                "MultiHeadAttention",
+                &["q", "k", "v"],
+                &[("mixed", DataType::F32)],
+                &[("num_heads", Attribute::Int(2))],
+            )
+            .of_microsoft()
+            .node("MatMul", &["mixed", "wo"], "o")
+            .shape("o", &shape)
+            .node("Add", &["o", "x"], "y")
+            .shape("y", &shape)
+            .node("LayerNormalization", &["y", "gain", "bias"], "m")
+            .node("MatMul", &["m", "wfc1"], "h")
+            .node("MatMul", &["h", "wfc2"], "f")
+            .shape("f", &shape)
+            .node("Add", &["f", "y"], "sum")
+            .node("Erf", &["sum"], "z")
+            .build(&["z"]);
+        for precision in [Precision::Int8, Precision::Bf16] {
+            let options =
+                Options { asked: DeviceChoice::Sim, device: DeviceKind::Sim, precision, ..Options::default() };
+            let x = noise(rows * WIDTH, 9);
+            let [(got, counted), (wanted, counted_singly)] = [true, false].map(|together| {
+                let settings = Settings::default();
+                let npu = Arc::new(OpenNpu::new(simulator(&settings), settings, SLOW));
+                let shared = Shared::default();
+                let store = Store::new(&shared).on(Some(Arc::clone(&npu)), false);
+                let plan = if together {
+                    Plan::build(&graph, &options, &store)
+                } else {
+                    let mut program = crate::fusion::fuse(&graph, crate::lower::lower(&graph));
+                    let graph = smooth(&graph, &mut program, &options);
+                    Plan::from_program(&graph, program, &options, &store)
+                };
+                let made = run(&plan.expect("a plan"), &graph, &[floats(&shape, &x)], 1 << 20).expect("a run");
+                let operators = npu.device().statistics().operators;
+                let calls = operators.values().map(|operator| (operator.calls, operator.dispatches));
+                (made[0].floats(), calls.fold((0, 0), |sum, now| (sum.0 + now.0, sum.1 + now.1)))
+            });
+            assert!(got == wanted, "{precision} {shape:?}");
+            let [expected, singly] = if length == FEW { [(0, 0); 2] } else { [(7, 5), (7, 7)] };
+            assert_eq!((counted, counted_singly), (expected, singly), "{precision} {shape:?}");
+        }
+    }
 }
 
 #[test]

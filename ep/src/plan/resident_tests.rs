@@ -56,7 +56,7 @@ fn step_graph(also: Also) -> Graph<'static> {
     ] {
         let name = |what: &str| format!("{of}_{what}");
         builder = builder
-            .node_of("Transpose", &[key], &[(&name("kt"), F)], &[("perm", Attribute::Ints(vec![0, 1, 3, 2]))])
+            .transpose(key, &[0, 1, 3, 2], &name("kt"))
             .node("MatMul", &[&q, &name("kt")], &name("scores"))
             .node_of("Softmax", &[&name("scores")], &[(&name("p"), F)], &axis(-1))
             .node("MatMul", &[&name("p"), value], &name("out"));
@@ -122,7 +122,7 @@ impl Both {
     }
 }
 
-fn noise_of(seed: u32) -> (Vec<f32>, [Vec<f32>; 2]) {
+fn noise_of(seed: u64) -> (Vec<f32>, [Vec<f32>; 2]) {
     (noise(HEADS * WIDTH, seed), [noise(HEADS * WIDTH, seed + 1), noise(HEADS * WIDTH, seed + 2)])
 }
 

@@ -1,9 +1,12 @@
 //! Which steps of a plan are carried out together: linear layers that read the same rows (q, k and v), two linear
-//! layers that follow one another (fc1 and fc2), and the layer norm before either.
+//! layers that follow one another (fc1 and fc2), beside an NPU attention with the layers around it, and the layer norm
+//! before either.
 //!
 //! A section's inner results (normed rows, hidden activations) are read by nobody outside it and are never made; the
 //! device keeps them in whatever form its kernels read. The program stays as fusion left it: a report counts single
 //! steps.
+
+mod attention;
 
 use std::ops::Range;
 
@@ -30,6 +33,9 @@ pub enum Kind {
     Readers,
     /// A linear layer and the one that reads its result, perhaps after a layer norm.
     Mlp,
+    /// Three linear layers of the same rows, perhaps after a layer norm; views of their results, of which they are
+    /// queries, keys and values; attention; views of its result, and the linear layer that reads it.
+    SelfAttention,
 }
 
 /// Each step of a program by itself.
@@ -37,9 +43,10 @@ pub fn singles(steps: usize) -> Vec<Section> {
     (0..steps).map(|at| Section { steps: at..at + 1, kind: Kind::Single }).collect()
 }
 
-/// Finds a program's sections, and moves the steps of each next to its first.
-pub fn arrange(graph: &Graph<'_>, program: Program) -> (Program, Vec<Section>) {
-    let mut arranger = Arranger::new(graph, &program);
+/// Finds a program's sections, and moves the steps of each next to its first. Attention and the layers around it are one
+/// only `beside_npu`: the host device gains nothing by it.
+pub fn arrange(graph: &Graph<'_>, program: Program, beside_npu: bool) -> (Program, Vec<Section>) {
+    let mut arranger = Arranger { beside_npu, ..Arranger::new(graph, &program) };
     for first in 0..program.steps.len() {
         if !arranger.placed[first] {
             let (kind, members) = arranger.section(first);
@@ -63,6 +70,7 @@ struct Arranger<'p> {
     placed: Vec<bool>,
     order: Vec<StepId>,
     sections: Vec<Section>,
+    beside_npu: bool,
 }
 
 impl<'p> Arranger<'p> {
@@ -75,6 +83,7 @@ impl<'p> Arranger<'p> {
             placed: vec![false; program.steps.len()],
             order: Vec::with_capacity(program.steps.len()),
             sections: Vec::new(),
+            beside_npu: false,
         };
         for (id, step) in program.steps.iter().enumerate() {
             step.outputs.iter().for_each(|output| arranger.producer[*output] = Some(id));
@@ -110,6 +119,11 @@ impl<'p> Arranger<'p> {
         if norm.is_some() && (readers.len() != self.uses[rows] || readers.is_empty()) {
             return (Kind::Single, vec![first]);
         }
+        if self.beside_npu
+            && let Some(attended) = self.attended(&readers)
+        {
+            return (Kind::SelfAttention, norm.into_iter().chain(attended).collect());
+        }
         let follower = match readers[..] {
             [only] => self.follower(only),
             _ => None,
@@ -140,16 +154,18 @@ impl<'p> Arranger<'p> {
         (first..self.steps.len()).find(|id| inner && self.reads(*id, hidden))
     }
 
+    /// Whether an operand is made by now.
+    fn is_ready(&self, value: Option<ValueId>) -> bool {
+        value.is_none_or(|value| self.producer[value].is_none_or(|producer| self.placed[producer]))
+    }
+
     /// Whether a step is a linear layer of `rows` that could be carried out as soon as those are made. Results that
     /// leave the graph have places of their own, and their steps stay single.
     fn reads(&self, id: StepId, rows: ValueId) -> bool {
         let step = &self.steps[id];
-        let ready = |value: &Option<ValueId>| {
-            value.is_none_or(|value| self.producer[value].is_none_or(|producer| self.placed[producer]))
-        };
         is_layer(&step.op)
             && step.inputs[0] == Some(rows)
-            && step.inputs[1..].iter().all(|value| *value != Some(rows) && ready(value))
+            && step.inputs[1..].iter().all(|value| *value != Some(rows) && self.is_ready(*value))
             && step.outputs.iter().all(|output| !self.is_output[*output])
     }
 }
@@ -164,7 +180,7 @@ mod tests {
     use super::*;
     use crate::{
         fusion::fuse,
-        graph::DataType,
+        graph::{Attribute, DataType},
         lower::lower,
         options::Options,
         testing::{Builder, floats, fused, fused_singly, noise, run},
@@ -173,7 +189,7 @@ mod tests {
 
     /// Sections of the fused graph: kinds of their steps.
     fn sections(graph: &Graph<'_>) -> Vec<(Kind, Vec<&'static str>)> {
-        let (program, sections) = arrange(graph, fuse(graph, lower(graph)));
+        let (program, sections) = arrange(graph, fuse(graph, lower(graph)), true);
         assert_eq!(sections.iter().map(|section| section.steps.len()).sum::<usize>(), program.steps.len());
         let kinds =
             |section: &Section| program.steps[section.steps.clone()].iter().map(|step| step.op.kind()).collect();
@@ -263,14 +279,14 @@ mod tests {
     /// `{name}y`.
     fn layer(graph: Builder, name: &str, x: &str, width: usize) -> Builder {
         let of = |part: &str| format!("{name}{part}");
-        let seed = name.bytes().map(u32::from).sum::<u32>() * 16;
+        let seed = name.bytes().map(u64::from).sum::<u64>() * 16;
         let mut graph = graph
             .constant(&of("gain"), &[width], &noise(width, seed))
             .constant(&of("bias"), &[width], &noise(width, seed + 1))
             .constant(&of("fc1"), &[width, 3 * width], &noise(3 * width * width, seed + 2))
             .constant(&of("fc2"), &[3 * width, width], &noise(3 * width * width, seed + 3));
         for (at, part) in ["wq", "wk", "wv", "wo"].iter().enumerate() {
-            graph = graph.constant(&of(part), &[width, width], &noise(width * width, seed + 4 + at as u32));
+            graph = graph.constant(&of(part), &[width, width], &noise(width * width, seed + 4 + at as u64));
         }
         let add = |graph: Builder, a: &str, b: &str, sum: &str| {
             let graph = graph.shape(a, &[1, 1, width]).shape(b, &[1, 1, width]);
@@ -291,6 +307,63 @@ mod tests {
         add(graph, &of("f"), &of("x"), &of("y"))
     }
 
+    /// Attention of rows to one another; `others` are nodes that read something of it too.
+    fn attention(others: &[(&str, &[&str])]) -> Graph<'static> {
+        const WIDTH: usize = 128;
+        let shape = [1, 3, WIDTH];
+        let mut graph = Builder::default()
+            .input("x", DataType::F32, &shape)
+            .constant("gain", &[WIDTH], &noise(WIDTH, 1))
+            .constant("bias", &[WIDTH], &noise(WIDTH, 2))
+            .integers("as it is", &[0, 0, -1])
+            .node("LayerNormalization", &["x", "gain", "bias"], "n");
+        for (at, part) in ["v", "k", "q", "o"].into_iter().enumerate() {
+            let weights = noise(WIDTH * WIDTH, 3 + at as u32);
+            graph = graph.constant(&format!("w{part}"), &[WIDTH, WIDTH], &weights);
+        }
+        for part in ["v", "k", "q"] {
+            graph = graph.node("MatMul", &["n", &format!("w{part}")], &format!("{part} of n"));
+            graph = graph.node("Reshape", &[&format!("{part} of n"), "as it is"], part).shape(part, &shape);
+        }
+        graph = graph
+            .node_of(
+                "MultiHeadAttention",
+                &["q", "k", "v"],
+                &[("mixed", DataType::F32)],
+                &[("num_heads", Attribute::Int(2))],
+            )
+            .of_microsoft()
+            .node("Reshape", &["mixed", "as it is"], "rows")
+            .shape("rows", &shape)
+            .node("MatMul", &["rows", "wo"], "o")
+            .shape("o", &shape)
+            .node("Add", &["o", "x"], "sum")
+            .node("Erf", &["sum"], "last");
+        let mut outputs = vec!["last".to_owned()];
+        for (at, (op, operands)) in others.iter().enumerate() {
+            outputs.push(format!("other {at}"));
+            graph = graph.node(op, operands, &format!("other {at}"));
+        }
+        graph.build(&outputs.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn attention_beside_an_npu_is_one_with_its_layers() {
+        let whole = sections(&attention(&[]));
+        let linear = ["linear"; 3];
+        let steps = ["layer norm"].into_iter().chain(linear).chain(["movement"; 3]);
+        let steps: Vec<_> = steps.chain(["attention", "movement", "linear"]).collect();
+        assert_eq!(whole[0], (Kind::SelfAttention, steps));
+        for read in ["q of n", "k", "v", "mixed", "rows"] {
+            let found = sections(&attention(&[("Erf", &[read])]));
+            assert_eq!(found[0].0, Kind::Readers, "{read} is read twice");
+            assert!(found.iter().all(|(kind, _)| *kind != Kind::SelfAttention), "{read} is read twice");
+        }
+        let graph = attention(&[]);
+        let (_, alone) = arrange(&graph, fuse(&graph, lower(&graph)), false);
+        assert_eq!(alone[0].kind, Kind::Readers, "the host alone gains nothing");
+    }
+
     #[test]
     fn a_section_gives_what_its_steps_give_to_the_bit() {
         const WIDTH: usize = 40;
@@ -303,7 +376,7 @@ mod tests {
             let options = Options { precision, ..Options::default() };
             let (together, singly) = (fused(&graph, &options), fused_singly(&graph, &options));
             for rows in [1, 7, 300, 0, 2] {
-                let x = noise(rows * WIDTH, rows as u32 + 1);
+                let x = noise(rows * WIDTH, rows as u64 + 1);
                 let [got, want] = [&together, &singly]
                     .map(|plan| run(plan, &graph, &[floats(&[1, rows, WIDTH], &x)], 1 << 17).expect("a run"));
                 assert_eq!(got[0].shape, want[0].shape);

@@ -40,13 +40,7 @@ impl Attention {
     /// # Errors
     /// If the tile is not made of whole micro-tiles, of both number formats where queries are int8.
     pub fn new(target: Target, precision: Precision, tile: Tile) -> Result<Self, KernelError> {
-        let (bf16, int8) = (target.bf16_micro_tile(), target.int8_micro_tile());
-        let both = [bf16, int8];
-        let micro_tiles = if precision == Precision::Int8 { &both[..] } else { &both[..1] };
-        let n = tile.k * precision.bytes() / 2;
-        tile.check(name(precision), target, micro_tiles, Some(n))?;
-        let (m, n) = (tile.m as i32, n as i32);
-        let core = ffi::Core { silicon: target.silicon(), int8: precision == Precision::Int8, m, n };
+        let core = core(target, precision, tile)?;
         let words = ffi::attention_state_words(core);
         Ok(Self { precision, tile, core, state: vec![0.0; words as usize] })
     }
@@ -139,6 +133,17 @@ impl Attention {
     fn whole(&self, object: &[u8], argument: &'static str) -> Result<(), KernelError> {
         exactly(name(self.precision), argument, object.len().min(self.b_bytes()), self.b_bytes())
     }
+}
+
+/// A core as the C++ code knows it.
+pub(crate) fn core(target: Target, precision: Precision, tile: Tile) -> Result<ffi::Core, KernelError> {
+    let (bf16, int8) = (target.bf16_micro_tile(), target.int8_micro_tile());
+    let both = [bf16, int8];
+    let micro_tiles = if precision == Precision::Int8 { &both[..] } else { &both[..1] };
+    let n = tile.k * precision.bytes() / 2;
+    tile.check(name(precision), target, micro_tiles, Some(n))?;
+    let (m, n) = (tile.m as i32, n as i32);
+    Ok(ffi::Core { silicon: target.silicon(), int8: precision == Precision::Int8, m, n })
 }
 
 fn name(precision: Precision) -> &'static str {

@@ -8,6 +8,8 @@
 #include "linear.h"
 #include "trial.h"
 
+#include "by_vectors.h"
+
 namespace undertone::bridge {
 namespace {
 
@@ -42,14 +44,6 @@ void linear(Silicon silicon, RuntimeTile tile, bool last, rust::Slice<const uint
         linear_step<decltype(target)>(tile, as<Type>(a), as<Type>(b), sums.data());
         if (last) linear_finish<decltype(target)>(tile, as<Type>(a), as<Type>(b), sums.data(), as<bfloat16>(c));
     });
-}
-
-constexpr unsigned lanes = 16;
-
-template <typename Function>
-void by_vectors(rust::Slice<const float> x, rust::Slice<float> y, const Function &function) {
-    set_modes();
-    for (std::size_t i = 0; i < x.size(); i += lanes) aie::store_v(y.data() + i, function(aie::load_v<lanes>(x.data() + i)));
 }
 
 }  // namespace
@@ -100,15 +94,23 @@ int32_t attention_state_words(Core core) {
 void trial_answer(rust::Slice<const int32_t> a, rust::Slice<int32_t> c) { undertone::trial_answer(a.data(), c.data()); }
 
 void exp2(rust::Slice<const float> x, rust::Slice<float> y) {
-    by_vectors(x, y, [](const auto &values) { return undertone::exp2<lanes>(values); });
+    by_vectors(x, x, y, [](const auto &values, const auto &) { return undertone::exp2<lanes>(values); });
+}
+
+void probability(rust::Slice<const float> x, rust::Slice<float> y) {
+    by_vectors(x, x, y, [](const auto &values, const auto &) { return from_bf16<lanes>(undertone::probability<lanes>(values)); });
 }
 
 void gelu(rust::Slice<const float> x, rust::Slice<float> y) {
-    by_vectors(x, y, [](const auto &values) { return undertone::gelu<lanes>(values); });
+    by_vectors(x, x, y, [](const auto &values, const auto &) { return undertone::gelu<lanes>(values); });
 }
 
 void reciprocal(rust::Slice<const float> x, rust::Slice<float> y) {
-    by_vectors(x, y, [](const auto &values) { return undertone::reciprocal<lanes>(values); });
+    by_vectors(x, x, y, [](const auto &values, const auto &) { return undertone::reciprocal<lanes>(values); });
+}
+
+void product_of_parts(rust::Slice<const float> x, rust::Slice<const float> y, rust::Slice<float> products) {
+    by_vectors(x, y, products, [](const auto &a, const auto &b) { return multiply_parts<lanes>(parts<lanes>(a), parts<lanes>(b)); });
 }
 
 void shift_round_saturate(rust::Slice<const int32_t> x, rust::Slice<int8_t> y, int32_t shift, uint32_t rounding, uint32_t saturation) {

@@ -8,7 +8,9 @@
 namespace undertone::bridge {
 
 enum class Silicon : uint8_t;
+enum class Stage : uint8_t;
 struct Core;
+struct Counts;
 
 void linear_int8(Silicon silicon, int32_t m, int32_t k, int32_t n, bool last, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b,
                  rust::Slice<int32_t> sums, rust::Slice<uint8_t> c);
@@ -26,9 +28,20 @@ void trial_answer(rust::Slice<const int32_t> a, rust::Slice<int32_t> c);
 
 // Functions of single numbers, 16 at a time, and the accumulator's way to int8: for tests of the header and of the polynomials.
 void exp2(rust::Slice<const float> x, rust::Slice<float> y);
+void probability(rust::Slice<const float> x, rust::Slice<float> y);
 void gelu(rust::Slice<const float> x, rust::Slice<float> y);
 void reciprocal(rust::Slice<const float> x, rust::Slice<float> y);
+void product_of_parts(rust::Slice<const float> x, rust::Slice<const float> y, rust::Slice<float> products);
 void shift_round_saturate(rust::Slice<const int32_t> x, rust::Slice<int8_t> y, int32_t shift, uint32_t rounding, uint32_t saturation);
 void round_to_bf16(rust::Slice<const float> x, rust::Slice<uint16_t> y, uint32_t rounding);
+
+// With UNDERTONE_SPLIT_PRODUCTS: products, reciprocals, and the epilogue of int8 sums for npu1, whose A and B have inner sides of 8.
+void split_product(rust::Slice<const float> x, rust::Slice<const float> y, rust::Slice<float> products);
+void split_reciprocal(rust::Slice<const float> x, rust::Slice<float> y);
+void split_scaled(rust::Slice<const int32_t> sums, rust::Slice<const uint8_t> a, rust::Slice<const uint8_t> b, rust::Slice<uint8_t> c, int32_t m, int32_t n);
+
+// What a core's vector unit does: in the epilogue of a tile, and for a block of keys, its values, and at the end.
+Counts counted_epilogue(Silicon silicon, bool int8, int32_t m, int32_t k, int32_t n, bool gelu);
+Counts counted_attention(Core core, Stage stage);
 
 }  // namespace undertone::bridge

@@ -25,6 +25,24 @@ mod bridge {
         n: i32,
     }
 
+    /// What a core does with the objects of a block of keys.
+    #[derive(Clone, Copy, Debug)]
+    enum Stage {
+        Keys,
+        Values,
+        End,
+    }
+
+    /// Values that a core's vector unit works through; see [`crate::counts::Counts`].
+    #[derive(Clone, Copy, Debug)]
+    struct Counts {
+        products: u64,
+        macs: u64,
+        additions: u64,
+        comparisons: u64,
+        conversions: u64,
+    }
+
     unsafe extern "C++" {
         include!("undertone-aie/bridge/bridge.h");
 
@@ -61,10 +79,19 @@ mod bridge {
         fn trial_answer(a: &[i32], c: &mut [i32]);
 
         fn exp2(x: &[f32], y: &mut [f32]);
+        fn probability(x: &[f32], y: &mut [f32]);
         fn gelu(x: &[f32], y: &mut [f32]);
         fn reciprocal(x: &[f32], y: &mut [f32]);
         fn shift_round_saturate(x: &[i32], y: &mut [i8], shift: i32, rounding: u32, saturation: u32);
         fn round_to_bf16(x: &[f32], y: &mut [u16], rounding: u32);
+        fn product_of_parts(x: &[f32], y: &[f32], products: &mut [f32]);
+
+        fn split_product(x: &[f32], y: &[f32], products: &mut [f32]);
+        fn split_reciprocal(x: &[f32], y: &mut [f32]);
+        fn split_scaled(sums: &[i32], a: &[u8], b: &[u8], c: &mut [u8], m: i32, n: i32);
+
+        fn counted_epilogue(silicon: Silicon, int8: bool, m: i32, k: i32, n: i32, gelu: bool) -> Counts;
+        fn counted_attention(core: Core, stage: Stage) -> Counts;
     }
 }
 

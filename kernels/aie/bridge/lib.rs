@@ -6,6 +6,7 @@
 //! `../host/aie_api/aie.hpp`; nothing here was compared with silicon.
 
 mod attention;
+pub mod counts;
 mod ffi;
 mod linear;
 pub mod numbers;
@@ -13,7 +14,7 @@ mod shape;
 mod trial;
 
 pub use attention::{Attention, Precision};
-pub use linear::{LinearSizes, linear_bf16, linear_int8};
+pub use linear::{LinearSizes, linear_bf16, linear_int8, split_int8_epilogue};
 pub use shape::{CONTROL_BYTES, HEAD_WIDTH, LARGEST_SIDE, Target, Tile};
 pub use trial::{TRIAL_BYTES, trial_answer};
 

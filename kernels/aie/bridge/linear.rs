@@ -81,3 +81,18 @@ pub fn linear_bf16(
     ffi::linear_bf16(target.silicon(), tile.m as i32, tile.k as i32, tile.n as i32, last, a, b, sums, c);
     Ok(last)
 }
+
+/// The epilogue of int8 sums on npu1 where `UNDERTONE_SPLIT_PRODUCTS` is 1, from objects of a tile whose `k` is 8.
+///
+/// # Errors
+/// As [`linear_int8`].
+pub fn split_int8_epilogue(tile: Tile, a: &[u8], b: &[u8], sums: &[i32], c: &mut [u8]) -> Result<(), KernelError> {
+    const KERNEL: &str = "split_int8_epilogue";
+    let tile = Tile { k: 8, ..tile };
+    tile.check(KERNEL, Target::Npu1, &[Target::Npu1.int8_micro_tile()], None)?;
+    let sizes = LinearSizes::int8(tile);
+    sizes.check(KERNEL, a, b, sums.len(), c)?;
+    exactly(KERNEL, "C", c.len(), sizes.c)?;
+    ffi::split_scaled(sums, a, b, c, tile.m as i32, tile.n as i32);
+    Ok(())
+}

@@ -56,6 +56,11 @@ pub fn exp2(x: &[f32]) -> Vec<f32> {
     by_vectors(x, 0.0, ffi::exp2)
 }
 
+/// 2ˣ for x up to 127, as a bf16 number; 0 below −125.
+pub fn probability(x: &[f32]) -> Vec<f32> {
+    by_vectors(x, 0.0, ffi::probability)
+}
+
 /// x Φ(x).
 pub fn gelu(x: &[f32]) -> Vec<f32> {
     by_vectors(x, 0.0, ffi::gelu)
@@ -64,6 +69,35 @@ pub fn gelu(x: &[f32]) -> Vec<f32> {
 /// 1 / x for normal x > 0.
 pub fn reciprocal(x: &[f32]) -> Vec<f32> {
     by_vectors(x, 1.0, ffi::reciprocal)
+}
+
+/// How the kernels make an fp32 product of two vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// From two bf16 parts of each factor.
+    Parts,
+    /// As exact as fp32, from three parts of each: where `UNDERTONE_SPLIT_PRODUCTS` is 1. Where it is 0, the host rounds
+    /// each product once.
+    Split,
+}
+
+/// x · y, for each.
+///
+/// # Panics
+/// If there are not as many of both.
+pub fn product(kind: Product, x: &[f32], y: &[f32]) -> Vec<f32> {
+    assert_eq!(x.len(), y.len());
+    let mut padded = y.to_vec();
+    padded.resize(y.len().next_multiple_of(16), 0.0);
+    by_vectors(x, 0.0, |x, products| match kind {
+        Product::Parts => ffi::product_of_parts(x, &padded, products),
+        Product::Split => ffi::split_product(x, &padded, products),
+    })
+}
+
+/// 1 / x for normal x > 0, where `UNDERTONE_SPLIT_PRODUCTS` is 1.
+pub fn split_reciprocal(x: &[f32]) -> Vec<f32> {
+    by_vectors(x, 1.0, ffi::split_reciprocal)
 }
 
 /// int32 sums, shifted right by `shift` (0 to 31), as int8.

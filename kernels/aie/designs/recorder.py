@@ -101,6 +101,8 @@ class Recording:
         self.buffers = {}
         self.functions = {}
         self.cores = {}
+        # Whether each core's queues are.
+        self.counted_at_run_time = {}
         self.core = None
         # Of a runtime sequence: the transfers that it starts, and those that it waits for.
         self.started, self.awaited = [], []
@@ -165,8 +167,9 @@ class Recording:
             self.device = kind
             return lambda body: body()
 
-        def core(tile, stack_size, dynamic_objfifo_lowering):
-            assert dynamic_objfifo_lowering is True and tile not in self.cores
+        def core(tile, stack_size, dynamic_objfifo_lowering=False):
+            assert tile not in self.cores
+            self.counted_at_run_time[tile] = dynamic_objfifo_lowering
             self.buffers[f"stack_{tile}"] = (tile, stack_size // 4)
 
             def run(body):

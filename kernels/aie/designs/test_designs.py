@@ -179,6 +179,8 @@ class Dataflow(unittest.TestCase):
         for design in DESIGNS:
             recording = record(design)
             entry = f"undertone_{design.kernels}_"
+            # What is taken depends on the data.
+            self.assertEqual(set(recording.counted_at_run_time.values()), {True})
             for (column, row), program in recording.cores.items():
                 row -= 2
                 state = f"state_{column}_{row}"
@@ -332,6 +334,7 @@ class Trial(unittest.TestCase):
     def test_a_core_answers_each_question(self):
         for target in describe.COLUMNS:
             recording = record(describe.Trial(target, "core"))
+            self.assertEqual(set(recording.counted_at_run_time.values()), {False})
             things = [("question", index) for index in range(7)]
             self.assertEqual(dict(flow.Flow(recording, {"a_0": things}).run()), {"c_0": [("answer", *thing) for thing in things]})
             source = (pathlib.Path(__file__).parent.parent / "src" / "trial.cc").read_text()

@@ -40,6 +40,8 @@ inline constexpr int said_keys = 0, said_scale = 1, said_own = 2;
 
 /// Below every score; 2 to the power of its distance to any is 0.
 inline constexpr float no_score = -3.0e38F;
+/// Below the sum of a row's probabilities if there is a key at all: the largest is 2 to the power of what rounding it to a whole number left.
+inline constexpr float least_sum = 0.0625F;
 
 /// Blocks of keys that come for a core's queries: for each, K and V.
 template <typename Type, typename Tile>
@@ -74,6 +76,7 @@ inline int32_t attention_queries(Tile tile, int columns, const Type *UNDERTONE_R
     const int scales = std::is_same_v<Type, int8_t> ? tile.m() : 0;
     const int block = control_at(tile.m() * columns * static_cast<int>(sizeof(Type)) + 4 * scales);
     const auto said = [&](int word) { return control<int32_t>(a, block, word); };
+    set_modes();
     float *own = state + State::said(tile);
     const auto flags = static_cast<uint32_t>(said(0));
     if (flags & control_first) put(own, said_own, 0);
@@ -83,7 +86,12 @@ inline int32_t attention_queries(Tile tile, int columns, const Type *UNDERTONE_R
         put(own, said_own, 1);
         put(own, said_keys, said(control_keys));
         put(own, said_scale, said(control_scale));
-        for (int row = 0; row < scales; ++row) put(state + State::scales(tile), row, scalar(reinterpret_cast<const float *>(end), row));
+        // A query's scale and that of all scores are one number from here on.
+        const auto scale = parts<State::lanes>(all<State::lanes>(control<float>(a, block, control_scale)));
+        for (int row = 0; row < scales; ++row) {
+            const auto own_scale = parts<State::lanes>(all<State::lanes>(scalar(reinterpret_cast<const float *>(end), row)));
+            put(state + State::scales(tile), row, multiply_parts<State::lanes>(own_scale, scale).get(0));
+        }
         // Slices are as wide as the objects, but for what the last one has beyond the head's width.
         const int first = slice * columns, width = columns < head_width - first ? columns : head_width - first;
         auto *queries = reinterpret_cast<Type *>(state + State::own(tile));
@@ -113,16 +121,25 @@ inline void attention_scores(Tile tile, const Type *UNDERTONE_RESTRICT q, const 
     product<Micro>(tile, q, k, start, finish);
 }
 
-/// Brings the scores of each row to powers of two, masks those beyond the last key, and finds each row's largest. `scaled(sums, row, column)` makes a score
-/// of a vector of sums.
+/// Sums of products of int8 over a head's width as fp32. They stay below 2^22, so that one addition does.
+template <unsigned N>
+inline Floats<N> small_to_float(const Words<N> &sums) {
+    static_assert(head_width * 128 * 128 < 1 << 22);
+    const Floats<N> shift = all<N>(magic);
+    return aie::sub(aie::add(sums, shift.template cast_to<int32_t>()).template cast_to<float>(), shift);
+}
+
+/// Brings the scores of each row to powers of two, masks those beyond the last key, and finds each row's largest. `scaled(lanes, row)(sums, column)` makes
+/// a score of a vector of sums.
 template <int Lanes, typename Tile, typename Scaled>
 inline void attention_largest(Tile tile, int keys, float *UNDERTONE_RESTRICT scores, float *UNDERTONE_RESTRICT work, const Scaled &scaled) {
     for (int row = 0; row < tile.m(); ++row) {
+        const auto scaled_row = scaled(std::integral_constant<unsigned, Lanes>{}, row);
         Floats<Lanes> largest = all<Lanes>(no_score);
         UNDERTONE_PIPELINE
         for (int column = 0; column < tile.n(); column += Lanes) {
             float *at = scores + row * tile.n() + column;
-            Floats<Lanes> score = scaled(aie::load_v<Lanes>(at), row, column);
+            Floats<Lanes> score = scaled_row(aie::load_v<Lanes>(at), column);
             const int left = keys - column;
             if (left < Lanes) {
                 const uint32_t there = left > 0 ? (uint32_t{1} << left) - 1 : 0;
@@ -147,18 +164,19 @@ inline void attention_probabilities(Tile tile, const float *UNDERTONE_RESTRICT s
         UNDERTONE_PIPELINE
         for (int column = 0; column < tile.n(); column += Lanes) {
             const Floats<Lanes> score = aie::load_v<Lanes>(scores + row * tile.n() + column);
-            const auto probability = to_bf16<Lanes>(exp2<Lanes>(aie::sub(score, top)));
-            sum = aie::add(sum, from_bf16<Lanes>(probability));
+            const auto values = probability<Lanes>(aie::sub(score, top));
+            sum = aie::add(sum, from_bf16<Lanes>(values));
             UNDERTONE_UNROLL
             for (int part = 0; part < Lanes / s; ++part) {
-                aie::store_v(to + (column / s + part) * Micro::r * s, probability.template extract<s>(part));
+                aie::store_v(to + (column / s + part) * Micro::r * s, values.template extract<s>(part));
             }
         }
         put(work, row, aie::reduce_add(sum));
     }
 }
 
-/// A block of keys: its probabilities, against the largest score so far.
+/// A block of keys: its probabilities, against the largest score so far, rounded to a whole number. So what was summed up before is multiplied by powers
+/// of two, which are bf16 numbers.
 template <typename Type, typename Micro, int Lanes, typename Tile, typename Scaled>
 inline void attention_softmax(Tile tile, int keys, float *UNDERTONE_RESTRICT state, const Scaled &scaled) {
     using State = AttentionState<Type, Tile>;
@@ -168,14 +186,15 @@ inline void attention_softmax(Tile tile, int keys, float *UNDERTONE_RESTRICT sta
     auto *probabilities = reinterpret_cast<bfloat16 *>(state + State::probabilities(tile));
     attention_largest<Lanes>(tile, keys, scores, work, scaled);
     for (int i = 0; i < tile.m(); i += lanes) {
-        const Floats<lanes> before = aie::load_v<lanes>(largest + i);
-        const Floats<lanes> now = aie::max(before, aie::load_v<lanes>(work + i));
+        const Floats<lanes> whole = aie::sub(aie::add(aie::load_v<lanes>(work + i), all<lanes>(magic)), all<lanes>(magic));
+        const Floats<lanes> before = aie::load_v<lanes>(largest + i), now = aie::max(before, whole);
         aie::store_v(largest + i, now);
         aie::store_v(factors + i, exp2<lanes>(aie::sub(before, now)));
     }
     attention_probabilities<Micro, Lanes>(tile, scores, largest, probabilities, work);
     for (int i = 0; i < tile.m(); i += lanes) {
-        const Floats<lanes> before = multiply<lanes>(aie::load_v<lanes>(sums + i), aie::load_v<lanes>(factors + i));
+        const Parts<lanes, 1> factor{{to_bf16<lanes>(aie::load_v<lanes>(factors + i))}};
+        const Floats<lanes> before = multiply_parts<lanes>(parts<lanes, 3>(aie::load_v<lanes>(sums + i)), factor);
         aie::store_v(sums + i, aie::add(before, aie::load_v<lanes>(work + i)));
     }
 }
@@ -200,20 +219,24 @@ inline void attention_keys(Tile tile, const Type *UNDERTONE_RESTRICT k, float *U
     using Micro = std::conditional_t<int8, typename Target::Int8, typename Target::Bf16>;
     set_modes();
     attention_scores<Micro>(tile, reinterpret_cast<const Type *>(state + State::own(tile)), k, state + State::scores(tile));
-    const float *said = state + State::said(tile), *query_scales = state + State::scales(tile);
-    const float *key_scales = reinterpret_cast<const float *>(k + tile.n() * head_width);
+    const float *said = state + State::said(tile);
     const int keys = control<int32_t>(said, 0, said_keys) - block * tile.n();
-    const float scale = scalar(said, said_scale);
-    attention_block<Type, typename Target::Bf16>(tile, keys, state, [&](const auto &sums, int row, int column) {
-        constexpr unsigned lanes = std::remove_cvref_t<decltype(sums)>::size();
-        if constexpr (int8) {
-            const Floats<lanes> by_row = multiply<lanes>(all<lanes>(scalar(query_scales, row)), all<lanes>(scale));
-            const Floats<lanes> by_key = multiply<lanes>(aie::load_v<lanes>(key_scales + column), by_row);
-            return multiply<lanes>(aie::to_float(sums.template cast_to<int32_t>()), by_key);
-        } else {
-            return multiply<lanes>(sums, all<lanes>(scale));
-        }
-    });
+    if constexpr (int8) {
+        const float *query_scales = state + State::scales(tile), *key_scales = reinterpret_cast<const float *>(k + tile.n() * head_width);
+        attention_block<Type, typename Target::Bf16>(tile, keys, state, [&](auto lanes, int row) {
+            const auto by_row = parts<lanes>(all<lanes>(scalar(query_scales, row)));
+            return [=](const Floats<lanes> &sums, int column) {
+                const auto by_key = multiply_parts<lanes>(parts<lanes>(aie::load_v<lanes>(key_scales + column)), by_row);
+                return multiply_parts<lanes>(parts<lanes>(small_to_float<lanes>(sums.template cast_to<int32_t>())), parts<lanes>(by_key));
+            };
+        });
+    } else {
+        const float scale = scalar(said, said_scale);
+        attention_block<Type, typename Target::Bf16>(tile, keys, state, [&](auto lanes, int) {
+            const auto by_all = parts<lanes>(all<lanes>(scale));
+            return [=](const Floats<lanes> &sums, int) { return multiply_parts<lanes>(parts<lanes>(sums), by_all); };
+        });
+    }
 }
 
 /// The second product's shape: queries × keys × width.
@@ -237,7 +260,8 @@ inline void attention_values(Tile tile, const bfloat16 *UNDERTONE_RESTRICT v, fl
     const ValuesTile<Tile> shape{tile};
     const auto start = [&](int row, int column) {
         const Floats<size> before = aie::load_v<size>(state + result_at<Micro>(shape, row, column));
-        return multiply<size>(before, per_row<size, Micro::t>(factors + row * Micro::r));
+        const Parts<size, 1> factor{{to_bf16<size>(per_row<size, Micro::t>(factors + row * Micro::r))}};
+        return multiply_parts<size>(parts<size>(before), factor);
     };
     const auto finish = [&](int row, int column, const auto &result) {
         aie::store_v(state + result_at<Micro>(shape, row, column), result.template to_vector<float>());
@@ -281,15 +305,14 @@ inline void attention_end(Tile tile, float *UNDERTONE_RESTRICT state, bfloat16 *
     float *work = state + State::work(tile);
     for (int i = 0; i < tile.m(); i += lanes) {
         const Floats<lanes> sum = aie::load_v<lanes>(state + State::sums(tile) + i);
-        // Where there is a key at all, the largest has probability 1.
-        const auto none = aie::lt(sum, all<lanes>(0.5F));
-        aie::store_v(work + i, aie::select(reciprocal<lanes>(aie::max(sum, all<lanes>(0.5F))), aie::zeros<float, lanes>(), none));
+        const auto none = aie::lt(sum, all<lanes>(least_sum));
+        aie::store_v(work + i, aie::select(reciprocal<lanes>(aie::max(sum, all<lanes>(least_sum))), aie::zeros<float, lanes>(), none));
     }
     for (int row = 0; row < tile.m() / Micro::r; ++row) {
-        const Floats<size> factor = per_row<size, Micro::t>(work + row * Micro::r);
+        const Parts<size> factor = parts<size>(per_row<size, Micro::t>(work + row * Micro::r));
         attention_store<Micro, Results>(row, c, [&](int column) {
             const Floats<size> result = aie::load_v<size>(state + (row * (head_width / Micro::t) + column) * static_cast<int>(size));
-            return to_bf16<size>(multiply<size>(result, factor));
+            return to_bf16<size>(multiply_parts<size>(parts<size>(result), factor));
         });
     }
 }

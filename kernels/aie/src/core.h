@@ -8,15 +8,13 @@
 #include <cstdint>
 #include <type_traits>
 
-// Hints for loops of the NPU's two compilers: AMD's chess, and Peano (which defines __AIECC__). Nothing for others.
+// Hints for loops. Those that are to be pipelined have to stay loops: the NPU's Peano is a clang and overlaps the turns of what is left of a loop after unrolling,
+// and counts of turns are constants on it. chess is AMD's compiler.
 #if defined(__chess__)
 #define UNDERTONE_PIPELINE [[chess::prepare_for_pipelining]]
 #define UNDERTONE_UNROLL [[chess::unroll_loop()]]
-#elif defined(__AIECC__)
-#define UNDERTONE_PIPELINE
-#define UNDERTONE_UNROLL _Pragma("clang loop unroll(full)")
 #elif defined(__clang__)
-#define UNDERTONE_PIPELINE
+#define UNDERTONE_PIPELINE _Pragma("clang loop unroll(disable)")
 #define UNDERTONE_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNDERTONE_PIPELINE
@@ -29,7 +27,7 @@
 #if defined(__chess__)
 #define UNDERTONE_ROLLED [[chess::no_unroll]]
 #define UNDERTONE_OUTLINED inline __attribute__((noinline))
-#elif defined(__AIECC__)
+#elif defined(__PEANO__)
 #define UNDERTONE_ROLLED _Pragma("clang loop unroll(disable)")
 #define UNDERTONE_OUTLINED inline __attribute__((noinline))
 #else

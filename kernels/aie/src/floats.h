@@ -1,4 +1,4 @@
-// fp32 on a core: vectors of it, exp2, GELU, reciprocals. There is no scalar arithmetic in fp32: cores have no unit for it.
+// fp32 on a core: vectors of it, products, exp2, GELU, reciprocals. There is no scalar arithmetic in fp32: cores have no unit for it.
 #pragma once
 
 #include "core.h"
@@ -15,73 +15,175 @@ inline Floats<N> all(float value) {
     return aie::broadcast<float, N>(value);
 }
 
-/// One product for each lane. Cores build it from products of bf16 parts; on the host it is rounded once.
+template <unsigned N>
+using Sums = aie::accum<accfloat, N>;
+template <unsigned N>
+using Narrow = aie::vector<bfloat16, N>;
+
+template <unsigned N>
+inline Sums<N> sums(const Floats<N> &values) {
+    Sums<N> result;
+    result.from_vector(values);
+    return result;
+}
+
+template <unsigned N>
+inline Narrow<N> to_bf16(const Floats<N> &values) {
+    return sums<N>(values).template to_vector<bfloat16>();
+}
+
+template <unsigned N>
+inline Floats<N> from_bf16(const Narrow<N> &values) {
+    Sums<N> result;
+    result.from_vector(values);
+    return result.template to_vector<float>();
+}
+
+template <unsigned N>
+inline Narrow<N> all_bf16(float value) {
+    return aie::broadcast<bfloat16, N>(bfloat16(value));
+}
+
+/// fp32 as a sum of bf16 values, each of which takes off what those before it leave: two hold 16 bits of the mantissa, three all of it. A core
+/// multiplies bf16 only, so this is what an fp32 product is made of.
+template <unsigned N, unsigned Count = 2>
+struct Parts {
+    Narrow<N> of[Count];
+};
+
+template <unsigned N, unsigned Count = 2>
+inline Parts<N, Count> parts(const Floats<N> &values) {
+    Parts<N, Count> result;
+    Sums<N> rest = sums<N>(values);
+    UNDERTONE_UNROLL
+    for (unsigned i = 0; i < Count; ++i) {
+        result.of[i] = rest.template to_vector<bfloat16>();
+        if (i + 1 < Count) rest = aie::msc(rest, result.of[i], all_bf16<N>(1.0F));
+    }
+    return result;
+}
+
+/// `start + a · b`, the smallest products first.
+template <unsigned N, unsigned Left, unsigned Right>
+inline Sums<N> add_product(Sums<N> start, const Parts<N, Left> &a, const Parts<N, Right> &b) {
+    UNDERTONE_UNROLL
+    for (unsigned larger = 0; larger < Left + Right - 1; ++larger) {
+        UNDERTONE_UNROLL
+        for (unsigned left = 0; left < Left; ++left) {
+            const unsigned i = Left - 1 - left, both = Left + Right - 2 - larger;
+            if (both >= i && both - i < Right) start = aie::mac(start, a.of[i], b.of[both - i]);
+        }
+    }
+    return start;
+}
+
+/// A product that keeps 16 bits of each factor: relative error below 1.5e-5. For what becomes bf16 in the end.
+template <unsigned N, unsigned Left, unsigned Right>
+inline Floats<N> multiply_parts(const Parts<N, Left> &a, const Parts<N, Right> &b) {
+    return add_product<N>(sums<N>(aie::zeros<float, N>()), a, b).template to_vector<float>();
+}
+
+/// One product for each lane, as exact as fp32. 1 builds it here from three parts of each factor; 0 leaves that to `aie::mul`, which does the same, and of which
+/// reports disagree whether it works on npu4. On the host `aie::mul` rounds once, and the simulator's fast mode is that.
+#ifndef UNDERTONE_SPLIT_PRODUCTS
+#define UNDERTONE_SPLIT_PRODUCTS 0
+#endif
+
 template <unsigned N>
 inline Floats<N> multiply(const Floats<N> &a, const Floats<N> &b) {
+#if UNDERTONE_SPLIT_PRODUCTS
+    return multiply_parts<N>(parts<N, 3>(a), parts<N, 3>(b));
+#else
     return aie::mul(a, b).template to_vector<float>();
+#endif
 }
 
-template <unsigned N>
-inline aie::vector<bfloat16, N> to_bf16(const Floats<N> &values) {
-    aie::accum<accfloat, N> sums;
-    sums.from_vector(values);
-    return sums.template to_vector<bfloat16>();
-}
-
-template <unsigned N>
-inline Floats<N> from_bf16(const aie::vector<bfloat16, N> &values) {
-    aie::accum<accfloat, N> sums;
-    sums.from_vector(values);
-    return sums.template to_vector<float>();
-}
-
-/// Horner's scheme, highest power first. A loop, as each step waits for the one before and a core has 16 KB for its program: one product in fp32
-/// takes hundreds of bytes.
+/// Horner's scheme, highest power first. The highest coefficient is a bf16 number.
 template <unsigned N, unsigned Degree>
-inline Floats<N> polynomial(const float (&coefficients)[Degree + 1], const Floats<N> &x) {
-    Floats<N> value = all<N>(coefficients[0]);
-    UNDERTONE_ROLLED
-    for (unsigned i = 1; i <= Degree; ++i) value = aie::add(multiply<N>(value, x), all<N>(coefficients[i]));
-    return value;
+inline Floats<N> polynomial(const float (&coefficients)[Degree + 1], const Parts<N> &x) {
+    Sums<N> value = add_product<N>(sums<N>(all<N>(coefficients[1])), Parts<N, 1>{{all_bf16<N>(coefficients[0])}}, x);
+    UNDERTONE_UNROLL
+    for (unsigned i = 2; i <= Degree; ++i) {
+        value = add_product<N>(sums<N>(all<N>(coefficients[i])), parts<N>(value.template to_vector<float>()), x);
+    }
+    return value.template to_vector<float>();
 }
 
-// From fit.py: exp2 on [-1/2, 1/2] in u = 2 f, relative error 2.6e-6.
-inline constexpr float exp2_coefficients[] = {
-    5.981313689e-04F, 6.989732541e-03F, 6.006186207e-02F, 3.465609074e-01F, 9.999992614e-01F,
+/// x as a whole number, in the lowest bits of 1.5 · 2^23 plus it, and the rest. Powers below 2^-125 are cut off.
+template <unsigned N>
+struct Exponent {
+    Words<N> whole;
+    Floats<N> fraction;
+    aie::mask<N> none;
 };
 
-/// 2^x for x up to 127, relative error below 4e-6; 0 below -125.
+inline constexpr float magic = 12582912.0F;
+
+template <unsigned N>
+inline Exponent<N> exponent(const Floats<N> &x) {
+    const Floats<N> least = all<N>(-125.0F), inside = aie::max(x, least);
+    const Floats<N> shifted = aie::add(inside, all<N>(magic));
+    // Without the magic number's bits: shifts go through accumulators and saturate.
+    const Words<N> whole = aie::sub(shifted.template cast_to<int32_t>(), all<N>(magic).template cast_to<int32_t>());
+    return {whole, aie::sub(inside, aie::sub(shifted, all<N>(magic))), aie::lt(x, least)};
+}
+
+/// 2^fraction to 2^x: the whole number goes into the exponent.
+template <unsigned N>
+inline Floats<N> raised(const Exponent<N> &x, const Floats<N> &power) {
+    const Words<N> bits = aie::add(power.template cast_to<int32_t>(), aie::upshift(x.whole, 23));
+    return aie::select(bits.template cast_to<float>(), aie::zeros<float, N>(), x.none);
+}
+
+// From fit.py: exp2 on [-1/2, 1/2], relative error 9.2e-8.
+inline constexpr float exp2_coefficients[] = {
+    1.3275146484375e-03F, 9.671828922e-03F, 5.550711934e-02F, 2.402223726e-01F, 6.931469843e-01F, 1.0F,
+};
+
+/// 2^x for x up to 127, relative error below 4e-6, exact for whole numbers; 0 below -125.
 template <unsigned N>
 UNDERTONE_OUTLINED Floats<N> exp2(const Floats<N> &x) {
-    // 1.5 · 2^23: adding it leaves the nearest whole number in the lowest bits.
-    const Floats<N> magic = all<N>(12582912.0F);
-    const Floats<N> inside = aie::max(x, all<N>(-125.0F));
-    const Floats<N> shifted = aie::add(inside, magic);
-    const Floats<N> fraction = aie::sub(inside, aie::sub(shifted, magic));
-    const Floats<N> value = polynomial<N, 4>(exp2_coefficients, aie::add(fraction, fraction));
-    // The whole number goes into the exponent. Without the magic number's bits first: shifts go through accumulators and saturate.
-    const Words<N> whole = aie::sub(shifted.template cast_to<int32_t>(), magic.template cast_to<int32_t>());
-    const Words<N> exponent = aie::upshift(whole, 23);
-    const Words<N> bits = aie::add(value.template cast_to<int32_t>(), exponent);
-    return aie::select(bits.template cast_to<float>(), aie::zeros<float, N>(), aie::lt(x, all<N>(-125.0F)));
+    const Exponent<N> split = exponent<N>(x);
+    return raised<N>(split, polynomial<N, 5>(exp2_coefficients, parts<N>(split.fraction)));
 }
 
-// From fit.py: Φ(-t) on [0, 5] in u = 2 t / 5 - 1; t Φ(-t) is right to 9.6e-6, and smaller than 1.5e-6 beyond.
-inline constexpr float gelu_coefficients[] = {
-    1.763587943e-02F, -4.642421054e-02F, -7.757678417e-03F, 1.372501907e-01F, -1.359028181e-01F, -5.634645251e-02F,
-    2.331141116e-01F, -2.409072793e-01F, 1.368990896e-01F,  -4.377199727e-02F, 6.209537358e-03F,
-};
-inline constexpr float gelu_end = 5.0F;
+// From fit.py: the same, relative error 7.5e-5.
+inline constexpr float probability_coefficients[] = {5.517578125e-02F, 2.426124706e-01F, 6.932605638e-01F, 9.999279926e-01F};
 
-/// x Φ(x), as relu(x) - |x| Φ(-|x|): error below 1.1e-5, and below 2e-5 |x|.
+/// 2^x as bf16, by products of bf16: its relative error is 4.2e-3 at most and 1.71e-3 in the mean square, where rounding alone makes 3.9e-3 and 1.66e-3.
 template <unsigned N>
-UNDERTONE_OUTLINED Floats<N> gelu(const Floats<N> &x) {
-    const Floats<N> zero = aie::zeros<float, N>(), end = all<N>(gelu_end);
-    const Floats<N> size = aie::max(x, aie::sub(zero, x));
-    const Floats<N> inside = aie::min(size, end);
-    const Floats<N> at = aie::sub(multiply<N>(inside, all<N>(2.0F / gelu_end)), all<N>(1.0F));
-    const Floats<N> below = multiply<N>(inside, polynomial<N, 10>(gelu_coefficients, at));
-    return aie::sub(aie::max(x, zero), aie::select(below, zero, aie::ge(size, end)));
+inline Narrow<N> probability(const Floats<N> &x) {
+    const Exponent<N> split = exponent<N>(x);
+    const Narrow<N> fraction = to_bf16<N>(split.fraction);
+    Sums<N> power = sums<N>(all<N>(probability_coefficients[1]));
+    power = aie::mac(power, all_bf16<N>(probability_coefficients[0]), fraction);
+    UNDERTONE_UNROLL
+    for (unsigned i = 2; i < 4; ++i) {
+        power = aie::mac(sums<N>(all<N>(probability_coefficients[i])), power.template to_vector<bfloat16>(), fraction);
+    }
+    return to_bf16<N>(raised<N>(split, power.template to_vector<float>()));
+}
+
+// From fit.py: the eighth root of Φ(-t) on [0, 64/13] in u = 13 t / 32 - 1; t Φ(-t) is right to 1.5e-6, and smaller than 2.1e-6 beyond.
+inline constexpr float gelu_coefficients[] = {
+    -1.72119140625e-02F, -1.497914003e-02F, 9.581366028e-02F, 1.292513148e-02F, -4.606436140e-01F, 5.370148144e-01F,
+};
+inline constexpr float gelu_slope = 13.0F / 32.0F, gelu_end = 64.0F / 13.0F;
+
+/// x Φ(x), as relu(x) - |x| Φ(-|x|): error below 1.1e-5 for bf16, below 1.6e-5 for any fp32 number, and below 1e-4 |x|. The root falls so slowly that products of two
+/// parts and degree 5 do; the error of Φ is then a share of it.
+template <unsigned N>
+inline Floats<N> gelu(const Floats<N> &x) {
+    const Floats<N> zero = aie::zeros<float, N>(), size = aie::max(x, aie::sub(zero, x));
+    const Parts<N> inside = parts<N>(aie::select(size, zero, aie::ge(size, all<N>(gelu_end))));
+    const Sums<N> at = add_product<N>(sums<N>(all<N>(-1.0F)), Parts<N, 1>{{all_bf16<N>(gelu_slope)}}, inside);
+    Floats<N> below = polynomial<N, 5>(gelu_coefficients, parts<N>(at.template to_vector<float>()));
+    UNDERTONE_UNROLL
+    for (int square = 0; square < 3; ++square) {
+        const Parts<N> root = parts<N>(below);
+        below = multiply_parts<N>(root, root);
+    }
+    return aie::sub(aie::max(x, zero), multiply_parts<N>(parts<N>(below), inside));
 }
 
 /// 1 / x for normal x > 0: a guess from its bits (error 0.12), then Newton's steps, each of which squares the error; 2e-7 in the end.

@@ -41,19 +41,20 @@ inline void linear_step(Tile tile, const Type *UNDERTONE_RESTRICT a, const Type 
 }
 
 /// Sums to C. `scaled(sums, row, column)` makes fp32 of one vector of sums whose first lies at that row and column of the tile.
-template <typename Micro, typename Tile, typename Sum, typename Scaled>
-inline void write_results(Tile tile, bool with_gelu, const Sum *UNDERTONE_RESTRICT sums, const float *UNDERTONE_RESTRICT bias,
-                   bfloat16 *UNDERTONE_RESTRICT c, const Scaled &scaled) {
+template <typename Micro, bool Gelu, typename Tile, typename Sum, typename Scaled>
+inline void write_results(Tile tile, const Sum *UNDERTONE_RESTRICT sums, const float *UNDERTONE_RESTRICT bias, bfloat16 *UNDERTONE_RESTRICT c,
+                          const Scaled &scaled) {
     constexpr unsigned size = Micro::r * Micro::t, lanes = size < 32 ? size : 32;
     for (int row = 0; row < tile.m() / Micro::r; ++row) {
+        UNDERTONE_PIPELINE
         for (int column = 0; column < tile.n() / Micro::t; ++column) {
             const Floats<lanes> offset = repeated<lanes, Micro::t>(bias + column * Micro::t);
-            UNDERTONE_PIPELINE
+            UNDERTONE_UNROLL
             for (unsigned part = 0; part < size / lanes; ++part) {
                 const int at = result_at<Micro>(tile, row, column) + part * lanes;
                 const int first_row = row * Micro::r + part * (lanes / Micro::t);
                 Floats<lanes> y = aie::add(scaled(aie::load_v<lanes>(sums + at), first_row, column * Micro::t), offset);
-                if (with_gelu) y = gelu<lanes>(y);
+                if constexpr (Gelu) y = gelu<lanes>(y);
                 aie::store_v(c + at, to_bf16<lanes>(y));
             }
         }
@@ -66,19 +67,25 @@ inline void linear_finish(Tile tile, const Type *UNDERTONE_RESTRICT a, const Typ
                           const LinearSum<Type> *UNDERTONE_RESTRICT sums, bfloat16 *UNDERTONE_RESTRICT c) {
     using Micro = LinearMicro<Target, Type>;
     set_modes();
-    const bool with_gelu = linear_flags(tile, a) & control_gelu;
+    // Two loops: a branch inside would keep the compiler from overlapping their turns.
+    const auto write = [&](const float *bias, const auto &scaled) {
+        if (linear_flags(tile, a) & control_gelu) {
+            write_results<Micro, true>(tile, sums, bias, c, scaled);
+        } else {
+            write_results<Micro, false>(tile, sums, bias, c, scaled);
+        }
+    };
     const float *behind = reinterpret_cast<const float *>(b + tile.k() * tile.n());
     if constexpr (std::is_same_v<Type, int8_t>) {
         const float *row_scales = reinterpret_cast<const float *>(a + tile.m() * tile.k());
-        const auto scaled = [&](const auto &values, int row, int column) {
+        write(behind + tile.n(), [&](const auto &values, int row, int column) {
             constexpr unsigned lanes = std::remove_cvref_t<decltype(values)>::size();
             const Floats<lanes> scale =
                 multiply<lanes>(per_row<lanes, Micro::t>(row_scales + row), repeated<lanes, Micro::t>(behind + column));
             return multiply<lanes>(aie::to_float(values), scale);
-        };
-        write_results<Micro>(tile, with_gelu, sums, behind + tile.n(), c, scaled);
+        });
     } else {
-        write_results<Micro>(tile, with_gelu, sums, behind, c, [](const auto &values, int, int) { return values; });
+        write(behind, [](const auto &values, int, int) { return values; });
     }
 }
 

@@ -21,9 +21,12 @@ enum TrialQuestion : int32_t {
     trial_stores32,
     trial_stores64,
     trial_product,
+    trial_low_product,
+    trial_split_product,
     trial_sum,
     trial_difference,
     trial_exp2,
+    trial_probability,
     trial_gelu,
     trial_reciprocal,
     trial_larger,
@@ -54,8 +57,8 @@ inline void trial_stores(const int8_t *from, int8_t *to, int first) {
 
 /// `function` of each vector of a and of b. In a loop of its own: the compiler can't compute it once for all turns, since it doesn't know that `to` lies
 /// elsewhere.
-template <typename Function>
-inline void trial_each(int turns, const float *a, float *to, const Function &function) {
+template <typename Result, typename Function>
+inline void trial_each(int turns, const float *a, Result *to, const Function &function) {
     constexpr unsigned lanes = 16;
     UNDERTONE_ROLLED
     for (int turn = 0; turn < turns; ++turn) {
@@ -79,10 +82,10 @@ inline void trial_answer(const int32_t *question, int32_t *answer) {
     const auto *bytes = reinterpret_cast<const int8_t *>(a);
     auto *out = reinterpret_cast<int8_t *>(to);
     const auto each = [&](const auto &function) { trial_each(turns, a, to, function); };
-    // 1.5 · 2^23: adding it leaves the nearest whole number in the lowest bits.
-    const Values magic = all<lanes>(12582912.0F);
+    // Adding 1.5 · 2^23 leaves the nearest whole number in the lowest bits.
+    const Values shift = all<lanes>(magic);
     const auto whole = [&](const Values &x) {
-        return aie::sub(aie::add(x, magic).template cast_to<int32_t>(), magic.template cast_to<int32_t>());
+        return aie::sub(aie::add(x, shift).template cast_to<int32_t>(), shift.template cast_to<int32_t>());
     };
     switch (asked) {
         case trial_loads16: trial_loads<16>(bytes, out); break;
@@ -92,9 +95,18 @@ inline void trial_answer(const int32_t *question, int32_t *answer) {
         case trial_stores32: trial_stores<32>(bytes, out, first); break;
         case trial_stores64: trial_stores<64>(bytes, out, first); break;
         case trial_product: each([](const Values &x, const Values &y) { return multiply<lanes>(x, y); }); break;
+        case trial_low_product:
+            each([](const Values &x, const Values &y) { return multiply_parts<lanes>(parts<lanes>(x), parts<lanes>(y)); });
+            break;
+        case trial_split_product:
+            each([](const Values &x, const Values &y) { return multiply_parts<lanes>(parts<lanes, 3>(x), parts<lanes, 3>(y)); });
+            break;
         case trial_sum: each([](const Values &x, const Values &y) { return aie::add(x, y); }); break;
         case trial_difference: each([](const Values &x, const Values &y) { return aie::sub(x, y); }); break;
         case trial_exp2: each([](const Values &x, const Values &) { return exp2<lanes>(x); }); break;
+        case trial_probability:
+            each([](const Values &x, const Values &) { return from_bf16<lanes>(probability<lanes>(x)); });
+            break;
         case trial_gelu: each([](const Values &x, const Values &) { return gelu<lanes>(x); }); break;
         case trial_reciprocal: each([](const Values &x, const Values &) { return reciprocal<lanes>(x); }); break;
         case trial_larger: each([](const Values &x, const Values &y) { return aie::max(x, y); }); break;
@@ -103,8 +115,8 @@ inline void trial_answer(const int32_t *question, int32_t *answer) {
                 return aie::select(aie::zeros<float, lanes>(), all<lanes>(1.0F), aie::lt(x, y));
             });
             break;
-        // Conversions there and back, but for those to whole numbers.
-        case trial_to_bf16: each([](const Values &x, const Values &) { return from_bf16<lanes>(to_bf16<lanes>(x)); }); break;
+        // 512 values of two bytes.
+        case trial_to_bf16: trial_each(turns, a, reinterpret_cast<bfloat16 *>(to), [](const Values &x, const Values &) { return to_bf16<lanes>(x); }); break;
         case trial_to_float:
             each([](const Values &x, const Values &) { return aie::to_float(x.template cast_to<int32_t>()); });
             break;

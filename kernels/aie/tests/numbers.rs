@@ -5,7 +5,7 @@ mod common;
 
 use common::{Seeded, gelu};
 use half::bf16;
-use undertone_aie::numbers::{self, Rounding, Saturation};
+use undertone_aie::numbers::{self, Product, Rounding, Saturation};
 
 /// Every finite bf16.
 fn all_bf16() -> Vec<f32> {
@@ -35,6 +35,50 @@ fn exp2_of_every_bf16_and_between() {
 }
 
 #[test]
+fn exp2_of_whole_numbers_is_exact() {
+    let x: Vec<f32> = (-125..=127i16).map(f32::from).collect();
+    let exact: Vec<f32> = x.iter().map(|x| x.exp2()).collect();
+    assert_eq!(numbers::exp2(&x), exact);
+}
+
+/// Probabilities are bf16: what products of bf16 add to the error of rounding is small beside it.
+#[test]
+fn probabilities_are_nearly_rounded_exp2() {
+    let x: Vec<f32> = (0..125 * 4096).map(|step| step as f32 / -4096.0).collect();
+    let (mut largest, mut square, mut sum) = (0.0f64, 0.0, 0.0);
+    for (x, found) in x.iter().zip(numbers::probability(&x)) {
+        assert_eq!(found, bf16::from_f32(found).to_f32());
+        let error = f64::from(found) / f64::from(*x).exp2() - 1.0;
+        largest = largest.max(error.abs());
+        square += error * error;
+        sum += error;
+    }
+    let count = x.len() as f64;
+    let (root, mean) = ((square / count).sqrt(), (sum / count).abs());
+    assert!(
+        largest < 4.3e-3 && root < 1.75e-3 && mean < 1e-4,
+        "largest {largest}, root of squares {root}, mean {mean}"
+    );
+    assert_eq!(numbers::probability(&[0.0, -125.5, f32::NEG_INFINITY, -3.0e38]), [1.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn products_are_as_exact_as_their_parts() {
+    let mut seeded = Seeded(5);
+    let mut numbers =
+        || -> Vec<f32> { (0..100_000).map(|_| seeded.normal() * (seeded.unit() * 20.0).exp2()).collect() };
+    let (x, y) = (numbers(), numbers());
+    for (kind, bound) in [(Product::Parts, 1.5e-5), (Product::Split, 1.2e-7)] {
+        let mut worst = 0.0f64;
+        for ((x, y), found) in x.iter().zip(&y).zip(numbers::product(kind, &x, &y)) {
+            let exact = f64::from(*x) * f64::from(*y);
+            worst = worst.max((f64::from(found) / exact - 1.0).abs());
+        }
+        assert!(worst < bound && worst > bound / 10.0, "{kind:?}: {worst}");
+    }
+}
+
+#[test]
 fn gelu_of_every_bf16() {
     let x = all_bf16();
     let mut worst = 0.0f64;
@@ -54,12 +98,25 @@ fn gelu_of_every_bf16() {
     assert_eq!(ends, [f32::INFINITY, 0.0, 0.0, 0.0, 6.0, f32::MAX]);
 }
 
+/// Between bf16 numbers, too, whose low part is not zero.
+#[test]
+fn gelu_of_any_number() {
+    let x: Vec<f32> = (-700_000..700_000).map(|step| step as f32 / 100_000.0).collect();
+    for (x, found) in x.iter().zip(numbers::gelu(&x)) {
+        let exact = gelu(f64::from(*x));
+        let error = (f64::from(found) - exact).abs();
+        assert!(error < 1.6e-5 && error <= 1e-4 * f64::from(x.abs()), "gelu({x}) = {exact}, found {found}");
+    }
+}
+
 #[test]
 fn reciprocals_of_normal_numbers() {
     let mut seeded = Seeded(2);
     let x: Vec<f32> = (0..100_000).map(|_| (seeded.unit() * 40.0).exp2()).collect();
-    for (x, found) in x.iter().zip(numbers::reciprocal(&x)) {
-        assert!((f64::from(found) * f64::from(*x) - 1.0).abs() < 2.5e-7, "1 / {x}, found {found}");
+    for found in [numbers::reciprocal(&x), numbers::split_reciprocal(&x)] {
+        for (x, found) in x.iter().zip(found) {
+            assert!((f64::from(found) * f64::from(*x) - 1.0).abs() < 2.5e-7, "1 / {x}, found {found}");
+        }
     }
 }
 

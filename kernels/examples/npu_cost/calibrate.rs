@@ -57,7 +57,7 @@ pub fn stock_bandwidth() -> f64 {
     let figures: Vec<&Figure> = fitted(Target::Npu4).filter(|figure| figure.kind == Kind::Stock).collect();
     let grid = (50..1200).map(|tenth| f64::from(tenth) * 1e8);
     best(grid, |bandwidth| {
-        let machine = Machine { bandwidth, ..*Machine::of(Target::Npu4) };
+        let machine = Machine { bandwidth, ..Machine::of(Target::Npu4) };
         error(&figures, &machine)
     })
 }
@@ -97,8 +97,8 @@ pub fn tops(figure: &Figure, machine: &Machine) -> f64 {
 pub fn predicted(figure: &Figure) -> f64 {
     let machine = Machine::of(figure.target);
     match figure.kind {
-        Kind::Stock => tops(figure, &Machine { bandwidth: stock_bandwidth(), ..*machine }),
-        Kind::SingleC | Kind::DoubleC => tops(figure, machine),
+        Kind::Stock => tops(figure, &Machine { bandwidth: stock_bandwidth(), ..machine }),
+        Kind::SingleC | Kind::DoubleC => tops(figure, &machine),
     }
 }
 

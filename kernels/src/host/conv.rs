@@ -80,7 +80,7 @@ impl Conv1d for Windows {
         let Self { spec, product, .. } = self;
         Some(Box::new(Self {
             spec: spec.clone(),
-            product: product.to_host()?,
+            product: product.to_host(false)?,
             tile: TILE,
             inner_calls: Counters::new(),
         }))

@@ -151,6 +151,21 @@ pub struct RunReport {
     pub wall: Duration,
 }
 
+impl RunReport {
+    /// Another execution's, after this one.
+    pub(super) fn add(&mut self, other: Self) {
+        self.dispatches += other.dispatches;
+        self.context_switches += other.context_switches;
+        self.dma_bytes.iter_mut().zip(other.dma_bytes).for_each(|(sum, bytes)| *sum += bytes);
+        for (channel, bytes) in other.channel_bytes {
+            *self.channel_bytes.entry(channel).or_default() += bytes;
+        }
+        self.core_macs.resize(self.core_macs.len().max(other.core_macs.len()), 0);
+        self.core_macs.iter_mut().zip(other.core_macs).for_each(|(sum, macs)| *sum += macs);
+        self.wall += other.wall;
+    }
+}
+
 /// Why an array did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArrayError {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use super::{
     array::{Array, ArrayError, Buffer as _},
     design::{Argument, Problem},
-    engine::{Engine, Engines, PackedProblem},
-    layout::{self, PackMethod},
+    engine::{Engine, Engines, PackedProblem, Results},
+    layout::{self, PackMethod, Value},
 };
-use crate::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, DeviceKind, Failed, Mask, Precision};
+use crate::{
+    Attention, AttentionArgs, AttentionSpec, CachedArgs, Context, DeviceKind, Failed, Heads, Mask, Parallel, Precision,
+};
 
 /// Attention over an array, and the host's beside it.
 pub(super) struct NpuAttention<A: Array> {
@@ -27,24 +29,40 @@ impl<A: Array> NpuAttention<A> {
 
     fn execute(&self, context: &Context<'_>, args: AttentionArgs<'_>) -> Result<(), ArrayError> {
         let AttentionArgs { batch, heads, queries, keys, q, k, v, mut out, .. } = args;
-        let (method, design, pool) = (PackMethod::best(), &self.engine.design, context.pool);
+        let (design, pool) = (&self.engine.design, context.pool);
+        let results = self.results([batch, heads, queries, keys], [&q, &k, &v], pool)?;
+        results.unpack(|_, c| {
+            layout::unpack_heads(PackMethod::best(), design, c, [batch, heads, queries], &mut out, pool);
+        });
+        Ok(())
+    }
+
+    /// What is said of attention that was not computed.
+    pub fn failed(&self, error: &ArrayError) -> Failed {
+        Failed { device: self.device(), operator: "attention", reason: error.to_string() }
+    }
+
+    /// The results of `[batch, heads, queries, keys]`.
+    pub fn results<T: Value>(
+        &self,
+        shape: [usize; 4],
+        [q, k, v]: [&Heads<'_, T>; 3],
+        pool: &dyn Parallel,
+    ) -> Result<Results<'_, A>, ArrayError> {
+        let ([batch, heads, queries, keys], method, design) = (shape, PackMethod::best(), &self.engine.design);
         let problem = Problem::Attention { heads: batch * heads, queries, keys };
         let array = &self.engines.array;
         let mut b = self.engine.take(array, Argument::B, design.buffer_bytes(&problem, Argument::B))?;
         let start = std::time::Instant::now();
-        layout::pack_keys_and_values(method, design, [&k, &v], [batch, heads, keys], b.bytes_mut(), pool);
+        layout::pack_keys_and_values(method, design, [k, v], [batch, heads, keys], b.bytes_mut(), pool);
         let packing = start.elapsed();
         b.flush()?;
-        let shape = [batch, heads, queries, keys];
-        self.engines.execute(
-            &self.engine,
-            &[PackedProblem { problem, b: &b, packing }],
-            pool,
-            |a| layout::pack_queries(method, design, &q, shape, self.spec.scale, a, pool),
-            |_, c| layout::unpack_heads(method, design, c, [batch, heads, queries], &mut out, pool),
-        )?;
+        let work = [PackedProblem { problem, gelu: false, b: &b, packing }];
+        let results = self.engines.execute(&self.engine, &work, pool, |a| {
+            layout::pack_queries(method, design, q, shape, self.spec.scale, a, pool);
+        })?;
         self.engine.give(Argument::B, b);
-        Ok(())
+        Ok(results)
     }
 }
 
@@ -61,11 +79,7 @@ impl<A: Array> Attention for NpuAttention<A> {
         if !Self::takes(&args) {
             return self.host.run(context, args);
         }
-        self.execute(context, args).map_err(|error| Failed {
-            device: self.device(),
-            operator: "attention",
-            reason: error.to_string(),
-        })?;
+        self.execute(context, args).map_err(|error| self.failed(&error))?;
         context.counters.executed(self.device());
         Ok(())
     }

@@ -5,13 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use undertone_boundary::npu::{BundleReport, NpuReport};
+use undertone_boundary::npu::{BundleReport, CoreCosts, NpuReport};
 pub use undertone_boundary::options::Commands;
 
 use super::{
     array::Array,
     attention::NpuAttention,
     bundle::Bundles,
+    chain,
     design::{Design, HEAD_WIDTH, Kernels},
     engine::Engines,
     linear::NpuLinear,
@@ -20,8 +21,8 @@ use super::{
 };
 use crate::{
     Attention, AttentionSpec, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec, Precision,
-    Product, Rows, Unsupported, WeightLayout,
-    device::one_by_one,
+    Product, Rows, SelfAttention, Unsupported, WeightLayout,
+    device::{one_by_one, part_by_part},
     host::{HostDevice, conv},
     numbers::INT8_MAX_INPUTS,
 };
@@ -30,21 +31,32 @@ use crate::{
 const CONVOLUTION_ROWS: usize = 3072;
 
 /// Which NPU is wanted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Which silicon.
     pub target: Target,
-    /// Where bundles lie; the simulator needs none.
+    /// Where bundles lie; `None` for where `undertone npu fetch` puts them. The simulator needs none.
     pub bundle_dir: Option<PathBuf>,
     /// How the simulator computes.
     pub mode: Mode,
     /// How commands are given to the array.
     pub commands: Commands,
+    /// What was measured of this NPU, for predictions and for where kernels have their place.
+    pub core_costs: Option<CoreCosts>,
+}
+
+impl Settings {
+    /// Where bundles are looked for: in the folder that is named, or in the one where `undertone npu fetch` puts them,
+    /// if it is there.
+    pub(super) fn bundles(&self) -> Option<PathBuf> {
+        self.bundle_dir.clone().or_else(|| undertone_boundary::bundles::folder().filter(|folder| folder.is_dir()))
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { target: Target::Npu4, bundle_dir: None, mode: Mode::Fast, commands: Commands::default() }
+        let (mode, commands) = (Mode::default(), Commands::default());
+        Self { target: Target::Npu4, bundle_dir: None, mode, commands, core_costs: None }
     }
 }
 
@@ -60,7 +72,7 @@ pub trait NpuDevice: Device {
 /// A simulated NPU.
 pub fn simulator(settings: &Settings) -> Arc<dyn NpuDevice> {
     let array = SimArray::new(settings.target, settings.mode).with_commands(settings.commands);
-    Arc::new(Npu { bundle_dir: settings.bundle_dir.clone(), ..Npu::new(array) })
+    Arc::new(Npu { bundle_dir: settings.bundles(), ..Npu::with_costs(array, settings.core_costs.as_ref()) })
 }
 
 /// An NPU over an array.
@@ -74,7 +86,12 @@ pub struct Npu<A: Array> {
 impl<A: Array> Npu<A> {
     /// A device without open designs.
     pub fn new(array: A) -> Self {
-        Self { engines: Arc::new(Engines::new(array)), host: HostDevice::new(), bundle_dir: None }
+        Self::with_costs(array, None)
+    }
+
+    /// The same of an NPU of which these costs were measured.
+    pub fn with_costs(array: A, costs: Option<&CoreCosts>) -> Self {
+        Self { engines: Arc::new(Engines::new(array, costs)), host: HostDevice::new(), bundle_dir: None }
     }
 
     /// The array below.
@@ -157,9 +174,26 @@ impl<A: Array> Device for Npu<A> {
         rows: &Rows<'_>,
         first: &(dyn Linear + 'static),
         hidden: usize,
-        second: Product<'_>,
+        mut second: Product<'_>,
     ) -> Result<(), Failed> {
-        self.host.mlp(context, rows, first, hidden, second)
+        self.host.after_norm(context, rows, |context, x| {
+            let rows = Rows { x, norm: None, ..*rows };
+            chain::mlp::<A>(context, &rows, first, &mut second)
+                .unwrap_or_else(|| self.host.mlp(context, &rows, first, hidden, second))
+        })
+    }
+
+    fn self_attention(
+        &self,
+        context: &mut Context<'_>,
+        rows: &Rows<'_>,
+        mut block: SelfAttention<'_>,
+    ) -> Result<(), Failed> {
+        self.host.after_norm(context, rows, |context, x| {
+            let rows = Rows { x, norm: None, ..*rows };
+            chain::self_attention::<A>(context, &rows, &mut block)
+                .unwrap_or_else(|| part_by_part(self, context, &rows, block))
+        })
     }
 }
 

@@ -7,9 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use undertone_boundary::npu::CoreCosts;
+
 use super::{
-    array::{Array, ArrayError, Buffer, Job},
-    design::{Argument, Design, Problem},
+    array::{Array, ArrayError, Buffer, Job, RunReport},
+    cost::{Machine, Work},
+    design::{Argument, Design, Operator, Problem},
     statistics::Counted,
     stream, trust,
 };
@@ -17,6 +20,10 @@ use crate::Parallel;
 
 /// Streams that are kept for shapes that come again; a model has about ten.
 const KEPT_PROGRAMS: usize = 64;
+
+/// Predicted seconds of a list of commands, or of one by itself, at most: the driver resets an NPU on which nothing is
+/// completed for 2 s (its `tdr_timeout_ms`).
+pub(super) const LONGEST_LIST: f64 = 1.0;
 
 /// An array with the designs that are open on it.
 pub(super) struct Engines<A: Array> {
@@ -43,10 +50,40 @@ type Idle<B> = HashMap<(Argument, usize), Vec<B>>;
 pub(super) struct PackedProblem<'a, A: Array> {
     /// Its shape.
     pub problem: Problem,
+    /// Whether its epilogue has a GELU.
+    pub gelu: bool,
     /// Weights, or keys and values.
     pub b: &'a A::Buffer,
     /// What packing those took for this execution.
     pub packing: Duration,
+}
+
+/// What problems gave, as the array left it. Its memory goes back to the engine with it.
+pub(super) struct Results<'e, A: Array> {
+    engines: &'e Engines<A>,
+    engine: &'e Engine<A>,
+    operator: Operator,
+    buffers: Vec<A::Buffer>,
+}
+
+impl<A: Array> Results<'_, A> {
+    /// The C of a problem.
+    pub fn of(&self, index: usize) -> &[u8] {
+        self.buffers[index].bytes()
+    }
+
+    /// Unpacks the C of each problem; the time that it takes is counted.
+    pub fn unpack(self, mut unpack: impl FnMut(usize, &[u8])) {
+        let start = Instant::now();
+        (0..self.buffers.len()).for_each(|index| unpack(index, self.of(index)));
+        self.engines.counted.packed(self.operator, start.elapsed());
+    }
+}
+
+impl<A: Array> Drop for Results<'_, A> {
+    fn drop(&mut self) {
+        self.buffers.drain(..).for_each(|buffer| self.engine.give(Argument::C, buffer));
+    }
 }
 
 /// Whoever panicked with the lock left a map of complete entries.
@@ -55,8 +92,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<A: Array> Engines<A> {
-    pub fn new(array: A) -> Self {
-        let counted = Counted::new(array.target(), array.kind());
+    /// Over an array of which these costs were measured.
+    pub fn new(array: A, costs: Option<&CoreCosts>) -> Self {
+        let counted = Counted::new(Machine::measured(array.target(), costs), array.kind());
         Self { array, open: Mutex::default(), counted }
     }
 
@@ -85,17 +123,19 @@ impl<A: Array> Engines<A> {
         Ok(Arc::new(engine))
     }
 
-    /// Executes problems that read the same rows, in one command where the array can: `pack` fills their A, `unpack`
-    /// reads the C of each.
-    pub fn execute(
-        &self,
-        engine: &Engine<A>,
+    /// Executes problems of one operator that read the same rows, in one list where the array can and none becomes too
+    /// long: `pack` fills their A.
+    ///
+    /// # Panics
+    /// If there are no problems.
+    pub fn execute<'e>(
+        &'e self,
+        engine: &'e Engine<A>,
         work: &[PackedProblem<'_, A>],
         pool: &dyn Parallel,
         pack: impl FnOnce(&mut [u8]),
-        mut unpack: impl FnMut(usize, &[u8]),
-    ) -> Result<(), ArrayError> {
-        let Some(first) = work.first() else { return Ok(()) };
+    ) -> Result<Results<'e, A>, ArrayError> {
+        let first = &work[0];
         let (design, array) = (&engine.design, &self.array);
         let programs: Vec<_> =
             work.iter().map(|work| engine.program(array, &work.problem)).collect::<Result<_, ArrayError>>()?;
@@ -113,18 +153,36 @@ impl<A: Array> Engines<A> {
             .zip(&mut results)
             .map(|((work, program), c)| Job { program: &**program, a: &a, b: work.b, c })
             .collect();
-        let report = array.run(&engine.context, &mut jobs, pool)?;
-        let start = Instant::now();
-        for (index, c) in results.into_iter().enumerate() {
-            unpack(index, c.bytes());
-            engine.give(Argument::C, c);
+        let executed = work.iter().map(|work| Work { problem: work.problem, gelu: work.gelu });
+        let seconds: Vec<f64> = executed.clone().map(|work| self.counted.predicted(design, work)).collect();
+        let (mut report, mut rest) = (RunReport::default(), &mut jobs[..]);
+        for commands in lists(&seconds) {
+            let (list, others) = rest.split_at_mut(commands);
+            report.add(array.run(&engine.context, list, pool)?);
+            rest = others;
         }
-        packing += start.elapsed();
         engine.give(Argument::A, a);
         packing += work.iter().map(|work| work.packing).sum();
-        self.counted.add(design, work.iter().map(|work| work.problem), &report, packing);
-        Ok(())
+        let operator = Operator::of(design.kernels, &first.problem);
+        self.counted.add(design, operator, executed, &report, packing);
+        Ok(Results { engines: self, engine, operator, buffers: results })
     }
+}
+
+/// How many commands go into each list, one after another, by what each is predicted to take.
+fn lists(seconds: &[f64]) -> Vec<usize> {
+    let (mut lists, mut sum) = (Vec::new(), f64::INFINITY);
+    for seconds in seconds {
+        sum += seconds;
+        match lists.last_mut() {
+            Some(commands) if sum <= LONGEST_LIST => *commands += 1,
+            _ => {
+                lists.push(1);
+                sum = *seconds;
+            }
+        }
+    }
+    lists
 }
 
 impl<A: Array> Engine<A> {

@@ -69,7 +69,7 @@ impl Array for Failing {
 
 /// How often two designs were opened that were each asked for three times.
 fn tries(error: ArrayError) -> u64 {
-    let engines = Engines::new(Failing { error: error.clone(), opened: AtomicU64::new(0) });
+    let engines = Engines::new(Failing { error: error.clone(), opened: AtomicU64::new(0) }, None);
     for kernels in [Kernels::Int8, Kernels::Bf16] {
         let design = Design::shipped(Target::Npu1, kernels).unwrap();
         for _ in 0..3 {
@@ -77,6 +77,14 @@ fn tries(error: ArrayError) -> u64 {
         }
     }
     engines.array.opened.load(Ordering::Relaxed)
+}
+
+#[test]
+fn lists_stay_under_what_the_driver_waits_for() {
+    assert!(lists(&[]).is_empty());
+    assert_eq!(lists(&[0.1; 3]), [3]);
+    assert_eq!(lists(&[0.4; 5]), [2, 2, 1]);
+    assert_eq!(lists(&[0.1, 3.0, 0.1, 0.9, 0.1]), [1, 1, 2, 1]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{
 /// [`Unavailable`]: what is missing and what to do.
 pub fn hardware(settings: &Settings) -> Result<Arc<dyn NpuDevice>, Unavailable> {
     let probe = probe::probe();
-    if probe.findings.iter().any(|finding| matches!(finding, Finding::NotBuilt | Finding::NotLinux)) {
+    if probe.findings.iter().any(|finding| matches!(finding, Finding::NotBuilt | Finding::OtherSystem)) {
         return Err(Unavailable::Machine(probe));
     }
     open(settings, probe)
@@ -28,8 +28,8 @@ fn open(_settings: &Settings, probe: Probe) -> Result<Arc<dyn NpuDevice>, Unavai
 
 #[cfg(feature = "xrt")]
 fn open(settings: &Settings, probe: Probe) -> Result<Arc<dyn NpuDevice>, Unavailable> {
-    let array = super::xrt::XrtArray::open(settings.bundle_dir.as_deref(), probe)?.with_commands(settings.commands);
-    Ok(Arc::new(super::device::Npu::new(array)))
+    let array = super::xrt::XrtArray::open(settings.bundles().as_deref(), probe)?.with_commands(settings.commands);
+    Ok(Arc::new(super::device::Npu::with_costs(array, settings.core_costs.as_ref())))
 }
 
 #[cfg(test)]

@@ -9,10 +9,12 @@ mod access;
 mod array;
 mod attention;
 mod bundle;
+mod chain;
 pub mod cost;
 mod design;
 mod device;
 mod engine;
+mod fetched;
 mod hardware;
 mod kernels;
 pub mod ladder;
@@ -21,11 +23,13 @@ mod linear;
 mod open;
 mod placed;
 mod placement;
+#[cfg_attr(windows, allow(dead_code, reason = "most of it looks at what Linux shows"))]
 mod probe;
 mod problem;
 mod question;
 mod rates;
 pub mod sim;
+#[cfg_attr(windows, allow(dead_code, reason = "most of it looks at what Linux shows"))]
 mod software;
 mod statistics;
 pub mod stream;
@@ -33,6 +37,8 @@ mod target;
 mod trial;
 mod trust;
 mod unavailable;
+#[cfg(any(windows, test))]
+mod windows;
 #[cfg(feature = "xrt")]
 pub mod xrt;
 
@@ -44,6 +50,7 @@ pub use design::{
     STACK_BYTES, Tile,
 };
 pub use device::{Commands, Npu, NpuDevice, Settings, simulator};
+pub use fetched::bundles_in;
 pub use hardware::hardware;
 pub use open::OpenNpu;
 pub use placed::PlacedDevice;

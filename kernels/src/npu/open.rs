@@ -7,7 +7,7 @@ use std::sync::{
 
 use undertone_boundary::npu::{FallbackReport, NpuReport};
 
-use super::{NpuDevice, Settings, placement::Placement, rates::Rates};
+use super::{NpuDevice, Settings, cost::Machine, placement::Placement, rates::Rates};
 use crate::{DeviceKind, Failed};
 
 /// Failures one after another after which a device is left alone: each may have cost a timeout.
@@ -25,7 +25,8 @@ pub struct OpenNpu {
 impl OpenNpu {
     /// A device that was opened with these settings, beside a host of these rates.
     pub fn new(device: Arc<dyn NpuDevice>, settings: Settings, rates: Rates) -> Self {
-        let placement = Placement::new(device.target(), rates);
+        let machine = Machine::measured(device.target(), settings.core_costs.as_ref());
+        let placement = Placement::on(machine, rates);
         Self { device, settings, placement, fallbacks: Mutex::default(), failures_in_a_row: AtomicU64::new(0) }
     }
 

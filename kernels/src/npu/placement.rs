@@ -4,8 +4,9 @@
 use std::fmt;
 
 use super::{
-    cost,
+    cost::{self, Machine},
     design::{Design, Kernels, Problem},
+    engine::LONGEST_LIST,
     rates::Rates,
     target::Target,
 };
@@ -23,6 +24,7 @@ pub const MARGIN: f64 = 4.0;
 #[derive(Clone, Debug)]
 pub struct Placement {
     rates: Rates,
+    machine: Machine,
     /// By number format.
     designs: Vec<Design>,
 }
@@ -41,10 +43,15 @@ pub struct Weighed {
 }
 
 impl Placement {
-    /// On an NPU of `target`, beside a host of these rates.
+    /// On an NPU of `target` of which nothing was measured, beside a host of these rates.
     pub fn new(target: Target, rates: Rates) -> Self {
-        let designs = Kernels::ALL.into_iter().filter_map(|kernels| Design::shipped(target, kernels).ok()).collect();
-        Self { rates, designs }
+        Self::on(Machine::of(target), rates)
+    }
+
+    /// On an NPU of these numbers.
+    pub fn on(machine: Machine, rates: Rates) -> Self {
+        let shipped = |kernels| Design::shipped(machine.target, kernels).ok();
+        Self { rates, machine, designs: Kernels::ALL.into_iter().filter_map(shipped).collect() }
     }
 
     /// The host's rates.
@@ -59,7 +66,7 @@ impl Placement {
         let design = self.designs.iter().find(|design| design.kernels == kernels)?;
         Some(Weighed {
             problem,
-            npu: cost::predict(design, &problem).total + cost::packing(&problem, self.rates.packing),
+            npu: self.machine.predict(design, problem).total + cost::packing(&problem, self.rates.packing),
             host: self.rates.host_seconds(kernels, &problem),
             filled: rows(&problem) as f64 / rows(&design.padded(&problem)).max(1) as f64,
         })
@@ -80,9 +87,15 @@ fn rows(problem: &Problem) -> usize {
 }
 
 impl Weighed {
-    /// Whether the kernel has its place on the NPU: unless the host device is clearly sooner ([`MARGIN`]).
+    /// Whether the kernel has its place on the NPU: unless the host device is clearly sooner ([`MARGIN`]), or the driver
+    /// would end it.
     pub fn on_npu(&self) -> bool {
-        self.npu <= MARGIN * self.filled * self.host
+        !self.too_long() && self.npu <= MARGIN * self.filled * self.host
+    }
+
+    /// Whether it is one command that takes longer than the driver may wait. Layers are cut.
+    fn too_long(&self) -> bool {
+        matches!(self.problem, Problem::Attention { .. }) && self.npu > LONGEST_LIST
     }
 }
 
@@ -92,7 +105,9 @@ impl fmt::Display for Weighed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { problem, npu, host, filled } = self;
         write!(f, "{problem}: predicted {:.3} ms on the NPU, {:.3} ms here", npu * 1e3, host * 1e3)?;
-        if !self.on_npu() && *npu <= MARGIN * host {
+        if self.too_long() {
+            f.write_str(", and the driver would end so long a command")?;
+        } else if !self.on_npu() && *npu <= MARGIN * host {
             write!(f, ", and {:.0} % of its rows would be padding", (1.0 - filled) * 100.0)?;
         }
         Ok(())
@@ -101,6 +116,8 @@ impl fmt::Display for Weighed {
 
 #[cfg(test)]
 mod tests {
+    use undertone_boundary::npu::CoreCosts;
+
     use super::*;
     use crate::reference::whisper::{MODELS, POSITIONS};
 
@@ -133,8 +150,8 @@ mod tests {
             for model in MODELS {
                 for kernels in Kernels::ALL {
                     let precision = kernels.precision();
-                    for (problem, _) in model.encoder() {
-                        let weighed = placement.weigh(precision, problem).unwrap();
+                    for (work, _) in model.encoder() {
+                        let weighed = placement.weigh(precision, work.problem).unwrap();
                         assert!(weighed.on_npu(), "{target} {precision} {}, {weighed}", model.name);
                     }
                 }
@@ -192,6 +209,30 @@ mod tests {
         assert!(!on_npu(Target::Npu4, Precision::Bf16, 16) && !on_npu(Target::Npu4, Precision::Int8, 16));
     }
 
+    /// What was measured on an NPU decides in place of the model's own numbers: cores that are much slower are not worth
+    /// it, dispatches that are much shorter are, and numbers of another NPU change nothing.
+    #[test]
+    fn measured_costs_change_predictions_and_places() {
+        let costs = |of: fn(&mut CoreCosts)| {
+            let mut costs = CoreCosts { target: "npu4".into(), ..CoreCosts::default() };
+            of(&mut costs);
+            costs
+        };
+        let weigh = |costs: Option<&CoreCosts>, problem| {
+            let placement = Placement::on(Machine::measured(Target::Npu4, costs), Rates::ASSUMED);
+            placement.weigh(Precision::Int8, problem).unwrap()
+        };
+        let attention = Problem::Attention { heads: 6, queries: POSITIONS, keys: POSITIONS };
+        let slow = costs(|costs| (costs.mac, costs.exp2) = (Some(20.0), Some(200.0)));
+        let (own, measured) = (weigh(None, attention), weigh(Some(&slow), attention));
+        assert!(own.on_npu() && !measured.on_npu() && measured.npu > 10.0 * own.npu, "{own}, {measured}");
+        let few = Problem::Linear { rows: 24, inputs: 384, outputs: 1536 };
+        let quick = costs(|costs| costs.dispatch = Some(1e-6));
+        let (own, measured) = (weigh(None, few), weigh(Some(&quick), few));
+        assert!(!own.on_npu() && own.npu - measured.npu > 70e-6, "{own}, {measured}");
+        assert_eq!(weigh(Some(&CoreCosts { target: "npu1".into(), ..slow }), attention), weigh(None, attention));
+    }
+
     #[test]
     fn nothing_and_fp32_are_the_host_s() {
         let placement = Placement::new(Target::Npu4, Rates::ASSUMED);
@@ -200,6 +241,17 @@ mod tests {
         assert!(!placement.on_npu(Precision::Bf16, Problem::Attention { heads: 0, queries: 1500, keys: 1500 }));
         let large = Problem::Linear { rows: 1500, inputs: 1280, outputs: 5120 };
         assert!(placement.on_npu(Precision::Int8, large) && !placement.on_npu(Precision::F32, large));
+    }
+
+    #[test]
+    fn attention_that_the_driver_would_end_is_the_host_s() {
+        let placement = Placement::new(Target::Npu1, Rates::ASSUMED);
+        let of = |queries| {
+            let problem = Problem::Attention { heads: 20, queries, keys: queries };
+            placement.weigh(Precision::Int8, problem).unwrap()
+        };
+        assert!(of(POSITIONS).on_npu());
+        assert!(!of(40_000).on_npu() && of(40_000).to_string().ends_with("the driver would end so long a command"));
     }
 
     #[test]

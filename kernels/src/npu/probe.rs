@@ -1,5 +1,6 @@
 //! Whether this machine has an NPU that can be used, and if not, why not and what to do. It only reads what the kernel
-//! shows (`/sys`, `/dev`, `/proc`): no XRT is needed, and nothing is opened for longer than the look takes.
+//! shows (`/sys`, `/dev`, `/proc`): no XRT is needed, and nothing is opened for longer than the look takes. On Windows it
+//! reads what `windows.rs` says.
 
 use std::{
     fmt, fs, io,
@@ -9,7 +10,7 @@ use std::{
 use super::{software::Software, target::Target};
 
 /// PCI vendor number of AMD.
-const AMD: u32 = 0x1022;
+pub(super) const AMD: u32 = 0x1022;
 
 /// PCI device numbers of AMD's NPUs that there are designs for, and the processors that have them.
 const KNOWN: [(u32, Target, &str); 2] =
@@ -40,9 +41,9 @@ pub struct PciNpu {
 /// Something in the way of using the NPU (or likely to be): what, where, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Finding {
-    /// Not Linux.
-    #[error("NPUs are reached through Linux's driver amdxdna and AMD's XRT; this system has neither")]
-    NotLinux,
+    /// Neither Linux nor Windows.
+    #[error("NPUs are reached through AMD's drivers for Linux and Windows; this system has neither")]
+    OtherSystem,
     /// The build leaves XRT out.
     #[error(
         "this build has no XRT device: build with the feature `xrt`, which is on unless it was turned off (it needs nothing of XRT before it runs)"
@@ -81,6 +82,15 @@ pub enum Finding {
         address: String,
         /// The driver that is bound instead.
         bound: Option<String>,
+    },
+    /// On Windows: the driver has left no XRT.
+    #[error(
+        "there is no xrt_coreutil.dll in {system} or its folder AMD, where AMD's NPU driver puts it: install the driver \
+         (AMD's Adrenalin software or that of Ryzen AI has it); System32\\AMD\\xrt-smi.exe examine then shows the NPU"
+    )]
+    NoWindowsDriver {
+        /// The folder `System32`.
+        system: PathBuf,
     },
     /// The driver's node is missing.
     #[error(
@@ -176,14 +186,30 @@ impl fmt::Display for PciNpu {
 
 /// Looks at this machine.
 pub fn probe() -> Probe {
-    if !cfg!(target_os = "linux") {
-        return Probe { findings: vec![Finding::NotLinux], ..Probe::default() };
+    if !cfg!(any(target_os = "linux", windows)) {
+        return Probe { findings: vec![Finding::OtherSystem], ..Probe::default() };
     }
-    let mut probe = probe_below(Path::new("/"));
+    let mut probe = look();
     if !cfg!(feature = "xrt") {
         probe.findings.insert(0, Finding::NotBuilt);
     }
     probe
+}
+
+#[cfg(not(windows))]
+fn look() -> Probe {
+    probe_below(Path::new("/"))
+}
+
+#[cfg(windows)]
+fn look() -> Probe {
+    let (npus, software) = super::windows::look();
+    let mut findings = Vec::from_iter(npus.is_empty().then_some(Finding::NoDevice));
+    #[cfg(feature = "xrt")]
+    if let Some(windows) = std::env::var_os("SystemRoot") {
+        findings.extend(super::windows::driver(&Path::new(&windows).join("System32")));
+    }
+    Probe { npus, software: Box::new(software), findings }
 }
 
 /// Looks at the machine whose `/sys`, `/dev` and `/proc` lie below `root`.
@@ -242,7 +268,7 @@ fn pci_npus(devices: &Path) -> Vec<PciNpu> {
 }
 
 /// Which silicon a PCI device number of AMD's means.
-fn target_of(device: u32) -> Option<Target> {
+pub(super) fn target_of(device: u32) -> Option<Target> {
     KNOWN.iter().find(|(known, ..)| *known == device).map(|(_, target, _)| *target)
 }
 
@@ -441,6 +467,7 @@ mod tests {
     fn this_machine_is_looked_at_without_harm() {
         let probe = probe();
         assert_eq!(probe.usable(), !probe.findings.iter().any(Finding::prevents));
-        assert_eq!(probe.findings.contains(&Finding::NotBuilt), cfg!(target_os = "linux") && !cfg!(feature = "xrt"));
+        let can_have = cfg!(any(target_os = "linux", windows));
+        assert_eq!(probe.findings.contains(&Finding::NotBuilt), can_have && !cfg!(feature = "xrt"));
     }
 }

@@ -12,12 +12,18 @@ pub(super) enum Question {
     Stores(usize),
     /// `a · b` in fp32.
     Product,
+    /// `a · b` of two bf16 parts of each.
+    LowProduct,
+    /// `a · b` of three bf16 parts of each.
+    SplitProduct,
     /// `a + b` in fp32.
     Sum,
     /// `a − b` in fp32.
     Difference,
     /// `2ᵃ`.
     Exp2,
+    /// `2ᵃ` by products of bf16, as bf16.
+    Probability,
     /// `a Φ(a)`.
     Gelu,
     /// `1 / a`.
@@ -26,7 +32,7 @@ pub(super) enum Question {
     Larger,
     /// 1 where a < b, else 0.
     Less,
-    /// a rounded to bf16.
+    /// a rounded to bf16; 1024 bytes.
     ToBf16,
     /// int32 to fp32.
     ToFloat,
@@ -48,7 +54,7 @@ impl Question {
     pub const STORES: usize = 32;
 
     /// All of them, in the order of their numbers.
-    const ALL: [Question; 18] = [
+    const ALL: [Question; 21] = [
         Question::Loads(16),
         Question::Loads(32),
         Question::Loads(64),
@@ -56,9 +62,12 @@ impl Question {
         Question::Stores(32),
         Question::Stores(64),
         Question::Product,
+        Question::LowProduct,
+        Question::SplitProduct,
         Question::Sum,
         Question::Difference,
         Question::Exp2,
+        Question::Probability,
         Question::Gelu,
         Question::Reciprocal,
         Question::Larger,

@@ -10,7 +10,7 @@ use super::target::Target;
 pub struct Software {
     /// The kernel's release, as `6.17.0-35-generic`.
     pub kernel: Option<String>,
-    /// Where the loaded `amdxdna` comes from.
+    /// Where the loaded `amdxdna` comes from; Windows has one origin.
     pub driver: Option<Origin>,
     /// Its version, where it tells one.
     pub driver_version: Option<String>,
@@ -21,6 +21,9 @@ pub struct Software {
     /// The installed XRT.
     pub xrt: Option<String>,
 }
+
+/// The driver's name.
+const DRIVER: &str = if cfg!(windows) { "NPU driver" } else { "amdxdna" };
 
 /// Where a module comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,9 +147,9 @@ impl fmt::Display for Software {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |name: &str, version: &Option<String>| version.as_ref().map(|version| format!("{name} {version}"));
         let driver = match (self.driver, &self.driver_version) {
-            (None, version) => shown("amdxdna", version),
-            (Some(origin), None) => Some(format!("amdxdna {origin}")),
-            (Some(origin), Some(version)) => Some(format!("amdxdna {version} {origin}")),
+            (None, version) => shown(DRIVER, version),
+            (Some(origin), None) => Some(format!("{DRIVER} {origin}")),
+            (Some(origin), Some(version)) => Some(format!("{DRIVER} {version} {origin}")),
         };
         let all = [
             shown("Linux", &self.kernel),

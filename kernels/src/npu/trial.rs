@@ -132,3 +132,35 @@ impl fmt::Display for Trial {
         write!(f, "{what}, on {}", self.target)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_go_from_a_and_b_to_c() {
+        for target in Target::ALL {
+            let ways = |kind| Trial::new(target, kind).lanes().iter().map(|lane| lane.argument).collect::<Vec<_>>();
+            assert_eq!(ways(TrialKind::PassThrough), [Argument::A, Argument::B]);
+            assert_eq!(ways(TrialKind::Core), [Argument::A]);
+        }
+    }
+
+    #[test]
+    fn other_streams_than_it_has_are_refused() {
+        let sound = Trial::new(Target::Npu1, TrialKind::PassThrough);
+        assert_eq!(sound.check(), Ok(()));
+        let spoilt = |change: &dyn Fn(&mut Trial)| {
+            let mut trial = sound.clone();
+            change(&mut trial);
+            trial.check().unwrap_err()
+        };
+        assert!(spoilt(&|trial| trial.b = None).contains("other streams"));
+        assert!(spoilt(&|trial| trial.c.truncate(1)).contains("other streams"));
+        assert!(spoilt(&|trial| trial.kind = TrialKind::Core).contains("other streams"));
+        assert!(spoilt(&|trial| trial.a.column = 1).contains("does not exist"));
+        assert!(spoilt(&|trial| trial.a.channel = 2).contains("does not exist"));
+        assert!(spoilt(&|trial| trial.b = Some(trial.a)).contains("twice"));
+        assert!(spoilt(&|trial| trial.c[0] = trial.a).contains("does not exist"));
+    }
+}

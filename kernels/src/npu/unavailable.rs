@@ -18,16 +18,18 @@ pub enum Unavailable {
         /// What the machine shows.
         probe: Probe,
     },
-    /// It is not said where the bundles are.
+    /// No folder of bundles is named, and there is none where they are looked for then.
     #[error(
-        "no folder of bundles is named: compile the designs with kernels/aie/build.sh and name its output (EP option bundle_dir)"
+        "there are no compiled kernels for it (bundles): `undertone npu fetch` puts those of a release{} where they are found; or compile \
+         them with kernels/aie/build.sh and name its output (EP option bundle_dir)",
+        default()
     )]
     NoBundles,
     /// The folder of bundles can't be used.
     #[error("the folder of bundles: {0}")]
     Bundles(#[from] BundleError),
     /// All bundles are for another NPU, or broken.
-    #[error("{} has no bundle for this machine's {target}: {have}", .folder.display())]
+    #[error("{} has no bundle for this machine's {target}: {have}; `undertone npu fetch` takes them from a release", .folder.display())]
     OtherBundles {
         /// Where was looked.
         folder: PathBuf,
@@ -36,6 +38,11 @@ pub enum Unavailable {
         /// What is there.
         have: String,
     },
+}
+
+/// The folder that is looked into where none is named, as a further clause.
+fn default() -> String {
+    undertone_boundary::bundles::folder().map_or_else(String::new, |folder| format!(" into {},", folder.display()))
 }
 
 /// The findings, and the versions below an NPU, as a further clause.
@@ -52,7 +59,8 @@ mod tests {
 
     #[test]
     fn refusals_name_the_way_out() {
-        assert!(Unavailable::NoBundles.to_string().contains("kernels/aie/build.sh"));
+        let said = Unavailable::NoBundles.to_string();
+        assert!(said.contains("kernels/aie/build.sh") && said.contains("`undertone npu fetch`"), "{said}");
         let probe = Probe { findings: vec![Finding::NoDevice], ..Probe::default() };
         let said = Unavailable::Xrt { words: "No such device".into(), probe }.to_string();
         assert!(said.contains("No such device") && said.contains("1022:1502"), "{said}");

@@ -1,7 +1,10 @@
 //! What a Whisper encoder asks of an NPU, from its sizes alone: for predictions before there is a model, and for
 //! choosing tiles.
 
-use crate::{Activation, Conv1dSpec, Precision, npu::Problem};
+use crate::{
+    Activation, Conv1dSpec, Precision,
+    npu::{Problem, cost::Work},
+};
 
 /// A model's sizes; heads are 64 wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +47,19 @@ pub fn convolution(in_channels: usize, out_channels: usize, stride: usize, preci
 }
 
 impl Model {
-    /// A window's problems in the encoder with how often each occurs: convolutions as products of gathered windows,
+    /// A window's work in the encoder with how often each occurs: convolutions as products of gathered windows,
     /// then the layers.
-    pub fn encoder(&self) -> [(Problem, usize); 6] {
+    pub fn encoder(&self) -> [(Work, usize); 6] {
         let Self { width, layers, mel_bins, .. } = *self;
-        let linear = |rows, inputs, outputs| Problem::Linear { rows, inputs, outputs };
+        let linear = |rows, inputs, outputs, gelu| Work { problem: Problem::Linear { rows, inputs, outputs }, gelu };
+        let attention = Problem::Attention { heads: width / 64, queries: POSITIONS, keys: POSITIONS };
         [
-            (linear(2 * POSITIONS, 3 * mel_bins, width), 1),
-            (linear(POSITIONS, 3 * width, width), 1),
-            (linear(POSITIONS, width, width), 4 * layers),
-            (linear(POSITIONS, width, 4 * width), layers),
-            (linear(POSITIONS, 4 * width, width), layers),
-            (Problem::Attention { heads: width / 64, queries: POSITIONS, keys: POSITIONS }, layers),
+            (linear(2 * POSITIONS, 3 * mel_bins, width, true), 1),
+            (linear(POSITIONS, 3 * width, width, true), 1),
+            (linear(POSITIONS, width, width, false), 4 * layers),
+            (linear(POSITIONS, width, 4 * width, true), layers),
+            (linear(POSITIONS, 4 * width, width, false), layers),
+            (attention.into(), layers),
         ]
     }
 }

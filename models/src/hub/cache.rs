@@ -78,18 +78,20 @@ impl Cache {
     pub(crate) fn link(&self, commit: &str, file: &str, digest: &str) -> io::Result<()> {
         let path = self.snapshot(commit).join(file);
         fs::create_dir_all(path.parent().unwrap_or(&path))?;
-        let up = "../".repeat(file.split('/').count() + 1);
-        let target = PathBuf::from(format!("{up}blobs/{digest}"));
+        // Put together from its parts: Windows follows no link with the other kind of slash in it.
+        let up = std::iter::repeat_n("..", file.split('/').count() + 1);
+        let target: PathBuf = up.chain(["blobs", digest]).collect();
         if fs::read_link(&path).is_ok_and(|present| present == target) {
             return Ok(());
         }
         let _ = fs::remove_file(&path);
         match symlink(&target, &path) {
-            Ok(()) => Ok(()),
+            // Wine says that it has made one, and has not.
+            Ok(()) if path.is_file() => Ok(()),
             // Another process made it just now.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             // Windows wants a privilege for links; Python's library then does this.
-            Err(_) => fs::rename(self.blob(digest), &path),
+            _ => fs::rename(self.blob(digest), &path),
         }
     }
 

@@ -1,32 +1,30 @@
 //! Files of a repository into the cache: what is there is kept, what was begun goes on, what broke off is taken up
 //! again, and what came is compared with what the hub promised.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use super::cache::Cache;
-use super::client::{Client, Failure, RemoteFile};
+use super::client::{Client, RemoteFile};
+use super::transfer::{Stopped, Transfer};
 use super::{Check, Fetched, HubError, Repository};
-
-/// Breaks in a row, without a byte between them, after which a download is given up.
-const BREAKS: u32 = 3;
 
 /// Files of one commit that are fetched together, with one count of bytes.
 pub(crate) struct Batch<'a> {
-    client: &'a Client,
-    cache: &'a Cache,
-    repository: &'a Repository,
-    commit: &'a str,
-    check: Check,
-    progress: &'a mut dyn FnMut(Fetched<'_>),
+    pub(super) client: &'a Client,
+    pub(super) cache: &'a Cache,
+    pub(super) repository: &'a Repository,
+    pub(super) commit: &'a str,
+    pub(super) check: Check,
+    pub(super) progress: &'a mut dyn FnMut(Fetched<'_>),
     /// Bytes of files that are done.
-    done: u64,
+    pub(super) done: u64,
     /// Bytes of all files so far.
-    total: u64,
+    pub(super) total: u64,
 }
 
 /// A file with what is needed to fetch it.
@@ -36,18 +34,7 @@ struct Wanted {
     digest: String,
 }
 
-impl<'a> Batch<'a> {
-    pub(crate) fn new(
-        client: &'a Client,
-        cache: &'a Cache,
-        repository: &'a Repository,
-        commit: &'a str,
-        check: Check,
-        progress: &'a mut dyn FnMut(Fetched<'_>),
-    ) -> Self {
-        Self { client, cache, repository, commit, check, progress, done: 0, total: 0 }
-    }
-
+impl Batch<'_> {
     /// Makes sure that all of `files` are in the cache.
     pub(crate) fn fetch(&mut self, files: &[RemoteFile]) -> Result<(), HubError> {
         let wanted = files.iter().map(|file| self.look(file)).collect::<Result<Vec<_>, _>>()?;
@@ -110,6 +97,9 @@ impl<'a> Batch<'a> {
         self.wait_for(&lock, file, &partial);
         // What another process finished while this one waited.
         if !self.is_whole(&blob, file, self.check) {
+            if self.is_whole(&place, file, self.check) {
+                return Ok(true);
+            }
             self.bytes(file, &partial)?;
             fs::rename(&partial, &blob).map_err(write(&blob))?;
         }
@@ -162,99 +152,19 @@ impl<'a> Batch<'a> {
     /// Appends to `partial` until it is as long as it should be.
     fn download(&mut self, file: &Wanted, partial: &Path) -> Result<(), HubError> {
         let url = self.client.address(self.repository, self.commit, &file.name);
-        let mut out = OpenOptions::new().create(true).append(true).open(partial).map_err(write(partial))?;
-        let mut present = out.metadata().map_err(write(partial))?.len();
-        if present > file.size {
-            out.set_len(0).map_err(write(partial))?;
-            present = 0;
-        }
-        if present > 0 {
-            tracing::info!("{} goes on from byte {present}", file.name);
-        }
-        let mut breaks = 0;
-        while present < file.size {
-            self.tell(&file.name, present);
-            let before = present;
-            let failure = match self.run(&url, file, &mut out, &mut present) {
-                Ok(()) if present == file.size => break,
-                Ok(()) => Failure::Network("the connection was closed".into()),
-                Err(Broken::Write(error)) => return Err(write(partial)(error)),
-                Err(Broken::TooLong(length)) => {
-                    let reason = format!("it has {length} bytes and should have {}", file.size);
-                    drop(out);
-                    let _ = fs::remove_file(partial);
-                    return Err(self.damaged(file, reason));
-                }
-                Err(Broken::Failed(failure)) => failure,
-            };
-            let reason = match failure {
-                Failure::Network(reason) => reason,
-                Failure::Status { status, .. } if status.is_server_error() || status.as_u16() == 429 => {
-                    format!("the hub answers {status}")
-                }
-                refusal => return Err(self.client.words(self.repository, &file.name, refusal)),
-            };
-            breaks = if present > before { 1 } else { breaks + 1 };
-            tracing::debug!("{} broke off at byte {present}: {reason}", file.name);
-            if breaks >= BREAKS {
+        let transfer = Transfer { client: self.client, url: &url, name: &file.name, size: file.size };
+        transfer.run(partial, &mut |bytes| self.tell(&file.name, bytes)).map_err(|stopped| match stopped {
+            Stopped::Write(error) => write(partial)(error),
+            Stopped::Length(length) => {
+                self.damaged(file, format!("it has {length} bytes and should have {}", file.size))
+            }
+            Stopped::Refused(refusal) => self.client.words(self.repository, &file.name, refusal),
+            Stopped::BrokenOff { done, reason } => {
                 let (repository, file, total) = (self.repository.to_string(), file.name.clone(), file.size);
-                return Err(HubError::BrokenOff { repository, file, done: present, total, reason });
+                HubError::BrokenOff { repository, file, done, total, reason }
             }
-            std::thread::sleep(Duration::from_millis(200 << breaks));
-        }
-        out.sync_all().map_err(write(partial))
+        })
     }
-
-    /// One connection's share of the bytes.
-    fn run(&mut self, url: &str, file: &Wanted, out: &mut File, present: &mut u64) -> Result<(), Broken> {
-        let response = match self.client.get(url, (*present > 0).then_some(*present)) {
-            // There is nothing from there on: what is here is of something else.
-            Err(Failure::Status { status, .. }) if status.as_u16() == 416 => {
-                out.set_len(0).map_err(Broken::Write)?;
-                *present = 0;
-                self.client.get(url, None).map_err(Broken::Failed)?
-            }
-            other => other.map_err(Broken::Failed)?,
-        };
-        let starts_there = response.status().as_u16() == 206;
-        if !starts_there && *present > 0 {
-            // The server knows no ranges.
-            out.set_len(0).map_err(Broken::Write)?;
-            *present = 0;
-        }
-        let length = response.headers().get("content-length").and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
-        if let Some(length) = length.map(|length| length + *present).filter(|length| *length != file.size) {
-            return Err(Broken::TooLong(length));
-        }
-        out.seek(SeekFrom::End(0)).map_err(Broken::Write)?;
-        let mut body = response.into_body().into_reader();
-        let mut buffer = vec![0; 1 << 17];
-        loop {
-            let count = body.read(&mut buffer).map_err(broken_read)?;
-            if count == 0 {
-                return Ok(());
-            }
-            if *present + count as u64 > file.size {
-                return Err(Broken::TooLong(*present + count as u64));
-            }
-            out.write_all(&buffer[..count]).map_err(Broken::Write)?;
-            *present += count as u64;
-            self.tell(&file.name, *present);
-        }
-    }
-}
-
-/// Why a connection's share ended early.
-enum Broken {
-    Failed(Failure),
-    Write(io::Error),
-    /// More bytes than there should be, or fewer promised.
-    TooLong(u64),
-}
-
-fn broken_read(error: io::Error) -> Broken {
-    // ureq wraps its own errors into those of reading.
-    Broken::Failed(ureq::Error::from(error).into())
 }
 
 fn write(path: &Path) -> impl FnOnce(io::Error) -> HubError + '_ {

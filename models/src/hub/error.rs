@@ -3,81 +3,48 @@
 use std::io;
 
 /// What is not on this machine of a repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
     /// Everything.
+    #[error("is not on this machine")]
     Everything,
     /// These files.
+    #[error("is not whole on this machine ({0} is missing)")]
     Files(String),
     /// Perhaps nothing: what is here was only to be compared with the hub.
+    #[error("cannot be compared with the hub")]
     NotAsked,
-}
-
-impl std::fmt::Display for Missing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Everything => f.write_str("is not on this machine"),
-            Self::Files(files) => write!(f, "is not whole on this machine ({files} is missing)"),
-            Self::NotAsked => f.write_str("cannot be compared with the hub"),
-        }
-    }
 }
 
 /// What went wrong with the hub, and what to do about it.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum HubError {
     /// `HF_HUB_OFFLINE` is set, and the cache is not enough.
     #[error(
         "the Hugging Face repository '{repository}' {missing}, and HF_HUB_OFFLINE is set: unset it to download, or use a model that \
          `undertone model list` shows"
     )]
-    Offline {
-        /// The repository.
-        repository: String,
-        /// What is not in the cache.
-        missing: Missing,
-    },
+    Offline { repository: String, missing: Missing },
     /// No connection: no such host, refused, a proxy or a certificate that does not fit.
     #[error(
         "the Hugging Face repository '{repository}' {missing}, and {endpoint} cannot be reached ({reason}): try again online, or use a \
          model that `undertone model list` shows"
     )]
-    Unreachable {
-        /// The repository.
-        repository: String,
-        /// What is not in the cache.
-        missing: Missing,
-        /// The hub's address.
-        endpoint: String,
-        /// What the network said.
-        reason: String,
-    },
+    Unreachable { repository: String, missing: Missing, endpoint: String, reason: String },
     /// Connected, then silence or breaks, again and again.
     #[error(
         "the download of {file} of the Hugging Face repository '{repository}' broke off at {done} of {total} bytes: {reason}; what came is \
          kept, and the next try goes on from there"
     )]
-    BrokenOff {
-        /// The repository.
-        repository: String,
-        /// The file.
-        file: String,
-        /// Bytes that came.
-        done: u64,
-        /// Bytes that there are.
-        total: u64,
-        /// What the network said.
-        reason: String,
-    },
+    BrokenOff { repository: String, file: String, done: u64, total: u64, reason: String },
     /// The repository's owner wants to know who takes it.
     #[error(
         "the Hugging Face repository '{repository}' is gated: accept its terms at {endpoint}/{repository} and log in (`hf auth login`, or a \
          token in HF_TOKEN){refused}"
     )]
     Gated {
-        /// The repository.
         repository: String,
-        /// The hub's address.
         endpoint: String,
         /// Something more where a token was sent.
         refused: &'static str,
@@ -96,57 +63,31 @@ pub enum HubError {
     /// The hub answers something else than expected.
     #[error("the Hugging Face hub answers {answer} when asked for {what} of '{repository}'; try again later")]
     Refused {
-        /// The repository.
         repository: String,
-        /// What was asked for.
         what: String,
         /// The status, with the hub's words.
         answer: String,
     },
     /// The repository is of something else, or lacks what was asked for.
     #[error("the Hugging Face repository '{repository}' ({files} files) cannot be used as a model: it lacks {lacking}")]
-    NothingFits {
-        /// The repository.
-        repository: String,
-        /// What is missing.
-        lacking: String,
-        /// How many files it has.
-        files: usize,
-    },
+    NothingFits { repository: String, lacking: String, files: usize },
     /// A graph wants a file that the repository has not.
     #[error(
         "the Hugging Face repository '{repository}' is not whole: a graph keeps weights in {missing}, which it does not hold"
     )]
-    Incomplete {
-        /// The repository.
-        repository: String,
-        /// The file.
-        missing: String,
-    },
+    Incomplete { repository: String, missing: String },
     /// The bytes are not the ones that the hub promises, twice.
     #[error(
         "{file} of the Hugging Face repository '{repository}' comes damaged: {reason}; something between here and the hub changes it, such as \
          a proxy or a mirror"
     )]
-    Damaged {
-        /// The repository.
-        repository: String,
-        /// The file.
-        file: String,
-        /// What differs.
-        reason: String,
-    },
+    Damaged { repository: String, file: String, reason: String },
     /// A setting that cannot be used.
     #[error("{0}")]
     Setting(String),
     /// The cache cannot be written.
     #[error("cannot write {path}: {error}; {}", crate::folders::advice(.error, "HF_HUB_CACHE"))]
-    Write {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why.
-        error: io::Error,
-    },
+    Write { path: std::path::PathBuf, error: io::Error },
 }
 
 impl HubError {

@@ -41,6 +41,15 @@ impl Settings {
         settings
     }
 
+    /// For a file of another server than the hub: its proxy is that of the address's scheme, and it is told no token.
+    pub(crate) fn for_address(url: &str) -> Self {
+        let variable = |name: &str| match name {
+            "HF_ENDPOINT" => Some(url.to_owned()),
+            _ => std::env::var(name).ok(),
+        };
+        Self { token: None, ..Self::read(&variable, dirs::home_dir().unwrap_or_default()) }
+    }
+
     /// `variable` looks a variable up; `home` is the user's.
     fn read(variable: &dyn Fn(&str) -> Option<String>, home: PathBuf) -> Self {
         let set = |name: &str| variable(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());

@@ -9,11 +9,11 @@ use crate::{folders, pip};
 
 /// Why there is no folder to open.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum ProvideError {
     /// Neither a path, nor a repository, nor a name.
     #[error("no such model: '{source_name}' is no folder, no file and no name; {}", hint(.similar))]
     Unknown {
-        /// What was named.
         source_name: String,
         /// Names that begin alike.
         similar: Vec<&'static str>,
@@ -28,16 +28,10 @@ pub enum ProvideError {
     Hub(#[from] HubError),
     /// What is written like a repository may have been meant as a path.
     #[error("there is no file or folder '{source_name}' here; {hub}")]
-    NoPath {
-        /// What was named.
-        source_name: String,
-        /// Why not from the hub.
-        hub: Box<HubError>,
-    },
+    NoPath { source_name: String, hub: Box<HubError> },
     /// A model with a name that only the hub has, and which others can be had.
     #[error("{hub}; {others}")]
     Named {
-        /// Why not from the hub.
         hub: Box<HubError>,
         /// In words.
         others: String,
@@ -47,35 +41,18 @@ pub enum ProvideError {
     Pip(#[from] pip::PipError),
     /// The hub and pip.
     #[error("{hub}; and through pip: {pip}")]
-    Neither {
-        /// Why not from the hub.
-        hub: Box<HubError>,
-        /// Why not through pip.
-        pip: Box<pip::PipError>,
-    },
+    Neither { hub: Box<HubError>, pip: Box<pip::PipError> },
     /// The converter.
     #[error(transparent)]
     Convert(#[from] ConvertError),
     /// A converted model whose files have changed, and that could not be converted again.
     #[error("the model in {folder} is damaged ({damage}), and cannot be converted again: {reason}")]
-    Damaged {
-        /// Its folder.
-        folder: PathBuf,
-        /// What is wrong.
-        damage: String,
-        /// Why it could not be mended.
-        reason: Box<ProvideError>,
-    },
+    Damaged { folder: PathBuf, damage: String, reason: Box<ProvideError> },
     /// Weights have no variants.
     #[error(
         "'{source_name}' holds weights and no ONNX graphs, which alone have variants: leave --variant '{variant}' out"
     )]
-    NoVariants {
-        /// What was named.
-        source_name: String,
-        /// The variant asked for.
-        variant: String,
-    },
+    NoVariants { source_name: String, variant: String },
     /// There is no place for what is converted.
     #[error(
         "this system has no folder for caches, and a model has to be kept converted: name a folder with UNDERTONE_MODELS"
@@ -83,12 +60,7 @@ pub enum ProvideError {
     NoFolder,
     /// The folder of models cannot be written.
     #[error("cannot write to {folder}, the folder of models: {error}; {}", folders::advice(.error, "UNDERTONE_MODELS"))]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
+    Folder { folder: PathBuf, error: io::Error },
 }
 
 impl From<io::Error> for ProvideError {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a model was not converted. Every message names the file, the value, and where there is one the way out.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum ConvertError {
     /// No reader knows the file or directory.
     #[error(
@@ -19,33 +20,20 @@ pub enum ConvertError {
     Io {
         /// `read`, `write`, …
         what: &'static str,
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
     /// A file is cut short or says what cannot be.
     #[error("'{path}' is damaged: {reason}; fetch it anew")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    Damaged { path: PathBuf, reason: String },
     /// A file is sound as far as it goes, but of a kind that is not read.
     #[error("'{path}' is not supported: {reason}")]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// What it has.
-        reason: String,
-    },
+    Unsupported { path: PathBuf, reason: String },
     /// Weights or configuration are not those of a whole Whisper.
     #[error("'{path}' is not a whole Whisper: {reason}")]
     NotWhisper {
         /// The file or directory.
         path: PathBuf,
-        /// What is missing or does not fit.
         reason: String,
     },
     /// What is to be written is there already.

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, BufReader, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -19,9 +19,6 @@ pub struct SourceFile {
 
 impl SourceFile {
     /// Opens a file.
-    ///
-    /// # Errors
-    /// [`ConvertError::Io`].
     pub fn open(path: &Path) -> Result<Self, ConvertError> {
         let file = File::open(path).map_err(ConvertError::io("open", path))?;
         let len = file.metadata().map_err(ConvertError::io("read", path))?.len();
@@ -39,9 +36,6 @@ impl SourceFile {
     }
 
     /// The file itself, with a place of its own to read from.
-    ///
-    /// # Errors
-    /// [`ConvertError::Io`].
     pub fn reopen(&self) -> Result<File, ConvertError> {
         File::open(&self.path).map_err(ConvertError::io("open", &self.path))
     }
@@ -56,9 +50,6 @@ impl SourceFile {
     }
 
     /// `len` bytes from `offset` on; no more memory is taken than the file has bytes.
-    ///
-    /// # Errors
-    /// As [`Self::read_at`].
     pub fn bytes(&self, offset: u64, len: u64) -> Result<Vec<u8>, ConvertError> {
         self.within(offset, len)?;
         let len =
@@ -104,22 +95,18 @@ fn read_exact_at(file: &File, mut offset: u64, mut bytes: &mut [u8]) -> io::Resu
     Ok(())
 }
 
-/// Reads small numbers and strings one after another, through a window of the file.
+/// Reads small numbers and strings one after another.
 #[derive(Debug)]
 pub struct Cursor<'f> {
     file: &'f SourceFile,
+    reader: BufReader<File>,
     at: u64,
-    window: Vec<u8>,
-    window_at: u64,
 }
-
-/// Bytes that are read at once.
-const WINDOW: u64 = 64 << 10;
 
 impl<'f> Cursor<'f> {
     /// From the file's first byte on.
-    pub fn new(file: &'f SourceFile) -> Self {
-        Self { file, at: 0, window: Vec::new(), window_at: 0 }
+    pub fn new(file: &'f SourceFile) -> Result<Self, ConvertError> {
+        Ok(Self { file, reader: BufReader::new(file.reopen()?), at: 0 })
     }
 
     /// Where the next byte is read.
@@ -134,7 +121,8 @@ impl<'f> Cursor<'f> {
     pub fn skip(&mut self, count: u64) -> Result<(), ConvertError> {
         self.file.within(self.at, count)?;
         self.at += count;
-        Ok(())
+        // Within the file, and so within an i64.
+        self.reader.seek_relative(count as i64).map_err(ConvertError::io("read", &self.file.path))
     }
 
     /// The next `N` bytes.
@@ -178,19 +166,7 @@ impl<'f> Cursor<'f> {
 
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), ConvertError> {
         self.file.within(self.at, bytes.len() as u64)?;
-        if bytes.len() as u64 > WINDOW {
-            self.file.read_at(self.at, bytes)?;
-        } else {
-            let end = self.at + bytes.len() as u64;
-            if self.at < self.window_at || end > self.window_at + self.window.len() as u64 {
-                self.window.resize(WINDOW.min(self.file.len - self.at) as usize, 0);
-                self.window_at = self.at;
-                self.file.read_at(self.at, &mut self.window)?;
-            }
-            let from = (self.at - self.window_at) as usize;
-            bytes.copy_from_slice(&self.window[from..from + bytes.len()]);
-        }
         self.at += bytes.len() as u64;
-        Ok(())
+        self.reader.read_exact(bytes).map_err(ConvertError::io("read", &self.file.path))
     }
 }

@@ -9,6 +9,7 @@ use super::warning::AudioWarning;
 /// `name` is the file's path as given, or what the caller called the stream.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum AudioError {
     /// There is nothing at the path.
     #[error("{}: no such file; check the path", .0.display())]
@@ -18,12 +19,7 @@ pub enum AudioError {
     IsDirectory(PathBuf),
     /// The file cannot be opened or read.
     #[error("{name}: cannot be read ({source}); check that it is there and that you may read it")]
-    Read {
-        /// The file or stream.
-        name: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    Read { name: String, source: std::io::Error },
     /// Not one byte.
     #[error("{0}: is empty; give an audio or video file")]
     Empty(String),
@@ -32,7 +28,6 @@ pub enum AudioError {
         "{name}: is longer than {limit} hours; split it, for example with `ffmpeg -i IN -f segment -segment_time 3600 OUT%03d.wav`"
     )]
     TooLong {
-        /// The file or stream.
         name: String,
         /// [`super::MAX_SECONDS`] in hours.
         limit: u64,
@@ -44,64 +39,33 @@ pub enum AudioError {
     NotAudio(String),
     /// A known container whose beginning or index is missing or makes no sense.
     #[error("{name}: cannot be read ({what}); get it again, or give another file")]
-    Broken {
-        /// The file or stream.
-        name: String,
-        /// What the reader met.
-        what: String,
-    },
+    Broken { name: String, what: String },
     /// Pictures only.
     #[error("{name}: has pictures, but no sound in it; give a film with an audio track")]
-    NoSound {
-        /// The file or stream.
-        name: String,
-    },
+    NoSound { name: String },
     /// An audio track that is not there.
     #[error("{name}: has no audio track {asked}; it has {count}, counted from 1 (--audio-track)")]
-    NoTrack {
-        /// The file or stream.
-        name: String,
-        /// What was asked for.
-        asked: usize,
-        /// The audio tracks there are.
-        count: usize,
-    },
+    NoTrack { name: String, asked: usize, count: usize },
     /// A container or codec that is left to ffmpeg.
     #[error("{name}: is {what}, which is decoded by ffmpeg; {}", way_to_ffmpeg(*.ffmpeg))]
     NoDecoder {
-        /// The file or stream.
         name: String,
-        /// The container or codec.
         what: String,
         /// Whether there is an ffmpeg that was not allowed.
         ffmpeg: bool,
     },
     /// `ffmpeg` was asked for and cannot be run.
     #[error("{name}: is to be decoded by ffmpeg, and there is none; {}", way_to_ffmpeg(false))]
-    NoFfmpeg {
-        /// The file or stream.
-        name: String,
-    },
+    NoFfmpeg { name: String },
     /// `ffmpeg` could not decode it either.
     #[error("{name}: ffmpeg cannot decode it ({what}); get it again, or give another file")]
-    Ffmpeg {
-        /// The file or stream.
-        name: String,
-        /// What ffmpeg said.
-        what: String,
-    },
+    Ffmpeg { name: String, what: String },
     /// A feature that cannot be decoded.
     #[error("{name}: uses {what}, which cannot be decoded; convert it with `ffmpeg -i IN OUT.wav`")]
-    Unsupported {
-        /// The file or stream.
-        name: String,
-        /// The codec or feature.
-        what: String,
-    },
+    Unsupported { name: String, what: String },
     /// Nothing is left of it: it was cut short before the first sound.
     #[error("{name}: is cut short before its first sound{}; get the whole file", promised(.expected))]
     Truncated {
-        /// The file or stream.
         name: String,
         /// Seconds that could be decoded.
         at: f64,
@@ -110,12 +74,7 @@ pub enum AudioError {
     },
     /// Something is missing, and [`super::AudioOptions::strict`] makes that an error.
     #[error("{name}: {warning}; without --strict what is there is read")]
-    Strict {
-        /// The file or stream.
-        name: String,
-        /// What is missing.
-        warning: AudioWarning,
-    },
+    Strict { name: String, warning: AudioWarning },
     /// A valid file with no samples in it.
     #[error("no audio in {0}: it holds 0 samples; check the recording")]
     NoAudio(String),
@@ -125,12 +84,7 @@ pub enum AudioError {
         super::MIN_RATE,
         super::MAX_RATE
     )]
-    Rate {
-        /// The file or stream.
-        name: String,
-        /// The rate in its header.
-        rate: u32,
-    },
+    Rate { name: String, rate: u32 },
 }
 
 fn promised(expected: &Option<f64>) -> String {

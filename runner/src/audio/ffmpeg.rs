@@ -1,7 +1,7 @@
 //! Everything that has no decoder here, through the system's `ffmpeg`: its output is read as it comes. No shell is
 //! between; the name of a file is only ever a file's name.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
@@ -19,6 +19,10 @@ const MOST_LINES: usize = 200;
 /// Gaps become silence, as in a player; times that go back, as in files that were joined, do not drop anything.
 const IN_TIME: &str = "asetpts=if(isnan(PTS)\\,NAN\\,if(isnan(PREV_OUTPTS)\\,PTS\\,max(PTS\\,PREV_OUTPTS+NB_SAMPLES))),\
                        aresample=async=1:min_hard_comp=0.1:first_pts=0";
+
+/// What ffmpeg calls its standard input where that is a file, which it can go back in. Windows has no such name; its
+/// ffmpeg has to be of version 6 or newer.
+const STANDARD_INPUT: &str = if cfg!(windows) { "fd:" } else { "file:/dev/fd/0" };
 
 /// The program's name, or its path from `UNDERTONE_FFMPEG`.
 fn program() -> OsString {
@@ -109,7 +113,7 @@ fn command(place: &Place<'_>, loglevel: &str) -> io::Result<Command> {
         Place::File(file) => {
             let mut file = file.try_clone()?;
             io::Seek::rewind(&mut file)?;
-            command.arg(OsStr::new("file:/dev/fd/0")).stdin(file);
+            command.arg(STANDARD_INPUT).stdin(file);
         }
     }
     Ok(command)

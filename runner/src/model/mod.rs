@@ -56,6 +56,7 @@ pub enum DecoderFiles {
 
 /// What is wrong with a model on disk.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum ModelError {
     /// The directory is not there.
     #[error("no such model: '{0}' is not a directory")]
@@ -68,54 +69,27 @@ pub enum ModelError {
     /// A graph or a file is missing.
     #[error("the model directory '{directory}' lacks {missing}; export it with optimum, or fetch the missing file")]
     Missing {
-        /// The directory.
         directory: PathBuf,
         /// What is missing, and what would be accepted.
         missing: String,
     },
     /// A variant was asked for that is not there.
     #[error("the model directory '{directory}' has no variant '{variant}'; it has: {available}")]
-    NoVariant {
-        /// The directory.
-        directory: PathBuf,
-        /// The variant asked for.
-        variant: String,
-        /// The variants that are complete.
-        available: String,
-    },
+    NoVariant { directory: PathBuf, variant: String, available: String },
     /// A variant of a graph that there is none of.
     #[error("'{0}' names no graph: write one variant (fp16), or one for each (encoder=fp16,decoder=q4)")]
     Variant(String),
     /// A configuration file cannot be read.
     #[error("cannot read '{path}': {reason}; fetch the file anew")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    Unreadable { path: PathBuf, reason: String },
     /// A configuration file says something that no Whisper has.
     #[error("'{path}': {reason}")]
-    NotWhisper {
-        /// The file.
-        path: PathBuf,
-        /// What it says.
-        reason: String,
-    },
+    NotWhisper { path: PathBuf, reason: String },
     /// A graph does not fit the configuration or the other graphs.
     #[error(
         "'{graph}' does not match the model's config.json: {what} is {found}, not {expected}; the files are of different models"
     )]
-    Mismatch {
-        /// The graph.
-        graph: PathBuf,
-        /// The quantity.
-        what: &'static str,
-        /// What the graph has.
-        found: String,
-        /// What the configuration says.
-        expected: String,
-    },
+    Mismatch { graph: PathBuf, what: &'static str, found: String, expected: String },
     /// A decoder without a cache, where one is needed.
     #[error(
         "'{0}' has no key-value cache, and this needs one; export the model with its cache (decoder_with_past_model.onnx)"

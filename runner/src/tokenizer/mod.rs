@@ -23,29 +23,17 @@ const SMALLEST_MULTILINGUAL: u64 = 51865;
 /// Why a model's tokenizer could not be loaded or used: one line that names the file and the way out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum TokenizerError {
     /// A file cannot be read.
     #[error("{}: cannot be read ({source}); fetch it from the model's repository", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     /// A file is not what its name says.
     #[error("{}: is not a valid {what} ({reason}); fetch it again from the model's repository", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What it should be.
-        what: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
+    Invalid { path: PathBuf, what: &'static str, reason: String },
     /// A special token that Whisper needs is not in the file.
     #[error("{}: has no token {token}; it is not the tokenizer of a Whisper model: fetch it again from the model's repository", path.display())]
     MissingToken {
-        /// The tokenizer's file.
         path: PathBuf,
         /// As it is written in the file.
         token: &'static str,
@@ -55,7 +43,6 @@ pub enum TokenizerError {
     Disagreement {
         /// The file that disagrees with the tokenizer's.
         path: PathBuf,
-        /// How.
         reason: String,
     },
     /// Text that cannot be encoded, or tokens that cannot be decoded.
@@ -87,9 +74,6 @@ impl Tokenizer {
 
     /// [`Self::load`] of the model's directory, knowing from its configuration what a missing `config.json` does not
     /// say.
-    ///
-    /// # Errors
-    /// As [`Self::load`].
     pub fn of(model: &Model) -> Result<Self, TokenizerError> {
         Self::with_configs(model.directory(), Configs::read(model.directory())?.or(model.config()))
     }

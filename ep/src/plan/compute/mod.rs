@@ -1,5 +1,6 @@
 //! Carries out sections and single steps: shape, memory, and then the kernel or the host's plain functions.
 
+mod attention;
 mod section;
 
 pub use section::run as section;

@@ -6,11 +6,12 @@ use undertone_kernels::{Context, Device, Linear, Norm, Product, Rows};
 use super::{
     super::{layout::PlanStep, machine::Machine, sections::Kind},
     Tools,
+    attention::ReadyAttention,
 };
 use crate::{
     error::RunError,
     memory::{Destination, Shape},
-    ops::{Computed, Normalisation, Op, Prepared},
+    ops::{Computed, Normalisation, Op, Operands, Prepared},
 };
 
 /// Results of one section that are remembered without allocation.
@@ -26,7 +27,11 @@ pub fn run<'io>(
     tools: Tools<'_>,
     context: &mut Context<'_>,
 ) -> Result<(), RunError> {
-    if kind != Kind::Single
+    if kind == Kind::SelfAttention {
+        if let Some(section) = ReadyAttention::of(machine, steps, prepared) {
+            return section.run(machine, tools, context).map_err(|fault| fault.of(&steps[0].name));
+        }
+    } else if kind != Kind::Single
         && let Some(section) = ReadySection::of(machine, kind, steps, prepared)
     {
         return section.run(machine, tools.device, context).map_err(|fault| fault.of(&steps[0].name));
@@ -35,6 +40,18 @@ pub fn run<'io>(
         super::step(machine, step, prepared.as_ref(), tools.caches, context).map_err(|fault| fault.of(&step.name))?;
     }
     Ok(())
+}
+
+/// Whether a layer norm's gain and bias are those of rows of `inputs`. An operand in error is none of them.
+pub fn is_plain_norm(operands: Operands<'_, '_, '_>, inputs: usize) -> bool {
+    let fits = |shape: &Shape| shape.elements() == inputs;
+    operands.shape(1).is_ok_and(fits) && operands.shape(2).map_or(true, fits)
+}
+
+/// A step's layer norm.
+pub fn norm<'m>(machine: &'m Machine<'_, '_>, step: &'m PlanStep, epsilon: f32) -> Computed<Norm<'m>> {
+    let operands = machine.operands(step);
+    Ok(Norm { gain: operands.data(1)?, bias: operands.optional(2)?, epsilon })
 }
 
 /// A linear step, ready to run.
@@ -78,10 +95,7 @@ impl<'p> ReadySection<'p> {
             let operands = machine.operands(step);
             match (&step.op, kernel) {
                 (Op::Normalisation(Normalisation::LayerNorm { epsilon }), _) => {
-                    let fits = |shape: &Shape| shape.elements() == inputs;
-                    if !fits(operands.shape(1).ok()?) || !operands.shape(2).map_or(true, fits) {
-                        return None;
-                    }
+                    is_plain_norm(operands, inputs).then_some(())?;
                     norm = Some((step, *epsilon));
                 }
                 (Op::Linear(linear), Some(Prepared::Linear(kernel))) => {
@@ -130,13 +144,7 @@ impl<'p> ReadySection<'p> {
         context: &mut Context<'_>,
         targets: &mut [Destination<'_>],
     ) -> Computed<()> {
-        let norm = match self.norm {
-            None => None,
-            Some((step, epsilon)) => {
-                let operands = machine.operands(step);
-                Some(Norm { gain: operands.data(1)?, bias: operands.optional(2)?, epsilon })
-            }
-        };
+        let norm = self.norm.map(|(step, epsilon)| norm(machine, step, epsilon)).transpose()?;
         let x = machine.operands(self.first).data(0)?;
         let from = Rows { x, rows: self.rows, inputs: self.inputs, norm: norm.as_ref() };
         let mut products: SmallVec<[Product<'_>; INLINE]> = SmallVec::new();

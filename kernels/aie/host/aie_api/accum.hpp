@@ -69,6 +69,7 @@ public:
     UNDERTONE_INLINE vector<T, Elems> to_vector(int shift = 0) const {
         vector<T, Elems> result;
         if constexpr (std::is_same_v<Tag, accfloat> && std::is_same_v<T, bfloat16>) {
+            UNDERTONE_COUNTED(conversions, Elems);
             if (host::rounding == rounding_mode::conv_even) {
                 for (unsigned i = 0; i < Elems; ++i) result.lanes[i] = bfloat16(lanes[i]);
             } else {

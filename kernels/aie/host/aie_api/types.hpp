@@ -34,6 +34,19 @@ namespace host {
 inline thread_local rounding_mode rounding = rounding_mode::floor;
 inline thread_local saturation_mode saturation = saturation_mode::none;
 
+/// Values that a core's vector unit would work through, by what it does with them: what the cost model charges for. Products of micro-tiles, loads,
+/// stores, and what only moves values are not among them.
+struct Counts {
+    uint64_t products, macs, additions, comparisons, conversions;
+};
+
+#ifdef UNDERTONE_COUNT
+inline thread_local Counts counts{};
+#define UNDERTONE_COUNTED(kind, values) (::aie::host::counts.kind += (values))
+#else
+#define UNDERTONE_COUNTED(kind, values) ((void)0)
+#endif
+
 /// Whether `magnitude + rest` goes away from zero, where `rest` is given as more, as much or less than a half (1, 0, −1) and is not nothing.
 constexpr bool away_from_zero(rounding_mode mode, bool negative, bool odd, int half) {
     switch (mode) {

@@ -1,5 +1,4 @@
 //! Bytes at a cache line's alignment, for packed weights: made here, or part of a file in memory.
-#![allow(unsafe_code)]
 
 use crate::{
     Blob,
@@ -32,8 +31,7 @@ impl Aligned {
     /// All of them.
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            // SAFETY: lines are plain bytes without padding, and there are at least `len` of them.
-            Self::Owned { lines, len } => unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), *len) },
+            Self::Owned { lines, len } => &bytemuck::cast_slice(lines)[..*len],
             Self::Kept(blob) => blob.bytes(),
         }
     }
@@ -41,8 +39,7 @@ impl Aligned {
     /// All of them, to be written; none of bytes that are kept elsewhere.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
-            // SAFETY: as above.
-            Self::Owned { lines, len } => unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), *len) },
+            Self::Owned { lines, len } => &mut bytemuck::cast_slice_mut(lines)[..*len],
             Self::Kept(_) => &mut [],
         }
     }

@@ -3,7 +3,8 @@
 //! A panel holds a few columns ([`Kernel::columns`]) over all inputs, step after step: `[steps, columns, group]`.
 //! Panels follow one another, so that a tile reads its weights in one ascending run. What reaches beyond the last input
 //! or column is zero.
-#![allow(unsafe_code)]
+
+use bytemuck::{cast_slice, pod_collect_to_vec};
 
 use super::{aligned::Aligned, kernel::Kernel};
 use crate::{
@@ -41,7 +42,8 @@ impl Packed {
 
     /// All of it as bytes: weights, and the three lists of the columns.
     pub(crate) fn parts(&self) -> Vec<&[u8]> {
-        vec![self.weights.bytes(), bytes_of(&self.column_scales), bytes_of(&self.corrections), bytes_of(&self.bias)]
+        let Self { weights, column_scales, corrections, bias, .. } = self;
+        vec![weights.bytes(), cast_slice(column_scales), cast_slice(corrections), cast_slice(bias)]
     }
 
     /// From [`Packed::parts`]; the weights are used where they lie.
@@ -67,32 +69,11 @@ impl Packed {
             weights: Aligned::kept(weights.clone()).ok_or("the weights are not aligned")?,
             panels,
             steps,
-            column_scales: words(column_scales, f32::from_ne_bytes),
-            corrections: words(corrections, i32::from_ne_bytes),
-            bias: words(bias, f32::from_ne_bytes),
+            column_scales: pod_collect_to_vec(column_scales.bytes()),
+            corrections: pod_collect_to_vec(corrections.bytes()),
+            bias: pod_collect_to_vec(bias.bytes()),
         })
     }
-}
-
-/// Numbers as their bytes.
-fn bytes_of<T: Word>(values: &[T]) -> &[u8] {
-    // SAFETY: `Word`s are plain numbers without padding; bytes may be read from anywhere.
-    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
-}
-
-/// Numbers of four bytes without padding.
-///
-/// # Safety
-/// Only for such.
-unsafe trait Word: Copy {}
-// SAFETY: it is one.
-unsafe impl Word for f32 {}
-// SAFETY: it is one.
-unsafe impl Word for i32 {}
-
-fn words<T: Word>(blob: &Blob, from: impl Fn([u8; 4]) -> T) -> Vec<T> {
-    let (words, _) = blob.bytes().as_chunks::<4>();
-    words.iter().map(|word| from(*word)).collect()
 }
 
 /// Bytes of one step of a panel.

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::{BundleError, File, unreadable};
-use crate::npu::{target::Target, trial::Trial};
+use crate::npu::trial::Trial;
 
 /// The version of `trial.json` that is read and written here.
 const FORMAT: u32 = 1;

@@ -1,8 +1,13 @@
 //! What a target's cores, memory and driver take, as numbers. Those of cores and memory are fitted to published
 //! measurements (`kernels/examples/npu_cost`; its tests hold that they are); the others are published as they stand, or
-//! assumed, and say so.
+//! counted, or assumed, and say so. What was measured on a machine takes their place.
 
-use super::super::{design::Kernels, target::Target};
+use undertone_boundary::npu::CoreCosts;
+
+use super::{
+    super::{design::Kernels, target::Target},
+    operations::{self, Costs, Operations},
+};
 
 /// How fast a core multiplies tiles: `m·k·n / rate + m·n · per_output` cycles for a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,52 +45,68 @@ pub struct Machine {
     /// Seconds until another design is at work: half of a published pair of changes on npu1 (2.81 ms), a full
     /// reconfiguration on npu4.
     pub switch: f64,
-    /// Cycles of a score of attention's soft-max beside its products; assumed.
-    pub score: f64,
-    /// Cycles of an int8 product's result in the epilogue: conversion, two scales, bias, rounding; assumed.
-    pub scaled_output: f64,
-    /// Cycles of a bf16 product's result in the epilogue; assumed.
-    pub output: f64,
+    /// Cycles of the vector unit's operations, by their slots.
+    pub costs: Costs,
+    /// Cycles of an output's GELU and of a probability.
+    pub functions: [f64; 2],
 }
 
 /// Bytes that a stream carries in a cycle.
 pub const STREAM_BYTES: f64 = 4.0;
 
-const NPU1: Machine = Machine {
-    target: Target::Npu1,
-    int8: CoreRate { rate: 256.0, per_output: 0.2744 },
-    bf16: CoreRate { rate: 128.0, per_output: 0.1203 },
-    bandwidth: 17.0e9,
-    exposed: 0.01,
-    dispatch: 76e-6,
-    listed: 22e-6,
-    switch: 1.405e-3,
-    score: 2.0,
-    scaled_output: 1.5,
-    output: 0.5,
-};
-
-const NPU4: Machine = Machine {
-    target: Target::Npu4,
-    int8: CoreRate { rate: 512.0, per_output: 0.1310 },
-    bf16: CoreRate { rate: 170.1, per_output: 0.0676 },
-    bandwidth: 61.9e9,
-    exposed: 0.065,
-    dispatch: 76e-6,
-    listed: 22e-6,
-    switch: 4.9e-3,
-    score: 1.0,
-    scaled_output: 1.0,
-    output: 0.5,
-};
-
 impl Machine {
     /// The numbers of a target.
-    pub const fn of(target: Target) -> &'static Machine {
+    pub fn of(target: Target) -> Self {
+        let costs = Costs::by_slots(Costs::lanes(target));
+        let functions = [operations::GELU, operations::PROBABILITY].map(|function| costs.cycles(&function));
         match target {
-            Target::Npu1 => &NPU1,
-            Target::Npu4 => &NPU4,
+            Target::Npu1 => Machine {
+                target,
+                int8: CoreRate { rate: 256.0, per_output: 0.2744 },
+                bf16: CoreRate { rate: 128.0, per_output: 0.1203 },
+                bandwidth: 17.0e9,
+                exposed: 0.01,
+                dispatch: 76e-6,
+                listed: 22e-6,
+                switch: 1.405e-3,
+                costs,
+                functions,
+            },
+            Target::Npu4 => Machine {
+                target,
+                int8: CoreRate { rate: 512.0, per_output: 0.1310 },
+                bf16: CoreRate { rate: 170.1, per_output: 0.0676 },
+                bandwidth: 61.9e9,
+                exposed: 0.065,
+                dispatch: 76e-6,
+                listed: 22e-6,
+                switch: 4.9e-3,
+                costs,
+                functions,
+            },
         }
+    }
+
+    /// The same with what was measured in place of its own numbers, where it was and is of this target.
+    pub fn measured(target: Target, costs: Option<&CoreCosts>) -> Self {
+        let mut machine = Self::of(target);
+        let Some(found) = costs.filter(|costs| costs.target == target.to_string()) else { return machine };
+        let replace = |number: &mut f64, by: Option<f64>| *number = by.unwrap_or(*number);
+        let costs = &mut machine.costs;
+        replace(&mut costs.product, found.product);
+        replace(&mut costs.mac, found.mac);
+        replace(&mut costs.add, found.add);
+        replace(&mut costs.compare, found.compare);
+        replace(&mut costs.convert, found.convert);
+        let functions = [(operations::GELU, found.gelu), (operations::PROBABILITY, found.exp2)];
+        machine.functions =
+            functions.map(|(function, measured)| measured.unwrap_or_else(|| machine.costs.cycles(&function)));
+        replace(&mut machine.int8.rate, found.int8_macs);
+        replace(&mut machine.bf16.rate, found.bf16_macs);
+        replace(&mut machine.bandwidth, found.memory);
+        replace(&mut machine.dispatch, found.dispatch);
+        replace(&mut machine.listed, found.listed);
+        machine
     }
 
     /// How fast a core of our own kernels multiplies: all keep sums of 4 bytes, so bf16 products pay for those as int8
@@ -95,6 +116,11 @@ impl Machine {
             Kernels::Int8 => self.int8,
             Kernels::Bf16 => CoreRate { per_output: self.bf16.per_output.max(self.int8.per_output), ..self.bf16 },
         }
+    }
+
+    /// Cycles of the vector unit.
+    pub(super) fn vector(&self, operations: &Operations) -> f64 {
+        self.costs.cycles(operations)
     }
 
     /// Seconds of a command whose work takes so long to compute and so long to transfer, both at once.

@@ -12,6 +12,8 @@
 //! ```
 
 mod machine;
+mod measured;
+pub mod operations;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +22,7 @@ use super::{
     target::Target,
 };
 pub use machine::{CoreRate, Machine, STREAM_BYTES};
+pub use measured::read;
 
 /// Bytes of fp32 values that the host packs or unpacks in a second on two threads; assumed where it was not measured
 /// (on two busy cores of Zen 4 it was 12 to 16, `cargo bench -p undertone-bench --bench packing`).
@@ -32,6 +35,8 @@ pub struct Prediction {
     pub compute: f64,
     /// Giving the command and noticing its end.
     pub dispatch: f64,
+    /// The whole as one of many commands in a list.
+    pub listed: f64,
     /// The whole: that and the memory traffic at once, with what of the shorter the longer does not hide, and the
     /// dispatch.
     pub total: f64,
@@ -43,31 +48,55 @@ pub struct Prediction {
     pub useful: f64,
 }
 
-impl Prediction {
-    /// The same as one of many commands in a list, in seconds.
-    pub fn listed(&self, target: Target) -> f64 {
-        self.total - self.dispatch + Machine::of(target).listed
+/// What is predicted: a problem, and whether the epilogue has a GELU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Work {
+    /// Its shape.
+    pub problem: Problem,
+    /// Of a linear layer.
+    pub gelu: bool,
+}
+
+/// Without GELU.
+impl From<Problem> for Work {
+    fn from(problem: Problem) -> Self {
+        Self { problem, gelu: false }
     }
 }
 
-/// Predicts an execution of `problem`.
-pub fn predict(design: &Design, problem: &Problem) -> Prediction {
-    let machine = Machine::of(design.target);
-    let padded = design.padded(problem);
-    let (cycles, bytes) = match padded {
-        Problem::Linear { rows, inputs, outputs } => linear(design, machine, &padded, [rows, inputs, outputs]),
-        Problem::Attention { heads, queries, keys } => attention(design, machine, &padded, [heads, queries, keys]),
-    };
-    let macs = padded.macs();
-    let compute = cycles / design.target.clock();
-    let dram = bytes.iter().sum::<u64>() as f64 / machine.bandwidth;
-    Prediction {
-        compute,
-        dispatch: machine.dispatch,
-        total: machine.total(compute, dram),
-        bytes,
-        macs,
-        useful: if macs == 0 { 1.0 } else { problem.macs() as f64 / macs as f64 },
+impl From<&Problem> for Work {
+    fn from(problem: &Problem) -> Self {
+        (*problem).into()
+    }
+}
+
+/// Predicts an execution on a design's target, of which nothing was measured.
+pub fn predict(design: &Design, work: impl Into<Work>) -> Prediction {
+    Machine::of(design.target).predict(design, work)
+}
+
+impl Machine {
+    /// Predicts an execution on this machine.
+    pub fn predict(&self, design: &Design, work: impl Into<Work>) -> Prediction {
+        let Work { problem, gelu } = work.into();
+        let padded = design.padded(&problem);
+        let (cycles, bytes) = match padded {
+            Problem::Linear { rows, inputs, outputs } => linear(design, self, &padded, [rows, inputs, outputs], gelu),
+            Problem::Attention { heads, queries, keys } => attention(design, self, &padded, [heads, queries, keys]),
+        };
+        let macs = padded.macs();
+        let compute = cycles / design.target.clock();
+        let dram = bytes.iter().sum::<u64>() as f64 / self.bandwidth;
+        let total = self.total(compute, dram);
+        Prediction {
+            compute,
+            dispatch: self.dispatch,
+            listed: total - self.dispatch + self.listed,
+            total,
+            bytes,
+            macs,
+            useful: if macs == 0 { 1.0 } else { problem.macs() as f64 / macs as f64 },
+        }
     }
 }
 
@@ -77,16 +106,18 @@ fn linear(
     machine: &Machine,
     padded: &Problem,
     [rows, inputs, outputs]: [usize; 3],
+    gelu: bool,
 ) -> (f64, [u64; 3]) {
     let Tile { m, k, n } = design.tile;
-    let (row_rounds, column_rounds) = (rows / design.round_rows(), outputs / (n * design.target.columns()));
+    let (row_rounds, column_rounds) = (rows / design.round_rows(), outputs / (n * design.columns()));
     let object = design.a_object().max(design.b_object()) as f64;
     let step = machine.kernel(design.kernels).cycles(m as f64, k as f64, n as f64).max(object / STREAM_BYTES);
-    let outputs = (m * n) as f64;
     // The shim of a column sends the results of its four cores one after another.
     let sent = (Target::ROWS * design.c_object()) as f64 / STREAM_BYTES;
-    let epilogue = if design.kernels == Kernels::Int8 { machine.scaled_output } else { machine.output };
-    let round = ((inputs / k) as f64 * step + epilogue * outputs).max(sent);
+    let [gelu_cycles, _] = machine.functions;
+    let activation = if gelu { gelu_cycles * (m * n) as f64 } else { 0.0 };
+    let epilogue = machine.vector(&operations::epilogue(design.kernels, design.tile)) + activation;
+    let round = ((inputs / k) as f64 * step + epilogue).max(sent);
     let bytes = |argument, times: usize| (design.buffer_bytes(padded, argument) * times) as u64;
     let bytes = [bytes(Argument::A, column_rounds), bytes(Argument::B, row_rounds), bytes(Argument::C, 1)];
     ((row_rounds * column_rounds) as f64 * round, bytes)
@@ -103,21 +134,25 @@ fn attention(
     let groups = queries / design.round_rows();
     let (jobs, blocks) = (heads * groups, keys / n);
     let (q, keys, width) = (m as f64, n as f64, HEAD_WIDTH as f64);
+    let [_, probability] = machine.functions;
     // Values and probabilities are bf16 in both number formats.
     let scores = machine.kernel(design.kernels).cycles(q, width, keys);
     let values = machine.kernel(Kernels::Bf16).cycles(q, keys, width);
     let objects = 2.0 * design.b_object() as f64 / STREAM_BYTES;
-    let block = (scores + values + machine.score * q * keys).max(objects);
+    let soft_max = machine.vector(&operations::keys(design.kernels, m, n)) + probability * q * keys;
+    let scaled = machine.vector(&operations::results(m, operations::RESULT));
+    let block = (scores + soft_max + scaled + values).max(objects);
     let sent = (Target::ROWS * design.c_object()) as f64 / STREAM_BYTES;
     // A row's cores see the queries of all columns before they begin.
-    let queries = (design.target.columns() * design.slices() * design.a_object()) as f64 / STREAM_BYTES;
-    let job = queries + (blocks as f64 * block + machine.output * q * width).max(sent);
+    let queries = (design.columns() * design.slices() * design.a_object()) as f64 / STREAM_BYTES;
+    let last = machine.vector(&operations::results(m, operations::LAST));
+    let job = queries + (blocks as f64 * block + last).max(sent);
     let bytes = [
         design.buffer_bytes(padded, Argument::A) as u64,
         (design.buffer_bytes(padded, Argument::B) * groups) as u64,
         design.buffer_bytes(padded, Argument::C) as u64,
     ];
-    (jobs.div_ceil(design.target.columns()) as f64 * job, bytes)
+    (jobs.div_ceil(design.columns()) as f64 * job, bytes)
 }
 
 /// Seconds that the host takes to pack a run's operands and unpack its result, at `rate` bytes of fp32 values a second

@@ -5,6 +5,7 @@
 mod bench;
 mod copies;
 mod core;
+mod numbers;
 mod pass_through;
 mod product;
 

@@ -24,6 +24,20 @@ const LISTS: &str = "Lists of commands fail with this driver and XRT where singl
 const TRIED: [(usize, Commands, usize); 4] =
     [(1, Commands::Single, 11), (1, Commands::Lists, 11), (2, Commands::Lists, 11), (64, Commands::Lists, 5)];
 
+const STAND_IN: &str = "there is no compiler's stream here: our own writer's of the same transfer stands in for it";
+
+/// How the compiler's stream differs from ours of the same transfer. Others than ours may be right as well.
+fn other_words(made: &[u32], ours: &[u32]) -> Option<String> {
+    let place = (0..made.len().max(ours.len())).find(|place| made.get(*place) != ours.get(*place))?;
+    let word = |words: &[u32]| words.get(place).map_or("none".to_owned(), |word| format!("{word:#010x}"));
+    let (theirs, own) = (word(made), word(ours));
+    Some(format!(
+        "the compiler's own has {} words, ours {}; the first that differs is word {place}: {theirs}, and {own}",
+        made.len(),
+        ours.len()
+    ))
+}
+
 pub(super) fn climb<A: Array>(climber: &mut Climber<'_, A>) -> Option<()> {
     let (array, timed) = (climber.array, climber.is_timed());
     let bench = climber.check("the array that passes bytes on is loaded", LOADING, |_| {
@@ -31,8 +45,8 @@ pub(super) fn climb<A: Array>(climber: &mut Climber<'_, A>) -> Option<()> {
     })?;
     let ours = climber.check("whose stream it is", SINGLE, |_| {
         let words = bench.stream(&linear(bench.trial(), Trial::MADE_BYTES))?;
-        let fact = "there is no compiler's stream here: our own writer's of the same transfer stands in for it";
-        Ok((words, bench.made().is_none().then(|| fact.to_owned())))
+        let fact = bench.made().map_or_else(|| Some(STAND_IN.to_owned()), |made| other_words(made, &words));
+        Ok((words, fact))
     })?;
     let words = bench.made().unwrap_or(&ours);
     for (index, (commands, by, times)) in TRIED.into_iter().enumerate() {
@@ -62,4 +76,17 @@ pub(super) fn climb<A: Array>(climber: &mut Climber<'_, A>) -> Option<()> {
         })?;
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_word_that_differs_is_told() {
+        assert_eq!(other_words(&[1, 2], &[1, 2]), None);
+        let said = |made: &[u32]| other_words(made, &[1, 2, 3]).unwrap();
+        assert!(said(&[1, 5, 3]).contains("word 1: 0x00000005, and 0x00000002"), "{}", said(&[1, 5, 3]));
+        assert!(said(&[1, 2]).contains("has 2 words, ours 3; the first that differs is word 2: none, and 0x00000003"));
+    }
 }

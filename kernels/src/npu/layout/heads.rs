@@ -1,10 +1,13 @@
 //! Attention's operands and results as its buffers have them.
 
+use std::ops::Range;
+
 use super::{
     control::{COLUMN, FIRST, KEYS, LAST, QUERIES, SCALE, SLICE, WORDS},
+    format::{Bf16Bytes, Value},
     operand::{LeftTile, PackMethod, RightTile},
-    put_control,
-    tiles::to_floats,
+    pack, padded_outputs, put_control,
+    tiles::{part, to_floats},
 };
 use crate::{
     Heads, HeadsMut, Parallel,
@@ -13,9 +16,16 @@ use crate::{
 };
 
 /// A row of a head, of [`HEAD_WIDTH`] values.
-fn row<'a>(operand: &Heads<'a>, item: usize, head: usize, row: usize) -> &'a [f32] {
+fn row<'a, T>(operand: &Heads<'a, T>, item: usize, head: usize, row: usize) -> &'a [T] {
     let at = item * operand.batch_stride + head * operand.head_stride + row * operand.row_stride;
     &operand.data[at..at + HEAD_WIDTH]
+}
+
+/// The results of a linear layer of `heads` times [`HEAD_WIDTH`] outputs, as its C buffer has them, as the heads of
+/// items of `length` rows each.
+pub fn result_heads<'c>(design: &Design, c: &'c [u8], [heads, length]: [usize; 2]) -> Heads<'c, Bf16Bytes> {
+    let row = padded_outputs(design, heads * HEAD_WIDTH);
+    Heads::new(c.as_chunks().0, [length * row, HEAD_WIDTH, row])
 }
 
 /// Packs `[batch, heads, queries, 64]` into the A buffer, `[batch · heads][query tile][slice]` objects, with what the
@@ -24,10 +34,10 @@ fn row<'a>(operand: &Heads<'a>, item: usize, head: usize, row: usize) -> &'a [f3
 ///
 /// # Panics
 /// If a view reaches outside its slice, or `out` is not as long as [`Design::buffer_bytes`] says.
-pub fn pack_queries(
+pub fn pack_queries<T: Value>(
     method: PackMethod,
     design: &Design,
-    q: &Heads<'_>,
+    q: &Heads<'_, T>,
     [batch, heads, queries, keys]: [usize; 4],
     scale: f32,
     out: &mut [u8],
@@ -44,7 +54,7 @@ pub fn pack_queries(
     let tile = LeftTile { micro: design.micro_tile(), rows: m, columns: k, operands: design.kernels };
     split::chunks(pool, slices * object, out, &|index, out| {
         let (head, first) = (index / tiles, index % tiles * m);
-        let query = |query: usize| row(q, head / heads, head % heads, first + query);
+        let query = |query: usize, slice: usize| part(row(q, head / heads, head % heads, first + query), slice * k, k);
         tile.write(method, object, queries.saturating_sub(first).min(m), query, out);
         // A stage has a job for each column.
         let job = index / design.rows();
@@ -66,10 +76,10 @@ pub fn pack_queries(
 ///
 /// # Panics
 /// As [`pack_queries`].
-pub fn pack_keys_and_values(
+pub fn pack_keys_and_values<T: Value>(
     method: PackMethod,
     design: &Design,
-    [k, v]: [&Heads<'_>; 2],
+    [k, v]: [&Heads<'_, T>; 2],
     [batch, heads, keys]: [usize; 3],
     out: &mut [u8],
     pool: &dyn Parallel,
@@ -89,6 +99,30 @@ pub fn pack_keys_and_values(
         let value = |key: usize| row(v, head / heads, head % heads, first + key);
         values_tile.write_rows(method, here, value, values_object);
     });
+}
+
+/// Packs the results of attention, as its C buffer has them, as `[batch · queries, heads · 64]` rows into the A buffer of
+/// a linear layer.
+///
+/// # Panics
+/// If a step of the design does not lie in one head, or lengths do not fit.
+pub fn pack_attended(
+    method: PackMethod,
+    design: &Design,
+    c: &[u8],
+    [batch, heads, queries]: [usize; 3],
+    gelu: bool,
+    out: &mut [u8],
+    pool: &dyn Parallel,
+) {
+    let padded = queries.next_multiple_of(design.round_rows()) * HEAD_WIDTH;
+    let c = Heads::new(c.as_chunks().0, [heads * padded, padded, HEAD_WIDTH]);
+    assert!(HEAD_WIDTH.is_multiple_of(design.tile.k), "steps of {} inputs are parts of heads", design.tile.k);
+    let piece = |index: usize, columns: Range<usize>| -> &[Bf16Bytes] {
+        let first = columns.start % HEAD_WIDTH;
+        &row(&c, index / queries, columns.start / HEAD_WIDTH, index % queries)[first..first + columns.len()]
+    };
+    pack(method, design, [batch * queries, heads * HEAD_WIDTH], gelu, piece, out, pool);
 }
 
 /// Takes `[batch, heads, queries, 64]` results from the C buffer, `[batch · heads][padded queries][64]`.

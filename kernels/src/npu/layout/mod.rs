@@ -5,6 +5,7 @@
 //! turns them.
 
 pub mod control;
+mod format;
 mod heads;
 mod operand;
 mod scalar;
@@ -13,10 +14,13 @@ mod tests;
 mod tiles;
 mod weights;
 
+use std::ops::Range;
+
 use super::design::{CONTROL_BYTES, Design, Tile};
 use crate::{Parallel, host::split};
 use control::{FIRST, GELU, LAST};
-pub use heads::{pack_keys_and_values, pack_queries, unpack_heads};
+pub use format::{Bf16Bytes, Value};
+pub use heads::{pack_attended, pack_keys_and_values, pack_queries, result_heads, unpack_heads};
 pub use operand::PackMethod;
 use operand::{LeftTile, put_word};
 pub use weights::{pack_weights, unpack_weights};
@@ -25,6 +29,11 @@ pub use weights::{pack_weights, unpack_weights};
 fn put_control(object: &mut [u8], words: &[u32]) {
     let control = object.len() - CONTROL_BYTES;
     words.iter().enumerate().for_each(|(index, word)| put_word(&mut object[control..], index, *word));
+}
+
+/// Values of a row of a C buffer of so many outputs.
+fn padded_outputs(design: &Design, outputs: usize) -> usize {
+    outputs.next_multiple_of(design.tile.n * design.columns())
 }
 
 /// Packs rows of activations into the A buffer of a linear design, `[row tile][step][object]`: int8 with a scale found
@@ -41,16 +50,48 @@ pub fn pack_rows(
     out: &mut [u8],
     pool: &dyn Parallel,
 ) {
-    let Tile { m, k, .. } = design.tile;
     assert_eq!(x.len(), rows * inputs, "x is [{rows}, {inputs}]");
+    let piece = |row: usize, columns: Range<usize>| &x[row * inputs..][columns];
+    pack(method, design, [rows, inputs], gelu, piece, out, pool);
+}
+
+/// As [`pack_rows`], of the results of a linear layer of `inputs` outputs, as its C buffer has them.
+///
+/// # Panics
+/// As [`pack_rows`].
+pub fn pack_results(
+    method: PackMethod,
+    design: &Design,
+    c: &[u8],
+    [rows, inputs]: [usize; 2],
+    gelu: bool,
+    out: &mut [u8],
+    pool: &dyn Parallel,
+) {
+    let (c, width): (&[Bf16Bytes], _) = (c.as_chunks().0, padded_outputs(design, inputs));
+    let piece = |row: usize, columns: Range<usize>| &c[row * width..][columns];
+    pack(method, design, [rows, inputs], gelu, piece, out, pool);
+}
+
+/// Packs rows of which `piece` gives some columns.
+fn pack<'x, T: Value + 'x>(
+    method: PackMethod,
+    design: &Design,
+    [rows, inputs]: [usize; 2],
+    gelu: bool,
+    piece: impl Fn(usize, Range<usize>) -> &'x [T] + Sync,
+    out: &mut [u8],
+    pool: &dyn Parallel,
+) {
+    let Tile { m, k, .. } = design.tile;
     let (steps, object) = (inputs.div_ceil(k), design.a_object());
     let tiles = rows.next_multiple_of(design.round_rows()) / m;
     assert_eq!(out.len(), tiles * steps * object, "the A buffer of {rows}×{inputs}");
     let tile = LeftTile { micro: design.micro_tile(), rows: m, columns: k, operands: design.kernels };
     split::chunks(pool, steps * object, out, &|index, out| {
         let first = index * m;
-        let row = |row: usize| &x[(first + row) * inputs..][..inputs];
-        tile.write(method, object, rows.saturating_sub(first).min(m), row, out);
+        let piece = |row: usize, step: usize| piece(first + row, step * k..inputs.min((step + 1) * k));
+        tile.write(method, object, rows.saturating_sub(first).min(m), piece, out);
         for (step, object) in out.chunks_exact_mut(object).enumerate() {
             let flag = |on, flag| if on { flag } else { 0 };
             put_control(object, &[flag(step == 0, FIRST) | flag(step + 1 == steps, LAST) | flag(gelu, GELU)]);
@@ -76,7 +117,7 @@ pub fn unpack_rows(
     if out.is_empty() {
         return;
     }
-    let padded = outputs.next_multiple_of(design.tile.n * design.columns());
+    let padded = padded_outputs(design, outputs);
     split::rows(pool, outputs, out, &|range, out| {
         for (row, out) in range.zip(out.chunks_exact_mut(outputs)) {
             let residual = residual.map(|residual| &residual[row * outputs..][..outputs]);

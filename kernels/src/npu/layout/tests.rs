@@ -187,6 +187,70 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Packing what the array left is packing what was unpacked of it.
+    #[test]
+    fn results_are_packed_as_their_fp32_values_are(
+        npu4: bool, int8: bool, m in 1usize..4, whole: bool, batch in 1usize..3, heads in 1usize..4, length in 1usize..150,
+        inputs in prop_oneof![Just(1usize), 2usize..300], seed: u64,
+    ) {
+        let design = design(npu4, int8, [m, if whole { 2 } else { 1 }]);
+        let (rows, width) = (batch * length, heads * HEAD_WIDTH);
+        let linear = |inputs, outputs| Problem::Linear { rows, inputs, outputs };
+        let floats = |c: &[u8], outputs| {
+            let mut x = vec![f32::NAN; rows * outputs];
+            unpack_rows(PackMethod::OneByOne, &design, c, [rows, outputs], None, &mut x, &Serial);
+            x
+        };
+        let same = |bytes, x: &dyn Fn(PackMethod, &mut [u8], &dyn Parallel), c: &dyn Fn(PackMethod, &mut [u8], &dyn Parallel)| {
+            let mut wanted = vec![0x55; bytes];
+            x(PackMethod::OneByOne, &mut wanted, &Serial);
+            same_bytes(bytes, |method, out, pool| {
+                c(method, out, pool);
+                assert!(out == wanted, "{method:?}");
+            });
+        };
+
+        let c = results(&design, &linear(1, inputs), seed);
+        let x = floats(&c, inputs);
+        same(
+            design.buffer_bytes(&linear(inputs, 1), Argument::A),
+            &|method, out, pool| pack_rows(method, &design, &x, [rows, inputs], true, out, pool),
+            &|method, out, pool| pack_results(method, &design, &c, [rows, inputs], true, out, pool),
+        );
+
+        let problem = Problem::Attention { heads: batch * heads, queries: length, keys: length };
+        let [q, k, v] = [1, 2, 3].map(|part| results(&design, &linear(1, width), seed ^ part));
+        let [of_q, of_k, of_v] = [&q, &k, &v].map(|c| floats(c, width));
+        let strides = [length * width, HEAD_WIDTH, width];
+        let [from_q, from_k, from_v] = [&of_q, &of_k, &of_v].map(|x| Heads::new(&x[..], strides));
+        let [q, k, v] = [&q, &k, &v].map(|c| result_heads(&design, c, [heads, length]));
+        let shape = [batch, heads, length, length];
+        same(
+            design.buffer_bytes(&problem, Argument::A),
+            &|method, out, pool| pack_queries(method, &design, &from_q, shape, 0.125, out, pool),
+            &|method, out, pool| pack_queries(method, &design, &q, shape, 0.125, out, pool),
+        );
+        let shape = [batch, heads, length];
+        same(
+            design.buffer_bytes(&problem, Argument::B),
+            &|method, out, pool| pack_keys_and_values(method, &design, [&from_k, &from_v], shape, out, pool),
+            &|method, out, pool| pack_keys_and_values(method, &design, [&k, &v], shape, out, pool),
+        );
+
+        let c = results(&design, &problem, seed ^ 4);
+        let mut x = vec![f32::NAN; rows * width];
+        unpack_heads(PackMethod::OneByOne, &design, &c, shape, &mut HeadsMut::new(&mut x, strides), &Serial);
+        same(
+            design.buffer_bytes(&linear(width, 1), Argument::A),
+            &|method, out, pool| pack_rows(method, &design, &x, [rows, width], false, out, pool),
+            &|method, out, pool| pack_attended(method, &design, &c, shape, false, out, pool),
+        );
+    }
+}
+
 /// Rows that hold no numbers have a scale that is none, and bf16 keeps what is none.
 #[test]
 fn infinities_and_nan_are_packed_alike() {

@@ -1,4 +1,4 @@
-//! Rows of fp32 values as the operands of a core's product, and a core's results as fp32: the part of packing that
+//! Rows of values as the operands of a core's product, and a core's results as fp32: the part of packing that
 //! knows micro-tiles and number formats, and nothing of designs.
 //!
 //! Every operand is one or more *objects* of equal size. An object begins with the operand's values; int8 ones are
@@ -17,19 +17,15 @@
 use std::marker::PhantomData;
 
 use super::{
+    format::{BLOCK, Bf16, Bf16Bytes, Block, Int8, OperandFormat, Value, largest_of},
     operand::{LeftTile, PackMethod, RightTile},
     scalar,
 };
 use crate::{
     host::simd::{Simd, Task, dispatch},
     npu::{design::Kernels, target::MicroTile},
-    numbers::{Int8Scale, bf16_bits, from_bf16, int8_bits, int8_scale, largest_magnitude},
 };
 
-/// Values that are converted at a time: whole pieces of every micro-tile.
-const BLOCK: usize = 64;
-/// A converted block, of the wider format.
-type Block = [u8; 2 * BLOCK];
 /// The most rows of a micro-tile's left operand, and columns of its right one.
 const MOST_ROWS: usize = 8;
 /// Bytes of a cache line.
@@ -38,105 +34,37 @@ const LINE: usize = 64;
 const AHEAD: usize = 8;
 const WORD: usize = size_of::<u64>();
 
-/// The scale of a row of values: of the largest magnitude among them.
+/// Converts the block of `x` that begins at `at`; behind the last value are zeros.
 #[inline(always)]
-pub(super) fn scale_of(x: &[f32]) -> Int8Scale {
-    int8_scale(largest_magnitude(x))
-}
-
-/// How the values of a row become a core's.
-trait OperandFormat: Copy {
-    /// Bytes of a value.
-    const BYTES: usize;
-    /// Whether a scale goes with each row.
-    const SCALED: bool;
-
-    /// For the values of a row; with the row's scale, if it has one.
-    fn of(x: &[f32]) -> (Self, f32);
-    /// Converts a block, to the start of `out`.
-    fn convert(self, x: &[f32; BLOCK], out: &mut Block);
-    /// The bits of one value of a converted block.
-    fn bits(block: &Block, at: usize) -> u64;
-}
-
-#[derive(Clone, Copy)]
-struct Int8 {
-    inverse: f32,
-}
-
-impl OperandFormat for Int8 {
-    const BYTES: usize = 1;
-    const SCALED: bool = true;
-
-    #[inline(always)]
-    fn of(x: &[f32]) -> (Self, f32) {
-        let Int8Scale { scale, inverse } = scale_of(x);
-        (Self { inverse }, scale)
-    }
-
-    #[inline(always)]
-    fn convert(self, x: &[f32; BLOCK], out: &mut Block) {
-        for (out, value) in out.iter_mut().zip(x) {
-            *out = int8_bits(*value, self.inverse);
-        }
-    }
-
-    #[inline(always)]
-    fn bits(block: &Block, at: usize) -> u64 {
-        u64::from(block[at])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Bf16;
-
-impl OperandFormat for Bf16 {
-    const BYTES: usize = 2;
-    const SCALED: bool = false;
-
-    #[inline(always)]
-    fn of(_: &[f32]) -> (Self, f32) {
-        (Self, 1.0)
-    }
-
-    #[inline(always)]
-    fn convert(self, x: &[f32; BLOCK], out: &mut Block) {
-        for (out, value) in out.as_chunks_mut::<2>().0.iter_mut().zip(x) {
-            // Not the CPU's own instruction, which takes subnormal numbers for zero.
-            *out = bf16_bits(*value).to_le_bytes();
-        }
-    }
-
-    #[inline(always)]
-    fn bits(block: &Block, at: usize) -> u64 {
-        u64::from(u16::from_le_bytes(block.as_chunks::<2>().0[at]))
-    }
-}
-
-/// The block of `x` that begins at `at`, with zeros behind the last value.
-#[inline(always)]
-fn padded(x: &[f32], at: usize) -> [f32; BLOCK] {
+fn convert<F: OperandFormat, T: Value>(format: F, x: &[T], at: usize, out: &mut Block) {
     let x = x.get(at..).unwrap_or_default();
     match x.first_chunk() {
-        Some(block) => *block,
+        Some(block) => format.convert(block, out),
         None => {
-            let mut block = [0.0; BLOCK];
+            let mut block = [T::default(); BLOCK];
             block[..x.len()].copy_from_slice(x);
-            block
+            format.convert(&block, out);
         }
     }
 }
 
 /// The values of `x` from `first` on, at most `count`.
 #[inline(always)]
-fn part(x: &[f32], first: usize, count: usize) -> &[f32] {
+pub(super) fn part<T>(x: &[T], first: usize, count: usize) -> &[T] {
     &x[first.min(x.len())..(first + count).min(x.len())]
 }
 
 /// Writes `values` values, those of `x` and zeros behind them, as pieces of `width` values, `stride` values from one to
 /// the next.
 #[inline(always)]
-fn write_pieces<F: OperandFormat>(format: F, x: &[f32], values: usize, width: usize, stride: usize, out: &mut [u8]) {
+fn write_pieces<F: OperandFormat, T: Value>(
+    format: F,
+    x: &[T],
+    values: usize,
+    width: usize,
+    stride: usize,
+    out: &mut [u8],
+) {
     // Sizes that are known when this is compiled, of all micro-tiles that there are.
     match width * F::BYTES {
         8 => write_pieces_of(format, x, values, 8, stride, out),
@@ -146,11 +74,18 @@ fn write_pieces<F: OperandFormat>(format: F, x: &[f32], values: usize, width: us
 }
 
 #[inline(always)]
-fn write_pieces_of<F: OperandFormat>(format: F, x: &[f32], values: usize, bytes: usize, stride: usize, out: &mut [u8]) {
+fn write_pieces_of<F: OperandFormat, T: Value>(
+    format: F,
+    x: &[T],
+    values: usize,
+    bytes: usize,
+    stride: usize,
+    out: &mut [u8],
+) {
     let mut block = [0; 2 * BLOCK];
     let mut pieces = out.chunks_mut(stride * F::BYTES);
     for at in (0..values).step_by(BLOCK) {
-        format.convert(&padded(x, at), &mut block);
+        convert(format, x, at, &mut block);
         let converted = &block[..BLOCK.min(values - at) * F::BYTES];
         for (piece, out) in converted.chunks_exact(bytes).zip(&mut pieces) {
             out[..bytes].copy_from_slice(piece);
@@ -165,12 +100,17 @@ fn ask_for<S: Simd, T>(s: S, values: &[T]) {
     values.chunks(LINE / size_of::<T>()).for_each(|line| s.prefetch(line.as_ptr().cast()));
 }
 
-/// The rows from `first` on of `count` that there are, at most `most`; the others are empty.
+/// The columns from `first` on of `count` that there are, at most `most`; the others are empty.
 #[inline(always)]
-fn some_rows<'x>(first: usize, count: usize, most: usize, row: impl Fn(usize) -> &'x [f32]) -> [&'x [f32]; MOST_ROWS] {
-    let mut rows: [&[f32]; MOST_ROWS] = [&[]; MOST_ROWS];
-    (first..count.min(first + most)).zip(&mut rows).for_each(|(index, x)| *x = row(index));
-    rows
+fn some_columns<'x, T>(
+    first: usize,
+    count: usize,
+    most: usize,
+    column: impl Fn(usize) -> &'x [T],
+) -> [&'x [T]; MOST_ROWS] {
+    let mut columns: [&[T]; MOST_ROWS] = [&[]; MOST_ROWS];
+    (first..count.min(first + most)).zip(&mut columns).for_each(|(index, x)| *x = column(index));
+    columns
 }
 
 /// Writes a scale among the scales at the start of `out`.
@@ -185,60 +125,59 @@ impl LeftTile {
         self.rows * self.columns * bytes
     }
 
-    /// Writes the objects of all steps, `object` bytes each. The tile's first `rows` rows are `row(0)`, `row(1)`, …:
-    /// their first values are in the first object, and so on. Scales are found over a whole row and stand in each of
-    /// its objects. What is missing of rows and values is zero.
+    /// Writes the objects of all steps, `object` bytes each. The tile's first `rows` rows are there:
+    /// `piece(row, step)` is what belongs into a step's object, at most as many values as it has columns. Scales are
+    /// found over a whole row and stand in each of its objects. What is missing of rows and values is zero.
     ///
     /// # Panics
     /// If an object is too small for the operand, or `out` no whole number of objects.
-    pub fn write<'x>(
+    pub fn write<'x, T: Value + 'x>(
         self,
         method: PackMethod,
         object: usize,
         rows: usize,
-        row: impl Fn(usize) -> &'x [f32],
+        piece: impl Fn(usize, usize) -> &'x [T],
         out: &mut [u8],
     ) {
         assert!(out.len().is_multiple_of(object) && rows <= self.rows, "{rows} rows of {self:?}");
         assert!(self.micro.r <= MOST_ROWS, "micro-tiles of {} rows", self.micro.r);
         match (method, self.operands) {
-            (PackMethod::OneByOne, _) => scalar::left(self, object, rows, row, out),
+            (PackMethod::OneByOne, _) => scalar::left(self, object, rows, piece, out),
             (PackMethod::Vectors(isa), Kernels::Int8) => {
-                dispatch(isa, Left { tile: self, object, rows, row, out, format: PhantomData::<Int8> });
+                dispatch(isa, Left { tile: self, object, rows, piece, out, format: PhantomData::<Int8> });
             }
             (PackMethod::Vectors(isa), Kernels::Bf16) => {
-                dispatch(isa, Left { tile: self, object, rows, row, out, format: PhantomData::<Bf16> });
+                dispatch(isa, Left { tile: self, object, rows, piece, out, format: PhantomData::<Bf16> });
             }
         }
     }
 }
 
-struct Left<'o, F, R> {
+struct Left<'o, F, P> {
     tile: LeftTile,
     object: usize,
     rows: usize,
-    row: R,
+    piece: P,
     out: &'o mut [u8],
     format: PhantomData<F>,
 }
 
-impl<'x, F: OperandFormat, R: Fn(usize) -> &'x [f32]> Task for Left<'_, F, R> {
+impl<'x, T: Value + 'x, F: OperandFormat, P: Fn(usize, usize) -> &'x [T]> Task for Left<'_, F, P> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { tile, object, rows, row, out, .. } = self;
+        let Self { tile, object, rows, piece, out, .. } = self;
         let LeftTile { micro: MicroTile { r, s, .. }, rows: m, columns: k, .. } = tile;
-        let values = tile.values(F::BYTES);
+        let (values, steps) = (tile.values(F::BYTES), out.len() / object);
         // Rows up to a whole micro-tile are written as rows of zeros, all below in one go.
         let begun = rows.next_multiple_of(r);
-        let mut next = some_rows(0, rows, r, &row);
         for first in (0..begun).step_by(r) {
             // A micro-tile's rows together, step by step: so lines of memory are written as a whole.
-            let x = std::mem::replace(&mut next, some_rows(first + r, rows, r, &row));
-            let mut formats = [F::of(&[]).0; MOST_ROWS];
-            for (index, (x, to)) in (first..rows).zip(x.iter().zip(&mut formats).take(r)) {
-                let (format, scale) = F::of(x);
+            let here = rows.min(first + r) - first;
+            let mut formats = [F::of(|| 0.0).0; MOST_ROWS];
+            for (index, to) in (first..first + here).zip(&mut formats) {
+                let (format, scale) = F::of(|| largest_of((0..steps).map(|step| piece(index, step))));
                 *to = format;
                 if F::SCALED {
                     out.chunks_exact_mut(object).for_each(|object| put_scale(&mut object[values..], index, scale));
@@ -247,9 +186,10 @@ impl<'x, F: OperandFormat, R: Fn(usize) -> &'x [f32]> Task for Left<'_, F, R> {
             for (step, object) in out.chunks_exact_mut(object).enumerate() {
                 let (group, behind) = object[first * k * F::BYTES..].split_at_mut(r * k * F::BYTES);
                 ask_for(simd, &behind[..behind.len().min(group.len())]);
-                next.iter().take(r).for_each(|x| ask_for(simd, part(x, step * k, k)));
-                for (at, (x, format)) in x.iter().zip(formats).take(r).enumerate() {
-                    write_pieces(format, part(x, step * k, k), k, s, r * s, &mut group[at * s * F::BYTES..]);
+                (first + r..rows.min(first + 2 * r)).for_each(|next| ask_for(simd, piece(next, step)));
+                for (at, format) in formats.into_iter().take(r).enumerate() {
+                    let x = if at < here { piece(first + at, step) } else { &[] };
+                    write_pieces(format, x, k, s, r * s, &mut group[at * s * F::BYTES..]);
                 }
             }
         }
@@ -274,13 +214,13 @@ impl RightTile {
     ///
     /// # Panics
     /// As [`LeftTile::write`].
-    pub fn write_columns<'x>(
+    pub fn write_columns<'x, T: Value + 'x>(
         self,
         method: PackMethod,
         object: usize,
         factor: f32,
         columns: usize,
-        column: impl Fn(usize) -> &'x [f32],
+        column: impl Fn(usize) -> &'x [T],
         out: &mut [u8],
     ) {
         assert!(out.len().is_multiple_of(object) && columns <= self.columns, "{columns} columns of {self:?}");
@@ -307,7 +247,13 @@ impl RightTile {
     ///
     /// # Panics
     /// If `out` is too small for the operand.
-    pub fn write_rows<'x>(self, method: PackMethod, rows: usize, row: impl Fn(usize) -> &'x [f32], out: &mut [u8]) {
+    pub fn write_rows<'x, T: Value + 'x>(
+        self,
+        method: PackMethod,
+        rows: usize,
+        row: impl Fn(usize) -> &'x [T],
+        out: &mut [u8],
+    ) {
         assert!(rows <= self.rows, "{rows} rows of {self:?}");
         match method {
             PackMethod::OneByOne => scalar::rows(self, rows, row, out),
@@ -326,7 +272,7 @@ struct Columns<'o, F, C> {
     format: PhantomData<F>,
 }
 
-impl<'x, F: OperandFormat, C: Fn(usize) -> &'x [f32]> Task for Columns<'_, F, C> {
+impl<'x, T: Value + 'x, F: OperandFormat, C: Fn(usize) -> &'x [T]> Task for Columns<'_, F, C> {
     type Output = ();
 
     #[inline(always)]
@@ -335,12 +281,12 @@ impl<'x, F: OperandFormat, C: Fn(usize) -> &'x [f32]> Task for Columns<'_, F, C>
         let RightTile { micro: MicroTile { t, .. }, rows: k, .. } = tile;
         let (values, panel) = (tile.values(F::BYTES), k * t * F::BYTES);
         let begun = columns.next_multiple_of(t);
-        let mut next = some_rows(0, columns, t, &column);
+        let mut next = some_columns(0, columns, t, &column);
         for first in (0..begun).step_by(t) {
-            let x = std::mem::replace(&mut next, some_rows(first + t, columns, t, &column));
-            let mut formats = [F::of(&[]).0; MOST_ROWS];
+            let x = std::mem::replace(&mut next, some_columns(first + t, columns, t, &column));
+            let mut formats = [F::of(|| 0.0).0; MOST_ROWS];
             for (index, (x, to)) in (first..columns).zip(x.iter().zip(&mut formats).take(t)) {
-                let (format, scale) = F::of(x);
+                let (format, scale) = F::of(|| largest_of([*x].into_iter()));
                 *to = format;
                 if F::SCALED {
                     let scale = scale * factor;
@@ -370,10 +316,10 @@ impl<'x, F: OperandFormat, C: Fn(usize) -> &'x [f32]> Task for Columns<'_, F, C>
 
 /// Writes `t` columns of `k` values side by side: `[k][t]`.
 #[inline(always)]
-fn write_panel<F: OperandFormat>(
+fn write_panel<F: OperandFormat, T: Value>(
     t: usize,
     formats: &[F; MOST_ROWS],
-    x: &[&[f32]; MOST_ROWS],
+    x: &[&[T]; MOST_ROWS],
     k: usize,
     out: &mut [u8],
 ) {
@@ -383,7 +329,7 @@ fn write_panel<F: OperandFormat>(
     let mut blocks = [[0; 2 * BLOCK]; MOST_ROWS];
     for (at, out) in (0..k).step_by(BLOCK).zip(out.chunks_mut(BLOCK * t * F::BYTES)) {
         for ((block, format), x) in blocks.iter_mut().zip(formats).zip(x).take(t) {
-            format.convert(&padded(x, at), block);
+            convert(*format, x, at, block);
         }
         for (word, blocks) in blocks[..t].chunks_exact(lanes).enumerate() {
             let mut words = [0u64; BLOCK];
@@ -406,7 +352,7 @@ struct RightRows<'o, R> {
     out: &'o mut [u8],
 }
 
-impl<'x, R: Fn(usize) -> &'x [f32]> Task for RightRows<'_, R> {
+impl<'x, T: Value + 'x, R: Fn(usize) -> &'x [T]> Task for RightRows<'_, R> {
     type Output = ();
 
     #[inline(always)]
@@ -444,7 +390,7 @@ pub fn to_floats(method: PackMethod, values: &[u8], residual: Option<&[f32]>, ou
 }
 
 struct ToFloats<'a> {
-    values: &'a [[u8; 2]],
+    values: &'a [Bf16Bytes],
     residual: Option<&'a [f32]>,
     out: &'a mut [f32],
 }
@@ -455,16 +401,15 @@ impl Task for ToFloats<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { values, residual, out } = self;
-        let float = |value: &[u8; 2]| from_bf16(u16::from_le_bytes(*value));
         match residual {
             Some(residual) => {
                 for ((out, value), residual) in out.iter_mut().zip(values).zip(residual) {
-                    *out = float(value) + residual;
+                    *out = value.float() + residual;
                 }
             }
             None => {
                 for (out, value) in out.iter_mut().zip(values) {
-                    *out = float(value);
+                    *out = value.float();
                 }
             }
         }

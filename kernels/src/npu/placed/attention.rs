@@ -14,6 +14,16 @@ impl PlacedAttention {
     pub fn new(npu: Box<dyn Attention>, host: Box<dyn Attention>, device: PlacedDevice) -> Self {
         Self { npu, host, device }
     }
+
+    /// Whether attention of so many heads, of so many queries and keys, is the NPU's.
+    pub fn pays(&self, heads: usize, [queries, keys]: [usize; 2]) -> bool {
+        self.device.pays(self.npu.precision(), Problem::Attention { heads, queries, keys })
+    }
+
+    /// The NPU's kernel.
+    pub fn npu(&self) -> &(dyn Attention + 'static) {
+        &*self.npu
+    }
 }
 
 impl Attention for PlacedAttention {
@@ -26,9 +36,8 @@ impl Attention for PlacedAttention {
     }
 
     fn run(&self, context: &mut Context<'_>, args: AttentionArgs<'_>) -> Result<(), Failed> {
-        let problem = Problem::Attention { heads: args.batch * args.heads, queries: args.queries, keys: args.keys };
         self.device.call(
-            self.device.pays(self.npu.precision(), problem),
+            self.pays(args.batch * args.heads, [args.queries, args.keys]),
             &mut (context, args),
             |(context, args)| self.npu.run(context, args.reborrow()),
             |(context, args)| Some(self.host.run(context, args.reborrow())),

@@ -12,11 +12,14 @@ pub(super) struct PlacedLinear {
     device: PlacedDevice,
     inputs: usize,
     outputs: usize,
+    /// Of the host's layer; the NPU's rows have 8 bits.
+    wide_rows: bool,
 }
 
 impl PlacedLinear {
     pub fn new(npu: Box<dyn Linear>, spec: &LinearSpec, device: PlacedDevice) -> Self {
-        Self { npu, host: OnceLock::new(), device, inputs: spec.inputs, outputs: spec.outputs }
+        let LinearSpec { inputs, outputs, wide_rows, .. } = *spec;
+        Self { npu, host: OnceLock::new(), device, inputs, outputs, wide_rows }
     }
 
     /// Whether `rows` rows are the NPU's.
@@ -32,7 +35,7 @@ impl PlacedLinear {
 
     /// The host's; `None` if the NPU does not give its weights back.
     pub fn host(&self) -> Option<&(dyn Linear + 'static)> {
-        self.host.get_or_init(|| self.npu.to_host()).as_deref()
+        self.host.get_or_init(|| self.npu.to_host(self.wide_rows)).as_deref()
     }
 }
 

@@ -7,6 +7,8 @@
 //! a model whose encoder is on the NPU and whose decoder is not, no weight is in memory twice.
 
 mod attention;
+#[cfg(test)]
+mod chain_tests;
 mod conv;
 mod linear;
 #[cfg(test)]
@@ -17,10 +19,12 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use self::{attention::PlacedAttention, conv::PlacedConv1d, linear::PlacedLinear};
-use super::{OpenNpu, Problem};
+use super::{NpuDevice, OpenNpu, Problem};
 use crate::{
     Attention, AttentionSpec, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec, Precision,
-    Product, Rows, Unsupported, WeightLayout, device::one_by_one, host::HostDevice,
+    Product, Rows, SelfAttention, Unsupported, WeightLayout,
+    device::{one_by_one, part_by_part},
+    host::HostDevice,
 };
 
 /// Layers of one command that are remembered without allocation.
@@ -111,7 +115,39 @@ impl PlacedDevice {
             None => Some(layer),
         }
     }
+
+    /// The layer that computes `rows` rows of `layer` on the NPU, if that is its place and the NPU is not left alone.
+    fn on_npu<'a>(&self, layer: &'a (dyn Linear + 'static), rows: usize) -> Option<&'a (dyn Linear + 'static)> {
+        let placed: &PlacedLinear = layer.as_own()?;
+        (placed.pays(rows) && !self.leaves()).then(|| placed.npu())
+    }
+
+    /// The kernels that compute a block of attention on the NPU, if that is the place of all of them.
+    fn attended_on_npu<'a>(&self, block: &SelfAttention<'a>, rows: usize) -> Option<OnNpu<'a>> {
+        let [q, k, v] = block.layers;
+        let [q, k, v, out] = [q, k, v, block.out.layer].map(|layer| self.on_npu(layer, rows));
+        let attention: &PlacedAttention = block.attention.as_own()?;
+        let heads = rows.checked_div(block.length)? * block.heads;
+        attention.pays(heads, [block.length; 2]).then_some(([q?, k?, v?], attention.npu(), out?))
+    }
+
+    /// Has the NPU carry out a group of kernels; `None` if that failed and they are to be tried one by one, each with
+    /// the host's in its place.
+    fn as_group(&self, group: impl FnOnce(&dyn NpuDevice) -> Result<(), Failed>) -> Option<Result<(), Failed>> {
+        match group(self.npu.device()) {
+            Ok(()) => self.npu.succeeded(),
+            Err(failure) if self.falls_back => {
+                self.npu.retried(&failure);
+                return None;
+            }
+            Err(failure) => return Some(Err(failure)),
+        }
+        Some(Ok(()))
+    }
 }
+
+/// Layers that make queries, keys and values; attention; and the layer behind it.
+type OnNpu<'a> = ([&'a (dyn Linear + 'static); 3], &'a (dyn Attention + 'static), &'a (dyn Linear + 'static));
 
 impl Device for PlacedDevice {
     fn kind(&self) -> DeviceKind {
@@ -129,8 +165,12 @@ impl Device for PlacedDevice {
         layout: WeightLayout,
         bias: Option<&[f32]>,
     ) -> Result<Box<dyn Linear>, Unsupported> {
+        let npu_s = LinearSpec { wide_rows: false, ..spec.clone() };
         self.prepare(
-            |device| device.linear(spec, weights, layout, bias),
+            |device| {
+                let spec = if device.kind() == DeviceKind::Host { spec } else { &npu_s };
+                device.linear(spec, weights, layout, bias)
+            },
             |kernel| Ok(Box::new(PlacedLinear::new(kernel, spec, self.clone()))),
         )
     }
@@ -159,22 +199,13 @@ impl Device for PlacedDevice {
                 products.iter_mut().zip(hosts).map(|(product, host)| product.with(host)).collect();
             return self.host.products(context, rows, &mut inner);
         }
-        let npus: Option<SmallVec<[_; INLINE]>> = products
-            .iter()
-            .map(|product| {
-                product.layer.as_own().filter(|placed: &&PlacedLinear| placed.pays(rows.rows)).map(PlacedLinear::npu)
-            })
-            .collect();
-        if let Some(npus) = npus.filter(|_| !self.leaves()) {
+        let npus: Option<SmallVec<[_; INLINE]>> =
+            products.iter().map(|product| self.on_npu(product.layer, rows.rows)).collect();
+        if let Some(npus) = npus {
             let mut inner: SmallVec<[Product<'_>; INLINE]> =
                 products.iter_mut().zip(npus).map(|(product, npu)| product.with(npu)).collect();
-            match self.npu.device().products(context, rows, &mut inner) {
-                Ok(()) => {
-                    self.npu.succeeded();
-                    return Ok(());
-                }
-                Err(failure) if self.falls_back => self.npu.retried(&failure),
-                Err(failure) => return Err(failure),
+            if let Some(done) = self.as_group(|device| device.products(context, rows, &mut inner)) {
+                return done;
             }
         }
         self.host.after_norm(context, rows, |context, x| one_by_one(context, rows.rows, x, products))
@@ -189,10 +220,31 @@ impl Device for PlacedDevice {
         mut second: Product<'_>,
     ) -> Result<(), Failed> {
         let hosts = self.on_host(first, rows.rows).zip(self.on_host(second.layer, rows.rows));
-        match hosts {
-            Some((first, host)) => self.host.mlp(context, rows, first, hidden, second.with(host)),
-            // No layer is the host's own: it norms the rows and runs one after the other.
-            None => self.host.mlp(context, rows, first, hidden, second),
+        if let Some((first, host)) = hosts {
+            return self.host.mlp(context, rows, first, hidden, second.with(host));
         }
+        if let Some((first, npu)) = self.on_npu(first, rows.rows).zip(self.on_npu(second.layer, rows.rows))
+            && let Some(done) = self.as_group(|device| device.mlp(context, rows, first, hidden, second.with(npu)))
+        {
+            return done;
+        }
+        // No layer is the host's own: it norms the rows and runs one after the other.
+        self.host.mlp(context, rows, first, hidden, second)
+    }
+
+    fn self_attention(
+        &self,
+        context: &mut Context<'_>,
+        rows: &Rows<'_>,
+        mut block: SelfAttention<'_>,
+    ) -> Result<(), Failed> {
+        if let Some((layers, attention, out)) = self.attended_on_npu(&block, rows.rows) {
+            let out = block.out.with(out);
+            let inner = SelfAttention { layers, attention, out, ..block };
+            if let Some(done) = self.as_group(|device| device.self_attention(context, rows, inner)) {
+                return done;
+            }
+        }
+        part_by_part(self, context, rows, block)
     }
 }

@@ -18,7 +18,7 @@ const MANY: usize = 128;
 const FEW: usize = 3;
 
 /// A host beside which small products pay.
-const SLOW: Rates = Rates {
+pub(super) const SLOW: Rates = Rates {
     products_int8: 5e9,
     products_bf16: 5e9,
     attention_int8: 5e9,
@@ -52,8 +52,8 @@ impl Linear for FailingLinear {
         self.below.weight_bytes()
     }
 
-    fn to_host(&self) -> Option<Box<dyn Linear>> {
-        self.below.to_host()
+    fn to_host(&self, wide_rows: bool) -> Option<Box<dyn Linear>> {
+        self.below.to_host(wide_rows)
     }
 
     fn run(
@@ -154,7 +154,7 @@ fn layer(device: &dyn Device) -> Box<dyn Linear> {
 }
 
 /// Does something: what it gives, and kernels by device.
-fn counting<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> (T, [u64; 2]) {
+pub(super) fn counting<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> (T, [u64; 2]) {
     let (done, counters) = Context::fresh(&Serial, work);
     (done, [DeviceKind::Host, DeviceKind::Sim].map(|device| counters.calls(device)))
 }
@@ -166,7 +166,7 @@ fn compute(layer: &dyn Linear, rows: usize) -> (Result<Vec<f32>, Failed>, [u64; 
     (done.map(|()| out), calls)
 }
 
-fn close(a: &[f32], b: &[f32]) -> bool {
+pub(super) fn close(a: &[f32], b: &[f32]) -> bool {
     let largest = crate::numbers::largest_magnitude(a);
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 0.02 * largest)
 }
@@ -224,6 +224,26 @@ fn with_auto_the_host_takes_over_and_it_is_counted() {
     // Nor is a command tried.
     let (done, calls) = together(&device, &[&*layer], MANY);
     assert_eq!((done.is_ok(), calls, npu.fallbacks().calls), (true, [1, 0], 8));
+}
+
+/// An outlier leaves rows of 8 bits little of the other values.
+#[test]
+fn what_stays_on_the_host_has_the_rows_that_were_asked_for() {
+    let (device, _) = device(0, false);
+    let mut x = noise(FEW * INPUTS, 3);
+    x.chunks_exact_mut(INPUTS).for_each(|row| row[5] = 400.0);
+    let weights = noise(INPUTS * OUTPUTS, 1);
+    let run = |device: &dyn Device, wide_rows: bool| {
+        let spec = LinearSpec { wide_rows, ..LinearSpec::new(INPUTS, OUTPUTS, Precision::Int8) };
+        let layer = device.linear(&spec, &weights, WeightLayout::InputsByOutputs, None).expect("taken");
+        let mut out = vec![0.0; FEW * OUTPUTS];
+        let (done, calls) = counting(|context| layer.run(context, FEW, &x, None, &mut out));
+        assert_eq!((done, calls), (Ok(()), [1, 0]));
+        out
+    };
+    let [placed, wide, narrow] = [run(&device, true), run(&HostDevice::new(), true), run(&HostDevice::new(), false)];
+    let off = |from: &[f32]| placed.iter().zip(from).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(off(&wide) * 20.0 < off(&narrow), "{} {}", off(&wide), off(&narrow));
 }
 
 /// Layers of the same rows through the device.

@@ -168,11 +168,7 @@ impl Array for SimArray {
                 Loaded::Trial(trial) => execute_trial(trial, words, [a, b], c, self.fault),
             }
             .map_err(|error| ArrayError::Refused(error.to_string()))?;
-            report.dma_bytes.iter_mut().zip(done.dma_bytes).for_each(|(sum, bytes)| *sum += bytes);
-            done.channel_bytes.into_iter().for_each(|(channel, bytes)| {
-                *report.channel_bytes.entry(channel).or_default() += bytes;
-            });
-            report.core_macs.iter_mut().zip(done.core_macs).for_each(|(sum, macs)| *sum += macs);
+            report.add(RunReport { dispatches: 0, ..done });
         }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         report.context_switches = u64::from(loaded.is_some_and(|loaded| loaded != context.number));

@@ -3,7 +3,10 @@
 
 use super::{
     core::{CoreState, RowState, bytes_of, float, word, zeroed},
-    floats::{exp2, larger, reciprocal, reduce_add, reduce_max},
+    floats::{
+        exp2, larger, multiply_narrow, multiply_parts, narrow, parts, probability, reciprocal, reduce_add, reduce_max,
+        whole,
+    },
     network::Output,
     product::{Number, product, widen},
 };
@@ -13,11 +16,13 @@ use crate::{
         layout::control::{KEYS, SCALE, SLICE},
         target::MicroTile,
     },
-    numbers::{bf16_bits, from_bf16},
+    numbers::bf16_bits,
 };
 
 /// Below every score; 2 to the power of its distance to any is 0.
 const NO_SCORE: f32 = -3.0e38;
+/// Below the sum of a row's probabilities if there is a key at all.
+const LEAST_SUM: f32 = 0.0625;
 
 /// One result.
 #[inline(always)]
@@ -40,13 +45,15 @@ pub(super) fn attention(design: &Design, output: &Output, a: &[u8], b: &[u8], st
             multiply(design, q, k, wide_integers, exact);
             let (query_scales, key_scales) = (&q[m * HEAD_WIDTH..], &k[n * HEAD_WIDTH..]);
             row_major(micro, n, exact, scores, |row, column, sum| {
-                let by_row = float(query_scales, row) * scale;
-                sum as f32 * (float(key_scales, column) * by_row)
+                let by_row = multiply_parts(parts(float(query_scales, row)), parts(scale));
+                let by_key = multiply_parts(parts(float(key_scales, column)), parts(by_row));
+                multiply_parts(parts(sum as f32), parts(by_key))
             });
         } else {
             probabilities.fill(0.0);
             multiply(design, q, k, wide_floats, probabilities);
-            row_major(micro, n, probabilities, scores, |_, _, sum| sum * scale);
+            let scale = parts(scale);
+            row_major(micro, n, probabilities, scores, |_, _, sum| multiply_parts(parts(sum), scale));
         }
         let visible = (keys - block * n).min(n);
         for (row, (scores, statistics)) in scores.chunks_exact_mut(n).zip(&mut *rows).enumerate() {
@@ -61,7 +68,9 @@ pub(super) fn attention(design: &Design, output: &Output, a: &[u8], b: &[u8], st
             }
             for column in (0..HEAD_WIDTH).step_by(second.t) {
                 let at = second.result(HEAD_WIDTH, row, column);
-                results[at..at + second.t].iter_mut().for_each(|result| *result *= factor);
+                for result in &mut results[at..at + second.t] {
+                    *result = multiply_narrow(parts(*result), factor);
+                }
             }
         }
         let [_, values] = &mut *wide_floats;
@@ -71,13 +80,13 @@ pub(super) fn attention(design: &Design, output: &Output, a: &[u8], b: &[u8], st
     }
     // Results lie in the order of the second product, C in that of the operands.
     for (row, statistics) in rows.iter().enumerate() {
-        // Where there is a key at all, the largest has probability 1.
-        let factor = if statistics.sum < 0.5 { 0.0 } else { reciprocal(larger(statistics.sum, 0.5)) };
+        let sum = statistics.sum;
+        let factor = parts(if sum < LEAST_SUM { 0.0 } else { reciprocal(larger(sum, LEAST_SUM)) });
         for column in (0..HEAD_WIDTH).step_by(second.t) {
             let from = &results[second.result(HEAD_WIDTH, row, column)..][..second.t];
             let to = &mut c[2 * micro.result(HEAD_WIDTH, row, column)..][..2 * second.t];
             for (to, result) in to.chunks_exact_mut(2).zip(from) {
-                to.copy_from_slice(&bf16_bits(result * factor).to_le_bytes());
+                to.copy_from_slice(&bf16_bits(multiply_parts(parts(*result), factor)).to_le_bytes());
             }
         }
     }
@@ -147,12 +156,12 @@ fn soft_max<const LANES: usize>(visible: usize, scores: &mut [f32], row: &mut Ro
         lanes.iter_mut().zip(scores).for_each(|(lane, score)| *lane = larger(*lane, *score));
     }
     let before = row.largest;
-    row.largest = larger(before, reduce_max(&lanes));
-    let factor = exp2(before - row.largest);
+    row.largest = larger(before, whole(reduce_max(&lanes)));
+    let factor = narrow(exp2(before - row.largest));
     let mut lanes = [0.0; LANES];
     for scores in scores.chunks_exact_mut(LANES) {
         for (lane, score) in lanes.iter_mut().zip(scores) {
-            *score = from_bf16(bf16_bits(exp2(*score - row.largest)));
+            *score = probability(*score - row.largest);
             *lane += *score;
         }
     }

@@ -158,3 +158,48 @@ impl Way {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::npu::{
+        stream::{DmaTask, Step, write_steps},
+        target::Target,
+    };
+
+    const WORDS: u32 = Trial::object(TrialKind::PassThrough) as u32 / 4;
+
+    /// What a stream of some steps over a pass-through ends in.
+    fn said(steps: &[Step]) -> Result<RunReport, SimError> {
+        let trial = Trial::new(Target::Npu1, TrialKind::PassThrough);
+        let words = write_steps(trial.target, steps).unwrap();
+        execute_trial(&trial, &words, [&[7; 4096], &[8; 4096]], &mut [0; 4096], None)
+    }
+
+    fn task(channel: Channel, argument: Argument, objects: u32, descriptor: usize) -> Step {
+        let transfer = Transfer::linear(argument, 0, objects * WORDS);
+        let task = DmaTask { channel, transfer, repeats: 0 };
+        Step::Task { task, descriptor, token: argument == Argument::C }
+    }
+
+    #[test]
+    fn what_the_hardware_would_not_do_is_refused() {
+        let trial = Trial::new(Target::Npu1, TrialKind::PassThrough);
+        let [first, second] = [trial.lanes()[0], trial.lanes()[1]];
+        let into = |objects| task(first.to, Argument::C, objects, 0);
+        let from = |objects| task(first.from, Argument::A, objects, 1);
+        let report = said(&[into(2), from(2), Step::Wait(first.to)]).unwrap();
+        assert_eq!(report.dma_bytes, [2048, 0, 2048]);
+        let refused = |steps: &[Step]| said(steps).unwrap_err().to_string();
+        assert!(refused(&[into(1), Step::Wait(first.to)]).contains("stands still"));
+        assert!(refused(&[into(1), from(2), Step::Wait(first.to)]).contains("nobody takes"));
+        assert!(refused(&[into(5), from(4)]).contains("reaches byte 5120 of a buffer of 4096"));
+        assert!(refused(&[task(first.from, Argument::B, 1, 0)]).contains("given argument B"));
+        assert!(refused(&[task(second.to, Argument::A, 1, 0)]).contains("given argument A"));
+        let other = Channel { column: 1, ..first.from };
+        assert!(refused(&[task(other, Argument::A, 1, 0)]).contains("does not use this channel"));
+        assert!(refused(&[Step::Wait(other)]).contains("does not use this channel"));
+        // A descriptor that a task still needs.
+        assert!(refused(&[into(1), task(second.to, Argument::C, 2, 0)]).contains("written while a task uses it"));
+    }
+}

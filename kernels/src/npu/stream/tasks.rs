@@ -97,3 +97,24 @@ pub(super) fn descriptor(set: usize, channel: Channel) -> usize {
 
 /// Descriptors of a tile that one stage can use: one for each of its channels.
 pub(super) const SET: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::npu::{access::Transfer, design::Argument};
+
+    #[test]
+    fn what_no_register_holds_is_refused() {
+        let channel = Channel { column: 0, direction: Direction::Mm2s, channel: 0 };
+        let words = |transfer, repeats, descriptor| {
+            let task = DmaTask { channel, transfer, repeats };
+            write_steps(Target::Npu1, &[Step::Task { task, descriptor, token: false }])
+        };
+        let sound = Transfer::linear(Argument::A, 0, 4);
+        assert!(words(sound, 255, DESCRIPTORS - 1).is_ok());
+        assert!(words(sound, 256, 0).is_err());
+        assert!(words(sound, 0, DESCRIPTORS).is_err());
+        assert!(words(Transfer { offset: 1 << 32, ..sound }, 0, 0).is_err());
+        assert!(words(Transfer { length: 0, ..sound }, 0, 0).is_err());
+    }
+}

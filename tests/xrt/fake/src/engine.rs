@@ -1,7 +1,8 @@
 //! What executes a command: for the design that the loaded configuration stands for, the simulator.
 //!
 //! On silicon the configuration (PDI) holds the cores' programs. Without their compiler there are none, so the
-//! containers that tests make hold a stand-in: a first line that says so, then the design as JSON; or the word `add`,
+//! containers that tests make hold a stand-in: a first line that says so, then the design, or the trial array, as JSON;
+//! or the word `add`,
 //! for tests of the driver itself: C = A + B, byte by byte, as many as the instruction stream's second word says.
 #![allow(unsafe_code)]
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use undertone_kernels::ScopedThreads;
 use undertone_kernels::npu::sim::{self, Mode};
-use undertone_kernels::npu::{Design, Target};
+use undertone_kernels::npu::{Design, Target, Trial};
 
 use crate::fields;
 use crate::objects::{Bo, Kind};
@@ -32,6 +33,8 @@ pub enum Engine {
     Add,
     /// What the design computes.
     Design(Box<Design>),
+    /// What the trial array does.
+    Trial(Box<Trial>),
 }
 
 /// Memory that a command may touch.
@@ -70,20 +73,31 @@ impl Engine {
         if text == b"add" {
             return Ok(Engine::Add);
         }
-        let design: Design = serde_json::from_slice(text).map_err(|error| format!("its design: {error}"))?;
-        design.check().map_err(|error| error.to_string())?;
-        if design.target != target {
-            return Err(format!("it is for {}, and this is {target}", design.target));
+        let said: serde_json::Value =
+            serde_json::from_slice(text).map_err(|error| format!("it is no JSON: {error}"))?;
+        let (engine, made_for) = if said.get("kind").is_some() {
+            let trial: Trial = serde_json::from_value(said).map_err(|error| format!("its trial array: {error}"))?;
+            trial.check()?;
+            let made_for = trial.target;
+            (Engine::Trial(Box::new(trial)), made_for)
+        } else {
+            let design: Design = serde_json::from_value(said).map_err(|error| format!("its design: {error}"))?;
+            design.check().map_err(|error| error.to_string())?;
+            let made_for = design.target;
+            (Engine::Design(Box::new(design)), made_for)
+        };
+        match made_for == target {
+            true => Ok(engine),
+            false => Err(format!("it is for {made_for}, and this is {target}")),
         }
-        Ok(Engine::Design(Box::new(design)))
     }
 
-    /// Executes a command with its arguments: opcode, instruction stream, its words, A, B, C. Gives the seconds that it
-    /// takes on silicon at least.
+    /// Executes a command with its arguments: opcode, instruction stream, its words, A, B, C; on an array with a fault,
+    /// if one is asked for. Gives the seconds that it takes on silicon at least.
     ///
     /// # Errors
     /// The first argument that is wrong, and how; or what the simulator says.
-    pub fn execute(&self, arguments: &[u8], reach: &Reach) -> Result<f64, String> {
+    pub fn execute(&self, arguments: &[u8], reach: &Reach, fault: Option<sim::Fault>) -> Result<f64, String> {
         let slots = arguments.len().saturating_sub(FIRST_BUFFER) / 8;
         if slots < LEAST_BUFFERS {
             return Err(format!("the kernel declares {slots} buffers: the firmware wants {LEAST_BUFFERS} or more"));
@@ -124,10 +138,13 @@ impl Engine {
             Engine::Add => add(&words, a, b, c).map(|()| 0.0),
             Engine::Design(design) => {
                 let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-                sim::execute(design, &words, a, b, c, Mode::Fast, &ScopedThreads(threads))
+                sim::execute_faulty(design, &words, [a, b], c, Mode::Fast, &ScopedThreads(threads), fault)
                     .map(|report| least_seconds(design, &report.core_macs))
                     .map_err(|error| format!("{design}: {error}"))
             }
+            Engine::Trial(trial) => sim::execute_trial(trial, &words, [a, b], c, fault)
+                .map(|_| 0.0)
+                .map_err(|error| format!("{trial}: {error}")),
         }
     }
 }
@@ -170,7 +187,7 @@ mod tests {
         let said = |buffers: usize| {
             let mut arguments = vec![0; FIRST_BUFFER + 8 * buffers];
             arguments[0] = 3;
-            Engine::Add.execute(&arguments, &reach).unwrap_err()
+            Engine::Add.execute(&arguments, &reach, None).unwrap_err()
         };
         assert!(said(3).contains("declares 3 buffers"), "{}", said(3));
         assert!(said(4).contains("declares 4 buffers"), "{}", said(4));

@@ -13,9 +13,14 @@
 //! | `lost` | every call answers `ENODEV`, also those that wait; works until so many *commands* were done |
 //! | `no-memory` | no buffer can be made (`ENOMEM`) |
 //! | `contexts` | the device has no context left (`EINVAL`) |
+//! | `lists` | lists of more than one command are aborted |
+//!
+//! Or one of the simulator's faults, of the array itself ([`sim::Fault`]), with its own numbers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use undertone_kernels::npu::sim;
 
 /// The word for a device that is gone.
 const LOST: &str = "lost";
@@ -39,6 +44,8 @@ pub enum Fault {
     NoMemory,
     /// There is no context.
     Contexts,
+    /// A list of several commands is aborted.
+    Lists,
 }
 
 impl Fault {
@@ -52,6 +59,7 @@ impl Fault {
             LOST => Fault::Lost,
             "no-memory" => Fault::NoMemory,
             "contexts" => Fault::Contexts,
+            "lists" => Fault::Lists,
             _ => return None,
         })
     }
@@ -80,6 +88,12 @@ impl Faults {
         }
     }
 
+    /// The fault of the array that was asked for when that was last looked up.
+    pub fn array(&self) -> Option<sim::Fault> {
+        let word = self.text.split_whitespace().next()?;
+        if Fault::from_word(word).is_some() { None } else { self.text.parse().ok() }
+    }
+
     /// Whether one of these faults is asked for at this event. Each question about the fault that is asked for uses
     /// some of its numbers.
     ///
@@ -90,6 +104,9 @@ impl Faults {
         if text != self.text {
             (self.used, self.struck) = (0, 0);
             self.text = text;
+        }
+        if self.array().is_some() {
+            return Ok(None);
         }
         let mut words = self.text.split_whitespace();
         let Some(word) = words.next() else { return Ok(None) };
@@ -137,10 +154,14 @@ mod tests {
             }
             faults.done();
         }
+        write("dead-core 1 2");
+        assert_eq!(faults.strikes(&commands), Ok(None));
+        assert_eq!(faults.array(), Some(sim::Fault::DeadCore(1, 2)));
         write("error many");
         assert!(faults.strikes(&commands).unwrap_err().contains("many"));
         write("timeout");
         assert_eq!(faults.strikes(&commands), Ok(Some(Fault::Timeout)));
+        assert_eq!(faults.array(), None);
         write("tiemout");
         assert!(faults.strikes(&commands).unwrap_err().contains("tiemout"));
         fs::remove_dir_all(folder).unwrap();

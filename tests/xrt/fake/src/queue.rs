@@ -97,6 +97,11 @@ impl Worker {
     fn job(&self, job: &Job) {
         let chain = !Arc::ptr_eq(&job.command, &job.work[0].0);
         let mut seconds = 0.0;
+        if chain && job.work.len() > 1 && self.world.fault(&[Fault::Lists]).is_some() {
+            job.work.iter().for_each(|(command, ..)| finish(command, State::Abort));
+            self.world.count(|counters| counters.failed += job.work.len() as u64);
+            return finish(&job.command, State::Abort);
+        }
         for (index, (command, engine, arguments)) in job.work.iter().enumerate() {
             let state = self.command(engine, arguments, &job.reach, &mut seconds);
             finish(command, state);
@@ -153,7 +158,8 @@ impl Worker {
             Some(_) => return State::Error,
             None => {}
         }
-        let run = std::panic::AssertUnwindSafe(|| engine.execute(arguments, reach));
+        let fault = self.world.array_fault();
+        let run = std::panic::AssertUnwindSafe(|| engine.execute(arguments, reach, fault));
         let result = std::panic::catch_unwind(run).unwrap_or_else(|_| Err("the simulator panicked".into()));
         result.map_or_else(
             |reason| {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use undertone_kernels::npu::Target;
+use undertone_kernels::npu::{Target, sim};
 
 use crate::counters::Counters;
 use crate::driver::Client;
@@ -87,6 +87,11 @@ impl World {
                 possible.first().copied()
             }
         }
+    }
+
+    /// The fault of the array that is asked for, as it was when a command's own faults were looked up.
+    pub fn array_fault(&self) -> Option<sim::Fault> {
+        lock(&self.faults).array()
     }
 
     /// Whether the device is gone.

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
-use undertone_kernels::npu::{Bundle, Design, Kernels, Target, Tile};
+use undertone_kernels::npu::{Bundle, Design, Kernels, Target, Tile, Trial, TrialBundle, TrialKind};
 
 /// First line of a stand-in, as `tests/xrt/fake/src/engine.rs` knows it.
 const STAND_IN: &str = "undertone stand-in for a PDI";
@@ -22,18 +22,33 @@ fn main() -> Result<()> {
     let (script, root, folder) = (next()?, next()?, PathBuf::from(next()?));
     let work = tempfile::tempdir()?;
     let (pdi, container) = (work.path().join("stand_in.pdi"), work.path().join("design.xclbin"));
-    // The designs that the device uses.
-    for kernels in Kernels::ALL {
-        let design = Design::shipped(target, kernels)?;
-        fs::write(&pdi, format!("{STAND_IN}\n{}\n", serde_json::to_string(&design)?))?;
+    let contain = |json: String| -> Result<Vec<u8>> {
+        fs::write(&pdi, format!("{STAND_IN}\n{json}\n"))?;
         let columns = target.columns().to_string();
         let made = Command::new(&script).arg(&root).arg(columns).args([&pdi, &container]).output()?;
-        ensure!(made.status.success(), "{kernels}: {}", String::from_utf8_lossy(&made.stderr));
-        let Tile { m, k, n } = design.tile;
+        ensure!(made.status.success(), "{json}: {}", String::from_utf8_lossy(&made.stderr));
+        Ok(fs::read(&container)?)
+    };
+    let tools = || BTreeMap::from([("stand-in".to_owned(), "for the pretended NPU only".to_owned())]);
+    // The designs that the device uses, and those of one core and of a column.
+    for kernels in Kernels::ALL {
+        let whole = Design::shipped(target, kernels)?;
+        let Tile { m, k, n } = whole.tile;
         let name = format!("{target}-{kernels}-{m}x{k}x{n}");
-        let tools = BTreeMap::from([("stand-in".to_owned(), "for the pretended NPU only".to_owned())]);
-        Bundle::write(&folder.join(&name), &design, &fs::read(&container)?, tools)?;
-        println!("{name}");
+        let part = |cores| Design::of_cores(target, kernels, whole.tile, cores);
+        let (one, column) = (part([1, 1])?, part([Target::ROWS, 1])?);
+        for (design, cores) in [(&whole, ""), (&one, "-1x1"), (&column, "-4x1")] {
+            let name = format!("{name}{cores}");
+            Bundle::write(&folder.join(&name), design, &contain(serde_json::to_string(design)?)?, tools())?;
+            println!("{name}");
+        }
+    }
+    for kind in TrialKind::ALL {
+        let trial = Trial::new(target, kind);
+        let xclbin = contain(serde_json::to_string(&trial)?)?;
+        println!("{}", trial.name());
+        // There is no compiler, so no stream of its own.
+        TrialBundle { trial, xclbin, made: None }.write(&folder, tools())?;
     }
     Ok(())
 }

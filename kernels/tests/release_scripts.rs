@@ -1,0 +1,154 @@
+//! The scripts that make a release, from `build.sh` to the comparison of streams, run whole, with stand-ins for the compilers
+//! that can't be had where this is tested (`stand_ins/`): mlir-aie's bindings are the recorder, aiecc and Peano leave
+//! files. What comes out is read by the code that uses bundles.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use undertone_kernels::npu::{Bundles, Design, Kernels, Problem, Target, Tile, stream};
+
+/// A version that `requirements.txt` pins.
+fn pinned(package: &str) -> String {
+    let pins = fs::read_to_string(aie().join("requirements.txt")).unwrap();
+    let version = pins.lines().find_map(|line| line.strip_prefix(package)?.strip_prefix("=="));
+    version.unwrap().split(' ').next().unwrap().to_owned()
+}
+
+fn aie() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("aie")
+}
+
+/// A place where the compilers seem to be installed.
+struct Tools(tempfile::TempDir);
+
+impl Tools {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        let of = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand_ins");
+        for part in ["bin", "python"] {
+            fs::create_dir(place(part)).unwrap();
+            for entry in fs::read_dir(of.join(part)).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+                fs::copy(entry.path(), place(part).join(entry.file_name())).unwrap();
+            }
+        }
+        let version = pinned("mlir_aie");
+        let about = place(&format!("python/mlir_aie-{version}.dist-info"));
+        fs::create_dir(&about).unwrap();
+        fs::write(about.join("METADATA"), format!("Metadata-Version: 2.1\nName: mlir_aie\nVersion: {version}\n"))
+            .unwrap();
+        fs::create_dir_all(place("include/aie_api")).unwrap();
+        fs::write(place("include/aie_api/aie.hpp"), "").unwrap();
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// `number` is what a stand-in is told: bytes of a program, or words by which it is wrong.
+    fn run(&self, program: &str, script: &str, arguments: &[&Path], number: &str) -> Output {
+        let peano = pinned("llvm-aie");
+        let path = std::env::join_paths(
+            [self.path("bin")].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+        );
+        Command::new(program)
+            .arg(aie().join(script))
+            .args(arguments)
+            .envs([("PATH", path.unwrap().as_os_str()), ("PYTHONPATH", self.path("python").as_os_str())])
+            .env("UNDERTONE_DESIGNS", aie().join("designs"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PEANO_INSTALL_DIR", self.0.path())
+            .env("MLIR_AIE_INCLUDE_DIR", self.path("include"))
+            .env("UNDERTONE_STREAMS", self.path("bin/npu_streams"))
+            .env("UNDERTONE_PEANO_COMMIT", peano.rsplit_once('+').unwrap().1)
+            .envs([("UNDERTONE_TEXT", number), ("UNDERTONE_WRONG", number)])
+            .output()
+            .unwrap()
+    }
+}
+
+fn bytes(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The stream that is compared, of each shipped design, by the name of its bundle's folder.
+fn streams() -> Vec<(String, Vec<u32>)> {
+    let designs = Target::ALL.into_iter().flat_map(|target| Kernels::ALL.map(|kernels| (target, kernels)));
+    let streams = designs.map(|(target, kernels)| {
+        let design = Design::shipped(target, kernels).unwrap();
+        let Tile { m, k, n } = design.tile;
+        let (rows, outputs) = (2 * Target::ROWS * m, 2 * n * target.columns());
+        let words = stream::write(&design, &Problem::Linear { rows, inputs: 2 * k, outputs }).unwrap();
+        (format!("{target}-{kernels}-{m}x{k}x{n}"), words)
+    });
+    streams.collect()
+}
+
+#[test]
+fn a_release_is_made_and_read() {
+    let tools = Tools::new();
+    let work = tools.path("release");
+    for (name, words) in streams() {
+        fs::write(tools.path(&format!("{name}.bin")), bytes(&words)).unwrap();
+    }
+    let made = tools.run("bash", "release.sh", &[&work], "9000");
+    // What aiecc wrote moves other words: it was told to be wrong by so many.
+    let text = said(&made);
+    assert!(!made.status.success() && text.contains("release.sh: failed: compare"), "{text}");
+    let made = tools.run("bash", "release.sh", &[&work], "0");
+    assert!(!made.status.success() && said(&made).contains("cores' programs"), "{}", said(&made));
+
+    let bundles = Bundles::open(&work.join("bundles")).unwrap();
+    assert_eq!((bundles.list().len(), bundles.broken()), (4, &[][..]));
+    let list = fs::read_to_string(work.join("bundles/SHA256SUMS")).unwrap();
+    assert_eq!(list.lines().count(), 8, "{list}");
+    assert!(work.join("bundles.zip").is_file());
+    for words in [
+        "npu4-bf16-48x32x64",
+        "program: at most 9000 of 16384 bytes; constants and variables: at most 640",
+        "stack: 6144 bytes for each of 32 cores",
+        "at 6144 (0)",
+        "a_0 0.mm2s.0",
+        "c_7 7.s2mm.0",
+    ] {
+        assert!(text.contains(words), "{words} is not in:\n{text}");
+    }
+    let large = tools.run("bash", "release.sh", &[&work], "17000");
+    assert!(!large.status.success() && said(&large).contains("takes 17000 of 16384 bytes"), "{}", said(&large));
+}
+
+#[test]
+fn streams_are_compared() {
+    let tools = Tools::new();
+    let (out, work) = (tools.path("bundles"), tools.path("work"));
+    for target in ["npu1", "npu4"] {
+        let arguments: [&Path; 6] =
+            ["--target".as_ref(), target.as_ref(), "--out".as_ref(), &out, "--work".as_ref(), &work];
+        let built = tools.run("bash", "build.sh", &arguments, "9000");
+        assert!(built.status.success(), "{}", said(&built));
+    }
+    for (name, words) in streams() {
+        let (folder, file) = (work.join(&name), tools.path("stream"));
+        let compare = |words: &[u32], wrong: &str| {
+            fs::write(&file, bytes(words)).unwrap();
+            let output = tools.run("python3", "compare_streams.py", &[&folder, &file], wrong);
+            (output.status.success(), said(&output))
+        };
+        let (same, text) = compare(&words, "0");
+        assert!(same && text.contains("the same words move") && text.contains("differs, moves nothing"), "{text}");
+        // What aiecc wrote is another stream.
+        assert_ne!(fs::read(folder.join("compared/insts.bin")).unwrap(), bytes(&words));
+        let (same, text) = compare(&words, "1");
+        assert!(!same && text.contains("OTHER WORDS MOVE") && text.contains("column 0 mm2s 0: words moved"), "{text}");
+        let (same, text) = compare(&words[..20], "0");
+        assert!(!same && text.contains("another length"), "{text}");
+    }
+}

@@ -1,0 +1,355 @@
+//! `undertone npu fetch`: releases that `kernels/aie/manifest.py` made, as a folder, as an archive, and over HTTP, whole and
+//! with every fault; and that what was fetched is found without an option.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::hub::{COMMIT, Fault, Hub};
+use tempfile::TempDir;
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+/// Bundles as `package.py` describes them, around containers that no NPU would load.
+const BUNDLES: &str = r#"
+import json, pathlib, sys, describe, package
+for target in describe.COLUMNS:
+    for kernels, tile in (("int8", (48, 64, 64)), ("bf16", (48, 32, 64))):
+        design = describe.Design(target, kernels, *tile)
+        folder = pathlib.Path(sys.argv[1]) / design.name
+        folder.mkdir(parents=True)
+        file = folder / "design.xclbin"
+        file.write_bytes(design.name.encode() * 1000)
+        description = package.manifest(design, file, None, {"stand-in": "for a test"})
+        (folder / "bundle.json").write_text(json.dumps(description))
+"#;
+
+const NAMES: [&str; 4] = ["npu1-bf16-48x32x64", "npu1-int8-48x64x64", "npu4-bf16-48x32x64", "npu4-int8-48x64x64"];
+
+fn python(arguments: &[&dyn AsRef<std::ffi::OsStr>]) {
+    let mut command = Command::new("python3");
+    command.arg("-B").args(arguments.iter().map(AsRef::as_ref));
+    command.env("PYTHONPATH", common::root().join("kernels/aie/designs"));
+    common::stdout_of(&mut command);
+}
+
+/// A release, and a machine that has fetched none.
+struct Case(TempDir);
+
+impl Case {
+    fn new() -> Self {
+        let case = Self(tempfile::tempdir().unwrap());
+        python(&[&"-c", &BUNDLES, &case.folder()]);
+        case.list();
+        case
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.0.path().join("release")
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.0.path().join("bundles.zip")
+    }
+
+    /// Where bundles are put.
+    fn root(&self) -> PathBuf {
+        self.0.path().join("cache/npu")
+    }
+
+    fn container(&self) -> PathBuf {
+        self.folder().join(NAMES[3]).join("design.xclbin")
+    }
+
+    /// Changes the words of a bundle's description; the list knows.
+    fn describe(&self, from: &str, to: &str) {
+        let path = self.folder().join(NAMES[3]).join("bundle.json");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(path, text.replacen(from, to, 1)).unwrap();
+        self.list();
+    }
+
+    /// Makes the list and the archive of what is in the folder now.
+    fn list(&self) {
+        let script = common::root().join("kernels/aie/manifest.py");
+        python(&[&script, &self.folder(), &"--archive", &self.archive()]);
+    }
+
+    fn undertone(&self, arguments: &[&str]) -> Command {
+        let mut command = common::undertone();
+        command.args(arguments).env("UNDERTONE_BUNDLES", self.root()).env_remove("HF_HUB_OFFLINE");
+        command.env("HF_HUB_DOWNLOAD_TIMEOUT", "0.5");
+        for variable in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    fn fetch(&self, from: &str) -> Command {
+        self.undertone(&["npu", "fetch", from])
+    }
+
+    /// The error of a fetch that has to fail, with nothing put in place.
+    fn refused(&self, from: &Path) -> String {
+        let line = common::bad::error_line(&mut self.fetch(from.to_str().unwrap()));
+        assert_eq!(self.present(), BTreeMap::new(), "{line}");
+        line
+    }
+
+    /// The error of a fetch over the network, behind the line that says what is fetched.
+    fn failed(&self, url: &str) -> String {
+        let output = common::run(&mut self.fetch(url));
+        let said = common::text(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+        let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("fetching http")).collect();
+        assert!(lines.len() == 1 && lines[0].starts_with("error: ") && lines[0].contains(url), "{said}");
+        assert_eq!(self.present(), BTreeMap::new(), "{said}");
+        lines[0].to_owned()
+    }
+
+    /// The bundles that are in place: names and contents of their files.
+    fn present(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        for folder in fs::read_dir(self.root()).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+            for file in fs::read_dir(folder.path()).unwrap().flatten() {
+                let name = format!("{}/{}", folder.file_name().display(), file.file_name().display());
+                files.insert(name, fs::read(file.path()).unwrap());
+            }
+        }
+        files
+    }
+
+    fn assert_whole(&self) {
+        let present = self.present();
+        let names: Vec<String> =
+            NAMES.iter().flat_map(|name| [format!("{name}/bundle.json"), format!("{name}/design.xclbin")]).collect();
+        assert_eq!(present.keys().collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
+        for (name, bytes) in present {
+            assert_eq!(bytes, fs::read(self.folder().join(&name)).unwrap(), "{name}");
+        }
+        // Beside the bundles only locks.
+        let others = fs::read_dir(self.root()).unwrap().flatten().map(|entry| entry.file_name());
+        let others: Vec<_> = others.filter(|name| !NAMES.iter().any(|bundle| name == *bundle)).collect();
+        assert!(others.iter().all(|name| name.to_string_lossy().ends_with(".lock")), "{others:?}");
+    }
+
+    /// The address of the archive at a server that has it.
+    fn served(&self) -> (Hub, String) {
+        let bytes = fs::read(self.archive()).unwrap();
+        let hub = Hub::open("undertone/bundles", &[("bundles.zip", &bytes)]);
+        // Sends elsewhere, as releases do.
+        let url = format!("{}/undertone/bundles/resolve/{COMMIT}/bundles.zip", hub.endpoint());
+        (hub, url)
+    }
+}
+
+#[test]
+fn a_folder_an_archive_and_an_address_give_the_same() {
+    let case = Case::new();
+    let (_hub, url) = case.served();
+    for from in [case.folder().to_str().unwrap(), case.archive().to_str().unwrap(), &url] {
+        let text = common::stdout_of(&mut case.fetch(from));
+        for name in NAMES {
+            assert!(text.contains(case.root().join(name).to_str().unwrap()), "{name}: {text}");
+        }
+        assert!(text.contains("npu4 int8 48×64×64"), "{text}");
+        case.assert_whole();
+        // What is there is left as it is; damage is mended.
+        fs::write(case.root().join(NAMES[0]).join("design.xclbin"), "damaged").unwrap();
+        common::stdout_of(&mut case.fetch(from));
+        case.assert_whole();
+        fs::remove_dir_all(case.root()).unwrap();
+    }
+    // The same files make the same archive.
+    let first = fs::read(case.archive()).unwrap();
+    case.list();
+    assert_eq!(fs::read(case.archive()).unwrap(), first);
+}
+
+#[test]
+fn what_was_fetched_is_found_without_an_option() {
+    let case = Case::new();
+    let said = |arguments: &[&str]| common::stdout_of(&mut case.undertone(arguments));
+    let plan = ["npu", "plan", "--target", "npu4", "--no-measure"];
+    assert!(said(&plan).contains("none is here: `undertone npu fetch`"));
+    assert!(said(&["npu", "fetch", "--list"]).starts_with("No compiled NPU kernels in "));
+    assert!(said(&["devices"]).contains("NPU's kernels       none (`undertone npu fetch`)"));
+    common::stdout_of(&mut case.fetch(case.folder().to_str().unwrap()));
+    let home = case.root().join("npu4-int8-48x64x64");
+    // The execution provider has looked: the command names it no folder.
+    let text = said(&plan);
+    assert!(text.contains(&format!("tiles 48×64×64: {}", home.display())), "{text}");
+    let text = said(&["npu", "fetch", "--list"]);
+    assert!(text.lines().count() == 4 && text.contains(&format!("{}  npu4 int8 48×64×64", home.display())), "{text}");
+    let devices = said(&["devices"]);
+    assert!(devices.contains("npu4 bf16 48×32×64, npu4 int8 48×64×64"), "{devices}");
+    // One that is named is taken instead.
+    let elsewhere = case.0.path().to_str().unwrap();
+    assert!(said(&[&plan[..], &["--bundle-dir", elsewhere]].concat()).contains("missing"));
+    // What is damaged later is said.
+    fs::write(home.join("design.xclbin"), "damaged").unwrap();
+    let text = said(&["npu", "fetch", "--list"]);
+    assert!(text.contains("of no use: ") && text.contains("its size is 7 bytes"), "{text}");
+}
+
+#[test]
+fn faults_of_a_release_are_named_and_nothing_is_put_in_place() {
+    type Change = fn(&Case);
+    let faults: [(&str, Change, &[&str]); 9] = [
+        ("a changed container", |case| fs::write(case.container(), "other").unwrap(), &["design.xclbin", "is damaged"]),
+        (
+            "a missing container",
+            |case| fs::remove_file(case.container()).unwrap(),
+            &["lacks npu4-int8", "fetch it again"],
+        ),
+        (
+            "a container that was never there",
+            |case| {
+                fs::remove_file(case.container()).unwrap();
+                case.list();
+            },
+            &["cannot use them", "design.xclbin", "No such file"],
+        ),
+        (
+            "no list",
+            |case| fs::remove_file(case.folder().join("SHA256SUMS")).unwrap(),
+            &["has no SHA256SUMS", "manifest.py"],
+        ),
+        (
+            "a bundle that is not on the list",
+            |case| {
+                let other = case.folder().join("other");
+                fs::create_dir(&other).unwrap();
+                fs::write(other.join("bundle.json"), "{}").unwrap();
+            },
+            &["has other/bundle.json", "does not name", "manifest.py again"],
+        ),
+        (
+            "a list that leads elsewhere",
+            |case| {
+                let path = case.folder().join("SHA256SUMS");
+                let list = fs::read_to_string(&path).unwrap();
+                fs::write(&path, list.replacen("npu1-bf16-48x32x64/bundle", "../bundle", 1)).unwrap();
+            },
+            &["SHA256SUMS", "line 1", "leads out of the folder"],
+        ),
+        (
+            "another format",
+            |case| case.describe("\"format\": 2", "\"format\": 3"),
+            &["format 3, and this program reads 2"],
+        ),
+        ("another packing", |case| case.describe("control[16]", "control[8]"), &["this program packs"]),
+        ("a description that is none", |case| case.describe("{", ""), &["cannot use them", "bundle.json"]),
+    ];
+    for (what, change, words) in faults {
+        let case = Case::new();
+        change(&case);
+        let line = case.refused(&case.folder());
+        assert!(words.iter().all(|word| line.contains(word)), "{what}: {line}");
+        // A person knows the release, not where it was looked at.
+        assert!(!line.contains(".fetching") && line.contains(case.folder().to_str().unwrap()), "{what}: {line}");
+    }
+}
+
+#[test]
+fn a_fault_leaves_what_was_there() {
+    let case = Case::new();
+    common::stdout_of(&mut case.fetch(case.folder().to_str().unwrap()));
+    let before = case.present();
+    fs::write(case.folder().join(NAMES[0]).join("design.xclbin"), "other").unwrap();
+    common::bad::error_line(&mut case.fetch(case.folder().to_str().unwrap()));
+    assert_eq!(case.present(), before);
+}
+
+#[test]
+fn archives_that_are_none_or_lead_elsewhere() {
+    let case = Case::new();
+    let bytes = fs::read(case.archive()).unwrap();
+    let other = case.0.path().join("other.zip");
+    fs::write(&other, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(case.refused(&other).contains("is no zip archive, or a part of one"));
+    fs::write(&other, "text").unwrap();
+    assert!(case.refused(&other).contains("is no zip archive"));
+    assert!(case.refused(&case.0.path().join("none.zip")).contains("cannot read"));
+    for name in ["../outside", "/outside", "a/../../outside", "a\\..\\outside"] {
+        let mut archive = ZipWriter::new(File::create(&other).unwrap());
+        for (name, bytes) in [(name, &b"evil"[..]), ("SHA256SUMS", b"")] {
+            archive.start_file(name, SimpleFileOptions::default()).unwrap();
+            archive.write_all(bytes).unwrap();
+        }
+        archive.finish().unwrap();
+        let line = case.refused(&other);
+        assert!(line.contains("leads out of its folder") && line.contains("nothing was taken"), "{name}: {line}");
+        assert!(!case.0.path().join("outside").exists() && !case.0.path().join("cache/outside").exists());
+    }
+    let sum = common::hub::sha256(&bytes);
+    let with_sum = |sum: &str| case.undertone(&["npu", "fetch", case.archive().to_str().unwrap(), "--sha256", sum]);
+    let line = common::bad::error_line(&mut with_sum(&sum.replace(['0', '1'], "2")));
+    assert!(line.contains(&format!("has the SHA-256 {sum}")), "{line}");
+    assert!(common::bad::error_line(&mut with_sum("12")).contains("64 hexadecimal digits"));
+    common::stdout_of(&mut with_sum(&sum.to_uppercase()));
+    case.assert_whole();
+}
+
+#[test]
+fn downloads_go_on_where_they_broke_off() {
+    let case = Case::new();
+    let (hub, url) = case.served();
+    hub.fault("bundles.zip", Fault::Cut(700), 1);
+    common::stdout_of(&mut case.fetch(&url));
+    assert_eq!(hub.taken(), ["bundles.zip", "bundles.zip@700"]);
+    case.assert_whole();
+    fs::remove_dir_all(case.root()).unwrap();
+    // Given up, and taken up by the next call.
+    hub.fault("bundles.zip", Fault::Cut(900), 1);
+    hub.fault("bundles.zip", Fault::Cut(0), 2);
+    let line = case.failed(&url);
+    assert!(line.contains("broke off at 900 of") && line.contains("goes on from there"), "{line}");
+    hub.taken();
+    common::stdout_of(&mut case.fetch(&url));
+    assert_eq!(hub.taken(), ["bundles.zip@900"]);
+    case.assert_whole();
+}
+
+#[test]
+fn downloads_that_cannot_be_had() {
+    let case = Case::new();
+    let (hub, url) = case.served();
+    hub.fault("bundles.zip", Fault::Garble, 1);
+    assert!(case.failed(&url).contains("invalid Zip archive"));
+    assert!(case.failed(&url.replace("bundles.zip", "none.zip")).contains("404"));
+    hub.fault("bundles.zip", Fault::Longer, 1);
+    assert!(case.failed(&url).contains("and the server promised"));
+    assert!(case.failed("http://127.0.0.1:9/bundles.zip").contains("cannot be reached"));
+    let line = common::bad::error_line(case.fetch(&url).env("HF_HUB_OFFLINE", "1"));
+    assert!(line.contains("HF_HUB_OFFLINE"), "{line}");
+    // Nothing of it stayed: the next one is whole.
+    hub.taken();
+    common::stdout_of(&mut case.fetch(&url));
+    assert_eq!(hub.taken(), ["bundles.zip"]);
+    case.assert_whole();
+}
+
+#[test]
+fn without_an_argument_it_says_that_there_is_no_release() {
+    let case = Case::new();
+    let line = common::bad::error_line(&mut case.undertone(&["npu", "fetch"]));
+    for word in ["no release", "public yet", "undertone npu fetch FROM", "kernels/aie/build.sh"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+    assert!(!case.root().exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let case = Case::new();
+    fs::create_dir_all(case.root().parent().unwrap()).unwrap();
+    fs::write(case.root(), "a file").unwrap();
+    let line = common::bad::error_line(&mut case.fetch(case.folder().to_str().unwrap()));
+    assert!(line.contains("UNDERTONE_BUNDLES") && line.contains(case.root().to_str().unwrap()), "{line}");
+}
