@@ -170,3 +170,132 @@ fn power_mode(root: &Path) -> Check {
 pub(crate) fn folders(root: &Path) -> [PathBuf; 1] {
     [root.join("opt/xilinx/xrt/bin")]
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+    use crate::Outcome;
+
+    const DEVICE: &str = "sys/bus/pci/devices/0000:c5:00.1";
+    const WELL: &str = "Platform\n  Name                   : NPU Strix\n  Power Mode             : Default\n";
+
+    /// A folder with the files of a machine whose NPU is installed well.
+    struct Machine(tempfile::TempDir);
+
+    impl Machine {
+        fn new() -> Self {
+            let machine = Self(tempfile::tempdir().unwrap());
+            for (file, text) in
+                [("vendor", "0x1022"), ("device", "0x17f0"), ("class", "0x118000"), ("revision", "0x10")]
+            {
+                machine.write(&format!("{DEVICE}/{file}"), text);
+            }
+            machine.write(&format!("{DEVICE}/fw_version"), "1.1.2.64");
+            machine.write("proc/sys/kernel/osrelease", "7.0.4-arch1-1");
+            machine.write("sys/module/amdxdna/taint", "");
+            machine.write("dev/accel/accel0", "");
+            machine.link("/sys/bus/pci/drivers/amdxdna", &format!("{DEVICE}/driver"));
+            machine.smi(&format!("cat <<END\n{WELL}END"));
+            machine
+        }
+
+        fn place(&self, path: &str) -> PathBuf {
+            let path = self.0.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            fs::write(self.place(path), text).unwrap();
+        }
+
+        fn link(&self, to: &str, path: &str) {
+            symlink(to, self.place(path)).unwrap();
+        }
+
+        /// AMD's program, played by a script.
+        fn smi(&self, script: &str) {
+            let path = "opt/xilinx/xrt/bin/xrt-smi";
+            self.write(path, &format!("#!/bin/sh\n{script}\n"));
+            fs::set_permissions(self.0.path().join(path), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+
+        fn remove(&self, path: &str) {
+            fs::remove_file(self.0.path().join(path)).unwrap();
+        }
+
+        fn checks(&self) -> Vec<Check> {
+            let mut checks = Vec::new();
+            climb(self.0.path(), &|| Ok("libundertone_xrt.so".into()), &mut |check| checks.push(check));
+            checks
+        }
+
+        /// The check that failed, as the last, and its words.
+        fn failed(&self) -> (String, String) {
+            let checks = self.checks();
+            let last = checks.last().unwrap().clone();
+            assert_eq!(checks.iter().filter(|check| check.is_failure()).count(), 1, "{checks:?}");
+            let Outcome::Failed { found, .. } = last.outcome else { panic!("{checks:?}") };
+            (last.name, found)
+        }
+
+        /// The words of a check that warns.
+        fn warned(&self, name: &str) -> String {
+            let checks = self.checks();
+            let check = checks.iter().find(|check| check.name == name).unwrap();
+            let Outcome::Warned { found, .. } = &check.outcome else { panic!("{check:?}") };
+            found.clone()
+        }
+    }
+
+    #[test]
+    fn an_npu_that_is_installed_well() {
+        let checks = Machine::new().checks();
+        assert_eq!(checks.len(), 8);
+        let told: String = checks.iter().map(|check| format!("{check:?}")).collect();
+        assert!(checks.iter().all(|check| matches!(check.outcome, Outcome::Told { .. })), "{told}");
+        for words in ["npu4 at 0000:c5:00.1", "amdxdna in-tree", "Linux 7.0.4-arch1-1, firmware 1.1.2.64", "Default"] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_fails_by_its_name() {
+        let machine = Machine::new();
+        machine.remove("dev/accel/accel0");
+        assert_eq!(machine.failed().0, "device node");
+        machine.remove(&format!("{DEVICE}/driver"));
+        let (name, found) = machine.failed();
+        assert!(name == "driver" && found.contains("modprobe amdxdna"), "{name}: {found}");
+        machine.write(&format!("{DEVICE}/device"), "0x17f1");
+        machine.write(&format!("{DEVICE}/class"), "0x118000");
+        let (name, found) = machine.failed();
+        assert!(name == "NPU on the PCI bus" && found.contains("1022:17f1"), "{name}: {found}");
+        let mut checks = Vec::new();
+        let without = || Err("libundertone_xrt.so did not load".to_owned());
+        climb(Machine::new().0.path(), &without, &mut |check| checks.push(check));
+        let last = checks.last().unwrap();
+        assert!(last.name == "XRT's library" && last.is_failure(), "{last:?}");
+    }
+
+    #[test]
+    fn what_may_matter_is_a_warning() {
+        let machine = Machine::new();
+        machine
+            .write("proc/self/limits", "Max locked memory         65536                65536                bytes\n");
+        assert!(machine.warned("memory that may be locked").contains("64 KiB"));
+        machine.write(&format!("{DEVICE}/fw_version"), "1.0.0.63");
+        assert!(machine.warned("kernel, firmware and XRT").contains("firmware 1.1"));
+        machine.write("proc/417/comm", "flm\n");
+        machine.link("/dev/accel/accel0", "proc/417/fd/7");
+        machine.write("proc/418/comm", "other\n");
+        machine.link("/dev/null", "proc/418/fd/0");
+        assert_eq!(machine.warned("other programs on the NPU"), "flm (process 417) has it open");
+        machine.smi(&format!("cat <<END\n{}END", WELL.replace("Default", "Powersaver")));
+        assert_eq!(machine.warned("power mode"), "Powersaver");
+        machine.smi("echo ERROR: no devices found; exit 1");
+        assert!(machine.warned("power mode").contains("no devices found"));
+    }
+}

@@ -259,7 +259,12 @@ impl Report {
         let scrubbed: Self = serde_json::from_value(value).map_err(io::Error::other)?;
         let text = serde_json::to_string_pretty(&scrubbed).map_err(io::Error::other)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".undertone-").tempfile_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".undertone-");
+        // As any new file: under sudo the person has to be able to read it.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder)?;
         io::Write::write_all(&mut file, format!("{text}\n").as_bytes())?;
         file.persist(path)?;
         Ok(())

@@ -70,9 +70,9 @@ class Tests:
         figures = checks["reference, int8"]["figures"]
         for figure in ["cosine", "array_ms", "predicted_array_ms", "npu_window_ms", "host_window_ms"]:
             run.needs(figures.get(figure, 0) > 0, f"{figure} is missing: {figures}")
-        costs = report["core_costs"]
-        for cost in ["product", "add", "compare", "convert", "exp2", "gelu", "dispatch", "listed"]:
-            run.needs(isinstance(costs.get(cost), float), f"{cost} is missing: {costs}")
+        # Cycles of a core are no figure here: the simulator computes once what a core repeats.
+        for cost in ["dispatch", "listed"]:
+            run.needs(report["core_costs"].get(cost, 0) > 0, f"{cost} is missing: {report['core_costs']}")
         for personal in [str(self.machine.work), str(ROOT), os.uname().nodename]:
             run.needs(personal in ["", "localhost"] or personal not in json.dumps(report), f"{personal} is in the report")
 
