@@ -86,11 +86,6 @@ impl SpecialTokens {
     pub fn language(&self, code: &str) -> Option<u32> {
         self.languages.get(code).copied()
     }
-
-    /// The code of a language's token.
-    pub fn language_code(&self, token: u32) -> Option<&str> {
-        self.languages.iter().find(|(_, id)| **id == token).map(|(code, _)| code.as_str())
-    }
 }
 
 /// What `config.json` and `generation_config.json` say of tokens.
