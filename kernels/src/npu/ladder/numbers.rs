@@ -244,10 +244,10 @@ pub(super) fn all() -> Vec<Numbers> {
             Bound::Relative(low),
             to_float,
         ),
-        // No kernel does these two yet.
-        question("fp32 to int32", Question::ToInt32, one(between()), Bound::None, |x, _| x.round_ties_even()),
+        // No kernel does these two yet. Integers have no negative zero.
+        question("fp32 to int32", Question::ToInt32, one(between()), Bound::None, |x, _| 0.0 + x.round_ties_even()),
         question("fp32 to int8", Question::ToInt8, one(spread(200.0, 35)), Bound::None, |x, _| {
-            x.round_ties_even().clamp(-128.0, 127.0)
+            0.0 + x.round_ties_even().clamp(-128.0, 127.0)
         }),
         timed(question("powers of two", Question::Exp2, one(exponents()), Bound::Relative(near), |x, _| {
             alone(undertone_aie::numbers::exp2, x)
