@@ -20,6 +20,9 @@ const OF_A_CORE: [Place; 6] = [
     ("GELU", CYCLES, |costs| &mut costs.gelu),
 ];
 
+/// A sixth of it is a bf16 product: each factor gives two parts by one, and they are multiplied by four.
+const BY_PARTS: Place = ("products of two bf16 parts", CYCLES, |costs| &mut costs.mac);
+
 /// Microseconds of commands.
 const OF_COMMANDS: [Place; 2] = [
     ("a single command", "us_per_command", |costs| &mut costs.dispatch),
@@ -36,7 +39,7 @@ pub(crate) fn measured(target: &str, rungs: &[RungReport]) -> Option<CoreCosts> 
         // A difference of two times that noise has turned around says nothing.
         found.filter(|figure| *figure > 0.0)
     };
-    for (places, unit) in [(&OF_A_CORE[..], 1.0), (&OF_COMMANDS[..], 1e-6)] {
+    for (places, unit) in [(&OF_A_CORE[..], 1.0), (&[BY_PARTS][..], 1.0 / 6.0), (&OF_COMMANDS[..], 1e-6)] {
         for place in places {
             *(place.2)(&mut costs) = figure(place).map(|figure| figure * unit);
         }
@@ -60,7 +63,7 @@ mod tests {
         for rung in [ladder::Rung::PassThrough, ladder::Rung::Core] {
             assert!(ladder::climb(&array, rung, &mut |check| names.push(check.name)));
         }
-        for (name, ..) in OF_A_CORE.iter().chain(&OF_COMMANDS) {
+        for (name, ..) in OF_A_CORE.iter().chain(&[BY_PARTS]).chain(&OF_COMMANDS) {
             assert!(names.iter().any(|found| found == name), "{name} is none of {names:?}");
         }
     }
@@ -68,10 +71,15 @@ mod tests {
     #[test]
     fn commands_are_in_seconds_and_cores_in_cycles() {
         let check = |name: &str, key: &str, figure| Check::new(name, Outcome::Passed).with(key, figure);
-        let checks = vec![check("a single command", "us_per_command", 82.0), check("GELU", CYCLES, 3.5)];
+        let checks = vec![
+            check("a single command", "us_per_command", 82.0),
+            check("GELU", CYCLES, 3.5),
+            check("products of two bf16 parts", CYCLES, 3.0),
+        ];
         let rung = RungReport { checks, ..not_reached(Rung::Core) };
         let costs = measured("npu1", &[rung]).unwrap();
         assert_eq!((costs.target.as_str(), costs.gelu, costs.exp2), ("npu1", Some(3.5), None));
+        assert_eq!(costs.mac, Some(0.5));
         assert!((costs.dispatch.unwrap() - 82e-6).abs() < 1e-12);
         let noise = RungReport { checks: vec![check("GELU", CYCLES, -0.1)], ..not_reached(Rung::Core) };
         for nothing in [noise, not_reached(Rung::Core)] {

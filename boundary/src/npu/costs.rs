@@ -24,7 +24,8 @@ pub struct CoreCosts {
     /// An fp32 product as exact as the compiler makes it: `multiply` of the cores' code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<f64>,
-    /// A product of two bf16 values, by itself or added to an fp32 sum.
+    /// A product of two bf16 values, added to an fp32 sum: a sixth of an fp32 product by two parts of each factor, with
+    /// what its operations wait for each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<f64>,
     /// An addition or subtraction, of fp32 or int32.

@@ -114,7 +114,7 @@ const REASONS: &str = "
 Where it is off, and why:
 
 - Attention in one kernel. The measured kernel takes 12.8 cycles of a core for a score; ours is predicted at 5.1, because its products are bf16 ones or of two parts. With fp32 products,
-  as our code was until it was counted, the model comes near the measured one. That kernel is not ours: its exponential is a table, and its time is a wall time with packing. What the compiler's
+  as our code was until they were counted, the model comes near the measured one. That kernel is not ours: its exponential is a table, and its time is a wall time with packing. What a compiler's
   schedule loses is in neither row.
 - Attention in three arrays. The model has memory that is read and written at full speed, three changes of the array for each layer, and the products of our design, whose 64 outputs of the second
   product fill one column of four.

@@ -95,6 +95,10 @@ impl Machine {
         let costs = &mut machine.costs;
         replace(&mut costs.product, found.product);
         replace(&mut costs.mac, found.mac);
+        if found.mac.is_some() {
+            // It was measured with its waiting.
+            costs.waiting = 1.0;
+        }
         replace(&mut costs.add, found.add);
         replace(&mut costs.compare, found.compare);
         replace(&mut costs.convert, found.convert);
