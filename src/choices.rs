@@ -235,6 +235,11 @@ pub fn device() -> impl TypedValueParser<Value = Device> {
     ])
 }
 
+/// `--device` of what is about NPUs alone.
+pub fn npu_device() -> impl TypedValueParser<Value = Device> {
+    one_of([(Device::Npu.word(), "The NPU of this machine"), (Device::Sim.word(), "The simulator in its place")])
+}
+
 /// `--target`.
 pub fn target() -> impl TypedValueParser<Value = Target> {
     one_of(Target::ALL.map(|target| {

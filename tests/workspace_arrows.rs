@@ -16,6 +16,12 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("undertone-bench", "undertone-runner", ""),
     ("undertone-bench", "undertone-kernels", ""),
     ("undertone-bench", "undertone-boundary", ""),
+    // The ladder of `undertone npu bring-up`: the NPU through the kernels, models through the runner as `bench` runs them.
+    ("undertone", "undertone-bring-up", ""),
+    ("undertone-bring-up", "undertone-kernels", ""),
+    ("undertone-bring-up", "undertone-bench", ""),
+    ("undertone-bring-up", "undertone-runner", ""),
+    ("undertone-bring-up", "undertone-boundary", ""),
     // Names, options, JSON and C types of the provider's library: one definition for who writes and who reads them.
     ("undertone", "undertone-boundary", ""),
     ("undertone-runner", "undertone-boundary", ""),

@@ -7,6 +7,7 @@
 //! measured alone, by themselves: those that this crate was built with.
 
 mod cache;
+mod encoder;
 pub mod kernels;
 pub mod limits;
 mod long;
@@ -19,6 +20,7 @@ mod start;
 mod step;
 
 pub use cache::{CacheGain, cache_gain};
+pub use encoder::Encoder;
 pub use kernels::{BatchedProducts, Kernel, KernelReport, kernels};
 pub use long::{LongResult, long_audio};
 pub use plan::{Plan, plan};

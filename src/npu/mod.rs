@@ -1,6 +1,7 @@
-//! `undertone npu`: what an NPU would do, and its compiled kernels, a file for each of its commands; `release` reads what
-//! `fetch` takes.
+//! `undertone npu`: what an NPU would do, whether this machine's does it, and its compiled kernels, a file for each of its
+//! commands; `release` reads what `fetch` takes.
 
+mod bring_up;
 pub mod fetch;
 mod plan;
 mod release;
@@ -12,7 +13,7 @@ use clap::{Args, Subcommand};
 
 use crate::given::Given;
 
-/// Look at what an NPU would do, and fetch its compiled kernels
+/// Try this machine's NPU step by step, look at what an NPU would do, and fetch its compiled kernels
 #[derive(Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -21,6 +22,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    BringUp(bring_up::Arguments),
     Plan(plan::Arguments),
     Fetch(fetch::Arguments),
 }
@@ -32,6 +34,7 @@ enum Command {
 /// Those of the command.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     match &arguments.command {
+        Command::BringUp(arguments) => bring_up::run(arguments, given),
         Command::Plan(arguments) => plan::run(arguments, given),
         Command::Fetch(arguments) => fetch::run(arguments),
     }

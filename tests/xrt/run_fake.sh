@@ -152,5 +152,6 @@ fi
 above=("$work/bundles-npu4" "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$libraries"
     --preload "$target/release/libundertone_fake_npu.so" "$target/release/undertone")
 python3 -B "$here/faults.py" npu4 "$work/faults" "${above[@]}"
+python3 -B "$here/bring_up.py" npu4 "$work/bring-up" "${above[@]}"
 PYTHONPATH="$onnx" python3 -B "$here/tiny.py" npu4 "$work/tiny" "${above[@]}"
 echo "run_fake.sh: all well"

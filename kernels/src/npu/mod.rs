@@ -55,7 +55,7 @@ pub use hardware::hardware;
 pub use open::OpenNpu;
 pub use placed::PlacedDevice;
 pub use placement::Placement;
-pub use probe::{Finding, PciNpu, Probe, probe};
+pub use probe::{Finding, PciNpu, Probe, probe, probe_below};
 pub use rates::Rates;
 pub use software::{Origin, Software};
 pub use target::{MicroTile, Target};

@@ -213,7 +213,7 @@ fn look() -> Probe {
 }
 
 /// Looks at the machine whose `/sys`, `/dev` and `/proc` lie below `root`.
-fn probe_below(root: &Path) -> Probe {
+pub fn probe_below(root: &Path) -> Probe {
     let npus = pci_npus(&root.join("sys/bus/pci/devices"));
     let mut findings = Vec::new();
     if npus.is_empty() {

@@ -73,6 +73,15 @@ pub struct XrtProgram {
     words: u32,
 }
 
+/// Loads XRT and the library that binds it: where that lies, and the XRT that it was built against.
+///
+/// # Errors
+/// In words: what is missing and what to do.
+pub fn loaded() -> Result<String, String> {
+    let library = Library::load().map_err(|error| error.to_string())?;
+    Ok(format!("{}, built against XRT {}", library.path().display(), library.built_against()))
+}
+
 impl XrtArray {
     /// Loads XRT and opens the first NPU that there are designs for.
     ///

@@ -12,6 +12,18 @@ pub struct Encoded {
     windows: usize,
 }
 
+impl Encoded {
+    /// The values, one window after another.
+    ///
+    /// # Errors
+    /// [`RunError`] if they are no floating-point numbers.
+    pub fn values(&self) -> Result<Vec<f32>, RunError> {
+        let failed = |e: ort::Error| RunError { stage: "encoder".to_owned(), reason: words(&e) };
+        let all = self.values.iter().map(|value| tensor::floats(value).map_err(failed));
+        Ok(all.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+}
+
 impl OrtModel {
     /// A copy of what the encoder gave for the windows that were encoded last, for [`Self::set_encoded`] of a model
     /// with another device or precision.

@@ -24,6 +24,15 @@ pub(super) fn pick(value: &DynValue, rows: &[usize]) -> Result<DynValue, ort::Er
     collect(&sources)
 }
 
+/// All values.
+pub(super) fn floats(value: &DynValue) -> Result<Vec<f32>, ort::Error> {
+    Ok(if is_half(value) {
+        value.try_extract_tensor::<f16>()?.1.iter().map(|x| x.to_f32()).collect()
+    } else {
+        value.try_extract_tensor::<f32>()?.1.to_vec()
+    })
+}
+
 /// Copies rows of tensors that agree in everything but the number of rows.
 fn collect(sources: &[(&DynValue, usize)]) -> Result<DynValue, ort::Error> {
     let half = sources.first().is_some_and(|(value, _)| is_half(value));

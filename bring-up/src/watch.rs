@@ -1,0 +1,156 @@
+//! Watches the process that climbs a rung: passes on what it tells, and ends it at the rung's limit.
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::report::rung_report;
+use crate::{Check, Message, Rung, RungReport, Verdict, program};
+
+/// Lines of its standard error that are kept.
+const LAST_LINES: usize = 6;
+/// A process that was killed is gone at once, unless it hangs in the kernel.
+const TO_DIE: Duration = Duration::from_secs(3);
+
+/// Runs `command`, which climbs `rung`, and tells its checks as they end.
+pub fn watch(rung: Rung, mut command: Command, limit: Duration, tell: &mut dyn FnMut(&Check)) -> RungReport {
+    let begun = Instant::now();
+    let mut report = rung_report(rung, Verdict::Passed, limit.as_secs_f64());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            report.verdict = Verdict::Broken { found: format!("this command does not start a second time: {error}") };
+            return report;
+        }
+    };
+    let (messages, last_words) = (messages(&mut child), last_words(&mut child));
+    let mut skipped = None;
+    let end = loop {
+        match messages.recv_timeout(limit.saturating_sub(begun.elapsed())) {
+            Ok(Message::Check(check)) => {
+                tell(&check);
+                report.checks.push(check);
+            }
+            Ok(Message::Skipped(why)) => skipped = Some(why),
+            Ok(Message::Done) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    // One that told all ends by itself, unless its driver hangs when files are closed.
+    let ended = program::ended(
+        &mut child,
+        match end {
+            Ok(()) => limit.saturating_sub(begun.elapsed()).max(TO_DIE),
+            Err(RecvTimeoutError::Disconnected) => TO_DIE,
+            Err(RecvTimeoutError::Timeout) => Duration::ZERO,
+        },
+    );
+    let after = report.checks.last().map_or(String::new(), |check| format!(" after \"{}\"", check.name));
+    report.verdict = match end {
+        Ok(()) | Err(RecvTimeoutError::Timeout) if ended.is_none() => {
+            let left = if program::ended(&mut child, TO_DIE).is_some() { "it was ended" } else { "it can't be ended" };
+            let limit = limit.as_secs_f64();
+            Verdict::TimedOut { found: format!("no answer within {limit} s{after}; {left}") }
+        }
+        Ok(()) | Err(RecvTimeoutError::Timeout) => match skipped {
+            _ if report.checks.iter().any(Check::is_failure) => Verdict::Failed,
+            Some(why) => Verdict::Skipped { why },
+            None => Verdict::Passed,
+        },
+        Err(RecvTimeoutError::Disconnected) => {
+            let status = child.try_wait().ok().flatten().map_or("no end".to_owned(), |status| status.to_string());
+            let words = last_words.recv_timeout(TO_DIE).unwrap_or_default();
+            Verdict::Broken { found: format!("its process broke off{after} ({status}); its last words: {words}") }
+        }
+    };
+    report.seconds = begun.elapsed().as_secs_f64();
+    report
+}
+
+/// What it tells, until its standard output is closed; other lines are not ours.
+fn messages(child: &mut Child) -> Receiver<Message> {
+    let (send, receive) = mpsc::channel();
+    if let Some(out) = child.stdout.take() {
+        thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let Ok(message) = serde_json::from_str(&line) else { continue };
+                if send.send(message).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    receive
+}
+
+/// The end of its standard error, once that is closed.
+fn last_words(child: &mut Child) -> Receiver<String> {
+    let (send, receive) = mpsc::channel();
+    if let Some(from) = child.stderr.take() {
+        thread::spawn(move || {
+            let mut lines = VecDeque::new();
+            for line in BufReader::new(from).lines().map_while(Result::ok).filter(|line| !line.trim().is_empty()) {
+                lines.push_back(line);
+                if lines.len() > LAST_LINES {
+                    lines.pop_front();
+                }
+            }
+            // Nobody listens where the rung ended as it has to.
+            let _ = send.send(lines.make_contiguous().join("; "));
+        });
+    }
+    receive
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// A rung climbed by a shell script.
+    fn rung(script: &str, limit: Duration) -> RungReport {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        watch(Rung::Stream, command, limit, &mut |_| ())
+    }
+
+    const LONG: Duration = Duration::from_secs(30);
+    const WELL: &str = r#"echo '{"check":{"name":"one","outcome":"passed"}}'; echo noise; "#;
+    const DONE: &str = r#"echo '"done"'"#;
+
+    #[test]
+    fn checks_are_passed_on_and_judged() {
+        let passed = rung(&format!("{WELL} {DONE}"), LONG);
+        assert_eq!((&passed.verdict, passed.checks.len()), (&Verdict::Passed, 1));
+        let failed = r#"echo '{"check":{"name":"two","outcome":"failed","found":"x","advice":"y"}}'; "#;
+        assert_eq!(rung(&format!("{WELL} {failed} {DONE}"), LONG).verdict, Verdict::Failed);
+        let skipped = r#"echo '{"skipped":"why"}'; "#;
+        assert_eq!(rung(&format!("{skipped} {DONE}"), LONG).verdict, Verdict::Skipped { why: "why".into() });
+    }
+
+    #[test]
+    fn one_that_hangs_is_ended_at_its_limit() {
+        for script in [format!("{WELL} exec sleep 60"), format!("{WELL} {DONE}; exec sleep 60")] {
+            let hung = rung(&script, Duration::from_millis(300));
+            let Verdict::TimedOut { found } = &hung.verdict else { panic!("{hung:?}") };
+            assert!(found.contains("within 0.3 s after \"one\"; it was ended"), "{found}");
+            assert_eq!(hung.checks.len(), 1);
+            assert!(hung.seconds < 20.0, "{hung:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_breaks_off_tells_its_last_words() {
+        let broken = rung(&format!("{WELL} echo 'terminate called' >&2; kill -ABRT $$"), LONG);
+        let Verdict::Broken { found } = &broken.verdict else { panic!("{broken:?}") };
+        assert!(
+            found.contains("signal: 6") && found.contains("terminate called") && found.contains("\"one\""),
+            "{found}"
+        );
+        let nowhere = watch(Rung::Stream, Command::new("/no/such"), LONG, &mut |_| ());
+        assert!(matches!(nowhere.verdict, Verdict::Broken { .. }));
+    }
+}
