@@ -11,8 +11,9 @@ type Place = (&'static str, &'static str, fn(&mut CoreCosts) -> &mut Option<f64>
 const CYCLES: &str = "cycles_per_value";
 
 /// Cycles of a core.
-const OF_A_CORE: [Place; 6] = [
+const OF_A_CORE: [Place; 7] = [
     ("fp32 products", CYCLES, |costs| &mut costs.product),
+    ("products of bf16 values", CYCLES, |costs| &mut costs.mac),
     ("fp32 sums", CYCLES, |costs| &mut costs.add),
     ("the larger of two", CYCLES, |costs| &mut costs.compare),
     ("fp32 to bf16", CYCLES, |costs| &mut costs.convert),

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a release of compiled kernels: all arrays for all NPUs, a report of what they take, a comparison of one stream for each with aiecc's own,
-# and an archive with checksums, which `undertone npu fetch` takes.
+# the arrays of `undertone npu bring-up`, and an archive with checksums, which `undertone npu fetch` takes.
 #
 #   kernels/aie/release.sh WORK
 #
@@ -38,6 +38,10 @@ compare() {
 } 2>&1 | tee "$work/report.txt"
 # `failed` of the pipe's own shell is lost; its words are not.
 ! grep -q '^release.sh: failed' "$work/report.txt" || failed=1
+# What `undertone npu bring-up` begins with.
+for target in npu1 npu4; do
+    try "$here/build.sh" --target "$target" --ladder --out "$work/bundles" --work "$work/ladder"
+done
 if compgen -G "$work/bundles/*/bundle.json" > /dev/null; then
     try python3 -B "$here/manifest.py" "$work/bundles" --archive "$work/bundles.zip"
 fi

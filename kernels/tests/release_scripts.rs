@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output},
 };
 
-use undertone_kernels::npu::{Bundles, Design, Kernels, Problem, Target, Tile, stream};
+use undertone_kernels::npu::{Bundles, Design, Kernels, Problem, Target, Tile, Trial, TrialBundle, TrialKind, stream};
 
 /// A version that `requirements.txt` pins.
 fn pinned(package: &str) -> String {
@@ -104,9 +104,15 @@ fn a_release_is_made_and_read() {
     let text = said(&made);
     assert!(!made.status.success() && text.contains("release.sh: failed: compare"), "{text}");
     let bundles = Bundles::open(&work.join("bundles")).unwrap();
-    assert_eq!((bundles.list().len(), bundles.broken()), (4, &[][..]));
+    // Both kernels for both NPUs, on all cores, on one, and on a column; each has two files.
+    assert_eq!((bundles.list().len(), bundles.broken()), (12, &[][..]));
+    let trials = Target::ALL.into_iter().flat_map(|target| TrialKind::ALL.map(|kind| Trial::new(target, kind)));
+    for trial in trials {
+        let bundle = TrialBundle::find(&work.join("bundles"), &trial).unwrap();
+        assert_eq!((bundle.made.is_some(), &bundle.trial), (trial.kind == TrialKind::PassThrough, &trial));
+    }
     let list = fs::read_to_string(work.join("bundles/SHA256SUMS")).unwrap();
-    assert_eq!(list.lines().count(), 8, "{list}");
+    assert_eq!(list.lines().count(), 2 * 12 + 2 * (2 + 3), "{list}");
     assert!(work.join("bundles.zip").is_file());
     for words in [
         "npu4-bf16-48x32x64",

@@ -21,6 +21,7 @@ enum TrialQuestion : int32_t {
     trial_stores32,
     trial_stores64,
     trial_product,
+    trial_mac,
     trial_low_product,
     trial_split_product,
     trial_sum,
@@ -95,6 +96,20 @@ inline void trial_answer(const int32_t *question, int32_t *answer) {
         case trial_stores32: trial_stores<32>(bytes, out, first); break;
         case trial_stores64: trial_stores<64>(bytes, out, first); break;
         case trial_product: each([](const Values &x, const Values &y) { return multiply<lanes>(x, y); }); break;
+        case trial_mac: {
+            // 512 bf16 values, 512 more, and 512 of fp32 to which their products are added.
+            const auto *left = reinterpret_cast<const bfloat16 *>(a);
+            const auto *right = left + trial_values;
+            UNDERTONE_ROLLED
+            for (int turn = 0; turn < turns; ++turn) {
+                UNDERTONE_ROLLED
+                for (int i = 0; i < trial_values; i += static_cast<int>(lanes)) {
+                    const auto start = sums<lanes>(aie::load_v<lanes>(a + trial_values + i));
+                    aie::store_v(to + i, aie::mac(start, aie::load_v<lanes>(left + i), aie::load_v<lanes>(right + i)).template to_vector<float>());
+                }
+            }
+            break;
+        }
         case trial_low_product:
             each([](const Values &x, const Values &y) { return multiply_parts<lanes>(parts<lanes>(x), parts<lanes>(y)); });
             break;

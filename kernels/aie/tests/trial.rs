@@ -15,7 +15,7 @@ fn ask(words: &[i32]) -> Vec<i32> {
 
 #[test]
 fn a_question_that_it_does_not_know_is_answered_with_zeros() {
-    for asked in [-1, 21, i32::MAX] {
+    for asked in [-1, 22, i32::MAX] {
         let answer = ask(&[asked, 3, 5]);
         assert_eq!(answer[..3], [asked, 3, 5]);
         assert!(answer[3..].iter().all(|word| *word == 0), "{asked}");

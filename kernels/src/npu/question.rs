@@ -12,6 +12,8 @@ pub(super) enum Question {
     Stores(usize),
     /// `a · b` in fp32.
     Product,
+    /// `a · b` of bf16 values, added to fp32: 512 of two bytes and 512 more in the place of a, the sums in that of b.
+    Mac,
     /// `a · b` of two bf16 parts of each.
     LowProduct,
     /// `a · b` of three bf16 parts of each.
@@ -54,7 +56,7 @@ impl Question {
     pub const STORES: usize = 32;
 
     /// All of them, in the order of their numbers.
-    const ALL: [Question; 21] = [
+    const ALL: [Question; 22] = [
         Question::Loads(16),
         Question::Loads(32),
         Question::Loads(64),
@@ -62,6 +64,7 @@ impl Question {
         Question::Stores(32),
         Question::Stores(64),
         Question::Product,
+        Question::Mac,
         Question::LowProduct,
         Question::SplitProduct,
         Question::Sum,

@@ -59,7 +59,12 @@ struct Worst {
 impl Numbers {
     /// The words of the question.
     pub fn data(&self) -> Vec<u32> {
-        self.operands.concat()
+        let words = self.operands.concat();
+        match self.question {
+            // The upper halves, two in a word; the sums that they are added to are 0.
+            Question::Mac => words.chunks_exact(2).map(|pair| pair[0] >> 16 | pair[1] & 0xffff_0000).collect(),
+            _ => words,
+        }
     }
 
     /// Holds an answer against the host's: a fact, if there is one to tell.
@@ -174,6 +179,7 @@ pub(super) fn all() -> Vec<Numbers> {
     let half = no_half.iter().map(|bits| bits & 0xffff_0000 | 0x8000).collect();
     let exponents = || values(noise(VALUES, 23).into_iter().map(|value| value * 60.0 - 55.0));
     let factors = || [spread(2.0, 29), spread(100.0, 30)];
+    let upper = |words: Vec<u32>| words.into_iter().map(|bits| bits & 0xffff_0000).collect();
     let divisors = values(noise(VALUES, 37).into_iter().map(|value| value.abs() * 1500.0 + 0.5));
     let magic = |whole| [whole, values([MAGIC])];
     vec![
@@ -202,6 +208,13 @@ pub(super) fn all() -> Vec<Numbers> {
             Bound::OfOperands(exact),
             |x, y| x - y,
         ),
+        timed(question(
+            "products of bf16 values",
+            Question::Mac,
+            factors().map(upper),
+            Bound::Relative(low),
+            |x, y| x * y,
+        )),
         timed(question("products of two bf16 parts", Question::LowProduct, factors(), Bound::Near(low), |x, y| x * y)),
         timed(question(
             "products of three bf16 parts",

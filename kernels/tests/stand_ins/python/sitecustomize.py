@@ -38,8 +38,10 @@ class Printed(recorder.Recording):
             yield f"}} {{stack_size = {STACK} : i32}}"
         for name, fifo in self.fifos.items():
             shim, direction = (fifo.source, "MM2S") if fifo.source[1] == 0 else (fifo.targets[0], "S2MM")
+            # B, and what a pass-through makes of it.
+            number = int(name.startswith("b") or (name, shim[0]) == ("c_1", 0))
             if shim[1] == 0:
-                yield f"aie.shim_dma_allocation @{name}_shim_alloc(%tile_{shim[0]}_0, {direction}, {int(name.startswith('b'))})"
+                yield f"aie.shim_dma_allocation @{name}_shim_alloc(%tile_{shim[0]}_0, {direction}, {number})"
 
 
 sys.modules.update(Printed().modules())
