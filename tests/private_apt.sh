@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # To be sourced: Debian's packages without installing any and without root.
 #
 #   private_apt FOLDER SUITE...     makes `apt_options`, with which apt-get and apt-cache know these suites and nothing else

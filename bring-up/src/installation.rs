@@ -45,8 +45,9 @@ fn finding(probe: &Probe, of: fn(&Finding) -> bool) -> Option<String> {
 
 fn on_the_bus(probe: &Probe) -> Check {
     let name = "NPU";
-    match finding(probe, |finding| matches!(finding, Finding::NoDevice | Finding::UnknownId { .. } | Finding::NotLinux))
-    {
+    match finding(probe, |finding| {
+        matches!(finding, Finding::NoDevice | Finding::UnknownId { .. } | Finding::OtherSystem)
+    }) {
         Some(words) => Check::failed(name, words, ""),
         None => Check::told(name, probe.npus.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
     }
@@ -54,7 +55,9 @@ fn on_the_bus(probe: &Probe) -> Check {
 
 fn driver(probe: &Probe) -> Check {
     let name = "driver";
-    if let Some(words) = finding(probe, |finding| matches!(finding, Finding::NoDriver { .. })) {
+    if let Some(words) =
+        finding(probe, |finding| matches!(finding, Finding::NoDriver { .. } | Finding::NoWindowsDriver { .. }))
+    {
         // What is known of the versions is the likely cause.
         let known = finding(probe, |finding| matches!(finding, Finding::KnownBad(_)));
         return Check::failed(name, words, known.unwrap_or_default());

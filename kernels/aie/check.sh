@@ -22,23 +22,29 @@ declare -A tiles=([int8]=48,64,64 [bf16]=48,32,64)
 # Tiles that leave blocks of registers over, and rows of scores that are no whole vectors of 32.
 # shellcheck disable=SC2034,SC2054
 declare -A odd=([int8]=24,48,64 [bf16]=12,24,64)
+# The shipped ones again.
+# shellcheck disable=SC2034,SC2054
+declare -A split_products=([int8]=48,64,64 [bf16]=48,32,64)
 
 entry() { # NPU SOURCE [TILE]
-    local out="$work/$1-$2" defines=(-DUNDERTONE_NPU="$1") m k n
+    local out="$work/$1-$2" defines=(-DUNDERTONE_NPU="$1" -DUNDERTONE_SPLIT_PRODUCTS="$split") m k n
     if [[ $# -gt 2 ]]; then
         IFS=, read -r m k n <<< "$3"
         defines+=(-DTILE_M="$m" -DTILE_K="$k" -DTILE_N="$n")
     fi
     "$clang" "${flags[@]}" "${defines[@]}" -fstack-usage -c "$here/src/$2.cc" -o "$out.o"
     "$clang" "${flags[@]}" "${defines[@]}" -S -emit-llvm "$here/src/$2.cc" -o "$out.ll"
-    echo "  npu$1 $2 ${3:-}"
+    echo "  npu$1 $2 ${3:-}, split products: $split"
     python3 -B "$here/check/calls.py" "$out.ll" "$out.su"
 }
 
+# Both ways of making fp32 products (src/floats.h).
 for npu in 1 4; do
+    split=0
     # The questions that the ladder asks a core.
     entry "$npu" trial
-    for set in tiles odd; do
+    for set in tiles odd split_products; do
+        [[ "$set" != split_products ]] || split=1
         declare -n chosen="$set"
         tile_defines=()
         objects=()
@@ -47,7 +53,7 @@ for npu in 1 4; do
             tile_defines+=("-D${kernels^^}=${chosen[$kernels]}")
             objects+=("$work/$npu-$kernels.o")
         done
-        "$clang" "${flags[@]}" -Wno-conversion -DUNDERTONE_NPU="$npu" "${tile_defines[@]}" "$here/check/entries.cc" "${objects[@]}" -lstdc++ \
+        "$clang" "${flags[@]}" -Wno-conversion -DUNDERTONE_NPU="$npu" -DUNDERTONE_SPLIT_PRODUCTS="$split" "${tile_defines[@]}" "$here/check/entries.cc" "${objects[@]}" -lstdc++ \
             -o "$work/entries"
         "$work/entries"
     done

@@ -30,6 +30,24 @@ fn each_fault_stops_the_ladder_where_it_belongs() {
     }
 }
 
+/// What nothing of ours depends on is told, and the ladder goes on.
+#[test]
+fn harmless_differences_are_facts() {
+    let odd = ["sums of zeros, infinities and denormals", "products of zeros, infinities and denormals"];
+    for (fault, facts) in [
+        (Fault::Ties, ["halves, when 1.5 · 2^23 is added", "fp32 to bf16, in the middle of two"]),
+        (Fault::Denormals, odd),
+    ] {
+        let mut checks = Vec::new();
+        let array = SimArray::new(Target::Npu4, Mode::Fast).with_fault(fault);
+        assert!(climb(&array, Rung::Core, &mut |check| checks.push(check)), "{fault:?}: {:?}", checks.last());
+        for fact in facts {
+            let check = checks.iter().find(|check| check.name == fact).unwrap();
+            assert!(matches!(&check.outcome, Outcome::Told(said) if said.contains("differ")), "{fault:?}: {check:?}");
+        }
+    }
+}
+
 #[test]
 fn lists_are_not_tried_where_commands_are_started_singly() {
     let array = SimArray::new(Target::Npu1, Mode::Fast).with_commands(Commands::Single).with_fault(Fault::Lists);

@@ -310,7 +310,7 @@ mod tests {
 
     fn noise(count: usize) -> Vec<f32> {
         let mut noise = fastrand::Rng::with_seed(1);
-        let loudness = |i: usize| if i / 5000 % 3 == 0 { 0.5 } else { 0.01 };
+        let loudness = |i: usize| if (i / 5000).is_multiple_of(3) { 0.5 } else { 0.01 };
         (0..count).map(|i| loudness(i) * (noise.f32() - 0.5)).collect()
     }
 

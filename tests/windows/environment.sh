@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # To be sourced: cargo for Windows and Wine to run what it builds, from a machine with Debian.
 #
 #   windows_cargo FOLDER     cargo builds for Windows from then on; `release` is the folder of its results

@@ -20,6 +20,7 @@ folder="$PWD/target/windows"
 if [[ $mode == run && -n "${1:-}" ]]; then folder="$1"; fi
 mkdir -p "$folder"
 folder="$(cd "$folder" && pwd)"
+unset ORT_DYLIB_PATH UNDERTONE_EP_LIBRARY UNDERTONE_MODEL UNDERTONE_PACKED
 windows_cargo "$folder"
 case $mode in
     check) exec cargo check --release --workspace --all-targets ;;

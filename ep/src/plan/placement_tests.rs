@@ -103,18 +103,22 @@ fn a_layer_that_stays_on_the_array_gives_what_its_steps_give() {
         let (shape, rows) = ([batch, length, WIDTH], batch * length);
         let mut graph = Builder::default()
             .input("x", DataType::F32, &shape)
-            .integers("as it is", &[0, 0, -1])
             .constant("gain", &[WIDTH], &noise(WIDTH, 1))
             .constant("bias", &[WIDTH], &noise(WIDTH, 2));
         let layers = [("q", 1, 1), ("k", 1, 1), ("v", 1, 1), ("o", 1, 1), ("fc1", 1, 4), ("fc2", 4, 1)];
         for (at, (name, inputs, outputs)) in layers.into_iter().enumerate() {
             let sizes = [inputs * WIDTH, outputs * WIDTH];
-            graph = graph.constant(&format!("w{name}"), &sizes, &noise(sizes[0] * sizes[1], 3 + at as u32));
+            graph = graph.constant(&format!("w{name}"), &sizes, &noise(sizes[0] * sizes[1], 3 + at as u64));
         }
-        graph = graph.node("LayerNormalization", &["x", "gain", "bias"], "n");
+        graph = graph.node("LayerNormalization", &["x", "gain", "bias"], "n").node_of(
+            "Shape",
+            &["n"],
+            &[("sizes", DataType::I64)],
+            &[],
+        );
         for part in ["q", "k", "v"] {
             graph = graph.node("MatMul", &["n", &format!("w{part}")], &format!("{part} of n"));
-            graph = graph.node("Reshape", &[&format!("{part} of n"), "as it is"], part).shape(part, &shape);
+            graph = graph.node("Reshape", &[&format!("{part} of n"), "sizes"], part).shape(part, &shape);
         }
         let graph = graph
             .node_of(

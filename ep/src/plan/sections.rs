@@ -33,8 +33,8 @@ pub enum Kind {
     Readers,
     /// A linear layer and the one that reads its result, perhaps after a layer norm.
     Mlp,
-    /// Three linear layers of the same rows, perhaps after a layer norm; views of their results, of which they are
-    /// queries, keys and values; attention; views of its result, and the linear layer that reads it.
+    /// Perhaps a layer norm, and steps that make sizes; three linear layers of the same rows; views of their results,
+    /// which are queries, keys and values; attention; views of its result, and the linear layer that reads it.
     SelfAttention,
 }
 
@@ -120,7 +120,7 @@ impl<'p> Arranger<'p> {
             return (Kind::Single, vec![first]);
         }
         if self.beside_npu
-            && let Some(attended) = self.attended(&readers)
+            && let Some(attended) = self.attended(rows, &readers)
         {
             return (Kind::SelfAttention, norm.into_iter().chain(attended).collect());
         }
@@ -318,12 +318,13 @@ mod tests {
             .integers("as it is", &[0, 0, -1])
             .node("LayerNormalization", &["x", "gain", "bias"], "n");
         for (at, part) in ["v", "k", "q", "o"].into_iter().enumerate() {
-            let weights = noise(WIDTH * WIDTH, 3 + at as u32);
+            let weights = noise(WIDTH * WIDTH, 3 + at as u64);
             graph = graph.constant(&format!("w{part}"), &[WIDTH, WIDTH], &weights);
         }
-        for part in ["v", "k", "q"] {
+        graph = graph.node_of("Shape", &["n"], &[("sizes", DataType::I64)], &[]);
+        for (part, sizes) in [("v", "as it is"), ("k", "sizes"), ("q", "sizes")] {
             graph = graph.node("MatMul", &["n", &format!("w{part}")], &format!("{part} of n"));
-            graph = graph.node("Reshape", &[&format!("{part} of n"), "as it is"], part).shape(part, &shape);
+            graph = graph.node("Reshape", &[&format!("{part} of n"), sizes], part).shape(part, &shape);
         }
         graph = graph
             .node_of(
@@ -351,7 +352,7 @@ mod tests {
     fn attention_beside_an_npu_is_one_with_its_layers() {
         let whole = sections(&attention(&[]));
         let linear = ["linear"; 3];
-        let steps = ["layer norm"].into_iter().chain(linear).chain(["movement"; 3]);
+        let steps = ["layer norm", "shape"].into_iter().chain(linear).chain(["movement"; 3]);
         let steps: Vec<_> = steps.chain(["attention", "movement", "linear"]).collect();
         assert_eq!(whole[0], (Kind::SelfAttention, steps));
         for read in ["q of n", "k", "v", "mixed", "rows"] {

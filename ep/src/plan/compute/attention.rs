@@ -9,12 +9,15 @@ use super::{
     section::norm,
 };
 use crate::{
+    graph::ValueId,
     memory::Shape,
     ops::{Computed, Normalisation, Op, Prepared},
 };
 
 /// Layers around attention.
 const LAYERS: usize = 4;
+/// Values that follow from the rows, and are remembered without allocation.
+const FOLLOWERS: usize = 12;
 
 /// A section whose operands are as usual.
 pub struct ReadyAttention<'p> {
@@ -36,16 +39,31 @@ pub struct ReadyAttention<'p> {
 }
 
 impl<'p> ReadyAttention<'p> {
-    /// Looks at the operands, and notes the shapes of what is not made; `None` if they ask for broadcasting, or one is
-    /// in error, which the single step then says.
-    pub fn of(machine: &mut Machine<'_, '_>, steps: &'p [PlanStep], prepared: &'p [Option<Prepared>]) -> Option<Self> {
-        let (first, last) = (steps.first()?, steps.last()?);
+    /// Looks at the operands, makes sizes, and notes the shapes of what is not made; `None` if they ask for
+    /// broadcasting, or one is in error, which the single step then says.
+    pub fn of(
+        machine: &mut Machine<'_, '_>,
+        steps: &'p [PlanStep],
+        prepared: &'p [Option<Prepared>],
+        tools: Tools<'_>,
+        context: &mut Context<'_>,
+    ) -> Option<Self> {
+        let reads_rows = |step: &&PlanStep| matches!(step.op, Op::Normalisation(_) | Op::Linear(_));
+        let (first, last) = (steps.iter().find(reads_rows)?, steps.last()?);
         let x = *machine.operands(first).shape(0).ok()?;
         let inputs = *x.last()?;
         let rows = x.elements().checked_div(inputs)?;
         let (mut norm, mut attended) = (None, None);
         let mut layers: SmallVec<[(&'p PlanStep, &'p (dyn Linear + 'static), usize); LAYERS]> = SmallVec::new();
+        // What follows from the rows is not made here.
+        let mut followers = SmallVec::<[Option<ValueId>; FOLLOWERS]>::from_slice(&[machine.operands(first).get(0)]);
         for (step, prepared) in steps.iter().zip(prepared) {
+            let follows = step.inputs.first().is_some_and(|input| followers.contains(input));
+            if step.op.reads_shape_only() || !follows {
+                super::step(machine, step, prepared.as_ref(), tools.caches, context).ok()?;
+                continue;
+            }
+            followers.push(Some(step.output));
             let shape = step.op.operator().shape(machine.operands(step)).ok()?;
             match (&step.op, prepared) {
                 (Op::Normalisation(Normalisation::LayerNorm { epsilon }), _) => {

@@ -28,7 +28,7 @@ pub fn run<'io>(
     context: &mut Context<'_>,
 ) -> Result<(), RunError> {
     if kind == Kind::SelfAttention {
-        if let Some(section) = ReadyAttention::of(machine, steps, prepared) {
+        if let Some(section) = ReadyAttention::of(machine, steps, prepared, tools, context) {
             return section.run(machine, tools, context).map_err(|fault| fault.of(&steps[0].name));
         }
     } else if kind != Kind::Single

@@ -49,7 +49,7 @@ pub const LAST: Operations = operations(0, 5, 0, 0, 3);
 /// For each query and block of keys, and each lane of the vectors that its row consists of: its scale's parts, and what
 /// reduces a vector to one number.
 fn lane(keys: usize) -> (Operations, f64) {
-    let lanes = [32, 16, 8].into_iter().find(|lanes| keys % lanes == 0).unwrap_or(8);
+    let lanes = [32, 16, 8].into_iter().find(|lanes| keys.is_multiple_of(*lanes)).unwrap_or(8);
     let halvings = (lanes as f64).log2();
     (
         Operations { macs: 1.0, additions: halvings, comparisons: halvings, conversions: 2.0, ..Operations::default() },

@@ -21,6 +21,10 @@ pub enum Fault {
     Alignment,
     /// `rounding`: sums and conversions are cut off.
     Rounding,
+    /// `ties`: what lies in the middle of two numbers is rounded up. Nothing of ours depends on it.
+    Ties,
+    /// `denormals`: sums and products below every normal number are zeros. Nothing of ours depends on it.
+    Denormals,
     /// `product`: an fp32 product is one of bf16 values.
     Product,
     /// `exp2`: powers of two are half of what they are from 2¹ on.
@@ -61,6 +65,8 @@ impl FromStr for Fault {
             "repeats" => Fault::Repeats,
             "alignment" => Fault::Alignment,
             "rounding" => Fault::Rounding,
+            "ties" => Fault::Ties,
+            "denormals" => Fault::Denormals,
             "product" => Fault::Product,
             "exp2" => Fault::Exp2,
             "dead-core" => Fault::DeadCore(number()?, number()?),
@@ -159,6 +165,18 @@ impl Fault {
                     said[2 * index..][..2].copy_from_slice(&((value(index).to_bits() >> 16) as u16).to_le_bytes());
                 }
             }
+            (Fault::Ties, Question::Sum) => {
+                each(&|index, _| half_up(f64::from(value(index)) + f64::from(value(Question::VALUES + index))));
+            }
+            (Fault::Ties, Question::ToBf16) => {
+                for index in 0..Question::VALUES {
+                    let up = value(index).to_bits().wrapping_add(0x8000) >> 16;
+                    said[2 * index..][..2].copy_from_slice(&(up as u16).to_le_bytes());
+                }
+            }
+            (Fault::Denormals, Question::Sum | Question::Product) => {
+                each(&|_, old| if old.is_subnormal() { 0.0 } else { old });
+            }
             (Fault::Product, Question::Product) => {
                 let bf16 = |value: f32| f32::from_bits(value.to_bits() & 0xffff_0000);
                 each(&|index, _| bf16(value(index)) * bf16(value(Question::VALUES + index)));
@@ -167,6 +185,14 @@ impl Fault {
             _ => {}
         }
     }
+}
+
+/// The nearest fp32 number; the upper one of two that are as near.
+fn half_up(value: f64) -> f32 {
+    let nearest = value as f32;
+    let above = nearest.next_up();
+    let in_the_middle = f64::from(above) - value == value - f64::from(nearest);
+    if in_the_middle { above } else { nearest }
 }
 
 fn word(bytes: &[u8], index: usize) -> u32 {
