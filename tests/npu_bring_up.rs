@@ -149,8 +149,13 @@ fn without_an_npu_the_first_rung_says_so() {
     let output = common::run(bring_up().arg("--report").arg(&file));
     let (text, error) = said(&output);
     assert_eq!(output.status.code(), Some(1), "{text}{error}");
-    for words in ["This machine's NPU.", "rung 0: the installation", "no AMD NPU on the PCI bus", "Stopped at rung 0."]
-    {
+    for words in [
+        "This machine's NPU.",
+        "rung 0: the installation",
+        "FAILED  NPU: no AMD NPU on the PCI bus",
+        "Stopped at rung 0.",
+        "`--device sim`",
+    ] {
         assert!(text.contains(words), "{words} is not in:\n{text}");
     }
     assert!(!text.contains("rung 1:"), "{text}");

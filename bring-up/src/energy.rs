@@ -100,7 +100,8 @@ mod tests {
         ]);
         let meter = Meter::find(rapl.path()).ok().unwrap();
         assert_eq!(meter.read(), Some(900));
-        assert_eq!((meter.joules(900, 950), meter.joules(900, 100)), (Some(50e-6), Some(200e-6)));
+        let microjoules = |before, after| (meter.joules(before, after).unwrap() * 1e6).round();
+        assert_eq!((microjoules(900, 950), microjoules(900, 100)), (50.0, 200.0));
         let sensor = machine(&[
             ("sys/class/hwmon/hwmon3/name", "amd_energy\n"),
             ("sys/class/hwmon/hwmon3/energy1_label", "Ecore000\n"),

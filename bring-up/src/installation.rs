@@ -44,7 +44,7 @@ fn finding(probe: &Probe, of: fn(&Finding) -> bool) -> Option<String> {
 }
 
 fn on_the_bus(probe: &Probe) -> Check {
-    let name = "NPU on the PCI bus";
+    let name = "NPU";
     match finding(probe, |finding| {
         matches!(finding, Finding::NoDevice | Finding::UnknownId { .. } | Finding::OtherSystem)
     }) {
@@ -275,7 +275,7 @@ mod tests {
         machine.write(&format!("{DEVICE}/device"), "0x17f1");
         machine.write(&format!("{DEVICE}/class"), "0x118000");
         let (name, found) = machine.failed();
-        assert!(name == "NPU on the PCI bus" && found.contains("1022:17f1"), "{name}: {found}");
+        assert!(name == "NPU" && found.contains("1022:17f1"), "{name}: {found}");
         let mut checks = Vec::new();
         let without = || Err("libundertone_xrt.so did not load".to_owned());
         climb(Machine::new().0.path(), &without, &mut |check| checks.push(check));

@@ -51,12 +51,7 @@ pub fn watch(rung: Rung, mut command: Command, limit: Duration, tell: &mut dyn F
     );
     let after = report.checks.last().map_or(String::new(), |check| format!(" after \"{}\"", check.name));
     report.verdict = match end {
-        Ok(()) | Err(RecvTimeoutError::Timeout) if ended.is_none() => {
-            let left = if program::ended(&mut child, TO_DIE).is_some() { "it was ended" } else { "it can't be ended" };
-            let limit = limit.as_secs_f64();
-            Verdict::TimedOut { found: format!("no answer within {limit} s{after}; {left}") }
-        }
-        Ok(()) | Err(RecvTimeoutError::Timeout) => match skipped {
+        Ok(()) if ended.is_some() => match skipped {
             _ if report.checks.iter().any(Check::is_failure) => Verdict::Failed,
             Some(why) => Verdict::Skipped { why },
             None => Verdict::Passed,
@@ -65,6 +60,11 @@ pub fn watch(rung: Rung, mut command: Command, limit: Duration, tell: &mut dyn F
             let status = child.try_wait().ok().flatten().map_or("no end".to_owned(), |status| status.to_string());
             let words = last_words.recv_timeout(TO_DIE).unwrap_or_default();
             Verdict::Broken { found: format!("its process broke off{after} ({status}); its last words: {words}") }
+        }
+        Ok(()) | Err(RecvTimeoutError::Timeout) => {
+            let left = if program::ended(&mut child, TO_DIE).is_some() { "it was ended" } else { "it can't be ended" };
+            let limit = limit.as_secs_f64();
+            Verdict::TimedOut { found: format!("no answer within {limit} s{after}; {left}") }
         }
     };
     report.seconds = begun.elapsed().as_secs_f64();

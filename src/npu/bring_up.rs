@@ -253,9 +253,8 @@ fn figure(value: f64) -> String {
 
 /// How a rung ended, in a line.
 fn verdict(rung: &RungReport) -> String {
-    let seconds = figure(rung.seconds);
     match &rung.verdict {
-        Verdict::Passed => format!("  passed in {seconds} s\n"),
+        Verdict::Passed => format!("  passed in {:.1} s\n", rung.seconds),
         Verdict::Failed => "  failed\n".to_owned(),
         Verdict::TimedOut { found } => format!("  FAILED  {found}\n"),
         Verdict::Broken { found } => format!("  FAILED  {}\n", crate::one_line(found)),
@@ -270,6 +269,9 @@ fn ending(arguments: &Arguments, report: &Report) -> String {
     match report.stopped_at().and_then(|stopped| Rung::of_number(stopped.rung)) {
         Some(rung) => {
             let _ = writeln!(text, "Stopped at rung {}. {}", rung.number(), rung.blame());
+            if rung == Rung::Installation && report.target.is_empty() {
+                text += "Where there is no NPU, `--device sim` climbs on the simulator.\n";
+            }
         }
         None => text += "Nothing failed.\n",
     }
