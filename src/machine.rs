@@ -13,7 +13,13 @@ pub fn processor() -> String {
         let name = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_string()).unwrap_or_default();
         return if name.is_empty() { kind() } else { name };
     }
-    std::env::var("PROCESSOR_IDENTIFIER").unwrap_or_else(|_| kind())
+    #[cfg(windows)]
+    if let Ok(processor) = windows_registry::LOCAL_MACHINE.open(r"HARDWARE\DESCRIPTION\System\CentralProcessor\0")
+        && let Ok(name) = processor.get_string("ProcessorNameString")
+    {
+        return name.trim().to_owned();
+    }
+    kind()
 }
 
 /// Processors that this process may use.

@@ -85,7 +85,8 @@ fn without_telemetry() {
 
 fn main() -> ExitCode {
     without_telemetry();
-    let matches = Arguments::command().get_matches();
+    // Windows' shells leave `*.mp3` to the program.
+    let matches = Arguments::command().get_matches_from(wild::args_os());
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let given = Given::of(&matches);
     output::keep_for_results();

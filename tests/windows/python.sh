@@ -38,9 +38,11 @@ rm -rf "$folder/wheel"
 
 # A script as `python3 SCRIPT ARGUMENTS` runs it: the interpreter for embedding looks beside no script for modules.
 readonly start='import runpy, sys; sys.path.insert(0, "tests/python"); sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")'
-check() { wine "$folder/program/python.exe" -c "$start" "tests/python/$1.py" "${@:2}" < /dev/null; }
+# Wine hands some files on so that Python ends at its start; it takes the empty input and pipes.
+python() { wine "$folder/program/python.exe" "$@" < /dev/null 2>&1 | cat; }
+check() { python -c "$start" "tests/python/$1.py" "${@:2}"; }
 
-wine "$folder/program/python.exe" -c 'import sys, onnxruntime, numpy; print("Python", sys.version, "onnxruntime", onnxruntime.__version__, "numpy", numpy.__version__)' < /dev/null
+python -c 'import sys, onnxruntime, numpy; print("Python", sys.version, "onnxruntime", onnxruntime.__version__, "numpy", numpy.__version__)'
 library="$folder/wheel/onnxruntime_ep_xdna/onnxruntime_ep_xdna.dll"
 mel=tests/vectors/mel-short-000-en.npy
 check check_ep "$library" models/reference "$mel" "$onnxruntime"
