@@ -1,5 +1,5 @@
-//! `undertone npu`: what an NPU would do, and its compiled kernels, a file for each of its commands; `release` reads what
-//! `fetch` takes.
+//! `undertone npu`: what an NPU would do, and its compiled kernels, a file for each of its commands; `release` reads
+//! what `fetch` takes.
 
 pub mod fetch;
 mod plan;
