@@ -1,5 +1,5 @@
-//! `undertone npu fetch`: releases that `kernels/aie/manifest.py` made, as a folder, as an archive, and over HTTP, whole and
-//! with every fault; and that what was fetched is found without an option.
+//! `undertone npu fetch`: releases that `kernels/aie/manifest.py` made, as a folder, as an archive, and over HTTP, whole
+//! and with every fault; and that what was fetched is found without an option.
 
 mod common;
 

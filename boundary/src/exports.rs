@@ -68,8 +68,8 @@ pub const PROFILE: Export<extern "C" fn(on: bool) -> *const c_char> = Export::ne
 /// ([`crate::npu`]). The string is valid as with [`PROFILE`].
 pub const NPU: Export<extern "C" fn() -> *const c_char> = Export::new("onnxruntime_ep_xdna_npu");
 
-/// What a folder of compiled NPU kernels holds that this library can use, as JSON ([`crate::bundles::Contents`]). `folder`
-/// is a NUL-terminated path, or NULL for the folder that is looked into where none is named; NULL if it can't be read.
-/// The string is valid as with [`PROFILE`].
+/// What a folder of compiled NPU kernels holds that this library can use, as JSON ([`crate::bundles::Contents`]).
+/// `folder` is a NUL-terminated path, or NULL for the folder that is looked into where none is named; NULL if it can't
+/// be read. The string is valid as with [`PROFILE`].
 pub const BUNDLES: Export<unsafe extern "C" fn(folder: *const c_char) -> *const c_char> =
     Export::new("onnxruntime_ep_xdna_bundles");

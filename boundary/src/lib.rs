@@ -13,8 +13,9 @@
 //! assert_eq!(error.to_string(), "unknown device 'gpu': use one of auto, host, sim, npu");
 //! ```
 //!
-//! Data only, and where bundles lie: nothing here opens a library, measures or counts. The C header's and Python's spellings of the same names
-//! are in `docs/kv-cache.md` and `ep/python`; `tests/boundary_names.rs` compares them with these.
+//! Data only, and where bundles lie: nothing here opens a library, measures or counts. The C header's and Python's
+//! spellings of the same names are in `docs/kv-cache.md` and `ep/python`; `tests/boundary_names.rs` compares them with
+//! these.
 
 pub mod bundles;
 pub mod counters;

@@ -1,6 +1,6 @@
-//! The scripts that make a release, from `build.sh` to the comparison of streams, run whole, with stand-ins for the compilers
-//! that can't be had where this is tested (`stand_ins/`): mlir-aie's bindings are the recorder, aiecc and Peano leave
-//! files. What comes out is read by the code that uses bundles.
+//! The scripts that make a release, from `build.sh` to the comparison of streams, run whole, with stand-ins for the
+//! compilers that can't be had where this is tested (`stand_ins/`): mlir-aie's bindings are the recorder, aiecc and
+//! Peano leave files. What comes out is read by the code that uses bundles.
 
 use std::{
     fs,

@@ -48,7 +48,8 @@ pub enum DownloadError {
     },
     /// Connected, then silence or breaks, again and again.
     #[error(
-        "the download of {url} broke off at {done} of {total} bytes: {reason}; what came is kept, and the next try goes on from there"
+        "the download of {url} broke off at {done} of {total} bytes: {reason}; what came is kept, and the next try goes \
+         on from there"
     )]
     BrokenOff {
         /// The address.

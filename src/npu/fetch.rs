@@ -19,8 +19,8 @@ use crate::steps::Steps;
 
 /// Put compiled NPU kernels of a release where `--device npu` finds them
 ///
-/// They go into undertone/npu in the user's cache folder, or the folder that UNDERTONE_BUNDLES names: compared with their
-/// checksums first, and each whole or not at all.
+/// They go into undertone/npu in the user's cache folder, or the folder that UNDERTONE_BUNDLES names: compared with
+/// their checksums first, and each whole or not at all.
 #[derive(Args)]
 #[command(override_usage = "undertone npu fetch [OPTIONS] <FROM>\n       undertone npu fetch --list")]
 pub struct Arguments {

@@ -1,5 +1,5 @@
-//! A release of compiled NPU kernels as `kernels/aie/manifest.py` leaves it: a folder, or the zip archive of one, with a
-//! folder for each bundle and the list `SHA256SUMS` (`sha256sum -c` reads it too). What is not on the list is not
+//! A release of compiled NPU kernels as `kernels/aie/manifest.py` leaves it: a folder, or the zip archive of one, with
+//! a folder for each bundle and the list `SHA256SUMS` (`sha256sum -c` reads it too). What is not on the list is not
 //! taken, and nothing is believed before it was compared.
 
 use std::collections::{BTreeMap, BTreeSet};

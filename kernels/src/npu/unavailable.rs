@@ -20,8 +20,8 @@ pub enum Unavailable {
     },
     /// No folder of bundles is named, and there is none where they are looked for then.
     #[error(
-        "there are no compiled kernels for it (bundles): `undertone npu fetch` puts those of a release{} where they are found; or compile \
-         them with kernels/aie/build.sh and name its output (EP option bundle_dir)",
+        "there are no compiled kernels for it (bundles): `undertone npu fetch` puts those of a release{} where they are \
+         found; or compile them with kernels/aie/build.sh and name its output (EP option bundle_dir)",
         default()
     )]
     NoBundles,
@@ -29,7 +29,10 @@ pub enum Unavailable {
     #[error("the folder of bundles: {0}")]
     Bundles(#[from] BundleError),
     /// All bundles are for another NPU, or broken.
-    #[error("{} has no bundle for this machine's {target}: {have}; `undertone npu fetch` takes them from a release", .folder.display())]
+    #[error(
+        "{} has no bundle for this machine's {target}: {have}; `undertone npu fetch` takes them from a release",
+        .folder.display()
+    )]
     OtherBundles {
         /// Where was looked.
         folder: PathBuf,
