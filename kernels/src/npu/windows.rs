@@ -1,10 +1,11 @@
 //! The look at a machine with Windows: NPUs and their driver as the registry has them, and the driver's XRT. Firmware,
 //! rights and limits are not looked at, and nothing is known of drivers that do not work.
 
-use super::{
-    probe::{AMD, Finding, PciNpu, target_of},
-    software::Software,
-};
+#[cfg(feature = "xrt")]
+use super::probe::Finding;
+use super::probe::{AMD, PciNpu, target_of};
+#[cfg(windows)]
+use super::software::Software;
 
 /// What Windows' registry calls a PCI device, below `PCI`: vendor, device and revision in
 /// `VEN_1022&DEV_17F0&SUBSYS_17F01022&REV_10`.
