@@ -87,7 +87,7 @@ fn shortened(word: &str) -> String {
 
 fn is_system(path: &str) -> bool {
     let below = |folder: &&str| path.strip_prefix(*folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    SYSTEM.iter().any(|folder| below(folder))
+    SYSTEM.iter().any(below)
 }
 
 /// Replaces a name where it stands by itself.

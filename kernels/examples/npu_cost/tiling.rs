@@ -92,7 +92,7 @@ mod tests {
         for (rows, inputs, outputs) in [(1, 1, 1), (1, 384, 51_865), (7, 4099, 13), (12_288, 5120, 1280)] {
             let problem = Problem::Linear { rows, inputs, outputs };
             let design = choose(Target::Npu4, Kernels::Int8, &[(problem.into(), 1)]).unwrap();
-            assert!(cost::predict(&design, &problem).total.is_finite());
+            assert!(cost::predict(&design, problem).total.is_finite());
         }
         assert_eq!(choose(Target::Npu1, Kernels::Int8, &[]), None);
     }

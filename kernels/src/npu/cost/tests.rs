@@ -4,7 +4,7 @@ use super::*;
 fn bytes_are_those_of_the_paper_s_formulas_and_our_scales() {
     let design = Design::new(Target::Npu1, Kernels::Int8, Tile { m: 48, k: 64, n: 64 }).unwrap();
     let (rows, inputs, outputs) = (1536, 384, 1536);
-    let [a, b, c] = predict(&design, &Problem::Linear { rows, inputs, outputs }).bytes;
+    let [a, b, c] = predict(&design, Problem::Linear { rows, inputs, outputs }).bytes;
     let macs = (rows * inputs * outputs) as u64;
     let (tiles, a_object, b_object) = ([48 * 64, 64 * 64], design.a_object() as u64, design.b_object() as u64);
     assert_eq!(a, macs / (64 * 4) * a_object / tiles[0]);
@@ -26,9 +26,9 @@ fn what_is_executed_moves_the_bytes_that_are_predicted() {
             let design = Design::shipped(target, kernels).unwrap();
             let array = super::super::sim::SimArray::new(target, super::super::sim::Mode::Fast);
             let report = run(&array, &design, &problem);
-            assert_eq!(report.dma_bytes, predict(&design, &problem).bytes, "{target} {kernels} {problem}");
+            assert_eq!(report.dma_bytes, predict(&design, problem).bytes, "{target} {kernels} {problem}");
             let macs: u64 = report.core_macs.iter().sum();
-            assert_eq!(macs, predict(&design, &problem).macs, "{target} {kernels} {problem}");
+            assert_eq!(macs, predict(&design, problem).macs, "{target} {kernels} {problem}");
         }
     }
 }
@@ -66,7 +66,7 @@ fn run(array: &super::super::sim::SimArray, design: &Design, problem: &Problem) 
 #[test]
 fn nothing_costs_a_dispatch() {
     let design = Design::shipped(Target::Npu4, Kernels::Bf16).unwrap();
-    let nothing = predict(&design, &Problem::Attention { heads: 0, queries: 5, keys: 5 });
+    let nothing = predict(&design, Problem::Attention { heads: 0, queries: 5, keys: 5 });
     assert_eq!((nothing.macs, nothing.total, nothing.useful), (0, nothing.dispatch, 1.0));
 }
 

@@ -59,6 +59,9 @@ fn no_rows_and_no_inputs_pack() {
     unpack_rows(PackMethod::best(), &design, &[], [0, 5], None, &mut [], &Serial);
 }
 
+/// Packs something by a method.
+type Pack<'a> = &'a dyn Fn(PackMethod, &mut [u8], &dyn Parallel);
+
 /// Values of every kind: small and large, subnormal, zeros of both signs; halfway between two integers, and between two
 /// bf16.
 fn values(count: usize, seed: u64) -> Vec<f32> {
@@ -204,7 +207,7 @@ proptest! {
             unpack_rows(PackMethod::OneByOne, &design, c, [rows, outputs], None, &mut x, &Serial);
             x
         };
-        let same = |bytes, x: &dyn Fn(PackMethod, &mut [u8], &dyn Parallel), c: &dyn Fn(PackMethod, &mut [u8], &dyn Parallel)| {
+        let same = |bytes, x: Pack<'_>, c: Pack<'_>| {
             let mut wanted = vec![0x55; bytes];
             x(PackMethod::OneByOne, &mut wanted, &Serial);
             same_bytes(bytes, |method, out, pool| {
