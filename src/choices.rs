@@ -35,7 +35,6 @@ impl Libraries {
     /// Options for `device` with the libraries found; the execution provider's only if the device needs it.
     ///
     /// # Errors
-    ///
     /// If a library that the device needs is not there.
     pub fn options(&self, device: Device) -> Result<EngineOptions> {
         let mut options = EngineOptions::new(locate::ort_library(named(self.ort_library.as_ref()))?);
@@ -115,7 +114,6 @@ impl ModelChoice {
     /// cannot be had for want of a network, the reference model, with a warning.
     ///
     /// # Errors
-    ///
     /// If it cannot be found, fetched or understood; an error in what an environment variable names says that it does.
     pub fn open(&self, given: &Given<'_>) -> Result<Model> {
         let model = self.opened();

@@ -27,7 +27,6 @@ pub struct Arguments {
 /// Prints what there is; a library that is missing is part of the answer.
 ///
 /// # Errors
-///
 /// If ONNX Runtime cannot be loaded: then nothing runs here.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let answer = collect(&arguments.libraries)?;

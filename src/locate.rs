@@ -31,7 +31,6 @@ pub fn packed_folder() -> Option<PathBuf> {
 /// ONNX Runtime's shared library: the named one, the installation's, or the one of the build.
 ///
 /// # Errors
-///
 /// If `named` is not a file, or no library is found anywhere.
 pub fn ort_library(named: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = named {
@@ -54,7 +53,6 @@ pub fn ort_library(named: Option<&Path>) -> Result<PathBuf> {
 /// The execution provider's shared library: the named one, the build's, or the installation's.
 ///
 /// # Errors
-///
 /// If `named` is not a file, or no library is found anywhere.
 pub fn ep_library(named: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = named {
@@ -78,7 +76,6 @@ pub fn ep_library(named: Option<&Path>) -> Result<PathBuf> {
 /// The directory of the small model that knows synthesised speech only.
 ///
 /// # Errors
-///
 /// If neither the installation nor the source tree holds it.
 pub fn reference_model() -> Result<PathBuf> {
     let installed = command_directory().join("../share/undertone/models/reference");

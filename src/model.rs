@@ -98,7 +98,6 @@ impl From<WeightWord> for WeightFormat {
 /// Carries it out.
 ///
 /// # Errors
-///
 /// If a model is not there, cannot be had, or cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.what {

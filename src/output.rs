@@ -18,7 +18,6 @@ impl OutputDirectory {
     /// Creates the directory if it is missing, and tries it.
     ///
     /// # Errors
-    ///
     /// If no file can be written there: better known before the work than after it.
     pub fn open(path: &Path) -> Result<Self> {
         let way_out = "name another with --output-dir";
@@ -37,7 +36,6 @@ impl OutputDirectory {
     /// Writes the files, by name, all whole or none.
     ///
     /// # Errors
-    ///
     /// If one of them cannot be written; those before it in the same call may then stand.
     pub fn write(&self, files: &BTreeMap<String, String>) -> Result<()> {
         let mut whole = Vec::new();
@@ -82,7 +80,6 @@ fn temporary(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
 /// The names, without extension, of the results of `inputs`: the file's own name as whisper's command gives it.
 ///
 /// # Errors
-///
 /// If two inputs would write the same file, one is given twice, or one has no name.
 pub fn stems(inputs: &[PathBuf]) -> Result<Vec<String>> {
     let mut taken: BTreeMap<String, &Path> = BTreeMap::new();
@@ -158,7 +155,6 @@ pub fn say(line: &str) {
 /// Writes to standard output; a reader that has gone away (`| head`) is no error.
 ///
 /// # Errors
-///
 /// If standard output cannot be written to for another reason.
 pub fn print(text: &str) -> Result<()> {
     let done = match RESULTS.get() {

@@ -70,7 +70,6 @@ struct GraphAnswer {
 /// Opens every graph of the model and prints the partitions.
 ///
 /// # Errors
-///
 /// If the model, a library or a graph cannot be opened.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     if arguments.device == Device::Cpu {

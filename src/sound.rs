@@ -35,7 +35,6 @@ impl SoundChoice {
     /// Opens a file, or standard input for `-`.
     ///
     /// # Errors
-    ///
     /// If it is no recording, or nothing of it can be decoded.
     pub fn open(&self, file: &Path) -> Result<AudioStream, AudioError> {
         if file.as_os_str() == "-" {

@@ -9,7 +9,7 @@ mod common;
 fn bench(arguments: &[&str]) -> Value {
     let mut command = common::undertone();
     command.args(["bench", "--runs", "1", "--json"]).args(arguments);
-    serde_json::from_str(&common::stdout_of(&mut command)).unwrap()
+    common::json_of(&mut command)
 }
 
 fn positive(value: &Value) -> bool {

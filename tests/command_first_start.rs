@@ -45,8 +45,7 @@ fn a_person_is_understood_and_the_second_start_takes_no_network() {
     let second = run(without_any_network(home.path()).args(["transcribe", "--sample", "--quiet"]));
     assert_eq!(words(&text(&second.stdout)), WORDS);
     assert_eq!(text(&second.stderr), "");
-    let list = stdout_of(without_any_network(home.path()).args(["model", "list", "--json"]));
-    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let list = common::json_of(without_any_network(home.path()).args(["model", "list", "--json"]));
     assert_eq!(
         (&list[0]["name"], &list[0]["licence"], &list[0]["kept"]),
         (&"base".into(), &"MIT".into(), &"converted".into())
@@ -261,7 +260,7 @@ fn a_stop_ends_pip_too_and_what_is_left_is_listed_and_removed() {
         command.env("UNDERTONE_PACKED", home.path().join("packed")).arg("model").args(arguments);
         command
     };
-    let list = || -> serde_json::Value { serde_json::from_str(&stdout_of(&mut model(&["list", "--json"]))).unwrap() };
+    let list = || common::json_of(&mut model(&["list", "--json"]));
     assert_eq!((&list()[0]["name"], &list()[0]["kept"]), (&"base".into(), &"unfinished".into()));
     assert!(stdout_of(&mut model(&["rm", "base"])).contains("unfinished"));
     assert_eq!(list(), serde_json::json!([]));

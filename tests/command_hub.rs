@@ -69,7 +69,7 @@ fn models_are_listed_found_and_removed() {
     assert!(common::stdout_of(&mut model(&["list"])).starts_with("No model"));
     let folder = common::stdout_of(&mut model(&["get", REPOSITORY]));
     assert_eq!(common::stdout_of(&mut model(&["path", REPOSITORY])), folder);
-    let list: serde_json::Value = serde_json::from_str(&common::stdout_of(&mut model(&["list", "--json"]))).unwrap();
+    let list = common::json_of(&mut model(&["list", "--json"]));
     assert_eq!(list.as_array().unwrap().len(), 1);
     assert_eq!((&list[0]["name"], &list[0]["licence"]), (&REPOSITORY.into(), &"mit".into()));
     assert!(list[0]["bytes"].as_u64().unwrap() > 10_000_000, "{list}");
@@ -89,9 +89,7 @@ fn what_is_packed_of_a_model_goes_with_it() {
         command.env("HF_ENDPOINT", hub.endpoint()).env("UNDERTONE_PACKED", &packed).args(arguments);
         command
     };
-    let list = || -> serde_json::Value {
-        serde_json::from_str(&common::stdout_of(&mut command(&["model", "list", "--json"]))).unwrap()
-    };
+    let list = || common::json_of(&mut command(&["model", "list", "--json"]));
     let of_packed = || std::fs::read_dir(&packed).map_or(0, Iterator::count);
     let clip = common::root().join("speech/short/000-en.flac");
     let clip = clip.to_str().unwrap();

@@ -33,8 +33,7 @@ fn an_installed_tree_needs_no_help() {
         call.env("HF_HUB_OFFLINE", "1").env("HF_HOME", root.join("cache")).env("UNDERTONE_MODELS", root.join("models"));
         call
     };
-    let devices: serde_json::Value =
-        serde_json::from_str(&common::stdout_of(installed().args(["devices", "--json"]))).unwrap();
+    let devices = common::json_of(installed().args(["devices", "--json"]));
     for library in ["onnxruntime", "execution_provider"] {
         let path = Path::new(devices[library]["path"].as_str().unwrap());
         assert!(path.starts_with(root.join("lib")), "{library} is taken from {}", path.display());

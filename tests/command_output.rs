@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 mod common;
+use common::json_of;
 
 const SAID: &str = "The green lion is above the red table.";
 
@@ -18,11 +19,6 @@ fn transcribe(arguments: &[&str]) -> Command {
     let mut command = common::undertone();
     command.args(["transcribe", "--device", "cpu"]).args(arguments);
     command
-}
-
-fn json_of(command: &mut Command) -> Value {
-    let text = common::stdout_of(command);
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 #[test]

@@ -12,7 +12,8 @@ mod ep_host;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{AUDIO, DECODER_LAYERS, ENCODER_LAYERS, Kind, MEL_BINS, Model, Random, WIDTH};
+use common::{AUDIO, DECODER_LAYERS, ENCODER_LAYERS, Kind, MEL_BINS, Model, WIDTH};
+use fastrand::Rng;
 use ort::session::{Session, SessionInputValue};
 use ort::value::Tensor;
 use slow::{Rows, Slow};
@@ -93,9 +94,10 @@ fn computes(model: &Model, folder: &Path, open: &dyn Fn(&Path) -> Session) {
     // Tensors are ONNX Runtime's: it has to be there before the first of them.
     ep_host::environment();
     let slow = Slow { model, encoder_heads: HEADS, decoder_heads: HEADS };
-    let mut random = Random(11);
-    let mut window =
-        || -> Rows { (0..2 * AUDIO).map(|_| (0..MEL_BINS).map(|_| f64::from(random.float())).collect()).collect() };
+    let mut random = Rng::with_seed(11);
+    let mut window = || -> Rows {
+        (0..2 * AUDIO).map(|_| (0..MEL_BINS).map(|_| f64::from(common::float(&mut random))).collect()).collect()
+    };
     let mels = [window(), window()];
     let encoded_windows: Vec<Rows> = mels.iter().map(|mel| slow.encoder(mel, ENCODER_LAYERS)).collect();
 
@@ -169,8 +171,8 @@ fn every_format_computes_whisper_on_the_execution_provider() {
 fn a_projection_of_its_own_is_computed_with() {
     let home = tempfile::tempdir().unwrap();
     let mut model = common::model(VOCABULARY, 23);
-    let mut random = Random(24);
-    let own = (0..VOCABULARY * WIDTH).map(|_| random.float()).collect();
+    let mut random = Rng::with_seed(24);
+    let own = (0..VOCABULARY * WIDTH).map(|_| common::float(&mut random)).collect();
     model.insert("proj_out.weight".to_owned(), (vec![VOCABULARY, WIDTH], own));
     computes(&model, &converted(&model, home.path(), WeightFormat::F32), &ep_host::cpu_session_of);
 }

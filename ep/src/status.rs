@@ -27,6 +27,7 @@ pub const OK: OrtStatusPtr = OrtStatusPtr(ptr::null_mut());
 
 /// Why a callback failed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "a field is what its message says of it")]
 pub enum Failure {
     /// A function of ONNX Runtime failed.
     #[error(transparent)]

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
+pub use undertone_kernels::reference::noise::noise;
 use undertone_kernels::{Counters, Precision, Serial};
 
 use crate::{
@@ -104,19 +105,6 @@ impl Builder {
         self.graph.outputs = outputs.iter().map(|name| self.names[*name]).collect();
         self.graph
     }
-}
-
-/// Values that look like activations: reproducible, of both signs, never all alike.
-pub fn noise(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            (state as f32 / u32::MAX as f32 - 0.5) * 2.0
-        })
-        .collect()
 }
 
 /// A result: its shape and its bytes.

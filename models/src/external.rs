@@ -25,7 +25,6 @@ pub(crate) fn lacking(folder: &Path, file: &str) -> Vec<String> {
 /// The files that a graph's tensors stand in, each with the number of bytes that it has to have at least.
 ///
 /// # Errors
-///
 /// If the file cannot be read, or is no whole protobuf message.
 fn needed(graph: &Path) -> io::Result<BTreeMap<String, u64>> {
     let (mut reader, end) = Reader::open(graph)?;

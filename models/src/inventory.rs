@@ -203,7 +203,6 @@ fn is_whisper(snapshot: &Path) -> bool {
 /// `packed`, and returns what it was.
 ///
 /// # Errors
-///
 /// If a folder cannot be removed.
 pub fn remove(name: &str, packed: Option<&Path>) -> io::Result<Vec<Entry>> {
     let known = names::find(name).map(|known| known.name);
@@ -225,7 +224,6 @@ pub fn remove(name: &str, packed: Option<&Path>) -> io::Result<Vec<Entry>> {
 /// that are gone. Returns what it was.
 ///
 /// # Errors
-///
 /// If a folder cannot be removed.
 pub fn prune(packed: Option<&Path>) -> io::Result<Vec<Entry>> {
     remove_all(list(packed).into_iter().filter(Entry::is_left_over).collect())

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 /// two may do the same work, and the first one's result is kept.
 ///
 /// # Errors
-///
 /// What `make` says, or what the file system does; `home` is not there then, and the next call tries again.
 pub fn folder<E: From<io::Error>>(home: &Path, make: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
     unless(home, || home.is_dir(), make)
@@ -22,7 +21,6 @@ pub fn folder<E: From<io::Error>>(home: &Path, make: impl FnOnce(&Path) -> Resul
 /// a new one.
 ///
 /// # Errors
-///
 /// As [`folder`].
 pub fn unless<E: From<io::Error>>(
     home: &Path,
@@ -66,7 +64,6 @@ const REMOVED: &str = "removed";
 /// Removes a folder. It is renamed first: a process that opens it just now finds all or nothing.
 ///
 /// # Errors
-///
 /// If it cannot be removed.
 pub(crate) fn remove(folder: &Path) -> io::Result<()> {
     let going = beside(folder, &format!("{REMOVED}-{}", std::process::id()));

@@ -50,7 +50,6 @@ pub fn folder(root: &Path, graphs: &Path) -> PathBuf {
 /// Makes [`folder`], with a note of what it is for.
 ///
 /// # Errors
-///
 /// If it cannot be made.
 pub fn create(root: &Path, graphs: &Path) -> io::Result<()> {
     let folder = folder(root, graphs);

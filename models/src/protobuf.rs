@@ -35,7 +35,6 @@ impl Reader {
     /// Opens a file, and says where it ends.
     ///
     /// # Errors
-    ///
     /// The system's.
     pub fn open(path: &Path) -> io::Result<(Self, u64)> {
         let file = File::open(path)?;
@@ -46,7 +45,6 @@ impl Reader {
     /// Calls `visit` for the fields up to `end`. Those of fixed length are passed over.
     ///
     /// # Errors
-    ///
     /// Those of `visit` and of the system, and [`broken`].
     pub fn fields(&mut self, end: u64, visit: Visit<'_>) -> io::Result<()> {
         while self.at < end {
@@ -76,7 +74,6 @@ impl Reader {
     /// The text up to `end`.
     ///
     /// # Errors
-    ///
     /// [`broken`] if it is none, or the system's.
     pub fn text(&mut self, end: u64) -> io::Result<String> {
         let length = end.checked_sub(self.at).filter(|length| *length <= LONGEST_TEXT).ok_or_else(broken)?;

@@ -54,13 +54,9 @@ fn repository() -> Repository {
 }
 
 /// Bytes that differ from place to place.
-fn noise(length: usize, seed: u32) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..length).map(|_| next()).collect()
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut noise = fastrand::Rng::with_seed(seed);
+    std::iter::repeat_with(|| noise.u8(..)).take(length).collect()
 }
 
 /// Weights without graphs: what is fetched needs no meaning here.

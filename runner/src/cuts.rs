@@ -129,15 +129,9 @@ mod tests {
 
     /// Noise with silence at the given hundredths of a second.
     fn noise(frames: usize, pauses: &[Range<usize>]) -> Voice {
-        let mut state = 1u32;
-        let samples: Vec<f32> = (0..frames * 160)
-            .map(|i| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let noise = state as f32 / u32::MAX as f32 - 0.5;
-                if pauses.iter().any(|p| p.contains(&(i / 160))) { 0.001 * noise } else { 0.5 * noise }
-            })
-            .collect();
-        voice_of(&samples)
+        let mut noise = fastrand::Rng::with_seed(1);
+        let loudness = |i: usize| if pauses.iter().any(|p| p.contains(&(i / 160))) { 0.001 } else { 0.5 };
+        voice_of(&(0..frames * 160).map(|i| loudness(i) * (noise.f32() - 0.5)).collect::<Vec<_>>())
     }
 
     fn cut(frames: usize, pauses: &[Range<usize>]) -> Vec<Range<usize>> {

@@ -322,14 +322,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn noise(count: usize) -> Vec<f32> {
-        let mut state = 1u32;
-        (0..count)
-            .map(|i| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let loud = if i / 5000 % 3 == 0 { 0.5 } else { 0.01 };
-                loud * (state as f32 / u32::MAX as f32 - 0.5)
-            })
-            .collect()
+        let mut noise = fastrand::Rng::with_seed(1);
+        let loudness = |i: usize| if i / 5000 % 3 == 0 { 0.5 } else { 0.01 };
+        (0..count).map(|i| loudness(i) * (noise.f32() - 0.5)).collect()
     }
 
     fn same(samples: &[f32], pieces: &[usize], room: usize) {

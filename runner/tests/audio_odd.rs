@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{best_shift, correlation, root};
+use tempfile::TempDir;
 use undertone_runner::audio::{self, Audio, AudioDefect, AudioError, AudioOptions, DecoderChoice};
 
 const BUILTIN: AudioOptions = AudioOptions { decoder: DecoderChoice::Builtin, track: None, strict: false };
@@ -265,24 +266,42 @@ fn an_ogg_stream_without_its_end_mark() {
 
 // ---- made with ffmpeg ----
 
-/// Whether there is an ffmpeg.
-fn ffmpeg() -> bool {
-    let there = Command::new("ffmpeg").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let there = there.is_ok_and(|status| status.success());
-    if !there {
+/// A folder in which ffmpeg makes files.
+struct Made(TempDir);
+
+impl Made {
+    /// None where there is no ffmpeg.
+    fn new() -> Option<Self> {
+        let there = Command::new("ffmpeg").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if there.is_ok_and(|status| status.success()) {
+            return Some(Self(tempfile::tempdir().unwrap()));
+        }
         eprintln!("NOT RUN: there is no ffmpeg; install it to test the formats that it makes");
+        None
     }
-    there
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// What ffmpeg makes of these arguments.
+    fn of(&self, name: &str, arguments: &[&str]) -> PathBuf {
+        let path = self.path(name);
+        let mut command = Command::new("ffmpeg");
+        let output = command.args(["-nostdin", "-v", "error", "-y"]).args(arguments).arg(&path).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        path
+    }
+
+    /// The sentence, encoded.
+    fn sentence(&self, name: &str, arguments: &[&str]) -> PathBuf {
+        self.of(name, &[&["-i", sentence().to_str().unwrap()], arguments].concat())
+    }
 }
 
-/// Encodes the sentence.
-fn make(directory: &Path, name: &str, arguments: &[&str]) -> PathBuf {
-    let path = directory.join(name);
-    let mut command = Command::new("ffmpeg");
-    command.args(["-nostdin", "-v", "error", "-y", "-i"]).arg(sentence()).args(arguments).arg(&path);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-    path
+/// All of a file, read without ffmpeg.
+fn read(path: &Path) -> Audio {
+    audio::open(path, &BUILTIN).unwrap().read().unwrap()
 }
 
 /// Name, ffmpeg's arguments, and how alike the sound is: lossless 0.999, others less.
@@ -348,14 +367,11 @@ const THROUGH_FFMPEG: &[Kind] = &[
 
 #[test]
 fn containers_and_codecs() {
-    if !ffmpeg() {
-        return;
-    }
-    let home = tempfile::tempdir().unwrap();
+    let Some(made) = Made::new() else { return };
     let original = original();
     let check = |kinds: &[Kind], options: &AudioOptions| {
         for (name, arguments, least) in kinds {
-            let path = make(home.path(), name, arguments);
+            let path = made.sentence(name, arguments);
             let audio = audio::open(&path, options).and_then(|stream| stream.read());
             let audio = audio.unwrap_or_else(|error| panic!("{name}: {error}"));
             let likeness = best(&original.samples, &audio.samples);
@@ -372,7 +388,7 @@ fn containers_and_codecs() {
     check(THROUGH_FFMPEG, &AudioOptions::default());
     // And without ffmpeg's help: what it is, and what to install.
     for (name, ..) in THROUGH_FFMPEG {
-        let error = audio::open(&home.path().join(name), &BUILTIN).and_then(|stream| stream.read()).unwrap_err();
+        let error = audio::open(&made.path(name), &BUILTIN).and_then(|stream| stream.read()).unwrap_err();
         assert!(matches!(error, AudioError::NoDecoder { .. }), "{name}: {error:?}");
         assert!(error.to_string().contains("ffmpeg"), "{error}");
     }
@@ -393,12 +409,9 @@ const DAMAGED: &[(&str, &[&str], usize)] = &[
 
 #[test]
 fn damage_in_the_middle_is_told_and_moves_nothing() {
-    if !ffmpeg() {
-        return;
-    }
-    let home = tempfile::tempdir().unwrap();
+    let Some(made) = Made::new() else { return };
     for (name, arguments, shift) in DAMAGED {
-        let bytes = fs::read(make(home.path(), name, arguments)).unwrap();
+        let bytes = fs::read(made.sentence(name, arguments)).unwrap();
         let whole = decode(&bytes);
         for (kind, filling) in [("zeros", 0u8), ("ones", 0xff)] {
             let mut damaged = bytes.clone();
@@ -422,12 +435,9 @@ fn damage_in_the_middle_is_told_and_moves_nothing() {
 
 #[test]
 fn a_missing_end_is_told() {
-    if !ffmpeg() {
-        return;
-    }
-    let home = tempfile::tempdir().unwrap();
+    let Some(made) = Made::new() else { return };
     for (name, arguments, _) in DAMAGED {
-        let bytes = fs::read(make(home.path(), name, arguments)).unwrap();
+        let bytes = fs::read(made.sentence(name, arguments)).unwrap();
         let whole = decode(&bytes);
         let audio = decode(&bytes[..bytes.len() * 6 / 10]);
         let share = audio.duration() / whole.duration();
@@ -444,10 +454,7 @@ fn a_missing_end_is_told() {
 
 #[test]
 fn parts_that_were_cut_out_without_decoding() {
-    if !ffmpeg() {
-        return;
-    }
-    let home = tempfile::tempdir().unwrap();
+    let Some(made) = Made::new() else { return };
     for (name, arguments) in [
         ("x.flac", &["-c:a", "flac", "-frame_size", "1024"][..]),
         ("x.mp3", &["-c:a", "libmp3lame"]),
@@ -456,13 +463,10 @@ fn parts_that_were_cut_out_without_decoding() {
         ("x.mka", &["-c:a", "flac", "-frame_size", "1024"]),
         ("x.m4a", &["-c:a", "aac", "-b:a", "64k"]),
     ] {
-        let whole = make(home.path(), name, arguments);
-        let complete = audio::open(&whole, &BUILTIN).unwrap().read().unwrap();
-        let part = home.path().join(format!("part-{name}"));
-        let mut command = Command::new("ffmpeg");
-        command.args(["-nostdin", "-v", "error", "-y", "-ss", "1", "-i"]).arg(&whole).args(["-c", "copy"]).arg(&part);
-        assert!(command.status().unwrap().success());
-        let audio = audio::open(&part, &BUILTIN).unwrap().read().unwrap();
+        let whole = made.sentence(name, arguments);
+        let complete = read(&whole);
+        let copy = ["-ss", "1", "-i", whole.to_str().unwrap(), "-c", "copy"];
+        let audio = read(&made.of(&format!("part-{name}"), &copy));
         let expected = complete.duration() - 1.0;
         assert!((audio.duration() - expected).abs() < 0.3, "{name}: {} of {expected} s", audio.duration());
         let end = &complete.samples[complete.samples.len() - 8000..];
@@ -473,34 +477,23 @@ fn parts_that_were_cut_out_without_decoding() {
 
 #[test]
 fn films_and_their_tracks() {
-    if !ffmpeg() {
-        return;
-    }
-    let home = tempfile::tempdir().unwrap();
+    let Some(made) = Made::new() else { return };
     let original = original();
     let sentence = sentence().display().to_string();
-    let run = |name: &str, arguments: &[&str]| {
-        let path = home.path().join(name);
-        let mut command = Command::new("ffmpeg");
-        command.args(["-nostdin", "-v", "error", "-y"]).args(arguments).arg(&path);
-        assert!(command.status().unwrap().success(), "{name}");
-        path
-    };
     let picture = ["-f", "lavfi", "-i", "color=size=64x48:rate=10:duration=2"];
     let silence = ["-f", "lavfi", "-i", "anullsrc=r=48000:cl=stereo", "-i", &sentence];
     for extension in ["mp4", "mkv", "mov"] {
-        let film = run(
+        let film = made.of(
             &format!("film.{extension}"),
             &[&picture[..], &["-i", &sentence, "-c:v", "mpeg4", "-c:a", "aac", "-b:a", "64k"]].concat(),
         );
-        let audio = audio::open(&film, &BUILTIN).unwrap().read().unwrap();
-        assert!(best(&original.samples, &audio.samples) > 0.95, "{extension}");
-        let silent = run(&format!("silent.{extension}"), &[&picture[..], &["-c:v", "mpeg4"]].concat());
+        assert!(best(&original.samples, &read(&film).samples) > 0.95, "{extension}");
+        let silent = made.of(&format!("silent.{extension}"), &[&picture[..], &["-c:v", "mpeg4"]].concat());
         for decoder in [DecoderChoice::Auto, DecoderChoice::Builtin, DecoderChoice::Ffmpeg] {
             let error = audio::open(&silent, &AudioOptions { decoder, ..BUILTIN }).map(|_| ()).unwrap_err();
             assert!(matches!(error, AudioError::NoSound { .. }), "{extension}: {error:?}");
         }
-        let two = run(
+        let two = made.of(
             &format!("two.{extension}"),
             &[&silence[..], &["-map", "0", "-map", "1", "-t", "2", "-c:a", "aac", "-b:a", "64k"]].concat(),
         );
@@ -528,19 +521,13 @@ const LATE: &[(&str, &[&str], DecoderChoice)] = &[
 
 #[test]
 fn sound_that_begins_later_than_the_picture() {
-    if !ffmpeg() {
-        return;
-    }
-    let home = tempfile::tempdir().unwrap();
+    let Some(made) = Made::new() else { return };
     let original = original();
+    let sentence = sentence().display().to_string();
     let film = |name: &str, late: &str, arguments: &[&str]| {
-        let path = home.path().join(name);
-        let mut command = Command::new("ffmpeg");
-        command.args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=9"]);
-        command.args(["-itsoffset", late, "-i"]).arg(sentence());
-        command.args(["-map", "0", "-map", "1", "-c:v", "mpeg4"]).args(arguments).arg(&path);
-        assert!(command.status().unwrap().success(), "{name}");
-        path
+        let picture = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=9"];
+        let sound = ["-itsoffset", late, "-i", &sentence, "-map", "0", "-map", "1", "-c:v", "mpeg4"];
+        made.of(name, &[&picture, &sound[..], arguments].concat())
     };
     let check = |name: &str, audio: &Audio, late: f64| {
         assert_eq!(audio.warnings, [], "{name}");
@@ -573,10 +560,7 @@ fn sound_that_begins_later_than_the_picture() {
     }
     // A late sound without pictures is in time with nothing.
     for name in ["late.m4a", "alone.ts"] {
-        let path = home.path().join(name);
-        let mut command = Command::new("ffmpeg");
-        command.args(["-nostdin", "-v", "error", "-y", "-itsoffset", "5", "-i"]).arg(sentence());
-        assert!(command.args(["-c:a", "aac"]).arg(&path).status().unwrap().success(), "{name}");
+        let path = made.of(name, &["-itsoffset", "5", "-i", &sentence, "-c:a", "aac"]);
         check(name, &audio::read_file(&path).unwrap(), 0.0);
     }
 }

@@ -115,14 +115,8 @@ fn slow_normalise(values: &[f64]) -> Vec<f32> {
 
 /// Something with a pitch and something without.
 fn sound(count: usize) -> Vec<f32> {
-    let mut state = 1u32;
-    (0..count)
-        .map(|i| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let noise = state as f32 / u32::MAX as f32 - 0.5;
-            0.4 * (i as f32 * 0.07).sin() + 0.05 * noise
-        })
-        .collect()
+    let mut noise = fastrand::Rng::with_seed(1);
+    (0..count).map(|i| 0.4 * (i as f32 * 0.07).sin() + 0.05 * (noise.f32() - 0.5)).collect()
 }
 
 #[test]

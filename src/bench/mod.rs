@@ -82,7 +82,6 @@ pub struct Arguments {
 /// Measures and prints.
 ///
 /// # Errors
-///
 /// If a device does not work, the model cannot be opened, or the figure cannot be written.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     let simulates = arguments.devices.contains(&Device::Sim);

@@ -94,7 +94,6 @@ struct Transcript {
 /// code, not the others.
 ///
 /// # Errors
-///
 /// If the list, a model, a device, or every recording does not work.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     let list = arguments.list.display();

@@ -125,7 +125,6 @@ struct Input<'a> {
 /// Transcribes every file; one that fails costs the exit code, not the others.
 ///
 /// # Errors
-///
 /// If nothing can be done at all: the output directory, the model, the device or the language does not work.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     let sample = if arguments.sample { Some(sample()?) } else { None };

@@ -71,6 +71,12 @@ pub fn stdout_of(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
+/// The JSON that a command prints.
+pub fn json_of(command: &mut Command) -> serde_json::Value {
+    let text = stdout_of(command);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
 /// Runs to the end.
 pub fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"))

@@ -8,6 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
+use fastrand::Rng;
 use ort::{
     environment::Environment,
     session::{Session, builder::SessionBuilder},
@@ -80,11 +81,11 @@ pub struct Sizes {
 
 /// Inputs for a session, always the same for the same sizes.
 pub fn inputs(session: &Session, sizes: Sizes) -> Vec<(String, DynValue)> {
-    let mut random = Random(7);
+    let mut random = Rng::with_seed(7);
     session.inputs().iter().map(|input| (input.name().to_owned(), value(input, sizes, &mut random))).collect()
 }
 
-fn value(input: &ort::value::Outlet, sizes: Sizes, random: &mut Random) -> DynValue {
+fn value(input: &ort::value::Outlet, sizes: Sizes, random: &mut Rng) -> DynValue {
     let name = input.name();
     let declared = input.dtype().tensor_shape().unwrap();
     let last = declared.len() - 1;
@@ -104,23 +105,13 @@ fn value(input: &ort::value::Outlet, sizes: Sizes, random: &mut Random) -> DynVa
     match name {
         "use_cache_branch" => Tensor::from_array((shape, vec![sizes.use_cache; count])).unwrap().into_dyn(),
         "input_ids" => {
-            let ids: Vec<i64> = (0..count).map(|_| (random.next() * 50_000.0).abs() as i64).collect();
+            let ids: Vec<i64> = (0..count).map(|_| random.i64(0..50_000)).collect();
             Tensor::from_array((shape, ids)).unwrap().into_dyn()
         }
         _ => {
-            let values: Vec<f32> = (0..count).map(|_| random.next()).collect();
+            let values: Vec<f32> = (0..count).map(|_| 2.0 * random.f32() - 1.0).collect();
             Tensor::from_array((shape, values)).unwrap().into_dyn()
         }
-    }
-}
-
-/// Evenly distributed numbers in -1 … 1 (Knuth's linear congruential generator).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 40) as f32 / (1_u64 << 23) as f32) - 1.0
     }
 }
 

@@ -276,7 +276,7 @@ proptest! {
         let mask = &mask[if mask[..leading].iter().all(|dim| *dim == 1) { leading } else { 0 }..];
         let graph = attention_of(&q, &k, &v, mask);
         prop_assert_eq!(kinds(&graph), ["attention"]);
-        let of = |shape: &[usize], seed: u32| noise(shape.iter().product(), seed);
+        let of = |shape: &[usize], seed: u64| noise(shape.iter().product(), seed);
         // The least number hides scores that it is added to: what is left is the mean of all values.
         let mask_values: Vec<f32> =
             of(mask, 4).iter().map(|v| if large && *v < 0.0 { f32::MIN } else { *v }).collect();

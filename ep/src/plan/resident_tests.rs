@@ -122,7 +122,7 @@ impl Both {
     }
 }
 
-fn noise_of(seed: u32) -> (Vec<f32>, [Vec<f32>; 2]) {
+fn noise_of(seed: u64) -> (Vec<f32>, [Vec<f32>; 2]) {
     (noise(HEADS * WIDTH, seed), [noise(HEADS * WIDTH, seed + 1), noise(HEADS * WIDTH, seed + 2)])
 }
 

@@ -263,14 +263,14 @@ mod tests {
     /// `{name}y`.
     fn layer(graph: Builder, name: &str, x: &str, width: usize) -> Builder {
         let of = |part: &str| format!("{name}{part}");
-        let seed = name.bytes().map(u32::from).sum::<u32>() * 16;
+        let seed = name.bytes().map(u64::from).sum::<u64>() * 16;
         let mut graph = graph
             .constant(&of("gain"), &[width], &noise(width, seed))
             .constant(&of("bias"), &[width], &noise(width, seed + 1))
             .constant(&of("fc1"), &[width, 3 * width], &noise(3 * width * width, seed + 2))
             .constant(&of("fc2"), &[3 * width, width], &noise(3 * width * width, seed + 3));
         for (at, part) in ["wq", "wk", "wv", "wo"].iter().enumerate() {
-            graph = graph.constant(&of(part), &[width, width], &noise(width * width, seed + 4 + at as u32));
+            graph = graph.constant(&of(part), &[width, width], &noise(width * width, seed + 4 + at as u64));
         }
         let add = |graph: Builder, a: &str, b: &str, sum: &str| {
             let graph = graph.shape(a, &[1, 1, width]).shape(b, &[1, 1, width]);
@@ -303,7 +303,7 @@ mod tests {
             let options = Options { precision, ..Options::default() };
             let (together, singly) = (fused(&graph, &options), fused_singly(&graph, &options));
             for rows in [1, 7, 300, 0, 2] {
-                let x = noise(rows * WIDTH, rows as u32 + 1);
+                let x = noise(rows * WIDTH, rows as u64 + 1);
                 let [got, want] = [&together, &singly]
                     .map(|plan| run(plan, &graph, &[floats(&[1, rows, WIDTH], &x)], 1 << 17).expect("a run"));
                 assert_eq!(got[0].shape, want[0].shape);

@@ -160,7 +160,7 @@ mod tests {
     }
 
     /// `[WIDTH, outputs]`, or the other way round; small for the channel with the large gain, as real weights are.
-    fn weights(outputs: usize, transposed: bool, seed: u32) -> Vec<f32> {
+    fn weights(outputs: usize, transposed: bool, seed: u64) -> Vec<f32> {
         let mut weights = noise(WIDTH * outputs, seed);
         for (at, weight) in weights.iter_mut().enumerate() {
             let channel = if transposed { at % WIDTH } else { at / outputs };

@@ -37,7 +37,7 @@ fn a_cache_grows_from_run_to_run() {
     let plan = fused(&graph, &exact());
     let mut past: Vec<f32> = Vec::new();
     for length in 0..5 {
-        let x = noise(4, length as u32 + 10);
+        let x = noise(4, length as u64 + 10);
         let made =
             run(&plan, &graph, &[floats(&[1, length, 4], &past), floats(&[1, 1, 4], &x)], 1 << 10).expect("a run");
         assert_eq!((made[0].shape.clone(), made[1].shape.clone()), (vec![1, length + 1, 4], vec![2 * length + 1, 2]));
@@ -53,7 +53,7 @@ fn runs_at_the_same_moment_do_not_disturb_each_other() {
     let graph = cache_graph();
     let plan = fused(&graph, &exact());
     std::thread::scope(|scope| {
-        for thread in 0..8u32 {
+        for thread in 0..8u64 {
             let (plan, graph) = (&plan, &graph);
             scope.spawn(move || {
                 let length = thread as usize * 3;

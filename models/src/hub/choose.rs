@@ -58,7 +58,6 @@ pub(crate) struct Choice {
 /// The needed files of `listing`.
 ///
 /// # Errors
-///
 /// What is lacking, in words.
 pub(crate) fn choose(listing: &[String], wish: Wish<'_>) -> Result<Choice, String> {
     let has = |name: &str| listing.iter().any(|file| file == name);

@@ -17,16 +17,16 @@ const BREAKS: u32 = 3;
 
 /// Files of one commit that are fetched together, with one count of bytes.
 pub(crate) struct Batch<'a> {
-    client: &'a Client,
-    cache: &'a Cache,
-    repository: &'a Repository,
-    commit: &'a str,
-    check: Check,
-    progress: &'a mut dyn FnMut(Fetched<'_>),
+    pub(super) client: &'a Client,
+    pub(super) cache: &'a Cache,
+    pub(super) repository: &'a Repository,
+    pub(super) commit: &'a str,
+    pub(super) check: Check,
+    pub(super) progress: &'a mut dyn FnMut(Fetched<'_>),
     /// Bytes of files that are done.
-    done: u64,
+    pub(super) done: u64,
     /// Bytes of all files so far.
-    total: u64,
+    pub(super) total: u64,
 }
 
 /// A file with what is needed to fetch it.
@@ -36,18 +36,7 @@ struct Wanted {
     digest: String,
 }
 
-impl<'a> Batch<'a> {
-    pub(crate) fn new(
-        client: &'a Client,
-        cache: &'a Cache,
-        repository: &'a Repository,
-        commit: &'a str,
-        check: Check,
-        progress: &'a mut dyn FnMut(Fetched<'_>),
-    ) -> Self {
-        Self { client, cache, repository, commit, check, progress, done: 0, total: 0 }
-    }
-
+impl Batch<'_> {
     /// Makes sure that all of `files` are in the cache.
     pub(crate) fn fetch(&mut self, files: &[RemoteFile]) -> Result<(), HubError> {
         let wanted = files.iter().map(|file| self.look(file)).collect::<Result<Vec<_>, _>>()?;

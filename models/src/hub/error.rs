@@ -3,24 +3,17 @@
 use std::io;
 
 /// What is not on this machine of a repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
     /// Everything.
+    #[error("is not on this machine")]
     Everything,
     /// These files.
+    #[error("is not whole on this machine ({0} is missing)")]
     Files(String),
     /// Perhaps nothing: what is here was only to be compared with the hub.
+    #[error("cannot be compared with the hub")]
     NotAsked,
-}
-
-impl std::fmt::Display for Missing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Everything => f.write_str("is not on this machine"),
-            Self::Files(files) => write!(f, "is not whole on this machine ({files} is missing)"),
-            Self::NotAsked => f.write_str("cannot be compared with the hub"),
-        }
-    }
 }
 
 /// What went wrong with the hub, and what to do about it.

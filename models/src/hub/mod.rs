@@ -115,7 +115,6 @@ pub fn complete(settings: &Settings, repository: &Repository, wish: Wish<'_>) ->
 /// Makes sure that what is needed of `repository` is in the cache.
 ///
 /// # Errors
-///
 /// [`HubError`]: the hub is not reached, says no, or breaks off. What came is kept, and the next call goes on from
 /// there.
 pub fn provide(
@@ -139,7 +138,6 @@ pub fn provide(
 /// [`provide`] with the hub's present revision, every file's checksum compared, and what is damaged fetched anew.
 ///
 /// # Errors
-///
 /// As [`provide`].
 pub fn repair(
     settings: &Settings,
@@ -194,8 +192,7 @@ fn update(
     check: Check,
     progress: &mut dyn FnMut(Fetched<'_>),
 ) -> Result<Snapshot, HubError> {
-    let client = Client::new(settings)?;
-    let cache = Cache::new(settings, repository);
+    let (client, cache) = (&Client::new(settings)?, &Cache::new(settings, repository));
     let info = client.info(repository)?;
     let names: Vec<String> = info.files.iter().map(|file| file.name.clone()).collect();
     let choice = choose::choose(&names, wish).map_err(|lacking| HubError::NothingFits {
@@ -206,7 +203,8 @@ fn update(
     let mut wanted: Vec<_> = info.files.iter().filter(|file| choice.files.contains(&file.name)).cloned().collect();
     // In the choice's order: small files first, so that where the weights are, all else is too.
     wanted.sort_by_key(|file| choice.files.iter().position(|name| *name == file.name));
-    let mut batch = download::Batch::new(&client, &cache, repository, &info.commit, check, progress);
+    let commit = &info.commit;
+    let mut batch = download::Batch { client, cache, repository, commit, check, progress, done: 0, total: 0 };
     batch.fetch(&wanted)?;
     let folder = cache.snapshot(&info.commit);
     // Weights outside a graph's file may be called anything; only the graph says.

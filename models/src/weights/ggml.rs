@@ -19,7 +19,7 @@ const VERSION_STEP: u32 = 1000;
 /// Reads one file.
 pub(super) fn open(path: &Path) -> Result<Checkpoint, ConvertError> {
     let file = Arc::new(SourceFile::open(path)?);
-    let mut cursor = Cursor::new(&file);
+    let mut cursor = Cursor::new(&file)?;
     if cursor.u32()? != GGML_MAGIC {
         return Err(file.damaged("it does not begin as a ggml file"));
     }

@@ -8,6 +8,7 @@ pub mod pickles;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use fastrand::Rng;
 use half::{bf16, f16};
 
 /// Name, shape, values.
@@ -22,30 +23,17 @@ pub const TOKENS: usize = 10;
 pub const ENCODER_LAYERS: usize = 1;
 pub const DECODER_LAYERS: usize = 2;
 
-/// Random numbers that are the same everywhere (SplitMix64).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// From −1 to 1.
-    pub fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-    }
+/// From −1 to 1.
+pub fn float(random: &mut Rng) -> f32 {
+    2.0 * random.f32() - 1.0
 }
 
 /// Under Hugging Face's names; every value is exact in f16, bf16 and f32 (few bits).
 pub fn model(vocabulary: usize, seed: u64) -> Model {
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     let mut model = Model::new();
     let mut add = |name: String, shape: &[usize]| {
-        let values = (0..shape.iter().product()).map(|_| (random.float() * 64.0).round() / 128.0).collect();
+        let values = (0..shape.iter().product()).map(|_| (float(&mut random) * 64.0).round() / 128.0).collect();
         model.insert(name, (shape.to_vec(), values));
     };
     add("model.decoder.embed_tokens.weight".to_owned(), &[vocabulary, WIDTH]);

@@ -143,12 +143,9 @@ mod tests {
         out
     }
 
-    fn noise(seed: u32) -> impl Iterator<Item = f32> {
-        let mut state = seed;
-        std::iter::from_fn(move || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            Some((state >> 8) as f32 / (1 << 24) as f32 - 0.5)
-        })
+    fn noise(seed: u64) -> impl Iterator<Item = f32> {
+        let mut noise = fastrand::Rng::with_seed(seed);
+        std::iter::repeat_with(move || noise.f32() - 0.5)
     }
 
     #[test]
