@@ -1,9 +1,8 @@
 //! Small sets of choices that people and programs write as words.
 
-use std::fmt;
-
 /// A word that names no member of a set, with the words that do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown {what} '{word}': use one of {accepted}")]
 pub struct UnknownWord {
     /// What the set is of.
     pub what: &'static str,
@@ -12,14 +11,6 @@ pub struct UnknownWord {
     /// The set's words: `auto, host, sim, npu`.
     pub accepted: String,
 }
-
-impl fmt::Display for UnknownWord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown {} '{}': use one of {}", self.what, self.word, self.accepted)
-    }
-}
-
-impl std::error::Error for UnknownWord {}
 
 /// Defines an enum whose variants have words: `words!(/// … Device, "device", { /// … Host = "host", … });`
 ///

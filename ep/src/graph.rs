@@ -3,33 +3,36 @@
 //! Everything is owned except the bytes of constants, which borrow from ONNX Runtime for the length of the call (`'a`):
 //! the compiler sees to it that none of them outlives it. Nothing here calls ONNX Runtime; tests build graphs by hand.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, sync::OnceLock};
+use std::{borrow::Cow, collections::BTreeMap, sync::OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use twox_hash::XxHash3_128;
+use undertone_boundary::words;
 
 /// Index of a node in [`Graph::nodes`].
 pub type NodeId = usize;
 /// Index of a value in [`Graph::values`].
 pub type ValueId = usize;
 
-/// Element type of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum DataType {
-    F32,
-    F16,
-    Bf16,
-    F64,
-    I8,
-    U8,
-    I16,
-    U16,
-    I32,
-    U32,
-    I64,
-    U64,
-    Bool,
-}
+words!(
+    /// Element type of a tensor, with ONNX's word for it.
+    #[derive(Serialize, Deserialize)]
+    DataType, "element type", {
+        F32 = "float",
+        F16 = "float16",
+        Bf16 = "bfloat16",
+        F64 = "double",
+        I8 = "int8",
+        U8 = "uint8",
+        I16 = "int16",
+        U16 = "uint16",
+        I32 = "int32",
+        U32 = "uint32",
+        I64 = "int64",
+        U64 = "uint64",
+        Bool = "bool",
+    }
+);
 
 impl DataType {
     /// Bytes of one element.
@@ -65,26 +68,6 @@ impl DataType {
             13 => DataType::U64,
             16 => DataType::Bf16,
             _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for DataType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DataType::F32 => "float",
-            DataType::F16 => "float16",
-            DataType::Bf16 => "bfloat16",
-            DataType::F64 => "double",
-            DataType::I8 => "int8",
-            DataType::U8 => "uint8",
-            DataType::I16 => "int16",
-            DataType::U16 => "uint16",
-            DataType::I32 => "int32",
-            DataType::U32 => "uint32",
-            DataType::I64 => "int64",
-            DataType::U64 => "uint64",
-            DataType::Bool => "bool",
         })
     }
 }

@@ -3,6 +3,8 @@
 
 use std::{hint::black_box, time::Instant};
 
+use undertone_boundary::words;
+
 use crate::{Parallel, scratch::ask_for_large_pages};
 
 /// Streams that a thread reads side by side.
@@ -15,30 +17,17 @@ const WORDS: usize = 8;
 
 type Line = [u64; WORDS];
 
-/// The order in which a thread reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pattern {
-    /// A part of the memory from the beginning to the end.
-    Forward,
-    /// Four quarters of the part side by side.
-    Streams,
-    /// The same, and the lines some distance ahead are asked for before they are needed.
-    Ahead,
-}
-
-impl Pattern {
-    /// All of them.
-    pub const ALL: [Pattern; 3] = [Pattern::Forward, Pattern::Streams, Pattern::Ahead];
-
-    /// A word for tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Pattern::Forward => "forward",
-            Pattern::Streams => "4 streams",
-            Pattern::Ahead => "prefetched",
-        }
+words!(
+    /// The order in which a thread reads.
+    Pattern, "pattern", {
+        /// A part of the memory from the beginning to the end.
+        Forward = "forward",
+        /// Four quarters of the part side by side.
+        Streams = "4 streams",
+        /// The same, and the lines some distance ahead are asked for before they are needed.
+        Ahead = "prefetched",
     }
-}
+);
 
 /// Memory to be read over and over.
 pub struct Reader(Vec<Line>);

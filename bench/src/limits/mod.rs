@@ -71,7 +71,7 @@ impl Samples {
             f32_gflops: gops(Precision::F32),
             read_gbps: self.memory.gbps(),
             exponentials_gps: self.gexps(),
-            read_patterns_gbps: self.memory.patterns().map(|(pattern, gbps)| (pattern.name(), gbps)).collect(),
+            read_patterns_gbps: self.memory.patterns().map(|(pattern, gbps)| (pattern.word(), gbps)).collect(),
             ..Limits::default()
         }
     }
