@@ -82,29 +82,37 @@ fn check_windows(name: &str, result: &Value) {
     assert!((last_seek + WINDOW_FRAMES) as f64 >= frames - 1.0, "{name}: frames {last_seek} … are the last");
 }
 
+/// No more words are wrong than in the reference implementation's text, give or take.
+fn check_words(stem: &str, result: &Value, vectors: &str, how: &str) {
+    let rate = error_rate(stem, result["text"].as_str().unwrap());
+    let reference = error_rate(stem, &reference_text(&format!("long/{stem}.flac"), vectors));
+    println!("{stem} {how}: word error rate {rate:.1} %, reference implementation {reference:.1} %");
+    assert!(rate <= reference + 5.0, "{stem} {how}: {rate:.1} %, reference {reference:.1} %");
+}
+
+/// The results of a language's recordings, transcribed by one command.
+fn results(device: &str, language: &str, extra: &[&str]) -> Vec<(&'static Long, Value)> {
+    let home = tempfile::tempdir().unwrap();
+    let files: Vec<&Long> = FILES.iter().filter(|file| file.language == language).collect();
+    let paths: Vec<String> = files.iter().map(|file| format!("long/{}.flac", file.stem)).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    transcribe(device, &[&["--language", language], extra].concat(), &paths, home.path());
+    let result = |file: &Long| common::json(&home.path().join(format!("{}.json", file.stem)));
+    files.into_iter().map(|file| (file, result(file))).collect()
+}
+
 #[test]
 fn long_recordings() {
+    // The windows of the reference implementation, which decodes silence too.
+    let as_reference = ["--no-previous-text", "--no-fallback", "--decode-all"];
     for device in ["cpu", "host"] {
         for language in ["en", "es", "de"] {
-            let home = tempfile::tempdir().unwrap();
-            let files: Vec<&Long> = FILES.iter().filter(|file| file.language == language).collect();
-            let paths: Vec<String> = files.iter().map(|file| format!("long/{}.flac", file.stem)).collect();
-            let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-            // The windows of the reference implementation, which decodes silence too.
-            let as_reference = ["--language", language, "--no-previous-text", "--no-fallback", "--decode-all"];
-            transcribe(device, &as_reference, &paths, home.path());
-            for file in files {
-                let result = common::json(&home.path().join(format!("{}.json", file.stem)));
+            for (file, result) in results(device, language, &as_reference) {
                 check_segments(file.stem, &result);
                 check_windows(file.stem, &result);
-                let rate = error_rate(file.stem, result["text"].as_str().unwrap());
-                let Some(vectors) = file.reference else { continue };
-                let reference = error_rate(file.stem, &reference_text(&format!("long/{}.flac", file.stem), vectors));
-                println!(
-                    "{} on {device}: word error rate {rate:.1} %, reference implementation {reference:.1} %",
-                    file.stem
-                );
-                assert!(rate <= reference + 5.0, "{} on {device}: {rate:.1} %, reference {reference:.1} %", file.stem);
+                if let Some(vectors) = file.reference {
+                    check_words(file.stem, &result, vectors, &format!("on {device}"));
+                }
             }
         }
     }
@@ -113,24 +121,11 @@ fn long_recordings() {
 #[test]
 fn cut_at_pauses_and_decoded_together() {
     for device in ["cpu", "host"] {
-        let home = tempfile::tempdir().unwrap();
-        let files: Vec<&Long> = FILES.iter().filter(|file| file.language == "en").collect();
-        let paths: Vec<String> = files.iter().map(|file| format!("long/{}.flac", file.stem)).collect();
-        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-        transcribe(device, &["--language", "en", "--batch", "4"], &paths, home.path());
-        for file in files {
-            let result = common::json(&home.path().join(format!("{}.json", file.stem)));
+        for (file, result) in results(device, "en", &["--batch", "4"]) {
             check_segments(file.stem, &result);
             assert_eq!(result["run"]["batch"], 4);
-            let rate = error_rate(file.stem, result["text"].as_str().unwrap());
-            let Some(vectors) = file.reference else { continue };
-            let reference = error_rate(file.stem, &reference_text(&format!("long/{}.flac", file.stem), vectors));
-            println!(
-                "{} on {device}, cut at pauses: word error rate {rate:.1} %, reference implementation, window by window, \
-                 {reference:.1} %",
-                file.stem
-            );
-            assert!(rate <= reference + 5.0, "{} on {device}: {rate:.1} %, reference {reference:.1} %", file.stem);
+            // The reference implementation went window by window.
+            check_words(file.stem, &result, file.reference.unwrap(), &format!("on {device}, cut at pauses"));
         }
     }
 }
@@ -141,10 +136,7 @@ fn with_the_text_before_as_whisper_does_by_default() {
     transcribe("cpu", &["--language", "en"], &["long/meeting-3min.flac"], home.path());
     let result = common::json(&home.path().join("meeting-3min.json"));
     check_segments("meeting-3min", &result);
-    let rate = error_rate("meeting-3min", result["text"].as_str().unwrap());
-    let reference = error_rate("meeting-3min", &reference_text("long/meeting-3min.flac", "long-conditioned"));
-    println!("meeting-3min, conditioned: word error rate {rate:.1} %, reference implementation {reference:.1} %");
-    assert!(rate <= reference + 5.0);
+    check_words("meeting-3min", &result, "long-conditioned", "on cpu, conditioned");
 }
 
 #[test]

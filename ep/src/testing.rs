@@ -88,6 +88,10 @@ impl Builder {
         self
     }
 
+    pub fn transpose(self, x: &str, perm: &[i64], y: &str) -> Self {
+        self.node_of("Transpose", &[x], &[(y, DataType::F32)], &[("perm", Attribute::Ints(perm.to_vec()))])
+    }
+
     /// The last node's operator is one of ONNX Runtime's own.
     pub fn of_microsoft(mut self) -> Self {
         self.graph.nodes.last_mut().expect("a node").domain = "com.microsoft".to_owned();

@@ -185,24 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn the_first_token_is_an_early_timestamp() {
-        assert_eq!(left(&[]), (FIRST..=FIRST + 5).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn text_follows_the_first_timestamp() {
-        assert_eq!(left(&[15]), (0..12).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn after_text_time_moves_on() {
-        assert_eq!(left(&[15, 3]), (0..12).chain(16..31).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_closing_timestamp_is_followed_by_an_opening_one_or_the_end() {
-        assert_eq!(left(&[15, 3, 20]), (10..12).chain(20..31).collect::<Vec<_>>());
-        assert_eq!(left(&[15, 3, 20, 20]), (0..12).collect::<Vec<_>>());
+    fn timestamps_come_in_pairs_and_in_order() {
+        for (written, expected, what) in [
+            (&[][..], [FIRST..FIRST + 6, 0..0], "the first token is an early timestamp"),
+            (&[15], [0..12, 0..0], "text follows the first timestamp"),
+            (&[15, 3], [0..12, 16..31], "after text time moves on"),
+            (&[15, 3, 20], [10..12, 20..31], "a closing timestamp is followed by an opening one or the end"),
+            (&[15, 3, 20, 20], [0..12, 0..0], "and the opening one by text"),
+        ] {
+            assert_eq!(left(written), expected.into_iter().flatten().collect::<Vec<_>>(), "{what}");
+        }
     }
 
     #[test]

@@ -50,7 +50,6 @@ fn ids_of_words_and_special_tokens() {
         (special.language("en"), special.language("de"), special.language("xx")),
         (Some(50259), Some(50261), None)
     );
-    assert_eq!((special.language_code(50265), special.language_code(50258)), (Some("fr"), None));
     assert_eq!((special.timestamp(50364), special.timestamp(51864)), (Some(0.0), Some(30.0)));
     assert_eq!((special.timestamp(50363), special.timestamp(51865)), (None, None));
     assert!(special.is_text(50256) && !special.is_text(50257));

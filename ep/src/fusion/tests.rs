@@ -106,29 +106,32 @@ fn linear_graph(rows: usize) -> Builder {
         .node("Add", &["b", "xw"], "biased")
 }
 
+/// It is one linear layer that gives what the nodes of [`linear_graph`] with four rows, and more, give.
+fn assert_linear(graph: &Graph<'_>) {
+    assert_eq!(kinds(graph), ["linear"]);
+    assert_same(graph, &[floats(&[1, 4, 5], &noise(20, 5)), floats(&[1, 4, 3], &noise(12, 6))]);
+}
+
 #[test]
 fn linear_with_bias_gelu_and_residual() {
     let graph = with_gelu(linear_graph(4), "biased", "activated")
         .shape("activated", &[1, 4, 3])
         .node("Add", &["r", "activated"], "y")
         .build(&["y"]);
-    assert_eq!(kinds(&graph), ["linear"]);
-    assert_same(&graph, &[floats(&[1, 4, 5], &noise(20, 5)), floats(&[1, 4, 3], &noise(12, 6))]);
+    assert_linear(&graph);
 }
 
 #[test]
 fn linear_with_bias_and_gelu_in_one_operator() {
     let graph = linear_graph(4).node("MatMul", &["x", "w"], "product");
     let graph = graph.node("BiasGelu", &["product", "b"], "y").of_microsoft().build(&["y"]);
-    assert_eq!(kinds(&graph), ["linear"]);
-    assert_same(&graph, &[floats(&[1, 4, 5], &noise(20, 5)), floats(&[1, 4, 3], &noise(12, 6))]);
+    assert_linear(&graph);
 }
 
 #[test]
 fn linear_with_a_scale_after_the_bias() {
     let graph = linear_graph(4).node("Mul", &["biased", "eighth"], "y").build(&["y"]);
-    assert_eq!(kinds(&graph), ["linear"]);
-    assert_same(&graph, &[floats(&[1, 4, 5], &noise(20, 5)), floats(&[1, 4, 3], &noise(12, 6))]);
+    assert_linear(&graph);
 }
 
 #[test]
@@ -187,16 +190,14 @@ fn two_convolutions_keep_channels_last_between_them() {
         .constant("w2", &[5, 6, 3], &noise(90, 3))
         .constant("b2", &[5], &noise(5, 4));
     let graph = with_gelu(conv(graph, "x", "w1", "b1", 1, "c1"), "c1", "g1");
-    let graph = conv(graph, "g1", "w2", "b2", 2, "c2")
-        .node_of("Transpose", &["c2"], &[("y", F)], &[("perm", ints(&[0, 2, 1]))])
-        .build(&["y"]);
+    let graph = conv(graph, "g1", "w2", "b2", 2, "c2").transpose("c2", &[0, 2, 1], "y").build(&["y"]);
     assert_eq!(kinds(&graph), ["convolution", "convolution"]);
     assert_same(&graph, &[floats(&[2, 4, 11], &noise(88, 5))]);
 }
 
 /// Attention as a decoder with a cache has it: a mask, the guard against NaN, keys that are also an output.
 fn attention_graph(queries: usize, keys: usize, guard: bool) -> Graph<'static> {
-    let swap = || ("perm", ints(&[0, 2, 1, 3]));
+    let swap = [0, 2, 1, 3];
     let graph = Builder::default()
         .input("q", F, &[1, queries, 2, 8])
         .input("k", F, &[1, 2, keys, 8])
@@ -204,9 +205,9 @@ fn attention_graph(queries: usize, keys: usize, guard: bool) -> Graph<'static> {
         .input("mask", F, &[1, 1, queries, keys])
         .constant("zero", &[1], &[0.0])
         .constant("scale", &[], &[0.3])
-        .node_of("Transpose", &["q"], &[("qt", F)], &[swap()])
-        .node_of("Transpose", &["k"], &[("kt", F)], &[("perm", ints(&[0, 1, 3, 2]))])
-        .node_of("Transpose", &["v"], &[("vt", F)], &[swap()])
+        .transpose("q", &swap, "qt")
+        .transpose("k", &[0, 1, 3, 2], "kt")
+        .transpose("v", &swap, "vt")
         .node("MatMul", &["qt", "kt"], "raw")
         .node("Mul", &["raw", "scale"], "scores")
         .node("Add", &["scores", "mask"], "masked")
@@ -219,7 +220,7 @@ fn attention_graph(queries: usize, keys: usize, guard: bool) -> Graph<'static> {
     } else {
         graph.node("MatMul", &["p", "vt"], "mixed")
     };
-    graph.node_of("Transpose", &["mixed"], &[("y", F)], &[swap()]).build(&["y"])
+    graph.transpose("mixed", &swap, "y").build(&["y"])
 }
 
 proptest! {
@@ -247,7 +248,7 @@ fn attention_of(q: &[usize], k: &[usize], v: &[usize], mask: &[usize]) -> Graph<
         .input("k", F, k)
         .input("v", F, v)
         .input("mask", F, mask)
-        .node_of("Transpose", &["k"], &[("kt", F)], &[("perm", ints(&[0, 1, 3, 2]))])
+        .transpose("k", &[0, 1, 3, 2], "kt")
         .node("MatMul", &["q", "kt"], "scores")
         .node("Add", &["scores", "mask"], "masked")
         .node("Softmax", &["masked"], "p")

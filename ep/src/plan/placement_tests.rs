@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use undertone_kernels::{
-    Context, Counters, Device, DeviceKind, LinearSpec, Precision, Scratch, Serial, WeightLayout,
+    Context, Device, DeviceKind, LinearSpec, Precision, Serial, WeightLayout,
     host::HostDevice,
     npu::{OpenNpu, Placement, Problem, Rates, Settings, Target, simulator},
     numbers::largest_magnitude,
@@ -61,21 +61,12 @@ fn a_plan_on_the_simulator_places_products_by_their_rows() {
     assert_eq!((few.len(), calls), (FEW * OUTPUTS, 0));
     let (many, calls, x) = plan_of(MANY);
     assert_eq!(calls, 1);
-    let spec = LinearSpec {
-        inputs: INPUTS,
-        outputs: OUTPUTS,
-        precision: Precision::F32,
-        wide_rows: false,
-        activation: undertone_kernels::Activation::None,
-        scale: 1.0,
-    };
+    let spec = LinearSpec::new(INPUTS, OUTPUTS, Precision::F32);
     let exact = HostDevice::new()
         .linear(&spec, &noise(INPUTS * OUTPUTS, 1), WeightLayout::InputsByOutputs, None)
         .expect("taken");
-    let (counters, mut scratch) = (Counters::new(), Scratch::default());
-    let mut context = Context { pool: &Serial, counters: &counters, scratch: &mut scratch };
     let mut wanted = vec![0.0; MANY * OUTPUTS];
-    exact.run(&mut context, MANY, &x, None, &mut wanted).expect("done");
+    Context::fresh(&Serial, |context| exact.run(context, MANY, &x, None, &mut wanted)).0.expect("done");
     assert!(close(&wanted, &many));
 }
 

@@ -56,7 +56,7 @@ fn step_graph(also: Also) -> Graph<'static> {
     ] {
         let name = |what: &str| format!("{of}_{what}");
         builder = builder
-            .node_of("Transpose", &[key], &[(&name("kt"), F)], &[("perm", Attribute::Ints(vec![0, 1, 3, 2]))])
+            .transpose(key, &[0, 1, 3, 2], &name("kt"))
             .node("MatMul", &[&q, &name("kt")], &name("scores"))
             .node_of("Softmax", &[&name("scores")], &[(&name("p"), F)], &axis(-1))
             .node("MatMul", &[&name("p"), value], &name("out"));

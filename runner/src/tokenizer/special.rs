@@ -52,25 +52,21 @@ pub struct SpecialTokens {
 
 impl SpecialTokens {
     /// Whether a token stands for text.
-    #[must_use]
     pub fn is_text(&self, token: u32) -> bool {
         token < self.eot || self.added_text.contains_key(&token)
     }
 
     /// The ids of all timestamps.
-    #[must_use]
     pub fn timestamps(&self) -> Range<u32> {
         self.first_timestamp..self.first_timestamp.saturating_add(TIMESTAMPS)
     }
 
     /// Seconds within the window, if the token is a timestamp.
-    #[must_use]
     pub fn timestamp(&self, token: u32) -> Option<f64> {
         self.timestamps().contains(&token).then(|| f64::from(token - self.first_timestamp) * TIMESTAMP_STEP)
     }
 
     /// Ids behind the timestamps that no file names: a vocabulary's padding. They must not be written.
-    #[must_use]
     pub fn nameless(&self) -> Vec<Range<u32>> {
         let mut named: Vec<u32> = self.added_text.keys().copied().chain(self.added_control.iter().copied()).collect();
         named.sort_unstable();
@@ -87,15 +83,8 @@ impl SpecialTokens {
     }
 
     /// The id of a language's token.
-    #[must_use]
     pub fn language(&self, code: &str) -> Option<u32> {
         self.languages.get(code).copied()
-    }
-
-    /// The code of a language's token.
-    #[must_use]
-    pub fn language_code(&self, token: u32) -> Option<&str> {
-        self.languages.iter().find(|(_, id)| **id == token).map(|(code, _)| code.as_str())
     }
 }
 

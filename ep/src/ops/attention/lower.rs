@@ -202,7 +202,7 @@ mod tests {
 
     /// The same by heads of four axes, as ONNX's operator has them, with a bias added by itself.
     fn by_heads(graph: Builder, attributes: &[(&str, Attribute<'static>)]) -> Graph<'static> {
-        let perm = [("perm", Attribute::Ints(vec![0, 2, 1, 3]))];
+        let swap = [0, 2, 1, 3];
         let mut graph = graph.integers("split", &[1, 3, 2, 4]).integers("joined", &[1, 3, 8]);
         for (name, at) in ["q", "k", "v"].into_iter().zip(0..) {
             let [sum, rows, heads] = ["sum", "rows", "heads"].map(|part| format!("{name}{part}"));
@@ -210,12 +210,12 @@ mod tests {
                 .constant(&format!("{name}bias"), &[8], &noise(24, 5)[at * 8..(at + 1) * 8])
                 .node("Add", &[name, &format!("{name}bias")], &sum)
                 .node("Reshape", &[&sum, "split"], &rows)
-                .node_of("Transpose", &[&rows], &[(&heads, F)], &perm)
+                .transpose(&rows, &swap, &heads)
                 .shape(&heads, &[1, 2, 3, 4]);
         }
         graph
             .node_of("Attention", &["qheads", "kheads", "vheads"], &[("made", F)], attributes)
-            .node_of("Transpose", &["made"], &[("back", F)], &perm)
+            .transpose("made", &swap, "back")
             .node("Reshape", &["back", "joined"], "y")
             .build(&["y"])
     }

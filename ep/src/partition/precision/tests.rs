@@ -42,7 +42,7 @@ fn layer(graph: Builder, x: &str, y: &str) -> Builder {
         .node("MatMul", &["n", "wq"], "q")
         .node("MatMul", &["n", "wk"], "k")
         .node("MatMul", &["n", "wv"], "v")
-        .node_of("Transpose", &["k"], &[("kt", DataType::F32)], &[("perm", Attribute::Ints(vec![0, 2, 1]))])
+        .transpose("k", &[0, 2, 1], "kt")
         .node("MatMul", &["q", "kt"], "scores")
         .node("Softmax", &["scores"], "p")
         .node("MatMul", &["p", "v"], "mixed")
@@ -89,7 +89,7 @@ fn keys_of_another_model_s_result_are_narrow_and_an_embedding_is_not() {
     let graph = layer(graph, "e", "y")
         .node("MatMul", &["hidden", "ck"], "k2")
         .node("MatMul", &["hidden", "cv"], "v2")
-        .node_of("Transpose", &["k2"], &[("kt2", DataType::F32)], &[("perm", Attribute::Ints(vec![0, 2, 1]))])
+        .transpose("k2", &[0, 2, 1], "kt2")
         .node("LayerNormalization", &["y", "gain"], "n2")
         .node("MatMul", &["n2", "cq"], "q2")
         .node("MatMul", &["q2", "kt2"], "scores2")
@@ -112,7 +112,7 @@ fn stem(graph: Builder, features: &str, y: &str) -> Builder {
         .node("Gelu", &["s1"], "g1")
         .node_of("Conv", &["g1", "c2"], &[("s2", DataType::F32)], &[("pads", Attribute::Ints(vec![1, 1]))])
         .node("Gelu", &["s2"], "g2")
-        .node_of("Transpose", &["g2"], &[("t", DataType::F32)], &[("perm", Attribute::Ints(vec![0, 2, 1]))])
+        .transpose("g2", &[0, 2, 1], "t")
         .node("Add", &["t", "positions"], y)
 }
 
@@ -133,12 +133,7 @@ fn front_end(kind: &str) -> (Graph<'static>, Vec<&'static str>) {
                     &[("spectrum", DataType::F32)],
                     &[("strides", Attribute::Ints(vec![8]))],
                 )
-                .node_of(
-                    "Transpose",
-                    &["spectrum"],
-                    &[("rows", DataType::F32)],
-                    &[("perm", Attribute::Ints(vec![0, 2, 1]))],
-                )
+                .transpose("spectrum", &[0, 2, 1], "rows")
                 .node("Mul", &["rows", "rows"], "power")
         }
         "matrix" => {
@@ -157,7 +152,7 @@ fn front_end(kind: &str) -> (Graph<'static>, Vec<&'static str>) {
         .node("MatMul", &["power", "filters"], "mel")
         .node("Max", &["mel", "floor"], "clamped")
         .node("Log", &["clamped"], "log")
-        .node_of("Transpose", &["log"], &[("features", DataType::F32)], &[("perm", Attribute::Ints(vec![0, 2, 1]))]);
+        .transpose("log", &[0, 2, 1], "features");
     (layer(stem(graph, "features", "x"), "x", "y").build(&["y"]), products)
 }
 
@@ -184,12 +179,7 @@ fn a_stem_that_reads_sound_or_its_spectrum_is_exact() {
             Some(operator) => (graph.node(operator, &["sound"], "spectrum").node("Abs", &["spectrum"], "size"), "size"),
             None => (graph, "sound"),
         };
-        let graph = graph.node("Conv", &[x, "c0"], "s0").node("Gelu", &["s0"], "g0").node_of(
-            "Transpose",
-            &["g0"],
-            &[("x", DataType::F32)],
-            &[("perm", Attribute::Ints(vec![0, 2, 1]))],
-        );
+        let graph = graph.node("Conv", &[x, "c0"], "s0").node("Gelu", &["s0"], "g0").transpose("g0", &[0, 2, 1], "x");
         let graph = layer(graph, "x", "y").build(&["y"]);
         let found = found(&graph);
         assert!(found.values().any(|place| *place == Position::OfSound), "{found:?}");
