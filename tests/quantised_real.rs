@@ -8,6 +8,7 @@ use std::path::Path;
 
 use common::{python, stdout_of, weights};
 use undertone_models::{ConvertOptions, WeightFormat, convert};
+use undertone_runner::features::Features;
 use undertone_runner::mel::LogMel;
 use undertone_runner::normalise::basic;
 use undertone_runner::{
@@ -34,7 +35,7 @@ fn every_stored_precision_hears_a_person() {
     let [made, quantised] = ["f32", "quantised"].map(|name| home.path().join(name));
     convert(&source, &made, &ConvertOptions { weights: Some(WeightFormat::F32) }, &mut |_, _| ()).unwrap();
     let audio = audio::read_file(&sample).unwrap();
-    let window = LogMel::new(80).openai(&audio.samples).window(0);
+    let window = Features::of(&LogMel::new(80), &audio.samples).window(0).unwrap();
     let features = home.path().join("features");
     std::fs::write(&features, window.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>()).unwrap();
     stdout_of(python::script("make_quantised.py", &packages).args([&made, &features, &quantised]));

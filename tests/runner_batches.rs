@@ -7,6 +7,7 @@ mod common;
 use undertone_runner::choice::{Ask, Choice};
 use undertone_runner::decode::{Decoded, Decoding, MAX_NEW_TOKENS};
 use undertone_runner::decoder::{OrtModel, WithoutCache};
+use undertone_runner::features::Features;
 use undertone_runner::mel::LogMel;
 use undertone_runner::rules::{Rule, TimestampRules};
 use undertone_runner::speech_model::SpeechModel;
@@ -29,7 +30,7 @@ fn windows(files: &[&str]) -> Vec<Vec<f32>> {
     let mel = LogMel::new(80);
     let window = |file: &&str| {
         let samples = audio::read_file(&common::root().join("speech").join(file)).unwrap().samples;
-        mel.openai(&samples).window(0)
+        Features::of(&mel, &samples).window(0).unwrap()
     };
     files.iter().map(window).collect()
 }

@@ -85,7 +85,7 @@ impl Loaded {
 
 /// The features of a window of synthetic sound.
 fn window(model: &Model) -> Vec<f32> {
-    LogMel::new(model.config().mel_bins).hugging_face(&sound::hum(WINDOW_SECONDS)).data
+    LogMel::new(model.config().mel_bins).hugging_face(&sound::hum(WINDOW_SECONDS))
 }
 
 /// The special tokens of a model that can decode so many: its decoder has positions for the prompt and what is written.

@@ -36,9 +36,6 @@ pub struct LongResult {
 
 /// Takes `seconds` of synthetic audio through mel features, encoder and decoder on one device, `batch` windows
 /// together; the last window is filled up with silence. One batch warms up.
-///
-/// # Errors
-/// As [`super::run()`].
 pub fn long_audio(
     model: &Model,
     configuration: &EngineOptions,
@@ -57,8 +54,7 @@ pub fn long_audio(
         let begun = Instant::now();
         for together in samples.chunks(batch * WINDOW_SAMPLES) {
             let start = Instant::now();
-            let features: Vec<_> =
-                together.chunks(WINDOW_SAMPLES).map(|window| mel.hugging_face(window).data).collect();
+            let features: Vec<_> = together.chunks(WINDOW_SAMPLES).map(|window| mel.hugging_face(window)).collect();
             let windows: Vec<&[f32]> = features.iter().map(Vec::as_slice).collect();
             let heard = Instant::now();
             session.encode(&windows)?;

@@ -15,6 +15,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use undertone_runner::decoder::OrtModel;
+use undertone_runner::features::Features;
 use undertone_runner::language::detect;
 use undertone_runner::mel::LogMel;
 use undertone_runner::speech_model::SpeechModel;
@@ -116,7 +117,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut wide, mut small) = (OrtModel::load(&model, &exact)?, OrtModel::load(&model, &narrow)?);
     let mut results = COMPARED.map(|_| Divergence::default());
     for recording in recordings {
-        let window = mel.openai(&audio::read_file(Path::new(recording))?.samples).window(0);
+        let window = Features::of(&mel, &audio::read_file(Path::new(recording))?.samples).window(0)?;
         wide.encode(&[&window])?;
         small.encode(&[&window])?;
         let encoded = [wide.encoded()?, small.encoded()?];

@@ -36,7 +36,6 @@ struct Gap {
 /// longer a pause, the less a cut in it costs.
 ///
 /// A recording that fits into one window is left whole.
-#[must_use]
 pub fn chunks(voice: &Voice) -> Vec<Range<usize>> {
     let frames = voice.frames();
     if frames <= WINDOW_FRAMES {
@@ -118,12 +117,12 @@ fn gaps(voice: &Voice) -> Vec<Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::features::LongFeatures;
+    use crate::features::Features;
     use crate::mel::LogMel;
     use proptest::prelude::*;
 
     fn voice_of(samples: &[f32]) -> Voice {
-        let features = LongFeatures::of(&LogMel::new(80), samples);
+        let features = Features::of(&LogMel::new(80), samples);
         Voice::of(&features.levels().unwrap(), features.silence())
     }
 

@@ -1,8 +1,9 @@
 //! Log-mel features of audio of any length, made as it comes: what ten hours take in memory is what one hour takes.
 //!
-//! The samples of a second or two are held until their frames are made. The frames are kept as they are before the
-//! maximum of the whole audio is known, in memory up to a limit and beyond that in a file without a name; windows are
-//! normalised when they are asked for. Every value is that of [`LogMel::openai`], to the last bit.
+//! They are padded as openai/whisper's `transcribe` pads: 30 s of zeros follow the samples, and the maximum is that of
+//! the whole audio. The samples of a second or two are held until their frames are made. The frames are kept as they
+//! are before the maximum is known, in memory up to a limit and beyond that in a file without a name; windows are
+//! normalised when they are asked for. In what pieces the audio comes changes no bit.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -37,11 +38,12 @@ pub struct Listener<'a> {
 
 /// Features of a whole recording, in Whisper's normalised space.
 #[derive(Debug)]
-pub struct LongFeatures {
+pub struct Features {
     bins: usize,
     frames: usize,
     samples: u64,
-    /// Normalised.
+    /// The frames after the audio's end that it still reaches into, `[bins, tail_frames]`, normalised: after them
+    /// everything is silence.
     tail: Vec<f32>,
     tail_frames: usize,
     store: Store,
@@ -50,7 +52,7 @@ pub struct LongFeatures {
 }
 
 /// Only themselves: they may lie in a file.
-impl PartialEq for LongFeatures {
+impl PartialEq for Features {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
     }
@@ -58,7 +60,6 @@ impl PartialEq for LongFeatures {
 
 impl<'a> Listener<'a> {
     /// For features by `mel`.
-    #[must_use]
     pub fn new(mel: &'a LogMel) -> Self {
         Self {
             mel,
@@ -87,11 +88,11 @@ impl<'a> Listener<'a> {
     }
 
     /// Ends the audio.
-    #[must_use]
-    pub fn finish(mut self) -> LongFeatures {
+    pub fn finish(mut self) -> Features {
         let begun = Instant::now();
         let frames = (self.total / HOP as u64) as usize;
         self.frames(frames);
+        // A frame reaches 200 samples back: the last that holds some of the audio is centred before its end + 200.
         let tail_frames = ((self.total + FRAME as u64 / 2).div_ceil(HOP as u64)) as usize - frames;
         let length = self.samples.len() + WINDOW_SAMPLES;
         let mut tail = self.mel.log_power(&self.samples, length, frames - self.held_from, tail_frames);
@@ -100,7 +101,7 @@ impl<'a> Listener<'a> {
         if self.filled > 0 {
             self.store.push(std::mem::take(&mut self.block));
         }
-        LongFeatures {
+        Features {
             bins: self.mel.bins(),
             frames,
             samples: self.total,
@@ -139,41 +140,36 @@ impl<'a> Listener<'a> {
     }
 }
 
-impl LongFeatures {
+impl Features {
     /// All of `samples`.
-    #[must_use]
     pub fn of(mel: &LogMel, samples: &[f32]) -> Self {
         let mut listener = Listener::new(mel);
         listener.push(samples);
         listener.finish()
     }
 
-    /// Frames of 10 ms that belong to the audio.
-    #[must_use]
+    /// Frames of 10 ms that belong to the audio: `samples / 160`.
     pub fn frames(&self) -> usize {
         self.frames
     }
 
     /// Samples at 16 kHz.
-    #[must_use]
     pub fn samples(&self) -> u64 {
         self.samples
     }
 
     /// What making them took.
-    #[must_use]
     pub fn time(&self) -> Duration {
         self.time
     }
 
     /// The value of every bin in silence.
-    #[must_use]
     pub fn silence(&self) -> f32 {
         normalised(QUIETEST, self.maximum)
     }
 
-    /// The encoder's input from frame `start` on, `[bins * 3000]`, with 0.0 after the audio's own frames:
-    /// [`crate::mel::Features::window`].
+    /// The encoder's input from frame `start` on, `[bins * 3000]`: 3000 frames, with 0.0 after the audio's own frames,
+    /// as openai/whisper fills its windows.
     ///
     /// # Errors
     /// If the file that the features went to cannot be read.
@@ -196,14 +192,12 @@ impl LongFeatures {
         Ok(window)
     }
 
-    /// As [`Self::window`], but the features of silence follow the audio:
-    /// [`crate::mel::Features::window_with_silence`].
-    ///
-    /// # Errors
-    /// As [`Self::window`].
+    /// As [`Self::window`], but what follows the audio are the features of silence: what openai/whisper looks at to
+    /// detect the language, and close to what the other way of padding gives.
     pub fn window_with_silence(&self, start: usize) -> io::Result<Vec<f32>> {
         let mut window = self.window(start)?;
         let own = self.frames.saturating_sub(start).min(WINDOW_FRAMES);
+        // Frames of the tail that lie before `start` are skipped.
         let skipped = start.saturating_sub(self.frames).min(self.tail_frames);
         for (bin, line) in window.chunks_exact_mut(WINDOW_FRAMES).enumerate() {
             let tail = &self.tail[bin * self.tail_frames..(bin + 1) * self.tail_frames];
@@ -216,9 +210,6 @@ impl LongFeatures {
     }
 
     /// Each frame's mean over the bins.
-    ///
-    /// # Errors
-    /// As [`Self::window`].
     pub fn levels(&self) -> io::Result<Vec<f32>> {
         let mut levels = vec![0.0; self.frames];
         for (index, levels) in levels.chunks_mut(BLOCK).enumerate() {
@@ -288,9 +279,9 @@ impl Store {
             none => none.insert(Mutex::new(crate::scratch::file()?)),
         };
         let file = file.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let bytes: Vec<u8> = block.iter().flat_map(|value| value.to_ne_bytes()).collect();
+        let bytes: &[u8] = bytemuck::cast_slice(block);
         file.seek(SeekFrom::Start(self.written))?;
-        file.write_all(&bytes)?;
+        file.write_all(bytes)?;
         self.written += bytes.len() as u64;
         Ok(self.written - bytes.len() as u64)
     }
@@ -300,14 +291,10 @@ impl Store {
         match (&self.places[index], &self.file) {
             (Place::Memory(block), _) => take(block),
             (Place::File(at, count), Some(file)) => {
-                let mut bytes = vec![0; count * size_of::<f32>()];
+                let mut values = vec![0.0; *count];
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 file.seek(SeekFrom::Start(*at))?;
-                file.read_exact(&mut bytes)?;
-                let values: Vec<f32> = bytes
-                    .chunks_exact(4)
-                    .map(|four| f32::from_ne_bytes([four[0], four[1], four[2], four[3]]))
-                    .collect();
+                file.read_exact(bytemuck::cast_slice_mut(&mut values))?;
                 take(&values);
             }
             (Place::File(..), None) => return Err(io::Error::other("features in a file that is not there")),
@@ -323,7 +310,7 @@ mod tests {
 
     fn noise(count: usize) -> Vec<f32> {
         let mut noise = fastrand::Rng::with_seed(1);
-        let loudness = |i: usize| if i / 5000 % 3 == 0 { 0.5 } else { 0.01 };
+        let loudness = |i: usize| if (i / 5000).is_multiple_of(3) { 0.5 } else { 0.01 };
         (0..count).map(|i| loudness(i) * (noise.f32() - 0.5)).collect()
     }
 
@@ -341,14 +328,26 @@ mod tests {
             }
         }
         let made = listener.finish();
-        let expected = mel.openai(samples);
-        assert_eq!((made.frames(), made.silence()), (expected.frames, expected.silence()));
-        for start in [0, 1, 999, 1000, 2500, made.frames().saturating_sub(1), made.frames()] {
-            assert_eq!(made.window(start).unwrap(), expected.window(start), "{start}");
-            assert_eq!(made.window_with_silence(start).unwrap(), expected.window_with_silence(start), "{start}");
+        // All at once, with two windows of silence behind.
+        let frames = samples.len() / HOP;
+        let count = frames + 2 * WINDOW_FRAMES;
+        let padded = mel.log_power(samples, samples.len() + 2 * WINDOW_SAMPLES, 0, count);
+        let maximum = padded.iter().copied().fold(QUIETEST, f32::max);
+        let expected: Vec<f32> = padded.into_iter().map(|value| normalised(value, maximum)).collect();
+        let lines = || expected.chunks_exact(count);
+        assert_eq!((made.frames(), made.silence()), (frames, normalised(QUIETEST, maximum)));
+        for start in [0, 1, 999, 1000, 2500, frames.saturating_sub(1), frames] {
+            let (window, silent) = (made.window(start).unwrap(), made.window_with_silence(start).unwrap());
+            let own = frames.saturating_sub(start).min(WINDOW_FRAMES);
+            let windows = window.chunks_exact(WINDOW_FRAMES).zip(silent.chunks_exact(WINDOW_FRAMES));
+            for (line, (window, silent)) in lines().zip(windows) {
+                assert_eq!(silent, &line[start..start + WINDOW_FRAMES], "{start}");
+                assert_eq!(window[..own], silent[..own], "{start}");
+                assert!(window[own..].iter().all(|value| *value == 0.0), "{start}");
+            }
         }
         for (frame, level) in made.levels().unwrap().into_iter().enumerate() {
-            let sum = expected.data.chunks_exact(expected.frames).fold(0.0, |sum, line| sum + line[frame]);
+            let sum = lines().fold(0.0, |sum, line| sum + line[frame]);
             assert_eq!(level, sum * (1.0 / 80.0), "{frame}");
         }
     }

@@ -22,16 +22,16 @@
 //! cannot be loaded or fails is replaced by ONNX Runtime's CPU provider, and `run.fallback` of the result says why:
 //! show it as a warning. With every other device it is an error.
 //!
-//! The parts stand alone, too: [`audio`] and [`mel`] (sound to features), [`tokenizer`], [`engine`] (ONNX Runtime and
-//! the execution provider), [`decoder`] (the exported graphs), [`decode`] with [`rules`] and [`choice`] (the tokens of
-//! windows), [`mod@format`] (text and subtitles), [`normalise`] (word error rates).
+//! The parts stand alone, too: [`audio`], [`mel`] and [`features`] (sound to features), [`tokenizer`], [`engine`] (ONNX
+//! Runtime and the execution provider), [`decoder`] (the exported graphs), [`decode`] with [`rules`] and [`choice`] (the
+//! tokens of windows), [`mod@format`] (text and subtitles), [`normalise`] (word error rates).
 //!
 //! ```
-//! use undertone_runner::{audio::SAMPLE_RATE, mel::LogMel};
+//! use undertone_runner::{audio::SAMPLE_RATE, features::Features, mel::LogMel};
 //!
 //! let second: Vec<f32> = (0..SAMPLE_RATE).map(|i| (i as f32 * 0.1).sin()).collect();
-//! let features = LogMel::new(80).openai(&second);
-//! assert_eq!((features.bins, features.frames), (80, 100));
+//! let features = Features::of(&LogMel::new(80), &second);
+//! assert_eq!(features.frames(), 100);
 //! ```
 
 pub mod audio;
@@ -39,6 +39,7 @@ pub mod choice;
 pub mod decode;
 pub mod decoder;
 pub mod engine;
+pub mod features;
 pub mod format;
 pub mod language;
 pub mod mel;
@@ -54,7 +55,6 @@ mod batch;
 mod cuts;
 mod ep_library;
 mod fallback;
-mod features;
 mod json;
 mod kv_cache;
 mod native;

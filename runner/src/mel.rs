@@ -2,7 +2,8 @@
 //!
 //! The arithmetic is that of `whisper/audio.py`: periodic Hann window of 400, hop 160, centred with reflection, power,
 //! slaney filterbank, clamp at 1e-10, log10, floor at the maximum − 8, (x + 4) / 4. Models were trained with two ways
-//! to pad, whose maximum and last frames differ, and both are here: [`LogMel::hugging_face`] and [`LogMel::openai`].
+//! to pad, whose maximum and last frames differ, and both are there: [`LogMel::hugging_face`] and
+//! [`Features`](crate::features::Features).
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,25 +45,8 @@ struct Filter {
     weights: Vec<f32>,
 }
 
-/// Log-mel features in Whisper's normalised space.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Features {
-    /// Mel bins: 80, or 128 for large-v3 and turbo.
-    pub bins: usize,
-    /// Frames of 10 ms that belong to the audio.
-    pub frames: usize,
-    /// `[bins, frames]`, row-major.
-    pub data: Vec<f32>,
-    /// The frames after the audio's end that it still reaches into, `[bins, tail_frames]`: after them everything is
-    /// `silence`.
-    tail: Vec<f32>,
-    tail_frames: usize,
-    silence: f32,
-}
-
 impl LogMel {
     /// Tables for `bins` mel bins between 0 and 8000 Hz; a model's `num_mel_bins`.
-    #[must_use]
     pub fn new(bins: usize) -> Self {
         let hann = std::array::from_fn(|i| {
             let turn = std::f64::consts::TAU * i as f64 / FRAME as f64;
@@ -73,33 +57,18 @@ impl LogMel {
     }
 
     /// Mel bins of the features.
-    #[must_use]
     pub fn bins(&self) -> usize {
         self.filters.len()
     }
 
     /// The way of transformers' `WhisperFeatureExtractor`, which made the exported models' own examples: the samples
     /// are cut or filled up with zeros to 30 s, and the features are of exactly that window, `[bins, 3000]`.
-    #[must_use]
-    pub fn hugging_face(&self, samples: &[f32]) -> Features {
+    pub fn hugging_face(&self, samples: &[f32]) -> Vec<f32> {
         let samples = &samples[..samples.len().min(WINDOW_SAMPLES)];
         let mut data = self.log_power(samples, WINDOW_SAMPLES, 0, WINDOW_FRAMES);
-        let silence = normalise(&mut data, &mut []);
-        Features { bins: self.bins(), frames: WINDOW_FRAMES, data, tail: Vec::new(), tail_frames: 0, silence }
-    }
-
-    /// The way of openai/whisper's `transcribe`, for audio of any length: 30 s of zeros follow the samples, the maximum
-    /// is that of the whole audio, and `frames` counts the audio's own frames, `samples / 160`.
-    #[must_use]
-    pub fn openai(&self, samples: &[f32]) -> Features {
-        let frames = samples.len() / HOP;
-        let length = samples.len() + WINDOW_SAMPLES;
-        // A frame reaches 200 samples back: the last that holds some of the audio is centred before its end + 200.
-        let tail_frames = (samples.len() + FRAME / 2).div_ceil(HOP) - frames;
-        let mut data = self.log_power(samples, length, 0, frames);
-        let mut tail = self.log_power(samples, length, frames, tail_frames);
-        let silence = normalise(&mut data, &mut tail);
-        Features { bins: self.bins(), frames, data, tail, tail_frames, silence }
+        let maximum = data.iter().copied().fold(QUIETEST, f32::max);
+        data.iter_mut().for_each(|value| *value = normalised(*value, maximum));
+        data
     }
 
     /// log10 of the mel power, `[bins, count]`, of frames `first..first + count` of `samples` followed by zeros up to
@@ -169,46 +138,6 @@ impl LogMel {
     }
 }
 
-impl Features {
-    /// The encoder's input from frame `start` on, `[bins * 3000]`: 3000 frames, with 0.0 after the audio's own frames,
-    /// as openai/whisper fills its windows.
-    #[must_use]
-    pub fn window(&self, start: usize) -> Vec<f32> {
-        let mut window = vec![0.0; self.bins * WINDOW_FRAMES];
-        let count = self.frames.saturating_sub(start).min(WINDOW_FRAMES);
-        if count > 0 {
-            for (to, from) in window.chunks_exact_mut(WINDOW_FRAMES).zip(self.data.chunks_exact(self.frames)) {
-                to[..count].copy_from_slice(&from[start..start + count]);
-            }
-        }
-        window
-    }
-
-    /// The value of every bin in silence.
-    #[must_use]
-    pub fn silence(&self) -> f32 {
-        self.silence
-    }
-
-    /// As [`Self::window`], but what follows the audio are the features of silence: what openai/whisper looks at to
-    /// detect the language, and close to what the other way of padding gives.
-    #[must_use]
-    pub fn window_with_silence(&self, start: usize) -> Vec<f32> {
-        let mut window = self.window(start);
-        let own = self.frames.saturating_sub(start).min(WINDOW_FRAMES);
-        // Frames of the tail that lie before `start` are skipped.
-        let skipped = start.saturating_sub(self.frames).min(self.tail_frames);
-        for (bin, line) in window.chunks_exact_mut(WINDOW_FRAMES).enumerate() {
-            let tail = &self.tail[bin * self.tail_frames..(bin + 1) * self.tail_frames];
-            line[own..].fill(self.silence);
-            for (to, from) in line[own..].iter_mut().zip(&tail[skipped..]) {
-                *to = *from;
-            }
-        }
-        window
-    }
-}
-
 impl fmt::Debug for LogMel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogMel").field("bins", &self.bins()).finish_non_exhaustive()
@@ -234,13 +163,6 @@ fn log10(x: f32) -> f32 {
     }
     let value = exponent as f32 * std::f32::consts::LOG10_2 + series * s * std::f32::consts::LOG10_E;
     if x > LEAST && value > QUIETEST { value } else { QUIETEST }
-}
-
-/// Floors at the maximum of both − 8 and scales; the value of silence.
-fn normalise(data: &mut [f32], tail: &mut [f32]) -> f32 {
-    let maximum = data.iter().chain(tail.iter()).copied().fold(QUIETEST, f32::max);
-    data.iter_mut().chain(tail).for_each(|value| *value = normalised(*value, maximum));
-    normalised(QUIETEST, maximum)
 }
 
 /// From log10 of the mel power to Whisper's space: floored at `maximum` − 8 and scaled.

@@ -5,7 +5,7 @@ use crate::audio::Audio;
 use crate::batch::DecodedWindow;
 use crate::cuts::chunks;
 use crate::fallback::{Attempt, Verdict};
-use crate::features::LongFeatures;
+use crate::features::Features;
 use crate::mel::{LogMel, WINDOW_FRAMES};
 use crate::options::{Padding, TranscribeOptions};
 use crate::result::{RunReport, Segment, Warning};
@@ -44,7 +44,7 @@ pub(crate) struct Recording<'a> {
 
 enum State {
     Untouched,
-    Open { features: Arc<LongFeatures>, chunks: Vec<Chunk>, voice: Voice },
+    Open { features: Arc<Features>, chunks: Vec<Chunk>, voice: Voice },
     Finished { segments: Vec<Segment>, tokens: Vec<u32> },
 }
 

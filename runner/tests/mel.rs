@@ -8,6 +8,7 @@ use std::f64::consts::TAU;
 use common::root;
 use proptest::prelude::*;
 use undertone_runner::audio;
+use undertone_runner::features::Features;
 use undertone_runner::mel::{FRAME, HOP, LogMel, WINDOW_FRAMES, WINDOW_SAMPLES};
 
 /// A NumPy file of little-endian f32, row-major: its shape and values.
@@ -28,6 +29,11 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
+/// The first `count` of every `stride` values.
+fn first(data: &[f32], stride: usize, count: usize) -> Vec<f32> {
+    data.chunks(stride).flat_map(|line| &line[..count]).copied().collect()
+}
+
 fn speech(file: &str) -> Vec<f32> {
     audio::read_file(&root().join("speech/short").join(file)).unwrap().samples
 }
@@ -37,8 +43,8 @@ fn as_transformers_computes_it() {
     for (name, bins) in [("mel-short-000-en.npy", 80), ("mel-short-000-en.128.npy", 128)] {
         let (shape, expected) = npy(name);
         let features = LogMel::new(bins).hugging_face(&speech("000-en.flac"));
-        assert_eq!(shape[shape.len() - 2..], [features.bins, features.frames], "{name}");
-        let difference = largest_difference(&features.data, &expected);
+        assert_eq!(shape[shape.len() - 2..], [bins, WINDOW_FRAMES], "{name}");
+        let difference = largest_difference(&features, &expected);
         println!("{name}: {difference:e}");
         assert!(difference < 1e-4, "{name}: {difference}");
     }
@@ -49,12 +55,11 @@ fn as_openai_computes_it() {
     // Made without the 30 s of zeros: the frames at the end that would reach into them differ, all others do not.
     let (shape, expected) = npy("mel-openai-short-001-en.npy");
     let frames = shape[shape.len() - 1];
-    let features = LogMel::new(80).openai(&speech("001-en.flac"));
-    assert_eq!(features.frames, frames);
-    let kept = frames - 2;
-    let without_end =
-        |data: &[f32]| -> Vec<f32> { data.chunks(frames).flat_map(|line| line[..kept].to_vec()).collect() };
-    let difference = largest_difference(&without_end(&features.data), &without_end(&expected));
+    let features = Features::of(&LogMel::new(80), &speech("001-en.flac"));
+    assert_eq!(features.frames(), frames);
+    let window = features.window(0).unwrap();
+    let difference =
+        largest_difference(&first(&window, WINDOW_FRAMES, frames - 2), &first(&expected, frames, frames - 2));
     println!("{difference:e}");
     assert!(difference < 1e-4, "{difference}");
 }
@@ -128,22 +133,16 @@ fn as_the_definition_says_at_every_odd_length() {
             // Four frames after the end: it still reaches into the first of them.
             let frames = count / HOP + 4;
             let slow = slow_normalise(&slow_log_power(&samples, WINDOW_SAMPLES, bins, frames));
-            let features = mel.openai(&samples);
-            assert_eq!(
-                (features.bins, features.frames, features.data.len()),
-                (bins, count / HOP, bins * (count / HOP))
-            );
-            let padded = features.window_with_silence(0);
-            let first = |data: &[f32], stride: usize| -> Vec<f32> {
-                data.chunks(stride).flat_map(|line| line[..frames].to_vec()).collect()
-            };
-            let difference = largest_difference(&first(&padded, WINDOW_FRAMES), &slow);
+            let features = Features::of(&mel, &samples);
+            assert_eq!(features.frames(), count / HOP);
+            let padded = features.window_with_silence(0).unwrap();
+            let difference = largest_difference(&first(&padded, WINDOW_FRAMES, frames), &slow);
             assert!(difference < 1e-4, "{count} samples, {bins} bins: {difference}");
             // And after those, silence: the same value to the end of the window.
             let silence = padded[frames - 1];
             assert!(padded[frames - 1..WINDOW_FRAMES].iter().all(|value| *value == silence));
             // The other way of padding is the same here.
-            assert_eq!(mel.hugging_face(&samples).data, padded, "{count} samples, {bins} bins");
+            assert_eq!(mel.hugging_face(&samples), padded, "{count} samples, {bins} bins");
         }
     }
 }
@@ -153,16 +152,16 @@ fn a_full_window_is_reflected_at_its_end() {
     for count in [WINDOW_SAMPLES - 1, WINDOW_SAMPLES, WINDOW_SAMPLES + 12_345] {
         let samples = sound(count);
         let features = LogMel::new(80).hugging_face(&samples);
-        assert_eq!((features.frames, features.data.len()), (WINDOW_FRAMES, 80 * WINDOW_FRAMES));
+        assert_eq!(features.len(), 80 * WINDOW_FRAMES);
         // The last two frames, from the last samples only: a multiple of the hop keeps the frames in place.
         let used = &samples[..count.min(WINDOW_SAMPLES)];
         let from = WINDOW_SAMPLES - 10 * HOP;
         let slow = slow_log_power(&used[from..], 10 * HOP, 80, 10);
-        let maximum = features.data.iter().copied().fold(f32::MIN, f32::max) * 4.0 - 4.0;
+        let maximum = features.iter().copied().fold(f32::MIN, f32::max) * 4.0 - 4.0;
         for bin in 0..80 {
             for frame in 8..10 {
                 let expected = (slow[bin * 10 + frame].max(f64::from(maximum) - 8.0) + 4.0) / 4.0;
-                let value = features.data[bin * WINDOW_FRAMES + WINDOW_FRAMES - 10 + frame];
+                let value = features[bin * WINDOW_FRAMES + WINDOW_FRAMES - 10 + frame];
                 assert!((f64::from(value) - expected).abs() < 1e-4, "{count}: bin {bin}, frame {frame}");
             }
         }
@@ -172,27 +171,29 @@ fn a_full_window_is_reflected_at_its_end() {
 #[test]
 fn windows_of_long_audio() {
     let samples = sound(16_000 * 70 + 77);
-    let features = LogMel::new(80).openai(&samples);
-    assert_eq!(features.frames, 7_000);
+    let features = Features::of(&LogMel::new(80), &samples);
+    assert_eq!(features.frames(), 7_000);
+    let whole = [0, 3_000, 6_000].map(|start| features.window(start).unwrap());
     for start in [0, 1, 2_999, 4_000, 4_001, 6_999, 7_000, 100_000] {
-        let window = features.window(start);
+        let window = features.window(start).unwrap();
         assert_eq!(window.len(), 80 * WINDOW_FRAMES);
         for (bin, line) in window.chunks(WINDOW_FRAMES).enumerate() {
             for (offset, value) in line.iter().enumerate() {
                 let at = start + offset;
-                let expected = if at < 7_000 { features.data[bin * 7_000 + at] } else { 0.0 };
+                let (index, frame) = (at / WINDOW_FRAMES, at % WINDOW_FRAMES);
+                let expected = if at < 7_000 { whole[index][bin * WINDOW_FRAMES + frame] } else { 0.0 };
                 assert_eq!(*value, expected, "window from {start}, bin {bin}, frame {at}");
             }
         }
         // The two differ only after the audio's end.
-        let padded = features.window_with_silence(start);
+        let padded = features.window_with_silence(start).unwrap();
         let own = 7_000usize.saturating_sub(start).min(WINDOW_FRAMES);
         for (a, b) in window.chunks(WINDOW_FRAMES).zip(padded.chunks(WINDOW_FRAMES)) {
             assert_eq!(a[..own], b[..own]);
         }
     }
     // A window that begins inside the audio's last echo continues as the one that begins before it.
-    let (early, late) = (features.window_with_silence(6_999), features.window_with_silence(7_001));
+    let [early, late] = [6_999, 7_001].map(|start| features.window_with_silence(start).unwrap());
     for (a, b) in early.chunks(WINDOW_FRAMES).zip(late.chunks(WINDOW_FRAMES)) {
         assert_eq!(a[2..], b[..WINDOW_FRAMES - 2]);
     }
@@ -204,9 +205,10 @@ proptest! {
     /// Whatever the samples are, the features are finite, no lower than the floor, and of the right size.
     #[test]
     fn any_samples_give_finite_features(samples in prop::collection::vec(any::<f32>(), 0..2_000), bins in 1usize..130) {
-        let features = LogMel::new(bins).openai(&samples);
-        prop_assert_eq!(features.data.len(), bins * (samples.len() / HOP));
-        let window = features.window_with_silence(0);
+        let features = Features::of(&LogMel::new(bins), &samples);
+        prop_assert_eq!(features.frames(), samples.len() / HOP);
+        let window = features.window_with_silence(0).unwrap();
+        prop_assert_eq!(window.len(), bins * WINDOW_FRAMES);
         let maximum = window.iter().copied().fold(f32::MIN, f32::max);
         prop_assert!(window.iter().all(|value| value.is_finite() && *value >= maximum - 2.0001 && *value >= -1.5));
     }

@@ -49,7 +49,7 @@ use std::sync::Arc;
 
 use undertone_boundary::words;
 
-use crate::features::{Listener, LongFeatures};
+use crate::features::{Features, Listener};
 use crate::mel::LogMel;
 pub use crate::mel::SAMPLE_RATE;
 pub use error::AudioError;
@@ -102,37 +102,32 @@ pub struct Audio {
     /// What is missing, in order of time.
     pub warnings: Vec<AudioWarning>,
     /// What is left of samples that were only listened to.
-    features: Option<Arc<LongFeatures>>,
+    features: Option<Arc<Features>>,
 }
 
 impl Audio {
     /// Audio that is already 16 kHz mono.
-    #[must_use]
     pub fn from_samples(samples: Vec<f32>) -> Self {
         Self { samples, source_rate: SAMPLE_RATE, channels: 1, warnings: Vec::new(), features: None }
     }
 
     /// Length in seconds.
-    #[must_use]
     pub fn duration(&self) -> f64 {
         let samples = self.features.as_ref().map_or(self.samples.len() as u64, |features| features.samples());
         samples as f64 / f64::from(SAMPLE_RATE)
     }
 
     /// The features by `mel`; made now unless the audio was listened to with the same.
-    pub(crate) fn features(&self, mel: &LogMel) -> Arc<LongFeatures> {
+    pub(crate) fn features(&self, mel: &LogMel) -> Arc<Features> {
         match &self.features {
             Some(features) => features.clone(),
-            None => Arc::new(LongFeatures::of(mel, &self.samples)),
+            None => Arc::new(Features::of(mel, &self.samples)),
         }
     }
 }
 
 impl AudioStream {
     /// The rest of the stream as a whole.
-    ///
-    /// # Errors
-    /// As [`Self::next_block`].
     pub fn read(mut self) -> Result<Audio, AudioError> {
         let mut samples = Vec::new();
         while let Some(block) = self.next_block()? {
@@ -144,9 +139,6 @@ impl AudioStream {
 
     /// The rest of the stream as the features by `mel`, without its samples: ten hours take no more memory than one.
     /// For transcribing by a model whose `mel` this is ([`crate::Transcriber::listen`]).
-    ///
-    /// # Errors
-    /// As [`Self::next_block`].
     pub fn listen(mut self, mel: &LogMel) -> Result<Audio, AudioError> {
         let mut listener = Listener::new(mel);
         while let Some(block) = self.next_block()? {
@@ -193,9 +185,6 @@ pub fn open(path: &Path, options: &AudioOptions) -> Result<AudioStream, AudioErr
 
 /// Opens a stream, for example standard input; `name` is what messages call it. It is decoded as it comes, or, where
 /// its container must be read with seeking, goes to a file without a name first.
-///
-/// # Errors
-/// As [`open()`].
 pub fn open_reader(
     reader: impl Read + Send + 'static,
     name: &str,
@@ -205,9 +194,6 @@ pub fn open_reader(
 }
 
 /// Reads an audio file as a whole.
-///
-/// # Errors
-/// As [`open()`].
 ///
 /// # Example
 /// ```no_run
@@ -228,9 +214,6 @@ pub fn read(reader: impl Read + Send + 'static, options: &AudioOptions) -> Resul
 }
 
 /// Decodes a whole audio file that is in memory; `name` is what errors call it.
-///
-/// # Errors
-/// As [`open()`].
 pub fn decode_bytes(bytes: Vec<u8>, name: &str, options: &AudioOptions) -> Result<Audio, AudioError> {
     if bytes.is_empty() {
         return Err(AudioError::Empty(name.to_owned()));
