@@ -31,9 +31,6 @@ pub struct CacheGain {
 }
 
 /// Decodes `tokens` tokens of a window on one device in both ways, in turns.
-///
-/// # Errors
-/// As [`super::run()`].
 pub fn cache_gain(model: &Model, configuration: &EngineOptions, tokens: usize) -> Result<CacheGain, BenchError> {
     let special = special_tokens(model, tokens)?;
     let window = window(model);

@@ -39,9 +39,6 @@ pub struct StartMemory {
 
 /// Opens `model`, and takes 30 s of synthetic sound to the first token. Call it once, in a fresh process, and time
 /// that.
-///
-/// # Errors
-/// As [`super::run()`].
 pub fn first_token(model: &Model, configuration: &EngineOptions) -> Result<StartMemory, BenchError> {
     // Both at once, as a transcription starts.
     let (tokenizer, loaded) = thread::scope(|scope| {

@@ -54,9 +54,6 @@ pub trait Device: Send + Sync {
     /// Computes `second` of the `hidden` results of `first` of the rows. Counts as one call for each layer, and one for
     /// the norm.
     ///
-    /// # Errors
-    /// As [`Device::products`].
-    ///
     /// # Panics
     /// As [`Device::products`].
     fn mlp(

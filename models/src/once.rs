@@ -19,9 +19,6 @@ pub fn folder<E: From<io::Error>>(home: &Path, make: impl FnOnce(&Path) -> Resul
 
 /// [`folder`], which is made anew where `is_good` says that it is not as it should be. The old one stays until there is
 /// a new one.
-///
-/// # Errors
-/// As [`folder`].
 pub fn unless<E: From<io::Error>>(
     home: &Path,
     is_good: impl Fn() -> bool,

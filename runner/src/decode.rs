@@ -50,9 +50,6 @@ pub struct Decoding<'a> {
 impl Decoding<'_> {
     /// Decodes the windows that `model` encoded last, each as if it were alone, taking the likeliest token at each
     /// step.
-    ///
-    /// # Errors
-    /// [`RunError`] where the model fails.
     pub fn greedy(&self, model: &mut dyn SpeechModel) -> Result<Vec<Decoded>, RunError> {
         let start = model.start(self.prompts, self.sot)?;
         let fed = self.prompts.first().map_or(0, |prompt| prompt.len());
@@ -65,9 +62,6 @@ impl Decoding<'_> {
     /// tokens' log-probabilities. A window whose sequences were all given up has none.
     ///
     /// A sequence that is finished leaves the batch.
-    ///
-    /// # Errors
-    /// [`RunError`] where the model fails.
     pub fn search(
         &self,
         model: &mut dyn SpeechModel,

@@ -41,13 +41,11 @@ impl Format {
     }
 
     /// Segments as [`Format::Txt`] writes them, for those that come one after another.
-    #[must_use]
     pub fn text(segments: &[Segment]) -> String {
         segments.iter().map(|segment| format!("{}\n", one_line(&segment.text))).collect()
     }
 
     /// The same as a string.
-    #[must_use]
     pub fn render(self, transcription: &Transcription) -> String {
         let mut bytes = Vec::new();
         // A vector takes everything, and the writers write UTF-8 only.

@@ -19,7 +19,6 @@ static BLANKS: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s+"));
 
 /// Lower case, without what stands in brackets, without symbols and punctuation, single blanks: Whisper's
 /// `BasicTextNormalizer` (`whisper/normalizers/basic.py`) with its default options.
-#[must_use]
 pub fn basic(text: &str) -> String {
     let text = text.to_lowercase();
     let text = BRACKETED.replace_all(&text, "");
@@ -32,7 +31,6 @@ pub fn basic(text: &str) -> String {
 /// Words that were inserted, left out or replaced on the shortest way from `reference` to `hypothesis`, and the words
 /// of the reference. Words are what blanks separate: normalise both first. The word error rate of several texts is the
 /// sum of the errors / the sum of the words.
-#[must_use]
 pub fn word_errors(reference: &str, hypothesis: &str) -> (usize, usize) {
     let reference: Vec<&str> = reference.split_whitespace().collect();
     let hypothesis: Vec<&str> = hypothesis.split_whitespace().collect();

@@ -19,9 +19,6 @@ pub struct RunError {
 pub trait SpeechModel: Send {
     /// Encodes windows of log-mel features, `[bins, 3000]` each, row by row: they are the rows of what follows, and
     /// earlier ones are forgotten. Sequences started later attend to them.
-    ///
-    /// # Errors
-    /// [`RunError`] where the model fails.
     fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError>;
 
     /// Starts every row's sequence (earlier ones are forgotten) with its prompt; all are of the same length, which is
@@ -40,9 +37,6 @@ pub trait SpeechModel: Send {
 
     /// [`Self::step`] for whoever wants the logits `[vocabulary]` themselves: `look` is called with each row, in order,
     /// and its own. They travel from where they are made, so this costs more than an ask.
-    ///
-    /// # Errors
-    /// [`RunError`] where the model fails.
     fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError>;
 
     /// Goes on with these of the present rows, in this order; a row may come more than once, its sequence then goes on

@@ -10,7 +10,6 @@ pub enum TimeStyle {
 }
 
 /// Seconds from the start of the audio as a time. Negative times and what is no number are written as 0.
-#[must_use]
 pub fn format_time(seconds: f64, style: TimeStyle) -> String {
     // A float that is too large, negative or NaN saturates.
     let total = (seconds * 1000.0).round() as u64;

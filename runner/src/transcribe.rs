@@ -184,9 +184,6 @@ impl Transcriber {
 
     /// Listens to a stream: what it comes to can be transcribed by this model, and takes no more memory however long it
     /// is.
-    ///
-    /// # Errors
-    /// As [`AudioStream::next_block`].
     pub fn listen(&self, stream: AudioStream) -> Result<Audio, AudioError> {
         stream.listen(&self.mel)
     }

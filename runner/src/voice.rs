@@ -32,7 +32,6 @@ pub struct Voice {
 
 impl Voice {
     /// From each frame's mean over the bins, and the value of silence.
-    #[must_use]
     pub fn of(levels: &[f32], silence: f32) -> Self {
         let levels = smooth(levels);
         // Digital silence, such as what pads a recording, says nothing of how loud its pauses are.
@@ -52,25 +51,21 @@ impl Voice {
     }
 
     /// Frames of the recording.
-    #[must_use]
     pub fn frames(&self) -> usize {
         self.levels.len()
     }
 
     /// The runs of frames in which there is a pause, in order.
-    #[must_use]
     pub fn pauses(&self) -> Vec<Range<usize>> {
         runs(&self.levels, 0..self.frames(), self.pause_below)
     }
 
     /// The runs of frames within `range` in which it is silent, in order.
-    #[must_use]
     pub fn silences(&self, range: Range<usize>) -> Vec<Range<usize>> {
         runs(&self.levels, range, self.silence_below)
     }
 
     /// Frames of `range` that are in no pause.
-    #[must_use]
     pub fn voiced(&self, range: Range<usize>) -> usize {
         let before = |frame: usize| self.voiced[frame.min(self.frames())];
         before(range.end).saturating_sub(before(range.start)) as usize
@@ -78,7 +73,6 @@ impl Voice {
 
     /// Until which frame the sound does not change, where that is for four seconds or more from `from` on, or from one
     /// of the `within` frames after it; `None` where it does.
-    #[must_use]
     pub fn steady(&self, from: usize, within: usize) -> Option<usize> {
         self.steady_run(from..self.frames(), within).map(|run| run.end)
     }
@@ -86,7 +80,6 @@ impl Voice {
     /// The runs of frames within `range` in which there is surely no voice, in order: digital silence, and where it is
     /// silent and does not change for four seconds or more. What is quiet and changes may be a voice far from the
     /// microphone.
-    #[must_use]
     pub fn voiceless(&self, range: Range<usize>) -> Vec<Range<usize>> {
         let mut found = runs(&self.levels, range.clone(), self.digital_below);
         for silence in self.silences(range) {
@@ -124,7 +117,6 @@ impl Voice {
     }
 
     /// The quietest frame of `range`; its end if it is empty.
-    #[must_use]
     pub fn quietest(&self, range: Range<usize>) -> usize {
         range.clone().min_by(|&a, &b| self.levels[a].total_cmp(&self.levels[b])).unwrap_or(range.end)
     }

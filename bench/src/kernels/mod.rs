@@ -87,9 +87,6 @@ pub struct BatchedProducts {
 /// rows. Takes some ten seconds.
 ///
 /// What kernels of few rows read comes from memory, as in a decoder whose layers together are larger than the caches.
-///
-/// # Errors
-/// [`BenchError::Sizes`].
 pub fn kernels(config: &ModelConfig, threads: usize, rounds: usize, batch: usize) -> Result<KernelReport, BenchError> {
     let &ModelConfig { width, encoder_heads: heads, decoder_heads, .. } = config;
     let &ModelConfig { encoder_inner, decoder_inner, vocabulary, mel_bins, .. } = config;

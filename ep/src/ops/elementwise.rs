@@ -115,10 +115,6 @@ impl Operator for Unary {
         }
     }
 
-    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
-        operands.shape(0).copied()
-    }
-
     fn run(&self, run: &mut StepRun<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
         let host = run.fp32()?;

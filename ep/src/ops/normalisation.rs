@@ -8,7 +8,6 @@ use super::{
     Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, elementwise::add_to, left,
     microsoft, onnx,
 };
-use crate::memory::Shape;
 
 pub const OPERATORS: &[Entry] = &[
     onnx("LayerNormalization", Role::Norm, layer_norm),
@@ -84,10 +83,6 @@ impl Operator for Normalisation {
             Normalisation::LayerNorm { .. } | Normalisation::RmsNorm { .. } | Normalisation::Softmax => 0..1,
             Normalisation::SkipLayerNorm { .. } => 0..2,
         }
-    }
-
-    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
-        operands.shape(0).copied()
     }
 
     fn run(&self, run: &mut StepRun<'_, '_, '_>, context: &mut Context<'_>) -> Computed<()> {

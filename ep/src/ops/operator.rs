@@ -43,7 +43,9 @@ pub trait Operator {
     }
 
     /// The shape of the result. The error says what the operands lack for the operation to be defined.
-    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape>;
+    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
+        operands.shape(0).copied()
+    }
 
     /// Floating-point operations of a product (a multiplication and an addition are two), from the shapes of its
     /// operands and its result; `None` for what is no product.

@@ -60,10 +60,6 @@ impl Operator for Dequantize {
         ("element-wise", Role::Movement)
     }
 
-    fn shape(&self, operands: Operands<'_, '_, '_>) -> Inferred<Shape> {
-        operands.shape(0).copied()
-    }
-
     fn run(&self, run: &mut StepRun<'_, '_, '_>, _: &mut Context<'_>) -> Computed<()> {
         let operands = run.operands;
         let (stored, scale) = (operands.data(0)?, operands.data::<f32>(1)?[0]);

@@ -47,9 +47,6 @@ pub struct FusedGraph<'a> {
 /// Reads a graph whose nodes may be claimed. Nodes that another EP has already are given an operator that no pattern
 /// knows.
 ///
-/// # Errors
-/// See [`SnapshotError`].
-///
 /// # Safety
 /// `graph` is a graph of `runtime`, valid for `'a`.
 pub unsafe fn capture<'a>(runtime: Runtime, graph: *const OrtGraph) -> Result<Captured<'a>, SnapshotError> {
@@ -77,9 +74,6 @@ pub unsafe fn capture<'a>(runtime: Runtime, graph: *const OrtGraph) -> Result<Ca
 }
 
 /// Reads the graph of a fused node; its inputs and outputs are those of the node, constants left out.
-///
-/// # Errors
-/// See [`SnapshotError`].
 ///
 /// # Safety
 /// `graph` and `node` are what `Compile` was given, valid for `'a`.

@@ -68,9 +68,6 @@ impl HostDevice {
     }
 
     /// A convolution likewise, from its [`Conv1d::parts`].
-    ///
-    /// # Errors
-    /// As [`HostDevice::restore_linear`].
     pub fn restore_conv1d(&self, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
         conv::restore(self.isa, spec, parts)
     }

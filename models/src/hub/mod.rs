@@ -136,9 +136,6 @@ pub fn provide(
 }
 
 /// [`provide`] with the hub's present revision, every file's checksum compared, and what is damaged fetched anew.
-///
-/// # Errors
-/// As [`provide`].
 pub fn repair(
     settings: &Settings,
     repository: &Repository,

@@ -125,9 +125,6 @@ impl Origin {
     }
 
     /// Weights on disk, as they are now: names, sizes and times of change.
-    ///
-    /// # Errors
-    /// [`ConvertError::Io`].
     pub(crate) fn of_path(path: &Path) -> Result<Self, ConvertError> {
         Self::of_files(path).map_err(ConvertError::io("read", path))
     }

@@ -91,9 +91,6 @@ pub fn provide(
 /// a newer revision is fetched, and what is damaged fetched anew. What was converted is compared with the checksums
 /// noted then, and what is damaged converted again from its weights, fetched anew where they were not kept. Where the
 /// hub is not reached, what is there is good enough, and a notice says so.
-///
-/// # Errors
-/// As [`provide`].
 pub fn get(source: &str, variant: Option<&str>, progress: &mut dyn FnMut(Step<'_>)) -> Result<Provided, ProvideError> {
     with(source, variant, Care::Mend, progress)
 }

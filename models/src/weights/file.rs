@@ -19,9 +19,6 @@ pub struct SourceFile {
 
 impl SourceFile {
     /// Opens a file.
-    ///
-    /// # Errors
-    /// [`ConvertError::Io`].
     pub fn open(path: &Path) -> Result<Self, ConvertError> {
         let file = File::open(path).map_err(ConvertError::io("open", path))?;
         let len = file.metadata().map_err(ConvertError::io("read", path))?.len();
@@ -39,9 +36,6 @@ impl SourceFile {
     }
 
     /// The file itself, with a place of its own to read from.
-    ///
-    /// # Errors
-    /// [`ConvertError::Io`].
     pub fn reopen(&self) -> Result<File, ConvertError> {
         File::open(&self.path).map_err(ConvertError::io("open", &self.path))
     }
@@ -56,9 +50,6 @@ impl SourceFile {
     }
 
     /// `len` bytes from `offset` on; no more memory is taken than the file has bytes.
-    ///
-    /// # Errors
-    /// As [`Self::read_at`].
     pub fn bytes(&self, offset: u64, len: u64) -> Result<Vec<u8>, ConvertError> {
         self.within(offset, len)?;
         let len =
@@ -114,9 +105,6 @@ pub struct Cursor<'f> {
 
 impl<'f> Cursor<'f> {
     /// From the file's first byte on.
-    ///
-    /// # Errors
-    /// [`ConvertError::Io`].
     pub fn new(file: &'f SourceFile) -> Result<Self, ConvertError> {
         Ok(Self { file, reader: BufReader::new(file.reopen()?), at: 0 })
     }

@@ -49,9 +49,6 @@ impl Tensor {
     }
 
     /// As [`Self::in_file`], where a step along each axis is a number of elements.
-    ///
-    /// # Errors
-    /// As [`Self::in_file`].
     pub fn strided(
         file: &Arc<SourceFile>,
         name: &str,
@@ -177,9 +174,6 @@ impl Tensor {
     }
 
     /// Reads rows into `out`, which becomes as long as they are; `room` is reused from call to call.
-    ///
-    /// # Errors
-    /// [`ConvertError::Io`].
     pub fn read_rows(&self, rows: Range<usize>, out: &mut Vec<f32>, room: &mut Vec<u8>) -> Result<(), ConvertError> {
         let width = self.width();
         let (first, numbers) = (rows.start * width, rows.len() * width);
@@ -208,9 +202,6 @@ impl Tensor {
     }
 
     /// All values.
-    ///
-    /// # Errors
-    /// [`ConvertError::Io`].
     pub fn read(&self) -> Result<Vec<f32>, ConvertError> {
         let mut values = Vec::new();
         self.read_rows(0..self.rows(), &mut values, &mut Vec::new())?;

@@ -131,19 +131,16 @@ impl AudioStream {
     }
 
     /// What is missing so far, in order of time; complete after the last block.
-    #[must_use]
     pub fn warnings(&self) -> &[AudioWarning] {
         &self.warnings
     }
 
     /// The source's sampling rate in Hz; 0 before anything was decoded.
-    #[must_use]
     pub fn source_rate(&self) -> u32 {
         self.source.map_or(0, |(rate, _)| rate)
     }
 
     /// The source's channels; 0 before anything was decoded.
-    #[must_use]
     pub fn channels(&self) -> usize {
         self.source.map_or(0, |(_, channels)| channels)
     }

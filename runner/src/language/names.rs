@@ -12,7 +12,6 @@ const ALIASES: [(&str, &str); 24] = [
 ];
 
 /// The English name of a code.
-#[must_use]
 pub fn name(code: &str) -> Option<&'static str> {
     LANGUAGES.iter().find(|(known, _)| *known == code).map(|(_, name)| *name)
 }

@@ -226,27 +226,18 @@ impl<'de> Deserialize<'de> for Ids {
 }
 
 /// A token's number, also as `5.0`.
+#[derive(Deserialize)]
+#[serde(try_from = "f64")]
 struct Id(u32);
 
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Number;
-        impl Visitor<'_> for Number {
-            type Value = Id;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a token's number")
-            }
-            fn visit_u64<E: de::Error>(self, id: u64) -> Result<Id, E> {
-                u32::try_from(id).map(Id).map_err(|_| E::custom(format!("{id} is no token's number")))
-            }
-            fn visit_f64<E: de::Error>(self, id: f64) -> Result<Id, E> {
-                match id >= 0.0 && id.fract() == 0.0 && id <= f64::from(u32::MAX) {
-                    true => Ok(Id(id as u32)),
-                    false => Err(E::custom(format!("{id} is no token's number"))),
-                }
-            }
+impl TryFrom<f64> for Id {
+    type Error = String;
+
+    fn try_from(id: f64) -> Result<Self, String> {
+        match id >= 0.0 && id.fract() == 0.0 && id <= f64::from(u32::MAX) {
+            true => Ok(Id(id as u32)),
+            false => Err(format!("{id} is no token's number")),
         }
-        deserializer.deserialize_any(Number)
     }
 }
 

@@ -74,9 +74,6 @@ impl Tokenizer {
 
     /// [`Self::load`] of the model's directory, knowing from its configuration what a missing `config.json` does not
     /// say.
-    ///
-    /// # Errors
-    /// As [`Self::load`].
     pub fn of(model: &Model) -> Result<Self, TokenizerError> {
         Self::with_configs(model.directory(), Configs::read(model.directory())?.or(model.config()))
     }
