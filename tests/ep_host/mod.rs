@@ -105,7 +105,7 @@ fn value(input: &ort::value::Outlet, sizes: Sizes, random: &mut Rng) -> DynValue
     match name {
         "use_cache_branch" => Tensor::from_array((shape, vec![sizes.use_cache; count])).unwrap().into_dyn(),
         "input_ids" => {
-            let ids: Vec<i64> = (0..count).map(|_| random.i64(..50_000)).collect();
+            let ids: Vec<i64> = (0..count).map(|_| random.i64(0..50_000)).collect();
             Tensor::from_array((shape, ids)).unwrap().into_dyn()
         }
         _ => {
