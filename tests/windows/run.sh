@@ -33,7 +33,7 @@ work="$folder/work"
 rm -rf "$work" "$WINEPREFIX"/drive_c/users/*/AppData/Local/undertone
 mkdir -p "$work"
 
-# What the command prints; lines of Windows end otherwise, but ours do not.
+# What the command prints; what it says on standard error is kept in a file.
 undertone() { wine "$command" "$@" 2> "$work/stderr" || { cat "$work/stderr" >&2; return 1; }; }
 # The words that the text has to hold.
 holds() {

@@ -10,7 +10,7 @@ use super::target::Target;
 pub struct Software {
     /// The kernel's release, as `6.17.0-35-generic`.
     pub kernel: Option<String>,
-    /// Where the loaded `amdxdna` comes from; Windows has one origin.
+    /// Where the loaded `amdxdna` comes from; not told on Windows.
     pub driver: Option<Origin>,
     /// Its version, where it tells one.
     pub driver_version: Option<String>,

@@ -46,7 +46,7 @@ pub(super) fn look() -> (Vec<PciNpu>, Software) {
     (npus, Software { driver_version, ..Software::default() })
 }
 
-/// Whether the driver's XRT is below the folder `System32`.
+/// What is wrong where the driver's XRT is not below `system`, the folder `System32`.
 #[cfg(feature = "xrt")]
 pub(super) fn driver(system: &std::path::Path) -> Option<Finding> {
     xrt_sys::driver_xrt(system).is_none().then(|| Finding::NoWindowsDriver { system: system.to_owned() })
