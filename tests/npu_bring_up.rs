@@ -194,7 +194,6 @@ fn a_model_that_is_not_here_is_left_out_and_not_fetched() {
 #[cfg(unix)]
 mod amd {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     const WELL: &str = "\
 Validate Device           : [0000:c5:00.1]
@@ -214,8 +213,10 @@ Validation completed. Please run the command '--verbose' option for more details
     fn rung(script: &str, limit: &str) -> (Option<i32>, String, Value) {
         let home = tempfile::tempdir().unwrap();
         let program = home.path().join("xrt-smi");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        // Written by another process: this one starts programs in several threads, each of which holds what is open for
+        // writing for a moment, and what somebody writes cannot be started.
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod +x "$2""#;
+        assert!(Command::new("sh").args(["-c", write, "sh", script]).arg(&program).status().unwrap().success());
         let file = home.path().join("report.json");
         let path = std::env::var("PATH").unwrap();
         let mut command = bring_up();

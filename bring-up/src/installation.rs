@@ -176,7 +176,8 @@ pub(crate) fn folders(root: &Path) -> [PathBuf; 1] {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
 
     use super::*;
     use crate::Outcome;
@@ -218,11 +219,12 @@ mod tests {
             symlink(to, self.place(path)).unwrap();
         }
 
-        /// AMD's program, played by a script.
+        /// AMD's program, played by a script. Another process writes it: this one starts programs in several threads, each
+        /// of which holds what is open for writing for a moment, and what somebody writes cannot be started.
         fn smi(&self, script: &str) {
-            let path = "opt/xilinx/xrt/bin/xrt-smi";
-            self.write(path, &format!("#!/bin/sh\n{script}\n"));
-            fs::set_permissions(self.0.path().join(path), fs::Permissions::from_mode(0o755)).unwrap();
+            let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod +x "$2""#;
+            let file = self.place("opt/xilinx/xrt/bin/xrt-smi");
+            assert!(Command::new("sh").args(["-c", write, "sh", script]).arg(file).status().unwrap().success());
         }
 
         fn remove(&self, path: &str) {
