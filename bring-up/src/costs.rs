@@ -11,9 +11,8 @@ type Place = (&'static str, &'static str, fn(&mut CoreCosts) -> &mut Option<f64>
 const CYCLES: &str = "cycles_per_value";
 
 /// Cycles of a core.
-const OF_A_CORE: [Place; 7] = [
+const OF_A_CORE: [Place; 6] = [
     ("fp32 products", CYCLES, |costs| &mut costs.product),
-    ("products of bf16 values", CYCLES, |costs| &mut costs.mac),
     ("fp32 sums", CYCLES, |costs| &mut costs.add),
     ("the larger of two", CYCLES, |costs| &mut costs.compare),
     ("fp32 to bf16", CYCLES, |costs| &mut costs.convert),
@@ -21,7 +20,8 @@ const OF_A_CORE: [Place; 7] = [
     ("GELU", CYCLES, |costs| &mut costs.gelu),
 ];
 
-/// A sixth of it is a bf16 product: each factor gives two parts by one, and they are multiplied by four.
+/// A sixth of it is a bf16 product: each factor gives two parts by one, and they are multiplied by four. Unlike products
+/// that wait for nothing, it has the waiting of the kernels' own.
 const BY_PARTS: Place = ("products of two bf16 parts", CYCLES, |costs| &mut costs.mac);
 
 /// Microseconds of commands.
