@@ -31,9 +31,8 @@ const MODELS: [(&str, usize, usize); 3] = [("tiny", 384, 4), ("base", 512, 6), (
 /// Packs or unpacks an operand.
 type Run = Box<dyn FnMut(PackMethod, &Team)>;
 
-/// Takes a case: what it packs, how often a layer does with results unpacked and handed on, the bytes that it moves, and
-/// what runs it.
-type Take<'a> = &'a mut dyn FnMut(&str, [usize; 2], usize, Run);
+/// Takes a case: its name, how often it occurs in a layer, its bytes, and how it is run.
+type Note<'n> = &'n mut dyn FnMut(&str, [usize; 2], usize, Run);
 
 struct Case {
     name: String,
@@ -136,7 +135,7 @@ fn cases(target: Target, precision: Precision) -> Vec<Case> {
 }
 
 /// Operands that are made of what the array left.
-fn handed_on(design: &Design, [width, heads]: [usize; 2], case: Take<'_>) {
+fn handed_on(design: &Design, [width, heads]: [usize; 2], case: Note<'_>) {
     let linear = |inputs, outputs| Problem::Linear { rows: POSITIONS, inputs, outputs };
     let attention = Problem::Attention { heads, queries: POSITIONS, keys: POSITIONS };
     let bytes = |problem, argument| vec![0; design.buffer_bytes(&problem, argument)];

@@ -10,11 +10,13 @@ use undertone_kernels::{
     reference::whisper::{MODELS, Model, POSITIONS},
 };
 
-/// Bytes a second that are read and written: those of base's encoder with results handed on, by
-/// `cargo bench -p undertone-bench --bench packing -- 2 npu4`, on two cores of a shared EPYC (Zen 4), 28 November 2026.
-const RATE_INT8: f64 = 1.0e9;
-/// The same in bf16.
-const RATE_BF16: f64 = 1.0e9;
+/// Bytes a second that are read and written for base's encoder on npu4 with all results unpacked, in int8 and bf16:
+/// 16.5 and 19.1 ms, as `undertone npu plan base --target npu4` measured on two cores of a shared EPYC (Zen 4) with
+/// little else to do, 28 November 2026.
+const UNPACKED: [f64; 2] = [35.7e9, 32.8e9];
+/// The same with results handed on: the medians of turns with the former, on the same day and a busy machine, were 0.85
+/// (int8) and 0.7 (bf16) of its.
+const HANDED_ON: [f64; 2] = [21.0e9, 24.8e9];
 
 /// What becomes of a kernel's results.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,13 +63,15 @@ pub fn bytes(model: &Model, design: &Design, results: Results) -> usize {
 
 /// Milliseconds that they take.
 pub fn milliseconds(model: &Model, design: &Design, results: Results) -> f64 {
-    let rate = if design.kernels == Kernels::Int8 { RATE_INT8 } else { RATE_BF16 };
+    let [int8, bf16] = if results == Results::Unpacked { UNPACKED } else { HANDED_ON };
+    let rate = if design.kernels == Kernels::Int8 { int8 } else { bf16 };
     bytes(model, design, results) as f64 / rate * 1e3
 }
 
 /// The section of the document.
 pub fn section(text: &mut String, shipped: impl Fn(Target, Kernels) -> Design) {
-    let [int8, bf16] = [RATE_INT8, RATE_BF16].map(|rate| rate / 1e9);
+    let [unpacked, handed_on] = [UNPACKED, HANDED_ON].map(|rates| rates.map(|rate| rate / 1e9));
+    let ([unpacked_int8, unpacked_bf16], [int8, bf16]) = (unpacked, handed_on);
     let _ = write!(
         text,
         "## Packing\n\n\
@@ -75,9 +79,10 @@ pub fn section(text: &mut String, shipped: impl Fn(Target, Kernels) -> Design) {
          on what the array left, in bf16: queries, keys and values to attention, attention's results to the layer behind\n\
          it, and fc1's to fc2. Nothing of that is ever fp32, and the results are the same to the bit. \"Array\" is predicted,\n\
          each kernel a command. The bytes are those that packing and unpacking read and write for a window, convolutions\n\
-         included; the times are the bytes at {int8:.1} GB/s (int8) and {bf16:.1} GB/s (bf16), as measured for base on two\n\
-         cores of a shared EPYC (Zen 4), 28 November 2026:\n\
-         `cargo bench -p undertone-bench --bench packing -- 2 npu4`.\n\n\
+         included. The times are the bytes at a rate: {unpacked_int8:.1} (int8) and {unpacked_bf16:.1} GB/s (bf16) with results\n\
+         unpacked, as `undertone npu plan base --target npu4` measured (16.5 and 19.1 ms; two cores of a shared EPYC,\n\
+         Zen 4, 28 November 2026), {int8:.1} and {bf16:.1} GB/s with results handed on: taking turns on a busy machine, base\n\
+         took 0.85 and 0.7 of the former's time. Other models are not measured.\n\n\
          | model | target | precision | array, ms | results unpacked, MB | ms | handed on, MB | ms |\n\
          |---|---|---|---|---|---|---|---|\n"
     );
