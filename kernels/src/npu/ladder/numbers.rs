@@ -150,8 +150,8 @@ fn integers(size: f32) -> Vec<u32> {
 
 /// All pairs of zeros, infinities, what is no number, and what is smaller than every normal one.
 fn odd_pairs() -> [Vec<u32>; 2] {
-    const ODD: [f32; 9] =
-        [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, -1e-45, f32::MIN_POSITIVE, f32::MAX];
+    const ODD: [f32; 10] =
+        [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, -1e-45, f32::MIN_POSITIVE, f32::MAX, 0.5];
     [values(ODD.into_iter().flat_map(|x| [x; ODD.len()])), values(ODD.into_iter().cycle().take(ODD.len() * ODD.len()))]
 }
 
