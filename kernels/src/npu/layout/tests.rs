@@ -92,6 +92,9 @@ fn fast_methods() -> impl Iterator<Item = PackMethod> {
     Isa::available().map(PackMethod::Vectors)
 }
 
+/// Packs something.
+type Pack<'p> = &'p dyn Fn(PackMethod, &mut [u8], &dyn Parallel);
+
 /// Asserts that `pack` writes the same bytes by every method, whatever was there before, on one thread and on three.
 fn same_bytes(bytes: usize, pack: impl Fn(PackMethod, &mut [u8], &dyn Parallel)) {
     let mut wanted = vec![0x55; bytes];
@@ -204,7 +207,7 @@ proptest! {
             unpack_rows(PackMethod::OneByOne, &design, c, [rows, outputs], None, &mut x, &Serial);
             x
         };
-        let same = |bytes, x: &dyn Fn(PackMethod, &mut [u8], &dyn Parallel), c: &dyn Fn(PackMethod, &mut [u8], &dyn Parallel)| {
+        let same = |bytes, x: Pack<'_>, c: Pack<'_>| {
             let mut wanted = vec![0x55; bytes];
             x(PackMethod::OneByOne, &mut wanted, &Serial);
             same_bytes(bytes, |method, out, pool| {
