@@ -14,9 +14,9 @@ use undertone_kernels::{
 /// 16.5 and 19.1 ms, as `undertone npu plan base --target npu4` measured on two cores of a shared EPYC (Zen 4) with
 /// little else to do, 28 November 2026.
 const UNPACKED: [f64; 2] = [35.7e9, 32.8e9];
-/// The same with results handed on: the medians of turns with the former, on the same day and a busy machine, were 0.85
-/// (int8) and 0.7 (bf16) of its.
-const HANDED_ON: [f64; 2] = [21.0e9, 24.8e9];
+/// The same with results handed on: the medians of turns with the former, on the same day and a busy machine, were 0.77
+/// (int8: 21.9 of 28.1 ms) and 0.61 (bf16: 21.7 of 35.6 ms) of its.
+const HANDED_ON: [f64; 2] = [23.1e9, 28.5e9];
 
 /// What becomes of a kernel's results.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub fn section(text: &mut String, shipped: impl Fn(Target, Kernels) -> Design) {
          included. The times are the bytes at a rate: {unpacked_int8:.1} (int8) and {unpacked_bf16:.1} GB/s (bf16) with results\n\
          unpacked, as `undertone npu plan base --target npu4` measured (16.5 and 19.1 ms; two cores of a shared EPYC,\n\
          Zen 4, 28 November 2026), {int8:.1} and {bf16:.1} GB/s with results handed on: taking turns on a busy machine, base\n\
-         took 0.85 and 0.7 of the former's time. Other models are not measured.\n\n\
+         took 0.77 and 0.61 of the former's time. Other models are not measured.\n\n\
          | model | target | precision | array, ms | results unpacked, MB | ms | handed on, MB | ms |\n\
          |---|---|---|---|---|---|---|---|\n"
     );

@@ -2,8 +2,8 @@
 
 use crate::numbers::{Int8Scale, bf16_bits, from_bf16, int8_bits, int8_scale};
 
-/// Values that are converted at a time: whole pieces of every micro-tile.
-pub(super) const BLOCK: usize = 32;
+/// The most values that are converted at a time: whole pieces of every micro-tile.
+pub(super) const BLOCK: usize = 64;
 /// A converted block, of the wider format.
 pub(super) type Block = [u8; 2 * BLOCK];
 
@@ -98,8 +98,8 @@ pub(super) trait OperandFormat: Copy {
 
     /// For the values of a row with this largest magnitude; with the row's scale, if it has one.
     fn of(largest: impl FnOnce() -> f32) -> (Self, f32);
-    /// Converts a block, to the start of `out`.
-    fn convert<T: Value>(self, x: &[T; BLOCK], out: &mut Block);
+    /// Converts a block of `N` values, at most [`BLOCK`], to the start of `out`.
+    fn convert<T: Value, const N: usize>(self, x: &[T; N], out: &mut Block);
     /// The bits of one value of a converted block.
     fn bits(block: &Block, at: usize) -> u64;
 }
@@ -120,7 +120,7 @@ impl OperandFormat for Int8 {
     }
 
     #[inline(always)]
-    fn convert<T: Value>(self, x: &[T; BLOCK], out: &mut Block) {
+    fn convert<T: Value, const N: usize>(self, x: &[T; N], out: &mut Block) {
         for (out, value) in out.iter_mut().zip(x) {
             *out = int8_bits(value.float(), self.inverse);
         }
@@ -145,7 +145,7 @@ impl OperandFormat for Bf16 {
     }
 
     #[inline(always)]
-    fn convert<T: Value>(self, x: &[T; BLOCK], out: &mut Block) {
+    fn convert<T: Value, const N: usize>(self, x: &[T; N], out: &mut Block) {
         for (out, value) in out.as_chunks_mut::<2>().0.iter_mut().zip(x) {
             *out = value.bf16();
         }

@@ -95,6 +95,9 @@ fn fast_methods() -> impl Iterator<Item = PackMethod> {
     Isa::available().map(PackMethod::Vectors)
 }
 
+/// Packs something.
+type Pack<'p> = &'p dyn Fn(PackMethod, &mut [u8], &dyn Parallel);
+
 /// Asserts that `pack` writes the same bytes by every method, whatever was there before, on one thread and on three.
 fn same_bytes(bytes: usize, pack: impl Fn(PackMethod, &mut [u8], &dyn Parallel)) {
     let mut wanted = vec![0x55; bytes];

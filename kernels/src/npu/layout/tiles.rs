@@ -36,12 +36,12 @@ const WORD: usize = size_of::<u64>();
 
 /// Converts the block of `x` that begins at `at`; behind the last value are zeros.
 #[inline(always)]
-fn convert<F: OperandFormat, T: Value>(format: F, x: &[T], at: usize, out: &mut Block) {
+fn convert<F: OperandFormat, T: Value, const N: usize>(format: F, x: &[T], at: usize, out: &mut Block) {
     let x = x.get(at..).unwrap_or_default();
-    match x.first_chunk() {
+    match x.first_chunk::<N>() {
         Some(block) => format.convert(block, out),
         None => {
-            let mut block = [T::default(); BLOCK];
+            let mut block = [T::default(); N];
             block[..x.len()].copy_from_slice(x);
             format.convert(&block, out);
         }
@@ -65,16 +65,19 @@ fn write_pieces<F: OperandFormat, T: Value>(
     stride: usize,
     out: &mut [u8],
 ) {
-    // Sizes that are known when this is compiled, of all micro-tiles that there are.
-    match width * F::BYTES {
-        8 => write_pieces_of(format, x, values, 8, stride, out),
-        16 => write_pieces_of(format, x, values, 16, stride, out),
-        bytes => write_pieces_of(format, x, values, bytes, stride, out),
+    // Sizes that are known when this is compiled, of all micro-tiles that there are; and no more values at a time than
+    // there are.
+    match (width * F::BYTES, values < BLOCK) {
+        (8, false) => write_pieces_of::<F, T, BLOCK>(format, x, values, 8, stride, out),
+        (16, false) => write_pieces_of::<F, T, BLOCK>(format, x, values, 16, stride, out),
+        (8, true) => write_pieces_of::<F, T, { BLOCK / 2 }>(format, x, values, 8, stride, out),
+        (16, true) => write_pieces_of::<F, T, { BLOCK / 2 }>(format, x, values, 16, stride, out),
+        (bytes, _) => write_pieces_of::<F, T, BLOCK>(format, x, values, bytes, stride, out),
     }
 }
 
 #[inline(always)]
-fn write_pieces_of<F: OperandFormat, T: Value>(
+fn write_pieces_of<F: OperandFormat, T: Value, const N: usize>(
     format: F,
     x: &[T],
     values: usize,
@@ -84,9 +87,9 @@ fn write_pieces_of<F: OperandFormat, T: Value>(
 ) {
     let mut block = [0; 2 * BLOCK];
     let mut pieces = out.chunks_mut(stride * F::BYTES);
-    for at in (0..values).step_by(BLOCK) {
-        convert(format, x, at, &mut block);
-        let converted = &block[..BLOCK.min(values - at) * F::BYTES];
+    for at in (0..values).step_by(N) {
+        convert::<F, T, N>(format, x, at, &mut block);
+        let converted = &block[..N.min(values - at) * F::BYTES];
         for (piece, out) in converted.chunks_exact(bytes).zip(&mut pieces) {
             out[..bytes].copy_from_slice(piece);
         }
@@ -329,7 +332,7 @@ fn write_panel<F: OperandFormat, T: Value>(
     let mut blocks = [[0; 2 * BLOCK]; MOST_ROWS];
     for (at, out) in (0..k).step_by(BLOCK).zip(out.chunks_mut(BLOCK * t * F::BYTES)) {
         for ((block, format), x) in blocks.iter_mut().zip(formats).zip(x).take(t) {
-            convert(*format, x, at, block);
+            convert::<F, T, BLOCK>(*format, x, at, block);
         }
         for (word, blocks) in blocks[..t].chunks_exact(lanes).enumerate() {
             let mut words = [0u64; BLOCK];
