@@ -24,7 +24,7 @@ use crate::steps::Steps;
 #[derive(Args)]
 #[command(override_usage = "undertone npu fetch [OPTIONS] <FROM>\n       undertone npu fetch --list")]
 pub struct Arguments {
-    /// Where they are: an address (https://…/bundles.zip), an archive (.zip), or the folder that kernels/aie/build.sh made
+    /// Where they are: an address (https://…/bundles.zip), a .zip, or the folder that kernels/aie/build.sh made
     #[arg(value_name = "FROM")]
     from: Option<String>,
     /// The archive's SHA-256, if somebody told it by another way than the archive came
