@@ -344,8 +344,7 @@ impl NpuChoice {
     /// # Errors
     /// If it cannot be used on one of the devices.
     pub fn check(&self, devices: &[Device]) -> Result<()> {
-        let reads = |device: &&Device| matches!(device, Device::Auto | Device::Sim | Device::Npu);
-        if !devices.iter().any(|device| reads(&device)) {
+        if !devices.iter().any(|device| matches!(device, Device::Auto | Device::Sim | Device::Npu)) {
             return Ok(());
         }
         let simulated = devices.contains(&Device::Sim).then_some(Target::Npu4);

@@ -205,7 +205,7 @@ fn what_was_fetched_is_found_without_an_option() {
         text.lines().partition(|line| line.contains(home.parent().unwrap().to_str().unwrap()));
     let lacking = "npu4, for `undertone npu bring-up`: there is no pass_through, no core, no int8 48×64×64 on 1×1 cores, \
                    no int8 48×64×64 on 4×1 cores, no bf16 48×32×64 on 1×1 cores, no bf16 48×32×64 on 4×1 cores";
-    assert_eq!((bundles.len(), &ladder[..]), (4, &[&lacking.replace("npu4", "npu1"), lacking][..]));
+    assert_eq!((bundles.len(), &ladder[..]), (4, &[&*lacking.replace("npu4", "npu1"), lacking][..]));
     assert!(text.contains(&format!("{}  npu4 int8 48×64×64", home.display())), "{text}");
     let devices = said(&["devices"]);
     assert!(
