@@ -1,10 +1,10 @@
 //! The options that several subcommands share, and what they come to: the model, the device, the libraries. Decides
 //! nothing that the runner decides.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use clap::Args;
 use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use undertone_models::ProvideError;
@@ -65,7 +65,7 @@ fn path_or_nothing() -> impl TypedValueParser<Value = PathBuf> {
 }
 
 /// An environment variable that is set to nothing counts as not set.
-fn named(path: Option<&PathBuf>) -> Option<&std::path::Path> {
+fn named(path: Option<&PathBuf>) -> Option<&Path> {
     path.map(PathBuf::as_path).filter(|path| !path.as_os_str().is_empty())
 }
 
@@ -293,6 +293,30 @@ pub fn task() -> impl TypedValueParser<Value = Task> {
     one_of([(Task::Transcribe.word(), "In the spoken language"), (Task::Translate.word(), "Into English")])
 }
 
+/// Whether a report's measurements can be used, for an NPU that is known or not.
+pub fn check_core_costs(report: Option<&Path>, target: Option<Target>) -> Result<()> {
+    let Some(report) = report else { return Ok(()) };
+    let costs =
+        undertone_bench::core_costs(report).map_err(|reason| anyhow!("--core-costs {}: {reason}", report.display()))?;
+    match target {
+        Some(target) if costs.target != target.word() => bail!(
+            "--core-costs {}: it was measured on {}, and this NPU is {target}: leave the option out, or name that --target",
+            report.display(),
+            costs.target
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Whether devices that are NPUs are asked for what they compute.
+pub fn check_precision(device: Device, precision: Precision) -> Result<()> {
+    ensure!(
+        precision != Precision::F32 || !matches!(device, Device::Sim | Device::Npu),
+        "--precision f32: device {device} computes int8 and bf16; use one of these, or --device host"
+    );
+    Ok(())
+}
+
 /// Which NPU, simulated or real, and where its kernels are.
 #[derive(Args, Clone)]
 pub struct NpuChoice {
@@ -315,6 +339,24 @@ pub struct NpuChoice {
 }
 
 impl NpuChoice {
+    /// Looks at what is named for an NPU before a model is opened.
+    ///
+    /// # Errors
+    /// If it cannot be used on one of the devices.
+    pub fn check(&self, devices: &[Device]) -> Result<()> {
+        if !devices.iter().any(|device| matches!(device, Device::Auto | Device::Sim | Device::Npu)) {
+            return Ok(());
+        }
+        let simulated = devices.contains(&Device::Sim).then_some(Target::Npu4);
+        check_core_costs(self.core_costs.as_deref(), self.target.or(simulated))?;
+        if let Some(folder) = self.bundle_dir.as_ref().filter(|folder| !folder.is_dir()) {
+            let missing = format!("--bundle-dir {}: there is no such folder", folder.display());
+            ensure!(!devices.contains(&Device::Npu), missing);
+            say(&format!("warning: {missing}; without an NPU none is needed"));
+        }
+        Ok(())
+    }
+
     /// Says it to the runner.
     pub fn apply(&self, options: &mut EngineOptions) {
         options.target = self.target;

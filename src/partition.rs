@@ -76,6 +76,8 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
         bail!("on device cpu nothing is given to the execution provider: name host, sim, npu or auto");
     }
     choices::warn_of_options_without_effect(given, &[arguments.device], &[arguments.precision]);
+    choices::check_precision(arguments.device, arguments.precision)?;
+    arguments.npu.check(&[arguments.device])?;
     let mut options = arguments.libraries.options(arguments.device)?;
     arguments.npu.apply(&mut options);
     options.precision = arguments.precision;

@@ -67,6 +67,21 @@ fn what_cannot_be_planned_is_an_error_in_words() {
     };
     let (code, error) = failed(&["--target", "npu1", "no/such/model"]);
     assert!(code == Some(1) && error.contains("error:") && error.contains("no/such/model"), "{error}");
+    let (code, error) = failed(&["--target", "npu4", "-p", "f32"]);
+    assert!(code == Some(1) && error.starts_with("error: --precision f32: "), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("npu.json");
+    let report = report.to_str().unwrap();
+    for (text, words) in [
+        (r#"{"device": "sim", "rungs": []}"#, "this report measured no costs: rungs 2 and 4"),
+        (r#"{"core_costs": {"target": "npu4", "gelus": 1}}"#, "core_costs: unknown field `gelus`"),
+        (r#"{"core_costs": {"target": "npu1"}}"#, "measured on npu1, and this NPU is npu4"),
+    ] {
+        std::fs::write(report, text).unwrap();
+        let (code, error) = failed(&["--target", "npu4", "--core-costs", report]);
+        let named = format!("error: --core-costs {report}: ");
+        assert!(code == Some(1) && error.starts_with(&named) && error.contains(words), "{error}");
+    }
     let (code, error) = failed(&[]);
     assert!(code == Some(2) && error.contains("--target"), "{error}");
 }

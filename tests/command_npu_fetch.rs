@@ -28,6 +28,22 @@ for target in describe.COLUMNS:
         (folder / "bundle.json").write_text(json.dumps(description))
 "#;
 
+/// What `undertone npu bring-up` begins with on npu4.
+const LADDER: &str = r#"
+import json, pathlib, sys, describe, package
+designs = [describe.Trial("npu4", kind) for kind in ("pass_through", "core")]
+for cores in ((1, 1), (4, 1)):
+    for kernels, tile in (("int8", (48, 64, 64)), ("bf16", (48, 32, 64))):
+        designs.append(describe.Design("npu4", kernels, *tile, cores=cores))
+for design in designs:
+    folder = pathlib.Path(sys.argv[1]) / design.name
+    folder.mkdir()
+    file = folder / "design.xclbin"
+    file.write_bytes(b"container")
+    name = "trial.json" if isinstance(design, describe.Trial) else "bundle.json"
+    (folder / name).write_text(json.dumps(package.manifest(design, file, None, {"stand-in": "for a test"})))
+"#;
+
 const NAMES: [&str; 4] = ["npu1-bf16-48x32x64", "npu1-int8-48x64x64", "npu4-bf16-48x32x64", "npu4-int8-48x64x64"];
 
 fn python(arguments: &[&dyn AsRef<std::ffi::OsStr>]) {
@@ -157,7 +173,7 @@ fn a_folder_an_archive_and_an_address_give_the_same() {
         for name in NAMES {
             assert!(text.contains(case.root().join(name).to_str().unwrap()), "{name}: {text}");
         }
-        assert!(text.contains("npu4 int8 48×64×64"), "{text}");
+        assert!(text.contains("npu4 int8 48×64×64 on 4×8 cores"), "{text}");
         case.assert_whole();
         // What is there is left as it is; damage is mended.
         fs::write(case.root().join(NAMES[0]).join("design.xclbin"), "damaged").unwrap();
@@ -176,18 +192,26 @@ fn what_was_fetched_is_found_without_an_option() {
     let case = Case::new();
     let said = |arguments: &[&str]| common::stdout_of(&mut case.undertone(arguments));
     let plan = ["npu", "plan", "--target", "npu4", "--no-measure"];
-    assert!(said(&plan).contains("none is here: `undertone npu fetch`"));
+    assert!(said(&plan).contains("none is here: `undertone npu fetch FROM`"));
     assert!(said(&["npu", "fetch", "--list"]).starts_with("No compiled NPU kernels in "));
-    assert!(said(&["devices"]).contains("NPU's kernels       none (`undertone npu fetch`)"));
+    assert!(said(&["devices"]).contains("NPU's kernels       none (`undertone npu fetch FROM`)"));
     common::stdout_of(&mut case.fetch(case.folder().to_str().unwrap()));
     let home = case.root().join("npu4-int8-48x64x64");
     // The execution provider has looked: the command names it no folder.
     let text = said(&plan);
     assert!(text.contains(&format!("tiles 48×64×64: {}", home.display())), "{text}");
     let text = said(&["npu", "fetch", "--list"]);
-    assert!(text.lines().count() == 4 && text.contains(&format!("{}  npu4 int8 48×64×64", home.display())), "{text}");
+    let (bundles, ladder): (Vec<&str>, Vec<&str>) =
+        text.lines().partition(|line| line.contains(home.parent().unwrap().to_str().unwrap()));
+    let lacking = "npu4, for `undertone npu bring-up`: there is no pass_through, no core, no int8 48×64×64 on 1×1 cores, \
+                   no int8 48×64×64 on 4×1 cores, no bf16 48×32×64 on 1×1 cores, no bf16 48×32×64 on 4×1 cores";
+    assert_eq!((bundles.len(), &ladder[..]), (4, &[&*lacking.replace("npu4", "npu1"), lacking][..]));
+    assert!(text.contains(&format!("{}  npu4 int8 48×64×64", home.display())), "{text}");
     let devices = said(&["devices"]);
-    assert!(devices.contains("npu4 bf16 48×32×64, npu4 int8 48×64×64"), "{devices}");
+    assert!(
+        devices.contains("npu4 bf16 48×32×64 on 4×8 cores, npu4 int8 48×64×64 on 4×8 cores, 6 lacking"),
+        "{devices}"
+    );
     // One that is named is taken instead.
     let elsewhere = case.0.path().to_str().unwrap();
     assert!(said(&[&plan[..], &["--bundle-dir", elsewhere]].concat()).contains("missing"));
@@ -198,9 +222,29 @@ fn what_was_fetched_is_found_without_an_option() {
 }
 
 #[test]
+fn the_ladder_s_arrays_are_told_from_those_of_sessions() {
+    let case = Case::new();
+    python(&[&"-c", &LADDER, &case.folder()]);
+    case.list();
+    let text = common::stdout_of(&mut case.fetch(case.folder().to_str().unwrap()));
+    let ends: Vec<&str> = text.lines().map(|line| line.rsplit("  ").next().unwrap()).collect();
+    for end in ["npu4 pass_through", "npu4 core", "npu4 int8 48×64×64 on 1×1 cores", "npu4 bf16 48×32×64 on 4×1 cores"]
+    {
+        assert!(ends.contains(&end), "{end}: {text}");
+    }
+    assert!(text.contains("npu4, for `undertone npu bring-up`: complete\n"), "{text}");
+    assert!(text.contains("npu1, for `undertone npu bring-up`: there is no pass_through"), "{text}");
+    assert_eq!(common::stdout_of(&mut case.undertone(&["npu", "fetch", "--list"])), text);
+    let devices = common::stdout_of(&mut case.undertone(&["devices"]));
+    for words in ["npu4 int8 48×64×64 on 4×1 cores", "npu4 core", "complete for `undertone npu bring-up` of npu4"] {
+        assert!(devices.contains(words), "{words}: {devices}");
+    }
+}
+
+#[test]
 fn faults_of_a_release_are_named_and_nothing_is_put_in_place() {
     type Change = fn(&Case);
-    let faults: [(&str, Change, &[&str]); 9] = [
+    let faults: [(&str, Change, &[&str]); 12] = [
         ("a changed container", |case| fs::write(case.container(), "other").unwrap(), &["design.xclbin", "is damaged"]),
         (
             "a missing container",
@@ -219,6 +263,33 @@ fn faults_of_a_release_are_named_and_nothing_is_put_in_place() {
             "no list",
             |case| fs::remove_file(case.folder().join("SHA256SUMS")).unwrap(),
             &["has no SHA256SUMS", "manifest.py"],
+        ),
+        (
+            "a list one folder below",
+            |case| {
+                let inner = case.folder().join("inner");
+                fs::create_dir(&inner).unwrap();
+                fs::rename(case.folder().join("SHA256SUMS"), inner.join("SHA256SUMS")).unwrap();
+            },
+            &["has no SHA256SUMS at its top: give its folder inner"],
+        ),
+        (
+            "what a workflow keeps",
+            |case| {
+                fs::remove_file(case.folder().join("SHA256SUMS")).unwrap();
+                fs::copy(case.archive(), case.folder().join("bundles.zip")).unwrap();
+            },
+            &["has no SHA256SUMS at its top: unpack its bundles.zip, and give that"],
+        ),
+        (
+            "a trial array without a description",
+            |case| {
+                let folder = case.folder().join("npu1-pass_through");
+                fs::create_dir(&folder).unwrap();
+                fs::write(folder.join("trial.json"), "{}").unwrap();
+                case.list();
+            },
+            &["cannot use them", "npu1-pass_through/trial.json", "missing field"],
         ),
         (
             "a bundle that is not on the list",
@@ -275,7 +346,12 @@ fn archives_that_are_none_or_lead_elsewhere() {
     assert!(case.refused(&other).contains("is no zip archive, or a part of one"));
     fs::write(&other, "text").unwrap();
     assert!(case.refused(&other).contains("is no zip archive"));
+    assert!(case.refused(&other).contains("it has to be a folder or a .zip"));
     assert!(case.refused(&case.0.path().join("none.zip")).contains("cannot read"));
+    for from in ["nosuch", "ftp://host/bundles.zip", "github.com/bundles.zip"] {
+        assert!(case.refused(from.as_ref()).contains("or an address that begins with https://"), "{from}");
+    }
+    assert!(case.refused(&case.folder().join(NAMES[0])).contains("it is a single bundle: give the folder"));
     for name in ["../outside", "/outside", "a/../../outside", "a\\..\\outside"] {
         let mut archive = ZipWriter::new(File::create(&other).unwrap());
         for (name, bytes) in [(name, &b"evil"[..]), ("SHA256SUMS", b"")] {

@@ -166,6 +166,11 @@ fn options_without_effect_are_named() {
         let expected = format!("warning: {option} has no effect with device {}: ", arguments[1]);
         assert!(said.lines().count() == 1 && said.starts_with(&expected) && said.contains(word), "{said}");
     }
+    let said = warnings(&["--bundle-dir", "no/such"]);
+    assert!(
+        said.lines().count() == 1 && said.starts_with("warning: --bundle-dir no/such: there is no such folder"),
+        "{said}"
+    );
     // What is a default, comes from the environment, or has an effect, is not worth a word.
     for arguments in [&["-d", "cpu"][..], &["-d", "cpu", "-p", "f32"], &["-d", "host", "-p", "bf16"]] {
         assert_eq!(warnings(arguments), "", "{arguments:?}");

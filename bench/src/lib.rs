@@ -29,6 +29,8 @@ pub use roofline::draw as roofline;
 pub use run::{BenchOptions, BenchResult, run};
 pub use start::{StartMemory, StartResult, first_token};
 pub use step::{StepProfile, StepResult};
+/// What a report measured on an NPU: what `--core-costs` names.
+pub use undertone_kernels::npu::cost::read as core_costs;
 
 use undertone_runner::decoder::{LoadError, OrtModel};
 use undertone_runner::mel::LogMel;

@@ -1,7 +1,7 @@
 //! Compiled kernels for NPUs, *bundles*: the folder where `undertone npu fetch` puts them and the execution provider
 //! finds them, and what a folder holds, as [`crate::exports::BUNDLES`] tells it: JSON.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,12 @@ pub fn folder() -> Option<PathBuf> {
 pub struct Contents {
     /// Bundles that the library can use, their files compared with their checksums.
     pub bundles: Vec<Entry>,
+    /// Arrays that compute no layers, which `undertone npu bring-up` begins with; checked in the same way.
+    #[serde(default)]
+    pub trials: Vec<Trial>,
+    /// What `undertone npu bring-up` would lack, by NPU; of each NPU that anything is there for.
+    #[serde(default)]
+    pub lacking: BTreeMap<String, Vec<String>>,
     /// Why others can't be used.
     pub broken: Vec<String>,
     /// The NPU of this machine.
@@ -41,6 +47,19 @@ pub struct Entry {
     pub kernels: String,
     /// What a core computes at a time.
     pub tile: TileReport,
+    /// Rows and columns of cores.
+    pub cores: [usize; 2],
+}
+
+/// A bundle of an array that computes no layers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// `npu1` or `npu4`.
+    pub target: String,
+    /// `pass_through` or `core`.
+    pub kind: String,
 }
 
 #[cfg(test)]
@@ -52,7 +71,9 @@ mod tests {
     #[test]
     fn the_json_is_what_programs_read() {
         let text = json!({"bundles": [{"folder": "npu4-int8-48x64x64", "target": "npu4", "kernels": "int8",
-            "tile": {"m": 48, "k": 64, "n": 64}}], "broken": ["why"], "machine": "npu4"});
+            "tile": {"m": 48, "k": 64, "n": 64}, "cores": [4, 8]}],
+            "trials": [{"folder": "npu4-core", "target": "npu4", "kind": "core"}],
+            "lacking": {"npu4": ["pass_through"]}, "broken": ["why"], "machine": "npu4"});
         let contents: Contents = serde_json::from_value(text.clone()).unwrap();
         assert_eq!(serde_json::to_value(contents).unwrap(), text);
     }

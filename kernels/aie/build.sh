@@ -8,8 +8,8 @@
 # core that answers questions, and both kernels on one core and on one column. --work keeps what lies between (objects, MLIR, aiecc's files); otherwise it is
 # deleted. What CXXFLAGS says is given to Peano's clang++ last (-Os, should a program be too large for a core).
 #
-# Needs mlir-aie and Peano (llvm-aie) at the versions of requirements.txt, which setup.sh installs, and xclbinutil (XRT; Debian:
-# libxrt-utils). No NPU and no driver. Exit codes: 0 done; 1 something failed; 2 tools are missing or options are
+# Needs mlir-aie and Peano (llvm-aie) at the versions of requirements.txt, which setup.sh installs, and xclbinutil (XRT; Debian
+# sid: libxrt-utils; elsewhere xclbinutil.sh). No NPU and no driver. Exit codes: 0 done; 1 something failed; 2 tools are missing or options are
 # wrong: all of that is said at once.
 #
 # This was written where none of these compilers can be had: it has never made a bundle yet. docs/npu-streams.md says what was checked.
@@ -27,6 +27,11 @@ peano_version="$(pinned llvm-aie)"
 readonly mlir_aie_version peano_version
 
 fail() { echo "kernels/aie/build.sh: $2" >&2; exit "$1"; }
+absolute() { [[ "$1" == /* ]] && echo "$1" || echo "$PWD/$1"; }
+# Compilers are started in the arrays' folders, where PATH="tools/bin:$PATH" would lead elsewhere.
+path=""
+while IFS= read -r -d : place; do path+=":$(absolute "$place")"; done <<< "$PATH:"
+PATH="${path#:}"
 
 target="" chosen=() tile="" out="" work="" ladder=""
 while [[ $# -gt 0 ]]; do
@@ -83,7 +88,7 @@ else
 fi
 aiecc="$(command -v aiecc || command -v aiecc.py || true)"
 [[ -n "$aiecc" ]] || missing+=("aiecc (comes with mlir-aie; its bin folder has to be in PATH)")
-peano="${PEANO_INSTALL_DIR:-${packages:-}/llvm-aie}"
+peano="$(absolute "${PEANO_INSTALL_DIR:-${packages:-}/llvm-aie}")"
 if [[ ! -x "$peano/bin/clang++" ]]; then
     missing+=("Peano in $peano (set PEANO_INSTALL_DIR): llvm-aie $peano_version: kernels/aie/setup.sh FOLDER")
 else
@@ -97,10 +102,11 @@ else
         missing+=("Peano $peano_version (found: ${found:+$found, }$said): kernels/aie/setup.sh FOLDER")
     fi
 fi
-headers="${MLIR_AIE_INCLUDE_DIR:-${packages:-}/mlir_aie/include}"
+headers="$(absolute "${MLIR_AIE_INCLUDE_DIR:-${packages:-}/mlir_aie/include}")"
 [[ -f "$headers/aie_api/aie.hpp" ]] || missing+=("the AIE API's headers in $headers (set MLIR_AIE_INCLUDE_DIR; they come with mlir-aie)")
 xclbinutil="$(command -v xclbinutil || true)"
-[[ -n "$xclbinutil" ]] || missing+=("xclbinutil (XRT; Debian and Ubuntu: apt install libxrt-utils)")
+[[ -n "$xclbinutil" ]] || missing+=("xclbinutil (XRT; Debian's sid has 2.25, package libxrt-utils; \
+Debian 12's is of 2022; kernels/aie/xclbinutil.sh FOLDER puts sid's into a folder, which goes into PATH)")
 if [[ ${#missing[@]} -gt 0 ]]; then
     printf 'kernels/aie/build.sh: nothing was built, these are missing:\n' >&2
     printf '  - %s\n' "${missing[@]}" >&2

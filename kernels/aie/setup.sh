@@ -2,11 +2,11 @@
 # Installs what build.sh needs from Python (mlir-aie, Peano and their packages, at the versions of requirements.txt) into a virtual environment.
 #
 #   kernels/aie/setup.sh FOLDER
-#   PATH="FOLDER/bin:$PATH" kernels/aie/build.sh …
+#   PATH="$PWD/FOLDER/bin:$PATH" kernels/aie/build.sh …
 #
 # With --newest before the folder: the newest of all (newest.txt), which build.sh takes if UNDERTONE_PINS names FOLDER/installed.txt.
 #
-# Needs Python 3.12 or later (PYTHON names another than python3) and, beside it, xclbinutil (XRT; Debian: libxrt-utils). Linux on x86-64.
+# Needs Python 3.12 or later (PYTHON names another than python3) and, beside it, xclbinutil (build.sh says which). Linux on x86-64.
 # It was never run to its end where it was written: these wheels can't be had there.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -22,6 +22,7 @@ python="${PYTHON:-python3}"
     exit 2
 }
 "$python" -m venv "$folder"
+folder="$(cd "$folder" && pwd)"
 "$folder/bin/python3" -m pip install --disable-pip-version-check --requirement "$wanted"
 "$folder/bin/python3" -c 'import importlib.metadata as m; [print(f"{name}=={m.version(name)}") for name in ("mlir_aie", "llvm-aie")]' > "$folder/installed.txt"
 echo "kernels/aie/setup.sh: done ($(paste -sd ' ' "$folder/installed.txt")). Now: PATH=\"$folder/bin:\$PATH\" kernels/aie/build.sh --target npu1 --out bundles" >&2

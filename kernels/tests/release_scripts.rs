@@ -51,23 +51,28 @@ impl Tools {
 
     /// `number` is what a stand-in is told: bytes of a program, or words by which it is wrong.
     fn run(&self, program: &str, script: &str, arguments: &[&Path], number: &str) -> Output {
+        self.command(self.0.path(), program, script, arguments, number).output().unwrap()
+    }
+
+    /// `home` is what names this place: its path, or nothing for a command that is started in it.
+    fn command(&self, home: &Path, program: &str, script: &str, arguments: &[&Path], number: &str) -> Command {
         let peano = pinned("llvm-aie");
         let path = std::env::join_paths(
-            [self.path("bin")].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+            [home.join("bin")].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
         );
-        Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg(aie().join(script))
             .args(arguments)
             .envs([("PATH", path.unwrap().as_os_str()), ("PYTHONPATH", self.path("python").as_os_str())])
             .env("UNDERTONE_DESIGNS", aie().join("designs"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("PEANO_INSTALL_DIR", self.0.path())
-            .env("MLIR_AIE_INCLUDE_DIR", self.path("include"))
+            .env("PEANO_INSTALL_DIR", home.join("."))
+            .env("MLIR_AIE_INCLUDE_DIR", home.join("include"))
             .env("UNDERTONE_STREAMS", self.path("bin/npu_streams"))
             .env("UNDERTONE_PEANO_COMMIT", peano.rsplit_once('+').unwrap().1)
-            .envs([("UNDERTONE_TEXT", number), ("UNDERTONE_WRONG", number)])
-            .output()
-            .unwrap()
+            .envs([("UNDERTONE_TEXT", number), ("UNDERTONE_WRONG", number)]);
+        command
     }
 }
 
@@ -126,6 +131,17 @@ fn a_release_is_made_and_read() {
     }
     let large = tools.run("bash", "release.sh", &[&work], "17000");
     assert!(!large.status.success() && said(&large).contains("takes 17000 of 16384 bytes"), "{}", said(&large));
+}
+
+/// As docs/npu.md names the tools, whose virtual environment lies beside the sources.
+#[test]
+fn tools_may_be_named_by_relative_paths() {
+    let tools = Tools::new();
+    let arguments = ["--target", "npu4", "--kernels", "int8", "--out", "bundles"].map(Path::new);
+    let mut command = tools.command(Path::new(""), "bash", "build.sh", &arguments, "9000");
+    let built = command.current_dir(tools.0.path()).output().unwrap();
+    assert!(built.status.success(), "{}", said(&built));
+    assert_eq!(Bundles::open(&tools.path("bundles")).unwrap().list().len(), 1);
 }
 
 #[test]

@@ -92,6 +92,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     }
     output::warn_if_lost();
     choices::warn_of_options_without_effect(given, &arguments.devices, &[arguments.precision]);
+    arguments.npu.check(&arguments.devices)?;
     let model = arguments.model.open(given)?;
     // Said to every layer, so that the number printed is the number used: left alone, each would choose for itself.
     let threads = arguments.threads.unwrap_or_else(machine::cores);

@@ -24,7 +24,7 @@ use crate::steps::Steps;
 #[derive(Args)]
 #[command(override_usage = "undertone npu fetch [OPTIONS] <FROM>\n       undertone npu fetch --list")]
 pub struct Arguments {
-    /// Where they are: an address (https://…/bundles.zip), an archive, or the folder that kernels/aie/build.sh made
+    /// Where they are: an address (https://…/bundles.zip), a .zip, or the folder that kernels/aie/build.sh made
     #[arg(value_name = "FROM")]
     from: Option<String>,
     /// The archive's SHA-256, if somebody told it by another way than the archive came
@@ -91,12 +91,8 @@ fn take(arguments: &Arguments, path: &Path, from: &str, root: &Path, library: &P
     let named =
         |text: &str| text.replace(&staging.display().to_string(), from).replace(&path.display().to_string(), from);
     let contents = done.map_err(|error| anyhow::anyhow!(named(&format!("{error:#}"))))?;
-    let mut lines = String::new();
-    for entry in &contents.bundles {
-        let folder = entry.folder.strip_prefix(&staging).unwrap_or(&entry.folder);
-        lines += &format!("{}\n", line(&Entry { folder: root.join(folder), ..entry.clone() }));
-    }
-    output::print(&lines)?;
+    let home = |folder: &Path| root.join(folder.strip_prefix(&staging).unwrap_or(folder));
+    output::print(&(lines(&contents, home).join("\n") + "\n"))?;
     if let Some(machine) = &contents.machine
         && contents.bundles.iter().all(|entry| entry.target != *machine)
     {
@@ -145,19 +141,27 @@ fn place(release: &Release, folder: &str, staging: &Path, root: &Path) -> Result
     once::unless(&home, is_there, make).with_context(|| format!("cannot write {}", home.display()))
 }
 
-fn line(entry: &Entry) -> String {
-    format!("{}  {}", entry.folder.display(), words(entry))
+/// A line for each bundle, whose folder is or will be `home`, and one for each NPU: whether the ladder has all it needs.
+fn lines(contents: &Contents, home: impl Fn(&Path) -> PathBuf) -> Vec<String> {
+    let line = |folder: &Path, words: String| format!("{}  {words}", home(folder).display());
+    let bundles = contents.bundles.iter().map(|entry| line(&entry.folder, words(entry)));
+    let trials = contents.trials.iter().map(|trial| line(&trial.folder, format!("{} {}", trial.target, trial.kind)));
+    let ladder = contents.lacking.iter().map(|(target, lacking)| match &lacking[..] {
+        [] => format!("{target}, for `undertone npu bring-up`: complete"),
+        _ => format!("{target}, for `undertone npu bring-up`: there is no {}", lacking.join(", no ")),
+    });
+    bundles.chain(trials).chain(ladder).collect()
 }
 
 /// What a bundle is.
 fn words(entry: &Entry) -> String {
-    let Entry { target, kernels, tile, .. } = entry;
-    format!("{target} {kernels} {}×{}×{}", tile.m, tile.k, tile.n)
+    let Entry { target, kernels, tile, cores: [rows, columns], .. } = entry;
+    format!("{target} {kernels} {}×{}×{} on {rows}×{columns} cores", tile.m, tile.k, tile.n)
 }
 
 fn list(root: &Path, library: &Path) -> Result<ExitCode> {
     let contents = engine::bundles(library, root)?.unwrap_or_default();
-    let mut lines: Vec<String> = contents.bundles.iter().map(line).collect();
+    let mut lines = lines(&contents, Path::to_owned);
     lines.extend(contents.broken.iter().map(|reason| format!("of no use: {reason}")));
     if lines.is_empty() {
         lines.push(format!("No compiled NPU kernels in {}.", root.display()));
@@ -171,11 +175,16 @@ pub fn present(library: &Path) -> Option<(PathBuf, String)> {
     let root = bundles::folder()?;
     let contents = engine::bundles(library, &root).ok()?.unwrap_or_default();
     let mut all: Vec<String> = contents.bundles.iter().map(words).collect();
+    all.extend(contents.trials.iter().map(|trial| format!("{} {}", trial.target, trial.kind)));
+    all.extend(contents.lacking.iter().map(|(target, lacking)| match lacking.len() {
+        0 => format!("complete for `undertone npu bring-up` of {target}"),
+        count => format!("{count} lacking for `undertone npu bring-up` of {target} (`undertone npu fetch --list`)"),
+    }));
     if !contents.broken.is_empty() {
         all.push(format!("{} of no use (`undertone npu fetch --list`)", contents.broken.len()));
     }
     if all.is_empty() {
-        all.push("none (`undertone npu fetch`)".into());
+        all.push("none (`undertone npu fetch FROM`)".into());
     }
     Some((root, all.join(", ")))
 }

@@ -43,7 +43,7 @@ pub struct Arguments {
     /// Report of `undertone npu bring-up`: its measurements take the place of the cost model's own numbers
     #[arg(long, value_name = "FILE")]
     core_costs: Option<PathBuf>,
-    /// Do not measure this machine's CPU
+    /// Leave out the time of this CPU alone; packing and the rest beside the NPU are measured all the same
     #[arg(long)]
     no_measure: bool,
     /// Print JSON
@@ -73,6 +73,8 @@ struct Answer {
 ///
 /// If the model or a library cannot be loaded.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
+    choices::check_precision(Device::Sim, arguments.precision)?;
+    choices::check_core_costs(arguments.core_costs.as_deref(), Some(arguments.target))?;
     let model = ModelChoice { model: arguments.model.clone(), variant: arguments.variant.clone() }.open(given)?;
     let mut options = arguments.libraries.options(Device::Sim)?;
     options.precision = arguments.precision;
@@ -162,7 +164,7 @@ fn bundles(text: &mut String, npu: &NpuReport) {
         let DesignReport { kernels, tile: TileReport { m, k, n }, .. } = design;
         let _ = write!(text, "\nbundle of {kernels} kernels, tiles {m}×{k}×{n}: ");
         let _ = match &operator.bundle {
-            None => writeln!(text, "none is here: `undertone npu fetch`, or name a folder with --bundle-dir"),
+            None => writeln!(text, "none is here: `undertone npu fetch FROM`, or name a folder with --bundle-dir"),
             Some(BundleReport::Present(folder)) => writeln!(text, "{}", folder.display()),
             Some(BundleReport::Missing(reason)) => writeln!(text, "missing ({reason})"),
         };

@@ -13,8 +13,10 @@ use zip::ZipArchive;
 
 /// The list's name.
 const CHECKSUMS: &str = "SHA256SUMS";
-/// A bundle's description; its folder holds one.
-const DESCRIPTION: &str = "bundle.json";
+/// A bundle's description; its folder holds one of these.
+const DESCRIPTIONS: [&str; 2] = ["bundle.json", "trial.json"];
+/// What a release's archive is called, wherever it lies.
+const ARCHIVE: &str = "bundles.zip";
 /// No file of a bundle is nearly as large.
 const LARGEST: u64 = 256 << 20;
 
@@ -41,24 +43,27 @@ impl Release {
         let source = if path.is_dir() {
             Source::Folder
         } else {
-            let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let file = File::open(path).with_context(|| {
+                format!(
+                    "cannot read {}: name a file, a folder, or an address that begins with https://",
+                    path.display()
+                )
+            })?;
             let archive = ZipArchive::new(file);
-            Source::Archive(archive.with_context(|| format!("{} is no zip archive, or a part of one", path.display()))?)
+            Source::Archive(archive.with_context(|| {
+                format!("{} is no zip archive, or a part of one: it has to be a folder or a .zip", path.display())
+            })?)
         };
         let mut release = Self { path: path.to_owned(), source, listed: BTreeMap::new() };
         let present = release.names()?;
-        ensure!(
-            present.contains(CHECKSUMS),
-            "{} has no {CHECKSUMS} at its top: kernels/aie/manifest.py writes it",
-            path.display()
-        );
+        ensure!(present.contains(CHECKSUMS), "{} has no {CHECKSUMS} at its top: {}", path.display(), instead(&present));
         let mut list = String::new();
         release.reader(CHECKSUMS, |reader| reader.read_to_string(&mut list).map(drop))?;
         release.listed = parsed(&list).with_context(|| format!("{} of {}", CHECKSUMS, path.display()))?;
         if let Some(name) = release.listed.keys().find(|name| !present.contains(*name)) {
             bail!("{} lacks {name}, which its {CHECKSUMS} names: fetch it again", path.display());
         }
-        let is_bundle = |name: &&String| name.ends_with(&format!("/{DESCRIPTION}"));
+        let is_bundle = |name: &&String| name.rsplit_once('/').is_some_and(|(_, file)| DESCRIPTIONS.contains(&file));
         if let Some(name) = present.iter().filter(is_bundle).find(|name| !release.listed.contains_key(*name)) {
             bail!(
                 "{} has {name}, which its {CHECKSUMS} does not name: run kernels/aie/manifest.py again",
@@ -81,7 +86,7 @@ impl Release {
             Some((below, sum.as_str()))
         });
         let mut files: Vec<_> = of_folder.collect();
-        files.sort_by_key(|(name, _)| *name == DESCRIPTION);
+        files.sort_by_key(|(name, _)| DESCRIPTIONS.contains(name));
         files
     }
 
@@ -153,6 +158,20 @@ impl Release {
             Source::Folder => limited(&mut File::open(self.path.join(name)).with_context(cannot)?),
             Source::Archive(archive) => limited(&mut archive.by_name(name).with_context(cannot)?),
         }
+    }
+}
+
+/// What to give in place of that which has no list at its top.
+fn instead(present: &BTreeSet<String>) -> String {
+    let within = |file: &str| present.iter().find(|name| name.rsplit('/').next() == Some(file));
+    if let Some(archive) = within(ARCHIVE) {
+        format!("unpack its {archive}, and give that")
+    } else if let Some((folder, _)) = within(CHECKSUMS).and_then(|name| name.rsplit_once('/')) {
+        format!("give its folder {folder} (unpacked), or a zip that has the list at its top")
+    } else if DESCRIPTIONS.iter().any(|file| present.contains(*file)) {
+        format!("it is a single bundle: give the folder or the zip around it, which has {CHECKSUMS} at its top")
+    } else {
+        "give the folder or the zip that has it, or have kernels/aie/manifest.py write it".into()
     }
 }
 

@@ -135,6 +135,8 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
         output::warn_if_lost();
     }
     choices::warn_of_options_without_effect(given, &[arguments.device], &[arguments.precision]);
+    choices::check_precision(arguments.device, arguments.precision)?;
+    arguments.npu.check(&[arguments.device])?;
     let stems = match directory {
         Some(_) => output::stems(&recordings)?,
         None => vec![String::new(); recordings.len()],

@@ -1,7 +1,11 @@
 //! Bundles of trial arrays: a folder with a `trial.json`, the container, and of a pass-through the stream that the
 //! compiler made of its one transfer. `kernels/aie/build.sh --ladder` makes them beside the others.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,10 +47,36 @@ impl TrialBundle {
     /// If there is none, or it can't be used.
     pub fn find(bundles: &Path, trial: &Trial) -> Result<Self, BundleError> {
         let folder = bundles.join(trial.name());
-        let path = folder.join(MANIFEST);
-        if !path.exists() {
+        if !folder.join(MANIFEST).exists() {
             return Err(BundleError::NoTrial { folder: bundles.to_owned(), name: trial.name(), target: trial.target });
         }
+        let found = Self::read(&folder)?;
+        if (found.trial.target, found.trial.kind) != (trial.target, trial.kind) {
+            let reason = format!("it is {}", found.trial);
+            return Err(BundleError::Malformed { path: folder.join(MANIFEST), reason });
+        }
+        Ok(found)
+    }
+
+    /// The folders in a folder of bundles that have a trial array's description, by name.
+    ///
+    /// # Errors
+    /// If the folder can't be read.
+    pub fn folders(bundles: &Path) -> Result<Vec<PathBuf>, BundleError> {
+        let entries = fs::read_dir(bundles).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let mut paths: Vec<PathBuf> =
+            entries.map_err(|error| unreadable(bundles, &error))?.iter().map(fs::DirEntry::path).collect();
+        paths.retain(|path| path.join(MANIFEST).exists());
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Reads a bundle's folder, with its files, checked.
+    ///
+    /// # Errors
+    /// If it can't be used.
+    pub fn read(folder: &Path) -> Result<Self, BundleError> {
+        let path = folder.join(MANIFEST);
         let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
         let malformed = |reason: String| BundleError::Malformed { path: path.clone(), reason };
         let manifest: Manifest = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
@@ -54,18 +84,15 @@ impl TrialBundle {
             return Err(malformed(format!("its format is {}, and this program reads {FORMAT}", manifest.format)));
         }
         let found = manifest.trial;
-        if (found.target, found.kind) != (trial.target, trial.kind) {
-            return Err(malformed(format!("it is {found}")));
-        }
         found.check().map_err(malformed)?;
         for file in [Some(&manifest.xclbin), manifest.instructions.as_ref()].into_iter().flatten() {
             file.check().map_err(malformed)?;
         }
-        let made = manifest.instructions.map(|file| file.read(&folder)).transpose()?;
+        let made = manifest.instructions.map(|file| file.read(folder)).transpose()?;
         let words = |bytes: Vec<u8>| -> Vec<u32> {
             bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect()
         };
-        Ok(Self { trial: found, xclbin: manifest.xclbin.read(&folder)?, made: made.map(words) })
+        Ok(Self { trial: found, xclbin: manifest.xclbin.read(folder)?, made: made.map(words) })
     }
 
     /// Writes a bundle into a folder of bundles.

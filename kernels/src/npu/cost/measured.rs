@@ -16,9 +16,15 @@ const OBJECT: &str = "core_costs";
 pub fn read(path: &Path) -> Result<CoreCosts, String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
     let mut json: Value = serde_json::from_str(&text).map_err(|error| format!("it is not JSON: {error}"))?;
-    let object = json.get_mut(OBJECT).map(Value::take).unwrap_or(json);
-    let costs: CoreCosts = serde_json::from_value(object)
-        .map_err(|error| format!("it has no object \"{OBJECT}\" as `undertone npu bring-up` writes it: {error}"))?;
+    let object = match json.get_mut(OBJECT).map(Value::take) {
+        Some(object) => object,
+        None if json.get("rungs").is_some() => {
+            return Err("this report measured no costs: rungs 2 and 4 have to have passed on an NPU".into());
+        }
+        None if json.get("target").is_some() => json,
+        None => return Err(format!("it has no object \"{OBJECT}\", as `undertone npu bring-up` writes it")),
+    };
+    let costs: CoreCosts = serde_json::from_value(object).map_err(|error| format!("{OBJECT}: {error}"))?;
     let _: options::Target = costs.target.parse().map_err(|error| format!("{OBJECT}: {error}"))?;
     if let Some((name, number)) = costs.given().find(|(_, number)| !(number.is_finite() && *number > 0.0)) {
         return Err(format!("{OBJECT}: {name} is {number}: measure again, or leave it out"));
@@ -48,7 +54,10 @@ mod tests {
         for (text, words) in [
             ("", "not JSON"),
             ("{}", "no object \"core_costs\""),
-            (r#"{"core_costs": {"target": "npu4", "gelus": 1}}"#, "gelus"),
+            ("[]", "no object \"core_costs\""),
+            (r#"{"rungs": [], "device": "sim", "target": "npu4"}"#, "measured no costs: rungs 2 and 4"),
+            (r#"{"core_costs": {"target": "npu4", "gelus": 1}}"#, "core_costs: unknown field `gelus`"),
+            (r#"{"core_costs": {"gelu": 1}}"#, "core_costs: missing field `target`"),
             (r#"{"target": "npu2"}"#, "npu1, npu4"),
             (r#"{"target": "npu1", "mac": 0}"#, "mac is 0"),
             (r#"{"target": "npu1", "mac": -1}"#, "mac is -1"),

@@ -9,6 +9,8 @@ mod numbers;
 mod pass_through;
 mod product;
 
+pub(super) use product::designs;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};

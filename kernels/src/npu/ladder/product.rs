@@ -54,6 +54,11 @@ impl Part {
     }
 }
 
+/// The shipped arrays of a kernel that products are tried on.
+pub(in crate::npu) fn designs(target: Target, kernels: Kernels) -> impl Iterator<Item = Design> {
+    PARTS.into_iter().filter_map(move |(_, part, _)| part.design(target, kernels).ok())
+}
+
 pub(super) fn products<A: Array>(climber: &mut Climber<'_, A>) -> Option<()> {
     let array = climber.array;
     for (name, part, advice) in PARTS {
