@@ -9,6 +9,7 @@ mod amd;
 mod climb;
 mod costs;
 mod energy;
+mod file;
 mod installation;
 mod kernel_log;
 mod program;

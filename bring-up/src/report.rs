@@ -9,7 +9,7 @@ use undertone_boundary::npu::CoreCosts;
 use undertone_kernels::npu::{Software, Target, ladder, probe};
 use undertone_runner::{self as options, Device};
 
-use crate::{KernelLog, Rung, Scrub, costs};
+use crate::{KernelLog, Rung, Scrub, costs, file};
 
 /// The version of the report's form; it changes where a reader of an older one would be misled.
 pub const FORMAT: u32 = 1;
@@ -258,16 +258,7 @@ impl Report {
         // Back to the report's own types, which keep the fields in their order.
         let scrubbed: Self = serde_json::from_value(value).map_err(io::Error::other)?;
         let text = serde_json::to_string_pretty(&scrubbed).map_err(io::Error::other)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".undertone-");
-        // As any new file: under sudo the person has to be able to read it.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        io::Write::write_all(&mut file, format!("{text}\n").as_bytes())?;
-        file.persist(path)?;
-        Ok(())
+        file::write(path, &format!("{text}\n"))
     }
 }
 
