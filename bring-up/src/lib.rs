@@ -12,6 +12,7 @@ mod energy;
 mod file;
 mod installation;
 mod kernel_log;
+mod mask;
 mod program;
 mod report;
 mod rung;

@@ -16,7 +16,8 @@ pub const FORMAT: u32 = 1;
 
 /// How to send it, as its last words.
 const SEND: &str =
-    "Please attach this file to an issue of the project's repository. It holds no names and no folders of yours.";
+    "Please look it through, then attach this file to an issue of the project's repository. Names, folders and addresses \
+     of yours were taken out where they were recognised.";
 
 /// The whole report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -253,10 +254,8 @@ impl Report {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, path: &Path, scrub: &Scrub) -> io::Result<()> {
-        let mut value = serde_json::to_value(self).map_err(io::Error::other)?;
-        scrub.value(&mut value);
-        // Back to the report's own types, which keep the fields in their order.
-        let scrubbed: Self = serde_json::from_value(value).map_err(io::Error::other)?;
+        let mut scrubbed = self.clone();
+        scrub.report(&mut scrubbed);
         let text = serde_json::to_string_pretty(&scrubbed).map_err(io::Error::other)?;
         file::write(path, &format!("{text}\n"))
     }
