@@ -120,7 +120,9 @@ fn each_fault_stops_the_ladder_at_its_rung() {
         assert_eq!(last["outcome"], "failed", "{fault}: {last}");
         assert!(last.to_string().contains(words), "{fault}: {words} is not in {last}");
         assert!(last["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{fault}: {last}");
-        for words in ["FAILED", &format!("Stopped at rung {rung}."), "look it through, then attach this file to an issue"] {
+        for words in
+            ["FAILED", &format!("Stopped at rung {rung}."), "look it through, then attach this file to an issue"]
+        {
             assert!(text.contains(words), "{fault}: {words} is not in:\n{text}");
         }
     }

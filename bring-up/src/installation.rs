@@ -163,7 +163,7 @@ fn power_mode(root: &Path) -> Check {
         Err(program::NoAnswer::NotStarted(words)) => Check::warned(name, words, "see `xrt-smi examine`"),
         Err(program::NoAnswer::TimedOut(limit)) => Check::failed(
             name,
-            format!("`xrt-smi examine` did not end within {} s", limit.as_secs()),
+            format!("`xrt-smi examine` did not end within {}", crate::time(limit)),
             "the driver does not answer: `sudo dmesg | grep amdxdna` may say why; restart the machine",
         ),
     }

@@ -17,14 +17,18 @@ mod program;
 mod report;
 mod rung;
 mod scrub;
+mod text;
 mod watch;
 mod whisper;
 
 pub use climb::{Message, Place, climb};
+pub use file::is_stream;
 pub use kernel_log::KernelLog;
+pub use program::{end_programs, end_with_parent};
 pub use report::{Check, FORMAT, Machine, Outcome, Report, RungReport, Verdict, begin, not_reached};
 pub use rung::Rung;
 pub use scrub::Scrub;
+pub use text::time;
 pub use undertone_kernels::npu::sim::Fault;
 pub use watch::watch;
 pub use whisper::Asked;

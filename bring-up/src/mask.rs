@@ -5,56 +5,31 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// What ends a word that may be such a number. A colon and a dash are within them.
 const ENDS: &[char] = &['\'', '"', '`', ',', ';', '=', '(', ')', '[', ']', '{', '}', '<', '>', '|', '/', '%'];
 
+/// Words that announce a serial number, and words between them and it.
+const SERIAL: [&str; 6] = ["serial", "serials", "serialno", "serialnumber", "serial_number", "sn"];
+const BETWEEN: [&str; 6] = ["", "number", "no", "is", "#", "n"];
+
 /// A text without such numbers.
 pub(crate) fn masked(text: &str) -> String {
     let ends = |c: char| c.is_whitespace() || ENDS.contains(&c);
-    let mut serial = Serial::No;
+    // Whether a serial number is announced.
+    let mut awaited = false;
     let words = text.split_inclusive(ends).map(|whole| {
-        let word = whole.trim_end_matches(ends);
-        let number = word.trim_end_matches([':', '.']);
-        // `serial:X` is one word to the eye, and its value begins after the colon.
-        let (before, value) = number.split_once(':').filter(|(key, _)| names_serial(key)).unwrap_or(("", number));
-        if !before.is_empty() {
-            serial = Serial::Named;
+        let number = whole.trim_end_matches(ends).trim_end_matches([':', '.']);
+        let lower = number.to_lowercase();
+        if let Some(value) = SERIAL.iter().find_map(|key| lower.strip_prefix(key)?.strip_prefix(':')) {
+            return format!("{}SERIAL{}", &number[..number.len() - value.len()], &whole[number.len()..]);
         }
-        let mask = serial.mask(value).or_else(|| kind(number));
-        match mask {
-            Some(mask) if before.is_empty() => mask.to_owned() + &whole[number.len()..],
-            Some(mask) => format!("{before}:{mask}{}", &whole[number.len()..]),
+        let announced = awaited && number.len() >= 4 && number.bytes().any(|byte| byte.is_ascii_digit());
+        awaited = SERIAL.contains(&lower.as_str())
+            || whole.eq_ignore_ascii_case("s/")
+            || awaited && BETWEEN.contains(&lower.as_str());
+        match kind(number).or(announced.then_some("SERIAL")) {
+            Some(mask) => mask.to_owned() + &whole[number.len()..],
             None => whole.to_owned(),
         }
     });
     words.collect()
-}
-
-/// Whether a serial number is awaited.
-enum Serial {
-    No,
-    Named,
-}
-
-impl Serial {
-    /// What stands in the place of `word`, if that is the serial number.
-    fn mask(&mut self, word: &str) -> Option<&'static str> {
-        let named = std::mem::replace(self, Self::No);
-        if names_serial(word) {
-            *self = Self::Named;
-        } else if matches!(named, Self::Named) {
-            if word.len() >= 4 && word.bytes().any(|byte| byte.is_ascii_digit()) {
-                return Some("SERIAL");
-            }
-            // Words between: `serial number is X`.
-            if ["", "number", "no", "is", "#", "n"].contains(&word.to_lowercase().as_str()) {
-                *self = Self::Named;
-            }
-        }
-        None
-    }
-}
-
-fn names_serial(word: &str) -> bool {
-    let word = word.to_lowercase();
-    word == "sn" || word == "s" || word.starts_with("serial") && word.len() <= "serial_number".len()
 }
 
 /// Which of the numbers a word is.

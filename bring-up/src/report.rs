@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use undertone_boundary::npu::CoreCosts;
 use undertone_kernels::npu::{Software, Target, ladder, probe};
 use undertone_runner::{self as options, Device};
 
-use crate::{KernelLog, Rung, Scrub, costs, file};
+use crate::{KernelLog, Rung, Scrub, costs, file, text};
 
 /// The version of the report's form; it changes where a reader of an older one would be misled.
 pub const FORMAT: u32 = 1;
 
 /// How to send it, as its last words.
-const SEND: &str =
-    "Please look it through, then attach this file to an issue of the project's repository. Names, folders and addresses \
+const SEND: &str = "Please look it through, then attach this file to an issue of the project's repository. Names, folders and addresses \
      of yours were taken out where they were recognised.";
 
 /// The whole report.
@@ -103,6 +103,8 @@ pub enum Verdict {
     },
     /// A rung below it failed.
     NotReached,
+    /// It had not ended when the report was written.
+    Begun,
 }
 
 impl Verdict {
@@ -183,6 +185,21 @@ impl Check {
         self
     }
 
+    /// With words that do nothing to a terminal, and are no longer than somebody reads.
+    pub(crate) fn plain(mut self) -> Self {
+        let plain = |words: &mut String, most| *words = text::cut(&text::plain(words), most);
+        plain(&mut self.name, text::MOST_OF_A_LINE);
+        match &mut self.outcome {
+            Outcome::Passed => {}
+            Outcome::Told { found } => plain(found, text::MOST_FOUND),
+            Outcome::Warned { found, advice } | Outcome::Failed { found, advice } => {
+                plain(found, text::MOST_FOUND);
+                plain(advice, text::MOST_FOUND);
+            }
+        }
+        self
+    }
+
     /// Whether the ladder stops at it.
     pub fn is_failure(&self) -> bool {
         matches!(self.outcome, Outcome::Failed { .. })
@@ -213,7 +230,7 @@ impl Machine {
         let file = software.firmware_file.as_ref().map(|version| format!("{version} (file npu.sbin)"));
         Self {
             processor,
-            distribution: name.unwrap_or_default().trim_matches('"').to_owned(),
+            distribution: text::plain(name.unwrap_or_default().trim_matches('"')),
             kernel: words(&[&software.kernel]),
             driver: words(&[&software.driver_version, &software.driver.map(|origin| origin.to_string())]),
             firmware: words(&[&software.firmware, &file]),
@@ -238,8 +255,21 @@ impl Report {
         }
     }
 
+    /// A rung begins: until it is added, this stands for it.
+    pub fn begin(&mut self, rung: Rung, limit: Duration) {
+        self.rungs.push(rung_report(rung, Verdict::Begun, limit.as_secs_f64()));
+    }
+
+    /// A check of the rung that has begun.
+    pub fn tell(&mut self, check: &Check) {
+        if let Some(rung) = self.rungs.last_mut() {
+            rung.checks.push(check.clone());
+        }
+    }
+
     /// A rung has ended.
     pub fn add(&mut self, rung: RungReport) {
+        self.rungs.retain(|begun| begun.verdict != Verdict::Begun);
         self.rungs.push(rung);
         self.core_costs = costs::measured(&self.target, &self.rungs);
     }

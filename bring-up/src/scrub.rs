@@ -5,9 +5,9 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::Rung;
 use crate::mask::masked;
 use crate::report::{Check, Outcome, Report, RungReport, Verdict};
-use crate::Rung;
 
 /// Folders that are the same on every machine.
 const SYSTEM: [&str; 10] = ["/sys", "/dev", "/proc", "/usr", "/lib", "/lib64", "/opt/xilinx", "/etc", "/boot", "/bin"];
@@ -73,7 +73,7 @@ impl Scrub {
         match &mut rung.verdict {
             Verdict::TimedOut { found } | Verdict::Broken { found } => scrub(found),
             Verdict::Skipped { why } => scrub(why),
-            Verdict::Passed | Verdict::Failed | Verdict::NotReached => {}
+            Verdict::Passed | Verdict::Failed | Verdict::NotReached | Verdict::Begun => {}
         }
         for Check { name, outcome, .. } in &mut rung.checks {
             // Named by AMD's program, and after a model: the other names are Undertone's.
@@ -102,7 +102,8 @@ impl Scrub {
                 shortened(path) + &word[path.len()..]
             })
             .collect();
-        let named = |text: String, (name, instead): &(String, &str)| replace(&text, name, instead, char::is_alphanumeric);
+        let named =
+            |text: String, (name, instead): &(String, &str)| replace(&text, name, instead, char::is_alphanumeric);
         masked(&self.names.iter().fold(text, named))
     }
 }
@@ -123,7 +124,7 @@ fn is_system(path: &str) -> bool {
     SYSTEM.iter().any(below)
 }
 
-/// What may follow within a folder's name; before it anything may stand.
+/// What stands beside a folder's name only within a longer one.
 fn in_folder(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '-'
 }
@@ -141,7 +142,8 @@ fn full_names(users: &str, user: &str) -> Vec<String> {
 fn replace(text: &str, name: &str, instead: &str, part: fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    let found = |rest: &str| rest.as_bytes().windows(name.len()).position(|at| at.eq_ignore_ascii_case(name.as_bytes()));
+    let found =
+        |rest: &str| rest.as_bytes().windows(name.len()).position(|at| at.eq_ignore_ascii_case(name.as_bytes()));
     while let Some(at) = found(rest) {
         let (before, after) = (&rest[..at], &rest[at + name.len()..]);
         let alone = !before.chars().next_back().or(out.chars().next_back()).is_some_and(part)
@@ -181,7 +183,7 @@ mod tests {
             ("87380.0 op/s, and/or https://example.org/a/b", "87380.0 op/s, and/or https://example.org/a/b"),
             ("~/.local/share/xrt and /root/.local/share/xrt/2.25.00/", "…/xrt and …/2.25.00"),
             ("Ann of ANNSBOX and Annie", "USER of HOST and Annie"),
-            ("/home/anna/x and /home/ann.", "…/x and …"),
+            ("/home/anna/x and /home/ann.", "…/x and …."),
             ("link 3c:7c:3f:aa:bb:cc", "link MAC"),
             ("", ""),
         ] {
