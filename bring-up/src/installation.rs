@@ -15,8 +15,8 @@ use crate::program;
 /// `xrt-smi examine` only asks the driver.
 const EXAMINE_LIMIT: Duration = Duration::from_secs(20);
 
-/// Looks at the machine below `root`, whose XRT `load` loads. Ends at the first check that fails.
-pub(crate) fn climb(root: &Path, load: &dyn Fn() -> Result<String, String>, tell: &mut dyn FnMut(Check)) {
+/// Looks at the machine below `root`, whose XRT `load` loads. Ends at the first check that fails; true if none does.
+pub(crate) fn climb(root: &Path, load: &dyn Fn() -> Result<String, String>, tell: &mut dyn FnMut(Check)) -> bool {
     let probe = probe_below(root);
     let checks: [&dyn Fn() -> Check; 8] = [
         &|| on_the_bus(&probe),
@@ -33,9 +33,10 @@ pub(crate) fn climb(root: &Path, load: &dyn Fn() -> Result<String, String>, tell
         let failed = check.is_failure();
         tell(check);
         if failed {
-            return;
+            return false;
         }
     }
+    true
 }
 
 /// The words of the first finding of a kind.

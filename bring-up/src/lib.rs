@@ -7,6 +7,7 @@
 
 mod amd;
 mod climb;
+mod compiled;
 mod costs;
 mod energy;
 mod file;
@@ -21,7 +22,8 @@ mod text;
 mod watch;
 mod whisper;
 
-pub use climb::{Message, Place, climb};
+pub use climb::{Message, OPENED, Place, climb};
+pub use costs::check_core_costs;
 pub use file::is_stream;
 pub use kernel_log::KernelLog;
 pub use program::{end_programs, end_with_parent};
