@@ -4,6 +4,15 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Held while a file is half written.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Waits until a file is whole, and lets no other begin: what a process does before it ends.
+pub(crate) fn end_writing() {
+    std::mem::forget(WRITING.lock().unwrap_or_else(PoisonError::into_inner));
+}
 
 /// Whether `path` is there and is no file: each writing adds to what its reader has seen.
 pub fn is_stream(path: &Path) -> bool {
@@ -24,6 +33,7 @@ pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
             return place.write_all(text.as_bytes());
         }
     };
+    let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = real.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".undertone-");

@@ -26,7 +26,7 @@ pub use climb::{Message, OPENED, Place, climb};
 pub use costs::check_core_costs;
 pub use file::is_stream;
 pub use kernel_log::KernelLog;
-pub use program::{end_programs, end_with_parent};
+pub use program::{end_with_parent, end_work};
 pub use report::{Check, FORMAT, Machine, Outcome, Report, RungReport, Verdict, begin, not_reached};
 pub use rung::Rung;
 pub use scrub::Scrub;

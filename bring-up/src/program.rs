@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::text;
+use crate::{file, text};
 
 /// Bytes of what a program says that are kept, the last ones.
 const MOST_BYTES: usize = 1 << 20;
@@ -60,11 +60,13 @@ fn running() -> MutexGuard<'static, Vec<u32>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends all programs that run, and lets no other begin: what a process does before it ends.
-pub fn end_programs() {
+/// Ends all programs that run, waits for a report that is half written, and lets none begin again: what a process does
+/// before it ends.
+pub fn end_work() {
     let running = running();
     running.iter().for_each(|group| end_group(*group));
     std::mem::forget(running);
+    file::end_writing();
 }
 
 /// Ends this process, its programs and all others of its group once its standard input is closed: whoever started it
@@ -73,7 +75,7 @@ pub fn end_with_parent() {
     thread::spawn(|| {
         // An error says as well that nobody is there.
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
-        end_programs();
+        end_work();
         // Before it would call what libraries do at the end, which may hang with their driver.
         end_group(process::id());
         process::exit(1)
@@ -84,7 +86,7 @@ pub fn end_with_parent() {
 pub(crate) struct Led(pub(crate) Child);
 
 impl Led {
-    /// One that [`end_programs`] ends.
+    /// One that [`end_work`] ends.
     fn start(command: &mut Command) -> io::Result<Self> {
         let mut running = running();
         let led = Self::apart(command)?;

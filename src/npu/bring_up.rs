@@ -83,7 +83,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     choices::warn_of_options_without_effect(given, &[arguments.device], &[]);
     let reported = arguments.report.is_some();
     interrupt::end_after(move || {
-        ladder::end_programs();
+        ladder::end_work();
         let kept = if reported { ": the report holds what was found until then" } else { "" };
         output::say(&format!("stopped{kept}"));
     });
