@@ -216,9 +216,10 @@ fn a_stop_ends_all_and_keeps_what_was_found() {
     for signal in ["-INT", "-KILL"] {
         let home = tempfile::tempdir().unwrap();
         let (program, number) = (home.path().join("xrt-smi"), home.path().join("number"));
-        let write = r#"printf '#!/bin/sh\nsleep 100 & echo $! > %s.new; mv %s.new %s; sleep 100\n' "$2" "$2" "$2" > "$1"; chmod +x "$1""#;
-        let script = Command::new("sh").args(["-c", write, "sh"]).arg(&program).arg(&number).status().unwrap();
-        assert!(script.success());
+        // Written by another process: see the module `amd`.
+        let play = format!("sleep 100 & echo $! > {0}.new; mv {0}.new {0}; sleep 100", number.display());
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod +x "$2""#;
+        assert!(Command::new("sh").args(["-c", write, "sh", &play]).arg(&program).status().unwrap().success());
         let report = home.path().join("report.json");
         let path = format!("{}:{}", home.path().display(), std::env::var("PATH").unwrap());
         let mut command = bring_up();

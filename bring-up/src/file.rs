@@ -1,5 +1,5 @@
-//! Writes a report in the place of an earlier one: a reader sees the old one or the new one, never half of it. What is no
-//! file, a device or a pipe, is written to and stays what it is.
+//! Writes a report in the place of an earlier one: a reader sees the old one or the new one, never half of it. What is
+//! no file, a device or a pipe, is written to and stays what it is.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};

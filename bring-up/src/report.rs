@@ -16,8 +16,8 @@ use crate::{KernelLog, Rung, Scrub, costs, file, text};
 pub const FORMAT: u32 = 1;
 
 /// How to send it, as its last words.
-const SEND: &str = "Please look it through, then attach this file to an issue of the project's repository. Names, folders and addresses \
-     of yours were taken out where they were recognised.";
+const SEND: &str = "Please look it through, then attach this file to an issue of the project's repository. Names, folders \
+                    and addresses of yours were taken out where they were recognised.";
 
 /// The whole report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

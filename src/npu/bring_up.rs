@@ -363,8 +363,8 @@ fn cause(arguments: &Arguments, stopped: &RungReport, rung: Rung) -> &'static st
     let lowest = if arguments.device == Device::Sim { Rung::PassThrough } else { Rung::Installation };
     match stopped.verdict {
         Verdict::TimedOut { .. } => {
-            "It did not end in time. Where the driver hangs, `sudo dmesg | grep amdxdna` may say why; a machine that is only \
-             slow needs a longer `--limit`."
+            "It did not end in time. Where the driver hangs, `sudo dmesg | grep amdxdna` may say why; a machine that is \
+             only slow needs a longer `--limit`."
         }
         Verdict::Broken { .. } => {
             "Its process broke off: the words above are the last that it, XRT or the driver said."
