@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use crate::installation::folders;
 use crate::program::{self, Answer, NoAnswer};
+use crate::text::cut;
 use crate::{Check, Outcome, time};
 
 const PROGRAM: &str = "xrt-smi";
+/// Characters that the key of a figure has at most.
+const MOST_OF_A_KEY: usize = 100;
 
 /// The test of chained commands. Newer XRT runs it only when asked, and some builds (Debian's 2.25) do not know it.
 const CHAINED: [&str; 5] = ["validate", "--batch", "--advanced", "-r", "cmd-chain-latency"];
@@ -127,7 +130,9 @@ fn check(name: &str, details: &[String], status: &str) -> Check {
         let figure = words.next().and_then(|word| word.trim_matches('\'').parse::<f64>().ok());
         let unit = words.next().map(|unit| format!("_{}", unit.replace('/', "_per_"))).unwrap_or_default();
         let key = what.trim().to_lowercase().replace(' ', "_");
-        check = check.with(&(key + &unit), figure);
+        if !key.is_empty() {
+            check = check.with(&cut(&(key + &unit), MOST_OF_A_KEY), figure);
+        }
     }
     check
 }

@@ -14,24 +14,22 @@ pub(crate) fn end_writing() {
     std::mem::forget(WRITING.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
-/// Whether `path` is there and is no file: each writing adds to what its reader has seen.
+/// Whether `path` is there and is no file, or another name of one that is open: each writing adds to what its reader has
+/// seen.
 pub fn is_stream(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|what| !what.is_file() && !what.is_dir())
+    let is_open = ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
+    fs::metadata(path).is_ok_and(|what| !what.is_dir() && (is_open || !what.is_file()))
 }
 
 /// Writes `text` to `path`, through links.
 pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
     let old = fs::metadata(path).ok();
-    let is_file = old.as_ref().is_none_or(fs::Metadata::is_file);
     let real = match fs::canonicalize(path) {
-        Ok(real) if is_file => real,
+        Ok(real) if !is_stream(path) => real,
         // Nothing is there yet.
         Err(_) if fs::symlink_metadata(path).is_err() => path.to_owned(),
         // No file, or a link whose file is not there yet.
-        _ => {
-            let mut place = OpenOptions::new().write(true).create(true).truncate(is_file).open(path)?;
-            return place.write_all(text.as_bytes());
-        }
+        _ => return OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes()),
     };
     let _whole = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = real.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

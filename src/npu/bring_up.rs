@@ -112,19 +112,22 @@ fn check_files(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Climbs from rung to rung, prints what is found, and writes it as it comes.
+/// Climbs from rung to rung, prints what is found, and writes it as it comes. What can't be printed, a disk being full,
+/// is an error at the end where a report takes it, and at once where none does.
 fn climb_all(arguments: &Arguments, report: &mut Report, writer: &Writer<'_>) -> Result<()> {
-    output::print(&headline(report))?;
+    let mut lost = output::print(&headline(report));
     for number in arguments.from..=arguments.up_to {
         let rung = Rung::of_number(number).context("there is no such rung")?;
         if report.stopped_at().is_some() {
             report.add(ladder::not_reached(rung));
             continue;
         }
+        if lost.is_err() && arguments.report.is_none() {
+            break;
+        }
         report.begin(rung, limit(arguments, rung));
         writer.write(report)?;
-        output::print(&format!("\nrung {number}: {}\n", rung.title()))?;
-        let mut lost = Ok(());
+        first(&mut lost, output::print(&format!("\nrung {number}: {}\n", rung.title())));
         let climbed = ladder::watch(rung, again(number)?, limit(arguments, rung), &mut |check| {
             report.tell(check);
             first(&mut lost, writer.write(report));
@@ -133,11 +136,10 @@ fn climb_all(arguments: &Arguments, report: &mut Report, writer: &Writer<'_>) ->
         let words = verdict(&climbed);
         report.add(climbed);
         writer.read_log(report);
-        first(&mut lost, writer.write(report));
-        lost?;
-        output::print(&words)?;
+        writer.write(report)?;
+        first(&mut lost, output::print(&words));
     }
-    Ok(())
+    lost
 }
 
 /// Keeps the first error.
