@@ -94,6 +94,12 @@ impl Scrub {
     /// One text.
     pub fn text(&self, text: &str) -> String {
         let text = self.folders.iter().fold(text.to_owned(), |text, folder| replace(&text, folder, "…", in_folder));
+        let text = ["\"", "'"].iter().fold(text, |text, quote| {
+            // What is quoted is one path, spaces and all.
+            let parts = text.split(quote).enumerate();
+            let parts = parts.map(|(index, part)| if index % 2 == 1 { shortened(part) } else { part.to_owned() });
+            parts.collect::<Vec<_>>().join(quote)
+        });
         let ends = |c: char| c.is_whitespace() || ENDS.contains(&c);
         let text: String = text
             .split_inclusive(ends)
@@ -183,6 +189,7 @@ mod tests {
             ("87380.0 op/s, and/or https://example.org/a/b", "87380.0 op/s, and/or https://example.org/a/b"),
             ("~/.local/share/xrt and /root/.local/share/xrt/2.25.00/", "…/xrt and …/2.25.00"),
             ("Ann of ANNSBOX and Annie", "USER of HOST and Annie"),
+            ("exe=\"/home/ann/private proj/bin\" of ann", "exe=\"…/bin\" of USER"),
             ("/home/anna/x and /home/ann.", "…/x and …."),
             ("link 3c:7c:3f:aa:bb:cc", "link MAC"),
             ("", ""),
