@@ -218,6 +218,11 @@ pub fn precision() -> impl TypedValueParser<Value = Precision> {
     ])
 }
 
+/// `--precision` where only kernels for NPUs do.
+pub fn npu_precision() -> impl TypedValueParser<Value = Precision> {
+    one_of([(Precision::Int8.word(), "8-bit integer products: fastest"), (Precision::Bf16.word(), "bfloat16 products")])
+}
+
 /// The devices that are compared where none are named.
 pub const DEVICES: &str = "cpu,host";
 

@@ -17,14 +17,25 @@ static STATE: AtomicU8 = AtomicU8::new(IDLE);
 
 /// Takes Ctrl-C over, and on Unix also what `kill` and a closed terminal send.
 pub fn watch() {
-    let handler = || {
+    take(|| {
         if let Err(state) = STATE.compare_exchange(BUSY, ASKED, Ordering::SeqCst, Ordering::SeqCst) {
             if state == IDLE {
                 say("stopped before anything more was transcribed");
             }
             process::exit(EXIT_CODE.into());
         }
-    };
+    });
+}
+
+/// As [`watch`], and the program ends at once, after `last`.
+pub fn end_after(last: impl Fn() + Send + 'static) {
+    take(move || {
+        last();
+        process::exit(EXIT_CODE.into());
+    });
+}
+
+fn take(handler: impl FnMut() + Send + 'static) {
     if let Err(error) = ctrlc::set_handler(handler) {
         tracing::debug!("Ctrl-C ends the program at once: {error}");
     }

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use crate::installation::folders;
 use crate::program::{self, Answer, NoAnswer};
-use crate::{Check, Outcome};
+use crate::text::cut;
+use crate::{Check, Outcome, time};
 
 const PROGRAM: &str = "xrt-smi";
+/// Characters that the key of a figure has at most.
+const MOST_OF_A_KEY: usize = 100;
 
 /// The test of chained commands. Newer XRT runs it only when asked, and some builds (Debian's 2.25) do not know it.
 const CHAINED: [&str; 5] = ["validate", "--batch", "--advanced", "-r", "cmd-chain-latency"];
@@ -32,7 +35,7 @@ pub(crate) fn climb(root: &Path, limit: Duration, tell: &mut dyn FnMut(Check)) {
         Err(NoAnswer::NotStarted(words)) => vec![Check::warned(PROGRAM, words, INSTALL)],
         Err(NoAnswer::TimedOut(limit)) => vec![Check::failed(
             "xrt-smi validate",
-            format!("it did not end within {} s", limit.as_secs()),
+            format!("it did not end within {}", time(limit)),
             "the NPU or its driver hangs: `sudo dmesg | grep amdxdna` may say why; restart the machine",
         )],
     };
@@ -44,7 +47,7 @@ pub(crate) fn climb(root: &Path, limit: Duration, tell: &mut dyn FnMut(Check)) {
     }
     match program::run(&program, &CHAINED, limit) {
         Ok(answer) => match tests(&answer.text) {
-            found if !found.is_empty() => found.into_iter().for_each(tell),
+            found if !found.is_empty() => found.into_iter().chain(bad_end(&answer)).for_each(tell),
             _ => tell(Check::told("chained commands", "this xrt-smi has no test of them; rung 2 has one of its own")),
         },
         Err(_) => tell(Check::warned("chained commands", "their test did not end", "see `sudo dmesg | grep amdxdna`")),
@@ -53,8 +56,9 @@ pub(crate) fn climb(root: &Path, limit: Duration, tell: &mut dyn FnMut(Check)) {
 
 /// What `xrt-smi validate` came to.
 fn judged(answer: &Answer) -> Vec<Check> {
-    let checks = tests(&answer.text);
+    let mut checks = tests(&answer.text);
     if !checks.is_empty() {
+        checks.extend(bad_end(answer));
         return checks;
     }
     let words = last_words(&answer.text);
@@ -66,6 +70,13 @@ fn judged(answer: &Answer) -> Vec<Check> {
         return vec![Check::warned(name, words, advice)];
     }
     vec![Check::failed(name, words, "see `xrt-smi examine`, and `sudo dmesg | grep amdxdna`")]
+}
+
+/// That the program ended badly, whatever its tests say.
+fn bad_end(answer: &Answer) -> Option<Check> {
+    let found = format!("it ended with {}, whatever its tests say", answer.end);
+    let advice = "see `xrt-smi validate --verbose`, and `sudo dmesg | grep amdxdna`";
+    (!answer.is_well).then(|| Check::warned("the end of xrt-smi validate", found, advice))
 }
 
 /// The tests in the words of `xrt-smi validate`.
@@ -119,7 +130,9 @@ fn check(name: &str, details: &[String], status: &str) -> Check {
         let figure = words.next().and_then(|word| word.trim_matches('\'').parse::<f64>().ok());
         let unit = words.next().map(|unit| format!("_{}", unit.replace('/', "_per_"))).unwrap_or_default();
         let key = what.trim().to_lowercase().replace(' ', "_");
-        check = check.with(&(key + &unit), figure);
+        if !key.is_empty() {
+            check = check.with(&cut(&(key + &unit), MOST_OF_A_KEY), figure);
+        }
     }
     check
 }
@@ -159,7 +172,15 @@ Validation completed. Please run the command '--verbose' option for more details
 ";
 
     fn answer(text: &str) -> Answer {
-        Answer { text: text.to_owned(), is_well: true }
+        Answer { text: text.to_owned(), is_well: true, end: "exit status: 0".into() }
+    }
+
+    #[test]
+    fn tests_that_passed_and_a_bad_end_are_a_warning() {
+        let checks = judged(&Answer { is_well: false, end: "signal: 11 (SIGSEGV)".into(), ..answer(WELL) });
+        let Outcome::Warned { found, .. } = &checks[3].outcome else { panic!("{checks:?}") };
+        assert!(found.contains("signal: 11"), "{found}");
+        assert!(checks[..3].iter().all(|check| check.outcome == Outcome::Passed));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Climbs one rung, in a process of its own, and tells what it finds as it goes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use undertone_kernels::npu::{Array, Target, ladder, probe};
 use undertone_runner::{Device, EngineOptions};
 
 use crate::whisper::{self, Asked};
-use crate::{Check, Rung, amd, installation};
+use crate::{Check, Rung, amd, compiled, installation};
 
 /// What the process that climbs tells the one that watches: a line of JSON each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub enum Message {
     /// That was all.
     Done,
 }
+
+/// The check that needs all that is installed, and bundles.
+pub const OPENED: &str = "the NPU is opened";
 
 /// What is climbed on.
 pub struct Place<'a> {
@@ -45,7 +48,11 @@ pub fn climb(rung: Rung, place: &Place<'_>, limit: Duration, tell: &mut dyn FnMu
         Rung::Installation | Rung::Amd if simulated => {
             tell(Message::Skipped("the simulator needs no installation".into()));
         }
-        Rung::Installation => installation::climb(root, &xrt::loaded, &mut check),
+        Rung::Installation => {
+            if installation::climb(root, &xrt::loaded, &mut check) {
+                check(compiled::check(folder(options).as_deref(), probe().target()));
+            }
+        }
         // The rest is for telling that a test did not end.
         Rung::Amd => amd::climb(root, limit - limit / 10, &mut check),
         Rung::PassThrough => on_array(place, ladder::Rung::PassThrough, &mut check),
@@ -75,10 +82,9 @@ fn on_array(place: &Place<'_>, rung: ladder::Rung, tell: &mut dyn FnMut(Check)) 
         let array = place.fault.into_iter().fold(array, SimArray::with_fault);
         return climb_on(&array, rung, tell);
     }
-    let name = "the NPU is opened";
+    let name = OPENED;
     // As the execution provider, which rung 6 asks.
-    let bundles = options.bundle_dir.clone().or_else(bundles::folder);
-    match XrtArray::open(bundles.as_deref(), probe()) {
+    match XrtArray::open(folder(options).as_deref(), probe()) {
         Err(error) => tell(Check::failed(name, error.to_string(), "")),
         Ok(array) => match options.target.map(Target::from).filter(|wanted| *wanted != array.target()) {
             Some(wanted) => {
@@ -88,6 +94,11 @@ fn on_array(place: &Place<'_>, rung: ladder::Rung, tell: &mut dyn FnMut(Check)) 
             None => climb_on(&array.with_commands(options.npu_commands), rung, tell),
         },
     }
+}
+
+/// The folder of bundles.
+fn folder(options: &EngineOptions) -> Option<PathBuf> {
+    options.bundle_dir.clone().or_else(bundles::folder)
 }
 
 fn climb_on<A: Array>(array: &A, rung: ladder::Rung, tell: &mut dyn FnMut(Check)) {

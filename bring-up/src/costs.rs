@@ -1,5 +1,7 @@
 //! Figures of the rungs as the cost model takes them.
 
+use std::path::Path;
+
 use undertone_boundary::npu::CoreCosts;
 
 use crate::{Check, RungReport};
@@ -29,6 +31,14 @@ const OF_COMMANDS: [Place; 2] = [
     ("a single command", "us_per_command", |costs| &mut costs.dispatch),
     ("a list of 64 commands", "us_per_command", |costs| &mut costs.listed),
 ];
+
+/// Whether a file holds costs that were measured.
+///
+/// # Errors
+/// In words, which begin with what is wrong.
+pub fn check_core_costs(path: &Path) -> Result<(), String> {
+    undertone_kernels::npu::cost::read(path).map(drop)
+}
 
 /// What was measured of the NPU `target`; nothing on a simulator, whose checks have no such figures.
 pub(crate) fn measured(target: &str, rungs: &[RungReport]) -> Option<CoreCosts> {

@@ -15,8 +15,8 @@ use crate::program;
 /// `xrt-smi examine` only asks the driver.
 const EXAMINE_LIMIT: Duration = Duration::from_secs(20);
 
-/// Looks at the machine below `root`, whose XRT `load` loads. Ends at the first check that fails.
-pub(crate) fn climb(root: &Path, load: &dyn Fn() -> Result<String, String>, tell: &mut dyn FnMut(Check)) {
+/// Looks at the machine below `root`, whose XRT `load` loads. Ends at the first check that fails; true if none does.
+pub(crate) fn climb(root: &Path, load: &dyn Fn() -> Result<String, String>, tell: &mut dyn FnMut(Check)) -> bool {
     let probe = probe_below(root);
     let checks: [&dyn Fn() -> Check; 8] = [
         &|| on_the_bus(&probe),
@@ -33,9 +33,10 @@ pub(crate) fn climb(root: &Path, load: &dyn Fn() -> Result<String, String>, tell
         let failed = check.is_failure();
         tell(check);
         if failed {
-            return;
+            return false;
         }
     }
+    true
 }
 
 /// The words of the first finding of a kind.
@@ -163,7 +164,7 @@ fn power_mode(root: &Path) -> Check {
         Err(program::NoAnswer::NotStarted(words)) => Check::warned(name, words, "see `xrt-smi examine`"),
         Err(program::NoAnswer::TimedOut(limit)) => Check::failed(
             name,
-            format!("`xrt-smi examine` did not end within {} s", limit.as_secs()),
+            format!("`xrt-smi examine` did not end within {}", crate::time(limit)),
             "the driver does not answer: `sudo dmesg | grep amdxdna` may say why; restart the machine",
         ),
     }

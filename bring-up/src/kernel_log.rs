@@ -1,10 +1,13 @@
 //! What the kernel says about the NPU's driver, where it may be read.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::program::{self, NoAnswer};
+use crate::text::{MOST_OF_A_LINE, cut};
 
 /// Lines that a report holds at most, the last ones.
 const MOST_LINES: usize = 80;
@@ -24,13 +27,18 @@ pub struct KernelLog {
 }
 
 impl KernelLog {
-    /// Reads it.
+    /// Reads it. A program that hung is not asked again.
     pub fn read() -> Self {
+        static HUNG: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+        let mut hung = HUNG.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, arguments) in READERS {
-            let Some(program) = program::find(name, &[]) else { continue };
+            let Some(program) = program::find(name, &[]).filter(|_| !hung.contains(name)) else { continue };
             match program::run(&program, arguments, LIMIT) {
                 Ok(answer) if answer.is_well && !answer.text.trim().is_empty() => return Self::of(&answer.text),
-                Ok(_) | Err(NoAnswer::NotStarted(_) | NoAnswer::TimedOut(_)) => {}
+                Ok(_) | Err(NoAnswer::NotStarted(_)) => {}
+                Err(NoAnswer::TimedOut(_)) => {
+                    hung.insert(name);
+                }
             }
         }
         let missing =
@@ -39,7 +47,8 @@ impl KernelLog {
     }
 
     fn of(text: &str) -> Self {
-        let mut lines: Vec<String> = text.lines().filter(|line| line.contains("amdxdna")).map(str::to_owned).collect();
+        let mut lines: Vec<String> =
+            text.lines().filter(|line| line.contains("amdxdna")).map(|line| cut(line, MOST_OF_A_LINE)).collect();
         lines.drain(..lines.len().saturating_sub(MOST_LINES));
         let missing = if lines.is_empty() { "the kernel's log has no line about amdxdna" } else { "" };
         Self { lines, missing: missing.into() }

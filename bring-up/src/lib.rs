@@ -7,22 +7,30 @@
 
 mod amd;
 mod climb;
+mod compiled;
 mod costs;
 mod energy;
+mod file;
 mod installation;
 mod kernel_log;
+mod mask;
 mod program;
 mod report;
 mod rung;
 mod scrub;
+mod text;
 mod watch;
 mod whisper;
 
-pub use climb::{Message, Place, climb};
+pub use climb::{Message, OPENED, Place, climb};
+pub use costs::check_core_costs;
+pub use file::is_stream;
 pub use kernel_log::KernelLog;
+pub use program::{end_with_parent, end_work};
 pub use report::{Check, FORMAT, Machine, Outcome, Report, RungReport, Verdict, begin, not_reached};
 pub use rung::Rung;
 pub use scrub::Scrub;
+pub use text::time;
 pub use undertone_kernels::npu::sim::Fault;
 pub use watch::watch;
 pub use whisper::Asked;

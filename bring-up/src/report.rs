@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use undertone_boundary::npu::CoreCosts;
 use undertone_kernels::npu::{Software, Target, ladder, probe};
 use undertone_runner::{self as options, Device};
 
-use crate::{KernelLog, Rung, Scrub, costs};
+use crate::{KernelLog, Rung, Scrub, costs, file, text};
 
 /// The version of the report's form; it changes where a reader of an older one would be misled.
 pub const FORMAT: u32 = 1;
 
 /// How to send it, as its last words.
-const SEND: &str =
-    "Please attach this file to an issue of the project's repository. It holds no names and no folders of yours.";
+const SEND: &str = "Please look it through, then attach this file to an issue of the project's repository. Names, folders \
+                    and addresses of yours were taken out where they were recognised.";
 
 /// The whole report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,7 +39,8 @@ pub struct Report {
     pub core_costs: Option<CoreCosts>,
     /// What the kernel says about the driver.
     pub kernel_log: KernelLog,
-    /// How to send it.
+    /// How to send it; nobody needs one of the simulator.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub send: String,
 }
 
@@ -102,6 +104,8 @@ pub enum Verdict {
     },
     /// A rung below it failed.
     NotReached,
+    /// It had not ended when the report was written.
+    Begun,
 }
 
 impl Verdict {
@@ -182,6 +186,21 @@ impl Check {
         self
     }
 
+    /// With words that do nothing to a terminal, and are no longer than somebody reads.
+    pub(crate) fn plain(mut self) -> Self {
+        let plain = |words: &mut String, most| *words = text::cut(&text::plain(words), most);
+        plain(&mut self.name, text::MOST_OF_A_LINE);
+        match &mut self.outcome {
+            Outcome::Passed => {}
+            Outcome::Told { found } => plain(found, text::MOST_FOUND),
+            Outcome::Warned { found, advice } | Outcome::Failed { found, advice } => {
+                plain(found, text::MOST_FOUND);
+                plain(advice, text::MOST_FOUND);
+            }
+        }
+        self
+    }
+
     /// Whether the ladder stops at it.
     pub fn is_failure(&self) -> bool {
         matches!(self.outcome, Outcome::Failed { .. })
@@ -212,7 +231,7 @@ impl Machine {
         let file = software.firmware_file.as_ref().map(|version| format!("{version} (file npu.sbin)"));
         Self {
             processor,
-            distribution: name.unwrap_or_default().trim_matches('"').to_owned(),
+            distribution: text::plain(name.unwrap_or_default().trim_matches('"')),
             kernel: words(&[&software.kernel]),
             driver: words(&[&software.driver_version, &software.driver.map(|origin| origin.to_string())]),
             firmware: words(&[&software.firmware, &file]),
@@ -233,12 +252,25 @@ impl Report {
             rungs: Vec::new(),
             core_costs: None,
             kernel_log: KernelLog::default(),
-            send: SEND.to_owned(),
+            send: if device == Device::Sim.word() { String::new() } else { SEND.to_owned() },
+        }
+    }
+
+    /// A rung begins: until it is added, this stands for it.
+    pub fn begin(&mut self, rung: Rung, limit: Duration) {
+        self.rungs.push(rung_report(rung, Verdict::Begun, limit.as_secs_f64()));
+    }
+
+    /// A check of the rung that has begun.
+    pub fn tell(&mut self, check: &Check) {
+        if let Some(rung) = self.rungs.last_mut() {
+            rung.checks.push(check.clone());
         }
     }
 
     /// A rung has ended.
     pub fn add(&mut self, rung: RungReport) {
+        self.rungs.retain(|begun| begun.verdict != Verdict::Begun);
         self.rungs.push(rung);
         self.core_costs = costs::measured(&self.target, &self.rungs);
     }
@@ -253,21 +285,10 @@ impl Report {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, path: &Path, scrub: &Scrub) -> io::Result<()> {
-        let mut value = serde_json::to_value(self).map_err(io::Error::other)?;
-        scrub.value(&mut value);
-        // Back to the report's own types, which keep the fields in their order.
-        let scrubbed: Self = serde_json::from_value(value).map_err(io::Error::other)?;
+        let mut scrubbed = self.clone();
+        scrub.report(&mut scrubbed);
         let text = serde_json::to_string_pretty(&scrubbed).map_err(io::Error::other)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".undertone-");
-        // As any new file: under sudo the person has to be able to read it.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        io::Write::write_all(&mut file, format!("{text}\n").as_bytes())?;
-        file.persist(path)?;
-        Ok(())
+        file::write(path, &format!("{text}\n"))
     }
 }
 

@@ -73,8 +73,7 @@ impl Rung {
                  lists versions that work together. `--from 2` climbs on without this rung."
             }
             Rung::PassThrough => {
-                "The rungs below are well and nothing of Undertone's runs on a core yet: look at the bundle, and at how XRT \
-                 and the driver take commands."
+                "Nothing of Undertone's runs on a core yet: look at the bundle, and at how XRT and the driver take commands."
             }
             Rung::Stream => "The array moves bytes as AMD's compiler asks: Undertone's instruction streams are wrong.",
             Rung::Core => {

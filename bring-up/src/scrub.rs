@@ -5,7 +5,9 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use crate::Rung;
+use crate::mask::masked;
+use crate::report::{Check, Outcome, Report, RungReport, Verdict};
 
 /// Folders that are the same on every machine.
 const SYSTEM: [&str; 10] = ["/sys", "/dev", "/proc", "/usr", "/lib", "/lib64", "/opt/xilinx", "/etc", "/boot", "/bin"];
@@ -44,24 +46,60 @@ impl Scrub {
         let mut names = vec![(host.trim().to_owned(), "HOST"), (user.to_owned(), "USER")];
         names.extend(["HOSTNAME", "COMPUTERNAME"].map(|name| (variable(name), "HOST")));
         names.extend(["USER", "LOGNAME", "SUDO_USER", "USERNAME"].map(|name| (variable(name), "USER")));
-        names.retain(|(name, _)| name.len() > 1 && !COMMON.contains(&name.as_str()));
+        // A host's first name alone, and what a user is called in full.
+        let first: Vec<_> = names.iter().filter_map(|(name, what)| Some((name.split_once('.')?.0, *what))).collect();
+        let users = fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
+        let full = full_names(&users, user);
+        let more = first.iter().map(|(name, what)| ((*name).to_owned(), *what));
+        let more: Vec<_> = more.chain(full.into_iter().map(|name| (name, "USER"))).collect();
+        names.extend(more);
+        names.retain(|(name, _)| name.len() > 1 && !COMMON.contains(&name.to_lowercase().as_str()));
         names.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
         Self { folders, names }
     }
 
-    /// All texts of a JSON value; keys are the report's own.
-    pub fn value(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => *text = self.text(text),
-            Value::Array(values) => values.iter_mut().for_each(|value| self.value(value)),
-            Value::Object(map) => map.values_mut().for_each(|value| self.value(value)),
-            _ => {}
+    /// The free texts of a report. Its other words are its own: a user may be called `passed`.
+    pub fn report(&self, report: &mut Report) {
+        let mut scrub = |text: &mut String| *text = self.text(text);
+        scrub(&mut report.machine.kernel);
+        report.kernel_log.lines.iter_mut().for_each(&mut scrub);
+        for rung in &mut report.rungs {
+            self.rung(rung);
+        }
+    }
+
+    fn rung(&self, rung: &mut RungReport) {
+        let scrub = |text: &mut String| *text = self.text(text);
+        match &mut rung.verdict {
+            Verdict::TimedOut { found } | Verdict::Broken { found } => scrub(found),
+            Verdict::Skipped { why } => scrub(why),
+            Verdict::Passed | Verdict::Failed | Verdict::NotReached | Verdict::Begun => {}
+        }
+        for Check { name, outcome, .. } in &mut rung.checks {
+            // Named by AMD's program, and after a model: the other names are Undertone's.
+            if rung.rung == Rung::Amd.number() || rung.rung == Rung::Whisper.number() && name.contains(", ") {
+                scrub(name);
+            }
+            match outcome {
+                Outcome::Passed => {}
+                Outcome::Told { found } => scrub(found),
+                Outcome::Warned { found, advice } | Outcome::Failed { found, advice } => {
+                    scrub(found);
+                    scrub(advice);
+                }
+            }
         }
     }
 
     /// One text.
     pub fn text(&self, text: &str) -> String {
-        let text = self.folders.iter().fold(text.to_owned(), |text, folder| text.replace(folder, "…"));
+        let text = self.folders.iter().fold(text.to_owned(), |text, folder| replace(&text, folder, "…", in_folder));
+        let text = ["\"", "'"].iter().fold(text, |text, quote| {
+            // What is quoted is one path, spaces and all.
+            let parts = text.split(quote).enumerate();
+            let parts = parts.map(|(index, part)| if index % 2 == 1 { shortened(part) } else { part.to_owned() });
+            parts.collect::<Vec<_>>().join(quote)
+        });
         let ends = |c: char| c.is_whitespace() || ENDS.contains(&c);
         let text: String = text
             .split_inclusive(ends)
@@ -70,7 +108,9 @@ impl Scrub {
                 shortened(path) + &word[path.len()..]
             })
             .collect();
-        self.names.iter().fold(text, |text, (name, instead)| replace_word(&text, name, instead))
+        let named =
+            |text: String, (name, instead): &(String, &str)| replace(&text, name, instead, char::is_alphanumeric);
+        masked(&self.names.iter().fold(text, named))
     }
 }
 
@@ -90,16 +130,32 @@ fn is_system(path: &str) -> bool {
     SYSTEM.iter().any(below)
 }
 
-/// Replaces a name where it stands by itself.
-fn replace_word(text: &str, name: &str, instead: &str) -> String {
+/// What stands beside a folder's name only within a longer one.
+fn in_folder(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '-'
+}
+
+/// How a user is called in full, from the lines of `/etc/passwd`: all of it, and each word.
+fn full_names(users: &str, user: &str) -> Vec<String> {
+    let mut fields = users.lines().map(|line| line.split(':')).filter(|fields| fields.clone().next() == Some(user));
+    let full = fields.next().and_then(|mut fields| fields.nth(4)).and_then(|full| full.split(',').next());
+    let full = full.unwrap_or_default().trim();
+    // Initials and the like are in every text.
+    full.split_whitespace().filter(|word| word.len() > 2).chain([full]).map(str::to_owned).collect()
+}
+
+/// Replaces what is called so in whatever case, where no letter that is `part` of a longer name stands beside it.
+fn replace(text: &str, name: &str, instead: &str, part: fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(name) {
+    let found =
+        |rest: &str| rest.as_bytes().windows(name.len()).position(|at| at.eq_ignore_ascii_case(name.as_bytes()));
+    while let Some(at) = found(rest) {
         let (before, after) = (&rest[..at], &rest[at + name.len()..]);
-        let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric());
-        let alone = !part(before.chars().next_back().or(out.chars().next_back())) && !part(after.chars().next());
+        let alone = !before.chars().next_back().or(out.chars().next_back()).is_some_and(part)
+            && !after.chars().next().is_some_and(part);
         out.push_str(before);
-        out.push_str(if alone { instead } else { name });
+        out.push_str(if alone { instead } else { &rest[at..at + name.len()] });
         rest = after;
     }
     out + rest
@@ -132,6 +188,10 @@ mod tests {
             ("the anniversary plan of ann.", "the anniversary plan of USER."),
             ("87380.0 op/s, and/or https://example.org/a/b", "87380.0 op/s, and/or https://example.org/a/b"),
             ("~/.local/share/xrt and /root/.local/share/xrt/2.25.00/", "…/xrt and …/2.25.00"),
+            ("Ann of ANNSBOX and Annie", "USER of HOST and Annie"),
+            ("exe=\"/home/ann/private proj/bin\" of ann", "exe=\"…/bin\" of USER"),
+            ("/home/anna/x and /home/ann.", "…/x and …."),
+            ("link 3c:7c:3f:aa:bb:cc", "link MAC"),
             ("", ""),
         ] {
             assert_eq!(scrub().text(text), expected, "{text}");
@@ -139,9 +199,27 @@ mod tests {
     }
 
     #[test]
-    fn every_text_of_a_value_is_scrubbed() {
-        let mut value = serde_json::json!({"a": ["ann", {"b": "/home/ann/x/y"}], "ann": 1});
-        scrub().value(&mut value);
-        assert_eq!(value, serde_json::json!({"a": ["USER", {"b": "…/y"}], "ann": 1}));
+    fn words_of_the_report_itself_stay() {
+        let names = ["passed", "npu", "npu4", "array", "failed", "one"];
+        let scrub = Scrub { names: names.map(|name| (name.to_owned(), "USER")).to_vec(), ..Scrub::default() };
+        let mut report = Report::new("npu", "npu4".into(), crate::Machine::default());
+        report.kernel_log.lines = vec!["amdxdna of npu4".into()];
+        let checks = vec![Check::new("the array", Outcome::Passed), Check::told("one", "of array")];
+        report.add(RungReport { checks: checks.clone(), verdict: Verdict::Failed, ..crate::not_reached(Rung::Core) });
+        report.add(RungReport { checks, ..crate::not_reached(Rung::Amd) });
+        scrub.report(&mut report);
+        assert_eq!((report.device.as_str(), report.target.as_str()), ("npu", "npu4"));
+        assert_eq!(report.kernel_log.lines, ["amdxdna of USER"]);
+        let names = |rung: usize| report.rungs[rung].checks.iter().map(|check| check.name.as_str()).collect::<Vec<_>>();
+        assert_eq!((names(0), names(1)), (vec!["the array", "one"], vec!["the USER", "USER"]));
+        assert_eq!(report.rungs[0].checks[1].outcome, Outcome::Told { found: "of USER".into() });
+        assert_eq!(report.rungs[0].verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn full_names_are_found() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000:Ann M. Miller,Room 3:/home/ann:/bin/sh\n";
+        assert_eq!(full_names(users, "ann"), ["Ann", "Miller", "Ann M. Miller"]);
+        assert_eq!(full_names(users, "bob"), [""]);
     }
 }

@@ -1,48 +1,52 @@
 //! Watches the process that climbs a rung: passes on what it tells, and ends it at the rung's limit.
 
-use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::program::{self, Led, Tail};
 use crate::report::rung_report;
-use crate::{Check, Message, Rung, RungReport, Verdict, program};
+use crate::{Check, Message, Rung, RungReport, Verdict, text};
 
 /// Lines of its standard error that are kept.
 const LAST_LINES: usize = 6;
 /// A process that was killed is gone at once, unless it hangs in the kernel.
 const TO_DIE: Duration = Duration::from_secs(3);
+/// One that is asked to end has so long for ending its own programs.
+const TO_END: Duration = Duration::from_secs(1);
 
 /// Runs `command`, which climbs `rung`, and tells its checks as they end.
 pub fn watch(rung: Rung, mut command: Command, limit: Duration, tell: &mut dyn FnMut(&Check)) -> RungReport {
     let begun = Instant::now();
     let mut report = rung_report(rung, Verdict::Passed, limit.as_secs_f64());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = match command.spawn() {
-        Ok(child) => child,
+    // It ends when its standard input is closed: see `end_with_parent`.
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut led = match Led::apart(&mut command) {
+        Ok(led) => led,
         Err(error) => {
             report.verdict = Verdict::Broken { found: format!("this command does not start a second time: {error}") };
             return report;
         }
     };
-    let (messages, last_words) = (messages(&mut child), last_words(&mut child));
+    let (messages, errors) = (messages(&mut led.0), led.0.stderr.take().map(Tail::of));
     let mut skipped = None;
     let end = loop {
         match messages.recv_timeout(limit.saturating_sub(begun.elapsed())) {
             Ok(Message::Check(check)) => {
+                let check = check.plain();
                 tell(&check);
                 report.checks.push(check);
             }
-            Ok(Message::Skipped(why)) => skipped = Some(why),
+            Ok(Message::Skipped(why)) => skipped = Some(text::plain(&why)),
             Ok(Message::Done) => break Ok(()),
             Err(error) => break Err(error),
         }
     };
     // One that told all ends by itself, unless its driver hangs when files are closed.
     let ended = program::ended(
-        &mut child,
+        &mut led.0,
         match end {
             Ok(()) => limit.saturating_sub(begun.elapsed()).max(TO_DIE),
             Err(RecvTimeoutError::Disconnected) => TO_DIE,
@@ -57,14 +61,20 @@ pub fn watch(rung: Rung, mut command: Command, limit: Duration, tell: &mut dyn F
             None => Verdict::Passed,
         },
         Err(RecvTimeoutError::Disconnected) => {
-            let status = child.try_wait().ok().flatten().map_or("no end".to_owned(), |status| status.to_string());
-            let words = last_words.recv_timeout(TO_DIE).unwrap_or_default();
+            let status = ended.map_or("no end".to_owned(), |status| status.to_string());
+            let words = errors.map(|errors| last_lines(&errors.text(TO_END))).unwrap_or_default();
             Verdict::Broken { found: format!("its process broke off{after} ({status}); its last words: {words}") }
         }
         Ok(()) | Err(RecvTimeoutError::Timeout) => {
-            let left = if program::ended(&mut child, TO_DIE).is_some() { "it was ended" } else { "it can't be ended" };
-            let limit = limit.as_secs_f64();
-            Verdict::TimedOut { found: format!("no answer within {limit} s{after}; {left}") }
+            drop(led.0.stdin.take());
+            if program::ended(&mut led.0, TO_END).is_none() {
+                led.end();
+            }
+            let left = match program::ended(&mut led.0, TO_DIE) {
+                Some(_) => "it was ended",
+                None => "it can't be ended",
+            };
+            Verdict::TimedOut { found: format!("no answer within {}{after}; {left}", text::time(limit)) }
         }
     };
     report.seconds = begun.elapsed().as_secs_f64();
@@ -87,23 +97,11 @@ fn messages(child: &mut Child) -> Receiver<Message> {
     receive
 }
 
-/// The end of its standard error, once that is closed.
-fn last_words(child: &mut Child) -> Receiver<String> {
-    let (send, receive) = mpsc::channel();
-    if let Some(from) = child.stderr.take() {
-        thread::spawn(move || {
-            let mut lines = VecDeque::new();
-            for line in BufReader::new(from).lines().map_while(Result::ok).filter(|line| !line.trim().is_empty()) {
-                lines.push_back(line);
-                if lines.len() > LAST_LINES {
-                    lines.pop_front();
-                }
-            }
-            // Nobody listens where the rung ended as it has to.
-            let _ = send.send(lines.make_contiguous().join("; "));
-        });
-    }
-    receive
+/// The last lines that say something.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines = &lines[lines.len().saturating_sub(LAST_LINES)..];
+    lines.iter().map(|line| text::cut(line, text::MOST_OF_A_LINE)).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(all(test, unix))]
@@ -136,7 +134,7 @@ mod tests {
         for script in [format!("{WELL} exec sleep 60"), format!("{WELL} {DONE}; exec sleep 60")] {
             let hung = rung(&script, Duration::from_millis(300));
             let Verdict::TimedOut { found } = &hung.verdict else { panic!("{hung:?}") };
-            assert!(found.contains("within 0.3 s after \"one\"; it was ended"), "{found}");
+            assert!(found.contains("within 300 ms after \"one\"; it was ended"), "{found}");
             assert_eq!(hung.checks.len(), 1);
             assert!(hung.seconds < 20.0, "{hung:?}");
         }
