@@ -84,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     steps.end();
     let taken = take(arguments, &archive, &shown, &root, &library);
     match taken {
-        Err(error) if error.is::<OfThisMachine>() => bail!("{error}; the archive is kept for the next try"),
+        Err(error) if error.is::<OfThisMachine>() => bail!("{error}; {shown} came whole and is kept for the next try"),
         // It is in its place, or no good.
         taken => {
             let _ = fs::remove_file(&archive);
