@@ -121,7 +121,8 @@ pub fn download(
     if settings.offline {
         return Err(DownloadError::Offline(shown()));
     }
-    let client = Client { plain: limits.plain, ..Client::new(&settings)? };
+    let mut client = Client::new(&settings)?;
+    client.plain = limits.plain;
     let failed = |failure| match failure {
         Failure::Network(reason) => DownloadError::Unreachable { url: shown(), reason: reason.replace(url, &shown()) },
         Failure::Elsewhere(reason) => DownloadError::Elsewhere { url: shown(), reason },
