@@ -8,8 +8,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use common::hub::{COMMIT, Fault, Hub};
 use tempfile::TempDir;
@@ -428,7 +427,7 @@ fn what_is_no_plain_file_is_not_waited_for() {
     let pipe = case.0.path().join("pipe");
     let make = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
     make(&pipe);
-    for place in [&pipe, Path::new("/dev/zero")] {
+    for place in [pipe.as_path(), Path::new("/dev/zero")] {
         assert!(case.refused(place).contains("it is no plain file"));
     }
     let line = common::bad::error_line(&mut case.undertone(&["partition", pipe.to_str().unwrap()]));
@@ -481,14 +480,14 @@ fn one_that_waits_for_another_says_so() {
     fs::write(&path, "not ours").unwrap();
     let lock = File::open(&path).unwrap();
     lock.lock().unwrap();
-    let fetched = std::thread::scope(|scope| {
-        let fetched = scope.spawn(|| common::run(&mut case.fetch(case.folder().to_str().unwrap())));
-        std::thread::sleep(Duration::from_secs(4));
-        lock.unlock().unwrap();
-        fetched.join().unwrap()
-    });
-    let said = common::text(&fetched.stderr);
+    let mut command = case.fetch(case.folder().to_str().unwrap());
+    let mut fetch = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut errors = BufReader::new(fetch.stderr.take().unwrap());
+    let mut said = String::new();
+    errors.read_line(&mut said).unwrap();
     assert!(said.contains("waiting for another `undertone npu fetch`"), "{said}");
+    lock.unlock().unwrap();
+    assert!(fetch.wait().unwrap().success());
     assert_eq!(fs::read_to_string(&path).unwrap(), "not ours");
     case.assert_whole();
 }
