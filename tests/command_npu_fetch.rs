@@ -444,13 +444,13 @@ fn what_stands_in_a_bundle_s_place() {
     fs::create_dir_all(case.root()).unwrap();
     let home = case.root().join(NAMES[3]);
     fs::write(&home, "text").unwrap();
-    let said = common::text(&fetch().stderr).to_owned();
+    let said = common::text(&fetch().stderr);
     assert!(said.contains(&format!("{} is a file where a bundle belongs", home.display())), "{said}");
     assert_eq!((case.present(), fs::read_to_string(&home).unwrap()), (BTreeMap::new(), "text".to_owned()));
     fs::remove_file(&home).unwrap();
     fs::create_dir(&home).unwrap();
     fs::write(home.join("bundle.json"), "mine").unwrap();
-    let said = common::text(&fetch().stderr).to_owned();
+    let said = common::text(&fetch().stderr);
     assert!(said.contains(&format!("note: {} held something else, and was replaced", home.display())), "{said}");
     case.assert_whole();
     assert!(!common::text(&fetch().stderr).contains("replaced"));
