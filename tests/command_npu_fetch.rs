@@ -5,9 +5,10 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use common::hub::{COMMIT, Fault, Hub};
 use tempfile::TempDir;
@@ -411,6 +412,162 @@ fn downloads_that_cannot_be_had() {
     case.assert_whole();
 }
 
+/// An answer to all requests of one server.
+type Answer = fn(method: &str, path: &str) -> String;
+
+/// A server of answers without bytes.
+fn server(answer: Answer) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let _ = reader.read_line(&mut line);
+            let mut words = line.split(' ');
+            let head = answer(words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            // All of the request is read before the connection is closed, or the answer may be lost.
+            while line.trim_end() != "" {
+                line.clear();
+                let _ = reader.read_line(&mut line);
+            }
+            let _ = stream.write_all(format!("HTTP/1.1 {head}\r\nConnection: close\r\n\r\n").as_bytes());
+        }
+    });
+    format!("http://{place}")
+}
+
+#[test]
+fn what_servers_answer_is_said_without_secrets() {
+    let case = Case::new();
+    let url = server(|method, path| match path {
+        "/huge.zip" => format!("200 OK\r\nContent-Length: {}", 1_u64 << 60),
+        "/once.zip?token=secret" if method == "HEAD" => "405 No\r\nContent-Length: 0".to_owned(),
+        "/file.zip" => "302 Found\r\nContent-Length: 0\r\nLocation: file:///etc/passwd".to_owned(),
+        "/busy.zip" => "429 Busy\r\nContent-Length: 0".to_owned(),
+        _ => "500 Broken\r\nContent-Length: 0".to_owned(),
+    });
+    for (name, words) in [
+        ("huge.zip", "not more than 1073741824 are taken"),
+        ("file.zip", "sends to file:///etc/passwd, which is no address"),
+        ("busy.zip", "429 Too Many Requests when asked for"),
+        ("busy.zip", "try again later"),
+        // GET has been tried.
+        ("once.zip?token=secret", "500 Internal Server Error when asked for"),
+    ] {
+        let url = url.replace("http://", "HTTP://me:secret@");
+        let line = common::bad::error_line(&mut case.fetch(&format!("{url}/{name}")));
+        assert!(line.contains(words) && !line.contains("secret") && line.contains("http://…@127.0.0.1"), "{line}");
+    }
+    for from in ["", "ftp://me:secret@host/a.zip", "file:///a.zip"] {
+        let line = common::bad::error_line(&mut case.fetch(from));
+        assert!(line.contains("nothing to fetch from: name an address") && !line.contains("secret"), "{line}");
+    }
+}
+
+#[test]
+fn names_and_sizes_that_no_release_has() {
+    let list = |case: &Case, names: &[&str]| {
+        let sum = common::hub::sha256(b"");
+        let path = case.folder().join("SHA256SUMS");
+        let lines = names.iter().map(|name| format!("{sum}  {name}\n"));
+        let text = fs::read_to_string(&path).unwrap() + &lines.collect::<String>();
+        fs::write(path, text).unwrap();
+    };
+    for name in ["fetch.lock", "x.partial", "CON", "npu4.", "NPU4-int8-48x64x64", "a\u{202e}b"] {
+        let case = Case::new();
+        list(&case, &[&format!("{name}/bundle.json")]);
+        let line = case.refused(&case.folder());
+        assert!(line.contains("SHA256SUMS") && line.contains("nothing was taken"), "{name}: {line}");
+    }
+    let case = Case::new();
+    // They take no place on the disk.
+    let large: Vec<String> = (0..5).map(|number| format!("{}/large{number}", NAMES[0])).collect();
+    for name in &large {
+        File::create(case.folder().join(name)).unwrap().set_len(250 << 20).unwrap();
+    }
+    list(&case, &large.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(case.refused(&case.folder()).contains("has more than 1024 MiB"));
+    let mut archive = ZipWriter::new(File::create(case.archive()).unwrap());
+    for number in 0..201 {
+        archive.start_file(format!("a/{number}"), SimpleFileOptions::default()).unwrap();
+    }
+    archive.finish().unwrap();
+    assert!(case.refused(&case.archive()).contains("has more than 200 files"));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_plain_file_is_not_waited_for() {
+    let case = Case::new();
+    let pipe = case.0.path().join("pipe");
+    let make = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    make(&pipe);
+    for place in [pipe.as_path(), Path::new("/dev/zero")] {
+        assert!(case.refused(place).contains("it is no plain file"));
+    }
+    let line = common::bad::error_line(&mut case.undertone(&["partition", pipe.to_str().unwrap()]));
+    assert!(line.contains(pipe.to_str().unwrap()), "{line}");
+    fs::remove_file(case.container()).unwrap();
+    make(&case.container());
+    assert!(case.refused(&case.folder()).contains("it is no plain file"));
+}
+
+#[test]
+fn what_stands_in_a_bundle_s_place() {
+    let case = Case::new();
+    let fetch = || common::run(&mut case.fetch(case.folder().to_str().unwrap()));
+    fs::create_dir_all(case.root()).unwrap();
+    let home = case.root().join(NAMES[3]);
+    fs::write(&home, "text").unwrap();
+    let said = common::text(&fetch().stderr);
+    assert!(said.contains(&format!("{} is a file where a bundle belongs", home.display())), "{said}");
+    assert_eq!((case.present(), fs::read_to_string(&home).unwrap()), (BTreeMap::new(), "text".to_owned()));
+    fs::remove_file(&home).unwrap();
+    fs::create_dir(&home).unwrap();
+    fs::write(home.join("bundle.json"), "mine").unwrap();
+    let said = common::text(&fetch().stderr);
+    assert!(said.contains(&format!("note: {} held something else, and was replaced", home.display())), "{said}");
+    case.assert_whole();
+    assert!(!common::text(&fetch().stderr).contains("replaced"));
+}
+
+#[test]
+fn an_archive_is_kept_where_it_is_not_to_blame() {
+    let case = Case::new();
+    let (hub, url) = case.served();
+    fs::create_dir_all(case.root()).unwrap();
+    fs::write(case.root().join(NAMES[0]), "text").unwrap();
+    let line = case.failed(&url);
+    assert!(line.contains("is a file where a bundle belongs: move it away"), "{line}");
+    assert!(line.contains("came whole and is kept"), "{line}");
+    fs::remove_file(case.root().join(NAMES[0])).unwrap();
+    assert_eq!(hub.taken(), ["bundles.zip"]);
+    common::stdout_of(&mut case.fetch(&url));
+    assert_eq!(hub.taken(), [""; 0]);
+    case.assert_whole();
+}
+
+#[test]
+fn one_that_waits_for_another_says_so() {
+    let case = Case::new();
+    fs::create_dir_all(case.root()).unwrap();
+    let path = case.root().join("fetch.lock");
+    fs::write(&path, "not ours").unwrap();
+    let lock = File::open(&path).unwrap();
+    lock.lock().unwrap();
+    let mut command = case.fetch(case.folder().to_str().unwrap());
+    let mut fetch = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut errors = BufReader::new(fetch.stderr.take().unwrap());
+    let mut said = String::new();
+    errors.read_line(&mut said).unwrap();
+    assert!(said.contains("waiting for another `undertone npu fetch`"), "{said}");
+    lock.unlock().unwrap();
+    assert!(fetch.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "not ours");
+    case.assert_whole();
+}
+
 #[test]
 fn without_an_argument_it_says_that_there_is_no_release() {
     let case = Case::new();
@@ -428,4 +585,6 @@ fn a_folder_that_cannot_be_written_is_named() {
     fs::write(case.root(), "a file").unwrap();
     let line = common::bad::error_line(&mut case.fetch(case.folder().to_str().unwrap()));
     assert!(line.contains("UNDERTONE_BUNDLES") && line.contains(case.root().to_str().unwrap()), "{line}");
+    let line = common::bad::error_line(&mut case.undertone(&["npu", "fetch", "--list"]));
+    assert!(line.contains("cannot read") && line.contains(case.root().to_str().unwrap()), "{line}");
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::address;
 use crate::hub::client::{Client, Failure};
 use crate::hub::transfer::{Stopped, Transfer};
 use crate::hub::{HubError, Settings};
@@ -26,12 +27,32 @@ pub enum DownloadError {
         reason: String,
     },
     /// The server has no such file, or does not give it.
-    #[error("the server answers {answer} when asked for {url}: correct the address")]
+    #[error("the server answers {answer} when asked for {url}: {advice}")]
     Refused {
         /// The address.
         url: String,
         /// The status.
         answer: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The server sends elsewhere, where nobody should follow.
+    #[error("{url} is not fetched: {reason}; correct the address, or name the file's SHA-256")]
+    Elsewhere {
+        /// The address.
+        url: String,
+        /// Where it leads.
+        reason: String,
+    },
+    /// The server promises more than there can be.
+    #[error("{url} has {size} bytes, and not more than {most} are taken: correct the address")]
+    TooLarge {
+        /// The address.
+        url: String,
+        /// What was promised.
+        size: u64,
+        /// The limit.
+        most: u64,
     },
     /// The server does not tell the file's length, by which a whole download is known.
     #[error("the server does not tell how long {0} is: fetch it by other means, and name the file")]
@@ -74,37 +95,64 @@ pub enum DownloadError {
     },
 }
 
+/// How far a download is trusted.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The most bytes that are taken.
+    pub most: u64,
+    /// Whether the server may send from https to http: the caller compares what comes with a checksum of its own.
+    pub plain: bool,
+}
+
 /// Fetches the file at `url` into `folder`, and says what it is called there: a name for this address and this state of
 /// the file. What broke off in an earlier call is taken up. `progress` gets the bytes that are there, and all.
 ///
 /// # Errors
 ///
-/// [`DownloadError`]: the server is not reached, says no, or breaks off.
-pub fn download(url: &str, folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, DownloadError> {
+/// [`DownloadError`]: the server is not reached, says no, or breaks off. It names the address without its secrets.
+pub fn download(
+    url: &str,
+    limits: Limits,
+    folder: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<PathBuf, DownloadError> {
     let settings = Settings::for_address(url);
+    let shown = || address::shown(url);
     if settings.offline {
-        return Err(DownloadError::Offline(url.to_owned()));
+        return Err(DownloadError::Offline(shown()));
     }
-    let client = Client::new(&settings)?;
+    let mut client = Client::new(&settings)?;
+    client.plain = limits.plain;
     let failed = |failure| match failure {
-        Failure::Network(reason) => DownloadError::Unreachable { url: url.to_owned(), reason },
-        Failure::Status { status, .. } => DownloadError::Refused { url: url.to_owned(), answer: status.to_string() },
+        Failure::Network(reason) => DownloadError::Unreachable { url: shown(), reason: reason.replace(url, &shown()) },
+        Failure::Elsewhere(reason) => DownloadError::Elsewhere { url: shown(), reason },
+        Failure::Status { status, .. } => {
+            let advice = match status.as_u16() {
+                401 | 403 => "it gives the file to others only",
+                408 | 425 | 429 | 500.. => "try again later",
+                _ => "correct the address",
+            };
+            DownloadError::Refused { url: shown(), answer: status.to_string(), advice }
+        }
     };
     let (size, tag) = client.look(url).map_err(failed)?;
-    let size = size.ok_or_else(|| DownloadError::NoLength(url.to_owned()))?;
+    let size = size.ok_or_else(|| DownloadError::NoLength(shown()))?;
+    if size > limits.most {
+        return Err(DownloadError::TooLarge { url: shown(), size, most: limits.most });
+    }
     let state = Sha256::digest(format!("{url} {size} {}", tag.as_deref().unwrap_or_default()));
     let partial = folder.join(format!("{state:x}.incomplete"));
     // Without a name for its state, what is here may be of an older file.
     if tag.is_none() {
         let _ = fs::remove_file(&partial);
     }
-    let transfer = Transfer { client: &client, url, name: url, size };
+    let transfer = Transfer { client: &client, url, name: &shown(), size };
     transfer.run(&partial, &mut |done| progress(done, size)).map_err(|stopped| match stopped {
         Stopped::Write(error) => DownloadError::Write { path: partial.clone(), error },
-        Stopped::Length(found) => DownloadError::Length { url: url.to_owned(), found, promised: size },
+        Stopped::Length(found) => DownloadError::Length { url: shown(), found, promised: size },
         Stopped::Refused(failure) => failed(failure),
         Stopped::BrokenOff { done, reason } => {
-            DownloadError::BrokenOff { url: url.to_owned(), done, total: size, reason }
+            DownloadError::BrokenOff { url: shown(), done, total: size, reason: reason.replace(url, &shown()) }
         }
     })?;
     Ok(partial)

@@ -26,6 +26,7 @@
 //!
 //! [`convert`] alone reads weights and writes ONNX graphs. [`inventory`] lists and removes what is kept.
 
+pub mod address;
 mod download;
 mod export;
 mod external;
@@ -41,7 +42,7 @@ mod provide;
 pub mod vocabulary;
 pub mod weights;
 
-pub use download::{DownloadError, download};
+pub use download::{DownloadError, Limits, download};
 pub use export::{ConvertOptions, Converted, WeightFormat, convert};
 pub use provide::{DEFAULT, ProvideError, Provided, Source, Step, convert_source, get, present, provide, sample};
 pub use vocabulary::LANGUAGES;

@@ -30,7 +30,7 @@ pub fn unless<E: From<io::Error>>(
     if let Some(parent) = home.parent() {
         fs::create_dir_all(parent)?;
     }
-    let lock = File::create(beside(home, "lock"))?;
+    let lock = lock_file(&beside(home, "lock"))?;
     let locked = lock.lock().is_ok();
     if is_good() {
         return Ok(());
@@ -43,14 +43,26 @@ pub fn unless<E: From<io::Error>>(
         let old = beside(home, &format!("{REMOVED}-{}", std::process::id()));
         let _ = fs::rename(home, &old);
         let renamed = fs::rename(&partial, home);
+        if renamed.is_err() && !home.exists() {
+            let _ = fs::rename(&old, home);
+        }
         let _ = fs::remove_dir_all(&old);
         match renamed {
-            Err(error) if !home.is_dir() => Err(error.into()),
+            // Without locks another process may have been faster.
+            Err(error) if !is_good() => Err(error.into()),
             _ => Ok(()),
         }
     });
     let _ = fs::remove_dir_all(&partial);
     made
+}
+
+/// Opens a file that is there to be locked, and leaves what is in it: its name may be a link to another one.
+///
+/// # Errors
+/// If it cannot be made or opened.
+pub fn lock_file(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).open(path)
 }
 
 /// What a folder's name ends with while it is made.
@@ -154,6 +166,14 @@ mod tests {
         assert_eq!(read(), "good");
         unless::<io::Error>(&home, || read() == "good", |_| panic!("it is good")).unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "the folder and its lock");
+    }
+
+    #[test]
+    fn a_lock_leaves_what_is_in_its_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "text").unwrap();
+        lock_file(file.path()).unwrap().try_lock().unwrap();
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "text");
     }
 
     #[test]

@@ -37,6 +37,10 @@ impl Reader {
     /// # Errors
     /// The system's.
     pub fn open(path: &Path) -> io::Result<(Self, u64)> {
+        // A pipe would be waited for.
+        if !path.metadata()?.is_file() {
+            return Err(io::Error::other("it is no plain file"));
+        }
         let file = File::open(path)?;
         let end = file.metadata()?.len();
         Ok((Self { file: BufReader::new(file), at: 0 }, end))

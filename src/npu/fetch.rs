@@ -5,14 +5,15 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, bail, ensure};
 use clap::Args;
 use undertone_boundary::bundles::{self, Contents, Entry};
-use undertone_models::{Step, download, once};
+use undertone_models::{Limits, Step, address, download, once};
 use undertone_runner::{Device, engine};
 
-use super::release::{self, Release};
+use super::release::{self, OfThisMachine, Release};
 use crate::choices::Libraries;
 use crate::output::{self, say};
 use crate::steps::Steps;
@@ -55,24 +56,53 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
              archive or a folder that somebody gave you (`undertone npu fetch FROM`), or make them with kernels/aie/build.sh"
         );
     };
+    let address = match address::scheme(from) {
+        Some(scheme) if matches!(&*scheme, "http" | "https") => Some(scheme.clone() + &from[scheme.len()..]),
+        None if !from.is_empty() => None,
+        _ => bail!(
+            "\"{}\" is nothing to fetch from: name an address (https://… or http://…), a zip archive or a folder",
+            address::shown(from)
+        ),
+    };
+    if let Some(digits) = &arguments.sha256 {
+        ensure!(release::is_sha256(digits), "--sha256 wants 64 hexadecimal digits");
+    }
     let cannot = || format!("cannot write into {}: name another folder with {}", root.display(), bundles::VARIABLE);
     fs::create_dir_all(&root).with_context(cannot)?;
-    // One at a time; where the file system has no locks, two may do the same.
-    let lock = File::create(root.join("fetch.lock")).with_context(cannot)?;
-    let _ = lock.lock();
-    if !from.starts_with("http://") && !from.starts_with("https://") {
+    let lock = once::lock_file(&root.join("fetch.lock")).with_context(cannot)?;
+    wait_for(&lock, &root);
+    let Some(address) = address else {
         take(arguments, Path::new(from), from, &root, &library)?;
         return Ok(ExitCode::SUCCESS);
-    }
+    };
+    let shown = address::shown(&address);
+    let limits = Limits { most: release::MOST_BYTES, plain: arguments.sha256.is_some() };
     let steps = Steps::new();
-    let archive = download(from, &root, &mut |done, total| {
-        steps.show(Step::Fetching { what: from, from, done, total });
+    let archive = download(&address, limits, &root, &mut |done, total| {
+        steps.show(Step::Fetching { what: &shown, from: &shown, done, total });
     })?;
     steps.end();
-    let taken = take(arguments, &archive, from, &root, &library);
-    // It is in its place, or no good.
-    let _ = fs::remove_file(&archive);
-    taken.map(|()| ExitCode::SUCCESS)
+    let taken = take(arguments, &archive, &shown, &root, &library);
+    match taken {
+        Err(error) if error.is::<OfThisMachine>() => bail!("{error}; {shown} came whole and is kept for the next try"),
+        // It is in its place, or no good.
+        taken => {
+            let _ = fs::remove_file(&archive);
+            taken.map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// One at a time; where the file system has no locks, two may do the same.
+fn wait_for(lock: &File, root: &Path) {
+    for _ in 0..10 {
+        match lock.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(100)),
+            _ => return,
+        }
+    }
+    say(&format!("note: waiting for another `undertone npu fetch` that puts bundles into {}", root.display()));
+    let _ = lock.lock();
 }
 
 /// Takes the bundles of an archive or a folder that a person knows as `from`.
@@ -82,15 +112,26 @@ fn take(arguments: &Arguments, path: &Path, from: &str, root: &Path, library: &P
     let _ = fs::remove_dir_all(&staging);
     let done = checked(arguments, path, &staging, library);
     let done = done.and_then(|(release, contents)| {
+        // None is put in place where one can't be.
+        for home in release.folders().iter().map(|folder| root.join(folder)) {
+            ensure!(
+                !home.exists() || home.is_dir(),
+                OfThisMachine(format!("{} is a file where a bundle belongs: move it away", home.display()))
+            );
+        }
         for folder in release.folders() {
-            place(&release, folder, &staging, root)?;
+            place(&release, folder, &staging, root)
+                .with_context(|| OfThisMachine(format!("cannot write {}", root.join(folder).display())))?;
         }
         Ok(contents)
     });
     let _ = fs::remove_dir_all(&staging);
     let named =
         |text: &str| text.replace(&staging.display().to_string(), from).replace(&path.display().to_string(), from);
-    let contents = done.map_err(|error| anyhow::anyhow!(named(&format!("{error:#}"))))?;
+    let contents = done.map_err(|error| {
+        let text = format!("{error:#}");
+        if error.is::<OfThisMachine>() { Error::msg(OfThisMachine(text)) } else { Error::msg(named(&text)) }
+    })?;
     let home = |folder: &Path| root.join(folder.strip_prefix(&staging).unwrap_or(folder));
     output::print(&(lines(&contents, home).join("\n") + "\n"))?;
     if let Some(machine) = &contents.machine
@@ -104,7 +145,6 @@ fn take(arguments: &Arguments, path: &Path, from: &str, root: &Path, library: &P
 /// The release's files in `staging`, compared with their checksums, and what the provider's library says of them.
 fn checked(arguments: &Arguments, path: &Path, staging: &Path, library: &Path) -> Result<(Release, Contents)> {
     if let Some(expected) = &arguments.sha256 {
-        ensure!(release::is_sha256(expected), "--sha256 wants 64 hexadecimal digits");
         ensure!(!path.is_dir(), "--sha256 is an archive's, and {} is a folder", path.display());
         let found = release::sha256(path)?;
         ensure!(
@@ -114,9 +154,10 @@ fn checked(arguments: &Arguments, path: &Path, staging: &Path, library: &Path) -
         );
     }
     let mut release = Release::open(path)?;
-    fs::create_dir_all(staging).with_context(|| format!("cannot write {}", staging.display()))?;
+    fs::create_dir_all(staging).with_context(|| OfThisMachine(format!("cannot write {}", staging.display())))?;
     release.copy(staging)?;
-    let contents = engine::bundles(library, staging)?.unwrap_or_default();
+    let contents = engine::bundles(library, staging).map_err(|error| Error::msg(OfThisMachine(error.to_string())))?;
+    let contents = contents.unwrap_or_default();
     if let Some(reason) = contents.broken.first() {
         bail!("this program cannot use them, and nothing was put in place: {reason}");
     }
@@ -125,7 +166,7 @@ fn checked(arguments: &Arguments, path: &Path, staging: &Path, library: &Path) -
 }
 
 /// Puts one bundle's folder in its place, whole.
-fn place(release: &Release, folder: &str, staging: &Path, root: &Path) -> Result<()> {
+fn place(release: &Release, folder: &str, staging: &Path, root: &Path) -> io::Result<()> {
     let home = root.join(folder);
     let files = release.files(folder);
     let is_there =
@@ -138,7 +179,12 @@ fn place(release: &Release, folder: &str, staging: &Path, root: &Path) -> Result
         }
         Ok(())
     };
-    once::unless(&home, is_there, make).with_context(|| format!("cannot write {}", home.display()))
+    let is_other = home.is_dir() && !is_there();
+    once::unless(&home, is_there, make)?;
+    if is_other {
+        say(&format!("note: {} held something else, and was replaced", home.display()));
+    }
+    Ok(())
 }
 
 /// A line for each bundle, whose folder is or will be `home`, and one for each NPU: whether the ladder has all it needs.
@@ -160,6 +206,12 @@ fn words(entry: &Entry) -> String {
 }
 
 fn list(root: &Path, library: &Path) -> Result<ExitCode> {
+    match fs::read_dir(root) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot read {}", root.display()));
+        }
+        _ => {}
+    }
     let contents = engine::bundles(library, root)?.unwrap_or_default();
     let mut lines = lines(&contents, Path::to_owned);
     lines.extend(contents.broken.iter().map(|reason| format!("of no use: {reason}")));

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     design::{Argument, CONTROL_BYTES, Design, DesignError, HEAD_WIDTH, Kernels, Tile},
+    plain_file,
     stream::TOKEN_CONTROLLER,
     target::{MicroTile, Target},
 };
@@ -24,6 +25,9 @@ pub const FORMAT: u32 = 2;
 
 /// The description's name in a bundle's folder.
 pub const MANIFEST: &str = "bundle.json";
+
+/// No file of a bundle has nearly as many bytes.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// The kernel's name in a container.
 pub const KERNEL: &str = "MLIR_AIE";
@@ -135,7 +139,7 @@ impl File {
     /// Its bytes, if they are what the description says.
     fn read(&self, folder: &Path) -> Result<Vec<u8>, BundleError> {
         let path = folder.join(&self.name);
-        let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+        let bytes = plain_file::read(&path, MOST_BYTES).map_err(|error| unreadable(&path, &error))?;
         let differs = |what, found: String, expected: String| match found == expected {
             true => Ok(()),
             false => Err(BundleError::Damaged { path: path.clone(), what, found, expected }),
@@ -282,7 +286,7 @@ impl Bundle {
             format: u64,
         }
         let path = folder.join(MANIFEST);
-        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+        let text = plain_file::text(&path, MOST_BYTES).map_err(|error| unreadable(&path, &error))?;
         let malformed = |reason: String| BundleError::Malformed { path: path.clone(), reason };
         let Version { format } = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
         if format != u64::from(FORMAT) {

@@ -23,6 +23,7 @@ mod linear;
 mod open;
 mod placed;
 mod placement;
+mod plain_file;
 #[cfg_attr(windows, allow(dead_code, reason = "most of it looks at what Linux shows"))]
 mod probe;
 mod problem;

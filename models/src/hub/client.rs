@@ -9,6 +9,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
 use super::{HubError, Missing, Repository, Settings};
+use crate::address::{self, shown};
 
 /// The longest chain of redirections: a renamed repository, a mirror, a store.
 const REDIRECTIONS: usize = 8;
@@ -18,6 +19,8 @@ pub(crate) struct Client {
     agent: Agent,
     pub(crate) endpoint: String,
     token: Option<String>,
+    /// Whether it may be sent from https to http: what comes is compared with a checksum that somebody told.
+    pub(crate) plain: bool,
 }
 
 /// What a repository holds.
@@ -43,6 +46,8 @@ pub(crate) struct RemoteFile {
 pub(crate) enum Failure {
     /// No connection, or one that broke or fell silent.
     Network(String),
+    /// It is sent where it does not go.
+    Elsewhere(String),
     /// An answer that is no success.
     Status { status: StatusCode, code: String, message: String },
 }
@@ -100,7 +105,7 @@ impl Client {
             .user_agent(concat!("undertone/", env!("CARGO_PKG_VERSION")))
             .build();
         let (endpoint, token) = (settings.endpoint.clone(), settings.token.clone());
-        Ok(Self { agent: config.into(), endpoint, token })
+        Ok(Self { agent: config.into(), endpoint, token, plain: false })
     }
 
     /// What `repository` holds.
@@ -140,13 +145,17 @@ impl Client {
     pub(crate) fn look(&self, url: &str) -> Result<(Option<u64>, Option<String>), Failure> {
         let mut url = url.to_owned();
         for _ in 0..REDIRECTIONS {
-            let response = self.send("HEAD", &url, None)?;
+            let response = match self.send("HEAD", &url, None)? {
+                // It gives the file, and does not speak of it.
+                response if matches!(response.status().as_u16(), 405 | 501) => self.send("GET", &url, None)?,
+                response => response,
+            };
             let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
             let linked = header("x-linked-etag");
             let next = header("location").filter(|_| response.status().is_redirection());
             // The hub says it of a file that stands elsewhere in the answer that sends there.
             if let (Some(next), None) = (&next, &linked) {
-                url = joined(&url, next);
+                url = self.redirected(&url, next)?;
                 continue;
             }
             if next.is_none() && !response.status().is_success() {
@@ -167,12 +176,16 @@ impl Client {
             let response = self.send("GET", &url, from)?;
             let next = response.headers().get("location").and_then(|next| next.to_str().ok());
             match next {
-                Some(next) if response.status().is_redirection() => url = joined(&url, next),
+                Some(next) if response.status().is_redirection() => url = self.redirected(&url, next)?,
                 _ if response.status().is_success() => return Ok(response),
                 _ => return Err(status(response)),
             }
         }
         Err(Failure::Network("it sends from one address to the next without end".into()))
+    }
+
+    fn redirected(&self, url: &str, next: &str) -> Result<String, Failure> {
+        address::redirected(url, next, self.plain).map_err(|reason| Failure::Elsewhere(format!("it {reason}")))
     }
 
     fn send(&self, method: &str, url: &str, from: Option<u64>) -> Result<Response<Body>, Failure> {
@@ -190,10 +203,10 @@ impl Client {
 
     /// A failure in the user's terms.
     pub(crate) fn words(&self, repository: &Repository, what: &str, failure: Failure) -> HubError {
-        let (name, endpoint) = (repository.to_string(), self.endpoint.clone());
+        let (name, endpoint) = (repository.to_string(), shown(&self.endpoint));
         let refused = if self.token.is_some() { "; the present token does not open it" } else { "" };
         match failure {
-            Failure::Network(reason) => {
+            Failure::Network(reason) | Failure::Elsewhere(reason) => {
                 HubError::Unreachable { repository: name, missing: Missing::NotAsked, endpoint, reason }
             }
             Failure::Status { code, .. } if code == "GatedRepo" => {
@@ -226,7 +239,7 @@ fn status(response: Response<Body>) -> Failure {
 /// The proxy that the settings name, if there is one.
 fn proxy(settings: &Settings) -> Result<Option<Proxy>, HubError> {
     let Some(text) = &settings.proxy else { return Ok(None) };
-    let wrong = |error: ureq::Error| HubError::Setting(format!("the proxy '{}' cannot be used: {error}", hidden(text)));
+    let wrong = |error: ureq::Error| HubError::Setting(format!("the proxy '{}' cannot be used: {error}", shown(text)));
     let plain = Proxy::new(text).map_err(wrong)?;
     let Some(hosts) = &settings.no_proxy else { return Ok(Some(plain)) };
     let mut builder = Proxy::builder(plain.protocol()).host(plain.host()).port(plain.port());
@@ -243,14 +256,6 @@ fn proxy(settings: &Settings) -> Result<Option<Proxy>, HubError> {
         builder = builder.no_proxy(host);
     }
     builder.build().map(Some).map_err(wrong)
-}
-
-/// A proxy's address without its password.
-fn hidden(address: &str) -> String {
-    match (address.find("://"), address.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 < at => format!("{}…{}", &address[..scheme + 3], &address[at..]),
-        _ => address.to_owned(),
-    }
 }
 
 /// The system's certificates and the named ones; those built in where the system has none.
@@ -295,15 +300,6 @@ fn escaped(part: &str) -> String {
     part.bytes().map(|b| if kept(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-/// `next` as an address, where it may be one below the host of `url`.
-fn joined(url: &str, next: &str) -> String {
-    if next.contains("://") {
-        return next.to_owned();
-    }
-    let host = url.find("://").and_then(|scheme| url[scheme + 3..].find('/').map(|end| &url[..scheme + 3 + end]));
-    format!("{}{next}", host.unwrap_or(url))
-}
-
 fn same_host(url: &str, endpoint: &str) -> bool {
     let parts = |text: &str| {
         let uri: Uri = text.parse().ok()?;
@@ -318,15 +314,11 @@ mod tests {
 
     #[test]
     fn addresses() {
-        assert_eq!(joined("https://hub.example/a/b?c", "/d/e"), "https://hub.example/d/e");
-        assert_eq!(joined("https://hub.example/a", "https://store.example/x"), "https://store.example/x");
         assert!(same_host("https://hub.example/a", "https://hub.example"));
         for other in ["https://store.example/a", "http://hub.example/a", "https://hub.example:8443/a", "nonsense"] {
             assert!(!same_host(other, "https://hub.example"), "{other}");
         }
         assert_eq!(escaped("a b%ü"), "a%20b%25%C3%BC");
-        assert_eq!(hidden("http://me:secret@proxy:8080"), "http://…@proxy:8080");
-        assert_eq!(hidden("http://proxy:8080"), "http://proxy:8080");
     }
 
     #[test]

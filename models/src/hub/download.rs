@@ -12,6 +12,7 @@ use super::cache::Cache;
 use super::client::{Client, RemoteFile};
 use super::transfer::{Stopped, Transfer};
 use super::{Check, Fetched, HubError, Repository};
+use crate::once;
 
 /// Files of one commit that are fetched together, with one count of bytes.
 pub(crate) struct Batch<'a> {
@@ -92,7 +93,7 @@ impl Batch<'_> {
         for folder in [&blob, &lock_path].into_iter().filter_map(|path| path.parent()) {
             fs::create_dir_all(folder).map_err(write(folder))?;
         }
-        let lock = File::create(&lock_path).map_err(write(&lock_path))?;
+        let lock = once::lock_file(&lock_path).map_err(write(&lock_path))?;
         let partial = self.cache.blob(&format!("{}.incomplete", file.digest));
         self.wait_for(&lock, file, &partial);
         // What another process finished while this one waited.

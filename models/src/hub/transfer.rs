@@ -94,7 +94,8 @@ impl Transfer<'_> {
             *present = 0;
         }
         let length = response.headers().get("content-length").and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
-        if let Some(length) = length.map(|length| length + *present).filter(|length| *length != self.size) {
+        if let Some(length) = length.map(|length| length.saturating_add(*present)).filter(|length| *length != self.size)
+        {
             return Err(Broken::Length(length));
         }
         out.seek(SeekFrom::End(0)).map_err(Broken::Write)?;

@@ -20,6 +20,10 @@ pub struct SourceFile {
 impl SourceFile {
     /// Opens a file.
     pub fn open(path: &Path) -> Result<Self, ConvertError> {
+        // A pipe would be waited for.
+        if path.metadata().is_ok_and(|data| !data.is_file()) {
+            return Err(ConvertError::io("open", path)(io::Error::other("it is no plain file")));
+        }
         let file = File::open(path).map_err(ConvertError::io("open", path))?;
         let len = file.metadata().map_err(ConvertError::io("read", path))?.len();
         Ok(Self { path: path.to_owned(), file, len })

@@ -125,7 +125,8 @@ fn found(source: &Path) -> Vec<(SourceKind, PathBuf)> {
 
 /// What an adapter's folder says that it is for; `None` for one that holds a model.
 fn adapter_of(directory: &Path) -> Option<String> {
-    let text = std::fs::read(directory.join("adapter_config.json")).ok()?;
+    let path = directory.join("adapter_config.json");
+    let text = path.is_file().then(|| std::fs::read(path).ok()).flatten()?;
     let whole =
         ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
     let base = serde_json::from_slice::<serde_json::Value>(&text).ok()?["base_model_name_or_path"].clone();

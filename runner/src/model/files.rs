@@ -108,7 +108,9 @@ fn named(directory: &Path, part: &str) -> Vec<Named> {
     let mut found = Vec::new();
     for folder in FOLDERS.map(|folder| directory.join(folder)) {
         let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        for path in entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "onnx")) {
+        // A pipe would be waited for.
+        let is_graph = |path: &PathBuf| path.extension().is_some_and(|e| e == "onnx") && path.is_file();
+        for path in entries.map(|entry| entry.path()).filter(is_graph) {
             let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
             // Graphs of several parts have both words.
             let Some((before, after)) = stem.split_once(part).filter(|_| stem.matches("coder").count() == 1) else {

@@ -9,8 +9,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{BundleError, File, unreadable};
-use crate::npu::trial::Trial;
+use super::{BundleError, File, MOST_BYTES, unreadable};
+use crate::npu::{plain_file, trial::Trial};
 
 /// The version of `trial.json` that is read and written here.
 const FORMAT: u32 = 1;
@@ -77,7 +77,7 @@ impl TrialBundle {
     /// If it can't be used.
     pub fn read(folder: &Path) -> Result<Self, BundleError> {
         let path = folder.join(MANIFEST);
-        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
+        let text = plain_file::text(&path, MOST_BYTES).map_err(|error| unreadable(&path, &error))?;
         let malformed = |reason: String| BundleError::Malformed { path: path.clone(), reason };
         let manifest: Manifest = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
         if manifest.format != FORMAT {

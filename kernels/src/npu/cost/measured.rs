@@ -1,10 +1,15 @@
 //! Costs that were measured on a machine, read from a file: a report of `undertone npu bring-up`, or the object
 //! `core_costs` of one by itself.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde_json::Value;
 use undertone_boundary::{npu::CoreCosts, options};
+
+use crate::npu::plain_file;
+
+/// No report has nearly as many bytes.
+const MOST_BYTES: u64 = 4 << 20;
 
 /// The object of a report that has them.
 const OBJECT: &str = "core_costs";
@@ -14,7 +19,7 @@ const OBJECT: &str = "core_costs";
 /// # Errors
 /// It cannot be read, is not such JSON, or holds a number that no operation takes.
 pub fn read(path: &Path) -> Result<CoreCosts, String> {
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = plain_file::text(path, MOST_BYTES).map_err(|error| error.to_string())?;
     let mut json: Value = serde_json::from_str(&text).map_err(|error| format!("it is not JSON: {error}"))?;
     let object = match json.get_mut(OBJECT).map(Value::take) {
         Some(object) => object,
@@ -34,6 +39,8 @@ pub fn read(path: &Path) -> Result<CoreCosts, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn of(text: &str) -> Result<CoreCosts, String> {

@@ -59,9 +59,6 @@ fn no_rows_and_no_inputs_pack() {
     unpack_rows(PackMethod::best(), &design, &[], [0, 5], None, &mut [], &Serial);
 }
 
-/// Packs something by a method.
-type Pack<'a> = &'a dyn Fn(PackMethod, &mut [u8], &dyn Parallel);
-
 /// Values of every kind: small and large, subnormal, zeros of both signs; halfway between two integers, and between two
 /// bf16.
 fn values(count: usize, seed: u64) -> Vec<f32> {
