@@ -5,7 +5,7 @@
 #   tests/windows/run.sh check            cargo check of all of the workspace for Windows, its tests too; runs nothing
 #   tests/windows/run.sh test ARGUMENTS   cargo test with these, under Wine: test --workspace --lib
 #
-# Takes Debian with mingw and Wine (see environment.sh), cargo, and Python 3 with pip; half an hour on two cores, most of it
+# Takes Debian with mingw and Wine (see environment.sh), cargo, and Python 3 with pip; a quarter of an hour on two cores, most of it
 # cargo's. What runs is Wine on Linux: no Windows and no NPU. Exit codes: 0 all well; 1 a step failed; 2 and 3 as environment.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -10,13 +10,12 @@ use undertone_kernels::{
     reference::whisper::{MODELS, Model, POSITIONS},
 };
 
-/// Bytes a second that are read and written for base's encoder on npu4 with all results unpacked, in int8 and bf16:
-/// 16.5 and 19.1 ms, as `undertone npu plan base --target npu4` measured on two cores of a shared EPYC (Zen 4) with
-/// little else to do, 28 November 2026.
-const UNPACKED: [f64; 2] = [35.7e9, 32.8e9];
-/// The same with results handed on: the medians of turns with the former, on the same day and a busy machine, were 0.77
-/// (int8: 21.9 of 28.1 ms) and 0.61 (bf16: 21.7 of 35.6 ms) of its.
-const HANDED_ON: [f64; 2] = [23.1e9, 28.5e9];
+/// Bytes a second that are read and written for base's encoder on npu4 with all results unpacked, in int8 and bf16, as
+/// `cargo bench -p undertone-bench --bench packing -- 2 npu4` measured on two cores of a shared EPYC (Zen 5), 28 November
+/// 2026: 13.4 and 15.7 ms without the convolutions.
+const UNPACKED: [f64; 2] = [41.6e9, 37.8e9];
+/// The same with results handed on: 8.9 and 11.2 ms.
+const HANDED_ON: [f64; 2] = [29.6e9, 26.7e9];
 
 /// What becomes of a kernel's results.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,10 +78,14 @@ pub fn section(text: &mut String, shipped: impl Fn(Target, Kernels) -> Design) {
          on what the array left, in bf16: queries, keys and values to attention, attention's results to the layer behind\n\
          it, and fc1's to fc2. Nothing of that is ever fp32, and the results are the same to the bit. \"Array\" is predicted,\n\
          each kernel a command. The bytes are those that packing and unpacking read and write for a window, convolutions\n\
-         included. The times are the bytes at a rate: {unpacked_int8:.1} (int8) and {unpacked_bf16:.1} GB/s (bf16) with results\n\
-         unpacked, as `undertone npu plan base --target npu4` measured (16.5 and 19.1 ms; two cores of a shared EPYC,\n\
-         Zen 4, 28 November 2026), {int8:.1} and {bf16:.1} GB/s with results handed on: taking turns on a busy machine, base\n\
-         took 0.77 and 0.61 of the former's time. Other models are not measured.\n\n\
+         included. The times are the bytes at base's rates: {unpacked_int8:.1} (int8) and {unpacked_bf16:.1} GB/s (bf16) with results\n\
+         unpacked, {int8:.1} and {bf16:.1} GB/s with results handed on. Measured on two cores of a shared EPYC (Zen 5), 28 November\n\
+         2026, interleaved, without the convolutions (`cargo bench -p undertone-bench --bench packing -- 2 npu4`), unpacked and\n\
+         handed on: tiny 6.7 and 4.6 ms in int8, 8.3 and 6.1 in bf16; base 13.4 and 8.9, 15.7 and 11.2; large-v3-turbo 200 and\n\
+         139, 229 and 176. So packing is below the array's predicted time for all three on both NPUs.\n\n\
+         Layer norms stay on the host as they are. Folding their gamma and beta into the weights that follow would spare one\n\
+         multiplication and one addition a value in a pass that waits for memory, and would change what int8 rounds: left out,\n\
+         and not measured.\n\n\
          | model | target | precision | array, ms | results unpacked, MB | ms | handed on, MB | ms |\n\
          |---|---|---|---|---|---|---|---|\n"
     );
