@@ -41,9 +41,9 @@ pub struct Rates {
 
 /// Samples of each rate, at least and at most. The fastest counts: whatever else runs makes samples slower, single ones
 /// by a hundred times, and where a kernel goes must not depend on that.
-const SAMPLES: [usize; 2] = [5, 25];
-/// Seconds after which no further sample of a rate is taken than must be.
-const PATIENCE: f64 = 5e-3;
+const SAMPLES: [usize; 2] = [5, 500];
+/// Seconds after which no further sample of a rate is taken than must be: some slices of the system's scheduler.
+const PATIENCE: f64 = 15e-3;
 /// Rows of the product that is timed, and its inputs and outputs.
 const SIZE: usize = 384;
 /// Heads and queries of the attention that is timed; keys are as many.
