@@ -88,7 +88,7 @@ class Tests:
 
     def in_a_model(self) -> None:
         """Commands fail after attention, within a model's encoder."""
-        run, _ = self.run("attention alone", ["--from", "6", "--up-to", "6", "--models", "no-such-model"])
+        run, _ = self.run("attention alone", ["--from", "6", "--up-to", "6", "--models", "undertone/no-such-model"])
         executed = run.counters["executed"]
         run.needs(run.code == 0 and executed > 0, "attention is not well")
         only = ["--from", "6", "--up-to", "6"]
