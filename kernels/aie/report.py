@@ -29,10 +29,6 @@ ADDRESS = re.compile(r"address = (\d+)")
 NAME = re.compile(r'sym_name = "([^"]+)"')
 
 
-class Unclear(ValueError):
-    """A file does not say what it has to."""
-
-
 def sections(text):
     """Sizes by section, from what `llvm-size --format=sysv` prints."""
     found = collections.Counter()
@@ -52,7 +48,7 @@ def programs(folder, size):
         data = sum(count for name, count in parts.items() if name.startswith((".rodata", ".data", ".bss")))
         found[elf.relative_to(folder).as_posix()] = (sum(count for name, count in parts.items() if name.startswith(".text")), data)
     if not any(code for code, _ in found.values()):
-        raise Unclear(f"{folder} has no cores' programs with code")
+        raise channels.Unclear(f"{folder} has no cores' programs with code")
     return found
 
 
@@ -68,7 +64,7 @@ def buffers(mlir):
                 count *= int(side)
             found.append((*tiles[tile], int(address[1]), count * int(bits) // 8, name[1] if name else "?"))
     if not found:
-        raise Unclear("the MLIR has no buffers with addresses")
+        raise channels.Unclear("the MLIR has no buffers with addresses")
     return sorted(found)
 
 
@@ -78,7 +74,7 @@ def shims(mlir):
     found = [(name, tiles.get(tile, "?"), direction, number) for name, tile, direction, number in channels.NEW.findall(mlir)]
     found += [(name, int(column), direction, number) for name, direction, number, column in channels.OLD.findall(mlir)]
     if not found:
-        raise Unclear("the MLIR has no shim allocations")
+        raise channels.Unclear("the MLIR has no shim allocations")
     return sorted((re.sub("_shim_alloc$", "", name), *place) for name, *place in found)
 
 
@@ -143,7 +139,7 @@ def main():
     for folder in arguments.folders:
         try:
             lines, wrong = report(folder, arguments.size)
-        except (Unclear, OSError, subprocess.CalledProcessError) as error:
+        except (channels.Unclear, OSError, subprocess.CalledProcessError) as error:
             lines, wrong = [folder.name], [str(error)]
         print("\n".join(lines))
         for line in wrong:
