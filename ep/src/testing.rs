@@ -92,6 +92,12 @@ impl Builder {
         self.node_of("Transpose", &[x], &[(y, DataType::F32)], &[("perm", Attribute::Ints(perm.to_vec()))])
     }
 
+    /// Attention of `q`, `k` and `v`, in two heads.
+    pub fn two_heads(self, out: &'static str) -> Self {
+        let heads = [("num_heads", Attribute::Int(2))];
+        self.node_of("MultiHeadAttention", &["q", "k", "v"], &[(out, DataType::F32)], &heads).of_microsoft()
+    }
+
     /// The last node's operator is one of ONNX Runtime's own.
     pub fn of_microsoft(mut self) -> Self {
         self.graph.nodes.last_mut().expect("a node").domain = "com.microsoft".to_owned();

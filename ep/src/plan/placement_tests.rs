@@ -11,7 +11,7 @@ use undertone_kernels::{
 
 use super::{Plan, placement::why_not_on_npu, smooth};
 use crate::{
-    graph::{Attribute, DataType},
+    graph::DataType,
     memory::{Shape, Shared, Store},
     options::{DeviceChoice, Options},
     testing::{Builder, floats, noise, run},
@@ -121,13 +121,7 @@ fn a_layer_that_stays_on_the_array_gives_what_its_steps_give() {
             graph = graph.node("Reshape", &[&format!("{part} of n"), "sizes"], part).shape(part, &shape);
         }
         let graph = graph
-            .node_of(
-                "MultiHeadAttention",
-                &["q", "k", "v"],
-                &[("mixed", DataType::F32)],
-                &[("num_heads", Attribute::Int(2))],
-            )
-            .of_microsoft()
+            .two_heads("mixed")
             .node("MatMul", &["mixed", "wo"], "o")
             .shape("o", &shape)
             .node("Add", &["o", "x"], "y")

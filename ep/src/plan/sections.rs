@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::{
         fusion::fuse,
-        graph::{Attribute, DataType},
+        graph::DataType,
         lower::lower,
         options::Options,
         testing::{Builder, floats, fused, fused_singly, noise, run},
@@ -327,13 +327,7 @@ mod tests {
             graph = graph.node("Reshape", &[&format!("{part} of n"), sizes], part).shape(part, &shape);
         }
         graph = graph
-            .node_of(
-                "MultiHeadAttention",
-                &["q", "k", "v"],
-                &[("mixed", DataType::F32)],
-                &[("num_heads", Attribute::Int(2))],
-            )
-            .of_microsoft()
+            .two_heads("mixed")
             .node("Reshape", &["mixed", "as it is"], "rows")
             .shape("rows", &shape)
             .node("MatMul", &["rows", "wo"], "o")
