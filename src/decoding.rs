@@ -7,6 +7,7 @@ use undertone_runner::{Task, TranscribeOptions};
 
 use crate::choices;
 use crate::fallback::FallbackChoice;
+use crate::spelling::switch;
 
 /// How speech is decoded.
 #[derive(Args, Clone)]
@@ -17,9 +18,13 @@ pub struct DecodingChoice {
     /// Write the words as spoken, or in English
     #[arg(long, value_parser = choices::task(), default_value_t = Task::Transcribe)]
     pub task: Task,
-    /// Decode each window of long audio without the text before it
+    /// Give the text before it to each window of long audio [default: True]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = switch(), overrides_with = "no_previous_text")]
+    condition_on_previous_text: Option<bool>,
+    /// Decode each window of long audio without the text before it: the same as --condition-on-previous-text=False
     #[arg(long)]
-    pub no_previous_text: bool,
+    no_previous_text: bool,
     /// Let the model write text alone: each window of up to 30 s becomes one segment. A model may then stop early and
     /// lose words. Best with --batch, which cuts at pauses; without it, windows are cut where they end, in the middle
     /// of a word too
@@ -42,13 +47,18 @@ impl DecodingChoice {
             language: self.language.clone(),
             task: self.task,
             without_timestamps: self.no_timestamps,
-            condition_on_previous_text: !self.no_previous_text,
+            condition_on_previous_text: self.previous_text(),
             batch: self.windows(),
             cut_at_pauses: self.batch.is_some_and(|windows| windows > 1),
             ..TranscribeOptions::default()
         };
         self.fallback.apply(&mut options);
         options
+    }
+
+    /// Whether a window is given the text before it.
+    pub fn previous_text(&self) -> bool {
+        self.condition_on_previous_text.unwrap_or(!self.no_previous_text)
     }
 
     /// Windows that are decoded together.

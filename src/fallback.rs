@@ -19,16 +19,16 @@ pub struct FallbackChoice {
     temperature: f32,
     /// By how much the temperature rises, up to 1, each time that a window's text does not pass the thresholds; `none`
     /// decodes every window once
-    #[arg(long, help_heading = HEADING, value_name = "STEP", default_value = "0.2", alias = "temperature_increment_on_fallback")]
+    #[arg(long, help_heading = HEADING, value_name = "STEP", default_value = "0.2")]
     temperature_increment_on_fallback: Limit,
     /// Decode every window once, whatever comes: the same as --temperature-increment-on-fallback none
     #[arg(long, help_heading = HEADING)]
     no_fallback: bool,
     /// Texts that are drawn at a temperature above 0, of which the likeliest is taken
-    #[arg(long, help_heading = HEADING, value_name = "N", default_value_t = 5, alias = "best_of", value_parser = clap::value_parser!(u8).range(1..=32))]
+    #[arg(long, help_heading = HEADING, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=32))]
     best_of: u8,
     /// Text that zlib makes smaller than by this factor repeats itself and does not pass; `none` lets all pass
-    #[arg(long, help_heading = HEADING, value_name = "RATIO", default_value = "2.4", alias = "compression_ratio_threshold")]
+    #[arg(long, help_heading = HEADING, value_name = "RATIO", default_value = "2.4")]
     compression_ratio_threshold: Limit,
     /// Text whose tokens have a lower mean log-probability does not pass; `none` lets all pass
     #[arg(
@@ -36,13 +36,12 @@ pub struct FallbackChoice {
         help_heading = HEADING,
         value_name = "LOGPROB",
         default_value = "-1.0",
-        alias = "logprob_threshold",
         allow_negative_numbers = true
     )]
     logprob_threshold: Limit,
     /// A window is silence where the probability of that is above this and its text is doubtful; `none` takes all for
     /// speech
-    #[arg(long, help_heading = HEADING, value_name = "P", default_value = "0.6", alias = "no_speech_threshold")]
+    #[arg(long, help_heading = HEADING, value_name = "P", default_value = "0.6")]
     no_speech_threshold: Limit,
     /// Decode also sound that does not change for seconds (silence, hum, hiss) and what is left of less than a second,
     /// as openai/whisper does

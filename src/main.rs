@@ -16,6 +16,7 @@ mod npu;
 mod output;
 mod partition;
 mod sound;
+mod spelling;
 mod steps;
 mod transcribe;
 
@@ -86,7 +87,7 @@ fn without_telemetry() {
 fn main() -> ExitCode {
     without_telemetry();
     // Windows' shells leave `*.mp3` to the program.
-    let matches = Arguments::command().get_matches_from(wild::args_os());
+    let matches = Arguments::command().get_matches_from(spelling::ours(wild::args_os()));
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let given = Given::of(&matches);
     output::keep_for_results();

@@ -6,7 +6,7 @@
 
 use crate::decode::{Decoding, MAX_NEW_TOKENS};
 use crate::fallback::{self, Attempt};
-use crate::language::detect;
+use crate::language::{Detected, detect};
 use crate::options::TranscribeOptions;
 use crate::rules::{GoOn, Rule};
 use crate::speech_model::{RunError, SpeechModel};
@@ -49,8 +49,8 @@ pub(crate) struct Batch<'a> {
 /// What a window's decoding gave, and what it cost.
 #[derive(Default)]
 pub(crate) struct DecodedWindow {
-    /// Code and token, where it was detected.
-    pub(crate) language: Option<(String, u32)>,
+    /// The language, where it was detected.
+    pub(crate) language: Option<Detected>,
     pub(crate) attempt: Option<Attempt>,
     /// An equal share of the batch's time.
     pub(crate) encoder_ms: f64,
@@ -88,7 +88,7 @@ impl Batch<'_> {
             let start = model.start(&vec![&[special.sot][..]; self.windows.len()], 0)?;
             for (row, window) in self.windows.iter().enumerate() {
                 let first = self.windows.iter().position(|other| other.recording == window.recording).unwrap_or(row);
-                let detected = || detect(&start[row].sot, &special.languages).map(|d| (d.code, d.token));
+                let detected = || detect(&start[row].sot, &special.languages);
                 decoded[row].language = if first < row { decoded[first].language.clone() } else { detected() };
             }
             started = Some(start);
@@ -97,7 +97,7 @@ impl Batch<'_> {
             return Ok(decoded);
         }
         let prompt = |(window, decoded): (&Window<'_>, &DecodedWindow)| {
-            window.writer.prompt(special, window.language.or(decoded.language.as_ref().map(|(_, token)| *token)))
+            window.writer.prompt(special, window.language.or(decoded.language.as_ref().map(|detected| detected.token)))
         };
         let prompts: Vec<(Vec<u32>, usize)> = self.windows.iter().zip(&decoded).map(prompt).collect();
         let sot = prompts.first().map_or(0, |(_, sot)| *sot);

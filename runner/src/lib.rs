@@ -81,5 +81,5 @@ pub use observer::{Observer, Progress};
 pub use options::{
     Claim, Commands, Device, EngineOptions, Padding, Precision, Simulation, Target, Task, TranscribeOptions,
 };
-pub use result::{RunReport, Segment, Transcription, Warning};
+pub use result::{RunReport, Segment, Transcription, Warning, Word};
 pub use transcribe::{TranscribeError, Transcriber};

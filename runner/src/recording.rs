@@ -34,6 +34,8 @@ pub(crate) struct Recording<'a> {
     state: State,
     /// Code and token, once known.
     pub(crate) language: Option<(String, u32)>,
+    /// How probable it is, where it was detected.
+    pub(crate) language_probability: Option<f64>,
     /// Its own times and tokens.
     pub(crate) run: RunReport,
     /// Tokens that come before the first window's.
@@ -85,7 +87,15 @@ impl Chunk {
 
 impl<'a> Recording<'a> {
     pub(crate) fn new(audio: &'a Audio, language: Option<(String, u32)>, initial: &'a [u32]) -> Self {
-        Self { audio, state: State::Untouched, language, run: RunReport::default(), initial, given: 0 }
+        Self {
+            audio,
+            state: State::Untouched,
+            language,
+            language_probability: None,
+            run: RunReport::default(),
+            initial,
+            given: 0,
+        }
     }
 
     /// The chunks, made at the first call. Audio that is too short for a frame has one, of no frames, if its language
@@ -200,8 +210,9 @@ impl<'a> Recording<'a> {
         window: DecodedWindow,
         tokenizer: &Tokenizer,
     ) -> Result<(), TokenizerError> {
-        if self.language.is_none() {
-            self.language = window.language;
+        if let (None, Some(detected)) = (&self.language, window.language) {
+            self.language = Some((detected.code, detected.token));
+            self.language_probability = Some(detected.probability);
         }
         self.run.encoder_ms += window.encoder_ms;
         self.run.decoder_ms += window.decoder_ms;

@@ -11,12 +11,15 @@ use serde::{Deserialize, Serialize};
 use crate::npu::NpuReport;
 
 /// A piece of audio as text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transcription {
     /// `transcribe` or `translate`.
     pub task: String,
     /// The spoken language as Whisper's code (`en`, `de`, …).
     pub language: String,
+    /// The probability of that language among those that the model knows; `None` where the language was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_probability: Option<f64>,
     /// Length of the audio in seconds.
     pub duration: f64,
     /// The text of all segments, joined.
@@ -28,7 +31,7 @@ pub struct Transcription {
 }
 
 /// What was said between two timestamps.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// Position among the segments, from 0.
     pub id: usize,
@@ -50,6 +53,22 @@ pub struct Segment {
     pub compression_ratio: f32,
     /// Probability of the no-speech token at the window's start-of-transcript position.
     pub no_speech_prob: f32,
+    /// Its words with their times, where these were asked for; together they are the text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<Word>,
+}
+
+/// A word of a segment, with the punctuation that belongs to it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Word {
+    /// The word as the segment's text has it: with the blank before it, where its language writes one.
+    pub word: String,
+    /// Seconds from the start of the audio.
+    pub start: f64,
+    /// Seconds from the start of the audio; never before `start`.
+    pub end: f64,
+    /// Mean probability of its tokens.
+    pub probability: f32,
 }
 
 /// What a transcription ran on and what it cost.

@@ -325,6 +325,7 @@ impl Transcriber {
         Ok(Transcription {
             task: options.task.to_string(),
             language: recording.language.clone().map_or_else(|| "en".to_owned(), |(code, _)| code),
+            language_probability: recording.language_probability,
             duration,
             text: self.tokenizer.decode(tokens)?,
             segments: segments.to_vec(),

@@ -113,6 +113,7 @@ impl Writer {
                 avg_logprob: decoded.avg_logprob as f32,
                 compression_ratio,
                 no_speech_prob: decoded.no_speech_prob as f32,
+                words: Vec::new(),
             });
         }
         let doubtful = attempt.temperature > PROMPT_UP_TO || attempt.exhausted;

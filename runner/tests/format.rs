@@ -7,20 +7,19 @@ use proptest::prelude::*;
 use serde_json::Value;
 use undertone_runner::format::{Format, OfFile};
 use undertone_runner::normalise::{basic, word_errors};
-use undertone_runner::{RunReport, Segment, Transcription};
+use undertone_runner::{Segment, Transcription};
 
 fn transcription(texts: &[&str]) -> Transcription {
     let segment = |(id, text): (usize, &&str)| Segment {
         id,
-        seek: 0,
         start: id as f64 * 2.5,
         end: id as f64 * 2.5 + 2.0,
         text: (*text).to_owned(),
         tokens: vec![50364, 264, 50464],
-        temperature: 0.0,
         avg_logprob: -0.25,
         compression_ratio: 0.9,
         no_speech_prob: 0.01,
+        ..Segment::default()
     };
     Transcription {
         task: "transcribe".to_owned(),
@@ -28,7 +27,7 @@ fn transcription(texts: &[&str]) -> Transcription {
         duration: 6.0,
         text: texts.concat(),
         segments: texts.iter().enumerate().map(segment).collect(),
-        run: RunReport::default(),
+        ..Transcription::default()
     }
 }
 

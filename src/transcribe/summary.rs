@@ -106,21 +106,10 @@ mod tests {
     use undertone_runner::Segment;
 
     fn result(text: &str, run: RunReport) -> Transcription {
-        let segment = Segment {
-            id: 0,
-            seek: 0,
-            start: 0.0,
-            end: 1.0,
-            text: text.to_owned(),
-            tokens: Vec::new(),
-            temperature: 0.0,
-            avg_logprob: 0.0,
-            compression_ratio: 1.0,
-            no_speech_prob: 0.0,
-        };
+        let segment = Segment { end: 1.0, text: text.to_owned(), ..Segment::default() };
         let segments = if text.is_empty() { Vec::new() } else { vec![segment] };
-        let (task, language) = ("transcribe".to_owned(), "en".to_owned());
-        Transcription { task, language, duration: 237.0, text: text.to_owned(), segments, run }
+        let language = "en".to_owned();
+        Transcription { language, duration: 237.0, text: text.to_owned(), segments, run, ..Transcription::default() }
     }
 
     fn ran(device: &str) -> RunReport {
