@@ -15,7 +15,7 @@ use crate::mel::LogMel;
 use crate::model::{Model, ModelConfig};
 use crate::npu::NpuReport;
 use crate::observer::{Observer, Progress};
-use crate::options::{Device, EngineOptions, Task, TranscribeOptions};
+use crate::options::{Device, EngineOptions, OptionError, Task, TranscribeOptions};
 use crate::recording::{Chunk, Recording};
 use crate::result::{RunReport, Transcription};
 use crate::rules::Rule;
@@ -45,6 +45,9 @@ pub enum TranscribeError {
         "the features of a recording cannot be read back from a temporary file ({0}); set TMPDIR to a place with room"
     )]
     Features(#[from] std::io::Error),
+    /// An option that has a value without a meaning.
+    #[error("the option {0}")]
+    Option(#[from] OptionError),
     /// A word that names no language.
     #[error(transparent)]
     UnknownLanguage(#[from] UnknownLanguage),
@@ -173,12 +176,13 @@ impl Transcriber {
         &self.tokenizer
     }
 
-    /// Whether `options` fit the model: its language and task. [`Self::transcribe`] asks the same; this answers before
-    /// audio is read.
+    /// Whether `options` mean something and fit the model: its language and task. [`Self::transcribe`] asks the same;
+    /// this answers before audio is read.
     ///
     /// # Errors
-    /// [`TranscribeError::Language`], [`TranscribeError::EnglishOnly`].
+    /// [`TranscribeError::Option`], [`TranscribeError::Language`], [`TranscribeError::EnglishOnly`].
     pub fn check(&self, options: &TranscribeOptions) -> Result<(), TranscribeError> {
+        options.check()?;
         self.asked_language(options).map(drop)
     }
 
@@ -224,8 +228,9 @@ impl Transcriber {
             counts: self.counts(),
             npu: self.engine.as_ref().and_then(Engine::npu).unwrap_or_default(),
         };
+        options.check()?;
         let asked = self.asked_language(options)?;
-        let rules = rules(&self.tokenizer.special, &self.config, options.without_timestamps);
+        let rules = rules(&self.tokenizer.special, &self.config, options);
         let total_seconds: f64 = recordings.iter().map(|audio| audio.duration()).sum();
         let initial = self.initial_tokens(options)?;
         let mut recordings: Vec<Recording<'_>> =
