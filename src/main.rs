@@ -15,9 +15,11 @@ mod model;
 mod npu;
 mod output;
 mod partition;
+mod search;
 mod sound;
 mod spelling;
 mod steps;
+mod tokens;
 mod transcribe;
 
 use std::process::ExitCode;
