@@ -464,10 +464,14 @@ impl SpeechModel for OrtModel {
         }
         // The execution provider weighs text that comes before the timestamps only.
         let beyond = asks.iter().any(|ask| ask.allows_behind_timestamps(self.vocabulary));
-        if count == 1 && !beyond && self.resident.as_mut().is_some_and(|resident| resident.cache.ask(asks).is_ok()) {
+        if !beyond && self.resident.as_mut().is_some_and(|resident| resident.cache.ask(asks, count).is_ok()) {
             self.run(Step::WithPast, tokens, |_, _, _, _| Ok(()))?;
             let wrong = |reason| RunError { stage: "decoder".to_owned(), reason };
-            return self.resident.as_mut().map_or(Ok(()), |r| r.cache.choice(asks.len(), answers)).map_err(wrong);
+            return self
+                .resident
+                .as_mut()
+                .map_or(Ok(()), |r| r.cache.choice(asks.len(), count, answers))
+                .map_err(wrong);
         }
         answers.clear();
         self.step_logits(tokens, &mut |row, logits| ranks(logits, &asks[row], count, answers))
