@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 
 #[path = "transcribe_doubt_tests.rs"]
 mod doubt;
+#[path = "transcribe_search_tests.rs"]
+mod search;
 
 const T0: u32 = 50364;
 const EOT: u32 = 50257;

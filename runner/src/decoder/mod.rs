@@ -107,6 +107,8 @@ pub struct OrtModel {
     cache: Vec<Cached>,
     /// The rows that tensors have.
     slots: usize,
+    /// The window of each of them.
+    windows: Vec<usize>,
     /// In which of them each row is. Those of rows that have left are computed on, until it pays to move the others.
     rows: Vec<usize>,
     /// Whether the cache is of the present windows.
@@ -194,6 +196,7 @@ impl OrtModel {
             hidden: None,
             cache,
             slots: 0,
+            windows: Vec::new(),
             rows: Vec::new(),
             started: false,
             positions: 0,
@@ -395,13 +398,19 @@ impl OrtModel {
 
     /// Moves the rows together, in their order, so that tensors have no others.
     fn gather(&mut self) -> Result<(), ort::Error> {
-        for value in self.cache.iter_mut().filter_map(|cached| cached.value.as_mut()) {
-            *value = tensor::pick(value, &self.rows)?;
+        let windows: Vec<usize> = self.rows.iter().map(|&row| self.windows[row]).collect();
+        // Beams change places within their windows, and what is of a window lies there already.
+        let moves_windows = windows != self.windows;
+        for cached in self.cache.iter_mut().filter(|cached| moves_windows || !cached.cross) {
+            if let Some(value) = &mut cached.value {
+                *value = tensor::pick(value, &self.rows)?;
+            }
         }
         let whole = matches!(self.graphs, Graphs::Whole(_));
-        if let Some(hidden) = self.hidden.as_ref().or(self.encoded.first()).filter(|_| !whole) {
+        if let Some(hidden) = self.hidden.as_ref().or(self.encoded.first()).filter(|_| !whole && moves_windows) {
             self.hidden = Some(tensor::pick(hidden, &self.rows)?);
         }
+        self.windows = windows;
         self.slots = self.rows.len();
         self.rows = (0..self.slots).collect();
         Ok(())
@@ -434,6 +443,7 @@ impl SpeechModel for OrtModel {
         let all: Vec<usize> = (0..windows.len()).collect();
         self.recall(&all).map_err(|e| failed(words(&e)))?;
         self.slots = windows.len();
+        self.windows = all.clone();
         self.rows = all;
         Ok(())
     }
@@ -511,6 +521,7 @@ impl SpeechModel for OrtModel {
         self.forget();
         self.recall(windows).map_err(failed)?;
         self.slots = windows.len();
+        self.windows = windows.to_vec();
         self.rows = (0..self.slots).collect();
         Ok(())
     }
