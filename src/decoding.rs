@@ -8,6 +8,7 @@ use undertone_runner::{Task, TranscribeOptions};
 use crate::choices;
 use crate::fallback::FallbackChoice;
 use crate::spelling::switch;
+use crate::words::WordChoice;
 
 /// How speech is decoded.
 #[derive(Args, Clone)]
@@ -38,6 +39,8 @@ pub struct DecodingChoice {
     pub batch: Option<usize>,
     #[command(flatten)]
     fallback: FallbackChoice,
+    #[command(flatten)]
+    words: WordChoice,
 }
 
 impl DecodingChoice {
@@ -53,6 +56,7 @@ impl DecodingChoice {
             ..TranscribeOptions::default()
         };
         self.fallback.apply(&mut options);
+        self.words.apply(&mut options);
         options
     }
 

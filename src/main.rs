@@ -19,6 +19,7 @@ mod sound;
 mod spelling;
 mod steps;
 mod transcribe;
+mod words;
 
 use std::process::ExitCode;
 

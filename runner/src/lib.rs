@@ -71,6 +71,7 @@ mod time;
 mod timestamps;
 mod transcribe;
 mod voice;
+mod words;
 mod writer;
 
 pub use audio::Audio;
@@ -83,3 +84,4 @@ pub use options::{
 };
 pub use result::{RunReport, Segment, Transcription, Warning, Word};
 pub use transcribe::{TranscribeError, Transcriber};
+pub use words::{Attended, WordOptions};

@@ -82,6 +82,8 @@ pub struct Transcriber {
     spare: Option<Spare>,
     /// The spare, once it was needed.
     taken_over: Option<(Box<dyn SpeechModel>, usize)>,
+    /// Heads of the cross-attention that follow the audio: layer and head.
+    alignment_heads: Vec<[usize; 2]>,
     engine: Option<Engine>,
     device: Device,
     precision: String,
@@ -149,6 +151,7 @@ impl Transcriber {
     pub fn with_model(model: Box<dyn SpeechModel>, tokenizer: Tokenizer, config: ModelConfig) -> Self {
         Self {
             mel: LogMel::new(config.mel_bins),
+            alignment_heads: config.heads_for_alignment(!tokenizer.special.multilingual),
             tokenizer,
             config,
             model,
@@ -375,11 +378,9 @@ impl Transcriber {
             Ok(Window {
                 features: recording.window(chunk, options.padding)?,
                 recording: index,
-                // The same recording is decoded alike, whatever else is.
-                seed: recording.next_frame(chunk) as u64,
                 writer: &recording.chunks()[chunk].writer,
                 language: recording.language.as_ref().map(|(_, token)| *token),
-                goes_on: recording.goes_on(chunk),
+                place: recording.place(chunk),
             })
         };
         let first = chosen.first().and_then(|&(index, chunk)| recordings[index].chunks().get(chunk));
@@ -387,6 +388,7 @@ impl Transcriber {
             windows: chosen.iter().map(window).collect::<Result<_, TranscribeError>>()?,
             options,
             rules,
+            alignment_heads: if options.words.word_timestamps { self.alignment_heads.clone() } else { Vec::new() },
             first_timestamp: if options.without_timestamps {
                 Ask::NO_TIMESTAMPS
             } else {
