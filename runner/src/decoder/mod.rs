@@ -43,6 +43,9 @@ const GATHER_BELOW: (usize, usize) = (3, 4);
 /// Tokens of a long prompt that are fed together.
 const PROMPT_PIECE: usize = 32;
 
+/// Tokens of a known text that are fed together: logits of each come back.
+const ATTENDED_PIECE: usize = 128;
+
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -102,6 +105,7 @@ pub struct OrtModel {
     graphs: Graphs,
     vocabulary: usize,
     heads: usize,
+    encoder_positions: usize,
     /// What the encoder gave for all windows: hidden states `[windows, 1500, width]`; for a whole decoder the keys and
     /// values of its cross-attention, in the order of `cache`.
     encoded: Vec<DynValue>,
@@ -198,6 +202,7 @@ impl OrtModel {
             graphs,
             vocabulary,
             heads: config.decoder_heads,
+            encoder_positions: config.encoder_positions,
             encoded: Vec::new(),
             hidden: None,
             cache,
@@ -522,13 +527,51 @@ impl SpeechModel for OrtModel {
     ) -> Result<Attended, RunError> {
         self.restart(&[window])?;
         let stage = format!("decoder '{}'", self.graphs.of(Step::First).path.display());
-        let attended = self.scores_of_graph(tokens, heads, look);
+        let attended = match self.resident {
+            Some(_) => self.scores_of_provider(tokens, heads, look),
+            None => self.scores_of_graph(tokens, heads, look),
+        };
         self.forget();
         attended.map_err(|reason| RunError { stage, reason })
     }
 }
 
 impl OrtModel {
+    /// The scores of a sequence over the first row's window, by the execution provider, which keeps the cache.
+    fn scores_of_provider(
+        &mut self,
+        tokens: &[u32],
+        heads: &[[usize; 2]],
+        look: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Attended, String> {
+        let mut pieces: Vec<Vec<f32>> = Vec::new();
+        let mut from = 0;
+        for part in tokens.chunks(ATTENDED_PIECE) {
+            self.resident.as_mut().map_or(Ok(()), |resident| resident.cache.attend(heads))?;
+            let step = if from == 0 { Step::First } else { Step::WithPast };
+            self.decode(step, part, |logits, _| {
+                (0..part.len()).for_each(|at| logits.at(0, at, |logits| look(from + at, logits)));
+            })
+            .map_err(|error| error.reason)?;
+            let Some(resident) = self.resident.as_mut().filter(|resident| !resident.cache.is_empty()) else {
+                // As at the start of any sequence: this decoder's cache cannot stay in the provider.
+                self.resident = None;
+                return self.scores_of_graph(tokens, heads, look);
+            };
+            let mut scores = vec![0.0; heads.len() * part.len() * self.encoder_positions];
+            resident.cache.scores(&mut scores)?;
+            pieces.push(scores);
+            from += part.len();
+        }
+        let of_head = |piece: usize, head: usize| {
+            let size = pieces[piece].len() / heads.len().max(1);
+            &pieces[piece][head * size..(head + 1) * size]
+        };
+        let places = (0..heads.len()).flat_map(|head| (0..pieces.len()).map(move |piece| (piece, head)));
+        let scores = places.flat_map(|(piece, head)| of_head(piece, head)).copied().collect();
+        Ok(Attended { tokens: tokens.len(), positions: self.encoder_positions, scores })
+    }
+
     /// The scores of a sequence over the first row's window, by the graph that is opened for them.
     fn scores_of_graph(
         &mut self,
