@@ -7,7 +7,8 @@ use common::{reference, root};
 use serde::Deserialize;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use undertone_runner::{
-    Audio, EngineOptions, Model, Padding, Segment, Task, TranscribeOptions, Transcriber, Transcription, audio,
+    Audio, EngineOptions, Model, Padding, PromptOptions, Segment, Task, TranscribeOptions, Transcriber, Transcription,
+    audio,
 };
 
 #[derive(Deserialize)]
@@ -66,6 +67,10 @@ fn with_thresholds() -> TranscribeOptions {
         skip_steady: false,
         ..TranscribeOptions::default()
     }
+}
+
+fn unconditioned() -> PromptOptions {
+    PromptOptions { condition_on_previous_text: false, ..PromptOptions::default() }
 }
 
 fn tokens(segments: &[Segment]) -> Vec<&[u32]> {
@@ -147,7 +152,7 @@ fn long_recordings_conditioned_on_the_text_before() {
 fn long_recordings_unconditioned() {
     check("long-unconditioned.json", 0, |file| TranscribeOptions {
         language: Some(file.language.clone()),
-        condition_on_previous_text: false,
+        prompt: unconditioned(),
         ..without_thresholds()
     });
 }
@@ -156,7 +161,7 @@ fn long_recordings_unconditioned() {
 fn long_recording_with_thresholds() {
     check("long-pauses-thresholds.json", 0, |file| TranscribeOptions {
         language: Some(file.language.clone()),
-        condition_on_previous_text: false,
+        prompt: unconditioned(),
         ..with_thresholds()
     });
 }
