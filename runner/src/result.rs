@@ -40,6 +40,7 @@ fn likely_languages<S: Serializer>(all: &BTreeMap<String, f64>, to: S) -> Result
 
 /// What was said between two timestamps.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Segment {
     /// Position among the segments, from 0.
     pub id: usize,
@@ -62,10 +63,10 @@ pub struct Segment {
     /// Probability of the no-speech token at the window's start-of-transcript position.
     pub no_speech_prob: f32,
     /// The language of its window, where that of each window was detected by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
     /// Its words with their times, where these were asked for; together they are the text.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<Word>,
 }
 
