@@ -16,9 +16,11 @@ mod npu;
 mod output;
 mod partition;
 mod prompting;
+mod search;
 mod sound;
 mod spelling;
 mod steps;
+mod tokens;
 mod transcribe;
 
 use std::process::ExitCode;

@@ -7,9 +7,10 @@ use crate::model::ModelConfig;
 use crate::options::{Task, TranscribeOptions};
 use crate::prompt::{PromptTokens, budget};
 use crate::result::Segment;
-use crate::rules::{Rule, SuppressBlank, SuppressNameless, SuppressTokens, TimestampRules};
+use crate::rules::{NoRepeatNgram, Rule, SuppressBlank, SuppressNameless, SuppressTokens, TimestampRules};
 use crate::seek::{cut, cut_at_pause};
 use crate::text::compression_ratio;
+use crate::timestamps::TIMESTAMP_STEP;
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use std::ops::Range;
 
@@ -148,15 +149,22 @@ impl Writer {
     }
 }
 
-/// The model's rules in Whisper's order.
-pub(crate) fn rules(special: &SpecialTokens, config: &ModelConfig, without_timestamps: bool) -> Vec<Box<dyn Rule>> {
-    let mut suppressed = config.suppress_tokens.clone();
-    if config.suppress_non_speech {
-        suppressed.extend(&special.non_speech);
+/// The rules of the model and of `options`, in Whisper's order.
+pub(crate) fn rules(special: &SpecialTokens, config: &ModelConfig, options: &TranscribeOptions) -> Vec<Box<dyn Rule>> {
+    let asked = &options.tokens;
+    let mut suppressed: Vec<u32> = asked.suppress_tokens.iter().filter_map(|&t| u32::try_from(t).ok()).collect();
+    if asked.suppress_tokens.contains(&-1) {
+        suppressed.extend(&config.suppress_tokens);
+        if config.suppress_non_speech {
+            suppressed.extend(&special.non_speech);
+        }
     }
-    let mut at_first = config.begin_suppress_tokens.clone();
-    if config.suppress_blank {
-        at_first.extend(special.blank.into_iter().chain([special.eot]));
+    let mut at_first = Vec::new();
+    if asked.suppress_blank {
+        at_first.extend(&config.begin_suppress_tokens);
+        if config.suppress_blank {
+            at_first.extend(special.blank.into_iter().chain([special.eot]));
+        }
     }
     let control = [special.transcribe, special.translate, special.sot, special.startofprev, special.nospeech];
     suppressed.extend(control.into_iter().chain(special.startoflm));
@@ -165,12 +173,21 @@ pub(crate) fn rules(special: &SpecialTokens, config: &ModelConfig, without_times
         Box::new(SuppressTokens { tokens: suppressed }),
         Box::new(SuppressNameless { ranges: special.nameless() }),
     ];
-    if !without_timestamps {
+    if asked.no_repeat_ngram_size > 0 {
+        rules.push(Box::new(NoRepeatNgram { size: asked.no_repeat_ngram_size }));
+    }
+    if !options.without_timestamps {
+        let max_initial = match asked.max_initial_timestamp {
+            None => config.max_initial_timestamp,
+            Some(0.0) => usize::MAX,
+            // A float beyond all numbers becomes the largest of them.
+            Some(seconds) => (seconds / TIMESTAMP_STEP).round_ties_even() as usize,
+        };
         rules.push(Box::new(TimestampRules {
             eot: special.eot,
             notimestamps: special.notimestamps,
             first: special.first_timestamp,
-            max_initial: config.max_initial_timestamp,
+            max_initial,
         }));
     }
     rules
