@@ -12,6 +12,7 @@ use crate::prompting::PromptChoice;
 use crate::search::SearchChoice;
 use crate::spelling::switch;
 use crate::tokens::TokenChoice;
+use crate::words::WordChoice;
 
 /// How speech is decoded.
 #[derive(Args, Clone)]
@@ -56,6 +57,8 @@ pub struct DecodingChoice {
     fallback: FallbackChoice,
     #[command(flatten)]
     tokens: TokenChoice,
+    #[command(flatten)]
+    words: WordChoice,
 }
 
 impl DecodingChoice {
@@ -80,6 +83,7 @@ impl DecodingChoice {
         self.search.apply(&mut options);
         self.fallback.apply(&mut options);
         self.tokens.apply(&mut options);
+        self.words.apply(&mut options);
         options.check().map_err(|error| anyhow!("--{} {}", error.name.replace('_', "-"), error.what))?;
         Ok(options)
     }

@@ -75,6 +75,7 @@ mod time;
 mod timestamps;
 mod transcribe;
 mod voice;
+mod words;
 mod writer;
 
 pub use audio::Audio;
@@ -89,3 +90,4 @@ pub use options::{
 pub use prompt::{Prompt, PromptOptions};
 pub use result::{RunReport, Segment, Transcription, Warning, Word};
 pub use transcribe::{TranscribeError, Transcriber};
+pub use words::{Attended, WordOptions};

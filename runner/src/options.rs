@@ -10,6 +10,7 @@ mod tokens;
 use std::path::PathBuf;
 
 use crate::prompt::PromptOptions;
+use crate::words::WordOptions;
 use undertone_boundary::options::DeviceChoice;
 pub use undertone_boundary::options::{Claim, Commands, Precision, Simulation, Target};
 use undertone_boundary::words;
@@ -174,6 +175,8 @@ pub struct TranscribeOptions {
     /// Cut recordings of more than a window at pauses, so that their windows can be decoded together: without the text
     /// before them, and so not always to the same text.
     pub cut_at_pauses: bool,
+    /// Words with their times.
+    pub words: WordOptions,
 }
 
 /// Windows that are decoded together unless something else is asked for. They share what a step reads of the weights;
@@ -219,6 +222,7 @@ impl Default for TranscribeOptions {
             padding: Padding::Zero,
             batch: DEFAULT_BATCH,
             cut_at_pauses: false,
+            words: WordOptions::default(),
         }
     }
 }

@@ -86,6 +86,8 @@ pub struct Transcriber {
     spare: Option<Spare>,
     /// The spare, once it was needed.
     taken_over: Option<(Box<dyn SpeechModel>, usize)>,
+    /// Heads of the cross-attention that follow the audio: layer and head.
+    alignment_heads: Vec<[usize; 2]>,
     engine: Option<Engine>,
     device: Device,
     precision: String,
@@ -153,6 +155,7 @@ impl Transcriber {
     pub fn with_model(model: Box<dyn SpeechModel>, tokenizer: Tokenizer, config: ModelConfig) -> Self {
         Self {
             mel: LogMel::new(config.mel_bins),
+            alignment_heads: config.heads_for_alignment(!tokenizer.special.multilingual),
             tokenizer,
             config,
             model,
@@ -325,13 +328,13 @@ impl Transcriber {
                 windows: vec![Window {
                     features,
                     recording: 0,
-                    seed: 0,
                     writer: &chunk.writer,
                     language: None,
-                    goes_on: 0..0,
+                    place: recording.place(0),
                 }],
                 options,
                 rules: &[],
+                alignment_heads: Vec::new(),
                 first_timestamp: Ask::NO_TIMESTAMPS,
                 positions: self.config.decoder_positions,
                 decode: false,
@@ -437,11 +440,9 @@ impl Transcriber {
             Ok(Window {
                 features: recording.window(chunk, options.padding)?,
                 recording: index,
-                // The same recording is decoded alike, whatever else is.
-                seed: recording.next_frame(chunk) as u64,
                 writer: &recording.chunks()[chunk].writer,
                 language: recording.language.as_ref().map(|(_, token)| *token).filter(|_| !options.multilingual),
-                goes_on: recording.goes_on(chunk),
+                place: recording.place(chunk),
             })
         };
         let first = chosen.first().and_then(|&(index, chunk)| recordings[index].chunks().get(chunk));
@@ -449,6 +450,7 @@ impl Transcriber {
             windows: chosen.iter().map(window).collect::<Result<_, TranscribeError>>()?,
             options,
             rules,
+            alignment_heads: if options.words.word_timestamps { self.alignment_heads.clone() } else { Vec::new() },
             first_timestamp: if options.without_timestamps {
                 Ask::NO_TIMESTAMPS
             } else {
