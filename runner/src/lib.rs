@@ -52,6 +52,7 @@ pub mod speech_model;
 pub mod tokenizer;
 
 mod batch;
+mod cancel;
 mod cuts;
 mod ep_library;
 mod fallback;
@@ -66,14 +67,17 @@ mod sampling;
 mod scratch;
 mod search;
 mod seek;
+mod segments;
 mod text;
 mod time;
 mod timestamps;
 mod transcribe;
+mod transcribing;
 mod voice;
 mod writer;
 
 pub use audio::Audio;
+pub use cancel::Cancel;
 pub use engine::{Engine, EngineError, EpDevice, OpenGraph};
 pub use model::{Layout, Model, ModelError};
 pub use npu::NpuReport;
@@ -82,4 +86,6 @@ pub use options::{
     Claim, Commands, Device, EngineOptions, Padding, Precision, Simulation, Target, Task, TranscribeOptions,
 };
 pub use result::{RunReport, Segment, Transcription, Warning, Word};
+pub use segments::Segments;
 pub use transcribe::{TranscribeError, Transcriber};
+pub use transcribing::Transcribing;

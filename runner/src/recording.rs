@@ -12,6 +12,7 @@ use crate::result::{RunReport, Segment, Warning};
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::voice::Voice;
 use crate::writer::Writer;
+use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ const WITHIN: usize = 100;
 
 /// A recording and what has been transcribed of it.
 pub(crate) struct Recording<'a> {
-    pub(crate) audio: &'a Audio,
+    pub(crate) audio: Cow<'a, Audio>,
     state: State,
     /// Code and token, once known.
     pub(crate) language: Option<(String, u32)>,
@@ -39,7 +40,7 @@ pub(crate) struct Recording<'a> {
     /// Its own times and tokens.
     pub(crate) run: RunReport,
     /// Tokens that come before the first window's.
-    initial: &'a [u32],
+    initial: Arc<[u32]>,
     /// Segments that [`Self::take_fresh`] has given.
     given: usize,
 }
@@ -86,7 +87,7 @@ impl Chunk {
 }
 
 impl<'a> Recording<'a> {
-    pub(crate) fn new(audio: &'a Audio, language: Option<(String, u32)>, initial: &'a [u32]) -> Self {
+    pub(crate) fn new(audio: Cow<'a, Audio>, language: Option<(String, u32)>, initial: Arc<[u32]>) -> Self {
         Self {
             audio,
             state: State::Untouched,
@@ -124,7 +125,7 @@ impl<'a> Recording<'a> {
                 let mut options = TranscribeOptions { cut_at_pauses: cut, ..options.clone() };
                 options.condition_on_previous_text &= !cut;
                 let skip_steady = options.skip_steady;
-                let initial = if index == 0 { self.initial } else { &[] };
+                let initial = if index == 0 { &*self.initial } else { &[] };
                 let writer = Writer::new(initial, options, positions, end, special.first_timestamp);
                 let mut chunk = Chunk { from, to, seek: from, shortest, skip_steady, cut, writer };
                 // Features begin and end with a jump, which is no sound.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::choice::{Scores, scores};
 use crate::mel::WINDOW_FRAMES;
+use crate::observer::Progress;
 use crate::result::{Segment, Warning};
 use crate::speech_model::StartLogits;
 use proptest::prelude::*;
@@ -11,6 +12,8 @@ use std::sync::{Arc, Mutex};
 
 #[path = "transcribe_doubt_tests.rs"]
 mod doubt;
+#[path = "transcribing_tests.rs"]
+mod step_by_step;
 
 const T0: u32 = 50364;
 const EOT: u32 = 50257;
