@@ -15,9 +15,12 @@ mod model;
 mod npu;
 mod output;
 mod partition;
+mod prompting;
+mod search;
 mod sound;
 mod spelling;
 mod steps;
+mod tokens;
 mod transcribe;
 mod words;
 

@@ -4,10 +4,12 @@
 //! The next windows are not encoded while these are decoded: both use every core already, and measured on `host` (tiny
 //! and base, 1 and 8 windows, two cores) there is no gain that stands out of the noise, for a second encoder's memory.
 
-use crate::decode::{Decoding, MAX_NEW_TOKENS};
+use crate::decode::Decoding;
 use crate::fallback::{self, Attempt};
 use crate::language::{Detected, detect};
 use crate::options::TranscribeOptions;
+use crate::penalty::{Penalty, RepetitionPenalty};
+use crate::ranking::MaximumLikelihood;
 use crate::rules::{GoOn, Rule};
 use crate::speech_model::{RunError, SpeechModel};
 use crate::timestamps::FRAMES_PER_TIMESTAMP;
@@ -94,7 +96,8 @@ impl Batch<'_> {
             for (row, window) in self.windows.iter().enumerate() {
                 let first = self.windows.iter().position(|other| other.recording == window.recording).unwrap_or(row);
                 let detected = || detect(&start[row].sot, &special.languages);
-                decoded[row].language = if first < row { decoded[first].language.clone() } else { detected() };
+                let known = first < row && !self.options.multilingual;
+                decoded[row].language = if known { decoded[first].language.clone() } else { detected() };
             }
             started = Some(start);
         }
@@ -115,15 +118,22 @@ impl Batch<'_> {
             (!times.is_empty()).then_some(GoOn { eot: special.eot, first, times })
         };
         let own: Vec<Option<GoOn>> = self.windows.iter().map(go_on).collect();
+        let (search, asked) = (&self.options.search, &self.options.tokens);
+        let mut penalties: Vec<Box<dyn Penalty>> = Vec::new();
+        if asked.repetition_penalty != 1.0 {
+            penalties.push(Box::new(RepetitionPenalty { penalty: asked.repetition_penalty }));
+        }
         let decoding = Decoding {
             prompts: &prompts,
             sot,
             rules: self.rules,
             own: &own,
+            penalties: &penalties,
+            ranking: &MaximumLikelihood { length_penalty: search.length_penalty },
             first_timestamp: self.first_timestamp,
             eot: special.eot,
             no_speech: Some(special.nospeech),
-            max_new_tokens: MAX_NEW_TOKENS.min(self.positions / 2),
+            max_new_tokens: asked.max_new_tokens.unwrap_or(self.positions / 2),
             positions: self.positions,
             stop: self.stop,
         };

@@ -30,11 +30,18 @@ pub trait SpeechModel: Send {
     fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError>;
 
     /// Appends tokens to every row's sequence, the same number to each: `tokens` holds those of the first row, then
-    /// those of the second, and so on. Writes into `scores` what may follow the last of them by each row's ask.
+    /// those of the second, and so on. Writes into `scores` what may follow the last of them by each row's ask: the
+    /// `count` first [`ranks`](crate::choice::ranks) of the first row, then those of the second, and so on.
     ///
     /// # Errors
     /// [`RunError`] where the model fails, or where there are not as many asks as rows.
-    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], scores: &mut Vec<Scores>) -> Result<(), RunError>;
+    fn step(
+        &mut self,
+        tokens: &[u32],
+        asks: &[Ask<'_>],
+        count: usize,
+        scores: &mut Vec<Scores>,
+    ) -> Result<(), RunError>;
 
     /// [`Self::step`] for whoever wants the logits `[vocabulary]` themselves: `look` is called with each row, in order,
     /// and its own. They travel from where they are made, so this costs more than an ask.

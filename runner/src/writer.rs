@@ -5,16 +5,15 @@ use crate::decode::Decoded;
 use crate::fallback::{Attempt, Verdict};
 use crate::model::ModelConfig;
 use crate::options::{Task, TranscribeOptions};
+use crate::prompt::{PromptTokens, budget};
 use crate::result::Segment;
-use crate::rules::{Rule, SuppressBlank, SuppressNameless, SuppressTokens, TimestampRules};
+use crate::rules::{NoRepeatNgram, Rule, SuppressBlank, SuppressNameless, SuppressTokens, TimestampRules};
 use crate::seek::{Cut, Piece, cut, cut_at_pause};
 use crate::text::compression_ratio;
+use crate::timestamps::TIMESTAMP_STEP;
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::words::{self, Aligned, Next, add_words, last_end, nest, next_window};
 use std::ops::Range;
-
-/// Text of a higher temperature is no prompt for the next window (openai/whisper, `whisper/transcribe.py`).
-const PROMPT_UP_TO: f32 = 0.5;
 
 /// What has been written so far, and how it goes on.
 pub(crate) struct Writer {
@@ -22,12 +21,13 @@ pub(crate) struct Writer {
     /// Positions of the decoder.
     positions: usize,
     /// Where the audio ends, in seconds.
-    end: f64,
+    pub(crate) end: f64,
     first_timestamp: u32,
+    prompts: PromptTokens,
     /// All tokens, the initial prompt's first.
     tokens: Vec<u32>,
-    /// How many of `tokens` are the initial prompt.
-    initial: usize,
+    /// Whether no window has been written.
+    untouched: bool,
     /// From where on `tokens` are the next window's prompt.
     prompt_from: usize,
     /// Until when something was said, in seconds; known where words have times.
@@ -48,27 +48,45 @@ pub(crate) struct Place {
 }
 
 impl Writer {
-    /// `initial` are the tokens that come before the first window's.
+    /// `prompts` are of the recording's part that is written.
     pub(crate) fn new(
-        initial: &[u32],
+        prompts: PromptTokens,
         options: TranscribeOptions,
         positions: usize,
         end: f64,
         first_timestamp: u32,
     ) -> Self {
-        let (initial, tokens) = (initial.len(), initial.to_vec());
+        let tokens = prompts.initial.clone();
         let (prompt_from, last_speech, segments) = Default::default();
-        Self { options, positions, end, first_timestamp, initial, tokens, prompt_from, last_speech, segments }
+        let untouched = true;
+        Self {
+            options,
+            positions,
+            end,
+            first_timestamp,
+            prompts,
+            tokens,
+            untouched,
+            prompt_from,
+            last_speech,
+            segments,
+        }
     }
 
     /// The next window's prompt and where start-of-transcript stands in it.
     pub(crate) fn prompt(&self, special: &SpecialTokens, language: Option<u32>) -> (Vec<u32>, usize) {
-        let previous = &self.tokens[self.prompt_from..];
-        let most = (self.positions / 2).saturating_sub(1);
-        let previous = &previous[previous.len().saturating_sub(most)..];
-        let mut prompt = Vec::with_capacity(previous.len() + 5);
-        if !previous.is_empty() {
+        let PromptTokens { initial, carry_initial, prefix, hotwords } = &self.prompts;
+        let prefix = if self.untouched { prefix.as_slice() } else { &[] };
+        let carried = if *carry_initial { initial.as_slice() } else { &[] };
+        let told = [if prefix.is_empty() { hotwords } else { [].as_slice() }, carried].concat();
+        let budget = budget(self.positions);
+        let told = &told[told.len().saturating_sub(budget)..];
+        let previous = &self.tokens[self.prompt_from.max(carried.len())..];
+        let previous = &previous[previous.len().saturating_sub(budget - told.len())..];
+        let mut prompt = Vec::with_capacity(told.len() + previous.len() + prefix.len() + 5);
+        if !told.is_empty() || !previous.is_empty() {
             prompt.push(special.startofprev);
+            prompt.extend_from_slice(told);
             prompt.extend_from_slice(previous);
         }
         let sot = prompt.len();
@@ -83,6 +101,7 @@ impl Writer {
         if self.options.without_timestamps {
             prompt.push(special.notimestamps);
         }
+        prompt.extend_from_slice(prefix);
         (prompt, sot)
     }
 
@@ -113,6 +132,7 @@ impl Writer {
         place: &Place,
         words: Option<Vec<Aligned>>,
     ) -> Result<usize, TokenizerError> {
+        self.untouched = false;
         let decoded = &attempt.decoded;
         if goes_in_circles(attempt) {
             self.prompt_from = self.tokens.len();
@@ -156,8 +176,8 @@ impl Writer {
             }
             self.segments.push(segment);
         }
-        let doubtful = attempt.temperature > PROMPT_UP_TO || attempt.exhausted;
-        if !self.options.condition_on_previous_text || doubtful {
+        let doubtful = attempt.temperature > self.options.prompt.prompt_reset_on_temperature || attempt.exhausted;
+        if !self.options.prompt.condition_on_previous_text || doubtful {
             self.prompt_from = self.tokens.len();
         }
         Ok(advance)
@@ -191,8 +211,13 @@ impl Writer {
         decoded.no_speech_prob > threshold && !sure
     }
 
+    /// Whether each window has a language of its own.
+    pub(crate) fn multilingual(&self) -> bool {
+        self.options.multilingual
+    }
+
     pub(crate) fn text_tokens(&self) -> &[u32] {
-        &self.tokens[self.initial..]
+        &self.tokens[self.prompts.initial.len()..]
     }
 }
 
@@ -201,15 +226,22 @@ fn goes_in_circles(attempt: &Attempt) -> bool {
     attempt.exhausted && attempt.verdict == Verdict::Repeats
 }
 
-/// The model's rules in Whisper's order.
-pub(crate) fn rules(special: &SpecialTokens, config: &ModelConfig, without_timestamps: bool) -> Vec<Box<dyn Rule>> {
-    let mut suppressed = config.suppress_tokens.clone();
-    if config.suppress_non_speech {
-        suppressed.extend(&special.non_speech);
+/// The rules of the model and of `options`, in Whisper's order.
+pub(crate) fn rules(special: &SpecialTokens, config: &ModelConfig, options: &TranscribeOptions) -> Vec<Box<dyn Rule>> {
+    let asked = &options.tokens;
+    let mut suppressed: Vec<u32> = asked.suppress_tokens.iter().filter_map(|&t| u32::try_from(t).ok()).collect();
+    if asked.suppress_tokens.contains(&-1) {
+        suppressed.extend(&config.suppress_tokens);
+        if config.suppress_non_speech {
+            suppressed.extend(&special.non_speech);
+        }
     }
-    let mut at_first = config.begin_suppress_tokens.clone();
-    if config.suppress_blank {
-        at_first.extend(special.blank.into_iter().chain([special.eot]));
+    let mut at_first = Vec::new();
+    if asked.suppress_blank {
+        at_first.extend(&config.begin_suppress_tokens);
+        if config.suppress_blank {
+            at_first.extend(special.blank.into_iter().chain([special.eot]));
+        }
     }
     let control = [special.transcribe, special.translate, special.sot, special.startofprev, special.nospeech];
     suppressed.extend(control.into_iter().chain(special.startoflm));
@@ -218,12 +250,21 @@ pub(crate) fn rules(special: &SpecialTokens, config: &ModelConfig, without_times
         Box::new(SuppressTokens { tokens: suppressed }),
         Box::new(SuppressNameless { ranges: special.nameless() }),
     ];
-    if !without_timestamps {
+    if asked.no_repeat_ngram_size > 0 {
+        rules.push(Box::new(NoRepeatNgram { size: asked.no_repeat_ngram_size }));
+    }
+    if !options.without_timestamps {
+        let max_initial = match asked.max_initial_timestamp {
+            None => config.max_initial_timestamp,
+            Some(0.0) => usize::MAX,
+            // A float beyond all numbers becomes the largest of them.
+            Some(seconds) => (seconds / TIMESTAMP_STEP).round_ties_even() as usize,
+        };
         rules.push(Box::new(TimestampRules {
             eot: special.eot,
             notimestamps: special.notimestamps,
             first: special.first_timestamp,
-            max_initial: config.max_initial_timestamp,
+            max_initial,
         }));
     }
     rules

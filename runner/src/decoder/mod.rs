@@ -17,7 +17,7 @@ mod tensor;
 mod uncached;
 mod without_cache;
 
-use crate::choice::{Ask, Scores, scores};
+use crate::choice::{Ask, Scores, ranks};
 use crate::engine::{Engine, EngineError, OpenGraph, words};
 use crate::model::{DecoderFiles, Model, ModelError};
 use crate::options::Device;
@@ -464,20 +464,26 @@ impl SpeechModel for OrtModel {
         Ok(std::iter::from_fn(|| Some(StartLogits { sot: logits.next()?, last: logits.next()? })).collect())
     }
 
-    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+    fn step(
+        &mut self,
+        tokens: &[u32],
+        asks: &[Ask<'_>],
+        count: usize,
+        answers: &mut Vec<Scores>,
+    ) -> Result<(), RunError> {
         if asks.len() != self.rows.len() {
             let reason = format!("{} asks do not go to {} rows", asks.len(), self.rows.len());
             return Err(RunError { stage: "decoder".to_owned(), reason });
         }
         // The execution provider weighs text that comes before the timestamps only.
         let beyond = asks.iter().any(|ask| ask.allows_behind_timestamps(self.vocabulary));
-        if !beyond && self.resident.as_mut().is_some_and(|resident| resident.cache.ask(asks).is_ok()) {
+        if count == 1 && !beyond && self.resident.as_mut().is_some_and(|resident| resident.cache.ask(asks).is_ok()) {
             self.run(Step::WithPast, tokens, |_, _, _, _| Ok(()))?;
             let wrong = |reason| RunError { stage: "decoder".to_owned(), reason };
             return self.resident.as_mut().map_or(Ok(()), |r| r.cache.choice(asks.len(), answers)).map_err(wrong);
         }
         answers.clear();
-        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+        self.step_logits(tokens, &mut |row, logits| ranks(logits, &asks[row], count, answers))
     }
 
     fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
