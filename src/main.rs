@@ -16,6 +16,7 @@ mod model;
 mod npu;
 mod output;
 mod partition;
+mod prompting;
 mod sound;
 mod spelling;
 mod steps;

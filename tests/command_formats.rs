@@ -118,7 +118,7 @@ fn what_does_not_go_together_is_said_before_any_work() {
 #[test]
 fn long_segments_are_wrapped() {
     let srt = common::stdout_of(transcribe(&["-f", "srt", "--max_line_width", "24"]).arg(clip("000-en.flac")));
-    assert!(srt.ends_with("\nThe green lion\nis above the red table.\n\n"), "{srt}");
+    assert!(srt.ends_with("\nThe green lion is\nabove the red table.\n\n"), "{srt}");
     // As without the option, and in the words of other commands.
     let plain = common::stdout_of(transcribe(&["-f", "srt"]).arg(clip("000-en.flac")));
     let none = common::stdout_of(transcribe(&["-f", "srt", "--max_line_width", "None"]).arg(clip("000-en.flac")));

@@ -89,7 +89,8 @@ impl Batch<'_> {
             for (row, window) in self.windows.iter().enumerate() {
                 let first = self.windows.iter().position(|other| other.recording == window.recording).unwrap_or(row);
                 let detected = || detect(&start[row].sot, &special.languages);
-                decoded[row].language = if first < row { decoded[first].language.clone() } else { detected() };
+                let known = first < row && !self.options.multilingual;
+                decoded[row].language = if known { decoded[first].language.clone() } else { detected() };
             }
             started = Some(start);
         }

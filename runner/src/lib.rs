@@ -89,6 +89,7 @@ pub mod model;
 pub mod normalise;
 pub mod npu;
 pub mod options;
+pub mod prompt;
 pub mod rules;
 pub mod speech_model;
 pub mod tokenizer;
@@ -125,8 +126,9 @@ pub use model::{Layout, Model, ModelError};
 pub use npu::NpuReport;
 pub use observer::{Observer, Progress};
 pub use options::{
-    Claim, Commands, Device, EngineOptions, Padding, Precision, Simulation, Target, Task, TranscribeOptions,
+    Claim, Clip, Commands, Device, EngineOptions, Padding, Precision, Simulation, Target, Task, TranscribeOptions,
 };
+pub use prompt::{Prompt, PromptOptions};
 pub use result::{RunReport, Segment, Transcription, Warning, Word};
 pub use segments::Segments;
 pub use transcribe::{TranscribeError, Transcriber};

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use crate::prompt::PromptOptions;
 use undertone_boundary::options::DeviceChoice;
 pub use undertone_boundary::options::{Claim, Commands, Precision, Simulation, Target};
 use undertone_boundary::words;
@@ -113,19 +114,34 @@ pub enum Padding {
     Silence,
 }
 
+/// A part of a recording.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clip {
+    /// Seconds from the start of the audio.
+    pub start: f64,
+    /// Seconds from the start of the audio; `None` is its end.
+    pub end: Option<f64>,
+}
+
 /// What to do with the audio.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TranscribeOptions {
-    /// Language of the speech, as [`crate::language::parse`] understands it; `None` detects it from the first window.
+    /// Language of the speech, as [`crate::language::parse`] understands it; `None` detects it.
     pub language: Option<String>,
+    /// Detect the language of each window by itself.
+    pub multilingual: bool,
+    /// Windows of 30 s from which the language is detected, at most: until one is sure enough, else by the majority.
+    pub language_detection_segments: usize,
+    /// A language with a probability above this is sure enough.
+    pub language_detection_threshold: f64,
     /// Write in the spoken language or in English.
     pub task: Task,
     /// Decode without timestamps: one segment for each window.
     pub without_timestamps: bool,
-    /// Give the text written so far to the next window as prompt.
-    pub condition_on_previous_text: bool,
-    /// Text that comes before the first window's.
-    pub initial_prompt: Option<String>,
+    /// What windows are told before they are decoded.
+    pub prompt: PromptOptions,
+    /// The parts of the recording that are transcribed, in order and apart; none is all of it.
+    pub clips: Vec<Clip>,
     /// Temperatures at which a window is decoded, one after another until a text passes the thresholds below. At 0 the
     /// likeliest token comes, above it tokens are drawn by chance (the same each time). One alone never decodes again;
     /// with several, text that repeats itself at all of them is not kept, and `run.warnings` says so. None is the same
@@ -177,10 +193,13 @@ impl Default for TranscribeOptions {
     fn default() -> Self {
         Self {
             language: None,
+            multilingual: false,
+            language_detection_segments: 1,
+            language_detection_threshold: 0.5,
             task: Task::Transcribe,
             without_timestamps: false,
-            condition_on_previous_text: true,
-            initial_prompt: None,
+            prompt: PromptOptions::default(),
+            clips: Vec::new(),
             temperatures: vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
             best_of: 5,
             compression_ratio_threshold: Some(2.4),

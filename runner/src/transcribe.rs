@@ -15,7 +15,8 @@ use crate::mel::LogMel;
 use crate::model::{Model, ModelConfig};
 use crate::npu::NpuReport;
 use crate::observer::Observer;
-use crate::options::{Device, EngineOptions, Task, TranscribeOptions};
+use crate::options::{Clip, Device, EngineOptions, Task, TranscribeOptions};
+use crate::prompt::PromptTokens;
 use crate::recording::{Chunk, Recording};
 use crate::result::{RunReport, Transcription};
 use crate::rules::Rule;
@@ -54,6 +55,9 @@ pub enum TranscribeError {
     /// A language that the model does not know.
     #[error("the model knows no language '{language}'; it knows: {known}")]
     Language { language: String, known: String },
+    /// An option that cannot be followed.
+    #[error("option {option}: {problem}")]
+    Option { option: &'static str, problem: String },
     /// Something that an English-only model cannot do.
     #[error("the model is English-only and cannot {0}; use a multilingual model")]
     EnglishOnly(String),
@@ -179,13 +183,20 @@ impl Transcriber {
         &self.tokenizer
     }
 
-    /// Whether `options` fit the model: its language and task. [`Self::transcribe`] asks the same; this answers before
-    /// audio is read.
+    /// Whether `options` make sense and fit the model. [`Self::transcribe`] asks the same; this answers before audio is
+    /// read.
     ///
     /// # Errors
-    /// [`TranscribeError::Language`], [`TranscribeError::EnglishOnly`].
+    /// [`TranscribeError::Option`], [`TranscribeError::Language`], [`TranscribeError::EnglishOnly`].
     pub fn check(&self, options: &TranscribeOptions) -> Result<(), TranscribeError> {
+        check_clips(&options.clips)?;
+        check_detection(options)?;
+        self.prompts(options)?;
         self.asked_language(options).map(drop)
+    }
+
+    fn prompts(&self, options: &TranscribeOptions) -> Result<PromptTokens, TranscribeError> {
+        PromptTokens::of(&options.prompt, &self.tokenizer, self.config.decoder_positions, self.config.vocabulary)
     }
 
     /// Listens to a stream: what it comes to can be transcribed by this model, and takes no more memory however long it
@@ -276,12 +287,74 @@ impl Transcriber {
             counts: self.counts(),
             npu: self.engine.as_ref().and_then(Engine::npu).unwrap_or_default(),
         };
+        self.check(options)?;
+        let audio: Vec<Cow<'a, Audio>> = recordings.into_iter().map(Into::into).collect();
+        for audio in &audio {
+            check_clips_within(&options.clips, audio.duration())?;
+        }
         let asked = self.asked_language(options)?;
         let rules = rules(&self.tokenizer.special, &self.config, options.without_timestamps);
-        let initial: Arc<[u32]> = self.initial_tokens(options)?.into();
-        let recording = |audio| Recording::new(audio, asked.clone(), initial.clone());
-        let audio = recordings.into_iter().map(Into::into).collect();
+        let prompts = Arc::new(self.prompts(options)?);
+        let recording = |audio| Recording::new(audio, asked.clone(), prompts.clone());
         Ok(Transcribing::new(audio, options.clone(), rules, start, recording, self.load_fallback.clone()))
+    }
+
+    /// Finds out the languages of recordings where that takes more than the window that is decoded first.
+    pub(crate) fn detect_languages(
+        &mut self,
+        recordings: &mut [Recording<'_>],
+        options: &TranscribeOptions,
+        stop: &dyn Fn() -> bool,
+        fallback: &mut Option<String>,
+    ) -> Result<(), TranscribeError> {
+        if options.language_detection_segments > 1 && self.tokenizer.special.multilingual {
+            for recording in recordings.iter_mut().filter(|recording| recording.language.is_none()) {
+                recording.open(&self.mel, &self.tokenizer.special, options, self.config.decoder_positions)?;
+                self.detect_language(recording, options, stop, fallback)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Listens to as many windows of a recording as `options` say, until one is sure of its language.
+    fn detect_language(
+        &mut self,
+        recording: &mut Recording<'_>,
+        options: &TranscribeOptions,
+        stop: &dyn Fn() -> bool,
+        fallback: &mut Option<String>,
+    ) -> Result<(), TranscribeError> {
+        let mut heard = Vec::new();
+        while heard.len() < options.language_detection_segments && !stop() {
+            let Some(features) = recording.listening_window(heard.len(), options.padding)? else { break };
+            let Some(chunk) = recording.chunks().first() else { break };
+            let batch = Batch {
+                windows: vec![Window {
+                    features,
+                    recording: 0,
+                    seed: 0,
+                    writer: &chunk.writer,
+                    language: None,
+                    goes_on: 0..0,
+                }],
+                options,
+                rules: &[],
+                first_timestamp: Ask::NO_TIMESTAMPS,
+                positions: self.config.decoder_positions,
+                decode: false,
+                stop,
+            };
+            let Some(detected) = self.run(&batch, fallback)?.pop().and_then(|window| window.language) else { break };
+            let sure = detected.probability > options.language_detection_threshold;
+            heard.push(detected);
+            if sure {
+                break;
+            }
+        }
+        if let Some(detected) = language::agree(&heard, options.language_detection_threshold) {
+            recording.set_language(detected);
+        }
+        Ok(())
     }
 
     /// What a finished recording came to. `session` holds what is counted for all recordings together.
@@ -320,7 +393,8 @@ impl Transcriber {
         Ok(Transcription {
             task: options.task.to_string(),
             language: recording.language.clone().map_or_else(|| "en".to_owned(), |(code, _)| code),
-            language_probability: recording.language_probability,
+            language_probability: recording.detected.as_ref().map(|detected| detected.probability),
+            language_probabilities: recording.detected.as_ref().map(|d| d.probabilities.clone()).unwrap_or_default(),
             duration,
             text: self.tokenizer.decode(tokens)?,
             segments: segments.to_vec(),
@@ -339,7 +413,7 @@ impl Transcriber {
         let mut first = None;
         let mut chosen = Vec::new();
         for (index, recording) in recordings.iter_mut().enumerate().filter(|(_, recording)| !recording.finished()) {
-            let unknown = special.multilingual && recording.language.is_none();
+            let unknown = special.multilingual && (recording.language.is_none() || options.multilingual);
             let chunks = recording.open(&self.mel, special, options, self.config.decoder_positions)?;
             let empty = chunks.iter().all(Chunk::finished);
             for (place, chunk) in chunks.iter().enumerate().filter(|(_, chunk)| empty || !chunk.finished()) {
@@ -373,7 +447,7 @@ impl Transcriber {
                 // The same recording is decoded alike, whatever else is.
                 seed: recording.next_frame(chunk) as u64,
                 writer: &recording.chunks()[chunk].writer,
-                language: recording.language.as_ref().map(|(_, token)| *token),
+                language: recording.language.as_ref().map(|(_, token)| *token).filter(|_| !options.multilingual),
                 goes_on: recording.goes_on(chunk),
             })
         };
@@ -440,14 +514,6 @@ impl Transcriber {
         }
     }
 
-    /// The tokens of the text that comes before the first window's.
-    fn initial_tokens(&self, options: &TranscribeOptions) -> Result<Vec<u32>, TokenizerError> {
-        match options.initial_prompt.as_deref().map(str::trim).filter(|prompt| !prompt.is_empty()) {
-            Some(prompt) => self.tokenizer.encode(&format!(" {prompt}")),
-            None => Ok(Vec::new()),
-        }
-    }
-
     /// Runs windows, on the CPU provider if the asked device fails and a spare is there.
     pub(crate) fn run(
         &mut self,
@@ -472,6 +538,51 @@ impl Transcriber {
         *fallback = Some(error.to_string());
         Ok(batch.run(spare.as_mut(), tokenizer)?)
     }
+}
+
+/// Whether clips follow one another.
+fn check_clips(clips: &[Clip]) -> Result<(), TranscribeError> {
+    let wrong = |problem: String| Err(TranscribeError::Option { option: "clip_timestamps", problem });
+    let mut before = 0.0;
+    for (index, &Clip { start, end }) in clips.iter().enumerate() {
+        let rises = start >= before && start.is_finite();
+        if !rises {
+            return wrong(format!("a clip begins at {start} s, and the time before it is {before} s: times must rise"));
+        }
+        match end {
+            Some(end) if end > start && end.is_finite() => before = end,
+            Some(end) => return wrong(format!("the clip that begins at {start} s ends at {end} s")),
+            None if index + 1 < clips.len() => return wrong("only the last clip may be without an end".to_owned()),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is audio at the clips' times.
+fn check_clips_within(clips: &[Clip], duration: f64) -> Result<(), TranscribeError> {
+    // Ends are often rounded up.
+    const TOLERANCE: f64 = 0.1;
+    let times = clips.iter().flat_map(|clip| [Some(clip.start), clip.end]).flatten();
+    match times.fold(0.0, f64::max) {
+        last if last > duration + TOLERANCE => Err(TranscribeError::Option {
+            option: "clip_timestamps",
+            problem: format!("{last} s is beyond the end of the recording, which is {duration:.2} s long"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn check_detection(options: &TranscribeOptions) -> Result<(), TranscribeError> {
+    let wrong =
+        |option: &'static str, problem: &str| Err(TranscribeError::Option { option, problem: problem.to_owned() });
+    if options.language_detection_segments == 0 {
+        return wrong("language_detection_segments", "a language is detected from at least 1 segment");
+    }
+    if !(0.0..=1.0).contains(&options.language_detection_threshold) {
+        return wrong("language_detection_threshold", "a probability is a number from 0 to 1");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

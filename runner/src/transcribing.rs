@@ -55,6 +55,8 @@ pub struct Transcribing<'a> {
     /// Segments that [`Self::next_segment`] has not given yet, each with the place of its recording.
     ready: VecDeque<(usize, Segment)>,
     cancel: Cancel,
+    /// Whether anything was computed.
+    begun: bool,
     /// Whether nothing more comes: all is done, or it was ended early, or it failed.
     ended: bool,
 }
@@ -96,6 +98,7 @@ impl<'a> Transcribing<'a> {
             total_seconds,
             ready: VecDeque::new(),
             cancel: Cancel::new(),
+            begun: false,
             ended: false,
         }
     }
@@ -156,7 +159,7 @@ impl<'a> Transcribing<'a> {
     pub fn language(&self, recording: usize) -> Option<(&str, Option<f64>)> {
         let recording = self.recordings.get(recording)?;
         let (code, _) = recording.language.as_ref()?;
-        Some((code, recording.language_probability))
+        Some((code, recording.detected.as_ref().map(|detected| detected.probability)))
     }
 
     /// What the recordings came to, in the order in which they were given; where something is not done yet, the
@@ -187,10 +190,13 @@ impl<'a> Transcribing<'a> {
             stopped.set(observer.borrow_mut().stop());
             stopped.get()
         };
+        let Self { recordings, options, rules, start, session, .. } = self;
+        if !std::mem::replace(&mut self.begun, true) {
+            transcriber.detect_languages(recordings, options, &stop, &mut session.fallback)?;
+        }
         if stop() {
             return Ok(false);
         }
-        let Self { recordings, options, rules, start, session, .. } = self;
         let chosen = transcriber.choose(recordings, options)?;
         session.batch = session.batch.max(chosen.len() as u64);
         session.windows += chosen.len() as u64;

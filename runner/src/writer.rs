@@ -5,6 +5,7 @@ use crate::decode::Decoded;
 use crate::fallback::{Attempt, Verdict};
 use crate::model::ModelConfig;
 use crate::options::{Task, TranscribeOptions};
+use crate::prompt::{PromptTokens, budget};
 use crate::result::Segment;
 use crate::rules::{Rule, SuppressBlank, SuppressNameless, SuppressTokens, TimestampRules};
 use crate::seek::{cut, cut_at_pause};
@@ -12,47 +13,52 @@ use crate::text::compression_ratio;
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use std::ops::Range;
 
-/// Text of a higher temperature is no prompt for the next window (openai/whisper, `whisper/transcribe.py`).
-const PROMPT_UP_TO: f32 = 0.5;
-
 /// What has been written so far, and how it goes on.
 pub(crate) struct Writer {
     options: TranscribeOptions,
     /// Positions of the decoder.
     positions: usize,
     /// Where the audio ends, in seconds.
-    end: f64,
+    pub(crate) end: f64,
     first_timestamp: u32,
+    prompts: PromptTokens,
     /// All tokens, the initial prompt's first.
     tokens: Vec<u32>,
-    /// How many of `tokens` are the initial prompt.
-    initial: usize,
+    /// Whether no window has been written.
+    untouched: bool,
     /// From where on `tokens` are the next window's prompt.
     prompt_from: usize,
     pub(crate) segments: Vec<Segment>,
 }
 
 impl Writer {
-    /// `initial` are the tokens that come before the first window's.
+    /// `prompts` are of the recording's part that is written.
     pub(crate) fn new(
-        initial: &[u32],
+        prompts: PromptTokens,
         options: TranscribeOptions,
         positions: usize,
         end: f64,
         first_timestamp: u32,
     ) -> Self {
-        let (initial, tokens) = (initial.len(), initial.to_vec());
-        Self { options, positions, end, first_timestamp, initial, tokens, prompt_from: 0, segments: Vec::new() }
+        let tokens = prompts.initial.clone();
+        let (prompt_from, segments) = (0, Vec::new());
+        Self { options, positions, end, first_timestamp, prompts, tokens, untouched: true, prompt_from, segments }
     }
 
     /// The next window's prompt and where start-of-transcript stands in it.
     pub(crate) fn prompt(&self, special: &SpecialTokens, language: Option<u32>) -> (Vec<u32>, usize) {
-        let previous = &self.tokens[self.prompt_from..];
-        let most = (self.positions / 2).saturating_sub(1);
-        let previous = &previous[previous.len().saturating_sub(most)..];
-        let mut prompt = Vec::with_capacity(previous.len() + 5);
-        if !previous.is_empty() {
+        let PromptTokens { initial, carry_initial, prefix, hotwords } = &self.prompts;
+        let prefix = if self.untouched { prefix.as_slice() } else { &[] };
+        let carried = if *carry_initial { initial.as_slice() } else { &[] };
+        let told = [if prefix.is_empty() { hotwords } else { [].as_slice() }, carried].concat();
+        let budget = budget(self.positions);
+        let told = &told[told.len().saturating_sub(budget)..];
+        let previous = &self.tokens[self.prompt_from.max(carried.len())..];
+        let previous = &previous[previous.len().saturating_sub(budget - told.len())..];
+        let mut prompt = Vec::with_capacity(told.len() + previous.len() + prefix.len() + 5);
+        if !told.is_empty() || !previous.is_empty() {
             prompt.push(special.startofprev);
+            prompt.extend_from_slice(told);
             prompt.extend_from_slice(previous);
         }
         let sot = prompt.len();
@@ -67,6 +73,7 @@ impl Writer {
         if self.options.without_timestamps {
             prompt.push(special.notimestamps);
         }
+        prompt.extend_from_slice(prefix);
         (prompt, sot)
     }
 
@@ -80,6 +87,7 @@ impl Writer {
         frames: usize,
         goes_on: &Range<usize>,
     ) -> Result<usize, TokenizerError> {
+        self.untouched = false;
         let decoded = &attempt.decoded;
         let circles = attempt.exhausted && attempt.verdict == Verdict::Repeats;
         if circles {
@@ -113,11 +121,12 @@ impl Writer {
                 avg_logprob: decoded.avg_logprob as f32,
                 compression_ratio,
                 no_speech_prob: decoded.no_speech_prob as f32,
+                language: None,
                 words: Vec::new(),
             });
         }
-        let doubtful = attempt.temperature > PROMPT_UP_TO || attempt.exhausted;
-        if !self.options.condition_on_previous_text || doubtful {
+        let doubtful = attempt.temperature > self.options.prompt.prompt_reset_on_temperature || attempt.exhausted;
+        if !self.options.prompt.condition_on_previous_text || doubtful {
             self.prompt_from = self.tokens.len();
         }
         Ok(cut.advance)
@@ -129,8 +138,13 @@ impl Writer {
         decoded.no_speech_prob > threshold && !sure
     }
 
+    /// Whether each window has a language of its own.
+    pub(crate) fn multilingual(&self) -> bool {
+        self.options.multilingual
+    }
+
     pub(crate) fn text_tokens(&self) -> &[u32] {
-        &self.tokens[self.initial..]
+        &self.tokens[self.prompts.initial.len()..]
     }
 }
 

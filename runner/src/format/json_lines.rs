@@ -1,11 +1,12 @@
 //! A result as JSON Lines while it comes: an object for each segment, then one for the whole.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde::Serialize;
 
 use super::FormatWriter;
-use crate::result::{RunReport, Segment, Transcription};
+use crate::result::{RunReport, Segment, Transcription, likely_languages};
 
 /// Writes an object in one line for each segment, with the recording's name as `file` and the fields of [`Segment`];
 /// at the end one with `file` and the fields of [`Transcription`] but the segments. Only the last has `run`.
@@ -51,6 +52,8 @@ struct LastLine<'a> {
     language: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     language_probability: Option<f64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "likely_languages")]
+    language_probabilities: &'a BTreeMap<String, f64>,
     duration: f64,
     text: &'a str,
     run: &'a RunReport,
@@ -67,8 +70,16 @@ impl FormatWriter for JsonLines {
     }
 
     fn end(&mut self, result: &Transcription, out: &mut dyn Write) -> io::Result<()> {
-        let Transcription { task, language, language_probability, duration, text, run, .. } = result;
-        let (duration, language_probability) = (*duration, *language_probability);
-        line(&LastLine { file: &self.file, task, language, language_probability, duration, text, run }, out)
+        let last = LastLine {
+            file: &self.file,
+            task: &result.task,
+            language: &result.language,
+            language_probability: result.language_probability,
+            language_probabilities: &result.language_probabilities,
+            duration: result.duration,
+            text: &result.text,
+            run: &result.run,
+        };
+        line(&last, out)
     }
 }

@@ -129,25 +129,23 @@ fn atoms(text: &str) -> Vec<Atom<'_>> {
 /// distance from the mean, and of what parting costs at the line's end.
 pub(super) fn wrap(text: &str, most: usize) -> String {
     let atoms = atoms(text);
-    let columns = |line: &[Atom<'_>]| {
-        line.iter().map(|atom| atom.width + usize::from(atom.blank)).sum::<usize>()
-            - line.first().map_or(0, |atom| usize::from(atom.blank))
-    };
     // The best ways to part what comes before each atom: lines, cost, where the last line begins.
     let best = |mean: f64| {
         let mut best: Vec<(usize, f64, usize)> = vec![(0, 0.0, 0)];
         for end in 1..=atoms.len() {
             let mut found: Option<(usize, f64, usize)> = None;
+            let mut columns = 0;
             for begin in (0..end).rev() {
-                let columns = columns(&atoms[begin..end]);
+                let blank = begin + 1 < end && atoms[begin + 1].blank;
+                columns += atoms[begin].width + usize::from(blank);
                 if columns > most && begin + 1 < end {
                     break;
                 }
                 let parting = match atoms.get(end) {
                     None => 0.0,
                     _ if atoms[end - 1].text.ends_with(is_pause) => 0.0,
-                    Some(next) if next.blank => most as f64 / 8.0,
-                    Some(_) => most as f64 / 4.0,
+                    Some(next) if next.blank => most as f64 / 4.0,
+                    Some(_) => most as f64 / 3.0,
                 };
                 let (lines, cost, _) = best[begin];
                 let this = (lines + 1, cost + (mean - columns as f64).powi(2) + parting.powi(2), begin);
@@ -160,7 +158,8 @@ pub(super) fn wrap(text: &str, most: usize) -> String {
         best
     };
     let least = best(0.0).last().map_or(1, |(lines, ..)| (*lines).max(1));
-    let best = best(columns(&atoms) as f64 / least as f64);
+    let all: usize = atoms.iter().map(|atom| atom.width + usize::from(atom.blank)).sum();
+    let best = best(all as f64 / least as f64);
     let mut lines = Vec::new();
     let mut end = atoms.len();
     while end > 0 {
@@ -194,7 +193,7 @@ mod tests {
             ("我们明天下午三点在老地方见面好不好", 20, "我们明天下午三点在\n老地方见面好不好"),
             // What is small, closes, or repeats is not parted from what it belongs to; nor is what opens.
             ("ちょっと待って", 6, "ちょっ\nと待っ\nて"),
-            ("彼は「はい」と", 8, "彼は\n「はい」\nと"),
+            ("彼は「はい」と", 8, "彼は「は\nい」と"),
             ("これは OpenAI のモデルです", 16, "これは OpenAI\nのモデルです"),
             ("สวัสดีครับ", 6, "สวัสดี\nครับ"),
         ] {
