@@ -161,7 +161,7 @@ prop_compose! {
     fn segments()(
         words in prop::collection::vec(
             prop::collection::vec(
-                ("( [a-zé]{1,9}[,.]?|[今日本語はっー]{1,3}[。、]?|。| -->|<i>|\u{e01}\u{e35}\u{e48})", 0u32..60, 0u32..150),
+                ("( [a-zé]{1,9}[,.]?|[今日本語は][っー]{0,2}[。、]?|。| -->|<i>|\u{e01}\u{e35}\u{e48})", 0u32..60, 0u32..150),
                 1..14,
             ),
             0..6,
@@ -218,8 +218,9 @@ proptest! {
                 prop_assert!(lines.len() <= most, "{:?}", text);
             }
             let width = options.max_line_width.unwrap_or(1000);
-            // Words here have at most ten columns, and 。 may stand behind one.
-            prop_assert!(lines.iter().all(|line| line.width() <= width.max(14) + 2), "{:?}", text);
+            // Words here have at most ten columns, and what closes stands behind them.
+            let most = |line: &str| width.max(10) + 2 * line.matches('。').count();
+            prop_assert!(lines.iter().all(|line| line.width() <= most(line)), "{:?}", text);
             prop_assert!(lines[1..].iter().all(|line| !line.starts_with(['。', '、', 'っ', 'ー'])), "{:?}", text);
         }
         let said: String = segments.iter().map(|segment| bare(&segment.text)).collect();
