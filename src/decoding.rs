@@ -1,6 +1,7 @@
 //! The options that say how speech is decoded, shared by the subcommands that decode: what the runner's
 //! `TranscribeOptions` hold, as a person writes it.
 
+use anyhow::{Result, anyhow};
 use clap::Args;
 use undertone_runner::options::DEFAULT_BATCH;
 use undertone_runner::{Clip, Task, TranscribeOptions};
@@ -8,7 +9,10 @@ use undertone_runner::{Clip, Task, TranscribeOptions};
 use crate::choices;
 use crate::fallback::FallbackChoice;
 use crate::prompting::PromptChoice;
+use crate::search::SearchChoice;
 use crate::spelling::switch;
+use crate::tokens::TokenChoice;
+use crate::words::WordChoice;
 
 /// How speech is decoded.
 #[derive(Args, Clone)]
@@ -36,7 +40,8 @@ pub struct DecodingChoice {
     /// Let the model write text alone: each window of up to 30 s becomes one segment. A model may then stop early and
     /// lose words. Best with --batch, which cuts at pauses; without it, windows are cut where they end, in the middle
     /// of a word too
-    #[arg(long)]
+    #[arg(long, visible_alias = "without-timestamps", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value_t = false, value_name = "BOOL", value_parser = switch())]
     pub no_timestamps: bool,
     /// Decode N windows of 30 s together, which is faster and takes more memory. Longer recordings are cut at pauses
     /// for that, and each window is decoded without the text before it: the words can differ. 1 decodes one window
@@ -47,12 +52,21 @@ pub struct DecodingChoice {
     #[command(flatten)]
     prompt: PromptChoice,
     #[command(flatten)]
+    search: SearchChoice,
+    #[command(flatten)]
     fallback: FallbackChoice,
+    #[command(flatten)]
+    tokens: TokenChoice,
+    #[command(flatten)]
+    words: WordChoice,
 }
 
 impl DecodingChoice {
     /// The runner's options.
-    pub fn options(&self) -> TranscribeOptions {
+    ///
+    /// # Errors
+    /// If one has a value without a meaning.
+    pub fn options(&self) -> Result<TranscribeOptions> {
         let mut options = TranscribeOptions {
             language: self.language.clone(),
             multilingual: self.multilingual,
@@ -66,8 +80,12 @@ impl DecodingChoice {
             cut_at_pauses: self.batch.is_some_and(|windows| windows > 1),
             ..TranscribeOptions::default()
         };
+        self.search.apply(&mut options);
         self.fallback.apply(&mut options);
-        options
+        self.tokens.apply(&mut options);
+        self.words.apply(&mut options);
+        options.check().map_err(|error| anyhow!("--{} {}", error.name.replace('_', "-"), error.what))?;
+        Ok(options)
     }
 
     /// Whether a window is given the text before it.

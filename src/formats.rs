@@ -129,7 +129,7 @@ impl FormatChoice {
     }
 
     /// Refuses what does not go together, and warns of what has no effect. `recordings` go to standard output, unless
-    /// there is a `directory`; `words` says whether there are word times.
+    /// there is a `directory`; `words`: there will be word times.
     ///
     /// # Errors
     /// What it is and what to do.

@@ -17,10 +17,13 @@ mod npu;
 mod output;
 mod partition;
 mod prompting;
+mod search;
 mod sound;
 mod spelling;
 mod steps;
+mod tokens;
 mod transcribe;
+mod words;
 
 use std::process::ExitCode;
 

@@ -40,27 +40,28 @@ fn some_formats_by_name() {
 }
 
 #[test]
-fn a_pipe_gets_each_segment_while_the_next_is_computed() {
-    for (format, head) in [("txt", 0), ("tsv", 1), ("csv", 1), ("vtt", 2)] {
-        let mut command = transcribe(&["--stream", "-vv", "--batch=1", "-f", format]);
+#[cfg(unix)]
+fn a_pipe_gets_each_segment_while_the_next_is_computed_and_ctrl_c_keeps_them() {
+    for (format, head) in [("txt", 0), ("tsv", 1), ("vtt", 2)] {
+        let mut command = transcribe(&["--stream", "--batch=1", "-f", format]);
         let mut child = command.arg(long()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let first = lines.nth(head).unwrap();
-        // Standard error holds what was told until now, and the end is not.
-        let running = child.try_wait().unwrap().is_none();
-        let said = std::thread::spawn(move || {
-            let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-            (lines.collect::<Vec<_>>().join("\n"), child.wait().unwrap())
-        });
-        let rest = lines.count();
-        let (said, status) = said.join().unwrap();
-        assert!(status.success() && running && rest > 3 && !first.is_empty(), "{format}: {first}: {said}");
+        assert!(!first.is_empty() && child.try_wait().unwrap().is_none(), "{format}: {first}");
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let rest = lines.collect::<Vec<_>>();
+        let output = child.wait_with_output().unwrap();
+        let said = common::text(&output.stderr);
+        assert_eq!(output.status.code(), Some(130), "{said}");
+        assert!(said.contains("transcribed until"), "{format}: {rest:?}: {said}");
+        // Nothing is cut: a subtitle ends with an empty line.
+        assert!(format != "vtt" || rest.last().is_some_and(String::is_empty), "{rest:?}");
     }
 }
 
 #[test]
-fn streams_are_what_is_written_in_the_end() {
-    for format in ["txt", "srt", "vtt", "tsv", "csv", "lrc", "ass"] {
+fn a_stream_is_what_is_written_in_the_end() {
+    for format in ["txt", "srt"] {
         let of = |options: &[&str]| common::stdout_of(transcribe(&["-f", format]).args(options).arg(long()));
         assert_eq!(of(&["--stream", "--batch=1"]), of(&["--batch=1"]), "{format}");
     }
@@ -68,10 +69,13 @@ fn streams_are_what_is_written_in_the_end() {
 
 #[test]
 fn json_streams_as_a_line_for_each_segment_and_one_for_the_whole() {
-    let files = [clip("000-en.flac"), long()];
-    let whole = common::stdout_of(transcribe(&["-f", "json"]).args(&files));
+    let files = [long(), clip("000-en.flac")];
+    let of = |options: &[&str]| {
+        common::stdout_of(transcribe(&["-f", "json", "--no-previous-text"]).args(options).args(&files))
+    };
+    let whole = of(&[]);
     let whole: Vec<Value> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let text = common::stdout_of(transcribe(&["-f", "json", "--stream"]).args(&files));
+    let text = of(&["--stream"]);
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for (file, expected) in files.iter().zip(&whole) {
         let own: Vec<&Value> = lines.iter().filter(|line| line["file"] == file.to_str().unwrap()).collect();
@@ -85,6 +89,12 @@ fn json_streams_as_a_line_for_each_segment_and_one_for_the_whole() {
         assert_eq!(last["run"]["device"], "cpu");
         assert!(last.get("segments").is_none());
     }
+    // A line says whose it is, so none waits for those of a recording before it.
+    let ends = |file: usize| {
+        let is_end = |line: &Value| line["file"] == files[file].to_str().unwrap() && line.get("run").is_some();
+        lines.iter().position(is_end).unwrap()
+    };
+    assert!(ends(1) < ends(0) && ends(0) == lines.len() - 1, "{text}");
     assert_eq!(lines.len(), 2 + whole.iter().map(|whole| whole["segments"].as_array().unwrap().len()).sum::<usize>());
 }
 
@@ -129,6 +139,31 @@ fn long_segments_are_wrapped() {
 }
 
 #[test]
+fn words_with_times_are_laid_out_as_was_asked_for() {
+    let of = |options: &[&str]| {
+        let options = [&["--word_timestamps", "True"][..], options].concat();
+        common::stdout_of(transcribe(&options).arg(clip("000-en.flac")))
+    };
+    let texts = |srt: &str| {
+        let blocks = srt.trim_end().split("\n\n");
+        blocks.map(|block| block.splitn(3, '\n').nth(2).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let three = of(&["-f", "srt", "--max_words_per_line", "3"]);
+    assert_eq!(texts(&three), ["The green lion", "is above the", "red table."], "{three}");
+    let lines = of(&["-f", "srt", "--max-line-width=16", "--max-line-count=2"]);
+    assert_eq!(texts(&lines), ["The green lion\nis above the red", "table."], "{lines}");
+    let vtt = of(&["-f", "vtt", "--highlight_words", "True"]);
+    assert!(vtt.contains("\nThe <u>green</u> lion is above the red table.\n"), "{vtt}");
+    let json: Value = serde_json::from_str(&of(&["-f", "json"])).unwrap();
+    let words = json["segments"][0]["words"].as_array().unwrap();
+    assert_eq!(words.iter().map(|word| word["word"].as_str().unwrap()).collect::<String>().trim(), SAID);
+    // What does nothing is said.
+    let mut command = transcribe(&["-q", "-f", "srt", "--word-timestamps", "--max-line-count=2"]);
+    let said = common::text(&common::run(command.arg(clip("000-en.flac"))).stderr);
+    assert!(said.starts_with("warning: --max-line-count has no effect without --max-line-width"), "{said}");
+}
+
+#[test]
 fn progress_in_lines_by_the_audio_s_time() {
     let mut command = transcribe(&["-q", "--print_progress", "True", "--batch=1"]);
     let output = common::run(command.arg(long()));
@@ -139,5 +174,7 @@ fn progress_in_lines_by_the_audio_s_time() {
         .filter_map(|line| line.split_once("min.flac: ")?.1.split_once(" %")?.0.parse().ok())
         .collect();
     assert!(shares.len() > 3 && shares.is_sorted() && shares.last() == Some(&100), "{said}");
-    assert_eq!(common::text(&common::run(transcribe(&["-q"]).arg(long())).stderr), "");
+    // Nobody who did not ask for it gets it.
+    let said = common::text(&common::run(transcribe(&["-q"]).arg(clip("000-en.flac"))).stderr);
+    assert_eq!(said, "");
 }

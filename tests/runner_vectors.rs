@@ -7,8 +7,8 @@ use common::{reference, root};
 use serde::Deserialize;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use undertone_runner::{
-    Audio, Clip, EngineOptions, Model, Padding, PromptOptions, Segment, Task, TranscribeOptions, Transcriber,
-    Transcription, audio,
+    Audio, Clip, EngineOptions, Model, Padding, PromptOptions, SearchOptions, Segment, Task, TranscribeOptions,
+    Transcriber, Transcription, audio,
 };
 
 #[derive(Deserialize)]
@@ -128,6 +128,16 @@ fn short_recordings_without_timestamps() {
         language: Some(file.language.clone()),
         ..without_thresholds()
     });
+}
+
+#[test]
+fn beams() {
+    let beams = |patience, length_penalty| TranscribeOptions {
+        search: SearchOptions { beam_size: Some(5), patience, length_penalty },
+        ..without_thresholds()
+    };
+    check("beam5-short.json", 0, |_| beams(None, None));
+    check("beam5-patience2-lengthpenalty-short.json", 0, |_| beams(Some(2.0), Some(0.6)));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! (openai/whisper puts it before every window), and hotwords count in the budget (in faster-whisper they do not, and
 //! can leave no room for the text).
 
+use crate::options::OptionError;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::transcribe::TranscribeError;
 
@@ -105,22 +106,21 @@ impl PromptTokens {
         positions: usize,
         vocabulary: usize,
     ) -> Result<Self, TranscribeError> {
-        let known = |option: &'static str, prompt: &Option<Prompt>| -> Result<Vec<u32>, TranscribeError> {
+        let known = |name: &'static str, prompt: &Option<Prompt>| -> Result<Vec<u32>, TranscribeError> {
             let tokens = prompt.as_ref().map(|prompt| prompt.tokens(tokenizer)).transpose()?.unwrap_or_default();
             match tokens.iter().find(|token| **token as usize >= vocabulary) {
-                Some(token) => Err(TranscribeError::Option {
-                    option,
-                    problem: format!("token {token} is none of the model's {vocabulary}"),
-                }),
+                Some(token) => {
+                    let what = format!("holds token {token}, and the model has {vocabulary}: use its own");
+                    Err(OptionError { name, what }.into())
+                }
                 None => Ok(tokens),
             }
         };
-        let fitting = |option: &'static str, prompt: &Option<Prompt>| {
-            let (tokens, most) = (known(option, prompt)?, budget(positions));
+        let fitting = |name: &'static str, prompt: &Option<Prompt>| -> Result<Vec<u32>, TranscribeError> {
+            let (tokens, most) = (known(name, prompt)?, budget(positions));
             if tokens.len() > most {
-                let problem =
-                    format!("it is {} tokens long, and there is room for {most}; take fewer words", tokens.len());
-                return Err(TranscribeError::Option { option, problem });
+                let what = format!("is {} tokens long, and there is room for {most}: use fewer words", tokens.len());
+                return Err(OptionError { name, what }.into());
             }
             Ok(tokens)
         };

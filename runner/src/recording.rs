@@ -13,7 +13,7 @@ use crate::prompt::PromptTokens;
 use crate::result::{RunReport, Segment, Warning};
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::voice::Voice;
-use crate::writer::Writer;
+use crate::writer::{Place, Writer};
 use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
@@ -188,16 +188,11 @@ impl<'a> Recording<'a> {
         }
     }
 
-    /// The frame at which a chunk's next window begins.
-    pub(crate) fn next_frame(&self, chunk: usize) -> usize {
-        self.chunks().get(chunk).map_or(0, |chunk| chunk.seek)
-    }
-
     /// Frames of a chunk's next window after which the model must not leave the rest to another window. There are such
     /// frames where this window reaches to the chunk's end, the rest would be too short for a window of its own or
     /// the chunk ends in a pause, and there is voice in the rest: as much as a word's at a recording's end, a second of
     /// it where the recording was cut. A model that is made to go on for less writes what nobody said.
-    pub(crate) fn goes_on(&self, chunk: usize) -> Range<usize> {
+    fn goes_on(&self, chunk: usize) -> Range<usize> {
         let State::Open { chunks, voice, .. } = &self.state else { return 0..0 };
         let Chunk { seek, to, shortest, cut, .. } = chunks[chunk];
         if to > seek + WINDOW_FRAMES || shortest == 0 {
@@ -231,6 +226,13 @@ impl<'a> Recording<'a> {
         .map(Some)
     }
 
+    /// Where a chunk's next window is.
+    pub(crate) fn place(&self, chunk: usize) -> Place {
+        let goes_on = self.goes_on(chunk);
+        let (seek, end) = self.chunks().get(chunk).map_or((0, 0), |chunk| (chunk.seek, chunk.to));
+        Place { seek, frames: WINDOW_FRAMES.min(end - seek), end, goes_on }
+    }
+
     /// The features of a chunk's next window, `[bins, 3000]`.
     pub(crate) fn window(&self, chunk: usize, padding: Padding) -> io::Result<Vec<f32>> {
         let State::Open { features, chunks, .. } = &self.state else { return Ok(Vec::new()) };
@@ -260,14 +262,13 @@ impl<'a> Recording<'a> {
         self.run.encoder_ms += window.encoder_ms;
         self.run.decoder_ms += window.decoder_ms;
         self.run.tokens += window.attempt.as_ref().map_or(0, |attempt| attempt.steps as u64);
-        let goes_on = self.goes_on(chunk);
+        let place = self.place(chunk);
         let State::Open { chunks, voice, .. } = &mut self.state else { return Ok(()) };
         let chunk = &mut chunks[chunk];
-        let frames = WINDOW_FRAMES.min(chunk.to - chunk.seek);
         let standing = chunk.writer.segments.len();
         let advance = match &window.attempt {
-            Some(attempt) => chunk.writer.write(tokenizer, attempt, chunk.seek, frames, &goes_on)?,
-            None => frames,
+            Some(attempt) => chunk.writer.write(tokenizer, attempt, &place, window.words)?,
+            None => place.frames,
         };
         if let Some(what) = window.attempt.as_ref().and_then(doubt) {
             let seconds = |frame: usize| frame as f64 / 100.0;

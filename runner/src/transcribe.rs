@@ -15,7 +15,7 @@ use crate::mel::LogMel;
 use crate::model::{Model, ModelConfig};
 use crate::npu::NpuReport;
 use crate::observer::Observer;
-use crate::options::{Clip, Device, EngineOptions, Task, TranscribeOptions};
+use crate::options::{Device, EngineOptions, OptionError, Task, TranscribeOptions, check_within};
 use crate::prompt::PromptTokens;
 use crate::recording::{Chunk, Recording};
 use crate::result::{RunReport, Transcription};
@@ -49,15 +49,15 @@ pub enum TranscribeError {
         "the features of a recording cannot be read back from a temporary file ({0}); set TMPDIR to a place with room"
     )]
     Features(#[from] std::io::Error),
+    /// An option that has a value without a meaning, or one that does not fit the model or the recording.
+    #[error("the option {0}")]
+    Option(#[from] OptionError),
     /// A word that names no language.
     #[error(transparent)]
     UnknownLanguage(#[from] UnknownLanguage),
     /// A language that the model does not know.
     #[error("the model knows no language '{language}'; it knows: {known}")]
     Language { language: String, known: String },
-    /// An option that cannot be followed.
-    #[error("option {option}: {problem}")]
-    Option { option: &'static str, problem: String },
     /// Something that an English-only model cannot do.
     #[error("the model is English-only and cannot {0}; use a multilingual model")]
     EnglishOnly(String),
@@ -92,6 +92,8 @@ pub struct Transcriber {
     spare: Option<Spare>,
     /// The spare, once it was needed.
     taken_over: Option<(Box<dyn SpeechModel>, usize)>,
+    /// Heads of the cross-attention that follow the audio: layer and head.
+    alignment_heads: Vec<[usize; 2]>,
     engine: Option<Engine>,
     device: Device,
     precision: String,
@@ -159,6 +161,7 @@ impl Transcriber {
     pub fn with_model(model: Box<dyn SpeechModel>, tokenizer: Tokenizer, config: ModelConfig) -> Self {
         Self {
             mel: LogMel::new(config.mel_bins),
+            alignment_heads: config.heads_for_alignment(!tokenizer.special.multilingual),
             tokenizer,
             config,
             model,
@@ -183,14 +186,13 @@ impl Transcriber {
         &self.tokenizer
     }
 
-    /// Whether `options` make sense and fit the model. [`Self::transcribe`] asks the same; this answers before audio is
-    /// read.
+    /// Whether `options` mean something and fit the model. [`Self::transcribe`] asks the same; this answers before audio
+    /// is read.
     ///
     /// # Errors
     /// [`TranscribeError::Option`], [`TranscribeError::Language`], [`TranscribeError::EnglishOnly`].
     pub fn check(&self, options: &TranscribeOptions) -> Result<(), TranscribeError> {
-        check_clips(&options.clips)?;
-        check_detection(options)?;
+        options.check()?;
         self.prompts(options)?;
         self.asked_language(options).map(drop)
     }
@@ -290,10 +292,10 @@ impl Transcriber {
         self.check(options)?;
         let audio: Vec<Cow<'a, Audio>> = recordings.into_iter().map(Into::into).collect();
         for audio in &audio {
-            check_clips_within(&options.clips, audio.duration())?;
+            check_within(&options.clips, audio.duration())?;
         }
         let asked = self.asked_language(options)?;
-        let rules = rules(&self.tokenizer.special, &self.config, options.without_timestamps);
+        let rules = rules(&self.tokenizer.special, &self.config, options);
         let prompts = Arc::new(self.prompts(options)?);
         let recording = |audio| Recording::new(audio, asked.clone(), prompts.clone());
         Ok(Transcribing::new(audio, options.clone(), rules, start, recording, self.load_fallback.clone()))
@@ -332,13 +334,13 @@ impl Transcriber {
                 windows: vec![Window {
                     features,
                     recording: 0,
-                    seed: 0,
                     writer: &chunk.writer,
                     language: None,
-                    goes_on: 0..0,
+                    place: recording.place(0),
                 }],
                 options,
                 rules: &[],
+                alignment_heads: Vec::new(),
                 first_timestamp: Ask::NO_TIMESTAMPS,
                 positions: self.config.decoder_positions,
                 decode: false,
@@ -444,11 +446,9 @@ impl Transcriber {
             Ok(Window {
                 features: recording.window(chunk, options.padding)?,
                 recording: index,
-                // The same recording is decoded alike, whatever else is.
-                seed: recording.next_frame(chunk) as u64,
                 writer: &recording.chunks()[chunk].writer,
                 language: recording.language.as_ref().map(|(_, token)| *token).filter(|_| !options.multilingual),
-                goes_on: recording.goes_on(chunk),
+                place: recording.place(chunk),
             })
         };
         let first = chosen.first().and_then(|&(index, chunk)| recordings[index].chunks().get(chunk));
@@ -456,6 +456,7 @@ impl Transcriber {
             windows: chosen.iter().map(window).collect::<Result<_, TranscribeError>>()?,
             options,
             rules,
+            alignment_heads: if options.words.word_timestamps { self.alignment_heads.clone() } else { Vec::new() },
             first_timestamp: if options.without_timestamps {
                 Ask::NO_TIMESTAMPS
             } else {
@@ -538,51 +539,6 @@ impl Transcriber {
         *fallback = Some(error.to_string());
         Ok(batch.run(spare.as_mut(), tokenizer)?)
     }
-}
-
-/// Whether clips follow one another.
-fn check_clips(clips: &[Clip]) -> Result<(), TranscribeError> {
-    let wrong = |problem: String| Err(TranscribeError::Option { option: "clip_timestamps", problem });
-    let mut before = 0.0;
-    for (index, &Clip { start, end }) in clips.iter().enumerate() {
-        let rises = start >= before && start.is_finite();
-        if !rises {
-            return wrong(format!("a clip begins at {start} s, and the time before it is {before} s: times must rise"));
-        }
-        match end {
-            Some(end) if end > start && end.is_finite() => before = end,
-            Some(end) => return wrong(format!("the clip that begins at {start} s ends at {end} s")),
-            None if index + 1 < clips.len() => return wrong("only the last clip may be without an end".to_owned()),
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-/// Whether there is audio at the clips' times.
-fn check_clips_within(clips: &[Clip], duration: f64) -> Result<(), TranscribeError> {
-    // Ends are often rounded up.
-    const TOLERANCE: f64 = 0.1;
-    let times = clips.iter().flat_map(|clip| [Some(clip.start), clip.end]).flatten();
-    match times.fold(0.0, f64::max) {
-        last if last > duration + TOLERANCE => Err(TranscribeError::Option {
-            option: "clip_timestamps",
-            problem: format!("{last} s is beyond the end of the recording, which is {duration:.2} s long"),
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn check_detection(options: &TranscribeOptions) -> Result<(), TranscribeError> {
-    let wrong =
-        |option: &'static str, problem: &str| Err(TranscribeError::Option { option, problem: problem.to_owned() });
-    if options.language_detection_segments == 0 {
-        return wrong("language_detection_segments", "a language is detected from at least 1 segment");
-    }
-    if !(0.0..=1.0).contains(&options.language_detection_threshold) {
-        return wrong("language_detection_threshold", "a probability is a number from 0 to 1");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The loop over windows, prompts and chunks, with a model that plays a script. No ONNX Runtime.
 
 use super::*;
-use crate::choice::{Scores, scores};
+use crate::choice::{Scores, ranks};
 use crate::mel::WINDOW_FRAMES;
 use crate::observer::Progress;
 use crate::prompt::PromptOptions;
@@ -122,10 +122,16 @@ impl SpeechModel for Script {
         Ok(rows.map(|(row, (window, _))| StartLogits { sot: at_sot(*window), last: self.next(row) }).collect())
     }
 
-    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+    fn step(
+        &mut self,
+        tokens: &[u32],
+        asks: &[Ask<'_>],
+        count: usize,
+        answers: &mut Vec<Scores>,
+    ) -> Result<(), RunError> {
         assert_eq!(asks.len(), self.rows.len());
         answers.clear();
-        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+        self.step_logits(tokens, &mut |row, logits| ranks(logits, &asks[row], count, answers))
     }
 
     fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {

@@ -1,6 +1,7 @@
 //! What windows are told and which of them there are: prompts, clips, languages.
 
 use super::*;
+use crate::options::Clip;
 use crate::prompt::Prompt;
 
 /// Before what was said earlier.
@@ -81,13 +82,16 @@ fn prompts_that_cannot_be_followed() {
     assert_eq!(of(PromptOptions { hotwords: names(223), prefix: names(223), ..PromptOptions::default() }), Ok(()));
     assert_eq!(of(PromptOptions { initial_prompt: names(9000), ..PromptOptions::default() }), Ok(()));
     assert_eq!(of(PromptOptions { initial_prompt: Some("  ".into()), ..PromptOptions::default() }), Ok(()));
-    let too_long = "it is 224 tokens long, and there is room for 223; take fewer words";
+    let too_long = "is 224 tokens long, and there is room for 223: use fewer words";
     let hot = of(PromptOptions { hotwords: names(224), ..PromptOptions::default() });
-    assert_eq!(hot, Err(format!("option hotwords: {too_long}")));
+    assert_eq!(hot, Err(format!("the option hotwords {too_long}")));
     let prefix = of(PromptOptions { prefix: names(224), ..PromptOptions::default() });
-    assert_eq!(prefix, Err(format!("option prefix: {too_long}")));
+    assert_eq!(prefix, Err(format!("the option prefix {too_long}")));
     let unknown = of(PromptOptions { initial_prompt: Some(vec![51865].into()), ..PromptOptions::default() });
-    assert_eq!(unknown, Err("option initial_prompt: token 51865 is none of the model's 51865".to_owned()));
+    assert_eq!(
+        unknown,
+        Err("the option initial_prompt holds token 51865, and the model has 51865: use its own".to_owned())
+    );
 }
 
 fn clip(start: f64, end: Option<f64>) -> Clip {
@@ -129,19 +133,16 @@ fn clips_that_cannot_be_followed() {
         transcriber.transcribe(&seconds(8.0), &options, &mut ()).map(drop).map_err(|error| error.to_string())
     };
     for (clips, problem) in [
-        (vec![clip(-1.0, None)], "a clip begins at -1 s, and the time before it is 0 s: times must rise"),
-        (vec![clip(f64::NAN, None)], "a clip begins at NaN s, and the time before it is 0 s: times must rise"),
-        (vec![clip(2.0, Some(2.0))], "the clip that begins at 2 s ends at 2 s"),
-        (vec![clip(2.0, Some(f64::INFINITY))], "the clip that begins at 2 s ends at inf s"),
-        (
-            vec![clip(2.0, Some(4.0)), clip(3.0, None)],
-            "a clip begins at 3 s, and the time before it is 4 s: times must rise",
-        ),
-        (vec![clip(2.0, None), clip(3.0, None)], "only the last clip may be without an end"),
-        (vec![clip(2.0, Some(9.0))], "9 s is beyond the end of the recording, which is 8.00 s long"),
-        (vec![clip(8.2, None)], "8.2 s is beyond the end of the recording, which is 8.00 s long"),
+        (vec![clip(-1.0, None)], "has -1 s after 0 s: use times that rise"),
+        (vec![clip(f64::NAN, None)], "has NaN s after 0 s: use times that rise"),
+        (vec![clip(2.0, Some(2.0))], "has a clip from 2 s to 2 s: use times that rise"),
+        (vec![clip(2.0, Some(f64::INFINITY))], "has a clip from 2 s to inf s: use times that rise"),
+        (vec![clip(2.0, Some(4.0)), clip(3.0, None)], "has 3 s after 4 s: use times that rise"),
+        (vec![clip(2.0, None), clip(3.0, None)], "has a clip from 2 s without an end: use one for all but the last"),
+        (vec![clip(2.0, Some(9.0))], "has 9 s, and the recording ends at 8.00 s: use times within it"),
+        (vec![clip(8.2, None)], "has 8.2 s, and the recording ends at 8.00 s: use times within it"),
     ] {
-        assert_eq!(of(clips), Err(format!("option clip_timestamps: {problem}")));
+        assert_eq!(of(clips), Err(format!("the option clip_timestamps {problem}")));
     }
     assert_eq!(of(vec![clip(0.0, Some(8.05))]), Ok(()));
     assert_eq!(log.lock().unwrap().windows, 1);

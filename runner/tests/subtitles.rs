@@ -157,7 +157,8 @@ fn parse_srt(text: &str) -> Vec<Read> {
 }
 
 prop_compose! {
-    /// Segments of words in order of time: with and without blanks between them, with pauses and without.
+    /// Segments of words in order of time: with and without blanks between them, with pauses and without; now and then
+    /// a word begins before the one before it ends.
     fn segments()(
         words in prop::collection::vec(
             prop::collection::vec(
@@ -173,9 +174,9 @@ prop_compose! {
             let words: Vec<Word> = words.into_iter().map(|(word, pause, length)| {
                 // Now and then a pause is long.
                 now += if pause > 50 { pause * 8 } else { pause / 2 };
-                let start = now;
-                now += length;
-                Word { word, start: seconds(start), end: seconds(now), probability: 0.5 }
+                let start = if pause == 1 { now.saturating_sub(20) } else { now };
+                now = now.max(start + length);
+                Word { word, start: seconds(start), end: seconds(start + length), probability: 0.5 }
             }).collect();
             let text = words.iter().map(|word| word.word.as_str()).collect();
             let (start, end) = (words[0].start, words[words.len() - 1].end);

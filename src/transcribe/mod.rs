@@ -91,10 +91,11 @@ struct Input<'a> {
 /// # Errors
 /// If nothing can be done at all: the output directory, the model, the device or the language does not work.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
+    let options = arguments.decoding.options()?;
+    let count = arguments.files.len() + usize::from(arguments.sample);
+    arguments.format.check(count, arguments.output_dir.is_some(), options.words.word_timestamps)?;
     let sample = if arguments.sample { Some(sample()?) } else { None };
     let recordings: Vec<PathBuf> = arguments.files.iter().cloned().chain(sample).collect();
-    // Nothing gives word times yet.
-    arguments.format.check(recordings.len(), arguments.output_dir.is_some(), false)?;
     let directory = arguments.output_dir.as_deref().map(OutputDirectory::open).transpose()?;
     if directory.is_none() {
         output::warn_if_lost();
@@ -128,7 +129,6 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     if files.is_empty() {
         return Ok(code);
     }
-    let options = arguments.decoding.options();
     let mut transcriber = load(arguments, given)?;
     transcriber.check(&options)?;
     interrupt::watch();
