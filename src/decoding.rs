@@ -3,11 +3,12 @@
 
 use clap::Args;
 use undertone_runner::options::DEFAULT_BATCH;
-use undertone_runner::{Task, TranscribeOptions};
+use undertone_runner::{Task, TranscribeOptions, VadModel};
 
 use crate::choices;
 use crate::fallback::FallbackChoice;
 use crate::spelling::switch;
+use crate::voice::VoiceChoice;
 
 /// How speech is decoded.
 #[derive(Args, Clone)]
@@ -38,6 +39,8 @@ pub struct DecodingChoice {
     pub batch: Option<usize>,
     #[command(flatten)]
     fallback: FallbackChoice,
+    #[command(flatten)]
+    voice: VoiceChoice,
 }
 
 impl DecodingChoice {
@@ -50,10 +53,20 @@ impl DecodingChoice {
             condition_on_previous_text: self.previous_text(),
             batch: self.windows(),
             cut_at_pauses: self.batch.is_some_and(|windows| windows > 1),
+            voice: self.voice.options(),
             ..TranscribeOptions::default()
         };
         self.fallback.apply(&mut options);
         options
+    }
+
+    /// What tells speech from other sound; nothing that takes time where it is of no use.
+    pub fn vad_model(&self) -> VadModel {
+        let options = self.options();
+        match self.voice.model() {
+            VadModel::Embedded if !options.voice.vad_filter && !options.cut_at_pauses => VadModel::Loudness,
+            model => model,
+        }
     }
 
     /// Whether a window is given the text before it.

@@ -19,6 +19,7 @@ mod sound;
 mod spelling;
 mod steps;
 mod transcribe;
+mod voice;
 
 use std::process::ExitCode;
 

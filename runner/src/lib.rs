@@ -50,6 +50,7 @@ pub mod options;
 pub mod rules;
 pub mod speech_model;
 pub mod tokenizer;
+pub mod vad;
 
 mod batch;
 mod cuts;
@@ -83,3 +84,4 @@ pub use options::{
 };
 pub use result::{RunReport, Segment, Transcription, Warning, Word};
 pub use transcribe::{TranscribeError, Transcriber};
+pub use vad::{VadModel, VadOptions, VoiceOptions};

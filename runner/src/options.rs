@@ -2,6 +2,7 @@
 //! ([`TranscribeOptions`], with openai/whisper's defaults). Nothing is looked up or checked here; `engine` and
 //! `transcribe` do that.
 
+use crate::vad::{VadModel, VoiceOptions};
 use std::path::PathBuf;
 
 use undertone_boundary::options::DeviceChoice;
@@ -77,6 +78,8 @@ pub struct EngineOptions {
     /// Where the execution provider writes its partition report (JSON). Graphs are then opened as they are, never
     /// packed.
     pub report: Option<PathBuf>,
+    /// What tells speech from other sound.
+    pub vad_model: VadModel,
     /// Folder for packed models: what the execution provider makes of a graph is kept there, and a later start takes it
     /// from there. Folders that cannot be written to are done without. `None` keeps nothing.
     pub packed: Option<PathBuf>,
@@ -99,6 +102,7 @@ impl EngineOptions {
             npu_commands: Commands::default(),
             core_costs: None,
             report: None,
+            vad_model: VadModel::Embedded,
             packed: None,
         }
     }
@@ -151,6 +155,8 @@ pub struct TranscribeOptions {
     /// Cut recordings of more than a window at pauses, so that their windows can be decoded together: without the text
     /// before them, and so not always to the same text.
     pub cut_at_pauses: bool,
+    /// Whether silence is left out, and what silence is.
+    pub voice: VoiceOptions,
 }
 
 /// Windows that are decoded together unless something else is asked for. They share what a step reads of the weights;
@@ -191,6 +197,7 @@ impl Default for TranscribeOptions {
             padding: Padding::Zero,
             batch: DEFAULT_BATCH,
             cut_at_pauses: false,
+            voice: VoiceOptions::default(),
         }
     }
 }

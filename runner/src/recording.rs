@@ -6,10 +6,13 @@ use crate::batch::DecodedWindow;
 use crate::cuts::chunks;
 use crate::fallback::{Attempt, Verdict};
 use crate::features::Features;
-use crate::mel::{LogMel, WINDOW_FRAMES};
+use crate::mel::{LogMel, SAMPLE_RATE, WINDOW_FRAMES};
 use crate::options::{Padding, TranscribeOptions};
 use crate::result::{RunReport, Segment, Warning};
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
+use crate::vad::detector::Detector;
+use crate::vad::timeline::Timeline;
+use crate::vad::{SpeechProbabilities, VoiceOptions};
 use crate::voice::Voice;
 use crate::writer::Writer;
 use std::io;
@@ -40,14 +43,25 @@ pub(crate) struct Recording<'a> {
     pub(crate) run: RunReport,
     /// Tokens that come before the first window's.
     initial: &'a [u32],
+    /// Seconds that are speech, where the rest is left out.
+    pub(crate) duration_after_vad: Option<f64>,
     /// Segments that [`Self::take_fresh`] has given.
     given: usize,
 }
 
 enum State {
     Untouched,
-    Open { features: Arc<Features>, chunks: Vec<Chunk>, voice: Voice },
-    Finished { segments: Vec<Segment>, tokens: Vec<u32> },
+    /// Chunks and voice are in frames of the timeline.
+    Open {
+        features: Arc<Features>,
+        timeline: Timeline,
+        chunks: Vec<Chunk>,
+        voice: Voice,
+    },
+    Finished {
+        segments: Vec<Segment>,
+        tokens: Vec<u32>,
+    },
 }
 
 /// A part of a recording that is transcribed by itself, from window to window.
@@ -94,6 +108,7 @@ impl<'a> Recording<'a> {
             language_probability: None,
             run: RunReport::default(),
             initial,
+            duration_after_vad: None,
             given: 0,
         }
     }
@@ -109,18 +124,19 @@ impl<'a> Recording<'a> {
         special: &SpecialTokens,
         options: &TranscribeOptions,
         positions: usize,
+        detector: &Detector,
     ) -> io::Result<&[Chunk]> {
         if let State::Untouched = self.state {
             let features = self.audio.features(mel);
             self.run.mel_ms = features.time().as_secs_f64() * 1e3;
-            let frames = features.frames();
+            let (timeline, voice) = self.look(&features, options, detector)?;
+            let frames = timeline.frames();
             let cut = options.cut_at_pauses && frames > WINDOW_FRAMES;
-            let voice = Voice::of(&features.levels()?, features.silence());
             let parts = if cut { chunks(&voice) } else { std::iter::once(0..frames).collect() };
             let shortest = (options.shortest_rest * 100.0).round() as usize;
             let chunk = |(index, part): (usize, &Range<usize>)| {
                 let (from, to) = (part.start, part.end);
-                let end = if to == frames { self.audio.duration() } else { to as f64 / 100.0 };
+                let end = if to == features.frames() { self.audio.duration() } else { to as f64 / 100.0 };
                 let mut options = TranscribeOptions { cut_at_pauses: cut, ..options.clone() };
                 options.condition_on_previous_text &= !cut;
                 let skip_steady = options.skip_steady;
@@ -134,12 +150,53 @@ impl<'a> Recording<'a> {
             let chunks: Vec<Chunk> = parts.iter().enumerate().map(chunk).collect();
             let nothing = frames == 0;
             let steady = !nothing && chunks.iter().all(Chunk::finished);
-            self.state = State::Open { features, chunks, voice };
+            self.state = State::Open { features, timeline, chunks, voice };
             if steady || nothing && (self.language.is_some() || !special.multilingual) {
                 self.finish();
             }
         }
         Ok(self.chunks())
+    }
+
+    /// Which frames are decoded at all, and where in them there is a voice.
+    fn look(
+        &mut self,
+        features: &Features,
+        options: &TranscribeOptions,
+        detector: &Detector,
+    ) -> io::Result<(Timeline, Voice)> {
+        let VoiceOptions { vad_filter, vad } = options.voice;
+        let (frames, levels, silence) = (features.frames(), features.levels()?, features.silence());
+        let wanted = vad_filter || options.cut_at_pauses && frames > WINDOW_FRAMES;
+        let mut speech = None;
+        if wanted && !detector.is_loudness() {
+            match self.audio.speech(detector) {
+                Ok(found) => speech = Some(found),
+                Err(reason) => {
+                    let what = format!("pauses were told from speech by loudness alone: {reason}");
+                    self.run.warnings.push(Warning { from: 0.0, to: self.audio.duration(), what });
+                }
+            }
+        }
+        let timeline = if vad_filter {
+            let by_loudness =
+                || SpeechProbabilities::of_frames(Voice::of(&levels, silence).voice(), features.samples());
+            let segments = speech.as_ref().map_or_else(|| by_loudness().segments(&vad), |speech| speech.segments(&vad));
+            let samples: u64 = segments.iter().map(|segment| segment.end - segment.start).sum();
+            self.duration_after_vad = Some(samples as f64 / f64::from(SAMPLE_RATE));
+            Timeline::of(&segments, frames)
+        } else {
+            Timeline::whole(frames)
+        };
+        let kept = timeline.pick(&levels);
+        let voice = match speech {
+            Some(speech) => {
+                let threshold = vad.lower_threshold() as f32;
+                Voice::detected(&kept, silence, &timeline.pick(&speech.by_frame(frames)), threshold)
+            }
+            None => Voice::of(&kept, silence),
+        };
+        Ok((timeline, voice))
     }
 
     /// The chunks; none before [`Self::open`] and after the last one's end.
@@ -158,8 +215,10 @@ impl<'a> Recording<'a> {
     pub(crate) fn done_seconds(&self) -> f64 {
         match self.state {
             State::Untouched => 0.0,
-            State::Open { ref chunks, .. } => {
-                chunks.iter().map(|c| c.seek.min(c.to) - c.from).sum::<usize>() as f64 / 100.0
+            State::Open { ref chunks, ref timeline, .. } => {
+                let until =
+                    |c: &Chunk| timeline.frame(c.seek.min(c.to), true).saturating_sub(timeline.frame(c.from, false));
+                chunks.iter().map(until).sum::<usize>() as f64 / 100.0
             }
             State::Finished { .. } => self.audio.duration(),
         }
@@ -189,16 +248,15 @@ impl<'a> Recording<'a> {
 
     /// The features of a chunk's next window, `[bins, 3000]`.
     pub(crate) fn window(&self, chunk: usize, padding: Padding) -> io::Result<Vec<f32>> {
-        let State::Open { features, chunks, .. } = &self.state else { return Ok(Vec::new()) };
+        let State::Open { features, timeline, chunks, .. } = &self.state else { return Ok(Vec::new()) };
         let Chunk { seek, to, .. } = chunks[chunk];
-        let mut window = match padding {
-            Padding::Zero => features.window(seek)?,
-            Padding::Silence => features.window_with_silence(seek)?,
-        };
-        // What follows in the recording is another chunk's.
-        if to < features.frames() && to - seek < WINDOW_FRAMES {
-            let nothing = if padding == Padding::Zero { 0.0 } else { features.silence() };
-            window.chunks_exact_mut(WINDOW_FRAMES).for_each(|line| line[to - seek..].fill(nothing));
+        if padding == Padding::Silence && to == features.frames() {
+            return features.window_with_silence(seek);
+        }
+        // What follows is another chunk's.
+        let mut window = features.window_of(timeline.frames_of(seek..to))?;
+        if padding == Padding::Silence && to - seek < WINDOW_FRAMES {
+            window.chunks_exact_mut(WINDOW_FRAMES).for_each(|line| line[to - seek..].fill(features.silence()));
         }
         Ok(window)
     }
@@ -218,7 +276,7 @@ impl<'a> Recording<'a> {
         self.run.decoder_ms += window.decoder_ms;
         self.run.tokens += window.attempt.as_ref().map_or(0, |attempt| attempt.steps as u64);
         let goes_on = self.goes_on(chunk);
-        let State::Open { chunks, voice, .. } = &mut self.state else { return Ok(()) };
+        let State::Open { chunks, voice, timeline, .. } = &mut self.state else { return Ok(()) };
         let chunk = &mut chunks[chunk];
         let frames = WINDOW_FRAMES.min(chunk.to - chunk.seek);
         let advance = match &window.attempt {
@@ -226,8 +284,8 @@ impl<'a> Recording<'a> {
             None => frames,
         };
         if let Some(what) = window.attempt.as_ref().and_then(doubt) {
-            let seconds = |frame: usize| frame as f64 / 100.0;
-            let (from, to) = (seconds(chunk.seek), seconds(chunk.seek + advance));
+            let seconds = |frame: usize, is_end| timeline.frame(frame, is_end) as f64 / 100.0;
+            let (from, to) = (seconds(chunk.seek, false), seconds(chunk.seek + advance, true));
             self.run.warnings.push(Warning { from, to, what: what.to_owned() });
         }
         chunk.seek += advance;
@@ -242,9 +300,12 @@ impl<'a> Recording<'a> {
     pub(crate) fn take_fresh(&mut self) -> Vec<Segment> {
         let mut standing: Vec<Segment> = match &self.state {
             State::Untouched => Vec::new(),
-            State::Open { chunks, .. } => {
+            State::Open { chunks, timeline, .. } => {
                 let finished = chunks.iter().take_while(|chunk| chunk.finished()).count();
-                chunks.iter().take(finished + 1).flat_map(|c| &c.writer.segments).skip(self.given).cloned().collect()
+                let final_ones = chunks.iter().take(finished + 1).flat_map(|c| &c.writer.segments).skip(self.given);
+                let mut fresh: Vec<Segment> = final_ones.cloned().collect();
+                fresh.iter_mut().for_each(|segment| timeline.restore(segment, self.audio.duration()));
+                fresh
             }
             State::Finished { segments, .. } => segments.iter().skip(self.given).cloned().collect(),
         };
@@ -255,13 +316,16 @@ impl<'a> Recording<'a> {
 
     /// Puts the chunks' texts together and lets go of the features.
     pub(crate) fn finish(&mut self) {
-        let State::Open { chunks, .. } = &mut self.state else { return };
-        let (mut segments, mut tokens) = (Vec::new(), Vec::new());
+        let State::Open { chunks, timeline, .. } = &mut self.state else { return };
+        let (mut segments, mut tokens): (Vec<Segment>, _) = (Vec::new(), Vec::new());
         for chunk in chunks {
             tokens.extend_from_slice(chunk.writer.text_tokens());
             segments.append(&mut chunk.writer.segments);
         }
-        segments.iter_mut().enumerate().for_each(|(id, segment): (usize, &mut Segment)| segment.id = id);
+        for (id, segment) in segments.iter_mut().enumerate() {
+            segment.id = id;
+            timeline.restore(segment, self.audio.duration());
+        }
         self.state = State::Finished { segments, tokens };
     }
 

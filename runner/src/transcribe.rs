@@ -21,6 +21,8 @@ use crate::result::{RunReport, Transcription};
 use crate::rules::Rule;
 use crate::speech_model::{RunError, SpeechModel};
 use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::vad::detector::Detector;
+use crate::vad::{BadVadOption, VadError};
 use crate::writer::rules;
 use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
@@ -45,6 +47,12 @@ pub enum TranscribeError {
         "the features of a recording cannot be read back from a temporary file ({0}); set TMPDIR to a place with room"
     )]
     Features(#[from] std::io::Error),
+    /// A voice activity detector that a person named.
+    #[error(transparent)]
+    Vad(#[from] VadError),
+    /// A value of the voice activity's options.
+    #[error(transparent)]
+    VadOption(#[from] BadVadOption),
     /// A word that names no language.
     #[error(transparent)]
     UnknownLanguage(#[from] UnknownLanguage),
@@ -77,6 +85,7 @@ pub struct Transcriber {
     tokenizer: Tokenizer,
     config: ModelConfig,
     mel: LogMel,
+    detector: Detector,
     model: Box<dyn SpeechModel>,
     cpu_nodes: Option<usize>,
     spare: Option<Spare>,
@@ -133,6 +142,7 @@ impl Transcriber {
         });
         let cpu_nodes = Some(loaded.cpu_nodes);
         Ok(Self {
+            detector: Detector::new(&engine, &options.vad_model)?,
             cpu_nodes,
             spare,
             engine: Some(engine),
@@ -149,6 +159,7 @@ impl Transcriber {
     pub fn with_model(model: Box<dyn SpeechModel>, tokenizer: Tokenizer, config: ModelConfig) -> Self {
         Self {
             mel: LogMel::new(config.mel_bins),
+            detector: Detector::default(),
             tokenizer,
             config,
             model,
@@ -173,19 +184,20 @@ impl Transcriber {
         &self.tokenizer
     }
 
-    /// Whether `options` fit the model: its language and task. [`Self::transcribe`] asks the same; this answers before
+    /// Whether `options` mean something and fit the model: its language and task. [`Self::transcribe`] asks the same; this answers before
     /// audio is read.
     ///
     /// # Errors
     /// [`TranscribeError::Language`], [`TranscribeError::EnglishOnly`].
     pub fn check(&self, options: &TranscribeOptions) -> Result<(), TranscribeError> {
+        options.voice.vad.check()?;
         self.asked_language(options).map(drop)
     }
 
     /// Listens to a stream: what it comes to can be transcribed by this model, and takes no more memory however long it
     /// is.
     pub fn listen(&self, stream: AudioStream) -> Result<Audio, AudioError> {
-        stream.listen(&self.mel)
+        stream.listen_for(&self.mel, &self.detector)
     }
 
     /// Transcribes `audio`; `observer` is told whenever windows are done, and can end it early.
@@ -224,6 +236,7 @@ impl Transcriber {
             counts: self.counts(),
             npu: self.engine.as_ref().and_then(Engine::npu).unwrap_or_default(),
         };
+        options.voice.vad.check()?;
         let asked = self.asked_language(options)?;
         let rules = rules(&self.tokenizer.special, &self.config, options.without_timestamps);
         let total_seconds: f64 = recordings.iter().map(|audio| audio.duration()).sum();
@@ -327,6 +340,7 @@ impl Transcriber {
             language: recording.language.clone().map_or_else(|| "en".to_owned(), |(code, _)| code),
             language_probability: recording.language_probability,
             duration,
+            duration_after_vad: recording.duration_after_vad,
             text: self.tokenizer.decode(tokens)?,
             segments: segments.to_vec(),
             run,
@@ -345,7 +359,7 @@ impl Transcriber {
         let mut chosen = Vec::new();
         for (index, recording) in recordings.iter_mut().enumerate().filter(|(_, recording)| !recording.finished()) {
             let unknown = special.multilingual && recording.language.is_none();
-            let chunks = recording.open(&self.mel, special, options, self.config.decoder_positions)?;
+            let chunks = recording.open(&self.mel, special, options, self.config.decoder_positions, &self.detector)?;
             let empty = chunks.iter().all(Chunk::finished);
             for (place, chunk) in chunks.iter().enumerate().filter(|(_, chunk)| empty || !chunk.finished()) {
                 // Any language makes a prompt of the same length.
