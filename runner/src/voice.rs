@@ -27,6 +27,7 @@ pub struct Voice {
     voice: Vec<f32>,
     /// Whether a detector of speech found the pauses.
     detected: bool,
+    pause_below: f32,
     silence_below: f32,
     digital_below: f32,
     /// How many frames before each are no pause.
@@ -61,7 +62,7 @@ impl Voice {
         for (i, voice) in voice.iter().enumerate() {
             voiced.push(voiced[i] + u32::from(*voice > 0.0));
         }
-        Self { levels, voice, detected: speech.is_some(), silence_below, digital_below, voiced }
+        Self { levels, voice, detected: speech.is_some(), pause_below, silence_below, digital_below, voiced }
     }
 
     /// 0 for each frame in a pause, 1 for every other.
@@ -136,6 +137,11 @@ impl Voice {
             let length = levels.iter().position(changes).unwrap_or(levels.len());
             (length >= STEADY_FRAMES).then_some(from..from + length)
         })
+    }
+
+    /// Whether it is as quiet at a frame as pauses are, whatever a detector says: between two words perhaps.
+    pub fn is_quiet(&self, frame: usize) -> bool {
+        self.levels[frame] < self.pause_below
     }
 
     /// The quietest frame of `range`; its end if it is empty.

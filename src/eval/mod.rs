@@ -104,6 +104,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     output::warn_if_lost();
     choices::warn_of_options_without_effect(given, &arguments.devices, &arguments.precision);
     arguments.npu.check(&arguments.devices)?;
+    arguments.decoding.options().voice.vad.check()?;
     let model = arguments.model.open(given)?;
     let mut findings = Findings::default();
     let mut columns = Vec::new();

@@ -163,6 +163,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
         return Ok(code);
     }
     let options = arguments.decoding.options();
+    options.voice.vad.check()?;
     let mut transcriber = load(arguments, given)?;
     transcriber.check(&options)?;
     interrupt::watch();
