@@ -15,11 +15,15 @@ mod model;
 mod npu;
 mod output;
 mod partition;
+mod prompting;
+mod search;
 mod sound;
 mod spelling;
 mod steps;
+mod tokens;
 mod transcribe;
 mod voice;
+mod words;
 
 use std::process::ExitCode;
 

@@ -104,7 +104,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     output::warn_if_lost();
     choices::warn_of_options_without_effect(given, &arguments.devices, &arguments.precision);
     arguments.npu.check(&arguments.devices)?;
-    arguments.decoding.options().voice.vad.check()?;
+    arguments.decoding.options()?;
     let model = arguments.model.open(given)?;
     let mut findings = Findings::default();
     let mut columns = Vec::new();
@@ -233,7 +233,7 @@ fn transcribe(
     let (mut seconds, mut wall) = (0.0, 0.0);
     let languages: BTreeSet<Option<&str>> = entries.iter().map(|entry| entry.language.as_deref()).collect();
     for language in languages {
-        let mut options = arguments.decoding.options();
+        let mut options = arguments.decoding.options()?;
         if let Some(language) = language {
             options.language = Some(language.to_owned());
         }

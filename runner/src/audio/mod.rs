@@ -42,6 +42,7 @@ mod tags;
 mod vorbis;
 mod warning;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -145,6 +146,18 @@ impl Audio {
             Some(Some(ReadVoice::Long(found))) => found.clone(),
             Some(None) => Err("the recording was read without it".to_owned()),
         }
+    }
+}
+
+impl From<Audio> for Cow<'_, Audio> {
+    fn from(audio: Audio) -> Self {
+        Cow::Owned(audio)
+    }
+}
+
+impl<'a> From<&'a Audio> for Cow<'a, Audio> {
+    fn from(audio: &'a Audio) -> Self {
+        Cow::Borrowed(audio)
     }
 }
 

@@ -12,6 +12,6 @@ mod segments;
 mod silero;
 pub(crate) mod timeline;
 
-pub use options::{BadVadOption, VadModel, VadOptions, VoiceOptions};
+pub use options::{VadModel, VadOptions, VoiceOptions};
 pub use segments::{PIECE, SpeechProbabilities};
 pub use silero::{Silero, VadError};

@@ -1,6 +1,7 @@
 //! What is asked of voice activity: faster-whisper's `VadOptions` under their names and with their defaults, whether
 //! silence is left out, and which model tells.
 
+use crate::options::OptionError;
 use std::path::PathBuf;
 
 /// When a stretch of a recording is speech: faster-whisper's `VadOptions` (version 1.2.1), which are Silero's.
@@ -34,42 +35,28 @@ impl Default for VadOptions {
     }
 }
 
-/// A value that means nothing.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{name} {value} means nothing: use {expected}")]
-#[allow(missing_docs, reason = "a field is what the message says of it")]
-pub struct BadVadOption {
-    pub name: &'static str,
-    pub value: f64,
-    pub expected: &'static str,
-}
-
 impl VadOptions {
     /// Whether every value means something.
     ///
     /// # Errors
-    /// [`BadVadOption`]: the first that does not.
-    pub fn check(&self) -> Result<(), BadVadOption> {
-        let bad = |name, value, expected| Err(BadVadOption { name, value, expected });
-        if !(0.0..=1.0).contains(&self.threshold) {
-            return bad("vad_threshold", self.threshold, "a probability, from 0 to 1");
-        }
-        match self.neg_threshold {
-            Some(value) if !(0.0..=1.0).contains(&value) => {
-                return bad("vad_neg_threshold", value, "a probability, from 0 to 1");
-            }
-            Some(value) if value > self.threshold => {
-                return bad("vad_neg_threshold", value, "one that is not above vad_threshold");
-            }
-            _ => {}
+    /// [`OptionError`]: the first that does not.
+    pub fn check(&self) -> Result<(), OptionError> {
+        let probability = |value: f64, name| {
+            OptionError::unless((0.0..=1.0).contains(&value), name, value, || "use a probability, 0 to 1".to_owned())
+        };
+        probability(self.threshold, "vad_threshold")?;
+        if let Some(value) = self.neg_threshold {
+            probability(value, "vad_neg_threshold")?;
+            OptionError::unless(value <= self.threshold, "vad_neg_threshold", value, || {
+                format!("use one that is not above vad_threshold, {}", self.threshold)
+            })?;
         }
         let shortest = 2.0 * f64::from(self.speech_pad_ms) / 1000.0;
-        // Not a number is neither.
-        if self.max_speech_duration_s > shortest {
-            Ok(())
-        } else {
-            bad("vad_max_speech_duration_s", self.max_speech_duration_s, "more seconds than twice vad_speech_pad_ms")
-        }
+        let most = self.max_speech_duration_s;
+        // Not a number is no number of seconds.
+        OptionError::unless(most > shortest, "vad_max_speech_duration_s", most, || {
+            format!("use more than {shortest} seconds, twice vad_speech_pad_ms")
+        })
     }
 
     /// The threshold below which speech may end.
@@ -116,7 +103,7 @@ mod tests {
         assert_eq!(of(VadOptions { max_speech_duration_s: 0.8, ..options }), "vad_max_speech_duration_s");
         assert_eq!(of(VadOptions { max_speech_duration_s: f64::NAN, ..options }), "vad_max_speech_duration_s");
         let error = VadOptions { threshold: 2.0, ..options }.check().unwrap_err().to_string();
-        assert_eq!(error, "vad_threshold 2 means nothing: use a probability, from 0 to 1");
+        assert_eq!(error, "vad_threshold is 2: use a probability, 0 to 1");
     }
 
     #[test]
