@@ -218,7 +218,7 @@ fn is_full(arguments: &Arguments, group: &[Input<'_>]) -> bool {
     const BATCHES: usize = 4;
     let decoding = &arguments.decoding;
     let windows = |input: &Input<'_>| (input.audio.duration() / LONG_AUDIO).ceil().max(1.0) as usize;
-    let alone = decoding.batch.is_none() && decoding.previous_text();
+    let alone = !decoding.cuts() && decoding.previous_text();
     group.iter().map(windows).sum::<usize>() >= BATCHES * decoding.windows()
         || decoding.batch == Some(1)
         || group.last().is_some_and(|input| alone && windows(input) > 1)
