@@ -88,8 +88,7 @@ impl Writer {
         if circles || self.is_silence(decoded) {
             return Ok(frames);
         }
-        let text = tokenizer.decode(&decoded.tokens)?;
-        let compression_ratio = compression_ratio(text.trim());
+        let compression_ratio = compression_ratio(tokenizer.decode_lossy(&decoded.tokens)?.trim());
         let mut cut = cut(&decoded.tokens, self.first_timestamp, seek, frames);
         if self.options.cut_at_pauses || goes_on.contains(&cut.advance) {
             cut = cut_at_pause(&decoded.tokens, self.first_timestamp, seek, frames);
