@@ -57,6 +57,7 @@ pub mod tokenizer;
 mod batch;
 mod beam;
 mod cuts;
+mod detection;
 mod ep_library;
 mod fallback;
 mod json;
