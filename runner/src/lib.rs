@@ -56,6 +56,7 @@ pub mod tokenizer;
 
 mod batch;
 mod beam;
+mod cancel;
 mod cuts;
 mod detection;
 mod ep_library;
@@ -71,15 +72,18 @@ mod sampling;
 mod scratch;
 mod search;
 mod seek;
+mod segments;
 mod text;
 mod time;
 mod timestamps;
 mod transcribe;
+mod transcribing;
 mod voice;
 mod words;
 mod writer;
 
 pub use audio::Audio;
+pub use cancel::Cancel;
 pub use engine::{Engine, EngineError, EpDevice, OpenGraph};
 pub use model::{Layout, Model, ModelError};
 pub use npu::NpuReport;
@@ -90,5 +94,7 @@ pub use options::{
 };
 pub use prompt::{Prompt, PromptOptions};
 pub use result::{RunReport, Segment, Transcription, Warning, Word};
+pub use segments::Segments;
 pub use transcribe::{TranscribeError, Transcriber};
+pub use transcribing::Transcribing;
 pub use words::{Attended, WordOptions};

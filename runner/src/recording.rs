@@ -14,6 +14,7 @@ use crate::result::{RunReport, Segment, Warning};
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::voice::Voice;
 use crate::writer::{Place, Writer};
+use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ const WITHIN: usize = 100;
 
 /// A recording and what has been transcribed of it.
 pub(crate) struct Recording<'a> {
-    pub(crate) audio: &'a Audio,
+    pub(crate) audio: Cow<'a, Audio>,
     state: State,
     /// Code and token, once known.
     pub(crate) language: Option<(String, u32)>,
@@ -40,7 +41,7 @@ pub(crate) struct Recording<'a> {
     pub(crate) detected: Option<Detected>,
     /// Its own times and tokens.
     pub(crate) run: RunReport,
-    prompts: &'a PromptTokens,
+    prompts: Arc<PromptTokens>,
     /// Segments that [`Self::take_fresh`] has given.
     given: usize,
 }
@@ -110,8 +111,9 @@ impl Chunk {
 }
 
 impl<'a> Recording<'a> {
-    pub(crate) fn new(audio: &'a Audio, language: Option<(String, u32)>, prompts: &'a PromptTokens) -> Self {
-        Self { audio, state: State::Untouched, language, detected: None, run: RunReport::default(), prompts, given: 0 }
+    pub(crate) fn new(audio: Cow<'a, Audio>, language: Option<(String, u32)>, prompts: Arc<PromptTokens>) -> Self {
+        let (state, run) = (State::Untouched, RunReport::default());
+        Self { audio, state, language, detected: None, run, prompts, given: 0 }
     }
 
     /// The chunks, made at the first call. Audio that is too short for a frame has one, of no frames, if its language
@@ -148,7 +150,8 @@ impl<'a> Recording<'a> {
                 let mut options = TranscribeOptions { cut_at_pauses: cut, ..options.clone() };
                 options.prompt.condition_on_previous_text &= !cut;
                 let skip_steady = options.skip_steady;
-                let prompts = if index == 0 { self.prompts.clone() } else { self.prompts.of_later_part() };
+                let prompts =
+                    if index == 0 { PromptTokens::clone(&self.prompts) } else { self.prompts.of_later_part() };
                 let writer = Writer::new(prompts, options, positions, end, special.first_timestamp);
                 let mut chunk = Chunk { from, to, later, before: 0, seek: from, shortest, skip_steady, cut, writer };
                 // Features begin and end with a jump, which is no sound.

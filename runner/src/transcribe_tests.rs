@@ -3,6 +3,7 @@
 use super::*;
 use crate::choice::{Scores, ranks};
 use crate::mel::WINDOW_FRAMES;
+use crate::observer::Progress;
 use crate::prompt::PromptOptions;
 use crate::result::{Segment, Warning};
 use crate::speech_model::StartLogits;
@@ -12,6 +13,8 @@ use std::sync::{Arc, Mutex};
 
 #[path = "transcribe_doubt_tests.rs"]
 mod doubt;
+#[path = "transcribing_tests.rs"]
+mod step_by_step;
 #[path = "transcribe_told_tests.rs"]
 mod told;
 
