@@ -127,7 +127,8 @@ fn the_package_keeps_its_promises() {
 #[test]
 fn programs_that_were_written_for_faster_whisper_run() {
     // What they need beside faster-whisper itself and what that needs.
-    let others = python::packages(&["wyoming==1.10.2", "fastapi==0.121.0", "httpx==0.28.1", "python-multipart==0.0.20", "tqdm"]);
+    let others =
+        python::packages(&["wyoming==1.10.2", "fastapi==0.121.0", "httpx==0.28.1", "python-multipart==0.0.20", "tqdm"]);
     let programs = python::packages_alone(&[
         "whisper-ctranslate2==0.5.8",
         "wyoming-faster-whisper==3.8.1",

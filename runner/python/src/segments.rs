@@ -1,14 +1,10 @@
-//! A transcription while it is consumed: an iterator over segments. A thread transcribes from the first one on.
+//! A transcription while it is consumed: an iterator over segments, a step of the model at a time.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
 
 use pyo3::prelude::*;
-use undertone_runner::{Audio, Observer, Progress, RunReport, Segment, TranscribeOptions, Transcription, Word};
+use undertone_runner::{Audio, Observer, RunReport, Segment, TranscribeOptions, Transcribing, Transcription, Word};
 
 use crate::error::of_transcribing;
 use crate::interrupt::Signals;
@@ -28,8 +24,8 @@ pub struct Segments(Mutex<State>);
 
 struct State {
     pool: Arc<Pool>,
-    work: Work,
-    stop: Arc<AtomicBool>,
+    /// What is still to be done; `None` at the end, and after an error.
+    open: Option<Transcribing<'static>>,
     /// Whether segments have words.
     words: bool,
     heard: Heard,
@@ -59,45 +55,27 @@ impl Heard {
     }
 }
 
-enum Event {
-    Segments(usize, Vec<Segment>),
-    Finished(usize),
-    Progress(f64),
-    Done(PyResult<Vec<RunReport>>),
-}
-
-enum Work {
-    Waiting(Vec<Audio>, Box<TranscribeOptions>),
-    Running(Receiver<Event>),
-    Ended,
-}
-
+/// Notes what comes, and looks for Ctrl-C.
 struct Watch<'a> {
-    sender: &'a Sender<Event>,
-    stop: &'a AtomicBool,
+    heard: &'a mut Heard,
+    signals: &'a mut Signals,
 }
 
 impl Observer for Watch<'_> {
-    fn progress(&mut self, progress: Progress) {
-        drop(self.sender.send(Event::Progress(progress.done_seconds)));
-    }
-
     fn segments(&mut self, recording: usize, segments: &[Segment]) {
-        drop(self.sender.send(Event::Segments(recording, segments.to_vec())));
+        if let Some((waiting, _)) = self.heard.pieces.get_mut(recording) {
+            waiting.extend(segments.iter().cloned());
+        }
     }
 
     fn finished(&mut self, recording: usize, _transcription: &Transcription) {
-        drop(self.sender.send(Event::Finished(recording)));
+        if let Some((_, finished)) = self.heard.pieces.get_mut(recording) {
+            *finished = true;
+        }
     }
 
     fn stop(&mut self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.signals.stop()
     }
 }
 
@@ -108,14 +86,16 @@ impl Segments {
         let mut signals = Signals::new();
         let taken = pool.take(&mut || signals.stop());
         signals.raised()?;
-        if let Some(transcriber) = taken.as_ref().and_then(|taken| taken.get()) {
-            transcriber.check(options).map_err(|error| of_transcribing(&error))?;
-        }
+        let open = match taken.as_ref().and_then(|taken| taken.get()) {
+            Some(transcriber) => {
+                transcriber.check(options).map_err(|error| of_transcribing(&error))?;
+                Some(transcriber.begin(audio, options).map_err(|error| of_transcribing(&error))?)
+            }
+            None => None,
+        };
         drop(taken);
-        let work = Work::Waiting(audio, Box::new(options.clone()));
         let heard = Heard { pieces: (0..pieces).map(|_| Default::default()).collect(), turn: 0 };
-        let stop = Arc::default();
-        Ok(Self(Mutex::new(State { pool, work, stop, words, heard, done_seconds: 0.0, runs: Vec::new() })))
+        Ok(Self(Mutex::new(State { pool, open, words, heard, done_seconds: 0.0, runs: Vec::new() })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -171,56 +151,25 @@ impl State {
             if let Some((piece, segment)) = self.heard.next() {
                 return Ok(Some(row(piece, segment, self.words)));
             }
-            match std::mem::replace(&mut self.work, Work::Ended) {
-                Work::Ended => return Ok(None),
-                Work::Waiting(audio, options) => {
-                    let (sender, receiver) = mpsc::channel();
-                    let (pool, stop) = (self.pool.clone(), self.stop.clone());
-                    thread::spawn(move || {
-                        let done = work(&pool, &audio, &options, &sender, &stop);
-                        drop(sender.send(Event::Done(done)));
-                    });
-                    self.work = Work::Running(receiver);
-                }
-                Work::Running(receiver) => {
-                    match receiver.recv_timeout(Duration::from_millis(50)) {
-                        Ok(Event::Segments(piece, segments)) => self.heard.pieces[piece].0.extend(segments),
-                        Ok(Event::Finished(piece)) => self.heard.pieces[piece].1 = true,
-                        Ok(Event::Progress(seconds)) => self.done_seconds = seconds,
-                        Ok(Event::Done(runs)) => {
-                            self.runs = runs?;
-                            self.heard.pieces.iter_mut().for_each(|(_, finished)| *finished = true);
-                            continue;
-                        }
-                        Err(RecvTimeoutError::Timeout) => {
-                            let signal = Python::attach(|py| py.check_signals());
-                            if signal.is_err() {
-                                self.stop.store(true, Ordering::Relaxed);
-                            }
-                            signal?;
-                        }
-                        Err(RecvTimeoutError::Disconnected) => continue,
-                    }
-                    self.work = Work::Running(receiver);
-                }
+            // What fails is not gone on with.
+            let Some(mut open) = self.open.take() else { return Ok(None) };
+            let mut signals = Signals::new();
+            let Some(mut taken) = self.pool.take(&mut || signals.stop()) else {
+                return signals.raised().map(|()| None);
+            };
+            let Some(transcriber) = taken.get_mut() else { return Ok(None) };
+            let more = open.advance(transcriber, &mut Watch { heard: &mut self.heard, signals: &mut signals });
+            signals.raised()?;
+            self.done_seconds = open.progress().done_seconds;
+            if more.map_err(|error| of_transcribing(&error))? {
+                self.open = Some(open);
+                continue;
             }
+            let done = open.finish(transcriber).map_err(|error| of_transcribing(&error))?;
+            self.runs = done.into_iter().map(|transcription| transcription.run).collect();
+            self.heard.pieces.iter_mut().for_each(|(_, finished)| *finished = true);
         }
     }
-}
-
-fn work(
-    pool: &Pool,
-    audio: &[Audio],
-    options: &TranscribeOptions,
-    sender: &Sender<Event>,
-    stop: &AtomicBool,
-) -> PyResult<Vec<RunReport>> {
-    let Some(mut taken) = pool.take(&mut || stop.load(Ordering::Relaxed)) else { return Ok(Vec::new()) };
-    let Some(transcriber) = taken.get_mut() else { return Ok(Vec::new()) };
-    let all: Vec<&Audio> = audio.iter().collect();
-    let done = transcriber.transcribe_all(&all, options, &mut Watch { sender, stop });
-    let done = done.map_err(|error| of_transcribing(&error))?;
-    Ok(done.into_iter().map(|transcription| transcription.run).collect())
 }
 
 fn row(piece: usize, segment: Segment, words: bool) -> SegmentRow {
