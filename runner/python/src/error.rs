@@ -10,9 +10,10 @@ use undertone_runner::{ModelError, TranscribeError};
 pub fn of_transcribing(error: &TranscribeError) -> PyErr {
     let words = error.to_string();
     match error {
-        TranscribeError::UnknownLanguage(_) | TranscribeError::Language { .. } | TranscribeError::EnglishOnly(_) => {
-            PyValueError::new_err(words)
-        }
+        TranscribeError::Option(_)
+        | TranscribeError::UnknownLanguage(_)
+        | TranscribeError::Language { .. }
+        | TranscribeError::EnglishOnly(_) => PyValueError::new_err(words),
         _ => PyRuntimeError::new_err(words),
     }
 }
