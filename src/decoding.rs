@@ -4,7 +4,7 @@
 use anyhow::{Result, anyhow};
 use clap::Args;
 use undertone_runner::options::DEFAULT_BATCH;
-use undertone_runner::{Clip, Task, TranscribeOptions};
+use undertone_runner::{Clip, Task, TranscribeOptions, VadModel};
 
 use crate::choices;
 use crate::fallback::FallbackChoice;
@@ -12,6 +12,7 @@ use crate::prompting::PromptChoice;
 use crate::search::SearchChoice;
 use crate::spelling::switch;
 use crate::tokens::TokenChoice;
+use crate::voice::VoiceChoice;
 use crate::words::WordChoice;
 
 /// How speech is decoded.
@@ -56,6 +57,8 @@ pub struct DecodingChoice {
     #[command(flatten)]
     fallback: FallbackChoice,
     #[command(flatten)]
+    voice: VoiceChoice,
+    #[command(flatten)]
     tokens: TokenChoice,
     #[command(flatten)]
     words: WordChoice,
@@ -77,7 +80,8 @@ impl DecodingChoice {
             task: self.task,
             without_timestamps: self.no_timestamps,
             batch: self.windows(),
-            cut_at_pauses: self.batch.is_some_and(|windows| windows > 1),
+            cut_at_pauses: self.cut_at_pauses(),
+            voice: self.voice.options(),
             ..TranscribeOptions::default()
         };
         self.search.apply(&mut options);
@@ -86,6 +90,19 @@ impl DecodingChoice {
         self.words.apply(&mut options);
         options.check().map_err(|error| anyhow!("--{} {}", error.name.replace('_', "-"), error.what))?;
         Ok(options)
+    }
+
+    /// What tells speech from other sound; nothing that takes time where it is of no use.
+    pub fn vad_model(&self) -> VadModel {
+        match self.voice.model() {
+            VadModel::Embedded if !self.voice.options().vad_filter && !self.cut_at_pauses() => VadModel::Loudness,
+            model => model,
+        }
+    }
+
+    /// Whether long recordings are cut into chunks that are decoded together.
+    fn cut_at_pauses(&self) -> bool {
+        self.batch.is_some_and(|windows| windows > 1)
     }
 
     /// Whether a window is given the text before it.

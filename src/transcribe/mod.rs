@@ -246,6 +246,7 @@ fn load(arguments: &Arguments, given: &Given<'_>) -> Result<Transcriber> {
     options.threads = arguments.threads;
     arguments.npu.apply(&mut options);
     options.packed = arguments.packed.folder();
+    options.vad_model = arguments.decoding.vad_model();
     let transcriber = Transcriber::load(&model, &options)?;
     if let Some(warning) = transcriber.warning() {
         say(&format!("warning: {warning}"));
