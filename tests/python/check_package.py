@@ -1,9 +1,9 @@
-"""The installed package `undertone`, and a check of each of its promises, on the reference model and synthesised speech.
+"""The installed package `undertone`: a check of each of its promises, on the reference model and synthesised speech.
 
     python3 check_package.py REPOSITORY FASTER_WHISPER
 
-FASTER_WHISPER is a folder with the package faster-whisper, whose signatures are compared. With a third argument, only the tests
-whose names hold it.
+FASTER_WHISPER is a folder with the package faster-whisper, whose signatures are compared. With a third argument, only
+the tests whose names hold it.
 """
 
 import dataclasses
@@ -36,23 +36,28 @@ import undertone
 IMPORTED_ONNXRUNTIME = "onnxruntime" in sys.modules
 
 import numpy as np
-
 from undertone import BatchedInferencePipeline, WhisperModel, decode_audio
 from undertone.transcribe import Segment, TranscriptionInfo, TranscriptionOptions, Word
-from undertone.vad import SpeechTimestampsMap, VadOptions, collect_chunks, get_speech_timestamps
+from undertone.vad import VadOptions, collect_chunks, get_speech_timestamps
 
 GREEDY = {"beam_size": 1, "temperature": 0}
+
+
+class Anything(type):
+    """A class that has every attribute, and is good for nothing."""
+
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Anything(name, (), {})
 
 
 def real():
     """faster-whisper's own package, for its signatures: what it needs to compute is a pretence."""
     for name in ("ctranslate2", "av", "tokenizers", "huggingface_hub", "tqdm", "tqdm.auto"):
         module = types.ModuleType(name)
-        module.__getattr__ = lambda attribute: type(attribute, (), {})
+        module.__getattr__ = lambda attribute: Anything(attribute, (), {})
         sys.modules.setdefault(name, module)
-    ctranslate2 = sys.modules["ctranslate2"]
-    if not hasattr(ctranslate2, "__version__"):
-        ctranslate2.models = types.SimpleNamespace(Whisper=object)
     sys.path.append(str(FASTER_WHISPER))
     import faster_whisper
     import faster_whisper.audio
@@ -85,22 +90,50 @@ class Package(unittest.TestCase):
         pairs = [
             (undertone, theirs, ["decode_audio", "available_models", "download_model", "format_timestamp"]),
             (undertone.audio, theirs.audio, ["decode_audio", "pad_or_trim"]),
-            (undertone.utils, theirs.utils, ["available_models", "download_model", "format_timestamp", "get_logger", "get_end"]),
-            (undertone.vad, theirs.vad, ["VadOptions", "get_speech_timestamps", "collect_chunks", "SpeechTimestampsMap"]),
-            (undertone.vad.SpeechTimestampsMap, theirs.vad.SpeechTimestampsMap, ["get_original_time", "get_chunk_index"]),
-            (undertone.transcribe, theirs.transcribe, ["Word", "Segment", "TranscriptionOptions", "TranscriptionInfo", "WhisperModel",
-                                                       "BatchedInferencePipeline"]),
+            (
+                undertone.utils,
+                theirs.utils,
+                ["available_models", "download_model", "format_timestamp", "get_logger", "get_end"],
+            ),
+            (
+                undertone.vad,
+                theirs.vad,
+                ["VadOptions", "get_speech_timestamps", "collect_chunks", "SpeechTimestampsMap"],
+            ),
+            (
+                undertone.vad.SpeechTimestampsMap,
+                theirs.vad.SpeechTimestampsMap,
+                ["get_original_time", "get_chunk_index"],
+            ),
+            (
+                undertone.transcribe,
+                theirs.transcribe,
+                [
+                    "Word",
+                    "Segment",
+                    "TranscriptionOptions",
+                    "TranscriptionInfo",
+                    "WhisperModel",
+                    "BatchedInferencePipeline",
+                ],
+            ),
             (WhisperModel, theirs.WhisperModel, ["transcribe", "detect_language"]),
             (BatchedInferencePipeline, theirs.BatchedInferencePipeline, ["transcribe"]),
             (undertone.tokenizer, theirs.tokenizer, ["Tokenizer"]),
-            (undertone.tokenizer.Tokenizer, theirs.tokenizer.Tokenizer, ["encode", "decode", "decode_with_timestamps", "split_to_word_tokens"]),
+            (
+                undertone.tokenizer.Tokenizer,
+                theirs.tokenizer.Tokenizer,
+                ["encode", "decode", "decode_with_timestamps", "split_to_word_tokens"],
+            ),
         ]
         for ours, their, names in pairs:
             for name in names:
                 with self.subTest(f"{ours.__name__}.{name}"):
                     self.assertEqual(parameters(getattr(ours, name)), parameters(getattr(their, name)))
         for name in ("Word", "Segment", "TranscriptionOptions", "TranscriptionInfo"):
-            fields = [[f.name for f in dataclasses.fields(getattr(module.transcribe, name))] for module in (undertone, theirs)]
+            fields = [
+                [f.name for f in dataclasses.fields(getattr(module.transcribe, name))] for module in (undertone, theirs)
+            ]
             self.assertEqual(*fields, name)
         self.assertEqual(VadOptions().__dict__, theirs.vad.VadOptions().__dict__)
         self.assertEqual(set(undertone.available_models()), set(theirs.available_models()))
@@ -109,34 +142,49 @@ class Package(unittest.TestCase):
     def test_small_functions_give_what_faster_whisper_s_give(self):
         theirs = real()
         for seconds, hours, mark in itertools.product((0, 0.9996, 59.9995, 61.25, 3600, 86399.5), (False, True), ".,"):
-            self.assertEqual(undertone.format_timestamp(seconds, hours, mark), theirs.format_timestamp(seconds, hours, mark))
+            self.assertEqual(
+                undertone.format_timestamp(seconds, hours, mark), theirs.format_timestamp(seconds, hours, mark)
+            )
         with self.assertRaises(AssertionError):
             undertone.format_timestamp(-1)
         random = np.random.default_rng(1)
         for shape, axis, length in (((3, 10), -1, 7), ((3, 10), -1, 20), ((12, 2), 0, 5)):
             array = random.random(shape)
             np.testing.assert_array_equal(
-                undertone.audio.pad_or_trim(array, length, axis=axis), theirs.audio.pad_or_trim(array, length, axis=axis))
+                undertone.audio.pad_or_trim(array, length, axis=axis),
+                theirs.audio.pad_or_trim(array, length, axis=axis),
+            )
         audio = random.random(100_000).astype(np.float32)
         for _ in range(50):
             edges = np.sort(random.choice(100_000, 2 * random.integers(1, 6), replace=False)).tolist()
             chunks = [{"start": start, "end": end} for start, end in zip(edges[::2], edges[1::2])]
             longest = random.choice([0.5, 2.0, float("inf")])
-            ours, their = (module.vad.collect_chunks(audio, chunks, max_duration=longest) for module in (undertone, theirs))
+            ours, their = (
+                module.vad.collect_chunks(audio, chunks, max_duration=longest) for module in (undertone, theirs)
+            )
             self.assertEqual(ours[1], their[1])
             self.assertTrue(all(np.array_equal(a, b) for a, b in zip(ours[0], their[0], strict=True)))
             maps = [module.vad.SpeechTimestampsMap(chunks, 16000) for module in (undertone, theirs)]
-            for at, is_end in itertools.product([*random.random(20) * 7, *(c / 16000 for c in maps[0].chunk_end_sample)], (False, True)):
+            for at, is_end in itertools.product(
+                [*random.random(20) * 7, *(c / 16000 for c in maps[0].chunk_end_sample)], (False, True)
+            ):
                 self.assertEqual(*(m.get_original_time(at, is_end=is_end) for m in maps), (chunks, at, is_end))
         self.assertEqual(collect_chunks(audio, [])[1], theirs.vad.collect_chunks(audio, [])[1])
 
     def test_the_command(self):
-        said = subprocess.run([sys.executable, "-m", "undertone", "--version"], capture_output=True, text=True, check=True)
+        said = subprocess.run(
+            [sys.executable, "-m", "undertone", "--version"], capture_output=True, text=True, check=True
+        )
         self.assertEqual(said.stdout.split(), ["undertone", undertone.__version__])
         said = subprocess.run(
-            [sys.executable, "-m", "undertone", "transcribe", "--model", REFERENCE, "--packed", "off", SHORT], capture_output=True, text=True)
+            [sys.executable, "-m", "undertone", "transcribe", "--model", REFERENCE, "--packed", "off", SHORT],
+            capture_output=True,
+            text=True,
+        )
         self.assertEqual((said.returncode, said.stdout.strip()), (0, TEXT.strip()), said.stderr)
-        said = subprocess.run([sys.executable, "-m", "undertone", "transcribe", "nothing.wav"], capture_output=True, text=True)
+        said = subprocess.run(
+            [sys.executable, "-m", "undertone", "transcribe", "nothing.wav"], capture_output=True, text=True
+        )
         self.assertEqual(said.returncode, 1, said.stderr)
 
 
@@ -230,7 +278,13 @@ class Loading(unittest.TestCase):
             self.assertTrue(WhisperModel(path, device="onnxruntime").model.is_multilingual)
 
     def test_files_in_memory(self):
-        names = ["config.json", "generation_config.json", "tokenizer.json", "encoder_model.onnx", "decoder_model_merged.onnx"]
+        names = [
+            "config.json",
+            "generation_config.json",
+            "tokenizer.json",
+            "encoder_model.onnx",
+            "decoder_model_merged.onnx",
+        ]
         files = {name: (REPOSITORY / "models/reference" / name).read_bytes() for name in names}
         files["config.json"] = io.BytesIO(files["config.json"])
         model = WhisperModel("in memory", device="onnxruntime", files=files)
@@ -240,7 +294,9 @@ class Loading(unittest.TestCase):
         model = shared_model()
         self.assertTrue(model.model.is_multilingual)
         self.assertEqual(set(model.supported_languages) - set(undertone.tokenizer._LANGUAGE_CODES), set())
-        self.assertEqual((model.feature_extractor.sampling_rate, model.model.n_mels, model.max_length), (16000, 80, 448))
+        self.assertEqual(
+            (model.feature_extractor.sampling_rate, model.model.n_mels, model.max_length), (16000, 80, 448)
+        )
         self.assertEqual((model.frames_per_second, model.tokens_per_second, model.time_precision), (100, 50, 0.02))
 
 
@@ -274,7 +330,9 @@ class Transcribing(unittest.TestCase):
         self.assertEqual((info.duration, info.duration_after_vad), (len(decode_audio(SHORT)) / 16000,) * 2)
         (segment,) = segments
         self.assertIsInstance(segment, Segment)
-        self.assertEqual((segment.id, segment.seek, segment.text, segment.words, segment.temperature), (1, 0, TEXT, None, 0.0))
+        self.assertEqual(
+            (segment.id, segment.seek, segment.text, segment.words, segment.temperature), (1, 0, TEXT, None, 0.0)
+        )
         self.assertTrue(0 <= segment.start < segment.end <= info.duration and -1 < segment.avg_logprob <= 0)
         self.assertTrue(segment.tokens and all(type(token) is int for token in segment.tokens))
         with self.assertWarns(DeprecationWarning):
@@ -282,17 +340,47 @@ class Transcribing(unittest.TestCase):
 
     def test_the_command_writes_the_same(self):
         said = subprocess.run(
-            [sys.executable, "-m", "undertone", "transcribe", "-f", "json", "--model", REFERENCE, "--device", "host", "--precision", "f32",
-             "--packed", "off", PAUSES], capture_output=True, text=True, check=True)
+            [
+                sys.executable,
+                "-m",
+                "undertone",
+                "transcribe",
+                "-f",
+                "json",
+                "--model",
+                REFERENCE,
+                "--device",
+                "host",
+                "--precision",
+                "f32",
+                "--packed",
+                "off",
+                PAUSES,
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         expected = json.loads(said.stdout)["segments"]
         segments = list(self.model.transcribe(PAUSES, beam_size=1)[0])
-        self.assertEqual([(s.start, s.end, s.text, s.tokens) for s in segments],
-                         [(s["start"], s["end"], s["text"], s["tokens"]) for s in expected])
+        self.assertEqual(
+            [(s.start, s.end, s.text, s.tokens) for s in segments],
+            [(s["start"], s["end"], s["text"], s["tokens"]) for s in expected],
+        )
 
     def test_sound_in_any_form(self):
         samples = decode_audio(SHORT)
-        for audio in (SHORT, open(SHORT, "rb"), io.BytesIO(SHORT.read_bytes()), samples, samples.astype(np.float64),
-                      (samples * 32767).astype(np.int16), np.repeat(samples, 2)[::2]):
+        file = open(SHORT, "rb")
+        self.addCleanup(file.close)
+        for audio in (
+            SHORT,
+            file,
+            io.BytesIO(SHORT.read_bytes()),
+            samples,
+            samples.astype(np.float64),
+            (samples * 32767).astype(np.int16),
+            np.repeat(samples, 2)[::2],
+        ):
             with self.subTest(type(audio)):
                 self.assertEqual(text(self.model.transcribe(audio, **GREEDY)), TEXT)
         for audio, words in ((np.zeros((2, 16000), np.float32), "one channel"), (np.zeros(16000, np.int64), "int16")):
@@ -322,15 +410,19 @@ class Transcribing(unittest.TestCase):
         self.assertEqual((segment.start, segment.end), (segment.words[0].start, segment.words[-1].end))
 
     def test_silence_is_left_out(self):
-        samples = np.concatenate([np.zeros(48000, np.float32), decode_audio(SHORT), np.zeros(80000, np.float32), decode_audio(SHORT)])
+        samples = np.concatenate(
+            [np.zeros(48000, np.float32), decode_audio(SHORT), np.zeros(80000, np.float32), decode_audio(SHORT)]
+        )
         with self.assertLogs("undertone", "INFO"):
-            segments, info = self.model.transcribe(samples, vad_filter=True, word_timestamps=True, **GREEDY)
+            segments, info = self.model.transcribe(samples, vad_filter=True, **GREEDY)
         self.assertLess(info.duration_after_vad, info.duration - 5)
         self.assertEqual(info.vad_options, VadOptions())
-        segments = list(segments)
-        self.assertEqual("".join(segment.text for segment in segments), TEXT * 2)
-        self.assertGreater(segments[0].start, 2.5)
-        self.assertGreater(segments[-1].start, 3 + 5 + len(decode_audio(SHORT)) / 16000 - 0.5)
+        first, second = segments
+        self.assertTrue(" lion" in first.text and " lion" in second.text)
+        self.assertGreater(first.start, 2.5)
+        self.assertGreater(second.start, 3 + 5 + len(decode_audio(SHORT)) / 16000 - 0.5)
+        (segment,), _ = self.model.transcribe(samples[:96_000], vad_filter=True, word_timestamps=True, **GREEDY)
+        self.assertTrue(2.5 < segment.start == segment.words[0].start <= segment.words[-1].end == segment.end < 6)
         parts = get_speech_timestamps(samples)
         self.assertEqual(len(parts), 2)
         self.assertEqual(parts, get_speech_timestamps(samples, VadOptions(speech_pad_ms=400)))
@@ -379,7 +471,8 @@ class Transcribing(unittest.TestCase):
             ({"language": "xx"}, ValueError),
             ({"task": "sing"}, ValueError),
             ({"repetition_penalty": 0.0}, ValueError),
-            ({"clip_timestamps": "5,3"}, ValueError),
+            ({"clip_timestamps": "2,1"}, ValueError),
+            ({"clip_timestamps": "1000"}, ValueError),
             ({"beam_size": "many"}, TypeError),
             ({"length_penalty": 0.5}, NotImplementedError),
             ({"chunk_length": 15}, NotImplementedError),
@@ -393,7 +486,9 @@ class Transcribing(unittest.TestCase):
         self.assertEqual((code, everything[0]), ("de", ("de", probability)))
         features = self.model.feature_extractor(samples)
         self.assertEqual(features.shape, (80, len(samples) // 160 + 1))
-        again = self.model.detect_language(features=features, language_detection_segments=2, language_detection_threshold=0.99)
+        again = self.model.detect_language(
+            features=features, language_detection_segments=2, language_detection_threshold=0.99
+        )
         self.assertEqual(again[0], "de")
         with self.assertRaises(AssertionError):
             self.model.detect_language()
@@ -401,8 +496,12 @@ class Transcribing(unittest.TestCase):
     def test_tokenizer(self):
         tokenizer = undertone.tokenizer.Tokenizer(self.model.hf_tokenizer, True, task="transcribe", language="de")
         tokens = tokenizer.encode(" The green lion, it's über.")
-        self.assertEqual(tokenizer.decode([tokenizer.sot, *tokens, tokenizer.timestamp_begin]), " The green lion, it's über.")
-        self.assertEqual(tokenizer.decode_with_timestamps([tokenizer.timestamp_begin + 50, *tokens[:1]]), "<|1.00|> The")
+        self.assertEqual(
+            tokenizer.decode([tokenizer.sot, *tokens, tokenizer.timestamp_begin]), " The green lion, it's über."
+        )
+        self.assertEqual(
+            tokenizer.decode_with_timestamps([tokenizer.timestamp_begin + 50, *tokens[:1]]), "<|1.00|> The"
+        )
         words, groups = tokenizer.split_to_word_tokens(tokens)
         self.assertEqual(words, [" The", " green", " lion", ",", " it's", " über", "."])
         self.assertEqual(sum(groups, []), tokens)
@@ -436,8 +535,10 @@ class Transcribing(unittest.TestCase):
         self.assertEqual(text(self.model.transcribe(SHORT, **GREEDY)), TEXT)
 
     def test_progress(self):
-        code = (f"from undertone import WhisperModel; m = WhisperModel({REFERENCE!r}, device='cpu'); "
-                f"list(m.transcribe({str(SHORT)!r}, log_progress=True)[0])")
+        code = (
+            f"from undertone import WhisperModel; m = WhisperModel({REFERENCE!r}, device='cpu'); "
+            f"list(m.transcribe({str(SHORT)!r}, log_progress=True)[0])"
+        )
         said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         self.assertIn("100%", said.stderr)
 

@@ -1,16 +1,17 @@
-"""Programs that were written for faster-whisper, from PyPI and unchanged, above the package `undertone`: whisper-ctranslate2,
-wyoming-faster-whisper, faster-whisper-server.
+"""Programs that were written for faster-whisper, from PyPI and unchanged, above the package `undertone`:
+whisper-ctranslate2, wyoming-faster-whisper, faster-whisper-server.
 
     python3 check_package_programs.py WEIGHTS SPEECH.wav
 
-WEIGHTS is a folder of faster-whisper's: tiny.en in CTranslate2's format. In SPEECH.wav a person says the words below. With a third
-argument, only the tests whose names hold it.
+WEIGHTS is a folder of faster-whisper's: tiny.en in CTranslate2's format. In SPEECH.wav a person says the words below.
+With a third argument, only the tests whose names hold it.
 
-The import line that is changed is this one: as `python3 check_package_programs.py --as-faster-whisper MODULE ARGUMENTS` it runs a module as
-a program, and gives it `undertone` where it asks for `faster_whisper`.
+As `python3 check_package_programs.py --as-faster-whisper MODULE ARGUMENTS` it runs a module as a program, and gives it
+`undertone` where it asks for `faster_whisper`: that is the import line that is changed.
 """
 
 import asyncio
+import importlib
 import json
 import os
 import runpy
@@ -28,16 +29,8 @@ SAID = "ever tried ever failed no matter try again fail again fail better"
 
 def as_faster_whisper():
     """From now on `import faster_whisper` gives `undertone`, and its submodules this one's."""
-    import undertone.audio
-    import undertone.feature_extractor
-    import undertone.tokenizer
-    import undertone.transcribe
-    import undertone.utils
-    import undertone.vad
-
-    for name, module in list(sys.modules.items()):
-        if name == "undertone" or name.startswith("undertone."):
-            sys.modules["faster_whisper" + name.removeprefix("undertone")] = module
+    for part in ("", ".audio", ".feature_extractor", ".tokenizer", ".transcribe", ".utils", ".vad", ".version"):
+        sys.modules[f"faster_whisper{part}"] = importlib.import_module(f"undertone{part}")
 
 
 def words(text):
@@ -57,10 +50,33 @@ class Programs(unittest.TestCase):
     def test_whisper_ctranslate2(self):
         with tempfile.TemporaryDirectory() as folder:
             said = subprocess.run(
-                program("whisper_ctranslate2.whisper_ctranslate2", SPEECH, "--model_directory", WEIGHTS, "--language", "en", "--device", "cpu",
-                        "--compute_type", "int8", "--output_dir", folder, "--output_format", "all", "--word_timestamps", "True",
-                        "--vad_filter", "True", "--highlight_words", "True", "--threads", "2"),
-                capture_output=True, text=True)
+                program(
+                    "whisper_ctranslate2.whisper_ctranslate2",
+                    SPEECH,
+                    "--model_directory",
+                    WEIGHTS,
+                    "--language",
+                    "en",
+                    "--device",
+                    "cpu",
+                    "--compute_type",
+                    "int8",
+                    "--output_dir",
+                    folder,
+                    "--output_format",
+                    "all",
+                    "--word_timestamps",
+                    "True",
+                    "--vad_filter",
+                    "True",
+                    "--highlight_words",
+                    "True",
+                    "--threads",
+                    "2",
+                ),
+                capture_output=True,
+                text=True,
+            )
             self.assertEqual(said.returncode, 0, said.stdout + said.stderr)
             files = {path.suffix: path.read_text() for path in Path(folder).iterdir()}
             self.assertEqual(set(files), {".txt", ".vtt", ".srt", ".tsv", ".json"})
@@ -73,9 +89,29 @@ class Programs(unittest.TestCase):
     def test_whisper_ctranslate2_in_batches(self):
         with tempfile.TemporaryDirectory() as folder:
             said = subprocess.run(
-                program("whisper_ctranslate2.whisper_ctranslate2", SPEECH, "--model_directory", WEIGHTS, "--language", "en", "--device", "cpu",
-                        "--output_dir", folder, "--output_format", "txt", "--batched", "True", "--batch_size", "4", "--verbose", "True"),
-                capture_output=True, text=True)
+                program(
+                    "whisper_ctranslate2.whisper_ctranslate2",
+                    SPEECH,
+                    "--model_directory",
+                    WEIGHTS,
+                    "--language",
+                    "en",
+                    "--device",
+                    "cpu",
+                    "--output_dir",
+                    folder,
+                    "--output_format",
+                    "txt",
+                    "--batched",
+                    "True",
+                    "--batch_size",
+                    "4",
+                    "--verbose",
+                    "True",
+                ),
+                capture_output=True,
+                text=True,
+            )
             self.assertEqual(said.returncode, 0, said.stdout + said.stderr)
             self.assert_said(" ".join(path.read_text() for path in Path(folder).iterdir()))
 
@@ -89,15 +125,36 @@ class Programs(unittest.TestCase):
             uri = f"tcp://127.0.0.1:{free.getsockname()[1]}"
         with tempfile.TemporaryDirectory() as folder:
             server = subprocess.Popen(
-                program("wyoming_faster_whisper", "--uri", uri, "--model", WEIGHTS, "--data-dir", folder, "--language", "en", "--stt-library",
-                        "faster-whisper", "--vad-filter", "--cpu-threads", "2"),
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                program(
+                    "wyoming_faster_whisper",
+                    "--uri",
+                    uri,
+                    "--model",
+                    WEIGHTS,
+                    "--data-dir",
+                    folder,
+                    "--language",
+                    "en",
+                    "--stt-library",
+                    "faster-whisper",
+                    "--vad-filter",
+                    "--cpu-threads",
+                    "2",
+                ),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
 
             async def ask():
                 async with AsyncClient.from_uri(uri) as client, asyncio.timeout(100):
                     await client.write_event(Transcribe(language="en").event())
                     with wave.open(str(SPEECH)) as sound:
-                        form = {"rate": sound.getframerate(), "width": sound.getsampwidth(), "channels": sound.getnchannels()}
+                        form = {
+                            "rate": sound.getframerate(),
+                            "width": sound.getsampwidth(),
+                            "channels": sound.getnchannels(),
+                        }
                         await client.write_event(AudioStart(**form).event())
                         while chunk := sound.readframes(4000):
                             await client.write_event(AudioChunk(audio=chunk, **form).event())
@@ -114,11 +171,13 @@ class Programs(unittest.TestCase):
                         break
                     except (ConnectionError, OSError):
                         if server.poll() is not None or time.monotonic() > until:
-                            self.fail(server.communicate()[0] if server.poll() is not None else "the server does not answer")
+                            server.kill()
+                            self.fail("the server does not answer: " + server.stdout.read())
                         time.sleep(0.2)
             finally:
                 server.terminate()
-                server.communicate()
+                server.wait()
+                server.stdout.close()
         self.assertIsNotNone(text, "the server ended the connection")
         self.assert_said(text)
 
@@ -135,7 +194,8 @@ with TestClient(api.app) as client:
         models.configure_model({str(WEIGHTS)!r})
         models.configure_batch_size(batch_size)
         with open({str(SPEECH)!r}, "rb") as sound:
-            answer = client.post("/v1/audio/transcriptions", files={{"file": sound}}, data={{"response_format": "verbose_json"}})
+            form = {{"files": {{"file": sound}}, "data": {{"response_format": "verbose_json"}}}}
+            answer = client.post("/v1/audio/transcriptions", **form)
         print(json.dumps(answer.json()))
 """
         said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -13,6 +13,7 @@ mod pool;
 mod provide;
 mod segments;
 mod tokenizer;
+mod vad;
 
 use pyo3::prelude::*;
 
@@ -29,6 +30,8 @@ mod _native {
     use crate::segments::Segments;
     #[pymodule_export]
     use crate::tokenizer::Tokenizer;
+    #[pymodule_export]
+    use crate::vad::speech_segments;
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "Python's name for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");

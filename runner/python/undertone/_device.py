@@ -34,7 +34,9 @@ def resolve(device: str, compute_type: str, logger: logging.Logger) -> tuple[str
     if device not in _DEVICES:
         there = "'npu', 'cpu', or 'auto', which takes the best there is"
         if device in ("cuda", "gpu", "rocm", "mps"):
-            raise ValueError(f"device '{device}': undertone computes on AMD NPUs and on the CPU, and on no GPU: use {there}")
+            raise ValueError(
+                f"device '{device}': undertone computes on AMD NPUs and on the CPU, and on no GPU: use {there}"
+            )
         raise ValueError(f"there is no device '{device}': use {there}")
     if compute_type in _PRECISIONS:
         precision = _PRECISIONS[compute_type]
@@ -42,5 +44,7 @@ def resolve(device: str, compute_type: str, logger: logging.Logger) -> tuple[str
         precision = _NEAREST[compute_type][0 if device in ("cpu", "onnxruntime") else 1]
         logger.warning("compute_type '%s' does not exist here: '%s' is computed", compute_type, _NAMES[precision])
     else:
-        raise ValueError(f"there is no compute_type '{compute_type}': use one of {', '.join((*_PRECISIONS, *_NEAREST))}")
+        raise ValueError(
+            f"there is no compute_type '{compute_type}': use one of {', '.join((*_PRECISIONS, *_NEAREST))}"
+        )
     return _DEVICES[device], precision, _NAMES[precision]

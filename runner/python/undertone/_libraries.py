@@ -28,9 +28,13 @@ def onnxruntime_library() -> str:
         for pattern in patterns:
             for library in sorted(Path(folder, "capi").glob(pattern)):
                 return str(library)
-    where = f"the package onnxruntime in {folders[0]} holds no library" if folders else "the package onnxruntime is not installed"
+    where = (
+        f"the package onnxruntime in {folders[0]} holds no library"
+        if folders
+        else "the package onnxruntime is not installed"
+    )
     raise ImportError(
-        f"{where}: install onnxruntime 1.24 or newer (`pip install 'onnxruntime>=1.24'`; it has wheels for Python 3.11 and newer), "
+        f"{where}: install it (`pip install 'onnxruntime>=1.24'`, with wheels for Python 3.11 and newer), "
         "or let ORT_DYLIB_PATH name ONNX Runtime's shared library"
     )
 
@@ -53,10 +57,11 @@ def ep_library() -> str:
 
 
 def packed_folder() -> str | None:
-    """The folder for packed models, shared with the command: `UNDERTONE_PACKED` (`off` keeps none), or the user's cache."""
+    """The folder for packed models, the command's too: `UNDERTONE_PACKED` (`off`: none), or in the user's cache."""
     named = os.environ.get("UNDERTONE_PACKED")
     if named:
         return None if named == "off" else named
     from undertone._native import packed_folder as usual
 
-    return usual()
+    folder = usual()
+    return None if folder is None else os.fspath(folder)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 __version__: str
@@ -43,7 +44,7 @@ class Segments(Iterator[tuple[Any, ...]]):
 
 def available_models() -> list[str]: ...
 def language_codes() -> list[str]: ...
-def packed_folder() -> str | None: ...
+def packed_folder() -> Path | None: ...
 def convert(source: str | PathLike[str], out: str | PathLike[str]) -> None: ...
 def provide(
     source: str,
@@ -55,8 +56,10 @@ def provide(
     revision: str | None,
     token: str | None,
     anonymous: bool,
-) -> str: ...
-def decode_audio(source: str | PathLike[str] | bytes, name: str, *, rate: int, sides: bool) -> tuple[list[bytes], list[str]]: ...
+) -> Path: ...
+def decode_audio(
+    source: str | PathLike[str] | bytes, name: str, *, rate: int, sides: bool
+) -> tuple[list[bytes], list[str]]: ...
 def speech_segments(
     audio: bytes,
     *,

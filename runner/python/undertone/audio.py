@@ -1,4 +1,4 @@
-"""Sound into samples, by Undertone's own decoders; what they do not know goes through `ffmpeg`, where that is installed."""
+"""Sound into samples, by Undertone's own decoders, or for what they do not know by `ffmpeg`, if it is installed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from undertone import _native
 SAMPLE_RATE = 16000
 
 
-def decode_audio(input_file: str | os.PathLike[str] | BinaryIO, sampling_rate: int = SAMPLE_RATE, split_stereo: bool = False):
+def decode_audio(
+    input_file: str | os.PathLike[str] | BinaryIO, sampling_rate: int = SAMPLE_RATE, split_stereo: bool = False
+):
     """Reads a recording or the sound of a film.
 
     Args:
       input_file: A path, or a file object that is open for reading bytes.
       sampling_rate: Samples in a second of the result.
-      split_stereo: Whether the left and the right channel are wanted each by itself; else all are mixed. A single channel is both.
+      split_stereo: Whether the left and the right channel are wanted each by itself; else all are mixed.
+        A single channel is both.
 
     Returns:
       Samples as float32 between -1 and 1, `[samples]`; with `split_stereo` a pair of such arrays.
 
     Raises:
       FileNotFoundError, IsADirectoryError, OSError: There is nothing to read.
-      ValueError: It is no sound, or too damaged. What is merely incomplete is read as far as it goes, and a warning says so.
+      ValueError: It is no sound, or too damaged. What is merely incomplete is read as far as it goes, and a
+        warning says so.
     """
     if hasattr(input_file, "read"):
         name = getattr(input_file, "name", None)

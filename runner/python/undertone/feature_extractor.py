@@ -33,7 +33,7 @@ class FeatureExtractor:
         self.time_per_frame = self.hop_length / self.sampling_rate
 
     def __call__(self, waveform: np.ndarray, padding: int = 160, chunk_length: int | None = None) -> np.ndarray:
-        """The features `[bins, frames]` of samples at 16 kHz; a frame of silence follows them, unless `padding` is 0."""
+        """The features `[bins, frames]` of samples at 16 kHz; a frame of silence follows, unless `padding` is 0."""
         if chunk_length not in (None, 30):
             raise NotImplementedError(f"chunk_length={chunk_length}: the windows of Whisper's models are 30 s long")
         data, frames = self._native.features(as_samples(waveform).tobytes())

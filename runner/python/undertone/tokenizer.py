@@ -56,7 +56,9 @@ class Tokenizer:
       ValueError: There is no such task or language.
     """
 
-    def __init__(self, tokenizer: ModelTokenizer, multilingual: bool, task: str | None = None, language: str | None = None):
+    def __init__(
+        self, tokenizer: ModelTokenizer, multilingual: bool, task: str | None = None, language: str | None = None
+    ):
         self.tokenizer = tokenizer
         self.task: int | None = None
         self.language: int | None = None
@@ -67,49 +69,52 @@ class Tokenizer:
             raise ValueError(f"there is no task '{task}': use one of {', '.join(_TASKS)}")
         if language not in _LANGUAGE_CODES:
             raise ValueError(f"there is no language '{language}': use one of {', '.join(_LANGUAGE_CODES)}")
-        self.task = tokenizer.token_to_id(f"<|{task}|>")
-        self.language = tokenizer.token_to_id(f"<|{language}|>")
+        self.task = self._id(task)
+        self.language = self._id(language)
         self.language_code = language
+
+    def _id(self, word: str) -> Any:
+        return self.tokenizer.token_to_id(f"<|{word}|>")
 
     @cached_property
     def transcribe(self) -> int:
         """`<|transcribe|>`."""
-        return self.tokenizer.token_to_id("<|transcribe|>")
+        return self._id("transcribe")
 
     @cached_property
     def translate(self) -> int:
         """`<|translate|>`."""
-        return self.tokenizer.token_to_id("<|translate|>")
+        return self._id("translate")
 
     @cached_property
     def sot(self) -> int:
         """`<|startoftranscript|>`."""
-        return self.tokenizer.token_to_id("<|startoftranscript|>")
+        return self._id("startoftranscript")
 
     @cached_property
     def sot_lm(self) -> int:
         """`<|startoflm|>`."""
-        return self.tokenizer.token_to_id("<|startoflm|>")
+        return self._id("startoflm")
 
     @cached_property
     def sot_prev(self) -> int:
         """`<|startofprev|>`."""
-        return self.tokenizer.token_to_id("<|startofprev|>")
+        return self._id("startofprev")
 
     @cached_property
     def eot(self) -> int:
         """`<|endoftext|>`; smaller ids are text."""
-        return self.tokenizer.token_to_id("<|endoftext|>")
+        return self._id("endoftext")
 
     @cached_property
     def no_timestamps(self) -> int:
         """`<|notimestamps|>`."""
-        return self.tokenizer.token_to_id("<|notimestamps|>")
+        return self._id("notimestamps")
 
     @cached_property
     def no_speech(self) -> int:
         """`<|nospeech|>`, in older models `<|nocaptions|>`."""
-        return self.tokenizer.token_to_id("<|nospeech|>")
+        return self._id("nospeech")
 
     @property
     def timestamp_begin(self) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import warnings
+import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, List, Optional, Tuple, Union
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -28,7 +30,7 @@ _APPENDED = "\"'.。,，!！?？:：”)]}、"
 _TEMPERATURES = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 
 
-def _deprecated(what: object) -> dict:
+def _deprecated(what: Any) -> dict:
     name = type(what).__name__
     warnings.warn(f"{name}._asdict() is deprecated: use dataclasses.asdict", DeprecationWarning, stacklevel=3)
     return asdict(what)
@@ -70,12 +72,12 @@ class Segment:
     start: float
     end: float
     text: str
-    tokens: List[int]
+    tokens: list[int]
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
-    words: Optional[List[Word]]
-    temperature: Optional[float]
+    words: list[Word] | None
+    temperature: float | None
 
     def _asdict(self) -> dict:
         return _deprecated(self)
@@ -91,26 +93,26 @@ class TranscriptionOptions:
     length_penalty: float
     repetition_penalty: float
     no_repeat_ngram_size: int
-    log_prob_threshold: Optional[float]
-    no_speech_threshold: Optional[float]
-    compression_ratio_threshold: Optional[float]
+    log_prob_threshold: float | None
+    no_speech_threshold: float | None
+    compression_ratio_threshold: float | None
     condition_on_previous_text: bool
     prompt_reset_on_temperature: float
-    temperatures: List[float]
-    initial_prompt: Optional[Union[str, Iterable[int]]]
-    prefix: Optional[str]
+    temperatures: list[float]
+    initial_prompt: str | Iterable[int] | None
+    prefix: str | None
     suppress_blank: bool
-    suppress_tokens: Optional[List[int]]
+    suppress_tokens: list[int] | None
     without_timestamps: bool
     max_initial_timestamp: float
     word_timestamps: bool
     prepend_punctuations: str
     append_punctuations: str
     multilingual: bool
-    max_new_tokens: Optional[int]
-    clip_timestamps: Union[str, List[float]]
-    hallucination_silence_threshold: Optional[float]
-    hotwords: Optional[str]
+    max_new_tokens: int | None
+    clip_timestamps: str | list[float] | list[dict]
+    hallucination_silence_threshold: float | None
+    hotwords: str | None
 
 
 @dataclass
@@ -122,7 +124,8 @@ class TranscriptionInfo:
       language_probability: How probable it is; 1 where it was asked for.
       duration: Seconds of the recording.
       duration_after_vad: Seconds that are left of it when what is no speech is taken out.
-      all_language_probs: Codes and probabilities, the likeliest first, of the window that decided; None where none was asked.
+      all_language_probs: Codes and probabilities, the likeliest first, of the window that decided; None where none was
+        asked.
       transcription_options: What was asked for.
       vad_options: How speech was told from what is not, if it was.
     """
@@ -131,9 +134,9 @@ class TranscriptionInfo:
     language_probability: float
     duration: float
     duration_after_vad: float
-    all_language_probs: Optional[List[Tuple[str, float]]]
+    all_language_probs: list[tuple[str, float]] | None
     transcription_options: TranscriptionOptions
-    vad_options: VadOptions
+    vad_options: dict | VadOptions | None
 
 
 class LoadedModel:
@@ -166,15 +169,19 @@ class WhisperModel:
     """A Whisper model, loaded.
 
     Args:
-      model_size_or_path: A name (`available_models()`), a folder or file of weights or ONNX graphs, faster-whisper's folders
-        included, or a repository of the Hugging Face hub. What is not here is fetched, and weights are converted, once.
-      device: `auto`, the best there is; `npu`, an AMD NPU; `cpu`, this processor by the NPU kernels' arithmetic. Also `sim`, the NPU's
-        simulator, and `onnxruntime`, ONNX Runtime's own CPU provider, which computes in the model's own types.
+      model_size_or_path: A name (`available_models()`), a folder or file of weights or ONNX graphs, faster-whisper's
+        folders included, or a repository of the Hugging Face hub. What is not here is fetched, and weights are
+        converted, once.
+      device: `auto`, the best there is; `npu`, an AMD NPU; `cpu`, this processor by the NPU kernels' arithmetic. Also
+        `sim`, the NPU's simulator, and `onnxruntime`, ONNX Runtime's own CPU provider, which computes in the model's
+        own types.
       device_index: 0: there is one device of each kind.
-      compute_type: `int8`, `bfloat16` or `float32`: of the products and the attention in the layers. `default` is `int8`. faster-whisper's
-        other words are taken for the nearest of these, and a warning says for which.
-      cpu_threads: Threads that compute; 0 leaves the choice to ONNX Runtime. The first model of a process decides for all.
-      num_workers: How many transcriptions may compute at once, from as many threads. Each worker takes memory of its own.
+      compute_type: `int8`, `bfloat16` or `float32`: of the products and the attention in the layers. `default` is
+        `int8`. faster-whisper's other words are taken for the nearest of these, and a warning says for which.
+      cpu_threads: Threads that compute; 0 leaves the choice to ONNX Runtime. The first model of a process decides for
+        all.
+      num_workers: How many transcriptions may compute at once, from as many threads. Each worker takes memory of its
+        own.
       download_root: The hub's cache to use.
       local_files_only: Nothing is fetched.
       files: The model's files by name, as bytes or file objects, in place of a path.
@@ -191,24 +198,25 @@ class WhisperModel:
         self,
         model_size_or_path: str,
         device: str = "auto",
-        device_index: Union[int, List[int]] = 0,
+        device_index: int | list[int] = 0,
         compute_type: str = "default",
         cpu_threads: int = 0,
         num_workers: int = 1,
-        download_root: Optional[str] = None,
+        download_root: str | None = None,
         local_files_only: bool = False,
-        files: dict = None,
-        revision: Optional[str] = None,
-        use_auth_token: Optional[Union[str, bool]] = None,
+        files: dict | None = None,
+        revision: str | None = None,
+        use_auth_token: str | bool | None = None,
         **model_kwargs: Any,
     ):
         self.logger = get_logger()
         engine, precision, computed = resolve(device, compute_type, self.logger)
         _refuse(device_index, model_kwargs)
-        # Models out of memory lie in a folder of their own as long as this is there.
-        self._folder = _folder_of(files) if files else None
-        if self._folder:
-            folder = os.path.join(self._folder.name, "model")
+        if files:
+            # Models out of memory lie in a folder of their own as long as this is there.
+            home = _folder_of(files)
+            weakref.finalize(self, shutil.rmtree, home, ignore_errors=True)
+            folder = os.path.join(home, "model")
         elif os.path.isdir(model_size_or_path):
             # Weights in it are converted, wherever they are from.
             folder = download_model(os.path.abspath(model_size_or_path))
@@ -245,14 +253,14 @@ class WhisperModel:
         self.max_length = 448
 
     @property
-    def supported_languages(self) -> List[str]:
+    def supported_languages(self) -> list[str]:
         """The codes of the languages that the model knows."""
         return list(self.model.native.languages or ["en"])
 
     def transcribe(
         self,
-        audio: Union[str, BinaryIO, np.ndarray],
-        language: Optional[str] = None,
+        audio: str | BinaryIO | np.ndarray,
+        language: str | None = None,
         task: str = "transcribe",
         log_progress: bool = False,
         beam_size: int = 5,
@@ -261,16 +269,16 @@ class WhisperModel:
         length_penalty: float = 1,
         repetition_penalty: float = 1,
         no_repeat_ngram_size: int = 0,
-        temperature: Union[float, List[float], Tuple[float, ...]] = _TEMPERATURES,
-        compression_ratio_threshold: Optional[float] = 2.4,
-        log_prob_threshold: Optional[float] = -1.0,
-        no_speech_threshold: Optional[float] = 0.6,
+        temperature: float | list[float] | tuple[float, ...] = _TEMPERATURES,
+        compression_ratio_threshold: float | None = 2.4,
+        log_prob_threshold: float | None = -1.0,
+        no_speech_threshold: float | None = 0.6,
         condition_on_previous_text: bool = True,
         prompt_reset_on_temperature: float = 0.5,
-        initial_prompt: Optional[Union[str, Iterable[int]]] = None,
-        prefix: Optional[str] = None,
+        initial_prompt: str | Iterable[int] | None = None,
+        prefix: str | None = None,
         suppress_blank: bool = True,
-        suppress_tokens: Optional[List[int]] = [-1],  # noqa: B006, it is not written to
+        suppress_tokens: list[int] | None = [-1],  # noqa: B006, it is not written to
         without_timestamps: bool = False,
         max_initial_timestamp: float = 1.0,
         word_timestamps: bool = False,
@@ -278,15 +286,15 @@ class WhisperModel:
         append_punctuations: str = _APPENDED,
         multilingual: bool = False,
         vad_filter: bool = False,
-        vad_parameters: Optional[Union[dict, VadOptions]] = None,
-        max_new_tokens: Optional[int] = None,
-        chunk_length: Optional[int] = None,
-        clip_timestamps: Union[str, List[float]] = "0",
-        hallucination_silence_threshold: Optional[float] = None,
-        hotwords: Optional[str] = None,
-        language_detection_threshold: Optional[float] = 0.5,
+        vad_parameters: dict | VadOptions | None = None,
+        max_new_tokens: int | None = None,
+        chunk_length: int | None = None,
+        clip_timestamps: str | list[float] = "0",
+        hallucination_silence_threshold: float | None = None,
+        hotwords: str | None = None,
+        language_detection_threshold: float | None = 0.5,
         language_detection_segments: int = 1,
-    ) -> Tuple[Iterable[Segment], TranscriptionInfo]:
+    ) -> tuple[Iterable[Segment], TranscriptionInfo]:
         """Transcribes a recording: window after window, each with the text before it.
 
         Args:
@@ -301,9 +309,11 @@ class WhisperModel:
           repetition_penalty: Above 1, tokens that stand in the text already become less likely.
           no_repeat_ngram_size: So many tokens in a row do not come twice; 0 lets them.
           temperature: One, or several that are tried one after another until a text passes the thresholds.
-          compression_ratio_threshold: Text that zlib makes smaller than by this factor repeats itself, and does not pass.
+          compression_ratio_threshold: Text that zlib makes smaller than by this factor repeats itself, and does not
+            pass.
           log_prob_threshold: Text whose mean log-probability is below this does not pass.
-          no_speech_threshold: A window whose probability of no speech is above this, and whose text does not pass, is silence.
+          no_speech_threshold: A window whose probability of no speech is above this, and whose text does not pass, is
+            silence.
           condition_on_previous_text: Whether a window is given the text before it.
           prompt_reset_on_temperature: Text that was decoded at a higher temperature is given to no window.
           initial_prompt: Text, or its tokens, that comes before the first window's.
@@ -320,11 +330,14 @@ class WhisperModel:
           vad_parameters: `VadOptions`, or a dictionary of its fields.
           max_new_tokens: The most tokens of a window.
           chunk_length: The length of a window in seconds: 30, as Whisper's models have it.
-          clip_timestamps: The parts to transcribe, in seconds: `start,end,start,end,…`; without the last end, to the recording's.
-          hallucination_silence_threshold: With `word_timestamps`: silence of more seconds around doubtful words is skipped, with them.
+          clip_timestamps: The parts to transcribe, in seconds: `start,end,start,end,…`; without the last end, to the
+            recording's.
+          hallucination_silence_threshold: With `word_timestamps`: silence of more seconds around doubtful words is
+            skipped, with them.
           hotwords: Words that are likely; given to each window unless there is a `prefix`.
           language_detection_threshold: A language that is likelier than this is believed at once.
-          language_detection_segments: Windows that are looked at for a language that is; else the most frequent one is taken.
+          language_detection_segments: Windows that are looked at for a language that is; else the most frequent one is
+            taken.
 
         Returns:
           The segments, computed while they are consumed, and what is known before.
@@ -352,6 +365,10 @@ class WhisperModel:
         kept = len(samples) / SAMPLE_RATE
         if vad_filter:
             self.logger.info("VAD filter removed %s of audio", format_timestamp(duration - kept))
+        if len(clips) % 2 == 0 and clips and clips[-1] > kept:
+            # As in faster-whisper: times are often rounded up.
+            self.logger.info("the last clip ends with the recording, at %s", format_timestamp(kept))
+            clips.pop()
         start = int(clips[0] * SAMPLE_RATE) if clips and clips[0] < kept else 0
         language, probability, probabilities = self._language(
             language, samples[start:], language_detection_threshold, language_detection_segments
@@ -399,13 +416,13 @@ class WhisperModel:
 
     def detect_language(
         self,
-        audio: Optional[np.ndarray] = None,
-        features: Optional[np.ndarray] = None,
+        audio: np.ndarray | None = None,
+        features: np.ndarray | None = None,
         vad_filter: bool = False,
-        vad_parameters: Union[dict, VadOptions] = None,
+        vad_parameters: dict | VadOptions | None = None,
         language_detection_segments: int = 1,
         language_detection_threshold: float = 0.5,
-    ) -> Tuple[str, float, List[Tuple[str, float]]]:
+    ) -> tuple[str, float, list[tuple[str, float]]]:
         """Which language is spoken.
 
         Args:
@@ -419,21 +436,23 @@ class WhisperModel:
         Returns:
           The code, its probability, and all codes with their probabilities in the window that was looked at last.
         """
-        if audio is None and features is None:
-            raise AssertionError("either audio or features have to be given")
         if audio is not None:
             samples = as_samples(np.asarray(audio))
             if vad_filter:
                 parts = get_speech_timestamps(samples, _vad_options(vad_parameters))
                 samples = np.concatenate(collect_chunks(samples, parts)[0])
             features = self.feature_extractor(samples[: language_detection_segments * self.feature_extractor.n_samples])
+        if features is None:
+            raise AssertionError("either audio or features have to be given")
         window = self.feature_extractor.nb_max_frames
         features = features[..., : language_detection_segments * window]
         votes: dict[str, list[float]] = {}
-        everything: List[Tuple[str, float]] = []
+        everything: list[tuple[str, float]] = []
         for start in range(0, features.shape[-1], window):
             part = pad_or_trim(features[..., start : start + window], window)
-            everything = self.model.native.language_probabilities(np.ascontiguousarray(part, dtype=np.float32).tobytes())
+            everything = self.model.native.language_probabilities(
+                np.ascontiguousarray(part, dtype=np.float32).tobytes()
+            )
             language, probability = everything[0]
             if probability > language_detection_threshold:
                 return language, probability, everything
@@ -443,8 +462,8 @@ class WhisperModel:
         return language, max(votes[language]), everything
 
     def _language(
-        self, asked: Optional[str], samples: np.ndarray, threshold: Optional[float], segments: int
-    ) -> Tuple[str, float, Optional[List[Tuple[str, float]]]]:
+        self, asked: str | None, samples: np.ndarray, threshold: float | None, segments: int
+    ) -> tuple[str, float, list[tuple[str, float]] | None]:
         """The language that was asked for, or is detected; its probability; and those of all, if it was detected."""
         if not self.model.is_multilingual:
             if asked not in (None, "en"):
@@ -462,7 +481,7 @@ class WhisperModel:
 
     def _segments(
         self,
-        pieces: List[np.ndarray],
+        pieces: list[np.ndarray],
         language: str,
         task: str,
         options: TranscriptionOptions,
@@ -470,7 +489,7 @@ class WhisperModel:
         times: _InSpeech,
         batch: int = 1,
     ) -> Iterator[Segment]:
-        """Begins a transcription of pieces, each by itself. Errors in the options come now, not with the first segment."""
+        """Begins a transcription of pieces, each by itself. Errors in the options come now, not with a segment."""
         native = self.model.native.transcribe(
             [piece.tobytes() for piece in pieces], language=language, task=task, batch=batch, **vars(options)
         )
@@ -486,8 +505,8 @@ class BatchedInferencePipeline:
 
     def transcribe(
         self,
-        audio: Union[str, BinaryIO, np.ndarray],
-        language: Optional[str] = None,
+        audio: str | BinaryIO | np.ndarray,
+        language: str | None = None,
         task: str = "transcribe",
         log_progress: bool = False,
         beam_size: int = 5,
@@ -496,16 +515,16 @@ class BatchedInferencePipeline:
         length_penalty: float = 1,
         repetition_penalty: float = 1,
         no_repeat_ngram_size: int = 0,
-        temperature: Union[float, List[float], Tuple[float, ...]] = _TEMPERATURES,
-        compression_ratio_threshold: Optional[float] = 2.4,
-        log_prob_threshold: Optional[float] = -1.0,
-        no_speech_threshold: Optional[float] = 0.6,
+        temperature: float | list[float] | tuple[float, ...] = _TEMPERATURES,
+        compression_ratio_threshold: float | None = 2.4,
+        log_prob_threshold: float | None = -1.0,
+        no_speech_threshold: float | None = 0.6,
         condition_on_previous_text: bool = True,
         prompt_reset_on_temperature: float = 0.5,
-        initial_prompt: Optional[Union[str, Iterable[int]]] = None,
-        prefix: Optional[str] = None,
+        initial_prompt: str | Iterable[int] | None = None,
+        prefix: str | None = None,
         suppress_blank: bool = True,
-        suppress_tokens: Optional[List[int]] = [-1],  # noqa: B006, it is not written to
+        suppress_tokens: list[int] | None = [-1],  # noqa: B006, it is not written to
         without_timestamps: bool = True,
         max_initial_timestamp: float = 1.0,
         word_timestamps: bool = False,
@@ -513,25 +532,26 @@ class BatchedInferencePipeline:
         append_punctuations: str = _APPENDED,
         multilingual: bool = False,
         vad_filter: bool = True,
-        vad_parameters: Optional[Union[dict, VadOptions]] = None,
-        max_new_tokens: Optional[int] = None,
-        chunk_length: Optional[int] = None,
-        clip_timestamps: Optional[List[dict]] = None,
-        hallucination_silence_threshold: Optional[float] = None,
+        vad_parameters: dict | VadOptions | None = None,
+        max_new_tokens: int | None = None,
+        chunk_length: int | None = None,
+        clip_timestamps: list[dict] | None = None,
+        hallucination_silence_threshold: float | None = None,
         batch_size: int = 8,
-        hotwords: Optional[str] = None,
-        language_detection_threshold: Optional[float] = 0.5,
+        hotwords: str | None = None,
+        language_detection_threshold: float | None = 0.5,
         language_detection_segments: int = 1,
-    ) -> Tuple[Iterable[Segment], TranscriptionInfo]:
+    ) -> tuple[Iterable[Segment], TranscriptionInfo]:
         """Transcribes a recording: `batch_size` pieces of up to 30 s at a time.
 
         The arguments are those of `WhisperModel.transcribe`, but for these:
 
         Args:
           temperature: The first alone is used.
-          condition_on_previous_text, prompt_reset_on_temperature, prefix, max_initial_timestamp, hallucination_silence_threshold: Without
-            effect, as in faster-whisper: no piece knows of another.
-          vad_filter: Whether the recording is cut where nobody speaks; else it has to be shorter than a window, or `clip_timestamps` cut it.
+          condition_on_previous_text, prompt_reset_on_temperature, prefix, max_initial_timestamp,
+            hallucination_silence_threshold: Without effect, as in faster-whisper: no piece knows of another.
+          vad_filter: Whether the recording is cut where nobody speaks; else it has to be shorter than a window, or
+            `clip_timestamps` cut it.
           chunk_length: The most seconds of a piece, up to 30.
           clip_timestamps: The pieces, as `{"start": seconds, "end": seconds}`, each of at most 30 s.
           batch_size: Pieces that are decoded together.
@@ -560,7 +580,9 @@ class BatchedInferencePipeline:
             elif duration < window:
                 parts = [{"start": 0, "end": len(samples)}]
             else:
-                raise RuntimeError("the recording is longer than a window: set vad_filter=True, or give clip_timestamps")
+                raise RuntimeError(
+                    "the recording is longer than a window: set vad_filter=True, or give clip_timestamps"
+                )
             pieces, metadata = collect_chunks(samples, parts, max_duration=window)
             speech = SpeechTimestampsMap(parts, SAMPLE_RATE) if parts else None
             times = _InSpeech([piece["offset"] for piece in metadata], speech)
@@ -599,7 +621,9 @@ class BatchedInferencePipeline:
             hallucination_silence_threshold=None,
             hotwords=hotwords,
         )
-        segments = model._segments(pieces if kept else [], language, task, options, log_progress, times, batch=batch_size)
+        segments = model._segments(
+            pieces if kept else [], language, task, options, log_progress, times, batch=batch_size
+        )
         options.clip_timestamps = clip_timestamps or parts
         info = TranscriptionInfo(
             language=language,
@@ -613,7 +637,7 @@ class BatchedInferencePipeline:
         return segments, info
 
 
-def _refuse(device_index: Union[int, List[int]], others: dict) -> None:
+def _refuse(device_index: int | list[int], others: dict) -> None:
     """Errors for what `WhisperModel` cannot do: other devices of a kind, and CTranslate2's own settings."""
     if device_index not in (0, [0], (0,)):
         raise ValueError(f"device_index={device_index}: there is one device of each kind, 0")
@@ -622,15 +646,17 @@ def _refuse(device_index: Union[int, List[int]], others: dict) -> None:
         if name not in harmless:
             raise TypeError(f"WhisperModel knows no argument '{name}'")
         if value != harmless[name]:
-            raise NotImplementedError(f"{name}={value}: this is a setting of CTranslate2, which undertone does not have")
+            raise NotImplementedError(
+                f"{name}={value}: this is a setting of CTranslate2, which undertone does not have"
+            )
 
 
-def _samples(audio: Union[str, BinaryIO, np.ndarray]) -> np.ndarray:
+def _samples(audio: str | BinaryIO | np.ndarray) -> np.ndarray:
     return as_samples(audio if isinstance(audio, np.ndarray) else decode_audio(audio))
 
 
-def _vad_options(given: Optional[Union[dict, VadOptions]], window: Optional[int] = None) -> VadOptions:
-    """The options that were given, or faster-whisper's defaults; with a `window`, for pieces of that length in seconds."""
+def _vad_options(given: dict | VadOptions | None, window: int | None = None) -> VadOptions:
+    """The options that were given, or faster-whisper's defaults; with a `window`, for pieces of so many seconds."""
     if isinstance(given, VadOptions):
         return given
     if window is None:
@@ -640,23 +666,27 @@ def _vad_options(given: Optional[Union[dict, VadOptions]], window: Optional[int]
     return VadOptions(**{**given, "max_speech_duration_s": window})
 
 
-def _folder_of(files: dict) -> tempfile.TemporaryDirectory:
-    """A model's files out of memory in a folder; in its folder `model` the graphs, converted from weights where there are no others."""
-    folder = tempfile.TemporaryDirectory(prefix="undertone-")
-    source, model = os.path.join(folder.name, "files"), os.path.join(folder.name, "model")
-    os.mkdir(source)
-    for name, content in files.items():
-        path = os.path.join(source, os.path.basename(name))
-        with open(path, "wb") as file:
-            file.write(content.read() if hasattr(content, "read") else content)
-    if any(name.endswith(".onnx") for name in files):
-        os.rename(source, model)
-    else:
-        _native.convert(source, model)
-    return folder
+def _folder_of(files: dict) -> str:
+    """A new folder; in its folder `model` the graphs out of `files`, converted from weights where there are none."""
+    home = tempfile.mkdtemp(prefix="undertone-")
+    source, model = os.path.join(home, "files"), os.path.join(home, "model")
+    try:
+        os.mkdir(source)
+        for name, content in files.items():
+            with open(os.path.join(source, os.path.basename(name)), "wb") as file:
+                file.write(content.read() if hasattr(content, "read") else content)
+        if any(name.endswith(".onnx") for name in files):
+            os.rename(source, model)
+        else:
+            _native.convert(source, model)
+            shutil.rmtree(source)
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+    return home
 
 
-def _clips(given: Union[str, List[float]]) -> List[float]:
+def _clips(given: str | list[float]) -> list[float]:
     """Times in seconds, from faster-whisper's two ways to write them."""
     words = given.split(",") if isinstance(given, str) else given
     return [float(word) for word in words if word != ""]
@@ -670,7 +700,7 @@ class _InSpeech:
       speech: The parts of the recording that were joined.
     """
 
-    def __init__(self, offsets: List[float], speech: Optional[SpeechTimestampsMap] = None):
+    def __init__(self, offsets: list[float], speech: SpeechTimestampsMap | None = None):
         self.offsets = offsets
         self.speech = speech
 

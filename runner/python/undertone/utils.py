@@ -29,11 +29,12 @@ def download_model(
     """Fetches a model, and converts its weights to ONNX graphs if it is not published so; does nothing if it is here.
 
     Args:
-      size_or_id: A name out of `available_models()`, or a repository `owner/name` of the Hugging Face hub with a Whisper model:
-        ONNX graphs, safetensors, CTranslate2 (faster-whisper's), `.pt`, ggml.
+      size_or_id: A name out of `available_models()`, or a repository `owner/name` of the Hugging Face hub with a
+        Whisper model: ONNX graphs, safetensors, CTranslate2 (faster-whisper's), `.pt`, ggml.
       output_dir: A folder to put the model into, which must not be there yet; without one it is in the caches.
       local_files_only: Nothing is fetched.
-      cache_dir: The hub's cache to use instead of the usual one. What is converted is in `UNDERTONE_MODELS` or the user's cache.
+      cache_dir: The hub's cache to use instead of the usual one. What is converted is in `UNDERTONE_MODELS` or the
+        user's cache.
       revision: A branch, a tag or a commit of the repository.
       use_auth_token: A token for the hub, or True for the one that logging in left.
 
@@ -45,7 +46,7 @@ def download_model(
       FileNotFoundError: It is not here, and the network is not reached or not allowed.
     """
     token = use_auth_token if isinstance(use_auth_token, str) else None
-    return _native.provide(
+    folder = _native.provide(
         os.fspath(size_or_id),
         get_logger().info,
         output_dir=output_dir,
@@ -55,6 +56,7 @@ def download_model(
         token=token,
         anonymous=use_auth_token is False,
     )
+    return os.fspath(folder)
 
 
 def format_timestamp(seconds: float, always_include_hours: bool = False, decimal_marker: str = ".") -> str:

@@ -28,7 +28,7 @@ class VadOptions:
     """
 
     threshold: float = 0.5
-    neg_threshold: float = None
+    neg_threshold: float | None = None
     min_speech_duration_ms: int = 0
     max_speech_duration_s: float = float("inf")
     min_silence_duration_ms: int = 2000
@@ -59,8 +59,8 @@ def collect_chunks(
     """Joins parts of `audio` one after another into pieces of at most `max_duration` seconds.
 
     Returns:
-      The pieces, and of each where it begins in the joined sound (`offset`), how long it is (`duration`, both in seconds), and which
-      parts it is made of (`segments`). A single part that is longer stays whole.
+      The pieces, and of each where it begins in the joined sound (`offset`), how long it is (`duration`, both in
+      seconds), and which parts it is made of (`segments`). A single part that is longer stays whole.
     """
     if not chunks:
         return [np.array([], dtype=np.float32)], [{"offset": 0, "duration": 0, "segments": []}]
