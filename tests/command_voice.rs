@@ -7,9 +7,21 @@ use common::{bad, root, undertone};
 #[test]
 fn the_filter_leaves_silence_out_and_says_how_much_is_left() {
     let recording = root().join("speech/long/pauses-4min.flac");
+    // Window by window and all of it, so that windows tell how much was decoded.
     let with = |options: &[&str]| {
         let mut command = undertone();
-        command.args(["transcribe", "--device", "cpu", "--language", "en", "--output-format", "json"]);
+        command.args([
+            "transcribe",
+            "--device",
+            "cpu",
+            "--language",
+            "en",
+            "--output-format",
+            "json",
+            "--batch",
+            "1",
+            "--decode-all",
+        ]);
         common::json_of(command.args(options).arg(&recording))
     };
     // As other Whisper commands spell it.
@@ -26,9 +38,9 @@ fn the_filter_leaves_silence_out_and_says_how_much_is_left() {
 #[test]
 fn bad_values_are_answered_before_any_work() {
     for (options, expected) in [
-        (&["--vad-threshold", "1.5"][..], "vad_threshold 1.5"),
-        (&["--vad-neg-threshold", "0.7"], "vad_neg_threshold 0.7"),
-        (&["--vad-max-speech-duration-s", "0.5"], "vad_max_speech_duration_s 0.5"),
+        (&["--vad-threshold", "1.5"][..], "--vad-threshold is 1.5"),
+        (&["--vad-neg-threshold", "0.7"], "--vad-neg-threshold is 0.7"),
+        (&["--vad-max-speech-duration-s", "0.5"], "--vad-max-speech-duration-s is 0.5"),
     ] {
         // A model that is not there would be the next thing to be said.
         let mut command = undertone();

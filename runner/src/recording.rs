@@ -27,6 +27,11 @@ const LEAST_VOICE: usize = 100;
 /// Frames with a voice in them that may be a recording's last word.
 const WORD: usize = 30;
 
+/// Frames before a voice with which its segment may begin, and after it with which it may end: a voice begins and ends
+/// more quietly than a detector can tell.
+const LEAD: usize = 10;
+const TRAIL: usize = 20;
+
 /// Frames before a sound with which its window begins.
 const BEFORE_SOUND: usize = 50;
 /// Steady sound is skipped where it begins within so many frames of a chunk's start …
@@ -341,11 +346,11 @@ impl<'a> Recording<'a> {
     pub(crate) fn take_fresh(&mut self) -> Vec<Segment> {
         let mut standing: Vec<Segment> = match &self.state {
             State::Untouched => Vec::new(),
-            State::Open { chunks, timeline, .. } => {
+            State::Open { chunks, timeline, voice, .. } => {
                 let finished = chunks.iter().take_while(|chunk| chunk.finished()).count();
                 let final_ones = chunks.iter().take(finished + 1).flat_map(|c| &c.writer.segments).skip(self.given);
                 let mut fresh: Vec<Segment> = final_ones.cloned().collect();
-                fresh.iter_mut().for_each(|segment| timeline.restore(segment, self.audio.duration()));
+                fresh.iter_mut().for_each(|segment| settle(segment, timeline, voice, self.audio.duration()));
                 fresh
             }
             State::Finished { segments, .. } => segments.iter().skip(self.given).cloned().collect(),
@@ -357,7 +362,7 @@ impl<'a> Recording<'a> {
 
     /// Puts the chunks' texts together and lets go of the features.
     pub(crate) fn finish(&mut self) {
-        let State::Open { chunks, timeline, .. } = &mut self.state else { return };
+        let State::Open { chunks, timeline, voice, .. } = &mut self.state else { return };
         let (mut segments, mut tokens): (Vec<Segment>, _) = (Vec::new(), Vec::new());
         for chunk in chunks {
             tokens.extend_from_slice(chunk.writer.text_tokens());
@@ -365,7 +370,7 @@ impl<'a> Recording<'a> {
         }
         for (id, segment) in segments.iter_mut().enumerate() {
             segment.id = id;
-            timeline.restore(segment, self.audio.duration());
+            settle(segment, timeline, voice, self.audio.duration());
         }
         self.state = State::Finished { segments, tokens };
     }
@@ -377,6 +382,20 @@ impl<'a> Recording<'a> {
             _ => Default::default(),
         }
     }
+}
+
+/// Gives a segment its times in the recording. Models let a segment begin where the one before ended, and end where the
+/// next begins: where a detector of speech has told pauses from speech, a segment without words' times begins and ends
+/// with the voice in it.
+fn settle(segment: &mut Segment, timeline: &Timeline, voice: &Voice, duration: f64) {
+    let frame = |seconds: f64| (seconds * 100.0).round().max(0.0) as usize;
+    let span = voice.span(frame(segment.start)..frame(segment.end));
+    timeline.restore(segment, duration);
+    let Some(span) = span.filter(|_| voice.is_detected() && segment.words.is_empty()) else { return };
+    let begin = timeline.frame(span.start, false).saturating_sub(LEAD) as f64 / 100.0;
+    let end = (timeline.frame(span.end, true) + TRAIL) as f64 / 100.0;
+    segment.start = segment.start.max(begin);
+    segment.end = segment.end.min(end).max(segment.start);
 }
 
 /// The first window `[bins, 3000]` of the timeline's frames `range`, and after them padding.

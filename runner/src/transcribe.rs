@@ -85,6 +85,9 @@ pub(crate) struct Start {
 }
 
 /// A loaded model that turns audio into text: see the [crate's first example](crate).
+///
+/// It may be moved to another thread, and shared in a `Mutex`. Only one thread computes at a time, since a model has one
+/// set of buffers and uses all cores; each step of a [`Transcribing`] can have its own lock.
 pub struct Transcriber {
     tokenizer: Tokenizer,
     config: ModelConfig,

@@ -139,6 +139,18 @@ impl Voice {
         })
     }
 
+    /// Whether a detector of speech found the pauses.
+    pub fn is_detected(&self) -> bool {
+        self.detected
+    }
+
+    /// From the first frame of `range` that is in no pause to behind the last; `None` where there is none.
+    pub fn span(&self, range: Range<usize>) -> Option<Range<usize>> {
+        let range = range.start.min(self.frames())..range.end.min(self.frames());
+        let is_voice = |frame: &usize| self.voice[*frame] > 0.0;
+        Some(range.clone().find(is_voice)?..range.rev().find(is_voice)? + 1)
+    }
+
     /// Whether it is as quiet at a frame as pauses are, whatever a detector says: between two words perhaps.
     pub fn is_quiet(&self, frame: usize) -> bool {
         self.levels[frame] < self.pause_below

@@ -37,6 +37,7 @@ mod pcm;
 mod plain;
 mod resample;
 mod riff;
+mod samples;
 mod stream;
 mod tags;
 mod vorbis;
@@ -116,7 +117,7 @@ struct Listened {
 }
 
 impl Audio {
-    /// Audio that is already 16 kHz mono.
+    /// Audio that is already 16 kHz mono, taken as it is; [`Self::from_interleaved`] takes any other.
     pub fn from_samples(samples: Vec<f32>) -> Self {
         Self { samples, source_rate: SAMPLE_RATE, channels: 1, warnings: Vec::new(), read: None }
     }
