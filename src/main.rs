@@ -7,6 +7,7 @@ mod decoding;
 mod devices;
 mod eval;
 mod fallback;
+mod formats;
 mod given;
 mod interrupt;
 mod locate;
@@ -15,12 +16,15 @@ mod model;
 mod npu;
 mod output;
 mod partition;
+mod prompting;
 mod search;
 mod sound;
 mod spelling;
 mod steps;
 mod tokens;
 mod transcribe;
+mod voice;
+mod words;
 
 use std::process::ExitCode;
 

@@ -23,6 +23,7 @@ use undertone_kernels::{
     },
 };
 
+use crate::attended::Attended;
 use undertone_boundary::kv_cache::NEW;
 pub use undertone_boundary::kv_cache::RUN_KEY_C;
 
@@ -53,6 +54,11 @@ impl Slot {
         Some(Self { index: 4 * layer + of })
     }
 
+    /// Whether it holds what cross-attention reads.
+    pub fn is_of_encoder(self) -> bool {
+        self.index % 4 >= 2
+    }
+
     /// Whether it holds values, not keys.
     pub fn is_value(self) -> bool {
         self.index % 2 == 1
@@ -80,6 +86,8 @@ pub struct KvState {
     asked: bool,
     /// The ranks of the first row, then those of the second, and so on.
     answers: Vec<Scores>,
+    /// Scores of cross-attention that are asked for.
+    pub attended: Attended,
     /// Ranks of a row.
     ranks: usize,
 }
@@ -168,6 +176,7 @@ impl KvState {
     /// The run is over: what was asked for it is not asked for the next.
     pub fn end_run(&mut self) {
         self.asked = false;
+        self.attended.end_run();
     }
 
     /// What the last run chose, if that was for so many `rows` and `count` of each class: the ranks of the first row,

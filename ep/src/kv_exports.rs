@@ -7,6 +7,7 @@
 use std::{ops::Range, panic::catch_unwind, slice};
 
 use undertone_boundary::{
+    attention_scores::{ATTEND, SCORES},
     check_exports,
     kv_cache::{ASK, BYTES, BestToken, CHOICE, DONE, FREE, MOST_BEST, NEW, REFUSED, SELECT},
 };
@@ -21,6 +22,8 @@ check_exports!(
     BYTES => onnxruntime_ep_xdna_kv_cache_bytes,
     ASK => onnxruntime_ep_xdna_kv_cache_ask_best,
     CHOICE => onnxruntime_ep_xdna_kv_cache_best,
+    ATTEND => onnxruntime_ep_xdna_kv_cache_attend,
+    SCORES => onnxruntime_ep_xdna_kv_cache_scores,
 );
 
 /// The library's [`undertone_boundary::kv_cache::New`].
@@ -111,6 +114,34 @@ pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_best(
             // SAFETY: as the caller promises.
             unsafe { out.add(at).write(best.map_or(BestToken::NONE, as_c_sees_it)) };
         }
+        Some(())
+    })
+}
+
+/// The library's [`undertone_boundary::attention_scores::Attend`].
+///
+/// # Safety
+/// As that asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_attend(cache: u64, heads: *const [u32; 2], count: usize) -> i32 {
+    with(cache, |state| {
+        // SAFETY: as the caller promises.
+        state.attended.ask(unsafe { list(heads, count) }?);
+        Some(())
+    })
+}
+
+/// The library's [`undertone_boundary::attention_scores::Scores`].
+///
+/// # Safety
+/// As that asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_scores(cache: u64, out: *mut f32, count: usize) -> i32 {
+    with(cache, |state| {
+        let scores = state.attended.scores();
+        (scores.len() == count && count > 0 && !out.is_null()).then_some(())?;
+        // SAFETY: as the caller promises; nobody else has the cache's own memory.
+        unsafe { std::ptr::copy_nonoverlapping(scores.as_ptr(), out, count) };
         Some(())
     })
 }

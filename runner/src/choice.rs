@@ -295,7 +295,7 @@ const LEAST: f32 = -86.0;
 /// exp(x) for x ≤ 0 without a branch or a call, so that loops over it become vector instructions. Relative error below
 /// 4e-7; below [`LEAST`], and for NaN, exp([`LEAST`]) ≈ 4e-38.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     // Adding 1.5·2²³ rounds to an integer, which then stands in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts, the first with few enough bits that its product with the integer is exact.

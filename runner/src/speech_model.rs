@@ -3,6 +3,7 @@
 //! implements it with sessions.
 
 use crate::choice::{Ask, Scores};
+use crate::words::Attended;
 
 /// A model failed while it ran. Says where and in whose words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +60,26 @@ pub trait SpeechModel: Send {
     /// # Errors
     /// [`RunError`] for a window that is not there.
     fn restart(&mut self, windows: &[usize]) -> Result<(), RunError>;
+
+    /// Feeds `tokens` as a sequence of its own over one of the windows that were encoded last, and returns the scores
+    /// of the cross-attention's `heads` (layer and head each): how well each token's query fits each position of the
+    /// window, before the soft-max. `look` is called with each token's place and the logits `[vocabulary]` that follow
+    /// it, in order. Sequences are over after this: start them anew.
+    ///
+    /// # Errors
+    /// [`RunError`] where the model fails, where there is no such window or head, and where its graphs do not give the
+    /// scores; then it says which export does.
+    fn attend(
+        &mut self,
+        window: usize,
+        tokens: &[u32],
+        heads: &[[usize; 2]],
+        look: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Attended, RunError> {
+        let _ = (window, tokens, heads, look);
+        let reason = "it does not give the scores of its cross-attention, which word times are made of".to_owned();
+        Err(RunError { stage: "decoder".to_owned(), reason })
+    }
 }
 
 /// Logits after the tokens that a sequence starts with.

@@ -1,7 +1,7 @@
 //! Whether options have values that mean something, whatever the model. Each group of options checks its own; what a
 //! model cannot do is checked by [`crate::Transcriber::check`].
 
-use super::{MOST_SEQUENCES, TranscribeOptions};
+use super::{MOST_SEQUENCES, TranscribeOptions, clips};
 use std::fmt::Display;
 
 /// An option that has a value without a meaning.
@@ -42,7 +42,16 @@ impl TranscribeOptions {
         OptionError::unless((1..=MOST_SEQUENCES).contains(&self.best_of), "best_of", self.best_of, || {
             format!("use 1 to {MOST_SEQUENCES}")
         })?;
+        OptionError::unless(self.language_detection_segments > 0, "language_detection_segments", 0, || {
+            "use 1 or more".to_owned()
+        })?;
+        let threshold = self.language_detection_threshold;
+        OptionError::unless((0.0..=1.0).contains(&threshold), "language_detection_threshold", threshold, || {
+            "use a probability, 0 to 1".to_owned()
+        })?;
+        clips::check(&self.clips)?;
         self.search.check()?;
+        self.voice.vad.check()?;
         self.tokens.check()
     }
 }
@@ -75,6 +84,14 @@ mod tests {
             (search(SearchOptions { patience: Some(1.0), ..SearchOptions::default() }), "patience"),
             (penalty(Some(-0.1)), "length_penalty"),
             (penalty(Some(1.5)), "length_penalty"),
+            (
+                TranscribeOptions { language_detection_segments: 0, ..TranscribeOptions::default() },
+                "language_detection_segments",
+            ),
+            (
+                TranscribeOptions { language_detection_threshold: f64::NAN, ..TranscribeOptions::default() },
+                "language_detection_threshold",
+            ),
             (tokens(TokenOptions { suppress_tokens: vec![-1, -2], ..TokenOptions::default() }), "suppress_tokens"),
             (tokens(TokenOptions { suppress_tokens: vec![1 << 40], ..TokenOptions::default() }), "suppress_tokens"),
             (

@@ -137,9 +137,19 @@ impl KvCache {
     /// If `out` has another length.
     pub fn read(&self, out: &mut [f32]) {
         assert_eq!(out.len(), self.shape().iter().product::<usize>(), "a cache of {:?}", self.shape());
-        let of_item = self.heads * self.len;
-        for (at, out) in out.chunks_exact_mut(self.width.max(1)).enumerate() {
-            let (item, head, entry) = (at / of_item, at % of_item / self.len, at % self.len);
+        for (at, out) in out.chunks_exact_mut((self.len * self.width).max(1)).enumerate() {
+            self.read_head(at / self.heads, at % self.heads, out);
+        }
+    }
+
+    /// One head of one batch item as `[length, width]`, as exactly as it is kept.
+    ///
+    /// # Panics
+    /// If there is no such item or head, or `out` has another length.
+    pub fn read_head(&self, item: usize, head: usize, out: &mut [f32]) {
+        assert!(head < self.heads, "head {head} of a cache of {:?}", self.shape());
+        assert_eq!(out.len(), self.len * self.width, "a head of a cache of {:?}", self.shape());
+        for (entry, out) in out.chunks_exact_mut(self.width.max(1)).enumerate() {
             let group = self.group(item, head, entry / ENTRIES);
             let block = group.wrapping_add(entry % ENTRIES / BLOCK * self.block_bytes());
             // SAFETY: the block holds the entry.
