@@ -23,6 +23,7 @@ mod spelling;
 mod steps;
 mod tokens;
 mod transcribe;
+mod voice;
 mod words;
 
 use std::process::ExitCode;

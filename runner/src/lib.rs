@@ -95,6 +95,7 @@ pub mod ranking;
 pub mod rules;
 pub mod speech_model;
 pub mod tokenizer;
+pub mod vad;
 
 mod batch;
 mod beam;
@@ -138,4 +139,5 @@ pub use result::{RunReport, Segment, Transcription, Warning, Word};
 pub use segments::Segments;
 pub use transcribe::{TranscribeError, Transcriber};
 pub use transcribing::Transcribing;
+pub use vad::{VadModel, VadOptions, VoiceOptions};
 pub use words::{Attended, WordOptions};

@@ -26,6 +26,9 @@ pub struct Transcription {
     pub language_probabilities: BTreeMap<String, f64>,
     /// Length of the audio in seconds.
     pub duration: f64,
+    /// Seconds of it that were taken for speech, where the rest was left out (`vad_filter`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_after_vad: Option<f64>,
     /// The text of all segments, joined.
     pub text: String,
     /// In order of time, not overlapping, inside the audio.

@@ -24,6 +24,8 @@ use crate::segments::Segments;
 use crate::speech_model::{RunError, SpeechModel};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::transcribing::Transcribing;
+use crate::vad::VadError;
+use crate::vad::detector::Detector;
 use crate::writer::rules;
 use std::borrow::Cow;
 use std::panic::resume_unwind;
@@ -49,6 +51,9 @@ pub enum TranscribeError {
         "the features of a recording cannot be read back from a temporary file ({0}); set TMPDIR to a place with room"
     )]
     Features(#[from] std::io::Error),
+    /// A voice activity detector that a person named.
+    #[error(transparent)]
+    Vad(#[from] VadError),
     /// An option that has a value without a meaning, or one that does not fit the model or the recording.
     #[error("the option {0}")]
     Option(#[from] OptionError),
@@ -87,6 +92,7 @@ pub struct Transcriber {
     tokenizer: Tokenizer,
     config: ModelConfig,
     mel: LogMel,
+    detector: Detector,
     model: Box<dyn SpeechModel>,
     cpu_nodes: Option<usize>,
     spare: Option<Spare>,
@@ -145,6 +151,7 @@ impl Transcriber {
         });
         let cpu_nodes = Some(loaded.cpu_nodes);
         Ok(Self {
+            detector: Detector::new(&engine, &options.vad_model)?,
             cpu_nodes,
             spare,
             engine: Some(engine),
@@ -161,6 +168,7 @@ impl Transcriber {
     pub fn with_model(model: Box<dyn SpeechModel>, tokenizer: Tokenizer, config: ModelConfig) -> Self {
         Self {
             mel: LogMel::new(config.mel_bins),
+            detector: Detector::default(),
             alignment_heads: config.heads_for_alignment(!tokenizer.special.multilingual),
             tokenizer,
             config,
@@ -204,7 +212,7 @@ impl Transcriber {
     /// Listens to a stream: what it comes to can be transcribed by this model, and takes no more memory however long it
     /// is.
     pub fn listen(&self, stream: AudioStream) -> Result<Audio, AudioError> {
-        stream.listen(&self.mel)
+        stream.listen_for(&self.mel, &self.detector)
     }
 
     /// Transcribes `audio`; `observer` is told whenever windows are done, and can end it early.
@@ -301,43 +309,28 @@ impl Transcriber {
         Ok(Transcribing::new(audio, options.clone(), rules, start, recording, self.load_fallback.clone()))
     }
 
-    /// Finds out the languages of recordings where that takes more than the window that is decoded first.
-    pub(crate) fn detect_languages(
-        &mut self,
-        recordings: &mut [Recording<'_>],
-        options: &TranscribeOptions,
-        stop: &dyn Fn() -> bool,
-        fallback: &mut Option<String>,
-    ) -> Result<(), TranscribeError> {
-        if options.language_detection_segments > 1 && self.tokenizer.special.multilingual {
-            for recording in recordings.iter_mut().filter(|recording| recording.language.is_none()) {
-                recording.open(&self.mel, &self.tokenizer.special, options, self.config.decoder_positions)?;
-                self.detect_language(recording, options, stop, fallback)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Listens to as many windows of a recording as `options` say, until one is sure of its language.
-    fn detect_language(
+    /// Listens to windows of a recording whose language is not known, as many as `options` say, until one is sure of it.
+    /// Returns how many they were. Where one window decides, it is the first that is decoded, later.
+    pub(crate) fn hear_language(
         &mut self,
         recording: &mut Recording<'_>,
         options: &TranscribeOptions,
         stop: &dyn Fn() -> bool,
         fallback: &mut Option<String>,
-    ) -> Result<(), TranscribeError> {
+    ) -> Result<u64, TranscribeError> {
+        let special = &self.tokenizer.special;
+        let known = recording.language.is_some() || !special.multilingual;
+        if known || options.language_detection_segments < 2 || recording.finished() {
+            return Ok(0);
+        }
+        recording.open(&self.mel, special, options, self.config.decoder_positions, &self.detector)?;
         let mut heard = Vec::new();
         while heard.len() < options.language_detection_segments && !stop() {
             let Some(features) = recording.listening_window(heard.len(), options.padding)? else { break };
             let Some(chunk) = recording.chunks().first() else { break };
+            let place = recording.place(0);
             let batch = Batch {
-                windows: vec![Window {
-                    features,
-                    recording: 0,
-                    writer: &chunk.writer,
-                    language: None,
-                    place: recording.place(0),
-                }],
+                windows: vec![Window { features, recording: 0, writer: &chunk.writer, language: None, place }],
                 options,
                 rules: &[],
                 alignment_heads: Vec::new(),
@@ -356,7 +349,7 @@ impl Transcriber {
         if let Some(detected) = language::agree(&heard, options.language_detection_threshold) {
             recording.set_language(detected);
         }
-        Ok(())
+        Ok(heard.len() as u64)
     }
 
     /// What a finished recording came to. `session` holds what is counted for all recordings together.
@@ -398,6 +391,7 @@ impl Transcriber {
             language_probability: recording.detected.as_ref().map(|detected| detected.probability),
             language_probabilities: recording.detected.as_ref().map(|d| d.probabilities.clone()).unwrap_or_default(),
             duration,
+            duration_after_vad: recording.duration_after_vad,
             text: self.tokenizer.decode(tokens)?,
             segments: segments.to_vec(),
             run,
@@ -416,7 +410,7 @@ impl Transcriber {
         let mut chosen = Vec::new();
         for (index, recording) in recordings.iter_mut().enumerate().filter(|(_, recording)| !recording.finished()) {
             let unknown = special.multilingual && (recording.language.is_none() || options.multilingual);
-            let chunks = recording.open(&self.mel, special, options, self.config.decoder_positions)?;
+            let chunks = recording.open(&self.mel, special, options, self.config.decoder_positions, &self.detector)?;
             let empty = chunks.iter().all(Chunk::finished);
             for (place, chunk) in chunks.iter().enumerate().filter(|(_, chunk)| empty || !chunk.finished()) {
                 // Any language makes a prompt of the same length.

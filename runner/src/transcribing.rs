@@ -55,8 +55,6 @@ pub struct Transcribing<'a> {
     /// Segments that [`Self::next_segment`] has not given yet, each with the place of its recording.
     ready: VecDeque<(usize, Segment)>,
     cancel: Cancel,
-    /// Whether anything was computed.
-    begun: bool,
     /// Whether nothing more comes: all is done, or it was ended early, or it failed.
     ended: bool,
 }
@@ -98,7 +96,6 @@ impl<'a> Transcribing<'a> {
             total_seconds,
             ready: VecDeque::new(),
             cancel: Cancel::new(),
-            begun: false,
             ended: false,
         }
     }
@@ -190,12 +187,12 @@ impl<'a> Transcribing<'a> {
             stopped.set(observer.borrow_mut().stop());
             stopped.get()
         };
-        let Self { recordings, options, rules, start, session, .. } = self;
-        if !std::mem::replace(&mut self.begun, true) {
-            transcriber.detect_languages(recordings, options, &stop, &mut session.fallback)?;
-        }
         if stop() {
             return Ok(false);
+        }
+        let Self { recordings, options, rules, start, session, .. } = self;
+        for recording in recordings.iter_mut() {
+            session.windows += transcriber.hear_language(recording, options, &stop, &mut session.fallback)?;
         }
         let chosen = transcriber.choose(recordings, options)?;
         session.batch = session.batch.max(chosen.len() as u64);

@@ -184,7 +184,7 @@ fn is_full(arguments: &Arguments, group: &[Input<'_>]) -> bool {
     const BATCHES: usize = 4;
     let decoding = &arguments.decoding;
     let windows = |input: &Input<'_>| (input.audio.duration() / WINDOW).ceil().max(1.0) as usize;
-    let alone = decoding.batch.is_none() && decoding.previous_text();
+    let alone = !decoding.cuts() && decoding.previous_text();
     group.iter().map(windows).sum::<usize>() >= BATCHES * decoding.windows()
         || decoding.batch == Some(1)
         || group.last().is_some_and(|input| alone && windows(input) > 1)
@@ -212,6 +212,7 @@ fn load(arguments: &Arguments, given: &Given<'_>) -> Result<Transcriber> {
     options.threads = arguments.threads;
     arguments.npu.apply(&mut options);
     options.packed = arguments.packed.folder();
+    options.vad_model = arguments.decoding.vad_model();
     let transcriber = Transcriber::load(&model, &options)?;
     if let Some(warning) = transcriber.warning() {
         say(&format!("warning: {warning}"));
