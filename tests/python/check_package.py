@@ -405,7 +405,7 @@ class Transcribing(unittest.TestCase):
         self.assertLess(get_speech_timestamps(samples, speech_pad_ms=0)[0]["end"], parts[0]["end"])
         segments, info = self.model.transcribe(samples, vad_filter=True, vad_parameters={"threshold": 0.4}, **GREEDY)
         self.assertEqual(info.vad_options.threshold, 0.4)
-        with self.assertRaisesRegex(ValueError, "threshold 2"):
+        with self.assertRaisesRegex(ValueError, "threshold is 2"):
             self.model.transcribe(samples, vad_filter=True, vad_parameters={"threshold": 2.0})
         self.assertEqual(text(self.model.transcribe(np.zeros(48000, np.float32), vad_filter=True)), "")
 
