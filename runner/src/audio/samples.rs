@@ -2,8 +2,7 @@
 
 use super::mix::Mixer;
 use super::resample::Resampler;
-use super::{Audio, AudioError, MAX_RATE, MAX_SECONDS, MIN_RATE};
-use crate::mel::SAMPLE_RATE;
+use super::{Audio, AudioError, MAX_RATE, MAX_SECONDS, MIN_RATE, SAMPLE_RATE};
 
 impl Audio {
     /// Samples of any rate in Hz and any number of channels, nominally in −1…1: `[frame, channel]`, which is one after
