@@ -7,6 +7,7 @@ mod decoding;
 mod devices;
 mod eval;
 mod fallback;
+mod formats;
 mod given;
 mod interrupt;
 mod locate;

@@ -37,7 +37,7 @@ pub struct Transcription {
     pub run: RunReport,
 }
 
-fn likely_languages<S: Serializer>(all: &BTreeMap<String, f64>, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn likely_languages<S: Serializer>(all: &BTreeMap<String, f64>, to: S) -> Result<S::Ok, S::Error> {
     to.collect_map(all.iter().filter(|(_, probability)| **probability >= 0.01))
 }
 

@@ -85,6 +85,9 @@ pub(crate) struct Start {
 }
 
 /// A loaded model that turns audio into text: see the [crate's first example](crate).
+///
+/// It may be moved to another thread, and shared in a `Mutex`. Only one thread computes at a time, since a model has one
+/// set of buffers and uses all cores; each step of a [`Transcribing`] can have its own lock.
 pub struct Transcriber {
     tokenizer: Tokenizer,
     config: ModelConfig,
@@ -503,6 +506,14 @@ impl Transcriber {
                 let known = special.languages.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
                 Err(TranscribeError::Language { language, known })
             }
+        }
+    }
+
+    /// The model that runs next: the asked device's, or the one that has taken over from it.
+    pub(crate) fn model(&mut self) -> &mut dyn SpeechModel {
+        match &mut self.taken_over {
+            Some((spare, _)) => spare.as_mut(),
+            None => self.model.as_mut(),
         }
     }
 

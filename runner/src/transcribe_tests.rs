@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex};
 
 #[path = "transcribe_doubt_tests.rs"]
 mod doubt;
+#[path = "transcribe_search_tests.rs"]
+mod search;
 #[path = "transcribing_tests.rs"]
 mod step_by_step;
 #[path = "transcribe_told_tests.rs"]

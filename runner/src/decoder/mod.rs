@@ -43,6 +43,9 @@ const GATHER_BELOW: (usize, usize) = (3, 4);
 /// Tokens of a long prompt that are fed together.
 const PROMPT_PIECE: usize = 32;
 
+/// Tokens of a known text that are fed together: logits of each come back.
+const ATTENDED_PIECE: usize = 128;
+
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -102,6 +105,7 @@ pub struct OrtModel {
     graphs: Graphs,
     vocabulary: usize,
     heads: usize,
+    encoder_positions: usize,
     /// What the encoder gave for all windows: hidden states `[windows, 1500, width]`; for a whole decoder the keys and
     /// values of its cross-attention, in the order of `cache`.
     encoded: Vec<DynValue>,
@@ -110,6 +114,8 @@ pub struct OrtModel {
     cache: Vec<Cached>,
     /// The rows that tensors have.
     slots: usize,
+    /// The window of each of them.
+    windows: Vec<usize>,
     /// In which of them each row is. Those of rows that have left are computed on, until it pays to move the others.
     rows: Vec<usize>,
     /// Whether the cache is of the present windows.
@@ -198,10 +204,12 @@ impl OrtModel {
             graphs,
             vocabulary,
             heads: config.decoder_heads,
+            encoder_positions: config.encoder_positions,
             encoded: Vec::new(),
             hidden: None,
             cache,
             slots: 0,
+            windows: Vec::new(),
             rows: Vec::new(),
             started: false,
             positions: 0,
@@ -403,13 +411,19 @@ impl OrtModel {
 
     /// Moves the rows together, in their order, so that tensors have no others.
     fn gather(&mut self) -> Result<(), ort::Error> {
-        for value in self.cache.iter_mut().filter_map(|cached| cached.value.as_mut()) {
-            *value = tensor::pick(value, &self.rows)?;
+        let windows: Vec<usize> = self.rows.iter().map(|&row| self.windows[row]).collect();
+        // Beams change places within their windows, and what is of a window lies there already.
+        let moves_windows = windows != self.windows;
+        for cached in self.cache.iter_mut().filter(|cached| moves_windows || !cached.cross) {
+            if let Some(value) = &mut cached.value {
+                *value = tensor::pick(value, &self.rows)?;
+            }
         }
         let whole = matches!(self.graphs, Graphs::Whole(_));
-        if let Some(hidden) = self.hidden.as_ref().or(self.encoded.first()).filter(|_| !whole) {
+        if let Some(hidden) = self.hidden.as_ref().or(self.encoded.first()).filter(|_| !whole && moves_windows) {
             self.hidden = Some(tensor::pick(hidden, &self.rows)?);
         }
+        self.windows = windows;
         self.slots = self.rows.len();
         self.rows = (0..self.slots).collect();
         Ok(())
@@ -442,6 +456,7 @@ impl SpeechModel for OrtModel {
         let all: Vec<usize> = (0..windows.len()).collect();
         self.recall(&all).map_err(|e| failed(words(&e)))?;
         self.slots = windows.len();
+        self.windows = all.clone();
         self.rows = all;
         Ok(())
     }
@@ -472,10 +487,14 @@ impl SpeechModel for OrtModel {
         }
         // The execution provider weighs text that comes before the timestamps only.
         let beyond = asks.iter().any(|ask| ask.allows_behind_timestamps(self.vocabulary));
-        if count == 1 && !beyond && self.resident.as_mut().is_some_and(|resident| resident.cache.ask(asks).is_ok()) {
+        if !beyond && self.resident.as_mut().is_some_and(|resident| resident.cache.ask(asks, count).is_ok()) {
             self.run(Step::WithPast, tokens, |_, _, _, _| Ok(()))?;
             let wrong = |reason| RunError { stage: "decoder".to_owned(), reason };
-            return self.resident.as_mut().map_or(Ok(()), |r| r.cache.choice(asks.len(), answers)).map_err(wrong);
+            return self
+                .resident
+                .as_mut()
+                .map_or(Ok(()), |r| r.cache.choice(asks.len(), count, answers))
+                .map_err(wrong);
         }
         answers.clear();
         self.step_logits(tokens, &mut |row, logits| ranks(logits, &asks[row], count, answers))
@@ -515,6 +534,7 @@ impl SpeechModel for OrtModel {
         self.forget();
         self.recall(windows).map_err(failed)?;
         self.slots = windows.len();
+        self.windows = windows.to_vec();
         self.rows = (0..self.slots).collect();
         Ok(())
     }
@@ -528,13 +548,51 @@ impl SpeechModel for OrtModel {
     ) -> Result<Attended, RunError> {
         self.restart(&[window])?;
         let stage = format!("decoder '{}'", self.graphs.of(Step::First).path.display());
-        let attended = self.scores_of_graph(tokens, heads, look);
+        let attended = match self.resident {
+            Some(_) => self.scores_of_provider(tokens, heads, look),
+            None => self.scores_of_graph(tokens, heads, look),
+        };
         self.forget();
         attended.map_err(|reason| RunError { stage, reason })
     }
 }
 
 impl OrtModel {
+    /// The scores of a sequence over the first row's window, by the execution provider, which keeps the cache.
+    fn scores_of_provider(
+        &mut self,
+        tokens: &[u32],
+        heads: &[[usize; 2]],
+        look: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Attended, String> {
+        let mut pieces: Vec<Vec<f32>> = Vec::new();
+        let mut from = 0;
+        for part in tokens.chunks(ATTENDED_PIECE) {
+            self.resident.as_mut().map_or(Ok(()), |resident| resident.cache.attend(heads))?;
+            let step = if from == 0 { Step::First } else { Step::WithPast };
+            self.decode(step, part, |logits, _| {
+                (0..part.len()).for_each(|at| logits.at(0, at, |logits| look(from + at, logits)));
+            })
+            .map_err(|error| error.reason)?;
+            let Some(resident) = self.resident.as_mut().filter(|resident| !resident.cache.is_empty()) else {
+                // As at the start of any sequence: this decoder's cache cannot stay in the provider.
+                self.resident = None;
+                return self.scores_of_graph(tokens, heads, look);
+            };
+            let mut scores = vec![0.0; heads.len() * part.len() * self.encoder_positions];
+            resident.cache.scores(&mut scores)?;
+            pieces.push(scores);
+            from += part.len();
+        }
+        let of_head = |piece: usize, head: usize| {
+            let size = pieces[piece].len() / heads.len().max(1);
+            &pieces[piece][head * size..(head + 1) * size]
+        };
+        let places = (0..heads.len()).flat_map(|head| (0..pieces.len()).map(move |piece| (piece, head)));
+        let scores = places.flat_map(|(piece, head)| of_head(piece, head)).copied().collect();
+        Ok(Attended { tokens: tokens.len(), positions: self.encoder_positions, scores })
+    }
+
     /// The scores of a sequence over the first row's window, by the graph that is opened for them.
     fn scores_of_graph(
         &mut self,
