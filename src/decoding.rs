@@ -1,13 +1,18 @@
 //! The options that say how speech is decoded, shared by the subcommands that decode: what the runner's
 //! `TranscribeOptions` hold, as a person writes it.
 
+use anyhow::{Result, anyhow};
 use clap::Args;
 use undertone_runner::options::DEFAULT_BATCH;
-use undertone_runner::{Task, TranscribeOptions};
+use undertone_runner::{Clip, Task, TranscribeOptions};
 
 use crate::choices;
 use crate::fallback::FallbackChoice;
+use crate::prompting::PromptChoice;
+use crate::search::SearchChoice;
 use crate::spelling::switch;
+use crate::tokens::TokenChoice;
+use crate::words::WordChoice;
 
 /// How speech is decoded.
 #[derive(Args, Clone)]
@@ -18,17 +23,25 @@ pub struct DecodingChoice {
     /// Write the words as spoken, or in English
     #[arg(long, value_parser = choices::task(), default_value_t = Task::Transcribe)]
     pub task: Task,
-    /// Give the text before it to each window of long audio [default: True]
+    /// Detect the language of each window of 30 s by itself, in recordings where several are spoken
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        value_parser = switch(), overrides_with = "no_previous_text")]
-    condition_on_previous_text: Option<bool>,
-    /// Decode each window of long audio without the text before it: the same as --condition-on-previous-text=False
-    #[arg(long)]
-    no_previous_text: bool,
+        default_value_t = false, hide_default_value = true, value_parser = switch())]
+    multilingual: bool,
+    /// Listen to up to N windows for the language, until one is sure of it; else most of them decide
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    language_detection_segments: usize,
+    /// A language that is more probable than this is sure
+    #[arg(long, value_name = "P", default_value_t = 0.5)]
+    language_detection_threshold: f64,
+    /// Transcribe these parts of the recording alone: start,end,start,end,... in seconds; without the last end, up to
+    /// the recording's [default: all of it]
+    #[arg(long, value_name = "TIMES", value_parser = clips)]
+    clip_timestamps: Option<Clips>,
     /// Let the model write text alone: each window of up to 30 s becomes one segment. A model may then stop early and
     /// lose words. Best with --batch, which cuts at pauses; without it, windows are cut where they end, in the middle
     /// of a word too
-    #[arg(long)]
+    #[arg(long, visible_alias = "without-timestamps", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value_t = false, value_name = "BOOL", value_parser = switch())]
     pub no_timestamps: bool,
     /// Decode N windows of 30 s together, which is faster and takes more memory. Longer recordings are cut at pauses
     /// for that, and each window is decoded without the text before it: the words can differ. 1 decodes one window
@@ -37,32 +50,63 @@ pub struct DecodingChoice {
     #[arg(short, long, value_name = "N", value_parser = choices::batch)]
     pub batch: Option<usize>,
     #[command(flatten)]
+    prompt: PromptChoice,
+    #[command(flatten)]
+    search: SearchChoice,
+    #[command(flatten)]
     fallback: FallbackChoice,
+    #[command(flatten)]
+    tokens: TokenChoice,
+    #[command(flatten)]
+    words: WordChoice,
 }
 
 impl DecodingChoice {
     /// The runner's options.
-    pub fn options(&self) -> TranscribeOptions {
+    ///
+    /// # Errors
+    /// If one has a value without a meaning.
+    pub fn options(&self) -> Result<TranscribeOptions> {
         let mut options = TranscribeOptions {
             language: self.language.clone(),
+            multilingual: self.multilingual,
+            language_detection_segments: self.language_detection_segments,
+            language_detection_threshold: self.language_detection_threshold,
+            prompt: self.prompt.options(),
+            clips: self.clip_timestamps.clone().unwrap_or_default().0,
             task: self.task,
             without_timestamps: self.no_timestamps,
-            condition_on_previous_text: self.previous_text(),
             batch: self.windows(),
             cut_at_pauses: self.batch.is_some_and(|windows| windows > 1),
             ..TranscribeOptions::default()
         };
+        self.search.apply(&mut options);
         self.fallback.apply(&mut options);
-        options
+        self.tokens.apply(&mut options);
+        self.words.apply(&mut options);
+        options.check().map_err(|error| anyhow!("--{} {}", error.name.replace('_', "-"), error.what))?;
+        Ok(options)
     }
 
     /// Whether a window is given the text before it.
     pub fn previous_text(&self) -> bool {
-        self.condition_on_previous_text.unwrap_or(!self.no_previous_text)
+        self.prompt.previous_text()
     }
 
     /// Windows that are decoded together.
     pub fn windows(&self) -> usize {
         self.batch.unwrap_or(DEFAULT_BATCH)
     }
+}
+
+/// Parts of a recording.
+#[derive(Clone, Default)]
+struct Clips(Vec<Clip>);
+
+/// `start,end,start,…` in seconds. Whether they follow one another is the runner's to say.
+fn clips(text: &str) -> Result<Clips, String> {
+    let times = text.split(',').map(str::trim).filter(|time| !time.is_empty());
+    let seconds = |time: &str| time.parse::<f64>().map_err(|_| format!("'{time}' is no number of seconds"));
+    let times = times.map(seconds).collect::<Result<Vec<_>, _>>()?;
+    Ok(Clips(times.chunks(2).map(|pair| Clip { start: pair[0], end: pair.get(1).copied() }).collect()))
 }

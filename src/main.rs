@@ -15,10 +15,14 @@ mod model;
 mod npu;
 mod output;
 mod partition;
+mod prompting;
+mod search;
 mod sound;
 mod spelling;
 mod steps;
+mod tokens;
 mod transcribe;
+mod words;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use undertone_boundary::options::{Claim, DeviceChoice, Key, Precision, Target};
-use undertone_boundary::{EP_NAME, exports, kv_cache};
+use undertone_boundary::{EP_NAME, attention_scores, exports, kv_cache};
 
 mod common;
 
@@ -40,6 +40,8 @@ fn every_function_that_is_spelled_is_exported() {
         kv_cache::BYTES.symbol,
         kv_cache::ASK.symbol,
         kv_cache::CHOICE.symbol,
+        attention_scores::ATTEND.symbol,
+        attention_scores::SCORES.symbol,
     ];
     let mut spelled = Vec::new();
     for (file, text) in texts() {

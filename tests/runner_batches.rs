@@ -9,6 +9,7 @@ use undertone_runner::decode::{Decoded, Decoding, MAX_NEW_TOKENS};
 use undertone_runner::decoder::{OrtModel, WithoutCache};
 use undertone_runner::features::Features;
 use undertone_runner::mel::LogMel;
+use undertone_runner::ranking::MaximumLikelihood;
 use undertone_runner::rules::{Rule, TimestampRules};
 use undertone_runner::speech_model::SpeechModel;
 use undertone_runner::tokenizer::Tokenizer;
@@ -51,6 +52,8 @@ fn greedy(model: &mut dyn SpeechModel, windows: &[Vec<f32>], languages: &[&str])
         sot: 0,
         rules: &rules,
         own: &[],
+        penalties: &[],
+        ranking: &MaximumLikelihood::default(),
         first_timestamp: first,
         eot: special.eot,
         no_speech: Some(special.nospeech),
@@ -186,11 +189,11 @@ fn what_does_not_fit_the_rows_is_an_error() {
     assert!(model.start(&[&[50258], &[50258, 50259, 50359]], 0).is_err(), "prompts of two lengths");
     model.start(&[&[50258], &[50258]], 0).unwrap();
     let mut answers = Vec::new();
-    assert!(model.step(&[50259], &[ANYTHING; 2], &mut answers).is_err(), "one token for two rows");
-    assert!(model.step(&[50259, 50259], &[ANYTHING], &mut answers).is_err(), "one ask for two rows");
+    assert!(model.step(&[50259], &[ANYTHING; 2], 1, &mut answers).is_err(), "one token for two rows");
+    assert!(model.step(&[50259, 50259], &[ANYTHING], 1, &mut answers).is_err(), "one ask for two rows");
     assert!(model.keep(&[2]).unwrap_err().to_string().contains("no row 2"));
     assert!(model.keep(&[]).is_err());
-    model.step(&[50259, 50261], &[ANYTHING; 2], &mut answers).unwrap();
+    model.step(&[50259, 50261], &[ANYTHING; 2], 1, &mut answers).unwrap();
     let tokens: Vec<_> = answers.iter().map(|a| a.choose().map(|Choice { token, .. }| token)).collect();
     assert_eq!(tokens, [Some(50359); 2], "transcribe follows the language");
 }

@@ -96,7 +96,7 @@ fn a_step_without_a_sequence_is_an_error() {
         model.encode(&[&vec![0.0; 80 * 3000]]).unwrap();
         assert!(
             model
-                .step(&[440], &[ANYTHING], &mut Vec::new())
+                .step(&[440], &[ANYTHING], 1, &mut Vec::new())
                 .unwrap_err()
                 .to_string()
                 .contains("before a sequence was started")

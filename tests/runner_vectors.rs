@@ -7,7 +7,8 @@ use common::{reference, root};
 use serde::Deserialize;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use undertone_runner::{
-    Audio, EngineOptions, Model, Padding, Segment, Task, TranscribeOptions, Transcriber, Transcription, audio,
+    Audio, Clip, EngineOptions, Model, Padding, PromptOptions, SearchOptions, Segment, Task, TranscribeOptions,
+    Transcriber, Transcription, audio,
 };
 
 #[derive(Deserialize)]
@@ -68,6 +69,10 @@ fn with_thresholds() -> TranscribeOptions {
     }
 }
 
+fn unconditioned() -> PromptOptions {
+    PromptOptions { condition_on_previous_text: false, ..PromptOptions::default() }
+}
+
 fn tokens(segments: &[Segment]) -> Vec<&[u32]> {
     // The reference keeps segments that it has emptied; the runner drops them.
     segments.iter().filter(|s| !s.tokens.is_empty()).map(|s| &s.tokens[..]).collect()
@@ -126,6 +131,16 @@ fn short_recordings_without_timestamps() {
 }
 
 #[test]
+fn beams() {
+    let beams = |patience, length_penalty| TranscribeOptions {
+        search: SearchOptions { beam_size: Some(5), patience, length_penalty },
+        ..without_thresholds()
+    };
+    check("beam5-short.json", 0, |_| beams(None, None));
+    check("beam5-patience2-lengthpenalty-short.json", 0, |_| beams(Some(2.0), Some(0.6)));
+}
+
+#[test]
 fn translation() {
     check("translate-short.json", 0, |_| TranscribeOptions { task: Task::Translate, ..without_thresholds() });
 }
@@ -147,7 +162,25 @@ fn long_recordings_conditioned_on_the_text_before() {
 fn long_recordings_unconditioned() {
     check("long-unconditioned.json", 0, |file| TranscribeOptions {
         language: Some(file.language.clone()),
-        condition_on_previous_text: false,
+        prompt: unconditioned(),
+        ..without_thresholds()
+    });
+}
+
+#[test]
+fn an_initial_prompt() {
+    let prompt =
+        PromptOptions { initial_prompt: Some("The meeting starts at nine.".into()), ..PromptOptions::default() };
+    check("prompt-short.json", 0, |_| TranscribeOptions { prompt: prompt.clone(), ..without_thresholds() });
+}
+
+#[test]
+fn clips() {
+    let clips = [(30.0, 60.0), (100.0, 130.0)].map(|(start, end)| Clip { start, end: Some(end) });
+    check("clip-timestamps.json", 0, |_| TranscribeOptions {
+        language: Some("en".to_owned()),
+        prompt: unconditioned(),
+        clips: clips.to_vec(),
         ..without_thresholds()
     });
 }
@@ -156,7 +189,7 @@ fn long_recordings_unconditioned() {
 fn long_recording_with_thresholds() {
     check("long-pauses-thresholds.json", 0, |file| TranscribeOptions {
         language: Some(file.language.clone()),
-        condition_on_previous_text: false,
+        prompt: unconditioned(),
         ..with_thresholds()
     });
 }
@@ -168,6 +201,11 @@ fn languages() {
             let best = file.probabilities.iter().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
             let result = transcribe(&file.file, &TranscribeOptions { padding, ..TranscribeOptions::default() });
             assert_eq!(&result.language, best, "{} {padding:?}", file.file);
+            // The expected ones are of silence, not of zeros in the features.
+            for (code, probability) in file.probabilities.iter().filter(|_| padding == Padding::Silence) {
+                let ours = result.language_probabilities.get(code).copied().unwrap_or(0.0);
+                assert!((ours - probability).abs() < 1e-3, "{} {code}: {ours} {probability}", file.file);
+            }
         }
     }
 }

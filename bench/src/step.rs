@@ -96,7 +96,7 @@ impl<'m> Forced<'m> {
         let ask = Ask { forbidden: from_ref(&self.control), first_timestamp: Ask::NO_TIMESTAMPS };
         self.tokens.clear();
         self.tokens.extend(self.answers.iter().map(|answer| answer.choose().map_or(0, |choice| choice.token)));
-        self.model.step(&self.tokens, &vec![ask; self.tokens.len()], &mut self.answers)?;
+        self.model.step(&self.tokens, &vec![ask; self.tokens.len()], 1, &mut self.answers)?;
         self.cached += 1;
         Ok(())
     }

@@ -17,6 +17,7 @@
 //! spellings of the same names are in `docs/kv-cache.md` and `ep/python`; `tests/boundary_names.rs` compares them with
 //! these.
 
+pub mod attention_scores;
 pub mod bundles;
 pub mod counters;
 pub mod description;

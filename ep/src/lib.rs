@@ -28,6 +28,7 @@
 //! file. `factory` and `provider` are ONNX Runtime's callbacks around that, [`exports`] the library's entry points.
 
 pub mod abi;
+mod attended;
 mod compute;
 mod context;
 mod error;

@@ -39,11 +39,12 @@ pub mod packed;
 pub mod pip;
 pub mod protobuf;
 mod provide;
+pub mod scores;
 pub mod vocabulary;
 pub mod weights;
 
 pub use download::{DownloadError, Limits, download};
-pub use export::{ConvertOptions, Converted, WeightFormat, convert};
+pub use export::{ConvertOptions, Converted, WeightFormat, alignment_heads, convert};
 pub use provide::{
     DEFAULT, ProvideError, Provided, Source, Step, convert_source, get, present, provide, sample, spellings,
 };

@@ -4,16 +4,18 @@
 //! The next windows are not encoded while these are decoded: both use every core already, and measured on `host` (tiny
 //! and base, 1 and 8 windows, two cores) there is no gain that stands out of the noise, for a second encoder's memory.
 
-use crate::decode::{Decoding, MAX_NEW_TOKENS};
+use crate::decode::Decoding;
 use crate::fallback::{self, Attempt};
 use crate::language::{Detected, detect};
 use crate::options::TranscribeOptions;
+use crate::penalty::{Penalty, RepetitionPenalty};
+use crate::ranking::MaximumLikelihood;
 use crate::rules::{GoOn, Rule};
 use crate::speech_model::{RunError, SpeechModel};
 use crate::timestamps::FRAMES_PER_TIMESTAMP;
 use crate::tokenizer::Tokenizer;
-use crate::writer::Writer;
-use std::ops::Range;
+use crate::words::{Aligned, Aligner};
+use crate::writer::{Place, Writer};
 use std::time::Instant;
 
 /// One window.
@@ -22,14 +24,12 @@ pub(crate) struct Window<'a> {
     pub(crate) features: Vec<f32>,
     /// Windows of one recording have one language: that of the first of them.
     pub(crate) recording: usize,
-    /// What chance depends on where tokens are drawn.
-    pub(crate) seed: u64,
     /// The text before it.
     pub(crate) writer: &'a Writer,
     /// The language token; `None` where it is to be detected, or the model knows only English.
     pub(crate) language: Option<u32>,
-    /// Frames of it after which the model must not leave the rest to another window.
-    pub(crate) goes_on: Range<usize>,
+    /// Where it is in its recording.
+    pub(crate) place: Place,
 }
 
 /// What windows that run together have in common, and they themselves: prompts of one length, and all languages known
@@ -38,6 +38,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) windows: Vec<Window<'a>>,
     pub(crate) options: &'a TranscribeOptions,
     pub(crate) rules: &'a [Box<dyn Rule>],
+    /// Heads of the cross-attention that follow the audio: layer and head.
+    pub(crate) alignment_heads: Vec<[usize; 2]>,
     pub(crate) first_timestamp: u32,
     pub(crate) positions: usize,
     /// Whether more is wanted than the language.
@@ -52,6 +54,8 @@ pub(crate) struct DecodedWindow {
     /// The language, where it was detected.
     pub(crate) language: Option<Detected>,
     pub(crate) attempt: Option<Attempt>,
+    /// The words of its text in the window's time, where they are asked for.
+    pub(crate) words: Option<Vec<Aligned>>,
     /// An equal share of the batch's time.
     pub(crate) encoder_ms: f64,
     /// A share of the batch's time by the steps that were taken.
@@ -70,6 +74,9 @@ impl Batch<'_> {
         let encoder_ms = milliseconds(begun) / self.windows.len() as f64;
         let begun = Instant::now();
         let mut decoded = self.decode(model, tokenizer)?;
+        if self.options.words.word_timestamps && !(self.stop)() {
+            self.align(model, tokenizer, &mut decoded)?;
+        }
         let decoder_ms = milliseconds(begun);
         let steps = |window: &DecodedWindow| window.attempt.as_ref().map_or(0, |attempt| attempt.steps) as f64 + 1.0;
         let all: f64 = decoded.iter().map(steps).sum();
@@ -89,7 +96,8 @@ impl Batch<'_> {
             for (row, window) in self.windows.iter().enumerate() {
                 let first = self.windows.iter().position(|other| other.recording == window.recording).unwrap_or(row);
                 let detected = || detect(&start[row].sot, &special.languages);
-                decoded[row].language = if first < row { decoded[first].language.clone() } else { detected() };
+                let known = first < row && !self.options.multilingual;
+                decoded[row].language = if known { decoded[first].language.clone() } else { detected() };
             }
             started = Some(start);
         }
@@ -105,30 +113,61 @@ impl Batch<'_> {
         let first = self.first_timestamp;
         let time = |frame: usize| first.saturating_add(frame.div_ceil(FRAMES_PER_TIMESTAMP) as u32);
         let go_on = |window: &Window<'_>| {
-            let times = time(window.goes_on.start)..time(window.goes_on.end);
+            let goes_on = &window.place.goes_on;
+            let times = time(goes_on.start)..time(goes_on.end);
             (!times.is_empty()).then_some(GoOn { eot: special.eot, first, times })
         };
         let own: Vec<Option<GoOn>> = self.windows.iter().map(go_on).collect();
+        let (search, asked) = (&self.options.search, &self.options.tokens);
+        let mut penalties: Vec<Box<dyn Penalty>> = Vec::new();
+        if asked.repetition_penalty != 1.0 {
+            penalties.push(Box::new(RepetitionPenalty { penalty: asked.repetition_penalty }));
+        }
         let decoding = Decoding {
             prompts: &prompts,
             sot,
             rules: self.rules,
             own: &own,
+            penalties: &penalties,
+            ranking: &MaximumLikelihood { length_penalty: search.length_penalty },
             first_timestamp: self.first_timestamp,
             eot: special.eot,
             no_speech: Some(special.nospeech),
-            max_new_tokens: MAX_NEW_TOKENS.min(self.positions / 2),
+            max_new_tokens: asked.max_new_tokens.unwrap_or(self.positions / 2),
             positions: self.positions,
             stop: self.stop,
         };
         // The detection's cache goes on: making the windows' cross-attention keys again costs more than this step.
         let started = started.filter(|_| sot == 0);
-        let seeds: Vec<u64> = self.windows.iter().map(|window| window.seed).collect();
+        // The same recording is decoded alike, whatever else is: chance follows from the window's place alone.
+        let seeds: Vec<u64> = self.windows.iter().map(|window| window.place.seek as u64).collect();
         let attempts = fallback::decode(model, &decoding, self.options, tokenizer, &seeds, started)?;
         for (window, attempt) in decoded.iter_mut().zip(attempts) {
             window.attempt = Some(attempt);
         }
         Ok(decoded)
+    }
+
+    /// Finds the times of the windows' words, one window after another: a text goes through the model at once, so that
+    /// several together gain nothing.
+    fn align(
+        &self,
+        model: &mut dyn SpeechModel,
+        tokenizer: &Tokenizer,
+        decoded: &mut [DecodedWindow],
+    ) -> Result<(), RunError> {
+        for (row, (window, decoded)) in self.windows.iter().zip(decoded).enumerate() {
+            let Some(attempt) = &decoded.attempt else { continue };
+            let aligner = Aligner {
+                tokenizer,
+                heads: &self.alignment_heads,
+                task: self.options.task,
+                language: window.language.or(decoded.language.as_ref().map(|detected| detected.token)),
+            };
+            let text = window.writer.text(&tokenizer.special, attempt, &window.place);
+            decoded.words = Some(aligner.align(model, row, &text, window.place.frames)?);
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The choice among logits as six numbers: what a decoder's step asks ([`Ask`]), what comes back ([`Scores`]), and the
 //! token that follows from it. Short enough to be carried out where the logits are made, so that they need not travel;
-//! [`scores`] is the same on logits in memory. `rules` says what is forbidden.
+//! [`scores`] is the same on logits in memory. A search that follows several tokens asks for several [`ranks`].
+//! `rules` says what is forbidden.
 
 use crate::timestamps::TIMESTAMPS;
 use std::ops::Range;
@@ -31,19 +32,20 @@ impl Ask<'_> {
     }
 }
 
-/// The likeliest token of one kind, and what the others of its kind weigh.
+/// The likeliest token of one kind, or the one of a lower rank, and what its kind weighs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Best {
     /// The token; the first of equals.
     pub token: u32,
     /// Its logit.
     pub logit: f32,
-    /// Σ exp(x − `logit`) over the allowed tokens of the kind, at least 1; relative error below 3e-6.
+    /// Σ exp(x − the logit of the kind's likeliest) over the allowed tokens of the kind, at least 1; relative error
+    /// below 3e-6.
     pub sum: f32,
 }
 
-/// The answer to an [`Ask`]. A kind is `None` where no token of it is allowed; a logit that is no number or −∞ is not
-/// allowed.
+/// The answer to an [`Ask`]: the likeliest tokens, or those of a lower rank. A kind is `None` where no token of it is
+/// left that is allowed; a logit that is no number or −∞ is not allowed.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Scores {
     /// The likeliest of the tokens that are no timestamps.
@@ -93,6 +95,93 @@ impl Scores {
         let others = other.map_or(0.0, |b| f64::from(b.sum) * f64::from(b.logit - likeliest.logit).exp());
         let timestamps_only = other.is_none() && self.timestamps == Some(likeliest);
         Some(Field { likeliest, timestamps_only, weight: f64::from(likeliest.sum) + others })
+    }
+}
+
+/// The likeliest tokens that can come next by the rule of [`Scores::choose`], the likeliest first: as many as there are
+/// `ranks`, or all that are allowed where these are fewer. `ranks` are a row's, from the first rank on.
+pub fn choices(ranks: &[Scores]) -> impl Iterator<Item = Choice> {
+    let field = ranks.first().and_then(Scores::field);
+    let (mut texts, mut times) = (0, 0);
+    std::iter::from_fn(move || {
+        let field = field.as_ref()?;
+        let text = ranks.get(texts).and_then(|rank| rank.text).filter(|_| !field.timestamps_only);
+        let time = ranks.get(times).and_then(|rank| rank.timestamps);
+        // Of equals text comes first.
+        let best = match (text, time) {
+            (Some(text), Some(time)) if time.logit > text.logit => time,
+            (text, time) => text.or(time)?,
+        };
+        if text == Some(best) {
+            texts += 1;
+        } else {
+            times += 1;
+        }
+        let log_probability = f64::from(best.logit) - f64::from(field.likeliest.logit) - field.weight.ln();
+        // Infinite logits have no difference; the first of them is certain.
+        Some(Choice {
+            token: best.token,
+            log_probability: if log_probability.is_nan() { 0.0 } else { log_probability },
+        })
+    })
+    .take(ranks.len())
+}
+
+/// Answers `ask` from `logits` `[vocabulary]`, and adds to `all` the `count` first ranks, also empty ones.
+pub fn ranks(logits: &[f32], ask: &Ask<'_>, count: usize, all: &mut Vec<Scores>) {
+    let best = scores(logits, ask);
+    if count <= 1 {
+        all.extend(std::iter::repeat_n(best, count));
+        return;
+    }
+    let first = logits.len().min(ask.first_timestamp as usize);
+    let end = logits.len().min(first + TIMESTAMPS as usize);
+    let mut texts = Leaders::new(count);
+    texts.add(logits, ask.forbidden, 0..first);
+    texts.add(logits, ask.forbidden, end..logits.len());
+    let mut times = Leaders::new(count);
+    times.add(logits, ask.forbidden, first..end);
+    all.extend((0..count).map(|rank| Scores {
+        text: best.text.and_then(|best| texts.at(rank, best.sum)),
+        timestamps: best.timestamps.and_then(|best| times.at(rank, best.sum)),
+    }));
+}
+
+/// The tokens of the largest logits, the largest first and the first of equals.
+struct Leaders {
+    count: usize,
+    found: Vec<(u32, f32)>,
+}
+
+impl Leaders {
+    fn new(count: usize) -> Self {
+        Self { count, found: Vec::with_capacity(count + 1) }
+    }
+
+    /// Looks at `tokens`, which follow those that were looked at before.
+    fn add(&mut self, logits: &[f32], forbidden: &[Range<u32>], tokens: Range<usize>) {
+        for_each_block(forbidden, tokens, |block| {
+            if largest(&logits[block.clone()]) <= self.least() {
+                return;
+            }
+            for token in block {
+                let logit = logits[token];
+                if logit > self.least() {
+                    let place = self.found.partition_point(|(_, other)| *other >= logit);
+                    self.found.insert(place, (token as u32, logit));
+                    self.found.truncate(self.count);
+                }
+            }
+        });
+    }
+
+    /// What a logit must be above to be among them.
+    fn least(&self) -> f32 {
+        self.found.get(self.count.saturating_sub(1)).map_or(f32::NEG_INFINITY, |(_, logit)| *logit)
+    }
+
+    fn at(&self, rank: usize, sum: f32) -> Option<Best> {
+        self.found.get(rank).map(|&(token, logit)| Best { token, logit, sum })
     }
 }
 
@@ -206,7 +295,7 @@ const LEAST: f32 = -86.0;
 /// exp(x) for x ≤ 0 without a branch or a call, so that loops over it become vector instructions. Relative error below
 /// 4e-7; below [`LEAST`], and for NaN, exp([`LEAST`]) ≈ 4e-38.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     // Adding 1.5·2²³ rounds to an integer, which then stands in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts, the first with few enough bits that its product with the integer is exact.
@@ -313,6 +402,23 @@ mod tests {
         assert!((text.log_probability - 0.75f64.ln()).abs() < 1e-6);
     }
 
+    /// All that can come, by sorting.
+    fn expected_choices(logits: &[f32], ask: &Ask<'_>) -> Vec<Choice> {
+        let allowed =
+            |t: usize| logits[t] > f32::NEG_INFINITY && !ask.forbidden.iter().any(|range| range.contains(&(t as u32)));
+        let first = ask.first_timestamp as usize;
+        let is_time = |t: usize| t >= first && t - first < TIMESTAMPS as usize;
+        let weight = |t: usize| f64::from(logits[t]).exp();
+        let (times, texts): (Vec<usize>, Vec<usize>) =
+            (0..logits.len()).filter(|&t| allowed(t)).partition(|&t| is_time(t));
+        let likeliest = texts.iter().map(|&t| weight(t)).fold(0.0, f64::max);
+        let must = times.iter().map(|&t| weight(t)).sum::<f64>() > likeliest;
+        let mut left = if must { times } else { [texts, times].concat() };
+        let all: f64 = left.iter().map(|&t| weight(t)).sum();
+        left.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+        left.iter().map(|&t| Choice { token: t as u32, log_probability: (weight(t) / all).ln() }).collect()
+    }
+
     #[test]
     fn probabilities() {
         let logits: Vec<f32> = (0..53).map(|i| ((i * 37) % 53) as f32 / 7.0).collect();
@@ -323,6 +429,31 @@ mod tests {
     }
 
     proptest! {
+        /// Distinct logits, so that there is one order.
+        #[test]
+        fn several_ranks_are_the_likeliest_in_order(
+            (logits, seed) in (1usize..1800, any::<u64>()),
+            forbidden in (0u32..900, 0u32..900),
+            first_timestamp in prop_oneof![0u32..2000, Just(Ask::NO_TIMESTAMPS)],
+            count in 1usize..9,
+        ) {
+            let mut values: Vec<f32> = (0..logits).map(|i| i as f32 * 0.01).collect();
+            fastrand::Rng::with_seed(seed).shuffle(&mut values);
+            let forbidden = forbidden.0..forbidden.0 + forbidden.1;
+            let ask = Ask { forbidden: from_ref(&forbidden), first_timestamp };
+            let mut all = Vec::new();
+            ranks(&values, &ask, count, &mut all);
+            prop_assert_eq!(all.len(), count);
+            prop_assert_eq!(all[0], scores(&values, &ask));
+            let expected = expected_choices(&values, &ask);
+            let found: Vec<Choice> = choices(&all).collect();
+            prop_assert_eq!(found.len(), count.min(expected.len()));
+            for (found, expected) in found.iter().zip(&expected) {
+                prop_assert_eq!(found.token, expected.token);
+                prop_assert!((found.log_probability - expected.log_probability).abs() < 1e-5);
+            }
+        }
+
         #[test]
         fn any_logits_and_ranges(
             logits in prop::collection::vec(prop_oneof![9 => -30.0f32..30.0, 1 => Just(f32::NAN), 1 => Just(f32::NEG_INFINITY)], 0..2000),

@@ -1,9 +1,12 @@
 //! Decoding of windows, several in lock-step: prompts in, tokens and their scores out. `rules` says which tokens are
-//! allowed, a `search` which of them comes, `seek` what they mean in time.
+//! allowed, a `search` which of them comes, a `ranking` which of several sequences is taken, `seek` what they mean in
+//! time.
 
-use crate::choice::{Ask, Scores, probability};
+use crate::choice::{Ask, Scores, choices, probability, ranks};
+use crate::penalty::Penalty;
+use crate::ranking::Ranking;
 use crate::rules::{Forbidden, GoOn, Rule};
-use crate::search::{Greedy, Proposal, Search, Sequence};
+use crate::search::{Greedy, Proposal, Search, Sequence, Wants};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 
 /// Most tokens that are written for one window, half of the decoder's positions, as openai/whisper has it.
@@ -33,6 +36,10 @@ pub struct Decoding<'a> {
     pub rules: &'a [Box<dyn Rule>],
     /// A rule of each row's own; none has one where this is empty.
     pub own: &'a [Option<GoOn>],
+    /// What makes tokens less likely.
+    pub penalties: &'a [Box<dyn Penalty>],
+    /// Which of a window's sequences comes first.
+    pub ranking: &'a dyn Ranking,
     /// Tokens from here on are timestamps; [`Ask::NO_TIMESTAMPS`] where none are to be written.
     pub first_timestamp: u32,
     /// End of text.
@@ -47,6 +54,14 @@ pub struct Decoding<'a> {
     pub stop: &'a dyn Fn() -> bool,
 }
 
+/// A window's sequences that are done.
+#[derive(Default)]
+struct Done {
+    /// By themselves, with the end of text.
+    finished: Vec<Sequence>,
+    unfinished: Vec<Sequence>,
+}
+
 impl Decoding<'_> {
     /// Decodes the windows that `model` encoded last, each as if it were alone, taking the likeliest token at each
     /// step.
@@ -58,8 +73,8 @@ impl Decoding<'_> {
     }
 
     /// Decodes windows where `model` has the first `fed` tokens of the prompts behind it already (more than `sot`) and
-    /// `start` are its logits. Returns what each window's sequences wrote, the likeliest first: by the mean of its
-    /// tokens' log-probabilities. A window whose sequences were all given up has none.
+    /// `start` are its logits. Returns what each window's sequences wrote, in the order of the ranking. A window whose
+    /// sequences were all given up has none.
     ///
     /// A sequence that is finished leaves the batch.
     pub fn search(
@@ -69,20 +84,11 @@ impl Decoding<'_> {
         start: &[StartLogits],
         fed: usize,
     ) -> Result<Vec<Vec<Decoded>>, RunError> {
-        let no_speech = |start: &StartLogits| self.no_speech.map_or(0.0, |token| probability(&start.sot, token));
-        let no_speech: Vec<f64> = start.iter().map(no_speech).collect();
         let sequence = |window| Sequence { window, number: 0, tokens: Vec::new(), sum: 0.0 };
         let mut rows: Vec<Sequence> = (0..start.len()).map(sequence).collect();
-        let mut done: Vec<Vec<Decoded>> = vec![Vec::new(); rows.len()];
-        let mut finish = |sequence: Sequence, ended: bool| {
-            let steps = sequence.tokens.len() + usize::from(ended);
-            let no_speech_prob = no_speech[sequence.window];
-            let avg_logprob = sequence.sum / (sequence.tokens.len() + 1) as f64;
-            done[sequence.window].push(Decoded { tokens: sequence.tokens, avg_logprob, no_speech_prob, steps });
-        };
+        let mut done: Vec<Done> = rows.iter().map(|_| Done::default()).collect();
         let mut next: Vec<u32> = self.prompts.iter().flat_map(|prompt| &prompt[fed..]).copied().collect();
         let mut forbidden: Vec<Forbidden> = Vec::new();
-        let mut answers: Vec<Scores> = Vec::with_capacity(rows.len());
         let mut proposals: Vec<Proposal> = Vec::with_capacity(rows.len());
         let prompt = self.prompts.first().map_or(0, |prompt| prompt.len());
         let most = self.max_new_tokens.min((self.positions + 1).saturating_sub(prompt));
@@ -97,22 +103,17 @@ impl Decoding<'_> {
                 })
                 .collect();
             proposals.clear();
-            if next.is_empty() {
-                // The whole prompt was fed at the start.
-                for (row, start) in start.iter().enumerate() {
-                    search.propose(row, &rows[row], &start.last, &asks[row], &mut proposals);
-                }
-            } else if search.reads_logits() {
-                model.step_logits(&next, &mut |row, logits| {
-                    search.propose(row, &rows[row], logits, &asks[row], &mut proposals);
-                })?;
-            } else {
-                model.step(&next, &asks, &mut answers)?;
-                let choices = answers.iter().map(Scores::choose).enumerate();
-                proposals.extend(choices.filter_map(|(row, choice)| Some(Proposal { row, choice: choice? })));
-            }
+            self.propose(
+                model,
+                search,
+                &rows,
+                &asks,
+                if next.is_empty() { start } else { &[] },
+                &next,
+                &mut proposals,
+            )?;
             let before = rows.len();
-            let kept = self.advance(&mut rows, &proposals, search, &mut finish);
+            let kept = self.advance(&mut rows, &proposals, search, &mut done);
             if rows.is_empty() || step + 1 == most || (self.stop)() {
                 break;
             }
@@ -122,28 +123,74 @@ impl Decoding<'_> {
             next.clear();
             next.extend(rows.iter().filter_map(|row| row.tokens.last()));
         }
-        rows.into_iter().for_each(|sequence| finish(sequence, false));
-        for sequences in &mut done {
-            let mean = |d: &Decoded| d.avg_logprob * (d.tokens.len() + 1) as f64 / d.tokens.len().max(1) as f64;
-            sequences.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
+        for sequence in rows {
+            done[sequence.window].unfinished.push(sequence);
         }
-        Ok(done)
+        let no_speech = |start: &StartLogits| self.no_speech.map_or(0.0, |token| probability(&start.sot, token));
+        let decoded = |(done, start)| self.ranked(search, done, no_speech(start));
+        Ok(done.into_iter().zip(start).map(decoded).collect())
+    }
+
+    /// Adds to `proposals` how each of `rows` may go on after the tokens `next`, or by the logits `start` where the
+    /// whole prompt was fed at the start.
+    fn propose(
+        &self,
+        model: &mut dyn SpeechModel,
+        search: &mut dyn Search,
+        rows: &[Sequence],
+        asks: &[Ask<'_>],
+        start: &[StartLogits],
+        next: &[u32],
+        proposals: &mut Vec<Proposal>,
+    ) -> Result<(), RunError> {
+        let wants = search.wants();
+        let mut found: Vec<Scores> = Vec::new();
+        if let (Wants::Likeliest(count), true, true) = (wants, start.is_empty(), self.penalties.is_empty()) {
+            model.step(next, asks, count, &mut found)?;
+            for (row, ranks) in found.chunks_exact(count).enumerate() {
+                proposals.extend(choices(ranks).map(|choice| Proposal { row, choice }));
+            }
+            return Ok(());
+        }
+        let mut lowered = Vec::new();
+        let mut look = |row: usize, logits: &[f32]| {
+            let mut logits = logits;
+            if !self.penalties.is_empty() {
+                lowered.clear();
+                lowered.extend_from_slice(logits);
+                self.penalties.iter().for_each(|penalty| penalty.apply(&rows[row].tokens, &mut lowered));
+                logits = &lowered;
+            }
+            match wants {
+                Wants::Logits => search.propose(row, &rows[row], logits, &asks[row], proposals),
+                Wants::Likeliest(count) => {
+                    found.clear();
+                    ranks(logits, &asks[row], count, &mut found);
+                    proposals.extend(choices(&found).map(|choice| Proposal { row, choice }));
+                }
+            }
+        };
+        if start.is_empty() {
+            return model.step_logits(next, &mut look);
+        }
+        start.iter().enumerate().for_each(|(row, start)| look(row, &start.last));
+        Ok(())
     }
 
     /// Makes of `rows` the sequences of the next step, by what they propose; returns which row each was. Those that end
-    /// are handed to `finish`, and whether they did so by themselves.
+    /// are added to what is `done` for their window.
     fn advance(
         &self,
         rows: &mut Vec<Sequence>,
         proposals: &[Proposal],
         search: &mut dyn Search,
-        finish: &mut dyn FnMut(Sequence, bool),
+        done: &mut [Done],
     ) -> Vec<usize> {
         let mut before = std::mem::replace(rows, Vec::with_capacity(rows.len()));
         let mut kept = Vec::with_capacity(before.len());
         for (row, sequence) in before.iter().enumerate() {
             if proposals.iter().all(|proposal| proposal.row != row) {
-                finish(sequence.clone(), false); // Nothing is allowed.
+                done[sequence.window].unfinished.push(sequence.clone()); // Nothing is allowed.
             }
         }
         let of_windows = proposals.chunk_by(|a, b| before[a.row].window == before[b.row].window);
@@ -159,12 +206,15 @@ impl Decoding<'_> {
                     free += 1;
                 }
                 sequence.sum += choice.log_probability;
+                let done = &mut done[sequence.window];
                 if choice.token == self.eot {
-                    finish(sequence, true);
+                    done.finished.push(sequence);
                     continue;
                 }
                 sequence.tokens.push(choice.token);
-                if !search.gives_up(&sequence) {
+                if search.is_done(sequence.window) {
+                    done.unfinished.push(sequence);
+                } else if !search.gives_up(&sequence) {
                     kept.push(row);
                     rows.push(sequence);
                 }
@@ -172,12 +222,30 @@ impl Decoding<'_> {
         }
         kept
     }
+
+    /// A window's results, the first by the ranking first.
+    fn ranked(&self, search: &dyn Search, mut done: Done, no_speech_prob: f64) -> Vec<Decoded> {
+        search.settle(done.finished.len(), &mut done.unfinished);
+        let finished = done.finished.into_iter().map(|sequence| (sequence, 1));
+        let mut all: Vec<(Sequence, usize)> =
+            finished.chain(done.unfinished.into_iter().map(|sequence| (sequence, 0))).collect();
+        let score = |sequence: &Sequence| self.ranking.score(sequence.sum, sequence.tokens.len());
+        all.sort_by(|(a, _), (b, _)| score(b).total_cmp(&score(a)));
+        let decoded = |(sequence, end): (Sequence, usize)| Decoded {
+            avg_logprob: sequence.sum / (sequence.tokens.len() + 1) as f64,
+            no_speech_prob,
+            steps: sequence.tokens.len() + end,
+            tokens: sequence.tokens,
+        };
+        all.into_iter().map(decoded).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::choice::{Choice, scores};
+    use crate::ranking::MaximumLikelihood;
     use crate::rules::SuppressTokens;
 
     /// Writes a fixed sequence for each row and then the end of text, whatever it is given.
@@ -221,13 +289,19 @@ mod tests {
             sot[7] = 9.0f32.ln();
             Ok((0..prompts.len()).map(|row| StartLogits { sot: sot.clone(), last: self.next(row) }).collect())
         }
-        fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+        fn step(
+            &mut self,
+            tokens: &[u32],
+            asks: &[Ask<'_>],
+            count: usize,
+            answers: &mut Vec<Scores>,
+        ) -> Result<(), RunError> {
             assert_eq!(asks.len(), self.rows.len());
-            let count = tokens.len() / asks.len();
-            for (row, tokens) in self.rows.iter_mut().zip(tokens.chunks_exact(count)) {
+            for (row, tokens) in self.rows.iter_mut().zip(tokens.chunks_exact(tokens.len() / asks.len())) {
                 row.1.extend(tokens);
             }
-            *answers = asks.iter().enumerate().map(|(row, ask)| scores(&self.next(row), ask)).collect();
+            answers.clear();
+            asks.iter().enumerate().for_each(|(row, ask)| ranks(&self.next(row), ask, count, answers));
             Ok(())
         }
         fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
@@ -255,6 +329,8 @@ mod tests {
             sot: 0,
             rules,
             own: &[],
+            penalties: &[],
+            ranking: &MaximumLikelihood::default(),
             first_timestamp: Ask::NO_TIMESTAMPS,
             eot: EOT,
             no_speech: Some(7),
@@ -310,8 +386,8 @@ mod tests {
     struct Forks;
 
     impl Search for Forks {
-        fn reads_logits(&self) -> bool {
-            true
+        fn wants(&self) -> Wants {
+            Wants::Logits
         }
         fn propose(&mut self, row: usize, of: &Sequence, logits: &[f32], ask: &Ask<'_>, all: &mut Vec<Proposal>) {
             let Some(likeliest) = scores(logits, ask).choose() else { return };
@@ -342,6 +418,8 @@ mod tests {
             sot: 0,
             rules: &[],
             own: &[],
+            penalties: &[],
+            ranking: &MaximumLikelihood::default(),
             first_timestamp: Ask::NO_TIMESTAMPS,
             eot: EOT,
             no_speech: None,

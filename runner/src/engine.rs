@@ -9,6 +9,7 @@ use crate::packed::Place;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::memory::DeviceType;
 use ort::session::Session;
+use ort::session::builder::SessionBuilder;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -336,16 +337,18 @@ impl Engine {
         for (key, value) in entries {
             builder = builder.with_config_entry(key, value).map_err(|e| refused(e.into()))?;
         }
-        let pool = ThreadPool::of(&self.options);
-        if pool != self.pool {
-            // The process has a pool of another kind, from the first engine: this session gets its own.
-            builder = Ok(builder)
-                .and_then(|b| Ok(b.with_independent_thread_pool()?))
-                .and_then(|b| Ok(b.with_intra_threads(pool.threads.unwrap_or(0))?))
-                .and_then(|b| Ok(b.with_intra_op_spinning(pool.spinning)?))
-                .map_err(refused)?;
-        }
-        builder.commit_from_file(graph).map_err(refused)
+        with_pool(builder, self.own_pool()).and_then(|mut b| b.commit_from_file(graph)).map_err(refused)
+    }
+
+    /// The pool of a session; `None` where the process's own will do. It may have one of another kind, from the first
+    /// engine.
+    fn own_pool(&self) -> Option<ThreadPool> {
+        Some(ThreadPool::of(&self.options)).filter(|pool| *pool != self.pool)
+    }
+
+    /// For graphs that ONNX Runtime's CPU provider is to carry out.
+    pub(crate) fn cpu_sessions(&self) -> CpuSessions {
+        CpuSessions { environment: self.environment.clone(), own_pool: self.own_pool() }
     }
 
     /// `ort` wants each key with the provider's name in front, and drops keys without it.
@@ -368,6 +371,38 @@ impl Engine {
         .filter_map(|(key, value)| Some((format!("{EP_NAME}.{key}"), value?)))
         .collect()
     }
+}
+
+/// Sessions of ONNX Runtime's CPU provider for graphs in memory, whatever the engine's own device.
+#[derive(Clone)]
+pub(crate) struct CpuSessions {
+    environment: Environment,
+    /// Wanted, where it is not the environment's.
+    own_pool: Option<ThreadPool>,
+}
+
+impl CpuSessions {
+    /// Opens `graph`, made from the one at `path`, beside which its weights lie.
+    pub(crate) fn open(&self, graph: &[u8], path: &Path) -> Result<Session, EngineError> {
+        let refused =
+            |e: ort::Error| EngineError::Graph { graph: path.to_owned(), device: Device::Cpu, reason: words(&e) };
+        let folder = path.parent().map_or_else(String::new, |folder| folder.display().to_string());
+        let cpu = self.environment.devices().filter(|device| device.ep().is_ok_and(|ep| ep == CPU_EP_NAME)).take(1);
+        let builder = Session::builder(&self.environment)
+            .and_then(|b| Ok(b.with_devices(cpu, None)?))
+            .and_then(|b| Ok(b.with_config_entry("session.model_external_initializers_file_folder_path", folder)?))
+            .map_err(refused)?;
+        with_pool(builder, self.own_pool).and_then(|mut b| b.commit_from_memory(graph)).map_err(refused)
+    }
+}
+
+/// Lets a session have a thread pool of its own.
+fn with_pool(builder: SessionBuilder, own: Option<ThreadPool>) -> Result<SessionBuilder, ort::Error> {
+    let Some(pool) = own else { return Ok(builder) };
+    Ok(builder)
+        .and_then(|b| Ok(b.with_independent_thread_pool()?))
+        .and_then(|b| Ok(b.with_intra_threads(pool.threads.unwrap_or(0))?))
+        .and_then(|b| Ok(b.with_intra_op_spinning(pool.spinning)?))
 }
 
 /// What the execution provider's library at `path` is, without registering it with ONNX Runtime.

@@ -5,9 +5,10 @@
 //! where every one fails; here the likeliest text that does not repeat itself is kept. Where all repeat themselves, the
 //! first is kept if the speaker seems to repeat himself ([`spoken`]), and none if the model does.
 
+use crate::beam::Beam;
 use crate::decode::{Decoded, Decoding};
 use crate::mel::WINDOW_FRAMES;
-use crate::options::TranscribeOptions;
+use crate::options::{SearchOptions, TranscribeOptions};
 use crate::rules::GoOn;
 use crate::sampling::Sampling;
 use crate::search::{Greedy, Search};
@@ -115,13 +116,16 @@ pub(crate) fn decode(
             None => (model.start(&prompts, decoding.sot)?, prompts.first().map_or(0, |prompt| prompt.len())),
         };
         let seeds = pending.iter().map(|&window| seeds[window]);
-        let mut search: Box<dyn Search> = match temperature {
-            0.0 => Box::new(Greedy),
-            above => Box::new(Sampling::new(above, options.best_of, seeds, &gives_up)),
+        let SearchOptions { beam_size, patience, .. } = options.search;
+        // As in the reference, the best of the beams is judged alone: the others differ from it by little.
+        let (mut search, judged): (Box<dyn Search>, usize) = match (temperature, beam_size) {
+            (0.0, None) => (Box::new(Greedy), 1),
+            (0.0, Some(size)) => (Box::new(Beam::new(size, patience.unwrap_or(1.0), decoding.eot, pending.len())), 1),
+            (above, _) => (Box::new(Sampling::new(above, options.best_of, seeds, &gives_up)), options.best_of),
         };
         let decoded = decoding.search(model, search.as_mut(), &start, fed)?;
         for (&window, decoded) in pending.iter().zip(decoded) {
-            attempts[window].extend(decoded.into_iter().map(|decoded| {
+            attempts[window].extend(decoded.into_iter().take(judged).map(|decoded| {
                 let (verdict, steps) = (options.judge(&decoded, tokenizer), decoded.steps);
                 Attempt { decoded, temperature, verdict, exhausted: false, steps }
             }));

@@ -5,6 +5,7 @@
 use crate::choice::{Ask, Best, Scores};
 use crate::ep_library::EpLibrary;
 use std::path::Path;
+use undertone_boundary::attention_scores;
 use undertone_boundary::kv_cache::{self, BestToken, DONE};
 
 fn best(BestToken { token, logit, sum }: BestToken) -> Option<Best> {
@@ -19,6 +20,8 @@ pub(crate) struct KvCache {
     ask: kv_cache::Ask,
     choice: kv_cache::Choice,
     bytes: kv_cache::Bytes,
+    attend: attention_scores::Attend,
+    scores: attention_scores::Scores,
     /// What is asked, as it is passed on.
     ends: Vec<usize>,
     forbidden: Vec<[u32; 2]>,
@@ -36,6 +39,8 @@ impl KvCache {
         let (free, select) = (*library.function(&kv_cache::FREE)?, *library.function(&kv_cache::SELECT)?);
         let (ask, choice) = (*library.function(&kv_cache::ASK)?, *library.function(&kv_cache::CHOICE)?);
         let bytes = *library.function(&kv_cache::BYTES)?;
+        let attend = *library.function(&attention_scores::ATTEND)?;
+        let scores = *library.function(&attention_scores::SCORES)?;
         let number = new();
         let (ends, forbidden, answers) = Default::default();
         (number != 0).then_some(Self {
@@ -45,6 +50,8 @@ impl KvCache {
             ask,
             choice,
             bytes,
+            attend,
+            scores,
             ends,
             forbidden,
             answers,
@@ -74,11 +81,11 @@ impl KvCache {
         }
     }
 
-    /// Asks the next run to choose.
+    /// Asks the next run to choose `count` tokens of each kind.
     ///
     /// # Errors
-    /// If ranges overlap or are out of order, or rows ask about different timestamps.
-    pub(crate) fn ask(&mut self, asks: &[Ask<'_>]) -> Result<(), String> {
+    /// If ranges overlap or are out of order, rows ask about different timestamps, or that is more than it can choose.
+    pub(crate) fn ask(&mut self, asks: &[Ask<'_>], count: usize) -> Result<(), String> {
         self.ends.clear();
         self.forbidden.clear();
         let split = asks.first().map_or(Ask::NO_TIMESTAMPS, |ask| ask.first_timestamp);
@@ -89,26 +96,53 @@ impl KvCache {
         let alike = asks.iter().all(|ask| ask.first_timestamp == split);
         let (ends, forbidden) = (self.ends.as_ptr(), self.forbidden.as_ptr());
         // SAFETY: as many ends as rows, and as many pairs as the last of them says.
-        match alike && unsafe { (self.ask)(self.number, asks.len(), ends, forbidden, split) } == DONE {
+        match alike && unsafe { (self.ask)(self.number, asks.len(), ends, forbidden, split, count) } == DONE {
             true => Ok(()),
             false => Err("the execution provider does not take what is asked".to_owned()),
         }
     }
 
-    /// What the last run chose, row by row.
+    /// Asks the next run to keep the scores of these heads of the cross-attention, layer and head each.
     ///
     /// # Errors
-    /// If it did not choose for `rows` rows.
-    pub(crate) fn choice(&mut self, rows: usize, scores: &mut Vec<Scores>) -> Result<(), String> {
+    /// If the cache is in use, or a number is none that a head could have.
+    pub(crate) fn attend(&mut self, heads: &[[usize; 2]]) -> Result<(), String> {
+        let number = |number: usize| u32::try_from(number).map_err(|_| format!("there is no head or layer {number}"));
+        let heads: Vec<[u32; 2]> =
+            heads.iter().map(|[layer, head]| Ok([number(*layer)?, number(*head)?])).collect::<Result<_, String>>()?;
+        // SAFETY: a slice.
+        match unsafe { (self.attend)(self.number, heads.as_ptr(), heads.len()) } {
+            DONE => Ok(()),
+            _ => Err("the execution provider does not take what is asked".to_owned()),
+        }
+    }
+
+    /// The scores that the last run kept, `[heads, rows, tokens, positions]`.
+    ///
+    /// # Errors
+    /// If it kept another number of them.
+    pub(crate) fn scores(&mut self, out: &mut [f32]) -> Result<(), String> {
+        // SAFETY: a slice.
+        match unsafe { (self.scores)(self.number, out.as_mut_ptr(), out.len()) } {
+            DONE => Ok(()),
+            _ => Err("the execution provider did not keep the scores of all heads that were asked for".to_owned()),
+        }
+    }
+
+    /// What the last run chose, row by row and in each the likeliest of each kind first.
+    ///
+    /// # Errors
+    /// If it did not choose for `rows` rows, and `count` tokens of each kind.
+    pub(crate) fn choice(&mut self, rows: usize, count: usize, scores: &mut Vec<Scores>) -> Result<(), String> {
         self.answers.clear();
-        self.answers.resize(2 * rows, BestToken::NONE);
-        // SAFETY: room for two entries to a row.
-        if unsafe { (self.choice)(self.number, rows, self.answers.as_mut_ptr()) } != DONE {
+        self.answers.resize(2 * count * rows, BestToken::NONE);
+        // SAFETY: room for so many pairs to a row.
+        if unsafe { (self.choice)(self.number, rows, count, self.answers.as_mut_ptr()) } != DONE {
             return Err("the execution provider did not choose".to_owned());
         }
-        let of_row = |pair: &[BestToken; 2]| Scores { text: best(pair[0]), timestamps: best(pair[1]) };
+        let of_rank = |pair: &[BestToken; 2]| Scores { text: best(pair[0]), timestamps: best(pair[1]) };
         scores.clear();
-        scores.extend(self.answers.as_chunks::<2>().0.iter().map(of_row));
+        scores.extend(self.answers.as_chunks::<2>().0.iter().map(of_rank));
         Ok(())
     }
 }

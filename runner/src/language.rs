@@ -27,6 +27,8 @@ pub struct Detected {
     pub token: u32,
     /// Its probability among the languages.
     pub probability: f64,
+    /// The probability of each language that the model knows, by its code.
+    pub probabilities: BTreeMap<String, f64>,
 }
 
 /// The likeliest of `languages` (code → token) by the logits `[vocabulary]` after start-of-transcript; `None` if the
@@ -36,8 +38,27 @@ pub fn detect(logits: &[f32], languages: &BTreeMap<String, u32>) -> Option<Detec
     let values: Vec<f32> = languages.values().map(|&token| of(token)).collect();
     let (index, (code, &token)) =
         languages.iter().enumerate().reduce(|best, next| if values[next.0] > values[best.0] { next } else { best })?;
-    let probability = probability(&values, u32::try_from(index).ok()?);
-    Some(Detected { code: code.clone(), token, probability })
+    let of = |index: usize| u32::try_from(index).map_or(0.0, |index| probability(&values, index));
+    let probabilities = languages.keys().cloned().enumerate().map(|(index, code)| (code, of(index))).collect();
+    Some(Detected { code: code.clone(), token, probability: of(index), probabilities })
+}
+
+/// What several windows of a recording say together: the first that is surer than `threshold`, else the language that
+/// most of them say (of as many, the surer one) with the largest probability that one of them gives it; `None` for no
+/// windows.
+///
+/// Source: faster-whisper, `faster_whisper/transcribe.py` (`detect_language`).
+pub fn agree(windows: &[Detected], threshold: f64) -> Option<Detected> {
+    let sure = windows.iter().find(|window| window.probability > threshold);
+    let surest = |code: &str| {
+        let of_code = windows.iter().filter(|window| window.code == code);
+        of_code.max_by(|a, b| a.probability.total_cmp(&b.probability))
+    };
+    let votes = |code: &str| windows.iter().filter(|window| window.code == code).count();
+    let by_votes = |a: &&Detected, b: &&Detected| {
+        votes(&a.code).cmp(&votes(&b.code)).then(a.probability.total_cmp(&b.probability))
+    };
+    sure.or_else(|| windows.iter().max_by(by_votes).and_then(|most| surest(&most.code))).cloned()
 }
 
 /// A word that names no language.
@@ -95,8 +116,29 @@ mod tests {
         assert_eq!((found.code.as_str(), found.token), ("de", 2));
         let expected = 1.0 / (1.0 + 2.0 * (-2f64).exp());
         assert!((found.probability - expected).abs() < 1e-6);
+        assert!((found.probabilities.values().sum::<f64>() - 1.0).abs() < 1e-6 && found.probabilities.len() == 3);
+        assert_eq!(found.probabilities["de"], found.probability);
         assert_eq!(detect(&logits, &BTreeMap::new()), None);
         assert_eq!(detect(&[], &languages).unwrap().probability, 0.0);
+    }
+
+    #[test]
+    fn windows_agree_on_a_language() {
+        let say = |code: &str, probability| Detected {
+            code: code.to_owned(),
+            token: 0,
+            probability,
+            probabilities: BTreeMap::new(),
+        };
+        let agreed = |windows: &[(&str, f64)]| {
+            let windows: Vec<Detected> = windows.iter().map(|(code, probability)| say(code, *probability)).collect();
+            agree(&windows, 0.5).map(|found| (found.code, found.probability))
+        };
+        let expected = |code: &str, probability| Some((code.to_owned(), probability));
+        assert_eq!(agreed(&[]), None);
+        assert_eq!(agreed(&[("en", 0.4), ("de", 0.6), ("fr", 0.9)]), expected("de", 0.6), "the first sure one");
+        assert_eq!(agreed(&[("en", 0.2), ("de", 0.5), ("en", 0.3)]), expected("en", 0.3), "the majority");
+        assert_eq!(agreed(&[("en", 0.2), ("de", 0.5)]), expected("de", 0.5), "of as many the surer one");
     }
 
     #[test]

@@ -23,8 +23,8 @@
 //! show it as a warning. With every other device it is an error.
 //!
 //! The parts stand alone, too: [`audio`], [`mel`] and [`features`] (sound to features), [`tokenizer`], [`engine`] (ONNX
-//! Runtime and the execution provider), [`decoder`] (the exported graphs), [`decode`] with [`rules`] and [`choice`] (the
-//! tokens of windows), [`mod@format`] (text and subtitles), [`normalise`] (word error rates).
+//! Runtime and the execution provider), [`decoder`] (the exported graphs), [`decode`] with [`rules`], [`penalty`],
+//! [`choice`] and [`ranking`] (the tokens of windows), [`mod@format`] (text and subtitles), [`normalise`] (word error rates).
 //!
 //! ```
 //! use undertone_runner::{audio::SAMPLE_RATE, features::Features, mel::LogMel};
@@ -47,11 +47,16 @@ pub mod model;
 pub mod normalise;
 pub mod npu;
 pub mod options;
+pub mod penalty;
+pub mod prompt;
+pub mod ranking;
 pub mod rules;
 pub mod speech_model;
 pub mod tokenizer;
 
 mod batch;
+mod beam;
+mod cancel;
 mod cuts;
 mod ep_library;
 mod fallback;
@@ -66,20 +71,29 @@ mod sampling;
 mod scratch;
 mod search;
 mod seek;
+mod segments;
 mod text;
 mod time;
 mod timestamps;
 mod transcribe;
+mod transcribing;
 mod voice;
+mod words;
 mod writer;
 
 pub use audio::Audio;
+pub use cancel::Cancel;
 pub use engine::{Engine, EngineError, EpDevice, OpenGraph};
 pub use model::{Layout, Model, ModelError};
 pub use npu::NpuReport;
 pub use observer::{Observer, Progress};
 pub use options::{
-    Claim, Commands, Device, EngineOptions, Padding, Precision, Simulation, Target, Task, TranscribeOptions,
+    Claim, Clip, Commands, Device, EngineOptions, OptionError, Padding, Precision, SearchOptions, Simulation, Target,
+    Task, TokenOptions, TranscribeOptions,
 };
+pub use prompt::{Prompt, PromptOptions};
 pub use result::{RunReport, Segment, Transcription, Warning, Word};
+pub use segments::Segments;
 pub use transcribe::{TranscribeError, Transcriber};
+pub use transcribing::Transcribing;
+pub use words::{Attended, WordOptions};

@@ -33,3 +33,44 @@ pub trait Observer {
 }
 
 impl Observer for () {}
+
+/// Whoever only lends an observer gets it back.
+impl<T: Observer + ?Sized> Observer for &mut T {
+    fn progress(&mut self, progress: Progress) {
+        (**self).progress(progress);
+    }
+
+    fn segments(&mut self, recording: usize, segments: &[Segment]) {
+        (**self).segments(recording, segments);
+    }
+
+    fn finished(&mut self, recording: usize, transcription: &Transcription) {
+        (**self).finished(recording, transcription);
+    }
+
+    fn stop(&mut self) -> bool {
+        (**self).stop()
+    }
+}
+
+/// Both are told everything, the first one first; either can end it.
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn progress(&mut self, progress: Progress) {
+        self.0.progress(progress);
+        self.1.progress(progress);
+    }
+
+    fn segments(&mut self, recording: usize, segments: &[Segment]) {
+        self.0.segments(recording, segments);
+        self.1.segments(recording, segments);
+    }
+
+    fn finished(&mut self, recording: usize, transcription: &Transcription) {
+        self.0.finished(recording, transcription);
+        self.1.finished(recording, transcription);
+    }
+
+    fn stop(&mut self) -> bool {
+        self.0.stop() || self.1.stop()
+    }
+}

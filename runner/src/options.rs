@@ -1,13 +1,26 @@
 //! What a person chooses: what carries out the model ([`EngineOptions`]), and how recordings are transcribed
-//! ([`TranscribeOptions`], with openai/whisper's defaults). Nothing is looked up or checked here; `engine` and
-//! `transcribe` do that.
+//! ([`TranscribeOptions`], with openai/whisper's defaults). What has no meaning is found by
+//! [`TranscribeOptions::check`]; nothing else is looked up or checked here: `engine` and `transcribe` do that.
+
+mod check;
+mod clips;
+mod search;
+mod tokens;
 
 use std::path::PathBuf;
 
+use crate::prompt::PromptOptions;
+use crate::words::WordOptions;
 use undertone_boundary::options::DeviceChoice;
 pub use undertone_boundary::options::{Claim, Commands, Precision, Simulation, Target};
 use undertone_boundary::words;
 pub use undertone_boundary::words::UnknownWord;
+
+pub use check::OptionError;
+pub use clips::Clip;
+pub(crate) use clips::check_within;
+pub use search::{MOST_SEQUENCES, SearchOptions};
+pub use tokens::TokenOptions;
 
 words!(
     /// What carries out the model: a device of the execution provider's, or none of it.
@@ -116,23 +129,34 @@ pub enum Padding {
 /// What to do with the audio.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TranscribeOptions {
-    /// Language of the speech, as [`crate::language::parse`] understands it; `None` detects it from the first window.
+    /// Language of the speech, as [`crate::language::parse`] understands it; `None` detects it.
     pub language: Option<String>,
+    /// Detect the language of each window by itself.
+    pub multilingual: bool,
+    /// Windows of 30 s from which the language is detected, at most: until one is sure enough, else by the majority.
+    pub language_detection_segments: usize,
+    /// A language with a probability above this is sure enough.
+    pub language_detection_threshold: f64,
     /// Write in the spoken language or in English.
     pub task: Task,
     /// Decode without timestamps: one segment for each window.
     pub without_timestamps: bool,
-    /// Give the text written so far to the next window as prompt.
-    pub condition_on_previous_text: bool,
-    /// Text that comes before the first window's.
-    pub initial_prompt: Option<String>,
+    /// What windows are told before they are decoded.
+    pub prompt: PromptOptions,
+    /// The parts of the recording that are transcribed, in order and apart; none is all of it.
+    pub clips: Vec<Clip>,
     /// Temperatures at which a window is decoded, one after another until a text passes the thresholds below. At 0 the
     /// likeliest token comes, above it tokens are drawn by chance (the same each time). One alone never decodes again;
     /// with several, text that repeats itself at all of them is not kept, and `run.warnings` says so. None is the same
     /// as 0 alone.
     pub temperatures: Vec<f32>,
-    /// Sequences that are drawn together at a temperature above 0; the likeliest of them is taken.
+    /// Sequences that are drawn together at a temperature above 0, up to [`MOST_SEQUENCES`]; the likeliest of them is
+    /// taken.
     pub best_of: usize,
+    /// How tokens are searched for at temperature 0, and which sequence is taken.
+    pub search: SearchOptions,
+    /// Which tokens may be written, and how many.
+    pub tokens: TokenOptions,
     /// Text that zlib makes smaller by more than this factor repeats itself and does not pass; `None` lets all pass.
     pub compression_ratio_threshold: Option<f64>,
     /// A window whose no-speech probability is above this is silence …; `None` never skips.
@@ -151,6 +175,8 @@ pub struct TranscribeOptions {
     /// Cut recordings of more than a window at pauses, so that their windows can be decoded together: without the text
     /// before them, and so not always to the same text.
     pub cut_at_pauses: bool,
+    /// Words with their times.
+    pub words: WordOptions,
 }
 
 /// Windows that are decoded together unless something else is asked for. They share what a step reads of the weights;
@@ -177,12 +203,17 @@ impl Default for TranscribeOptions {
     fn default() -> Self {
         Self {
             language: None,
+            multilingual: false,
+            language_detection_segments: 1,
+            language_detection_threshold: 0.5,
             task: Task::Transcribe,
             without_timestamps: false,
-            condition_on_previous_text: true,
-            initial_prompt: None,
+            prompt: PromptOptions::default(),
+            clips: Vec::new(),
             temperatures: vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
             best_of: 5,
+            search: SearchOptions::default(),
+            tokens: TokenOptions::default(),
             compression_ratio_threshold: Some(2.4),
             no_speech_threshold: Some(0.6),
             logprob_threshold: Some(-1.0),
@@ -191,6 +222,7 @@ impl Default for TranscribeOptions {
             padding: Padding::Zero,
             batch: DEFAULT_BATCH,
             cut_at_pauses: false,
+            words: WordOptions::default(),
         }
     }
 }

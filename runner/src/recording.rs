@@ -6,12 +6,15 @@ use crate::batch::DecodedWindow;
 use crate::cuts::chunks;
 use crate::fallback::{Attempt, Verdict};
 use crate::features::Features;
+use crate::language::Detected;
 use crate::mel::{LogMel, WINDOW_FRAMES};
-use crate::options::{Padding, TranscribeOptions};
+use crate::options::{Clip, Padding, TranscribeOptions};
+use crate::prompt::PromptTokens;
 use crate::result::{RunReport, Segment, Warning};
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::voice::Voice;
-use crate::writer::Writer;
+use crate::writer::{Place, Writer};
+use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,16 +33,15 @@ const WITHIN: usize = 100;
 
 /// A recording and what has been transcribed of it.
 pub(crate) struct Recording<'a> {
-    pub(crate) audio: &'a Audio,
+    pub(crate) audio: Cow<'a, Audio>,
     state: State,
     /// Code and token, once known.
     pub(crate) language: Option<(String, u32)>,
-    /// How probable it is, where it was detected.
-    pub(crate) language_probability: Option<f64>,
+    /// What was heard of languages, where one was detected.
+    pub(crate) detected: Option<Detected>,
     /// Its own times and tokens.
     pub(crate) run: RunReport,
-    /// Tokens that come before the first window's.
-    initial: &'a [u32],
+    prompts: Arc<PromptTokens>,
     /// Segments that [`Self::take_fresh`] has given.
     given: usize,
 }
@@ -54,6 +56,10 @@ enum State {
 pub(crate) struct Chunk {
     from: usize,
     to: usize,
+    /// Parts of the recording that follow, the last one first, each with its end in seconds.
+    later: Vec<(Range<usize>, f64)>,
+    /// Frames of the parts before this one.
+    before: usize,
     /// The frame at which the next window begins.
     seek: usize,
     /// Fewer frames than these at the end are left alone.
@@ -67,12 +73,31 @@ pub(crate) struct Chunk {
 
 impl Chunk {
     pub(crate) fn finished(&self) -> bool {
-        self.seek >= self.to
+        self.seek >= self.to && self.later.is_empty()
+    }
+
+    /// Skips what need not be decoded, within the next window's first `within` frames, and goes on with the next part
+    /// where this one is done.
+    fn go_on(&mut self, voice: &Voice, within: usize) {
+        self.skip(voice, within);
+        while self.seek >= self.to
+            && let Some((part, end)) = self.later.pop()
+        {
+            self.before += self.to - self.from;
+            (self.from, self.to, self.seek) = (part.start, part.end, part.start);
+            self.writer.end = end;
+            self.skip(voice, AT_THE_START);
+        }
+    }
+
+    /// Frames that are done.
+    fn done(&self) -> usize {
+        self.before + self.seek.min(self.to) - self.from
     }
 
     /// Skips steady sound that begins within the next window's first `within` frames, and a rest too short to decode.
     fn skip(&mut self, voice: &Voice, within: usize) {
-        if let Some(end) = voice.steady(self.seek, within).filter(|_| self.skip_steady && !self.finished()) {
+        if let Some(end) = voice.steady(self.seek, within).filter(|_| self.skip_steady && self.seek < self.to) {
             self.seek = if end >= self.to { self.to } else { self.seek.max(end - BEFORE_SOUND) };
         }
         let begun = self.seek > self.from;
@@ -86,16 +111,9 @@ impl Chunk {
 }
 
 impl<'a> Recording<'a> {
-    pub(crate) fn new(audio: &'a Audio, language: Option<(String, u32)>, initial: &'a [u32]) -> Self {
-        Self {
-            audio,
-            state: State::Untouched,
-            language,
-            language_probability: None,
-            run: RunReport::default(),
-            initial,
-            given: 0,
-        }
+    pub(crate) fn new(audio: Cow<'a, Audio>, language: Option<(String, u32)>, prompts: Arc<PromptTokens>) -> Self {
+        let (state, run) = (State::Untouched, RunReport::default());
+        Self { audio, state, language, detected: None, run, prompts, given: 0 }
     }
 
     /// The chunks, made at the first call. Audio that is too short for a frame has one, of no frames, if its language
@@ -114,24 +132,33 @@ impl<'a> Recording<'a> {
             let features = self.audio.features(mel);
             self.run.mel_ms = features.time().as_secs_f64() * 1e3;
             let frames = features.frames();
-            let cut = options.cut_at_pauses && frames > WINDOW_FRAMES;
+            let clips = clips(&options.clips, frames);
+            let length: usize = clips.iter().map(Range::len).sum();
+            let cut = options.cut_at_pauses && length > WINDOW_FRAMES;
             let voice = Voice::of(&features.levels()?, features.silence());
-            let parts = if cut { chunks(&voice) } else { std::iter::once(0..frames).collect() };
+            // A chunk's parts are transcribed one after another, each with the text of those before it.
+            let parts: Vec<Vec<Range<usize>>> = match cut {
+                true => within(&chunks(&voice), &clips).into_iter().map(|part| vec![part]).collect(),
+                false => vec![clips],
+            };
             let shortest = (options.shortest_rest * 100.0).round() as usize;
-            let chunk = |(index, part): (usize, &Range<usize>)| {
-                let (from, to) = (part.start, part.end);
-                let end = if to == frames { self.audio.duration() } else { to as f64 / 100.0 };
+            let end =
+                |part: &Range<usize>| if part.end == frames { self.audio.duration() } else { part.end as f64 / 100.0 };
+            let chunk = |(index, parts): (usize, Vec<Range<usize>>)| {
+                let mut later: Vec<_> = parts.into_iter().rev().map(|part| (part.clone(), end(&part))).collect();
+                let (Range { start: from, end: to }, end) = later.pop().unwrap_or_default();
                 let mut options = TranscribeOptions { cut_at_pauses: cut, ..options.clone() };
-                options.condition_on_previous_text &= !cut;
+                options.prompt.condition_on_previous_text &= !cut;
                 let skip_steady = options.skip_steady;
-                let initial = if index == 0 { self.initial } else { &[] };
-                let writer = Writer::new(initial, options, positions, end, special.first_timestamp);
-                let mut chunk = Chunk { from, to, seek: from, shortest, skip_steady, cut, writer };
+                let prompts =
+                    if index == 0 { PromptTokens::clone(&self.prompts) } else { self.prompts.of_later_part() };
+                let writer = Writer::new(prompts, options, positions, end, special.first_timestamp);
+                let mut chunk = Chunk { from, to, later, before: 0, seek: from, shortest, skip_steady, cut, writer };
                 // Features begin and end with a jump, which is no sound.
-                chunk.skip(&voice, AT_THE_START);
+                chunk.go_on(&voice, AT_THE_START);
                 chunk
             };
-            let chunks: Vec<Chunk> = parts.iter().enumerate().map(chunk).collect();
+            let chunks: Vec<Chunk> = parts.into_iter().enumerate().map(chunk).collect();
             let nothing = frames == 0;
             let steady = !nothing && chunks.iter().all(Chunk::finished);
             self.state = State::Open { features, chunks, voice };
@@ -158,23 +185,16 @@ impl<'a> Recording<'a> {
     pub(crate) fn done_seconds(&self) -> f64 {
         match self.state {
             State::Untouched => 0.0,
-            State::Open { ref chunks, .. } => {
-                chunks.iter().map(|c| c.seek.min(c.to) - c.from).sum::<usize>() as f64 / 100.0
-            }
+            State::Open { ref chunks, .. } => chunks.iter().map(Chunk::done).sum::<usize>() as f64 / 100.0,
             State::Finished { .. } => self.audio.duration(),
         }
-    }
-
-    /// The frame at which a chunk's next window begins.
-    pub(crate) fn next_frame(&self, chunk: usize) -> usize {
-        self.chunks().get(chunk).map_or(0, |chunk| chunk.seek)
     }
 
     /// Frames of a chunk's next window after which the model must not leave the rest to another window. There are such
     /// frames where this window reaches to the chunk's end, the rest would be too short for a window of its own or
     /// the chunk ends in a pause, and there is voice in the rest: as much as a word's at a recording's end, a second of
     /// it where the recording was cut. A model that is made to go on for less writes what nobody said.
-    pub(crate) fn goes_on(&self, chunk: usize) -> Range<usize> {
+    fn goes_on(&self, chunk: usize) -> Range<usize> {
         let State::Open { chunks, voice, .. } = &self.state else { return 0..0 };
         let Chunk { seek, to, shortest, cut, .. } = chunks[chunk];
         if to > seek + WINDOW_FRAMES || shortest == 0 {
@@ -185,6 +205,34 @@ impl<'a> Recording<'a> {
         let until = (seek..to).rev().find(enough).map_or(0, |at| at + 1 - seek);
         let from = if cut { 0 } else { (to - seek + 1).saturating_sub(shortest) };
         from..until.max(from)
+    }
+
+    /// The recording's language is this.
+    pub(crate) fn set_language(&mut self, detected: Detected) {
+        self.language = Some((detected.code.clone(), detected.token));
+        self.detected = Some(detected);
+    }
+
+    /// The features of one of the windows that follow one another from the first chunk's on, `[bins, 3000]`; `None`
+    /// where there is no such window.
+    pub(crate) fn listening_window(&self, index: usize, padding: Padding) -> io::Result<Option<Vec<f32>>> {
+        let State::Open { features, chunks, .. } = &self.state else { return Ok(None) };
+        let from = chunks.first().map_or(0, |chunk| chunk.from) + index * WINDOW_FRAMES;
+        if from >= features.frames() {
+            return Ok(None);
+        }
+        match padding {
+            Padding::Zero => features.window(from),
+            Padding::Silence => features.window_with_silence(from),
+        }
+        .map(Some)
+    }
+
+    /// Where a chunk's next window is.
+    pub(crate) fn place(&self, chunk: usize) -> Place {
+        let goes_on = self.goes_on(chunk);
+        let (seek, end) = self.chunks().get(chunk).map_or((0, 0), |chunk| (chunk.seek, chunk.to));
+        Place { seek, frames: WINDOW_FRAMES.min(end - seek), end, goes_on }
     }
 
     /// The features of a chunk's next window, `[bins, 3000]`.
@@ -210,28 +258,31 @@ impl<'a> Recording<'a> {
         window: DecodedWindow,
         tokenizer: &Tokenizer,
     ) -> Result<(), TokenizerError> {
-        if let (None, Some(detected)) = (&self.language, window.language) {
-            self.language = Some((detected.code, detected.token));
-            self.language_probability = Some(detected.probability);
+        if let (None, Some(detected)) = (&self.language, &window.language) {
+            self.set_language(detected.clone());
         }
         self.run.encoder_ms += window.encoder_ms;
         self.run.decoder_ms += window.decoder_ms;
         self.run.tokens += window.attempt.as_ref().map_or(0, |attempt| attempt.steps as u64);
-        let goes_on = self.goes_on(chunk);
+        let place = self.place(chunk);
         let State::Open { chunks, voice, .. } = &mut self.state else { return Ok(()) };
         let chunk = &mut chunks[chunk];
-        let frames = WINDOW_FRAMES.min(chunk.to - chunk.seek);
+        let standing = chunk.writer.segments.len();
         let advance = match &window.attempt {
-            Some(attempt) => chunk.writer.write(tokenizer, attempt, chunk.seek, frames, &goes_on)?,
-            None => frames,
+            Some(attempt) => chunk.writer.write(tokenizer, attempt, &place, window.words)?,
+            None => place.frames,
         };
         if let Some(what) = window.attempt.as_ref().and_then(doubt) {
             let seconds = |frame: usize| frame as f64 / 100.0;
             let (from, to) = (seconds(chunk.seek), seconds(chunk.seek + advance));
             self.run.warnings.push(Warning { from, to, what: what.to_owned() });
         }
+        if chunk.writer.multilingual() {
+            let language = window.language.map(|detected| detected.code);
+            chunk.writer.segments[standing..].iter_mut().for_each(|segment| segment.language.clone_from(&language));
+        }
         chunk.seek += advance;
-        chunk.skip(voice, WITHIN);
+        chunk.go_on(voice, WITHIN);
         if chunks.iter().all(Chunk::finished) {
             self.finish();
         }
@@ -272,6 +323,22 @@ impl<'a> Recording<'a> {
             _ => Default::default(),
         }
     }
+}
+
+/// The parts of a recording of so many frames that are transcribed.
+fn clips(clips: &[Clip], frames: usize) -> Vec<Range<usize>> {
+    if clips.is_empty() {
+        return std::iter::once(0..frames).collect();
+    }
+    let frame = |seconds: f64| ((seconds * 100.0).round() as usize).min(frames);
+    clips.iter().map(|clip| frame(clip.start)..clip.end.map_or(frames, frame)).collect()
+}
+
+/// Those parts of `ranges` that lie in one of `others`; both are in order.
+fn within(ranges: &[Range<usize>], others: &[Range<usize>]) -> Vec<Range<usize>> {
+    let both = |range: &Range<usize>, other: &Range<usize>| range.start.max(other.start)..range.end.min(other.end);
+    let of = |range| others.iter().map(move |other| both(range, other)).filter(|part| !part.is_empty());
+    ranges.iter().flat_map(of).collect()
 }
 
 /// What is to be said of a window's text.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::npu::NpuReport;
 
@@ -20,6 +20,10 @@ pub struct Transcription {
     /// The probability of that language among those that the model knows; `None` where the language was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language_probability: Option<f64>,
+    /// The probability of each language that the model knows, by its code; empty where the language was asked for. JSON
+    /// holds those of at least 1 %.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", serialize_with = "likely_languages")]
+    pub language_probabilities: BTreeMap<String, f64>,
     /// Length of the audio in seconds.
     pub duration: f64,
     /// The text of all segments, joined.
@@ -30,8 +34,13 @@ pub struct Transcription {
     pub run: RunReport,
 }
 
+fn likely_languages<S: Serializer>(all: &BTreeMap<String, f64>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(all.iter().filter(|(_, probability)| **probability >= 0.01))
+}
+
 /// What was said between two timestamps.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Segment {
     /// Position among the segments, from 0.
     pub id: usize,
@@ -53,8 +62,11 @@ pub struct Segment {
     pub compression_ratio: f32,
     /// Probability of the no-speech token at the window's start-of-transcript position.
     pub no_speech_prob: f32,
+    /// The language of its window, where that of each window was detected by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
     /// Its words with their times, where these were asked for; together they are the text.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<Word>,
 }
 

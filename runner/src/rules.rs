@@ -91,6 +91,24 @@ impl Rule for SuppressNameless {
     }
 }
 
+/// No sequence of `size` tokens comes twice, timestamps counted.
+///
+/// Source: OpenNMT/CTranslate2, `src/decoding_utils.cc` (`NoRepeatNgram`).
+#[derive(Debug, Clone, Copy)]
+pub struct NoRepeatNgram {
+    /// At least 1, which lets no token come twice.
+    pub size: usize,
+}
+
+impl Rule for NoRepeatNgram {
+    fn forbid(&self, written: &[u32], forbidden: &mut Forbidden) {
+        let Some(last) = written.len().checked_sub(self.size.saturating_sub(1)) else { return };
+        for ngram in written.windows(self.size.max(1)).filter(|ngram| ngram[..ngram.len() - 1] == written[last..]) {
+            forbidden.tokens(&ngram[ngram.len() - 1..]);
+        }
+    }
+}
+
 /// Timestamps come in pairs around text and never run backwards. That they come at all when they are likelier than text
 /// is [`crate::choice::Scores::choose`]'s.
 #[derive(Debug, Clone)]
@@ -215,6 +233,21 @@ mod tests {
         let rule: [Box<dyn Rule>; 1] = [Box::new(SuppressBlank { tokens: vec![2, EOT, 1000] })];
         assert_eq!(forbidden(&rule, &[5]), []);
         assert_eq!(forbidden(&rule, &[]), [2..3, EOT..EOT + 1, 1000..1001]);
+    }
+
+    #[test]
+    fn what_was_written_does_not_go_on_as_before() {
+        let after = |size, written: &[u32]| forbidden(&[Box::new(NoRepeatNgram { size })], written);
+        assert_eq!(after(3, &[1, 2, 3, 1, 2]), [3..4]);
+        assert_eq!(after(3, &[1, 2, 3, 1, 2, 4, 1, 2]), [3..5]);
+        assert_eq!(after(3, &[1, 2, 3, 2, 1]), []);
+        assert_eq!(after(2, &[7, 7]), [7..8]);
+        assert_eq!(after(1, &[7, 5, 7]), [5..6, 7..8]);
+        for size in 1..4 {
+            assert_eq!(after(size, &[]), [], "{size}");
+        }
+        assert_eq!(after(3, &[1, 2]), [], "no three were written");
+        assert_eq!(after(9, &[1, 2, 1, 2]), []);
     }
 
     #[test]

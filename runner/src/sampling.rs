@@ -3,11 +3,11 @@
 //! Chance is repeatable: what is drawn depends on the window's seed, the temperature and the sequence alone, never on
 //! the time, on threads or on what else is decoded. The same recording with the same options has the same text.
 //!
-//! Source: openai/whisper, `whisper/decoding.py` (`GreedyDecoder` with a temperature, `MaximumLikelihoodRanker`). A
+//! Source: openai/whisper, `whisper/decoding.py` (`GreedyDecoder` with a temperature). A
 //! token's log-probability is that at temperature 1, so that results of all temperatures can be compared.
 
 use crate::choice::{Ask, Choice, Field, for_each_block, scores};
-use crate::search::{Proposal, Search, Sequence};
+use crate::search::{Proposal, Search, Sequence, Wants};
 use crate::timestamps::TIMESTAMPS;
 use fastrand::Rng;
 
@@ -41,8 +41,8 @@ impl<'a> Sampling<'a> {
 }
 
 impl Search for Sampling<'_> {
-    fn reads_logits(&self) -> bool {
-        true
+    fn wants(&self) -> Wants {
+        Wants::Logits
     }
 
     fn propose(

@@ -1,12 +1,13 @@
 //! How the tokens of a window are found, step by step: the seam between the loop of `decode`, which feeds a model, and
-//! the ways to choose. [`Greedy`] takes the likeliest token; `sampling` draws at random.
+//! the ways to choose. [`Greedy`] takes the likeliest token; `beam` follows several sequences; `sampling` draws at
+//! random.
 //!
 //! A search follows one or several *sequences* for each window. At each step every sequence proposes how it may go on,
 //! and the window's proposals are weighed against each other: those that are followed are the sequences of the next
-//! step, so that one may go on in several ways and another in none. A beam search proposes the likeliest of each and
-//! follows the likeliest of all.
+//! step, so that one may go on in several ways and another in none. Which of the sequences that ended is taken is a
+//! `ranking`'s.
 
-use crate::choice::{Ask, Choice, scores};
+use crate::choice::{Ask, Choice};
 
 /// A sequence that is not finished.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,22 +31,32 @@ pub struct Proposal {
     pub choice: Choice,
 }
 
+/// What a search looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// The likeliest tokens of each sequence, so many of them or all that are allowed. The model may find them where
+    /// the logits are made. They are the sequence's proposals.
+    Likeliest(usize),
+    /// All logits: [`Search::propose`] is called.
+    Logits,
+}
+
 /// A way to search.
 pub trait Search {
-    /// Whether it looks at logits. Otherwise the likeliest token is proposed for each sequence, which the model may
-    /// find where the logits are made, and [`Self::propose`] is not called but where the logits are at hand.
-    fn reads_logits(&self) -> bool;
+    /// What it looks at, the same at each step.
+    fn wants(&self) -> Wants;
 
     /// Adds to `proposals` how the sequence at `row` may go on by the `logits` `[vocabulary]` after its last token and
-    /// what `ask` allows; nothing ends it.
+    /// what `ask` allows; nothing ends it. Called where it [wants logits](Wants::Logits).
     fn propose(
         &mut self,
-        row: usize,
-        sequence: &Sequence,
-        logits: &[f32],
-        ask: &Ask<'_>,
-        proposals: &mut Vec<Proposal>,
-    );
+        _row: usize,
+        _sequence: &Sequence,
+        _logits: &[f32],
+        _ask: &Ask<'_>,
+        _proposals: &mut Vec<Proposal>,
+    ) {
+    }
 
     /// Removes from a window's `proposals`, which are in the order of their rows, those that are not followed. `rows`
     /// are all sequences that take the step. All are followed unless a search says otherwise.
@@ -55,6 +66,16 @@ pub trait Search {
     fn gives_up(&self, _sequence: &Sequence) -> bool {
         false
     }
+
+    /// Whether a window's sequences are not followed any further, which is asked after [`Self::follow`]. Otherwise they
+    /// are followed until they end.
+    fn is_done(&self, _window: usize) -> bool {
+        false
+    }
+
+    /// Removes from `unfinished`, a window's sequences that did not end by themselves, those that have no place among
+    /// the results, beside `finished` that did. All have one unless a search says otherwise.
+    fn settle(&self, _finished: usize, _unfinished: &mut Vec<Sequence>) {}
 }
 
 /// The likeliest token at each step.
@@ -62,11 +83,7 @@ pub trait Search {
 pub struct Greedy;
 
 impl Search for Greedy {
-    fn reads_logits(&self) -> bool {
-        false
-    }
-
-    fn propose(&mut self, row: usize, _: &Sequence, logits: &[f32], ask: &Ask<'_>, proposals: &mut Vec<Proposal>) {
-        proposals.extend(scores(logits, ask).choose().map(|choice| Proposal { row, choice }));
+    fn wants(&self) -> Wants {
+        Wants::Likeliest(1)
     }
 }

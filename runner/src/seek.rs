@@ -23,6 +23,9 @@ pub struct Cut {
     pub pieces: Vec<Piece>,
     /// Mel frames from this window's start to the next one's; never 0 unless the window has none.
     pub advance: usize,
+    /// Nothing is said after the pieces: the tokens end in a single timestamp, or what follows the last pair of them is
+    /// a piece too, as the window ends in a pause.
+    pub whole: bool,
 }
 
 /// Cuts the `tokens` of the window that begins at frame `seek` and holds `frames` frames of audio.
@@ -45,7 +48,8 @@ pub fn cut(tokens: &[u32], first_timestamp: u32, seek: usize, frames: usize) -> 
     if cuts.is_empty() {
         let last = tokens.iter().copied().rfind(is_timestamp).filter(|&t| t != first_timestamp);
         let end = seek + last.map_or(frames, offset);
-        return Cut { pieces: vec![Piece { start: seek, end, tokens: tokens.to_vec() }], advance: frames };
+        let pieces = vec![Piece { start: seek, end, tokens: tokens.to_vec() }];
+        return Cut { pieces, advance: frames, whole: ends_in_single };
     }
     if ends_in_single {
         cuts.push(tokens.len());
@@ -58,7 +62,7 @@ pub fn cut(tokens: &[u32], first_timestamp: u32, seek: usize, frames: usize) -> 
     }
     let advance = if ends_in_single { frames } else { offset(tokens[begin - 1]) };
     // The token rules let time only move on; a model that is run without them must not hold the loop.
-    Cut { pieces, advance: if advance == 0 { frames } else { advance } }
+    Cut { pieces, advance: if advance == 0 { frames } else { advance }, whole: ends_in_single }
 }
 
 /// [`cut`] of a window that ends in a pause, behind which another is decoded by itself: text after the last pair of
@@ -73,7 +77,7 @@ pub fn cut_at_pause(tokens: &[u32], first_timestamp: u32, seek: usize, frames: u
         let start = seek + begin.saturating_sub(first_timestamp) as usize * FRAMES_PER_TIMESTAMP;
         let end = (seek + frames).max(start);
         found.pieces.push(Piece { start, end, tokens: tokens[kept..].to_vec() });
-        found.advance = frames;
+        (found.advance, found.whole) = (frames, true);
     }
     found
 }

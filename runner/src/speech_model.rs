@@ -3,6 +3,7 @@
 //! implements it with sessions.
 
 use crate::choice::{Ask, Scores};
+use crate::words::Attended;
 
 /// A model failed while it ran. Says where and in whose words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,11 +30,18 @@ pub trait SpeechModel: Send {
     fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError>;
 
     /// Appends tokens to every row's sequence, the same number to each: `tokens` holds those of the first row, then
-    /// those of the second, and so on. Writes into `scores` what may follow the last of them by each row's ask.
+    /// those of the second, and so on. Writes into `scores` what may follow the last of them by each row's ask: the
+    /// `count` first [`ranks`](crate::choice::ranks) of the first row, then those of the second, and so on.
     ///
     /// # Errors
     /// [`RunError`] where the model fails, or where there are not as many asks as rows.
-    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], scores: &mut Vec<Scores>) -> Result<(), RunError>;
+    fn step(
+        &mut self,
+        tokens: &[u32],
+        asks: &[Ask<'_>],
+        count: usize,
+        scores: &mut Vec<Scores>,
+    ) -> Result<(), RunError>;
 
     /// [`Self::step`] for whoever wants the logits `[vocabulary]` themselves: `look` is called with each row, in order,
     /// and its own. They travel from where they are made, so this costs more than an ask.
@@ -52,6 +60,26 @@ pub trait SpeechModel: Send {
     /// # Errors
     /// [`RunError`] for a window that is not there.
     fn restart(&mut self, windows: &[usize]) -> Result<(), RunError>;
+
+    /// Feeds `tokens` as a sequence of its own over one of the windows that were encoded last, and returns the scores
+    /// of the cross-attention's `heads` (layer and head each): how well each token's query fits each position of the
+    /// window, before the soft-max. `look` is called with each token's place and the logits `[vocabulary]` that follow
+    /// it, in order. Sequences are over after this: start them anew.
+    ///
+    /// # Errors
+    /// [`RunError`] where the model fails, where there is no such window or head, and where its graphs do not give the
+    /// scores; then it says which export does.
+    fn attend(
+        &mut self,
+        window: usize,
+        tokens: &[u32],
+        heads: &[[usize; 2]],
+        look: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Attended, RunError> {
+        let _ = (window, tokens, heads, look);
+        let reason = "it does not give the scores of its cross-attention, which word times are made of".to_owned();
+        Err(RunError { stage: "decoder".to_owned(), reason })
+    }
 }
 
 /// Logits after the tokens that a sequence starts with.

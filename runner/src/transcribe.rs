@@ -14,16 +14,20 @@ use crate::language::{self, UnknownLanguage};
 use crate::mel::LogMel;
 use crate::model::{Model, ModelConfig};
 use crate::npu::NpuReport;
-use crate::observer::{Observer, Progress};
-use crate::options::{Device, EngineOptions, Task, TranscribeOptions};
+use crate::observer::Observer;
+use crate::options::{Device, EngineOptions, OptionError, Task, TranscribeOptions, check_within};
+use crate::prompt::PromptTokens;
 use crate::recording::{Chunk, Recording};
 use crate::result::{RunReport, Transcription};
 use crate::rules::Rule;
+use crate::segments::Segments;
 use crate::speech_model::{RunError, SpeechModel};
 use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::transcribing::Transcribing;
 use crate::writer::rules;
-use std::cell::{Cell, RefCell};
+use std::borrow::Cow;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -45,6 +49,9 @@ pub enum TranscribeError {
         "the features of a recording cannot be read back from a temporary file ({0}); set TMPDIR to a place with room"
     )]
     Features(#[from] std::io::Error),
+    /// An option that has a value without a meaning, or one that does not fit the model or the recording.
+    #[error("the option {0}")]
+    Option(#[from] OptionError),
     /// A word that names no language.
     #[error(transparent)]
     UnknownLanguage(#[from] UnknownLanguage),
@@ -66,8 +73,8 @@ impl From<EngineError> for TranscribeError {
 type Spare = Box<dyn FnMut() -> Result<(Box<dyn SpeechModel>, usize), LoadError> + Send>;
 
 /// What the counters said when a transcription began.
-struct Start {
-    begun: Instant,
+pub(crate) struct Start {
+    pub(crate) begun: Instant,
     counts: EpCounts,
     npu: NpuReport,
 }
@@ -82,6 +89,8 @@ pub struct Transcriber {
     spare: Option<Spare>,
     /// The spare, once it was needed.
     taken_over: Option<(Box<dyn SpeechModel>, usize)>,
+    /// Heads of the cross-attention that follow the audio: layer and head.
+    alignment_heads: Vec<[usize; 2]>,
     engine: Option<Engine>,
     device: Device,
     precision: String,
@@ -149,6 +158,7 @@ impl Transcriber {
     pub fn with_model(model: Box<dyn SpeechModel>, tokenizer: Tokenizer, config: ModelConfig) -> Self {
         Self {
             mel: LogMel::new(config.mel_bins),
+            alignment_heads: config.heads_for_alignment(!tokenizer.special.multilingual),
             tokenizer,
             config,
             model,
@@ -173,13 +183,19 @@ impl Transcriber {
         &self.tokenizer
     }
 
-    /// Whether `options` fit the model: its language and task. [`Self::transcribe`] asks the same; this answers before
-    /// audio is read.
+    /// Whether `options` mean something and fit the model. [`Self::transcribe`] asks the same; this answers before audio
+    /// is read.
     ///
     /// # Errors
-    /// [`TranscribeError::Language`], [`TranscribeError::EnglishOnly`].
+    /// [`TranscribeError::Option`], [`TranscribeError::Language`], [`TranscribeError::EnglishOnly`].
     pub fn check(&self, options: &TranscribeOptions) -> Result<(), TranscribeError> {
+        options.check()?;
+        self.prompts(options)?;
         self.asked_language(options).map(drop)
+    }
+
+    fn prompts(&self, options: &TranscribeOptions) -> Result<PromptTokens, TranscribeError> {
+        PromptTokens::of(&options.prompt, &self.tokenizer, self.config.decoder_positions, self.config.vocabulary)
     }
 
     /// Listens to a stream: what it comes to can be transcribed by this model, and takes no more memory however long it
@@ -219,78 +235,114 @@ impl Transcriber {
         options: &TranscribeOptions,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Transcription>, TranscribeError> {
+        let mut transcribing = self.begin(recordings.iter().copied(), options)?;
+        while transcribing.advance(self, observer)? {}
+        transcribing.finish(self)
+    }
+
+    /// The segments of `audio`, each computed when it is asked for. A reference to audio is as good as the audio.
+    ///
+    /// ```
+    /// # // Compiled always, run where ONNX Runtime is named; the paths are the repository's.
+    /// # let Some(library) = std::env::var_os("ORT_DYLIB_PATH") else { return Ok(()) };
+    /// # std::env::set_current_dir("..")?;
+    /// # use undertone_runner::{EngineOptions, Model, TranscribeOptions, Transcriber, audio};
+    /// # let model = Model::open("models/reference", None)?;
+    /// # let mut transcriber = Transcriber::load(&model, &EngineOptions::new(library))?;
+    /// let recording = audio::read_file("speech/short/000-en.flac".as_ref())?;
+    /// let mut segments = transcriber.segments(&recording, &TranscribeOptions::default())?;
+    /// for segment in &mut segments {
+    ///     let segment = segment?;
+    ///     println!("{:.2} to {:.2}:{}", segment.start, segment.end, segment.text);
+    /// }
+    /// let result = segments.finish()?;
+    /// assert_eq!(result.text, " The green lion is above the red table.");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::begin`]; failures on the way are items of the iterator.
+    pub fn segments<'a>(
+        &'a mut self,
+        audio: impl Into<Cow<'a, Audio>>,
+        options: &TranscribeOptions,
+    ) -> Result<Segments<'a>, TranscribeError> {
+        let transcribing = self.begin([audio], options)?;
+        Ok(Segments::new(self, transcribing))
+    }
+
+    /// Begins to transcribe recordings and computes nothing yet. What is returned borrows the recordings, if they are
+    /// given as references, and not this transcriber.
+    ///
+    /// # Errors
+    /// [`TranscribeError`]: options that do not fit the model, as [`Self::check`] says.
+    pub fn begin<'a>(
+        &self,
+        recordings: impl IntoIterator<Item = impl Into<Cow<'a, Audio>>>,
+        options: &TranscribeOptions,
+    ) -> Result<Transcribing<'a>, TranscribeError> {
         let start = Start {
             begun: Instant::now(),
             counts: self.counts(),
             npu: self.engine.as_ref().and_then(Engine::npu).unwrap_or_default(),
         };
+        self.check(options)?;
+        let audio: Vec<Cow<'a, Audio>> = recordings.into_iter().map(Into::into).collect();
+        for audio in &audio {
+            check_within(&options.clips, audio.duration())?;
+        }
         let asked = self.asked_language(options)?;
-        let rules = rules(&self.tokenizer.special, &self.config, options.without_timestamps);
-        let total_seconds: f64 = recordings.iter().map(|audio| audio.duration()).sum();
-        let initial = self.initial_tokens(options)?;
-        let mut recordings: Vec<Recording<'_>> =
-            recordings.iter().map(|&audio| Recording::new(audio, asked.clone(), &initial)).collect();
-        let mut results: Vec<Option<Transcription>> = recordings.iter().map(|_| None).collect();
-        let mut session = RunReport {
-            recordings: recordings.len() as u64,
-            fallback: self.load_fallback.clone(),
-            ..RunReport::default()
-        };
-        let observer = RefCell::new(observer);
-        let stopped = Cell::new(false);
-        let stop = || {
-            stopped.set(observer.borrow_mut().stop());
-            stopped.get()
-        };
-        while !stop() {
-            let chosen = self.choose(&mut recordings, options)?;
-            session.batch = session.batch.max(chosen.len() as u64);
-            session.windows += chosen.len() as u64;
-            if !chosen.is_empty() {
-                let batch = self.batch(&recordings, &chosen, options, &rules, &stop)?;
-                let decoded = self.run(&batch, &mut session.fallback)?;
-                if stopped.get() {
-                    break; // The windows' texts are not whole.
-                }
-                for (&(recording, chunk), window) in chosen.iter().zip(decoded) {
-                    recordings[recording].add(chunk, window, &self.tokenizer)?;
-                }
-            }
-            let done_seconds: f64 = recordings.iter().map(Recording::done_seconds).sum();
-            tracing::debug!("{} windows, {done_seconds:.1} s of {total_seconds:.1} s done", session.windows);
-            session.realtime_factor = done_seconds / start.begun.elapsed().as_secs_f64().max(1e-9);
-            for (index, (recording, result)) in recordings.iter_mut().zip(&mut results).enumerate() {
-                if result.is_none() {
-                    let fresh = recording.take_fresh();
-                    if !fresh.is_empty() {
-                        observer.borrow_mut().segments(index, &fresh);
-                    }
-                    if recording.finished() {
-                        let done = self.result(recording, options, &start, &session)?;
-                        observer.borrow_mut().finished(index, result.insert(done));
-                    }
-                }
-            }
-            if chosen.is_empty() {
+        let rules = rules(&self.tokenizer.special, &self.config, options);
+        let prompts = Arc::new(self.prompts(options)?);
+        let recording = |audio| Recording::new(audio, asked.clone(), prompts.clone());
+        Ok(Transcribing::new(audio, options.clone(), rules, start, recording, self.load_fallback.clone()))
+    }
+
+    /// Listens to windows of a recording whose language is not known, as many as `options` say, until one is sure of it.
+    /// Returns how many they were. Where one window decides, it is the first that is decoded, later.
+    pub(crate) fn hear_language(
+        &mut self,
+        recording: &mut Recording<'_>,
+        options: &TranscribeOptions,
+        stop: &dyn Fn() -> bool,
+        fallback: &mut Option<String>,
+    ) -> Result<u64, TranscribeError> {
+        let special = &self.tokenizer.special;
+        let known = recording.language.is_some() || !special.multilingual;
+        if known || options.language_detection_segments < 2 || recording.finished() {
+            return Ok(0);
+        }
+        recording.open(&self.mel, special, options, self.config.decoder_positions)?;
+        let mut heard = Vec::new();
+        while heard.len() < options.language_detection_segments && !stop() {
+            let Some(features) = recording.listening_window(heard.len(), options.padding)? else { break };
+            let Some(chunk) = recording.chunks().first() else { break };
+            let place = recording.place(0);
+            let batch = Batch {
+                windows: vec![Window { features, recording: 0, writer: &chunk.writer, language: None, place }],
+                options,
+                rules: &[],
+                alignment_heads: Vec::new(),
+                first_timestamp: Ask::NO_TIMESTAMPS,
+                positions: self.config.decoder_positions,
+                decode: false,
+                stop,
+            };
+            let Some(detected) = self.run(&batch, fallback)?.pop().and_then(|window| window.language) else { break };
+            let sure = detected.probability > options.language_detection_threshold;
+            heard.push(detected);
+            if sure {
                 break;
             }
-            observer.borrow_mut().progress(Progress { done_seconds, total_seconds });
         }
-        let ended = |(mut recording, result): (Recording<'_>, Option<Transcription>)| match result {
-            Some(result) => Ok(result),
-            None => {
-                let until = recording.done_seconds();
-                recording.finish();
-                let mut result = self.result(&recording, options, &start, &session)?;
-                result.run.stopped = Some(until);
-                Ok(result)
-            }
-        };
-        recordings.into_iter().zip(results).map(ended).collect()
+        if let Some(detected) = language::agree(&heard, options.language_detection_threshold) {
+            recording.set_language(detected);
+        }
+        Ok(heard.len() as u64)
     }
 
     /// What a finished recording came to. `session` holds what is counted for all recordings together.
-    fn result(
+    pub(crate) fn result(
         &self,
         recording: &Recording<'_>,
         options: &TranscribeOptions,
@@ -325,7 +377,8 @@ impl Transcriber {
         Ok(Transcription {
             task: options.task.to_string(),
             language: recording.language.clone().map_or_else(|| "en".to_owned(), |(code, _)| code),
-            language_probability: recording.language_probability,
+            language_probability: recording.detected.as_ref().map(|detected| detected.probability),
+            language_probabilities: recording.detected.as_ref().map(|d| d.probabilities.clone()).unwrap_or_default(),
             duration,
             text: self.tokenizer.decode(tokens)?,
             segments: segments.to_vec(),
@@ -335,7 +388,7 @@ impl Transcriber {
 
     /// The windows that run next: the first that is not done, and those after it that can go with it, at most
     /// `options.batch`; each as the places of its recording and its chunk.
-    fn choose(
+    pub(crate) fn choose(
         &self,
         recordings: &mut [Recording<'_>],
         options: &TranscribeOptions,
@@ -344,7 +397,7 @@ impl Transcriber {
         let mut first = None;
         let mut chosen = Vec::new();
         for (index, recording) in recordings.iter_mut().enumerate().filter(|(_, recording)| !recording.finished()) {
-            let unknown = special.multilingual && recording.language.is_none();
+            let unknown = special.multilingual && (recording.language.is_none() || options.multilingual);
             let chunks = recording.open(&self.mel, special, options, self.config.decoder_positions)?;
             let empty = chunks.iter().all(Chunk::finished);
             for (place, chunk) in chunks.iter().enumerate().filter(|(_, chunk)| empty || !chunk.finished()) {
@@ -362,7 +415,7 @@ impl Transcriber {
         Ok(chosen)
     }
 
-    fn batch<'a>(
+    pub(crate) fn batch<'a>(
         &self,
         recordings: &'a [Recording<'_>],
         chosen: &[(usize, usize)],
@@ -375,11 +428,9 @@ impl Transcriber {
             Ok(Window {
                 features: recording.window(chunk, options.padding)?,
                 recording: index,
-                // The same recording is decoded alike, whatever else is.
-                seed: recording.next_frame(chunk) as u64,
                 writer: &recording.chunks()[chunk].writer,
-                language: recording.language.as_ref().map(|(_, token)| *token),
-                goes_on: recording.goes_on(chunk),
+                language: recording.language.as_ref().map(|(_, token)| *token).filter(|_| !options.multilingual),
+                place: recording.place(chunk),
             })
         };
         let first = chosen.first().and_then(|&(index, chunk)| recordings[index].chunks().get(chunk));
@@ -387,6 +438,7 @@ impl Transcriber {
             windows: chosen.iter().map(window).collect::<Result<_, TranscribeError>>()?,
             options,
             rules,
+            alignment_heads: if options.words.word_timestamps { self.alignment_heads.clone() } else { Vec::new() },
             first_timestamp: if options.without_timestamps {
                 Ask::NO_TIMESTAMPS
             } else {
@@ -445,16 +497,12 @@ impl Transcriber {
         }
     }
 
-    /// The tokens of the text that comes before the first window's.
-    fn initial_tokens(&self, options: &TranscribeOptions) -> Result<Vec<u32>, TokenizerError> {
-        match options.initial_prompt.as_deref().map(str::trim).filter(|prompt| !prompt.is_empty()) {
-            Some(prompt) => self.tokenizer.encode(&format!(" {prompt}")),
-            None => Ok(Vec::new()),
-        }
-    }
-
     /// Runs windows, on the CPU provider if the asked device fails and a spare is there.
-    fn run(&mut self, batch: &Batch<'_>, fallback: &mut Option<String>) -> Result<Vec<DecodedWindow>, TranscribeError> {
+    pub(crate) fn run(
+        &mut self,
+        batch: &Batch<'_>,
+        fallback: &mut Option<String>,
+    ) -> Result<Vec<DecodedWindow>, TranscribeError> {
         let tokenizer = &self.tokenizer;
         let fell_back_before = fallback.is_some() && self.load_fallback.is_none();
         if let (true, Some((spare, _))) = (fell_back_before, &mut self.taken_over) {

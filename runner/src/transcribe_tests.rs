@@ -1,8 +1,10 @@
 //! The loop over windows, prompts and chunks, with a model that plays a script. No ONNX Runtime.
 
 use super::*;
-use crate::choice::{Scores, scores};
+use crate::choice::{Scores, ranks};
 use crate::mel::WINDOW_FRAMES;
+use crate::observer::Progress;
+use crate::prompt::PromptOptions;
 use crate::result::{Segment, Warning};
 use crate::speech_model::StartLogits;
 use proptest::prelude::*;
@@ -11,10 +13,18 @@ use std::sync::{Arc, Mutex};
 
 #[path = "transcribe_doubt_tests.rs"]
 mod doubt;
+#[path = "transcribe_search_tests.rs"]
+mod search;
+#[path = "transcribing_tests.rs"]
+mod step_by_step;
+#[path = "transcribe_told_tests.rs"]
+mod told;
 
 const T0: u32 = 50364;
 const EOT: u32 = 50257;
 const SOT: u32 = 50258;
+const ENGLISH: u32 = 50259;
+const GERMAN: u32 = 50261;
 /// " Hello" and " world".
 const HELLO: u32 = 2425;
 const WORLD: u32 = 1002;
@@ -46,6 +56,8 @@ struct Script {
     /// The windows that were encoded last begin here.
     encoded_from: usize,
     no_speech: f32,
+    /// The language token that each window is taken for, and its logit; German is what others are.
+    languages: Vec<(u32, f32)>,
     fails_at_window: Option<usize>,
     window: usize,
     /// The rows that go on: their windows and sequences.
@@ -56,10 +68,10 @@ struct Script {
 impl Script {
     fn new(texts: &[&[u32]]) -> Self {
         let texts = texts.iter().map(|t| t.to_vec()).collect();
-        let (again, rows, log) = Default::default();
+        let (again, languages, rows, log) = Default::default();
         let (asked_again, encoded_from, window) = (0, 0, 0);
         let (no_speech, fails_at_window, sure) = (0.0, None, [30.0; 2]);
-        Self { texts, again, sure, asked_again, encoded_from, no_speech, fails_at_window, window, rows, log }
+        Self { texts, again, sure, asked_again, encoded_from, no_speech, languages, fails_at_window, window, rows, log }
     }
 
     /// What follows as many tokens as were written since start-of-transcript, control tokens not counted.
@@ -99,18 +111,29 @@ impl SpeechModel for Script {
         for (row, prompt) in self.rows.iter_mut().zip(prompts) {
             row.1 = prompt.to_vec();
         }
-        let mut logits = vec![0.0; 51865];
-        logits[50261] = 20.0; // German
-        if self.no_speech > 0.5 {
-            logits[50362] = 40.0;
-        }
-        Ok((0..prompts.len()).map(|row| StartLogits { sot: logits.clone(), last: self.next(row) }).collect())
+        let at_sot = |window: usize| {
+            let mut logits = vec![0.0; 51865];
+            let (language, logit) = self.languages.get(window).copied().unwrap_or((GERMAN, 20.0));
+            logits[language as usize] = logit;
+            if self.no_speech > 0.5 {
+                logits[50362] = 40.0;
+            }
+            logits
+        };
+        let rows = self.rows.iter().enumerate();
+        Ok(rows.map(|(row, (window, _))| StartLogits { sot: at_sot(*window), last: self.next(row) }).collect())
     }
 
-    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+    fn step(
+        &mut self,
+        tokens: &[u32],
+        asks: &[Ask<'_>],
+        count: usize,
+        answers: &mut Vec<Scores>,
+    ) -> Result<(), RunError> {
         assert_eq!(asks.len(), self.rows.len());
         answers.clear();
-        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+        self.step_logits(tokens, &mut |row, logits| ranks(logits, &asks[row], count, answers))
     }
 
     fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
@@ -193,10 +216,13 @@ fn the_language_is_detected_once_and_then_prompted() {
 fn unconditioned_windows_and_other_tasks_have_short_prompts() {
     let (mut transcriber, log) = transcriber(Script::new(&[&[HELLO], &[WORLD]]));
     let options = TranscribeOptions {
-        condition_on_previous_text: false,
+        prompt: PromptOptions {
+            condition_on_previous_text: false,
+            initial_prompt: Some(" Hello ".into()),
+            ..PromptOptions::default()
+        },
         without_timestamps: true,
         task: Task::Translate,
-        initial_prompt: Some(" Hello ".to_owned()),
         ..german()
     };
     let result = transcriber.transcribe(&seconds(31.0), &options, &mut ()).unwrap();

@@ -105,6 +105,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     output::warn_if_lost();
     choices::warn_of_options_without_effect(given, &arguments.devices, &arguments.precision);
     arguments.npu.check(&arguments.devices)?;
+    let options = arguments.decoding.options()?;
     let normalisers = normalisers(arguments, &entries)?;
     let model = arguments.model.open(given)?;
     interrupt::watch();
@@ -128,7 +129,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
         }
         let Some(entries) = &chosen else { continue };
         let name = format!("{device} {precision}");
-        columns.push(work::transcribe(&arguments.decoding, &mut transcriber, &name, entries, &mut findings));
+        columns.push(work::transcribe(&options, &mut transcriber, &name, entries, &mut findings));
         if interrupt::asked() {
             break;
         }
@@ -214,7 +215,7 @@ fn choose(entries: &[Entry], transcriber: &Transcriber, arguments: &Arguments) -
     let mut left_out = 0;
     let mut chosen = Vec::new();
     for entry in entries {
-        let options = TranscribeOptions { language: entry.language.clone(), ..arguments.decoding.options() };
+        let options = TranscribeOptions { language: entry.language.clone(), ..arguments.decoding.options()? };
         if let (Err(_), Some(language)) = (transcriber.check(&options), &entry.language) {
             unknown.insert(language.as_str());
             left_out += 1;
@@ -244,6 +245,6 @@ fn load(arguments: &Arguments, model: &Model, device: Device, precision: Precisi
     arguments.npu.apply(&mut options);
     options.packed = arguments.packed.folder();
     let transcriber = Transcriber::load(model, &options)?;
-    transcriber.check(&arguments.decoding.options())?;
+    transcriber.check(&arguments.decoding.options()?)?;
     Ok(transcriber)
 }

@@ -11,7 +11,6 @@ use undertone_runner::{Observer, TranscribeOptions, Transcriber, Transcription};
 
 use super::list::Entry;
 use super::score::Column;
-use crate::decoding::DecodingChoice;
 use crate::interrupt;
 use crate::output::say;
 use crate::steps;
@@ -79,7 +78,7 @@ struct Input {
 
 /// What the recordings say in one way, as the device reports it that did the work; `name` is what was asked for.
 pub fn transcribe(
-    decoding: &DecodingChoice,
+    options: &TranscribeOptions,
     transcriber: &mut Transcriber,
     name: &str,
     entries: &[Entry],
@@ -89,7 +88,7 @@ pub fn transcribe(
     let bar = progress_bar(name, entries.len() - findings.failed.len());
     let languages: BTreeSet<Option<&str>> = entries.iter().map(|entry| entry.language.as_deref()).collect();
     for language in languages {
-        let mut options = decoding.options();
+        let mut options = options.clone();
         if let Some(language) = language {
             options.language = Some(language.to_owned());
         }

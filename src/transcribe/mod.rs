@@ -137,6 +137,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     choices::warn_of_options_without_effect(given, &[arguments.device], &[arguments.precision]);
     choices::check_precision(arguments.device, arguments.precision)?;
     arguments.npu.check(&[arguments.device])?;
+    let options = arguments.decoding.options()?;
     let stems = match directory {
         Some(_) => output::stems(&recordings)?,
         None => vec![String::new(); recordings.len()],
@@ -162,7 +163,6 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     if files.is_empty() {
         return Ok(code);
     }
-    let options = arguments.decoding.options();
     let mut transcriber = load(arguments, given)?;
     transcriber.check(&options)?;
     interrupt::watch();

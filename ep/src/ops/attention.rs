@@ -2,6 +2,7 @@
 
 mod append;
 mod lower;
+mod scores;
 
 use std::ops::Range;
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::{
+    cross,
     resident::Resident,
     sections::{self, Section},
 };
@@ -20,6 +21,8 @@ pub struct PlanStep {
     pub op: Op,
     pub inputs: Vec<Option<ValueId>>,
     pub output: ValueId,
+    /// The decoder layer whose cross-attention it is.
+    pub cross: Option<u32>,
     /// What an error message calls it.
     pub name: String,
     /// Its result follows from shapes alone: it is computed again only if they change from one run to the next.
@@ -221,13 +224,15 @@ impl ValueLayout {
                 ends.push((last_use[output].max(at), cached.buffer));
             }
         }
+        let cross = cross::layers(graph, &program.steps);
         self.steps = program
             .steps
             .into_iter()
-            .zip(of_shapes)
+            .zip(of_shapes.into_iter().zip(cross))
             .filter(|(step, _)| !step.outputs.is_empty())
-            .map(|(step, of_shapes)| PlanStep {
+            .map(|(step, (of_shapes, cross))| PlanStep {
                 of_shapes,
+                cross,
                 name: step.name(graph),
                 output: step.outputs[0],
                 op: step.op,

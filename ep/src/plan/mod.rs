@@ -5,6 +5,7 @@
 
 mod caches;
 mod compute;
+mod cross;
 mod estimate;
 mod expand;
 mod layout;

@@ -5,12 +5,24 @@ use std::path::Path;
 
 use crate::weights::Dimensions;
 
+/// The heads of OpenAI's model that has this width, these numbers of encoder and decoder layers, and these mel bins;
+/// `None` for sizes that are not OpenAI's, and for those of `large-v1` and `large-v2`, which are the same.
+pub fn alignment_heads(sizes: [usize; 4], english: bool) -> Option<Vec<[usize; 2]>> {
+    let heads = table(sizes, english, "")?;
+    Some(heads.iter().map(|head| head.map(|number| number as usize)).collect())
+}
+
 /// The heads of the published model that has these sizes; `None` for a size that is not OpenAI's. The two large ones of
 /// 80 mel bins differ only in their weights: which it is must be in the name of the file.
 pub(super) fn known(sizes: &Dimensions, english: bool, path: &Path) -> Option<Vec<[u32; 2]>> {
-    let name = path.to_string_lossy();
+    let of = [sizes.width, sizes.encoder_layers, sizes.decoder_layers, sizes.mel_bins];
+    table(of, english, &path.to_string_lossy()).map(<[_]>::to_vec)
+}
+
+fn table(sizes: [usize; 4], english: bool, name: &str) -> Option<&'static [[u32; 2]]> {
+    let [width, encoder_layers, decoder_layers, mel_bins] = sizes;
     #[rustfmt::skip] // several to a line
-    let heads: &[[u32; 2]] = match (sizes.width, sizes.encoder_layers, sizes.decoder_layers, english) {
+    let heads: &[[u32; 2]] = match (width, encoder_layers, decoder_layers, english) {
         (384, 4, 4, true) => &[[1, 0], [2, 0], [2, 5], [3, 0], [3, 1], [3, 2], [3, 3], [3, 4]],
         (384, 4, 4, false) => &[[2, 2], [3, 0], [3, 2], [3, 3], [3, 4], [3, 5]],
         (512, 6, 6, true) => &[[3, 3], [4, 7], [5, 1], [5, 5], [5, 7]],
@@ -26,7 +38,7 @@ pub(super) fn known(sizes: &Dimensions, english: bool, path: &Path) -> Option<Ve
         ],
         (1024, 24, 24, false) => &[[13, 15], [15, 4], [15, 15], [16, 1], [20, 0], [23, 4]],
         (1280, 32, 4, false) => &[[2, 4], [2, 11], [3, 3], [3, 6], [3, 11], [3, 14]],
-        (1280, 32, 32, false) if sizes.mel_bins == 128 => {
+        (1280, 32, 32, false) if mel_bins == 128 => {
             &[[7, 0], [10, 17], [12, 18], [13, 12], [16, 1], [17, 14], [19, 11], [21, 4], [24, 1], [25, 6]]
         }
         (1280, 32, 32, false) if name.contains("large-v1") => {
@@ -39,5 +51,5 @@ pub(super) fn known(sizes: &Dimensions, english: bool, path: &Path) -> Option<Ve
         ],
         _ => return None,
     };
-    Some(heads.to_vec())
+    Some(heads)
 }

@@ -10,6 +10,7 @@ mod proto;
 mod tokenizer;
 mod whisper;
 
+pub use heads::alignment_heads;
 use std::path::{Path, PathBuf};
 
 use data::DataFile;

@@ -42,6 +42,7 @@ mod tags;
 mod vorbis;
 mod warning;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -123,6 +124,18 @@ impl Audio {
             Some(features) => features.clone(),
             None => Arc::new(Features::of(mel, &self.samples)),
         }
+    }
+}
+
+impl From<Audio> for Cow<'_, Audio> {
+    fn from(audio: Audio) -> Self {
+        Cow::Owned(audio)
+    }
+}
+
+impl<'a> From<&'a Audio> for Cow<'a, Audio> {
+    fn from(audio: &'a Audio) -> Self {
+        Cow::Borrowed(audio)
     }
 }
 

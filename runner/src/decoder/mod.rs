@@ -12,20 +12,23 @@ mod fixed;
 mod load;
 mod resident_cache;
 mod rows;
+mod scores;
 mod tensor;
 mod uncached;
 mod without_cache;
 
-use crate::choice::{Ask, Scores, scores};
+use crate::choice::{Ask, Scores, ranks};
 use crate::engine::{Engine, EngineError, OpenGraph, words};
 use crate::model::{DecoderFiles, Model, ModelError};
 use crate::options::Device;
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
+use crate::words::Attended;
 use encoder::Encoder;
 use fit::{Side, check_decoder, expect_dim, expect_inputs, input_type, symbol, vocabulary};
 use ort::session::{SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Tensor, TensorElementType};
 use resident_cache::ResidentCache;
+use scores::ScoreGraph;
 use std::borrow::Cow;
 use tensor::Logits;
 
@@ -39,6 +42,9 @@ const GATHER_BELOW: (usize, usize) = (3, 4);
 
 /// Tokens of a long prompt that are fed together.
 const PROMPT_PIECE: usize = 32;
+
+/// Tokens of a known text that are fed together: logits of each come back.
+const ATTENDED_PIECE: usize = 128;
 
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +105,7 @@ pub struct OrtModel {
     graphs: Graphs,
     vocabulary: usize,
     heads: usize,
+    encoder_positions: usize,
     /// What the encoder gave for all windows: hidden states `[windows, 1500, width]`; for a whole decoder the keys and
     /// values of its cross-attention, in the order of `cache`.
     encoded: Vec<DynValue>,
@@ -107,6 +114,8 @@ pub struct OrtModel {
     cache: Vec<Cached>,
     /// The rows that tensors have.
     slots: usize,
+    /// The window of each of them.
+    windows: Vec<usize>,
     /// In which of them each row is. Those of rows that have left are computed on, until it pays to move the others.
     rows: Vec<usize>,
     /// Whether the cache is of the present windows.
@@ -116,6 +125,8 @@ pub struct OrtModel {
     /// The cache, where the execution provider keeps it: its rows are always the present ones, and [`Cached::value`]s
     /// are none.
     resident: Option<ResidentCache>,
+    /// Gives the scores of the cross-attention where the execution provider does not.
+    scores: ScoreGraph,
 }
 
 impl OrtModel {
@@ -185,15 +196,20 @@ impl OrtModel {
         }
         let vocabulary = vocabulary(graphs.of(Step::First), config)?;
         let resident = ResidentCache::of(&graphs, config.decoder_heads, engine)?;
+        let first = &graphs.of(Step::First).path;
+        let scores = ScoreGraph::new(first, config.decoder_layers, engine.cpu_sessions());
         let this = Self {
             encoder,
+            scores,
             graphs,
             vocabulary,
             heads: config.decoder_heads,
+            encoder_positions: config.encoder_positions,
             encoded: Vec::new(),
             hidden: None,
             cache,
             slots: 0,
+            windows: Vec::new(),
             rows: Vec::new(),
             started: false,
             positions: 0,
@@ -395,13 +411,19 @@ impl OrtModel {
 
     /// Moves the rows together, in their order, so that tensors have no others.
     fn gather(&mut self) -> Result<(), ort::Error> {
-        for value in self.cache.iter_mut().filter_map(|cached| cached.value.as_mut()) {
-            *value = tensor::pick(value, &self.rows)?;
+        let windows: Vec<usize> = self.rows.iter().map(|&row| self.windows[row]).collect();
+        // Beams change places within their windows, and what is of a window lies there already.
+        let moves_windows = windows != self.windows;
+        for cached in self.cache.iter_mut().filter(|cached| moves_windows || !cached.cross) {
+            if let Some(value) = &mut cached.value {
+                *value = tensor::pick(value, &self.rows)?;
+            }
         }
         let whole = matches!(self.graphs, Graphs::Whole(_));
-        if let Some(hidden) = self.hidden.as_ref().or(self.encoded.first()).filter(|_| !whole) {
+        if let Some(hidden) = self.hidden.as_ref().or(self.encoded.first()).filter(|_| !whole && moves_windows) {
             self.hidden = Some(tensor::pick(hidden, &self.rows)?);
         }
+        self.windows = windows;
         self.slots = self.rows.len();
         self.rows = (0..self.slots).collect();
         Ok(())
@@ -434,6 +456,7 @@ impl SpeechModel for OrtModel {
         let all: Vec<usize> = (0..windows.len()).collect();
         self.recall(&all).map_err(|e| failed(words(&e)))?;
         self.slots = windows.len();
+        self.windows = all.clone();
         self.rows = all;
         Ok(())
     }
@@ -451,20 +474,30 @@ impl SpeechModel for OrtModel {
         Ok(std::iter::from_fn(|| Some(StartLogits { sot: logits.next()?, last: logits.next()? })).collect())
     }
 
-    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+    fn step(
+        &mut self,
+        tokens: &[u32],
+        asks: &[Ask<'_>],
+        count: usize,
+        answers: &mut Vec<Scores>,
+    ) -> Result<(), RunError> {
         if asks.len() != self.rows.len() {
             let reason = format!("{} asks do not go to {} rows", asks.len(), self.rows.len());
             return Err(RunError { stage: "decoder".to_owned(), reason });
         }
         // The execution provider weighs text that comes before the timestamps only.
         let beyond = asks.iter().any(|ask| ask.allows_behind_timestamps(self.vocabulary));
-        if !beyond && self.resident.as_mut().is_some_and(|resident| resident.cache.ask(asks).is_ok()) {
+        if !beyond && self.resident.as_mut().is_some_and(|resident| resident.cache.ask(asks, count).is_ok()) {
             self.run(Step::WithPast, tokens, |_, _, _, _| Ok(()))?;
             let wrong = |reason| RunError { stage: "decoder".to_owned(), reason };
-            return self.resident.as_mut().map_or(Ok(()), |r| r.cache.choice(asks.len(), answers)).map_err(wrong);
+            return self
+                .resident
+                .as_mut()
+                .map_or(Ok(()), |r| r.cache.choice(asks.len(), count, answers))
+                .map_err(wrong);
         }
         answers.clear();
-        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+        self.step_logits(tokens, &mut |row, logits| ranks(logits, &asks[row], count, answers))
     }
 
     fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
@@ -501,12 +534,106 @@ impl SpeechModel for OrtModel {
         self.forget();
         self.recall(windows).map_err(failed)?;
         self.slots = windows.len();
+        self.windows = windows.to_vec();
         self.rows = (0..self.slots).collect();
         Ok(())
+    }
+
+    fn attend(
+        &mut self,
+        window: usize,
+        tokens: &[u32],
+        heads: &[[usize; 2]],
+        look: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Attended, RunError> {
+        self.restart(&[window])?;
+        let stage = format!("decoder '{}'", self.graphs.of(Step::First).path.display());
+        let attended = match self.resident {
+            Some(_) => self.scores_of_provider(tokens, heads, look),
+            None => self.scores_of_graph(tokens, heads, look),
+        };
+        self.forget();
+        attended.map_err(|reason| RunError { stage, reason })
     }
 }
 
 impl OrtModel {
+    /// The scores of a sequence over the first row's window, by the execution provider, which keeps the cache.
+    fn scores_of_provider(
+        &mut self,
+        tokens: &[u32],
+        heads: &[[usize; 2]],
+        look: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Attended, String> {
+        let mut pieces: Vec<Vec<f32>> = Vec::new();
+        let mut from = 0;
+        for part in tokens.chunks(ATTENDED_PIECE) {
+            self.resident.as_mut().map_or(Ok(()), |resident| resident.cache.attend(heads))?;
+            let step = if from == 0 { Step::First } else { Step::WithPast };
+            self.decode(step, part, |logits, _| {
+                (0..part.len()).for_each(|at| logits.at(0, at, |logits| look(from + at, logits)));
+            })
+            .map_err(|error| error.reason)?;
+            let Some(resident) = self.resident.as_mut().filter(|resident| !resident.cache.is_empty()) else {
+                // As at the start of any sequence: this decoder's cache cannot stay in the provider.
+                self.resident = None;
+                return self.scores_of_graph(tokens, heads, look);
+            };
+            let mut scores = vec![0.0; heads.len() * part.len() * self.encoder_positions];
+            resident.cache.scores(&mut scores)?;
+            pieces.push(scores);
+            from += part.len();
+        }
+        let of_head = |piece: usize, head: usize| {
+            let size = pieces[piece].len() / heads.len().max(1);
+            &pieces[piece][head * size..(head + 1) * size]
+        };
+        let places = (0..heads.len()).flat_map(|head| (0..pieces.len()).map(move |piece| (piece, head)));
+        let scores = places.flat_map(|(piece, head)| of_head(piece, head)).copied().collect();
+        Ok(Attended { tokens: tokens.len(), positions: self.encoder_positions, scores })
+    }
+
+    /// The scores of a sequence over the first row's window, by the graph that is opened for them.
+    fn scores_of_graph(
+        &mut self,
+        tokens: &[u32],
+        heads: &[[usize; 2]],
+        look: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Attended, String> {
+        let whole = matches!(self.graphs, Graphs::Whole(_));
+        let graph = self.graphs.of(Step::First);
+        let wide = input_type(graph, "input_ids") != Some(TensorElementType::Int32);
+        let ids = tensor::ids(wide, [1, tokens.len()], tokens).map_err(|e| words(&e))?;
+        let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = vec![("input_ids".into(), ids.into())];
+        if input_type(graph, "encoder_hidden_states").is_some() {
+            let hidden = self.hidden.as_ref().or(self.encoded.first()).ok_or("no window was encoded before")?;
+            inputs.push(("encoder_hidden_states".into(), hidden.into()));
+        }
+        if input_type(graph, "cache_position").is_some() {
+            let places: Vec<i64> = (0..tokens.len()).map(|at| at as i64).collect();
+            let places = Tensor::from_array(([tokens.len()], places)).map_err(|e| words(&e))?;
+            inputs.push(("cache_position".into(), places.into()));
+        }
+        let empty = if whole { Some(empty_cache(graph, 1, self.heads).map_err(|e| words(&e))?) } else { None };
+        if let Some(empty) = &empty {
+            for cached in &self.cache {
+                let value = if cached.cross { cached.value.as_ref() } else { Some(empty) };
+                let value = value.ok_or_else(|| format!("the encoder gave no {}", cached.output))?;
+                inputs.push((cached.input.as_str().into(), value.into()));
+            }
+        }
+        let vocabulary = self.vocabulary;
+        let (attended, ()) = self.scores.run(inputs, heads, |outputs| {
+            let logits = Logits::of(outputs, vocabulary, 1, tokens.len())?;
+            if !logits.has_every_position() {
+                return Err("it gives the logits of the last token only, not those of each word's".to_owned());
+            }
+            (0..tokens.len()).for_each(|position| logits.at(0, position, |logits| look(position, logits)));
+            Ok(())
+        })?;
+        Ok(attended)
+    }
+
     /// Whether the first step's graph returns logits of every position; some exports keep the last one only.
     fn returns_all_positions(&self) -> bool {
         let graph = self.graphs.of(Step::First);

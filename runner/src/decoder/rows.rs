@@ -2,7 +2,7 @@
 //! slower than [`super::OrtModel`], whose rows share each read of the weights.
 
 use super::encoder::Encoder;
-use crate::choice::{Ask, Scores, scores};
+use crate::choice::{Ask, Scores, ranks};
 use crate::engine::OpenGraph;
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 use ort::session::SessionOutputs;
@@ -95,12 +95,18 @@ impl<D: RowDecoder> SpeechModel for RowByRow<D> {
         failure.map_or(Ok(all), |reason| Err(self.failed(reason)))
     }
 
-    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+    fn step(
+        &mut self,
+        tokens: &[u32],
+        asks: &[Ask<'_>],
+        count: usize,
+        answers: &mut Vec<Scores>,
+    ) -> Result<(), RunError> {
         if asks.len() != self.rows.len() {
             return Err(self.failed(format!("{} asks do not go to {} rows", asks.len(), self.rows.len())));
         }
         answers.clear();
-        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+        self.step_logits(tokens, &mut |row, logits| ranks(logits, &asks[row], count, answers))
     }
 
     fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {

@@ -8,6 +8,7 @@ use ort::session::SessionOutputs;
 
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor, TensorElementType};
 use std::fmt::Debug;
+use std::ops::Range;
 
 /// A tensor of `[rows, …]` whose rows are those of `parts` one after another.
 pub(super) fn stack(mut parts: Vec<DynValue>) -> Result<DynValue, ort::Error> {
@@ -31,6 +32,19 @@ pub(super) fn floats(value: &DynValue) -> Result<Vec<f32>, ort::Error> {
     } else {
         value.try_extract_tensor::<f32>()?.1.to_vec()
     })
+}
+
+/// Appends the values at these places to `to`.
+pub(super) fn append_floats(value: &DynValue, places: Range<usize>, to: &mut Vec<f32>) -> Result<(), ort::Error> {
+    let lacks = || ort::Error::new(format!("a tensor of {:?} ends before {}", value.shape(), places.end));
+    if is_half(value) {
+        let (_, all) = value.try_extract_tensor::<f16>()?;
+        to.extend(all.get(places.clone()).ok_or_else(lacks)?.iter().map(|x| x.to_f32()));
+    } else {
+        let (_, all) = value.try_extract_tensor::<f32>()?;
+        to.extend_from_slice(all.get(places.clone()).ok_or_else(lacks)?);
+    }
+    Ok(())
 }
 
 /// Copies rows of tensors that agree in everything but the number of rows.

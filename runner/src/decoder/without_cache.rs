@@ -1,7 +1,7 @@
 //! The slow, obvious way to decode: the cache is tested against it.
 
 use super::OrtModel;
-use crate::choice::{Ask, Scores, scores};
+use crate::choice::{Ask, Scores, ranks};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
 
 /// The same model without a cache: every step runs the whole sequence through the first step's graph.
@@ -29,9 +29,15 @@ impl SpeechModel for WithoutCache {
         self.model.start(prompts, sot)
     }
 
-    fn step(&mut self, tokens: &[u32], asks: &[Ask<'_>], answers: &mut Vec<Scores>) -> Result<(), RunError> {
+    fn step(
+        &mut self,
+        tokens: &[u32],
+        asks: &[Ask<'_>],
+        count: usize,
+        answers: &mut Vec<Scores>,
+    ) -> Result<(), RunError> {
         answers.clear();
-        self.step_logits(tokens, &mut |row, logits| answers.push(scores(logits, &asks[row])))
+        self.step_logits(tokens, &mut |row, logits| ranks(logits, &asks[row], count, answers))
     }
 
     fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {

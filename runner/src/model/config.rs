@@ -60,6 +60,17 @@ impl File {
         }
     }
 
+    /// Pairs of whole numbers; `None` if the file does not say, or says something else.
+    fn pairs(&self, key: &str) -> Option<Vec<[usize; 2]>> {
+        let whole = |value: &Value| json::whole(value).and_then(|number| usize::try_from(number).ok());
+        let pair = |value: &Value| match value.as_array().map(Vec::as_slice) {
+            Some([first, second]) => Some([whole(first)?, whole(second)?]),
+            _ => None,
+        };
+        let pairs = self.value[key].as_array()?.iter().map(pair).collect::<Option<Vec<_>>>();
+        pairs.filter(|pairs| !pairs.is_empty())
+    }
+
     /// Tokens, and whether −1 is among them, which stands for those that are suppressed by default; `None` if the file
     /// does not say.
     fn tokens(&self, key: &str) -> Option<(Vec<u32>, bool)> {
@@ -123,6 +134,7 @@ pub(super) fn read(directory: &Path) -> Result<ModelConfig, ModelError> {
         suppress_blank: at_first.is_none(),
         begin_suppress_tokens: at_first.map(|(tokens, _)| tokens).unwrap_or_default(),
         max_initial_timestamp: latest.unwrap_or(MAX_INITIAL_TIMESTAMP).max(MAX_INITIAL_TIMESTAMP),
+        alignment_heads: generation.as_ref().and_then(|file| file.pairs("alignment_heads")),
     })
 }
 
@@ -169,6 +181,7 @@ pub(super) fn of_graphs(directory: &Path, graphs: &Graphs) -> Option<ModelConfig
         begin_suppress_tokens: Vec::new(),
         suppress_blank: true,
         max_initial_timestamp: MAX_INITIAL_TIMESTAMP,
+        alignment_heads: None,
     };
     tracing::debug!(
         "'{}' has no config.json: by its graphs it is of width {width}, with {decoder_layers} decoder layers, {mel_bins} mel \

@@ -20,6 +20,7 @@ mod variants;
 use std::path::{Path, PathBuf};
 
 pub(crate) use files::{FOLDERS, TOKENIZERS, token_list};
+use undertone_models::alignment_heads;
 use variants::word;
 pub use variants::{VARIANTS, Variants};
 
@@ -137,6 +138,22 @@ pub struct ModelConfig {
     /// Latest first timestamp, in steps of 20 ms (50: 1.0 s). The files of tiny, base and small say 1, which
     /// openai/whisper never does: after a window's pause the times then drift. So it is at least 50.
     pub max_initial_timestamp: usize,
+    /// Heads of the decoder's cross-attention that follow the audio, layer and head each, from which word times are
+    /// read; `None` where the files name none.
+    pub alignment_heads: Option<Vec<[usize; 2]>>,
+}
+
+impl ModelConfig {
+    /// [`Self::alignment_heads`]; where the files name none, those of OpenAI's model of these sizes, and where there is
+    /// no such model all heads of the upper half of the layers, as openai/whisper has it.
+    pub fn heads_for_alignment(&self, english: bool) -> Vec<[usize; 2]> {
+        let sizes = [self.width, self.encoder_layers, self.decoder_layers, self.mel_bins];
+        let upper = || {
+            let layers = self.decoder_layers / 2..self.decoder_layers;
+            layers.flat_map(|layer| (0..self.decoder_heads).map(move |head| [layer, head])).collect()
+        };
+        self.alignment_heads.clone().or_else(|| alignment_heads(sizes, english)).unwrap_or_else(upper)
+    }
 }
 
 /// A model whose files were found and whose configuration was read.

@@ -8,6 +8,7 @@ use undertone_kernels::{Context, Device, host::HostDevice};
 
 use super::{
     caches::{self, Caches},
+    cross,
     layout::PlanStep,
     machine::Machine,
 };
@@ -52,6 +53,9 @@ fn step<'io>(
     machine.values.finish(destination);
     written?;
     machine.note_change(step, former);
+    if let Some(layer) = step.cross {
+        cross::keep_scores(machine, step, layer, caches.host, context)?;
+    }
     Ok(caches.take_in(machine, step.output, context)?)
 }
 
