@@ -106,7 +106,12 @@ fn gaps(voice: &Voice) -> Vec<Gap> {
     // Where there is no pause, or a pause longer than a window that is not silent, it is cut where it is quietest.
     for start in (0..frames).step_by(STEP) {
         let at = voice.quietest(start..(start + STEP).min(frames));
-        inner.push(whole(at, if voice.voiced(at..at + 1) == 0 { COSTS[0] } else { COSTS[2] }));
+        let cost = match voice.voiced(at..at + 1) {
+            0 => COSTS[0],
+            _ if voice.is_quiet(at) => COSTS[1],
+            _ => COSTS[2],
+        };
+        inner.push(whole(at, cost));
     }
     let inside = |gap: &Gap| left_out.iter().any(|out| out.start < gap.begin && gap.end < out.end);
     inner.retain(|gap| gap.end > first.begin && gap.begin < last.end && (gap.end < gap.begin || !inside(gap)));

@@ -244,6 +244,7 @@ fn load(arguments: &Arguments, model: &Model, device: Device, precision: Precisi
     options.threads = arguments.threads;
     arguments.npu.apply(&mut options);
     options.packed = arguments.packed.folder();
+    options.vad_model = arguments.decoding.vad_model();
     let transcriber = Transcriber::load(model, &options)?;
     transcriber.check(&arguments.decoding.options()?)?;
     Ok(transcriber)
