@@ -13,7 +13,10 @@ use undertone_runner::ranking::MaximumLikelihood;
 use undertone_runner::rules::{Rule, TimestampRules};
 use undertone_runner::speech_model::SpeechModel;
 use undertone_runner::tokenizer::Tokenizer;
-use undertone_runner::{Device, Engine, EngineOptions, Layout, Model, Precision, audio};
+use undertone_runner::{
+    Audio, Device, Engine, EngineOptions, Layout, Model, Precision, SearchOptions, TranscribeOptions, Transcriber,
+    Transcription, audio,
+};
 
 const ANYTHING: Ask<'_> = Ask { forbidden: &[], first_timestamp: Ask::NO_TIMESTAMPS };
 
@@ -96,6 +99,46 @@ fn windows_together_as_each_alone() {
             let tokens = |all: &[Decoded]| all.iter().map(|d| d.tokens.clone()).collect::<Vec<_>>();
             assert_eq!(tokens(&slow), tokens(&together[..4]));
         }
+    }
+}
+
+#[test]
+fn beams_of_several_recordings_as_of_each_alone() {
+    let files = ["short/000-en.flac", "short/001-en.flac", "short/004-en.flac", "long/meeting-3min.flac"];
+    let recordings: Vec<Audio> = files
+        .iter()
+        .map(|file| {
+            let mut audio = audio::read_file(&common::root().join("speech").join(file)).unwrap();
+            audio.samples.truncate(20 * 16_000);
+            Audio::from_samples(audio.samples)
+        })
+        .collect();
+    let search = SearchOptions { beam_size: Some(3), ..SearchOptions::default() };
+    let options =
+        TranscribeOptions { search, batch: 4, language: Some("en".to_owned()), ..TranscribeOptions::greedy() };
+    let mut first: Option<Vec<Vec<u32>>> = None;
+    for (device, layout) in [
+        (Device::Cpu, Layout::Split),
+        (Device::Cpu, Layout::Merged),
+        (Device::Host, Layout::Split),
+        (Device::Host, Layout::Merged),
+    ] {
+        let model = Model::with_layout(&common::reference(), None, Some(layout)).unwrap();
+        let mut engine = EngineOptions::new(env!("UNDERTONE_ORT_DYLIB"));
+        (engine.device, engine.precision, engine.ep_library) = (device, Precision::F32, Some(common::ep_library()));
+        let mut transcriber = Transcriber::load(&model, &engine).unwrap();
+        let tokens = |result: &Transcription| -> Vec<u32> {
+            result.segments.iter().flat_map(|segment| segment.tokens.iter().copied()).collect()
+        };
+        let all: Vec<&Audio> = recordings.iter().collect();
+        let together = transcriber.transcribe_all(&all, &options, &mut ()).unwrap();
+        assert_eq!(together[0].run.batch, 4);
+        let together: Vec<Vec<u32>> = together.iter().map(tokens).collect();
+        for ((recording, together), file) in recordings.iter().zip(&together).zip(files) {
+            let alone = transcriber.transcribe(recording, &options, &mut ()).unwrap();
+            assert_eq!(*together, tokens(&alone), "{file} on {device}, {layout:?}");
+        }
+        assert_eq!(*first.get_or_insert_with(|| together.clone()), together, "{device}, {layout:?}");
     }
 }
 
