@@ -101,6 +101,7 @@ mod batch;
 mod beam;
 mod cancel;
 mod cuts;
+mod detection;
 mod ep_library;
 mod fallback;
 mod json;

@@ -509,6 +509,14 @@ impl Transcriber {
         }
     }
 
+    /// The model that runs next: the asked device's, or the one that has taken over from it.
+    pub(crate) fn model(&mut self) -> &mut dyn SpeechModel {
+        match &mut self.taken_over {
+            Some((spare, _)) => spare.as_mut(),
+            None => self.model.as_mut(),
+        }
+    }
+
     /// Runs windows, on the CPU provider if the asked device fails and a spare is there.
     pub(crate) fn run(
         &mut self,

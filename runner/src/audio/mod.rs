@@ -58,7 +58,7 @@ use crate::vad::SpeechProbabilities;
 use crate::vad::detector::{Detector, ReadVoice};
 pub use error::AudioError;
 use open::Input;
-pub use stream::AudioStream;
+pub use stream::{AudioStream, Side};
 pub use warning::{AudioDefect, AudioWarning};
 
 /// The longest audio that is decoded, in seconds: four days.
@@ -263,8 +263,16 @@ pub fn read(reader: impl Read + Send + 'static, options: &AudioOptions) -> Resul
 
 /// Decodes a whole audio file that is in memory; `name` is what errors call it.
 pub fn decode_bytes(bytes: Vec<u8>, name: &str, options: &AudioOptions) -> Result<Audio, AudioError> {
+    open_bytes(bytes, name, options)?.read()
+}
+
+/// Opens an audio file that is in memory; `name` is what errors call it.
+///
+/// # Errors
+/// As [`open`](fn@open).
+pub fn open_bytes(bytes: Vec<u8>, name: &str, options: &AudioOptions) -> Result<AudioStream, AudioError> {
     if bytes.is_empty() {
         return Err(AudioError::Empty(name.to_owned()));
     }
-    open::open(&Input::Memory(bytes.into()), name, options)?.read()
+    open::open(&Input::Memory(bytes.into()), name, options)
 }
