@@ -197,7 +197,7 @@ mod tests {
             ),
             (
                 "{\"text\": \"x\", \"speaker\": 3}",
-                vec!["line 1", "names no recording", "text, speaker", "audio_filepath"],
+                vec!["line 1", "names no recording", "speaker, text", "audio_filepath"],
             ),
             ("{\"file\": \"a\", \"text\": null}", vec!["names no text"]),
             ("\nfile,text\n", vec!["line 2", "is not JSON"]),

@@ -58,7 +58,7 @@ pub fn line(recording: &Recording, version: &Version) -> String {
     let text = |(place, run): (usize, &Run<'_>)| match run {
         Run::Same(words) => {
             let (before, after) = (if place == 0 { 0 } else { AROUND }, if place == last { 0 } else { AROUND });
-            if words.len() <= before + after + 1 {
+            if last == 0 || words.len() <= before + after + 1 {
                 return words.join(between);
             }
             [&words[..before], &["…"], &words[words.len() - after..]].concat().join(between)

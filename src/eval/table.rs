@@ -169,7 +169,7 @@ mod tests {
         let text = text(&report(2), &SHOWN);
         for row in [
             "Word error rate in percent, 3 recordings",
-            "| de                             | 4     | 0.0",
+            "| de                                | 4     | 0.0",
             "| ja, by letter ",
             "| ja  ",
             "| difference to cpu (95 % interval) ",

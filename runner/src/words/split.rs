@@ -2,10 +2,9 @@
 //!
 //! Source: openai/whisper, `whisper/tokenizer.py` (`split_to_word_tokens`).
 
+use crate::language::has_blanks;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
-/// Languages that are written without spaces between words: each character stands by itself.
-const WITHOUT_SPACES: [&str; 6] = ["zh", "ja", "th", "lo", "my", "yue"];
 /// ASCII's marks in their order.
 const MARKS: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
 /// What stands for bytes that are no character.
@@ -25,8 +24,9 @@ pub(super) fn words(
     language: Option<&str>,
 ) -> Result<Vec<WordTokens>, TokenizerError> {
     let parts = characters(tokenizer, tokens)?;
-    if language.is_some_and(|language| WITHOUT_SPACES.contains(&language)) {
-        return Ok(parts);
+    // Without spaces between words each character stands by itself.
+    if language.is_some_and(|language| !has_blanks(language)) {
+        return shown(tokenizer, parts);
     }
     let eot = tokenizer.special.eot;
     let mut words: Vec<WordTokens> = Vec::new();
@@ -42,11 +42,27 @@ pub(super) fn words(
             None => words.push(part),
         }
     }
-    Ok(words)
+    shown(tokenizer, words)
 }
 
-/// The least parts of whole characters. Bytes that are no character even in the whole text are left out, as in the
-/// text.
+/// The words as the text has them: without bytes that are no character. Tokens of nothing else belong to the word before
+/// them, or to the first one.
+fn shown(tokenizer: &Tokenizer, words: Vec<WordTokens>) -> Result<Vec<WordTokens>, TokenizerError> {
+    let mut shown: Vec<WordTokens> = Vec::with_capacity(words.len());
+    for WordTokens { tokens, .. } in words {
+        let word = tokenizer.decode(&tokens)?;
+        match shown.last_mut() {
+            Some(last) if word.is_empty() || last.word.is_empty() => {
+                last.word.push_str(&word);
+                last.tokens.extend(tokens);
+            }
+            _ => shown.push(WordTokens { word, tokens }),
+        }
+    }
+    Ok(shown)
+}
+
+/// The least parts of whole characters. Bytes that are no character even in the whole text stand by themselves.
 fn characters(tokenizer: &Tokenizer, tokens: &[u32]) -> Result<Vec<WordTokens>, TokenizerError> {
     let whole: Vec<char> = tokenizer.decode_lossy(tokens)?.chars().collect();
     let mut parts = Vec::new();
@@ -61,10 +77,56 @@ fn characters(tokenizer: &Tokenizer, tokens: &[u32]) -> Result<Vec<WordTokens>, 
             continue;
         }
         at += text.chars().count();
-        parts.push(WordTokens { word: tokenizer.decode(&pending)?, tokens: std::mem::take(&mut pending) });
+        parts.push(WordTokens { word: text, tokens: std::mem::take(&mut pending) });
     }
     if !pending.is_empty() {
-        parts.push(WordTokens { word: tokenizer.decode(&pending)?, tokens: pending });
+        parts.push(WordTokens { word: tokenizer.decode_lossy(&pending)?, tokens: pending });
     }
     Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::path::Path;
+    use std::sync::LazyLock;
+
+    static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
+        Tokenizer::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/reference"))
+            .expect("it is in the repository")
+    });
+
+    fn texts(words: &[WordTokens]) -> Vec<&str> {
+        words.iter().map(|word| word.word.as_str()).collect()
+    }
+
+    /// The case of openai/whisper's own tests (`tests/test_tokenizer.py`): a byte that is no character by itself stands
+    /// between whole ones. What is shown has no U+FFFD, and its token belongs to a word.
+    #[test]
+    fn characters_are_split_where_they_are_whole() {
+        let tokens = [8404, 871, 287, 6, 246, 526, 3210, 20378];
+        let parts = characters(&TOKENIZER, &tokens).unwrap();
+        assert_eq!(texts(&parts), [" elle", " est", " l", "'", "\u{fffd}", "é", "rit", "oire"]);
+        assert_eq!(
+            parts.iter().map(|part| part.tokens[..].to_vec()).collect::<Vec<_>>(),
+            tokens.map(|token| vec![token])
+        );
+        let shown = words(&TOKENIZER, &tokens, Some("fr")).unwrap();
+        assert_eq!(texts(&shown), [" elle", " est", " l", "'éritoire"]);
+    }
+
+    proptest! {
+        /// Whatever the tokens are, the words together are the text and have all of the tokens.
+        #[test]
+        fn words_are_the_text(
+            tokens in prop::collection::vec(prop_oneof![0..256u32, 0..50_257u32], 1..24),
+            language in prop::sample::select(vec!["en", "zh"]),
+        ) {
+            let words = words(&TOKENIZER, &tokens, Some(language)).unwrap();
+            prop_assert_eq!(texts(&words).concat(), TOKENIZER.decode(&tokens).unwrap());
+            prop_assert_eq!(words.iter().flat_map(|word| word.tokens.clone()).collect::<Vec<_>>(), tokens);
+            prop_assert!(words.len() == 1 || words.iter().all(|word| !word.word.is_empty()), "{:?}", words);
+        }
+    }
 }
