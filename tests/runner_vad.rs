@@ -191,7 +191,8 @@ fn what_is_read_is_transcribed_as_what_is_there() {
         let read = transcriber.listen(audio::open(&path, &AudioOptions::default()).unwrap()).unwrap();
         let read = transcriber.transcribe(&read, &options, &mut ()).unwrap();
         let there = transcriber.transcribe(&speech(file), &options, &mut ()).unwrap();
-        assert!(!there.segments.is_empty() && there.run.warnings.is_empty());
+        assert!(!there.segments.is_empty());
+        assert!(!there.run.warnings.iter().any(|warning| warning.what.contains("loudness")), "{file}");
         assert_eq!((read.segments, read.duration_after_vad), (there.segments, there.duration_after_vad), "{file}");
     }
 }
@@ -223,6 +224,9 @@ fn what_is_no_speech_gives_no_text() {
 #[test]
 fn silence_is_left_out_and_times_stay() {
     let recording = speech("long/pauses-4min.flac");
+    let truth = common::json(&root().join("speech/long/pauses-4min.json"));
+    let utterances = truth["segments"].as_array().unwrap().iter();
+    let spoken: Vec<_> = utterances.map(|u| (u["start"].as_f64().unwrap(), u["end"].as_f64().unwrap())).collect();
     for model in [VadModel::Embedded, VadModel::Loudness] {
         let mut transcriber = transcriber(model.clone());
         // Without the filter all is decoded, so that windows tell how much was left out.
@@ -234,11 +238,12 @@ fn silence_is_left_out_and_times_stay() {
         check(&with, "filtered");
         assert!(with.duration_after_vad.unwrap() < 0.8 * with.duration, "{model:?}: {:?}", with.duration_after_vad);
         assert!(windows < without.run.windows && without.duration_after_vad.is_none(), "{model:?}");
-        // Who is heard without the filter is heard with it, at the same time.
-        let starts: Vec<f64> = without.segments.iter().map(|segment| segment.start).collect();
-        let near = |start: &&f64| with.segments.iter().any(|segment| (segment.start - **start).abs() < 1.0);
-        let found = starts.iter().filter(near).count();
-        assert!(found * 10 >= starts.len() * 9, "{model:?}: {found} of {}", starts.len());
+        // No segment begins or ends where nobody speaks, and the last one is where the last utterances are.
+        let is_speech = |time: f64| spoken.iter().any(|(start, end)| (start - 0.6..end + 0.6).contains(&time));
+        for segment in &with.segments {
+            assert!(is_speech(segment.start) && is_speech(segment.end), "{model:?}: {segment:?}");
+        }
+        assert!(with.segments.last().is_some_and(|last| last.start > 223.0), "{model:?}");
     }
 }
 

@@ -79,9 +79,8 @@ pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_ask_best(
         (1..=MOST_BEST).contains(&count).then_some(())?;
         // SAFETY: as the caller promises.
         let ends = unsafe { list(ends, rows) }?;
-        let ranges = ends.last().copied().unwrap_or(0);
         // SAFETY: as the caller promises.
-        let pairs = unsafe { list(forbidden, ranges) }?;
+        let pairs = unsafe { list(forbidden, ends.last().copied().unwrap_or(0)) }?;
         let mut start = 0;
         for &end in ends {
             let of_row = pairs.get(start..end)?;

@@ -441,3 +441,39 @@ fn doubt(attempt: &Attempt) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::Word;
+
+    /// Ten seconds with a voice from 2 to 3 and from 7 to 8 s; a second and a half around each is decoded.
+    fn two_voices() -> (Timeline, Voice) {
+        let timeline = Timeline::of(&[24_000..56_000, 104_000..136_000], 1000);
+        let speech: Vec<f32> =
+            (0..1000).map(|frame| if (200..300).contains(&(frame % 500)) { 0.9 } else { 0.1 }).collect();
+        let voice = Voice::detected(&[0.0; 400], -1.0, &timeline.pick(&speech), 0.35);
+        (timeline, voice)
+    }
+
+    fn settled(start: f64, end: f64, words: Vec<Word>) -> (f64, f64) {
+        let (timeline, voice) = two_voices();
+        let mut segment = Segment { start, end, words, ..Segment::default() };
+        settle(&mut segment, &timeline, &voice, 10.0);
+        (segment.start, segment.end)
+    }
+
+    #[test]
+    fn a_segment_begins_and_ends_with_its_voice() {
+        assert_eq!(settled(0.0, 2.0, Vec::new()), (1.9, 3.2));
+        // The second begins before the seam, in the silence of the first part.
+        assert_eq!(settled(1.6, 4.0, Vec::new()), (6.9, 8.2));
+        assert_eq!(settled(0.0, 4.0, Vec::new()), (1.9, 8.2));
+        // What is within a voice stays.
+        assert_eq!(settled(0.7, 1.2, Vec::new()), (2.2, 2.7));
+        // Text without a voice, and words with times of their own.
+        assert_eq!(settled(0.0, 0.4, Vec::new()), (1.5, 1.9));
+        let word = Word { start: 0.2, end: 1.8, ..Word::default() };
+        assert_eq!(settled(0.0, 2.0, vec![word]), (1.7, 3.3));
+    }
+}

@@ -186,3 +186,19 @@ fn smooth(levels: &[f32]) -> Vec<f32> {
     };
     (0..levels.len()).map(mean).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_from_the_first_voice_to_the_last() {
+        let speech = [0.0, 0.0, 0.9, 0.9, 0.1, 0.4, 0.0, 0.0];
+        let voice = Voice::detected(&[0.0; 8], -1.0, &speech, 0.35);
+        assert!(voice.is_detected() && !Voice::of(&[0.0; 8], -1.0).is_detected());
+        assert_eq!((voice.span(0..8), voice.span(3..5), voice.span(4..99)), (Some(2..6), Some(3..4), Some(5..6)));
+        assert_eq!((voice.span(0..2), voice.span(6..6), voice.span(50..60)), (None, None, None));
+        assert_eq!(voice.pauses(), [0..2, 4..5, 6..8]);
+        assert_eq!(voice.voiceless(1..8), [1..2, 4..5, 6..8]);
+    }
+}

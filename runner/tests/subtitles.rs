@@ -106,6 +106,10 @@ fn languages_without_blanks_end_lines_at_sensible_places() {
     assert_eq!(cut(&japanese, 22), "今日は天気がいいです\nね。散歩に行きましょう");
     assert_eq!(cut(&["天気", "が", "いい", "です", "、", "散歩", "に", "行き"], 20), "天気がいいです、\n散歩に行き");
     assert_eq!(cut(&["天", "、", "気", "が", "い", "い", "で", "す"], 10), "天、気がい\nいです");
+    // Nor where it begins the next segment.
+    let two = of(vec![spoken(&["天気", "です"]), spoken(&["。", "散歩"])]);
+    let options = SubtitleOptions { max_line_width: Some(8), max_line_count: Some(2), ..Default::default() };
+    assert_eq!(texts(&subtitles(&two, &options)), ["天気です。\n散歩"]);
     // Among words with blanks nothing changes.
     assert_eq!(cut(&[" one,", " two", " three", " four"], 14), "one, two three\nfour");
 }

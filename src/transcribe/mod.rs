@@ -276,8 +276,9 @@ fn transcribe(
 /// How far a group is, as people see it.
 fn progress(arguments: &Arguments, group: &[Input<'_>]) -> Shown {
     let seconds = group.iter().map(|input| input.audio.duration()).sum();
+    // A path would leave no room for a bar.
     let name = match group {
-        [one] => name(one.file),
+        [one] => one.file.file_name().map_or_else(|| name(one.file), |name| self::name(Path::new(name))),
         several => format!("{} recordings", several.len()),
     };
     Shown::new(name, seconds, arguments.print_progress, arguments.quiet)

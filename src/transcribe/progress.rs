@@ -25,6 +25,8 @@ struct Lines {
     begun: Instant,
     /// Twentieths that were told.
     told: u64,
+    /// Whether the end is told, too: nothing else says it.
+    end: bool,
 }
 
 impl Shown {
@@ -32,7 +34,7 @@ impl Shown {
     /// work is to be `quiet`, it does not last, or nobody looks.
     pub fn new(name: String, seconds: f64, lines: bool, quiet: bool) -> Self {
         if lines {
-            let lines = Some(Lines { name, begun: Instant::now(), told: 0 });
+            let lines = Some(Lines { name, begun: Instant::now(), told: 0, end: quiet });
             return Self { bar: ProgressBar::hidden(), lines };
         }
         if quiet || seconds <= LONG_AUDIO || !io::stderr().is_terminal() {
@@ -71,7 +73,7 @@ impl Lines {
         let share = if total_seconds > 0.0 { (done_seconds / total_seconds).clamp(0.0, 1.0) } else { 1.0 };
         // 0.3 of 0.6 may be a little less than the half.
         let due = (share * LINES + 1e-9) as u64;
-        if due <= self.told {
+        if due <= self.told || share >= 1.0 && !self.end {
             return None;
         }
         self.told = due;
@@ -90,12 +92,14 @@ mod tests {
 
     #[test]
     fn a_line_for_each_twentieth_that_is_done() {
-        let mut lines = Lines { name: "talk.mp3".into(), begun: Instant::now(), told: 0 };
+        let mut lines = Lines { name: "talk.mp3".into(), begun: Instant::now(), told: 0, end: true };
         let mut at = |done_seconds, worked| lines.line(Progress { done_seconds, total_seconds: 200.0 }, worked);
         assert_eq!(at(9.9, 1.0), None);
         assert_eq!(at(50.0, 2.0).unwrap(), "talk.mp3: 25 %: 50.0 s of 200.0 s, 25.0 times real time, 6 s left");
         assert_eq!(at(59.0, 2.5), None);
         assert_eq!(at(200.0, 8.0).unwrap(), "talk.mp3: 100 %: 200.0 s of 200.0 s, 25.0 times real time, 0 s left");
         assert_eq!(at(200.0, 8.0), None);
+        let mut spoken_of = Lines { told: 0, end: false, ..lines };
+        assert_eq!(spoken_of.line(Progress { done_seconds: 200.0, total_seconds: 200.0 }, 8.0), None);
     }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,11 +17,9 @@ def main() -> int:
         print(f"error: {command} is not there: this package was built without the command", file=sys.stderr)
         return 1
     environment = dict(os.environ, UNDERTONE_EP_LIBRARY=ep_library())
-    try:
+    # Without one the command says what is missing, if it needs it.
+    with contextlib.suppress(ImportError):
         environment["ORT_DYLIB_PATH"] = onnxruntime_library()
-    except ImportError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     arguments = [str(command), *sys.argv[1:]]
     if os.name == "nt":
         # There a new program would not take this one's place, but run beside it.

@@ -178,8 +178,7 @@ class WhisperModel:
       device_index: 0: there is one device of each kind.
       compute_type: `int8`, `bfloat16` or `float32`: of the products and the attention in the layers. `default` is
         `int8`. faster-whisper's other words are taken for the nearest of these, and a warning says for which.
-      cpu_threads: Threads that compute; 0 leaves the choice to ONNX Runtime. The first model of a process decides for
-        all.
+      cpu_threads: Threads that compute; 0 leaves the choice to ONNX Runtime.
       num_workers: How many transcriptions may compute at once, from as many threads. Each worker takes memory of its
         own.
       download_root: The hub's cache to use.

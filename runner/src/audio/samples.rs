@@ -2,7 +2,7 @@
 
 use super::mix::Mixer;
 use super::resample::Resampler;
-use super::{Audio, AudioError, MAX_RATE, MAX_SECONDS, MIN_RATE};
+use super::{Audio, AudioError, MAX_RATE, MAX_SECONDS, MIN_RATE, SAMPLE_RATE};
 
 impl Audio {
     /// Samples of any rate in Hz and any number of channels, nominally in −1…1: `[frame, channel]`, which is one after
@@ -36,7 +36,7 @@ impl Audio {
         mixer.push(samples, &mut mono);
         mixer.finish(&mut mono);
         let mut ready = Vec::new();
-        let resampled = Resampler::new(rate).and_then(|mut resampler| {
+        let resampled = Resampler::new(rate, SAMPLE_RATE).and_then(|mut resampler| {
             resampler.push(&mono, &mut ready)?;
             resampler.finish(&mut ready)
         });
