@@ -45,8 +45,8 @@ pub struct DecodingChoice {
     pub no_timestamps: bool,
     /// Decode N windows of 30 s together, which is faster and takes more memory. Longer recordings are cut for that where
     /// nobody speaks, and no window is given the text before it. 1 decodes one window after another, each with the text
-    /// before it, as openai/whisper does [default: 8; 1 for long recordings with --condition-on-previous-text or
-    /// --initial-prompt]
+    /// before it, as openai/whisper does [default: 8; long recordings one window after another with
+    /// --condition-on-previous-text, --no-previous-text or --initial-prompt]
     #[arg(short, long, value_name = "N", value_parser = choices::batch)]
     pub batch: Option<usize>,
     #[command(flatten)]

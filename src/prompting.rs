@@ -43,10 +43,11 @@ impl PromptChoice {
         self.condition_on_previous_text.unwrap_or(!self.no_previous_text)
     }
 
-    /// Whether something is asked for that windows have only one after another: the text before them, or a style that an
-    /// initial prompt began.
+    /// Whether something is said of the text before a window, which windows have only one after another, or a style that
+    /// an initial prompt begins is to be kept.
     pub fn goes_from_window_to_window(&self) -> bool {
-        self.condition_on_previous_text == Some(true) || self.initial_prompt.is_some() && !self.carry_initial_prompt
+        let of_previous_text = self.condition_on_previous_text.is_some() || self.no_previous_text;
+        of_previous_text || self.initial_prompt.is_some() && !self.carry_initial_prompt
     }
 
     /// The runner's options.

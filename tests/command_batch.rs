@@ -51,7 +51,7 @@ fn check_same(together: &[Value], alone: &[Value], what: &str) {
 #[test]
 fn recordings_together_as_each_alone() {
     for device in ["cpu", "host"] {
-        for extra in [&[][..], &["--no-previous-text"]] {
+        for extra in [&["--condition-on-previous-text"][..], &["--no-previous-text"]] {
             let what = format!("{device} {extra:?}");
             let home = tempfile::tempdir().unwrap();
             let together = transcribe(device, extra, &home.path().join("together"));

@@ -69,7 +69,7 @@ fn a_part_does_not_take_the_place_of_an_older_result() {
     fs::create_dir(&out).unwrap();
     fs::write(out.join("very-long.txt"), "whole").unwrap();
     let mut command = common::undertone();
-    command.args(["transcribe", "-vv", "--device", "cpu", "-o"]).arg(&out).arg(very_long(home.path()));
+    command.args(["transcribe", "-vv", "--device", "cpu", "--batch=1", "-o"]).arg(&out).arg(very_long(home.path()));
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.by_ref().any(|line| line.contains("2 windows")));

@@ -140,6 +140,7 @@ fn programs_that_were_written_for_faster_whisper_run() {
         "whisper-ctranslate2==0.5.8",
         "wyoming-faster-whisper==3.8.1",
         "faster-whisper-server==0.0.3",
+        "realtimestt==1.1.2",
         "uvicorn==0.54.0",
         "click==8.5.1",
         "pyyaml==6.0.4",

@@ -47,6 +47,12 @@ fn filled(isa: Isa, side: Side, precision: Precision, shape: [usize; 4], data: &
 fn read(cache: &KvCache) -> Vec<f32> {
     let mut out = vec![f32::NAN; cache.shape().iter().product()];
     cache.read(&mut out);
+    let [batch, heads, length, width] = cache.shape();
+    for (at, head) in out.chunks((length * width).max(1)).enumerate().take(batch * heads) {
+        let mut alone = vec![f32::NAN; length * width];
+        cache.read_head(at / heads, at % heads, &mut alone);
+        assert_eq!(alone, head, "head {at}");
+    }
     out
 }
 

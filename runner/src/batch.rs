@@ -69,12 +69,16 @@ impl Batch<'_> {
         model: &mut dyn SpeechModel,
         tokenizer: &Tokenizer,
     ) -> Result<Vec<DecodedWindow>, RunError> {
+        if self.times_words() {
+            // What is missing is said before anything is computed.
+            model.prepare_to_attend()?;
+        }
         let begun = Instant::now();
         model.encode(&self.windows.iter().map(|window| window.features.as_slice()).collect::<Vec<_>>())?;
         let encoder_ms = milliseconds(begun) / self.windows.len() as f64;
         let begun = Instant::now();
         let mut decoded = self.decode(model, tokenizer)?;
-        if self.options.words.word_timestamps && !(self.stop)() {
+        if self.times_words() && !(self.stop)() {
             self.align(model, tokenizer, &mut decoded)?;
         }
         let decoder_ms = milliseconds(begun);
@@ -85,6 +89,10 @@ impl Batch<'_> {
             window.decoder_ms = decoder_ms * steps(window) / all;
         }
         Ok(decoded)
+    }
+
+    fn times_words(&self) -> bool {
+        self.decode && self.options.words.word_timestamps
     }
 
     fn decode(&self, model: &mut dyn SpeechModel, tokenizer: &Tokenizer) -> Result<Vec<DecodedWindow>, RunError> {

@@ -61,6 +61,14 @@ pub trait SpeechModel: Send {
     /// [`RunError`] for a window that is not there.
     fn restart(&mut self, windows: &[usize]) -> Result<(), RunError>;
 
+    /// Makes ready what [`Self::attend`] needs, so that what is missing is known before any work.
+    ///
+    /// # Errors
+    /// [`RunError`] where the model's graphs do not give the scores; it says which export does.
+    fn prepare_to_attend(&mut self) -> Result<(), RunError> {
+        Err(no_scores())
+    }
+
     /// Feeds `tokens` as a sequence of its own over one of the windows that were encoded last, and returns the scores
     /// of the cross-attention's `heads` (layer and head each): how well each token's query fits each position of the
     /// window, before the soft-max. `look` is called with each token's place and the logits `[vocabulary]` that follow
@@ -77,9 +85,14 @@ pub trait SpeechModel: Send {
         look: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<Attended, RunError> {
         let _ = (window, tokens, heads, look);
-        let reason = "it does not give the scores of its cross-attention, which word times are made of".to_owned();
-        Err(RunError { stage: "decoder".to_owned(), reason })
+        Err(no_scores())
     }
+}
+
+fn no_scores() -> RunError {
+    let reason = "it does not give the scores of its cross-attention, from which word times are read; take optimum's export, or a \
+                  model that undertone has converted";
+    RunError { stage: "decoder".to_owned(), reason: reason.to_owned() }
 }
 
 /// Logits after the tokens that a sequence starts with.

@@ -7,6 +7,7 @@ use crate::observer::Progress;
 use crate::prompt::PromptOptions;
 use crate::result::{Segment, Warning};
 use crate::speech_model::StartLogits;
+use crate::words::{Attended, WordOptions};
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -17,6 +18,8 @@ mod doubt;
 mod search;
 #[path = "transcribing_tests.rs"]
 mod step_by_step;
+#[path = "transcribe_words_tests.rs"]
+mod timed;
 #[path = "transcribe_told_tests.rs"]
 mod told;
 
@@ -59,6 +62,8 @@ struct Script {
     /// The language token that each window is taken for, and its logit; German is what others are.
     languages: Vec<(u32, f32)>,
     fails_at_window: Option<usize>,
+    /// Whether it gives the scores of its cross-attention.
+    attends: bool,
     window: usize,
     /// The rows that go on: their windows and sequences.
     rows: Vec<(usize, Vec<u32>)>,
@@ -71,7 +76,21 @@ impl Script {
         let (again, languages, rows, log) = Default::default();
         let (asked_again, encoded_from, window) = (0, 0, 0);
         let (no_speech, fails_at_window, sure) = (0.0, None, [30.0; 2]);
-        Self { texts, again, sure, asked_again, encoded_from, no_speech, languages, fails_at_window, window, rows, log }
+        let attends = true;
+        Self {
+            texts,
+            again,
+            sure,
+            asked_again,
+            encoded_from,
+            no_speech,
+            languages,
+            fails_at_window,
+            attends,
+            window,
+            rows,
+            log,
+        }
     }
 
     /// What follows as many tokens as were written since start-of-transcript, control tokens not counted.
@@ -162,6 +181,36 @@ impl SpeechModel for Script {
     fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
         self.rows = rows.iter().map(|&row| self.rows[row].clone()).collect();
         Ok(())
+    }
+
+    fn prepare_to_attend(&mut self) -> Result<(), RunError> {
+        let fused = RunError { stage: "decoder".to_owned(), reason: "its attention is fused".to_owned() };
+        if self.attends { Ok(()) } else { Err(fused) }
+    }
+
+    /// Every head follows the audio: the token at place `n` is about position `20 · n`, 0.4 s each.
+    fn attend(
+        &mut self,
+        window: usize,
+        tokens: &[u32],
+        heads: &[[usize; 2]],
+        look: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Attended, RunError> {
+        assert!(self.encoded_from + window < self.window);
+        assert_eq!((tokens[0], tokens.last()), (SOT, Some(&EOT)));
+        for position in 0..tokens.len() {
+            let mut logits = vec![0.0; 51865];
+            if let Some(next) = tokens.get(position + 1) {
+                logits[*next as usize] = 12.0;
+            }
+            look(position, &logits);
+        }
+        let positions = 1500;
+        let far = |place: usize, position: usize| (20 * place).abs_diff(position) as f32 / 4.0;
+        let scores = (0..heads.len() * tokens.len() * positions)
+            .map(|at| -far(at / positions % tokens.len(), at % positions))
+            .collect();
+        Ok(Attended { tokens: tokens.len(), positions, scores })
     }
 }
 

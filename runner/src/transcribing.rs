@@ -55,6 +55,8 @@ pub struct Transcribing<'a> {
     /// Segments that [`Self::next_segment`] has not given yet, each with the place of its recording.
     ready: VecDeque<(usize, Segment)>,
     cancel: Cancel,
+    /// Why nothing more comes, until [`Self::next_segment`] has said it.
+    failure: Option<TranscribeError>,
     /// Whether nothing more comes: all is done, or it was ended early, or it failed.
     ended: bool,
 }
@@ -96,6 +98,7 @@ impl<'a> Transcribing<'a> {
             total_seconds,
             ready: VecDeque::new(),
             cancel: Cancel::new(),
+            failure: None,
             ended: false,
         }
     }
@@ -127,15 +130,14 @@ impl<'a> Transcribing<'a> {
                 return Some(Ok(next));
             }
             if self.ended {
-                return None;
+                return self.failure.take().map(Err);
             }
             let mut segments = std::mem::take(&mut self.ready);
             let cancel = self.cancel.clone();
             let more = self.advance(transcriber, &mut Ready { segments: &mut segments, cancel: &cancel });
             self.ready = segments;
-            if let Err(error) = more {
-                return Some(Err(error));
-            }
+            // Segments that came before it are given first.
+            self.failure = more.err();
         }
     }
 

@@ -43,11 +43,6 @@ impl Target<'_> {
             format => format.copied().unwrap_or(Format::Txt).writer(self.subtitles),
         }
     }
-
-    /// Whether a recording's segments wait until those before it are done: where nothing says whose they are.
-    fn in_turn(&self) -> bool {
-        !(self.live && self.formats == [Format::Json])
-    }
 }
 
 /// A recording whose segments go to standard output as they come.
@@ -136,11 +131,10 @@ impl<'a> Delivery<'a> {
                 let written = self.write(directory, recording, &result);
                 self.done(recording, written);
             }
-            None if self.target.in_turn() => {
+            None => {
                 self.waiting[recording] = Some(result);
                 self.advance();
             }
-            None => self.print(recording, &result),
         }
     }
 
@@ -235,11 +229,7 @@ impl Observer for Delivery<'_> {
     fn segments(&mut self, recording: usize, segments: &[Segment]) {
         if self.target.live && !self.delivered[recording] {
             self.streams[recording].unshown.extend_from_slice(segments);
-            if self.target.in_turn() {
-                self.advance();
-            } else {
-                self.show(recording);
-            }
+            self.advance();
         }
     }
 

@@ -19,9 +19,9 @@ pub fn packages(wanted: &[&str]) -> PathBuf {
     install(wanted, &[])
 }
 
-/// [`packages`] without what they depend on.
+/// [`packages`] without what they depend on, and whichever Python they ask for.
 pub fn packages_alone(wanted: &[&str]) -> PathBuf {
-    install(wanted, &["--no-deps"])
+    install(wanted, &["--no-deps", "--ignore-requires-python"])
 }
 
 fn install(wanted: &[&str], options: &[&str]) -> PathBuf {

@@ -1,5 +1,5 @@
 """Programs that were written for faster-whisper, from PyPI and unchanged, above the package `undertone`:
-whisper-ctranslate2, wyoming-faster-whisper, faster-whisper-server.
+whisper-ctranslate2, wyoming-faster-whisper, faster-whisper-server, and RealtimeSTT's engine without its microphone.
 
     python3 check_package_programs.py WEIGHTS SPEECH.wav
 
@@ -205,6 +205,29 @@ with TestClient(api.app) as client:
         for answer in answers:
             self.assertEqual((answer["language"], answer["segments"][0]["id"]), ("en", 0))
             self.assert_said(answer["text"])
+
+    def test_the_engine_of_realtimestt(self):
+        code = f"""
+import sys, wave
+import numpy as np
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from check_package_programs import as_faster_whisper
+as_faster_whisper()
+from RealtimeSTT.transcription_engines import TranscriptionEngineConfig, create_transcription_engine
+with wave.open({str(SPEECH)!r}) as sound:
+    rate, samples = sound.getframerate(), np.frombuffer(sound.readframes(sound.getnframes()), np.int16)
+assert rate == 16000
+for batch_size in (0, 8):
+    config = TranscriptionEngineConfig(model={str(WEIGHTS)!r}, device="cpu", batch_size=batch_size, beam_size=5)
+    engine = create_transcription_engine("faster_whisper", config)
+    result = engine.transcribe((samples / 32768).astype(np.float32), language="en", word_timestamps=True)
+    assert "".join(word["word"] for word in result.metadata["words"]).split() == result.text.split(), result
+    print(result.text)
+"""
+        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        self.assertEqual(said.returncode, 0, said.stdout + said.stderr)
+        for text in said.stdout.splitlines():
+            self.assert_said(text)
 
 
 if __name__ == "__main__" and sys.argv[1] == "--as-faster-whisper":

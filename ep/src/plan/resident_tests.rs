@@ -207,3 +207,95 @@ fn what_does_not_fit_is_an_error() {
     assert!(error.contains("Concat") && error.contains("[2, 2, 3, 4]"), "{error}");
     assert!(both.state.select(&[2]).is_err());
 }
+
+#[test]
+fn scores_of_cross_attention_are_those_that_the_result_is_made_of() {
+    for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.05), (Precision::Int8, 0.05)] {
+        let (mut both, pasts) = Both::new(Also::Nothing, &Options { precision, ..exact() });
+        let (q, new) = noise_of(21);
+        let silent = both.resident(&q, &new).unwrap();
+        assert!(both.state.attended.scores().is_empty(), "nothing is kept unasked");
+
+        let (mut both, _) = Both::new(Also::Nothing, &Options { precision, ..exact() });
+        both.state.attended.ask(&[[0, 1], [0, 0]]);
+        let logits = both.resident(&q, &new).unwrap()[0].floats();
+        assert_eq!(logits, silent[0].floats(), "what is kept changes nothing");
+        let scores = both.state.attended.scores().to_vec();
+        assert_eq!(scores.len(), HEADS * 5);
+
+        // The logits, out of the scores: soft-max, values, and the last layer.
+        let heads: [&[f32]; HEADS] = [&scores[5..], &scores[..5]];
+        let mixed: Vec<f32> = (0..HEADS * WIDTH)
+            .map(|at| {
+                let (head, column) = (at / WIDTH, at % WIDTH);
+                let sum: f32 = heads[head].iter().map(|score| score.exp()).sum();
+                let value = |key: usize| pasts[3][(head * 5 + key) * WIDTH + column];
+                heads[head].iter().enumerate().map(|(key, score)| score.exp() / sum * value(key)).sum()
+            })
+            .collect();
+        let weights = noise(WIDTH * VOCABULARY, 9);
+        let expected: Vec<f32> = (0..HEADS * VOCABULARY)
+            .map(|at| {
+                (0..WIDTH).map(|k| mixed[at / VOCABULARY * WIDTH + k] * weights[k * VOCABULARY + at % VOCABULARY]).sum()
+            })
+            .collect();
+        let far = logits.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(far < tolerance, "{precision}: {logits:?} for {expected:?}");
+
+        both.state.end_run();
+        both.resident(&q, &new).unwrap();
+        assert_eq!(both.state.attended.scores(), scores, "the next run is not asked and keeps what there was");
+        both.state.attended.ask(&[[1, 0]]);
+        both.resident(&q, &new).unwrap();
+        assert!(both.state.attended.scores().is_empty(), "there is no second layer");
+        both.state.attended.ask(&[[0, 2]]);
+        let error = both.resident(&q, &new).err().unwrap().to_string();
+        assert!(error.contains("head 2") && error.contains("there are 2"), "{error}");
+    }
+}
+
+/// Cross-attention of a first step: keys are made of the encoder's result, which is read as it lies.
+#[test]
+fn a_first_step_s_cross_attention_is_found_and_self_attention_is_not() {
+    let graph = Builder::default()
+        .input("encoder_hidden_states", F, &[1, 3, HEADS * WIDTH])
+        .input("q", F, &Q)
+        .constant("w", &[HEADS * WIDTH, HEADS * WIDTH], &noise(HEADS * WIDTH * HEADS * WIDTH, 4))
+        .integers("split", &[0, 0, HEADS as i64, WIDTH as i64])
+        .node("MatMul", &["encoder_hidden_states", "w"], "k")
+        .node("Reshape", &["k", "split"], "k4")
+        .transpose("k4", &[0, 2, 1, 3], "keys")
+        .transpose("keys", &[0, 1, 3, 2], "kt")
+        .node("MatMul", &["q", "kt"], "scores")
+        .node_of("Softmax", &["scores"], &[("p", F)], &[("axis", Attribute::Int(-1))])
+        .node("MatMul", &["p", "keys"], "mixed")
+        .transpose("q", &[0, 1, 3, 2], "qt")
+        .node("MatMul", &["mixed", "qt"], "own scores")
+        .node_of("Softmax", &["own scores"], &[("own p", F)], &[("axis", Attribute::Int(-1))])
+        .node("MatMul", &["own p", "q"], "y")
+        .build(&["y", "scores"]);
+    // With its scores as an output the attention is not fused; without, it is.
+    let fused_graph = Graph { outputs: graph.outputs[..1].to_vec(), ..graph };
+    let (hidden, q) = (noise(3 * HEADS * WIDTH, 1), noise(HEADS * WIDTH, 2));
+    let inputs = [floats(&[1, 3, HEADS * WIDTH], &hidden), floats(&Q, &q)];
+    let mut state = KvState::default();
+    state.attended.ask(&[[0, 0], [0, 1]]);
+    run_with(&fused(&fused_graph, &exact()), &fused_graph, &inputs, 1 << 10, Some(&mut state)).unwrap();
+    let scores = state.attended.scores().to_vec();
+    let wanted: Vec<f32> = (0..HEADS * 3)
+        .map(|at| {
+            let (head, key) = (at / 3, at % 3);
+            let weights = noise(HEADS * WIDTH * HEADS * WIDTH, 4);
+            let column = |column: usize| -> f32 {
+                (0..HEADS * WIDTH).map(|i| hidden[key * HEADS * WIDTH + i] * weights[i * HEADS * WIDTH + column]).sum()
+            };
+            (0..WIDTH).map(|i| q[head * WIDTH + i] * column(head * WIDTH + i)).sum()
+        })
+        .collect();
+    assert_eq!(scores.len(), wanted.len());
+    assert_close(&scores, &wanted);
+    // The other attention's keys are its queries: it is no second layer.
+    state.attended.ask(&[[1, 0]]);
+    run_with(&fused(&fused_graph, &exact()), &fused_graph, &inputs, 1 << 10, Some(&mut state)).unwrap();
+    assert!(state.attended.scores().is_empty());
+}

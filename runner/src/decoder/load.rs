@@ -67,7 +67,7 @@ pub fn load(model: &Model, engine: &Engine) -> Result<Loaded, LoadError> {
     if token_input(&graph).is_none() || has_past(&graph) {
         return Err(unknown(path, &graph).into());
     }
-    let decoder = Uncached::open(path, graph, &encoder, &config)?;
+    let decoder = Uncached::open(path, graph, &encoder, &config, engine.cpu_sessions())?;
     let length = decoder.length();
     let positions = length.map_or(config.decoder_positions, |length| length.min(config.decoder_positions));
     let config = ModelConfig { vocabulary: decoder.vocabulary(), decoder_positions: positions, ..config };

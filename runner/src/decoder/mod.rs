@@ -539,6 +539,14 @@ impl SpeechModel for OrtModel {
         Ok(())
     }
 
+    fn prepare_to_attend(&mut self) -> Result<(), RunError> {
+        if self.resident.is_some() {
+            return Ok(());
+        }
+        let stage = format!("decoder '{}'", self.graphs.of(Step::First).path.display());
+        self.scores.open().map_err(|reason| RunError { stage, reason })
+    }
+
     fn attend(
         &mut self,
         window: usize,
@@ -623,14 +631,9 @@ impl OrtModel {
             }
         }
         let vocabulary = self.vocabulary;
-        let (attended, ()) = self.scores.run(inputs, heads, |outputs| {
-            let logits = Logits::of(outputs, vocabulary, 1, tokens.len())?;
-            if !logits.has_every_position() {
-                return Err("it gives the logits of the last token only, not those of each word's".to_owned());
-            }
-            (0..tokens.len()).for_each(|position| logits.at(0, position, |logits| look(position, logits)));
-            Ok(())
-        })?;
+        let (attended, ()) = self
+            .scores
+            .run(inputs, heads, |outputs| Logits::of(outputs, vocabulary, 1, tokens.len())?.each(tokens.len(), look))?;
         Ok(attended)
     }
 

@@ -5,7 +5,11 @@ use super::encoder::Encoder;
 use crate::choice::{Ask, Scores, ranks};
 use crate::engine::OpenGraph;
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
+use crate::words::Attended;
 use ort::session::SessionOutputs;
+
+const NO_SCORES: &str =
+    "its kind of export does not give the scores of its cross-attention; for word times take optimum's";
 
 /// A decoder's graph for one row.
 pub(super) trait RowDecoder: Send {
@@ -27,6 +31,22 @@ pub(super) trait RowDecoder: Send {
         positions: &[usize],
         look: &mut dyn FnMut(&[f32]),
     ) -> Result<(), String>;
+
+    /// Makes ready what [`Self::attend`] needs.
+    fn prepare_to_attend(&mut self) -> Result<(), String> {
+        Err(NO_SCORES.to_owned())
+    }
+
+    /// As [`SpeechModel::attend`] over a row's window.
+    fn attend(
+        &mut self,
+        _state: &Self::State,
+        _tokens: &[u32],
+        _heads: &[[usize; 2]],
+        _look: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Attended, String> {
+        Err(NO_SCORES.to_owned())
+    }
 
     /// The same row once more.
     fn copy(&self, state: &Self::State) -> Result<Self::State, String>;
@@ -156,5 +176,24 @@ impl<D: RowDecoder> SpeechModel for RowByRow<D> {
             }
         }
         Ok(())
+    }
+
+    fn prepare_to_attend(&mut self) -> Result<(), RunError> {
+        self.decoder.prepare_to_attend().map_err(|reason| self.failed(reason))
+    }
+
+    fn attend(
+        &mut self,
+        window: usize,
+        tokens: &[u32],
+        heads: &[[usize; 2]],
+        look: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Attended, RunError> {
+        self.started = false;
+        let attended = match self.encoded.get(window) {
+            Some(row) => self.decoder.attend(row, tokens, heads, look),
+            None => Err(format!("there is no window {window}")),
+        };
+        attended.map_err(|reason| self.failed(reason))
     }
 }

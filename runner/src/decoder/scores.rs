@@ -23,6 +23,21 @@ impl ScoreGraph {
         Self { path: path.to_owned(), layers, sessions, opened: None }
     }
 
+    /// Opens the graph, if that was not done.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(super) fn open(&mut self) -> Result<(), String> {
+        self.opened().map(drop)
+    }
+
+    fn opened(&mut self) -> Result<&mut (Session, Vec<String>), String> {
+        match &mut self.opened {
+            Some(opened) => Ok(opened),
+            none => Ok(none.insert(open(&self.path, self.layers, &self.sessions)?)),
+        }
+    }
+
     /// Runs the graph over `inputs`, a sequence of one row; `read` gets its outputs, and the scores of `heads`.
     ///
     /// # Errors
@@ -33,13 +48,11 @@ impl ScoreGraph {
         heads: &[[usize; 2]],
         read: impl FnOnce(&SessionOutputs<'_>) -> Result<R, String>,
     ) -> Result<(Attended, R), String> {
-        if let Some(head) = heads.iter().find(|[layer, _]| *layer >= self.layers) {
-            return Err(format!("it has {} layers, and head {head:?} is asked for", self.layers));
+        let layers = self.layers;
+        if let Some(head) = heads.iter().find(|[layer, _]| *layer >= layers) {
+            return Err(format!("it has {layers} layers, and head {head:?} is asked for"));
         }
-        let (session, names) = match &mut self.opened {
-            Some(opened) => opened,
-            none => none.insert(open(&self.path, self.layers, &self.sessions)?),
-        };
+        let (session, names) = self.opened()?;
         let mut wanted = OutputSelector::no_default().with("logits");
         for (_, name) in names.iter().enumerate().filter(|(layer, _)| heads.iter().any(|[of, _]| of == layer)) {
             wanted = wanted.with(name);

@@ -138,6 +138,15 @@ impl<'a> Logits<'a> {
         self.returned == self.positions
     }
 
+    /// Calls `look` with the place and the logits `[vocabulary]` of each of the first row's first `count` positions.
+    pub(super) fn each(&self, count: usize, look: &mut dyn FnMut(usize, &[f32])) -> Result<(), String> {
+        if !self.has_every_position() {
+            return Err("it gives the logits of the last token only, not those of each word's".to_owned());
+        }
+        (0..count).for_each(|position| self.at(0, position, |logits| look(position, logits)));
+        Ok(())
+    }
+
     /// Calls `look` with the logits `[vocabulary]` after a row's token at `position`, or after its last where no others
     /// were returned.
     pub(super) fn at<R>(&self, row: usize, position: usize, look: impl FnOnce(&[f32]) -> R) -> R {

@@ -4,10 +4,12 @@
 use super::encoder::Encoder;
 use super::fit::{Side, expect_dim, expect_inputs, fixed, input_type, vocabulary};
 use super::rows::RowDecoder;
+use super::scores::ScoreGraph;
 use super::tensor::{self, Logits};
 use super::{LoadError, token_input};
-use crate::engine::{EngineError, OpenGraph, words};
+use crate::engine::{CpuSessions, EngineError, OpenGraph, words};
 use crate::model::{ModelConfig, ModelError};
+use crate::words::Attended;
 use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, TensorElementType};
 use std::borrow::Cow;
@@ -26,7 +28,11 @@ pub(super) struct Uncached {
     encoded: &'static str,
     /// Only the logits are wanted.
     options: RunOptions<HasSelectedOutputs>,
+    /// The same graph, with scores.
+    scores: ScoreGraph,
 }
+
+type Inputs<'v> = Vec<(Cow<'static, str>, SessionInputValue<'v>)>;
 
 /// A row's window and its sequence.
 pub(super) struct Row {
@@ -40,7 +46,9 @@ impl Uncached {
         graph: OpenGraph,
         encoder: &Encoder,
         config: &ModelConfig,
+        sessions: CpuSessions,
     ) -> Result<Self, LoadError> {
+        let scores = ScoreGraph::new(path, config.decoder_layers, sessions);
         let lacks = |found: &str| ModelError::Mismatch {
             graph: path.to_owned(),
             what: "its interface",
@@ -61,7 +69,7 @@ impl Uncached {
         let vocabulary = vocabulary(&graph, config)?;
         let options = RunOptions::new().map(|o| o.with_outputs(OutputSelector::no_default().with("logits")));
         let options = options.map_err(|e| EngineError::Ort { what: "prepare a decoder's runs", reason: words(&e) })?;
-        Ok(Self { graph, tokens, wide, vocabulary, length, encoded, options })
+        Ok(Self { graph, tokens, wide, vocabulary, length, encoded, options, scores })
     }
 
     pub(super) fn vocabulary(&self) -> usize {
@@ -73,8 +81,8 @@ impl Uncached {
         self.length
     }
 
-    /// Runs over `tokens`; `look` gets the logits.
-    fn run<R>(&mut self, window: &DynValue, tokens: &[u32], look: impl FnOnce(&Logits<'_>) -> R) -> Result<R, String> {
+    /// Inputs that feed `tokens`, and how many they are with what pads them.
+    fn inputs<'v>(&self, window: &'v DynValue, tokens: &[u32]) -> Result<(Inputs<'v>, usize), String> {
         let mut padded = Cow::Borrowed(tokens);
         if let Some(length) = self.length {
             if tokens.len() > length {
@@ -83,10 +91,15 @@ impl Uncached {
             padded.to_mut().resize(length, tokens.last().copied().unwrap_or_default());
         }
         let ids = tensor::ids(self.wide, [1, padded.len()], &padded).map_err(|e| words(&e))?;
-        let inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
-            vec![(self.tokens.as_str().into(), ids.into()), (ENCODED.into(), window.into())];
+        let inputs = vec![(self.tokens.clone().into(), ids.into()), (ENCODED.into(), window.into())];
+        Ok((inputs, padded.len()))
+    }
+
+    /// Runs over `tokens`; `look` gets the logits.
+    fn run<R>(&mut self, window: &DynValue, tokens: &[u32], look: impl FnOnce(&Logits<'_>) -> R) -> Result<R, String> {
+        let (inputs, count) = self.inputs(window, tokens)?;
         let outputs = self.graph.session.run_with_options(inputs, &self.options).map_err(|e| words(&e))?;
-        Logits::of(&outputs, self.vocabulary, 1, padded.len()).map(|logits| look(&logits))
+        Logits::of(&outputs, self.vocabulary, 1, count).map(|logits| look(&logits))
     }
 }
 
@@ -128,6 +141,25 @@ impl RowDecoder for Uncached {
             }
         }
         Ok(())
+    }
+
+    fn prepare_to_attend(&mut self) -> Result<(), String> {
+        self.scores.open()
+    }
+
+    fn attend(
+        &mut self,
+        row: &Row,
+        tokens: &[u32],
+        heads: &[[usize; 2]],
+        look: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Attended, String> {
+        let (inputs, count) = self.inputs(&row.window, tokens)?;
+        let vocabulary = self.vocabulary;
+        let (attended, ()) = self
+            .scores
+            .run(inputs, heads, |outputs| Logits::of(outputs, vocabulary, 1, count)?.each(tokens.len(), look))?;
+        Ok(attended.first(tokens.len()))
     }
 
     fn copy(&self, row: &Row) -> Result<Row, String> {

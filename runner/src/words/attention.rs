@@ -16,6 +16,16 @@ pub struct Attended {
 }
 
 impl Attended {
+    /// Of the first `tokens` tokens alone.
+    pub(crate) fn first(self, tokens: usize) -> Self {
+        if tokens >= self.tokens {
+            return self;
+        }
+        let of_head = self.scores.chunks_exact((self.tokens * self.positions).max(1));
+        let scores = of_head.flat_map(|scores| &scores[..tokens * self.positions]).copied().collect();
+        Self { tokens, positions: self.positions, scores }
+    }
+
     /// The weights over the first `positions` positions, comparable between positions, smooth in time, and averaged
     /// over the heads; of the tokens in `tokens`: `[tokens, positions]`.
     ///
@@ -60,25 +70,21 @@ fn soft_max(scores: &[f32], weights: &mut [f32]) {
 
 /// Subtracts from each column its mean and divides by its deviation. A column of equal values becomes 0.
 fn standardise(weights: &mut [f32], columns: usize) {
-    let rows = weights.len() / columns;
-    let mut means = vec![0.0f64; columns];
+    let share = columns as f32 / weights.len() as f32;
+    let mut means = vec![0.0f32; columns];
     for row in weights.chunks_exact(columns) {
-        means.iter_mut().zip(row).for_each(|(mean, weight)| *mean += f64::from(*weight));
+        means.iter_mut().zip(row).for_each(|(mean, weight)| *mean += weight * share);
     }
-    means.iter_mut().for_each(|mean| *mean /= rows as f64);
-    let mut squares = vec![0.0f64; columns];
-    for row in weights.chunks_exact(columns) {
-        for ((square, weight), mean) in squares.iter_mut().zip(row).zip(&means) {
-            *square += (f64::from(*weight) - mean).powi(2);
-        }
-    }
-    let scale = |square: f64| if square > 0.0 { (1.0 / (square / rows as f64).sqrt()) as f32 } else { 0.0 };
-    let scales: Vec<f32> = squares.into_iter().map(scale).collect();
-    let means: Vec<f32> = means.into_iter().map(|mean| mean as f32).collect();
+    let mut scales = vec![0.0f32; columns];
     for row in weights.chunks_exact_mut(columns) {
-        for ((weight, mean), scale) in row.iter_mut().zip(&means).zip(&scales) {
-            *weight = (*weight - mean) * scale;
+        for ((square, weight), mean) in scales.iter_mut().zip(row).zip(&means) {
+            *weight -= mean;
+            *square += *weight * *weight * share;
         }
+    }
+    scales.iter_mut().for_each(|square| *square = if *square > 0.0 { square.sqrt().recip() } else { 0.0 });
+    for row in weights.chunks_exact_mut(columns) {
+        row.iter_mut().zip(&scales).for_each(|(weight, scale)| *weight *= scale);
     }
 }
 

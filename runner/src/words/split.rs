@@ -116,6 +116,32 @@ mod tests {
         assert_eq!(texts(&shown), [" elle", " est", " l", "'éritoire"]);
     }
 
+    fn of_text(text: &str, language: &str) -> Vec<String> {
+        let words = words(&TOKENIZER, &TOKENIZER.encode(text).unwrap(), Some(language)).unwrap();
+        words.into_iter().map(|word| word.word).collect()
+    }
+
+    #[test]
+    fn words_begin_with_a_blank_and_marks_stand_alone() {
+        let parts = of_text(" Hello, wonderful world! (Really?)", "en");
+        // A mark is a part of ASCII's marks in their order, as in the reference: `?)` is none.
+        assert_eq!(parts, [" Hello", ",", " wonderful", " world", "!", " (Really?)"]);
+        assert_eq!(of_text(" Übergrößenträger isst", "de"), [" Übergrößenträger", " isst"]);
+        assert_eq!(of_text("", "en"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn languages_without_spaces_are_split_at_characters() {
+        let parts = of_text("こんにちは、世界。", "ja");
+        assert!(parts.len() > 3 && parts.concat() == "こんにちは、世界。", "{parts:?}");
+        // Some of these characters are several tokens.
+        let rare = "龘靐齉";
+        let tokens = TOKENIZER.encode(rare).unwrap();
+        assert!(tokens.len() > 3);
+        assert_eq!(of_text(rare, "zh"), ["龘", "靐", "齉"]);
+        assert_eq!(of_text(rare, "en"), [rare]);
+    }
+
     proptest! {
         /// Whatever the tokens are, the words together are the text and have all of the tokens.
         #[test]
