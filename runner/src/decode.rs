@@ -62,6 +62,14 @@ struct Done {
     unfinished: Vec<Sequence>,
 }
 
+/// What stands before a step's choice.
+enum Behind<'a> {
+    /// The prompt, all of which was fed at the start, with these logits.
+    Prompt(&'a [StartLogits]),
+    /// The last token of each row, or what is left of the prompts; not fed yet.
+    Tokens(&'a [u32]),
+}
+
 impl Decoding<'_> {
     /// Decodes the windows that `model` encoded last, each as if it were alone, taking the likeliest token at each
     /// step.
@@ -89,7 +97,6 @@ impl Decoding<'_> {
         let mut done: Vec<Done> = rows.iter().map(|_| Done::default()).collect();
         let mut next: Vec<u32> = self.prompts.iter().flat_map(|prompt| &prompt[fed..]).copied().collect();
         let mut forbidden: Vec<Forbidden> = Vec::new();
-        let mut proposals: Vec<Proposal> = Vec::with_capacity(rows.len());
         let prompt = self.prompts.first().map_or(0, |prompt| prompt.len());
         let most = self.max_new_tokens.min((self.positions + 1).saturating_sub(prompt));
         for step in 0..most {
@@ -102,16 +109,8 @@ impl Decoding<'_> {
                     first_timestamp: self.first_timestamp,
                 })
                 .collect();
-            proposals.clear();
-            self.propose(
-                model,
-                search,
-                &rows,
-                &asks,
-                if next.is_empty() { start } else { &[] },
-                &next,
-                &mut proposals,
-            )?;
+            let behind = if next.is_empty() { Behind::Prompt(start) } else { Behind::Tokens(&next) };
+            let proposals = self.propose(model, search, &rows, &asks, behind)?;
             let before = rows.len();
             let kept = self.advance(&mut rows, &proposals, search, &mut done);
             if rows.is_empty() || step + 1 == most || (self.stop)() {
@@ -131,26 +130,24 @@ impl Decoding<'_> {
         Ok(done.into_iter().zip(start).map(decoded).collect())
     }
 
-    /// Adds to `proposals` how each of `rows` may go on after the tokens `next`, or by the logits `start` where the
-    /// whole prompt was fed at the start.
+    /// How each of `rows` may go on.
     fn propose(
         &self,
         model: &mut dyn SpeechModel,
         search: &mut dyn Search,
         rows: &[Sequence],
         asks: &[Ask<'_>],
-        start: &[StartLogits],
-        next: &[u32],
-        proposals: &mut Vec<Proposal>,
-    ) -> Result<(), RunError> {
+        behind: Behind<'_>,
+    ) -> Result<Vec<Proposal>, RunError> {
+        let mut proposals = Vec::with_capacity(rows.len());
         let wants = search.wants();
         let mut found: Vec<Scores> = Vec::new();
-        if let (Wants::Likeliest(count), true, true) = (wants, start.is_empty(), self.penalties.is_empty()) {
+        if let (Wants::Likeliest(count), Behind::Tokens(next), true) = (wants, &behind, self.penalties.is_empty()) {
             model.step(next, asks, count, &mut found)?;
             for (row, ranks) in found.chunks_exact(count).enumerate() {
                 proposals.extend(choices(ranks).map(|choice| Proposal { row, choice }));
             }
-            return Ok(());
+            return Ok(proposals);
         }
         let mut lowered = Vec::new();
         let mut look = |row: usize, logits: &[f32]| {
@@ -162,7 +159,7 @@ impl Decoding<'_> {
                 logits = &lowered;
             }
             match wants {
-                Wants::Logits => search.propose(row, &rows[row], logits, &asks[row], proposals),
+                Wants::Logits => search.propose(row, &rows[row], logits, &asks[row], &mut proposals),
                 Wants::Likeliest(count) => {
                     found.clear();
                     ranks(logits, &asks[row], count, &mut found);
@@ -170,11 +167,11 @@ impl Decoding<'_> {
                 }
             }
         };
-        if start.is_empty() {
-            return model.step_logits(next, &mut look);
+        match behind {
+            Behind::Tokens(next) => model.step_logits(next, &mut look)?,
+            Behind::Prompt(start) => start.iter().enumerate().for_each(|(row, start)| look(row, &start.last)),
         }
-        start.iter().enumerate().for_each(|(row, start)| look(row, &start.last));
-        Ok(())
+        Ok(proposals)
     }
 
     /// Makes of `rows` the sequences of the next step, by what they propose; returns which row each was. Those that end

@@ -193,9 +193,9 @@ fn recordings(report: &Report) -> String {
             escaped(&recording.text)
         );
         for (way, version) in report.ways.iter().zip(&recording.versions) {
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "<dt>{}: {}</dt><dd>{}</dd>\n",
+                "<dt>{}: {}</dt><dd>{}</dd>",
                 escaped(&way.name),
                 counts(version),
                 marked(recording, version)
