@@ -31,7 +31,8 @@ impl Tokenizer {
         Ok(String::from_utf8_lossy(&self.bytes(tokens)).into_owned())
     }
 
-    fn bytes(&self, tokens: &[u32]) -> Vec<u8> {
+    /// The bytes that the tokens stand for.
+    pub(crate) fn bytes(&self, tokens: &[u32]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(4 * tokens.len());
         for &token in tokens {
             if let Some(added) = self.special.added_text.get(&token) {

@@ -7,8 +7,6 @@ use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// ASCII's marks in their order.
 const MARKS: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
-/// What stands for bytes that are no character.
-const NO_CHARACTER: char = '\u{fffd}';
 
 /// A word with its tokens.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,25 +62,32 @@ fn shown(tokenizer: &Tokenizer, words: Vec<WordTokens>) -> Result<Vec<WordTokens
 
 /// The least parts of whole characters. Bytes that are no character even in the whole text stand by themselves.
 fn characters(tokenizer: &Tokenizer, tokens: &[u32]) -> Result<Vec<WordTokens>, TokenizerError> {
-    let whole: Vec<char> = tokenizer.decode_lossy(tokens)?.chars().collect();
+    let within = within_characters(&tokenizer.bytes(tokens));
     let mut parts = Vec::new();
     let mut pending = Vec::new();
-    let mut at = 0;
+    let mut end = 0;
     for &token in tokens {
         pending.push(token);
-        let text = tokenizer.decode_lossy(&pending)?;
-        let broken = text.chars().position(|c| c == NO_CHARACTER);
-        // Broken here and whole in the text: the rest of the character is in the tokens that follow.
-        if broken.is_some_and(|place| whole.get(at + place).is_some_and(|c| *c != NO_CHARACTER)) {
-            continue;
+        end += tokenizer.bytes(&[token]).len();
+        // Else the rest of the character is in the tokens that follow.
+        if !within[end] {
+            parts.push(WordTokens { word: tokenizer.decode_lossy(&pending)?, tokens: std::mem::take(&mut pending) });
         }
-        at += text.chars().count();
-        parts.push(WordTokens { word: text, tokens: std::mem::take(&mut pending) });
-    }
-    if !pending.is_empty() {
-        parts.push(WordTokens { word: tokenizer.decode_lossy(&pending)?, tokens: pending });
     }
     Ok(parts)
+}
+
+/// For each place between `bytes`, and before and after them, whether a character goes on there.
+fn within_characters(bytes: &[u8]) -> Vec<bool> {
+    let mut within = vec![false; bytes.len() + 1];
+    let mut at = 0;
+    for chunk in bytes.utf8_chunks() {
+        for (start, character) in chunk.valid().char_indices() {
+            within[at + start + 1..at + start + character.len_utf8()].fill(true);
+        }
+        at += chunk.valid().len() + chunk.invalid().len();
+    }
+    within
 }
 
 #[cfg(test)]
