@@ -123,6 +123,11 @@ impl ModelChoice {
         model
     }
 
+    /// What the person calls it.
+    pub fn shown(&self) -> &str {
+        self.name().unwrap_or(undertone_models::DEFAULT)
+    }
+
     fn name(&self) -> Option<&str> {
         self.model.as_deref().filter(|name| !name.is_empty())
     }

@@ -4,7 +4,7 @@
 use anyhow::{Result, anyhow};
 use clap::Args;
 use undertone_runner::options::DEFAULT_BATCH;
-use undertone_runner::{Clip, Task, TranscribeOptions};
+use undertone_runner::{Clip, Task, TranscribeOptions, VadModel};
 
 use crate::choices;
 use crate::fallback::FallbackChoice;
@@ -12,6 +12,7 @@ use crate::prompting::PromptChoice;
 use crate::search::SearchChoice;
 use crate::spelling::switch;
 use crate::tokens::TokenChoice;
+use crate::voice::VoiceChoice;
 use crate::words::WordChoice;
 
 /// How speech is decoded.
@@ -38,15 +39,14 @@ pub struct DecodingChoice {
     #[arg(long, value_name = "TIMES", value_parser = clips)]
     clip_timestamps: Option<Clips>,
     /// Let the model write text alone: each window of up to 30 s becomes one segment. A model may then stop early and
-    /// lose words. Best with --batch, which cuts at pauses; without it, windows are cut where they end, in the middle
-    /// of a word too
+    /// lose words. With --batch 1 windows are cut where they end, in the middle of a word too
     #[arg(long, visible_alias = "without-timestamps", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", default_value_t = false, value_name = "BOOL", value_parser = switch())]
     pub no_timestamps: bool,
-    /// Decode N windows of 30 s together, which is faster and takes more memory. Longer recordings are cut at pauses
-    /// for that, and each window is decoded without the text before it: the words can differ. 1 decodes one window
-    /// after another [default: up to 8 windows of different recordings together, which changes no word; long recordings
-    /// window by window]
+    /// Decode N windows of 30 s together, which is faster and takes more memory. Longer recordings are cut for that where
+    /// nobody speaks, and no window is given the text before it. 1 decodes one window after another, each with the text
+    /// before it, as openai/whisper does [default: 8; 1 for long recordings with --condition-on-previous-text or
+    /// --initial-prompt]
     #[arg(short, long, value_name = "N", value_parser = choices::batch)]
     pub batch: Option<usize>,
     #[command(flatten)]
@@ -55,6 +55,8 @@ pub struct DecodingChoice {
     search: SearchChoice,
     #[command(flatten)]
     fallback: FallbackChoice,
+    #[command(flatten)]
+    voice: VoiceChoice,
     #[command(flatten)]
     tokens: TokenChoice,
     #[command(flatten)]
@@ -77,7 +79,8 @@ impl DecodingChoice {
             task: self.task,
             without_timestamps: self.no_timestamps,
             batch: self.windows(),
-            cut_at_pauses: self.batch.is_some_and(|windows| windows > 1),
+            cut_at_pauses: self.cuts(),
+            voice: self.voice.options(),
             ..TranscribeOptions::default()
         };
         self.search.apply(&mut options);
@@ -86,6 +89,19 @@ impl DecodingChoice {
         self.words.apply(&mut options);
         options.check().map_err(|error| anyhow!("--{} {}", error.name.replace('_', "-"), error.what))?;
         Ok(options)
+    }
+
+    /// What tells speech from other sound; nothing that takes time where it is of no use.
+    pub fn vad_model(&self) -> VadModel {
+        match self.voice.model() {
+            VadModel::Embedded if !self.voice.options().vad_filter && !self.cuts() => VadModel::Loudness,
+            model => model,
+        }
+    }
+
+    /// Whether long recordings are cut into chunks that are decoded together.
+    pub fn cuts(&self) -> bool {
+        self.batch.map_or(!self.prompt.goes_from_window_to_window(), |windows| windows > 1)
     }
 
     /// Whether a window is given the text before it.

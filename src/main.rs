@@ -7,6 +7,7 @@ mod decoding;
 mod devices;
 mod eval;
 mod fallback;
+mod formats;
 mod given;
 mod interrupt;
 mod locate;
@@ -22,6 +23,7 @@ mod spelling;
 mod steps;
 mod tokens;
 mod transcribe;
+mod voice;
 mod words;
 
 use std::process::ExitCode;

@@ -54,6 +54,41 @@ impl OutputDirectory {
     }
 }
 
+/// A file that a result goes to, beside standard output.
+pub struct OutputFile(PathBuf);
+
+impl OutputFile {
+    /// Tries whether the file can be written.
+    ///
+    /// # Errors
+    /// If it cannot, or is a directory: better known before the work than after it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let cannot = || format!("cannot write {}", path.display());
+        if path.is_dir() {
+            bail!("{}: it is a directory", cannot());
+        }
+        temporary(directory_of(path)).with_context(cannot)?;
+        Ok(Self(path.to_path_buf()))
+    }
+
+    /// Writes it whole, in the place of what is there.
+    ///
+    /// # Errors
+    /// If it cannot be written any more.
+    pub fn write(self, text: &str) -> Result<()> {
+        let written = temporary(directory_of(&self.0)).and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.persist(&self.0).map(drop).map_err(|error| error.error)
+        });
+        written.with_context(|| format!("cannot write {}", self.0.display()))
+    }
+}
+
+/// Where a file is.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// The longest name of a file that common file systems take, in bytes.
 const LONGEST_NAME: usize = 255;
 

@@ -43,6 +43,12 @@ impl PromptChoice {
         self.condition_on_previous_text.unwrap_or(!self.no_previous_text)
     }
 
+    /// Whether something is asked for that windows have only one after another: the text before them, or a style that an
+    /// initial prompt began.
+    pub fn goes_from_window_to_window(&self) -> bool {
+        self.condition_on_previous_text == Some(true) || self.initial_prompt.is_some() && !self.carry_initial_prompt
+    }
+
     /// The runner's options.
     pub fn options(&self) -> PromptOptions {
         let prompt = |text: &Option<String>| text.clone().map(Prompt::Text);

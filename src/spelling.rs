@@ -16,6 +16,13 @@ pub fn ours(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
             break;
         }
         let is_truth = argument == "True" || argument == "False";
+        // A count here, a truth there: what is false is not said.
+        if is_truth && ours.last().is_some_and(|last| last == "--verbose") {
+            if argument == "False" {
+                ours.pop();
+            }
+            continue;
+        }
         match ours.last_mut().filter(|last| is_truth && is_bare_option(last)) {
             Some(option) => {
                 option.push("=");
@@ -63,6 +70,8 @@ mod tests {
             ("x --word-timestamps False True", "x --word-timestamps=False True"),
             ("x a_b.wav -- --c_d True", "x a_b.wav -- --c_d True"),
             ("x True", "x True"),
+            ("x --verbose False a.wav", "x a.wav"),
+            ("x --verbose True a.wav", "x --verbose a.wav"),
         ] {
             assert_eq!(ours(theirs), expected);
         }

@@ -75,7 +75,8 @@ impl Steps {
     }
 }
 
-/// Gives a bar its looks. `{left}` is the time left, as soon as there is something to estimate it by.
+/// Gives a bar its looks. `{left}` is the time left, as soon as there is something to estimate it by; `{speed}` is how
+/// many times real time it is where positions are seconds of audio.
 pub fn set_style(bar: &ProgressBar, template: &str) {
     let left = |state: &ProgressState, out: &mut dyn Write| {
         if let Some(text) = time_left(state.pos(), state.eta()) {
@@ -83,8 +84,13 @@ pub fn set_style(bar: &ProgressBar, template: &str) {
             let _ = out.write_str(&text);
         }
     };
+    let speed = |state: &ProgressState, out: &mut dyn Write| {
+        if state.pos() > 0 {
+            let _ = write!(out, ", {:.0} times real time", state.per_sec());
+        }
+    };
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.with_key("left", left));
+        bar.set_style(style.with_key("left", left).with_key("speed", speed));
     }
 }
 

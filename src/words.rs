@@ -11,8 +11,8 @@ const HEADING: &str = "Words";
 /// Whether words get times, and what is made of them.
 #[derive(Args, Clone)]
 pub struct WordChoice {
-    /// Find when each word was said, and how probable it is; segments then begin and end with their words. In the
-    /// results of --output-format json
+    /// Find when each word was said, and how probable it is; segments then begin and end with their words. For the
+    /// layout of subtitles, and in the results of --output-format json
     #[arg(long, help_heading = HEADING, num_args = 0..=1, require_equals = true, default_missing_value = "true",
         default_value_t = false, value_name = "BOOL", value_parser = switch())]
     word_timestamps: bool,

@@ -53,7 +53,7 @@ fn a_stop_keeps_the_text_until_then() {
     let mut names: Vec<String> =
         fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    let of = |stem: &str| ["json", "srt", "txt", "vtt"].map(|extension| format!("{stem}.{extension}"));
+    let of = |stem: &str| ["json", "srt", "tsv", "txt", "vtt"].map(|extension| format!("{stem}.{extension}"));
     assert_eq!(names, [of("000-en"), of("very-long")].concat(), "{said}");
     let part = common::json(&out.join("very-long.json"));
     let until = part["run"]["stopped"].as_f64().unwrap();
@@ -159,5 +159,5 @@ fn a_very_long_name_gets_its_results() {
     let out = home.path().join("out");
     let mut command = common::undertone();
     common::stdout_of(command.args(["transcribe", "--device", "cpu", "-f", "all", "-o"]).arg(&out).arg(input));
-    assert_eq!(common::bad::files_in(&out), 4);
+    assert_eq!(common::bad::files_in(&out), 5);
 }

@@ -104,7 +104,7 @@ fn results(device: &str, language: &str, extra: &[&str]) -> Vec<(&'static Long, 
 #[test]
 fn long_recordings() {
     // The windows of the reference implementation, which decodes silence too.
-    let as_reference = ["--no-previous-text", "--no-fallback", "--decode-all"];
+    let as_reference = ["--batch", "1", "--no-previous-text", "--no-fallback", "--decode-all"];
     for device in ["cpu", "host"] {
         for language in ["en", "es", "de"] {
             for (file, result) in results(device, language, &as_reference) {
@@ -121,9 +121,9 @@ fn long_recordings() {
 #[test]
 fn cut_at_pauses_and_decoded_together() {
     for device in ["cpu", "host"] {
-        for (file, result) in results(device, "en", &["--batch", "4"]) {
+        for (file, result) in results(device, "en", &[]) {
             check_segments(file.stem, &result);
-            assert_eq!(result["run"]["batch"], 4);
+            assert!(result["run"]["batch"].as_u64() > Some(1), "{}", file.stem);
             // The reference implementation went window by window.
             check_words(file.stem, &result, file.reference.unwrap(), &format!("on {device}, cut at pauses"));
         }
@@ -133,7 +133,7 @@ fn cut_at_pauses_and_decoded_together() {
 #[test]
 fn with_the_text_before_as_whisper_does_by_default() {
     let home = tempfile::tempdir().unwrap();
-    transcribe("cpu", &["--language", "en"], &["long/meeting-3min.flac"], home.path());
+    transcribe("cpu", &["--language", "en", "--condition-on-previous-text"], &["long/meeting-3min.flac"], home.path());
     let result = common::json(&home.path().join("meeting-3min.json"));
     check_segments("meeting-3min", &result);
     check_words("meeting-3min", &result, "long-conditioned", "on cpu, conditioned");

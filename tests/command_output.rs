@@ -82,12 +82,13 @@ fn every_format_into_a_directory() {
     let out = home.path().join("a/b");
     let mut command = transcribe(&["-f", "all", "-o"]);
     assert_eq!(common::stdout_of(command.arg(&out).arg(clip("000-en.flac")).arg(clip("006-de.flac"))), "");
-    assert_eq!(common::bad::files_in(&out), 8);
+    assert_eq!(common::bad::files_in(&out), 10);
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     assert_eq!(read("000-en.txt").trim_end(), SAID);
     assert!(read("000-en.srt").starts_with("1\n00:00:00,") && read("000-en.srt").contains(SAID));
     assert!(read("000-en.vtt").starts_with("WEBVTT\n") && read("000-en.vtt").contains(SAID));
     assert_eq!(common::json(&out.join("006-de.json"))["language"], "de");
+    assert!(read("000-en.tsv").starts_with("start\tend\ttext\n0\t") && read("000-en.tsv").contains(SAID));
     // And the same bytes on standard output.
     assert_eq!(common::stdout_of(transcribe(&["-f", "srt"]).arg(clip("000-en.flac"))), read("000-en.srt"));
 }
@@ -112,7 +113,7 @@ fn several_recordings_on_standard_output_can_be_told_apart() {
     let piped = json_of(transcribe(&["-f", "json", "-"]).stdin(fs::File::open(&one).unwrap()));
     assert_eq!(piped["file"], "-");
     // Subtitles begin anew with each recording; one recording's are fine.
-    for format in ["srt", "vtt"] {
+    for format in ["srt", "vtt", "tsv", "csv", "lrc", "ass"] {
         let line = common::bad::error_line(transcribe(&["-f", format]).args([&one, &other]));
         assert!(line.contains("2 recordings") && line.contains("--output-dir"), "{line}");
     }

@@ -9,7 +9,8 @@ use common::{ep_library, reference, root, weights};
 use serde::Deserialize;
 use undertone_models::{ConvertOptions, convert};
 use undertone_runner::{
-    Device, EngineOptions, Model, Precision, Segment, TranscribeOptions, Transcriber, Transcription, WordOptions, audio,
+    Device, EngineOptions, Model, Precision, PromptOptions, Segment, TranscribeOptions, Transcriber, Transcription,
+    WordOptions, audio,
 };
 
 #[derive(Deserialize)]
@@ -70,7 +71,10 @@ fn check(vectors: &Path, speech: &Path, transcriber: &mut Transcriber) -> Differ
     let expected: Expected = serde_json::from_slice(&std::fs::read(vectors).unwrap()).unwrap();
     let options = |file: &ExpectedFile| TranscribeOptions {
         language: Some(file.language.clone()),
-        condition_on_previous_text: expected.call["condition_on_previous_text"] != false,
+        prompt: PromptOptions {
+            condition_on_previous_text: expected.call["condition_on_previous_text"] != false,
+            ..PromptOptions::default()
+        },
         words: WordOptions { word_timestamps: true, ..WordOptions::default() },
         ..TranscribeOptions::greedy()
     };

@@ -11,6 +11,9 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("undertone", "undertone-runner", ""),
     ("undertone", "undertone-models", ""),
     ("undertone-runner", "undertone-models", ""),
+    // The Python package: the library as a Python module.
+    ("undertone-python", "undertone-runner", ""),
+    ("undertone-python", "undertone-models", ""),
     // All that measures, for `undertone bench` and `undertone npu plan`: models through the runner, kernels directly.
     ("undertone", "undertone-bench", ""),
     ("undertone-bench", "undertone-runner", ""),

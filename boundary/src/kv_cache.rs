@@ -33,18 +33,29 @@ pub type Select = unsafe extern "C" fn(cache: u64, rows: *const usize, count: us
 /// Bytes that attention over all of a cache reads; `UINT64_MAX` if there is no such cache or a run uses it.
 pub type Bytes = extern "C" fn(cache: u64) -> u64;
 /// Asks the next run that uses the cache to choose in each row instead of giving out logits (which come back with no
-/// positions): the likeliest token below `split` (text) and from it on (timestamps) among those that are not forbidden.
-/// `forbidden` holds pairs of a first token and one past the last, each row's ascending and apart; row `i`'s end before
-/// pair `ends[i]`. [`DONE`], or [`REFUSED`] also if the pairs are not in order.
+/// positions): the `count` likeliest tokens below `split` (text) and from it on (timestamps) among those that are not
+/// forbidden. `forbidden` holds pairs of a first token and one past the last, each row's ascending and apart; row `i`'s
+/// end before pair `ends[i]`. [`DONE`], or [`REFUSED`] also if the pairs are not in order, or `count` is not 1 to
+/// [`MOST_BEST`].
 ///
 /// `ends` must be valid for reading `rows` numbers, and `forbidden` for as many pairs as the last of them says.
-pub type Ask =
-    unsafe extern "C" fn(cache: u64, rows: usize, ends: *const usize, forbidden: *const [u32; 2], split: u32) -> i32;
-/// What the last run chose, for each row the likeliest below `split` and from it on: `2 · rows` entries are written.
-/// [`DONE`], or [`REFUSED`] also if it chose for another number of rows.
+pub type Ask = unsafe extern "C" fn(
+    cache: u64,
+    rows: usize,
+    ends: *const usize,
+    forbidden: *const [u32; 2],
+    split: u32,
+    count: usize,
+) -> i32;
+/// What the last run chose: for each row `count` pairs, each of a token below `split` and one from it on, the likeliest
+/// of each first. `2 · count · rows` entries are written. [`DONE`], or [`REFUSED`] also if it chose for another number
+/// of rows or another count.
 ///
-/// `out` must be valid for writing `2 · rows` entries.
-pub type Choice = unsafe extern "C" fn(cache: u64, rows: usize, out: *mut BestToken) -> i32;
+/// `out` must be valid for writing `2 · count · rows` entries.
+pub type Choice = unsafe extern "C" fn(cache: u64, rows: usize, count: usize, out: *mut BestToken) -> i32;
+
+/// Most tokens of a class that a run can be asked for.
+pub const MOST_BEST: usize = 256;
 
 /// [`New`].
 pub const NEW: Export<New> = Export::new("onnxruntime_ep_xdna_kv_cache_new");
@@ -55,24 +66,24 @@ pub const SELECT: Export<Select> = Export::new("onnxruntime_ep_xdna_kv_cache_sel
 /// [`Bytes`].
 pub const BYTES: Export<Bytes> = Export::new("onnxruntime_ep_xdna_kv_cache_bytes");
 /// [`Ask`].
-pub const ASK: Export<Ask> = Export::new("onnxruntime_ep_xdna_kv_cache_ask");
+pub const ASK: Export<Ask> = Export::new("onnxruntime_ep_xdna_kv_cache_ask_best");
 /// [`Choice`].
-pub const CHOICE: Export<Choice> = Export::new("onnxruntime_ep_xdna_kv_cache_choice");
+pub const CHOICE: Export<Choice> = Export::new("onnxruntime_ep_xdna_kv_cache_best");
 
-/// The likeliest token of a class.
+/// The likeliest token of a class, or one that comes after it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BestToken {
-    /// The token, the first of equals; `UINT32_MAX` where nothing is allowed.
+    /// The token, the first of equals; `UINT32_MAX` where nothing is allowed any more.
     pub token: u32,
     /// Its logit.
     pub logit: f32,
-    /// `Σ exp(logit − largest)` over what is allowed of its class.
+    /// `Σ exp(logit − largest)` over what is allowed of its class, the same for all of a class.
     pub sum: f32,
 }
 
 impl BestToken {
-    /// Nothing is allowed of the class.
+    /// Nothing is allowed of the class any more.
     pub const NONE: Self = Self { token: u32::MAX, logit: f32::NEG_INFINITY, sum: 0.0 };
 }
 

@@ -74,6 +74,8 @@ pub struct Question {
     pub ends: Vec<usize>,
     /// The first token of the second class.
     pub split: u32,
+    /// How many of each class are wanted, the likeliest first.
+    pub count: usize,
 }
 
 /// One cache, and the choice that goes with it.
@@ -82,9 +84,12 @@ pub struct KvState {
     slots: Vec<Option<KvCache>>,
     question: Question,
     asked: bool,
+    /// The ranks of the first row, then those of the second, and so on.
     answers: Vec<Scores>,
     /// Scores of cross-attention that are asked for.
     pub attended: Attended,
+    /// Ranks of a row.
+    ranks: usize,
 }
 
 /// Why a cache cannot be used.
@@ -153,7 +158,7 @@ impl KvState {
         rows: usize,
         logits: &[f32],
     ) -> Result<(), String> {
-        let Question { forbidden, ends, split } = &self.question;
+        let Question { forbidden, ends, split, count } = &self.question;
         if ends.len() != rows {
             return Err(format!("a choice was asked for {} rows, the logits have {rows}", ends.len()));
         }
@@ -162,8 +167,9 @@ impl KvState {
             Ask { forbidden: &forbidden[start..ends[row]], split: *split }
         };
         self.answers.clear();
-        self.answers.resize(rows, [None; 2]);
-        host.choose(context, logits, &ask, &mut self.answers);
+        self.answers.resize(rows * count, [None; 2]);
+        self.ranks = *count;
+        host.choose(context, logits, &ask, *count, &mut self.answers);
         Ok(())
     }
 
@@ -173,9 +179,10 @@ impl KvState {
         self.attended.end_run();
     }
 
-    /// What the last run chose.
-    pub fn answers(&self) -> &[Scores] {
-        &self.answers
+    /// What the last run chose, if that was for so many `rows` and `count` of each class: the ranks of the first row,
+    /// then those of the second, and so on.
+    pub fn answers(&self, rows: usize, count: usize) -> Option<&[Scores]> {
+        (self.answers.len() == rows * count && (rows == 0 || self.ranks == count)).then_some(&self.answers)
     }
 }
 

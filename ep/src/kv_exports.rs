@@ -9,19 +9,19 @@ use std::{ops::Range, panic::catch_unwind, slice};
 use undertone_boundary::{
     attention_scores::{ATTEND, SCORES},
     check_exports,
-    kv_cache::{ASK, BYTES, BestToken, CHOICE, DONE, FREE, NEW, REFUSED, SELECT},
+    kv_cache::{ASK, BYTES, BestToken, CHOICE, DONE, FREE, MOST_BEST, NEW, REFUSED, SELECT},
 };
 use undertone_kernels::host::choice::Best;
 
-use crate::kv::{self, KvError, KvState, Question};
+use crate::kv::{self, KvError, KvState};
 
 check_exports!(
     NEW => onnxruntime_ep_xdna_kv_cache_new,
     FREE => onnxruntime_ep_xdna_kv_cache_free,
     SELECT => onnxruntime_ep_xdna_kv_cache_select,
     BYTES => onnxruntime_ep_xdna_kv_cache_bytes,
-    ASK => onnxruntime_ep_xdna_kv_cache_ask,
-    CHOICE => onnxruntime_ep_xdna_kv_cache_choice,
+    ASK => onnxruntime_ep_xdna_kv_cache_ask_best,
+    CHOICE => onnxruntime_ep_xdna_kv_cache_best,
     ATTEND => onnxruntime_ep_xdna_kv_cache_attend,
     SCORES => onnxruntime_ep_xdna_kv_cache_scores,
 );
@@ -67,19 +67,20 @@ pub extern "C" fn onnxruntime_ep_xdna_kv_cache_bytes(cache: u64) -> u64 {
 /// # Safety
 /// As that asks.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_ask(
+pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_ask_best(
     cache: u64,
     rows: usize,
     ends: *const usize,
     forbidden: *const [u32; 2],
     split: u32,
+    count: usize,
 ) -> i32 {
     with(cache, |state| {
+        (1..=MOST_BEST).contains(&count).then_some(())?;
         // SAFETY: as the caller promises.
         let ends = unsafe { list(ends, rows) }?;
-        let count = ends.last().copied().unwrap_or(0);
         // SAFETY: as the caller promises.
-        let pairs = unsafe { list(forbidden, count) }?;
+        let pairs = unsafe { list(forbidden, ends.last().copied().unwrap_or(0)) }?;
         let mut start = 0;
         for &end in ends {
             let of_row = pairs.get(start..end)?;
@@ -87,10 +88,10 @@ pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_ask(
             (apart && of_row.iter().all(|[first, end]| first <= end)).then_some(())?;
             start = end;
         }
-        state.ask(|Question { forbidden, ends: kept, split: kept_split }| {
-            forbidden.extend(pairs.iter().map(|[first, end]| Range { start: *first, end: *end }));
-            kept.extend(ends);
-            *kept_split = split;
+        state.ask(|question| {
+            question.forbidden.extend(pairs.iter().map(|[first, end]| Range { start: *first, end: *end }));
+            question.ends.extend(ends);
+            (question.split, question.count) = (split, count);
         });
         Some(())
     })
@@ -101,10 +102,15 @@ pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_ask(
 /// # Safety
 /// As that asks.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_choice(cache: u64, rows: usize, out: *mut BestToken) -> i32 {
+pub unsafe extern "C" fn onnxruntime_ep_xdna_kv_cache_best(
+    cache: u64,
+    rows: usize,
+    count: usize,
+    out: *mut BestToken,
+) -> i32 {
     with(cache, |state| {
-        (state.answers().len() == rows && (rows == 0 || !out.is_null())).then_some(())?;
-        for (at, best) in state.answers().iter().flatten().enumerate() {
+        let answers = state.answers(rows, count).filter(|answers| answers.is_empty() || !out.is_null())?;
+        for (at, best) in answers.iter().flatten().enumerate() {
             // SAFETY: as the caller promises.
             unsafe { out.add(at).write(best.map_or(BestToken::NONE, as_c_sees_it)) };
         }
@@ -179,18 +185,21 @@ mod tests {
         let cache = onnxruntime_ep_xdna_kv_cache_new();
         assert_ne!(cache, 0);
         assert_eq!(onnxruntime_ep_xdna_kv_cache_bytes(cache), 0);
-        let ask = |ends: &[usize], pairs: &[[u32; 2]]| {
+        let ask_for = |count: usize, ends: &[usize], pairs: &[[u32; 2]]| {
+            let (ends, rows, pairs) = (ends.as_ptr(), ends.len(), pairs.as_ptr());
             // SAFETY: slices.
-            unsafe { onnxruntime_ep_xdna_kv_cache_ask(cache, ends.len(), ends.as_ptr(), pairs.as_ptr(), 5) }
+            unsafe { onnxruntime_ep_xdna_kv_cache_ask_best(cache, rows, ends, pairs, 5, count) }
         };
+        let ask = |ends: &[usize], pairs: &[[u32; 2]]| ask_for(1, ends, pairs);
+        assert_eq!([0, 1, 256, 257].map(|count| ask_for(count, &[], &[])), [REFUSED, DONE, DONE, REFUSED]);
         assert_eq!(ask(&[1, 3], &[[0, 4], [1, 2], [2, 9]]), DONE);
         assert_eq!(ask(&[2], &[[0, 4], [3, 5]]), REFUSED, "they overlap");
         assert_eq!(ask(&[1], &[[4, 3]]), REFUSED, "it ends before it begins");
         assert_eq!(ask(&[2, 1], &[[0, 4], [4, 5]]), REFUSED, "a row ends before it begins");
         // SAFETY: no memory is touched.
         unsafe {
-            assert_eq!(onnxruntime_ep_xdna_kv_cache_choice(cache, 0, std::ptr::null_mut()), DONE);
-            assert_eq!(onnxruntime_ep_xdna_kv_cache_choice(cache, 1, std::ptr::null_mut()), REFUSED);
+            assert_eq!(onnxruntime_ep_xdna_kv_cache_best(cache, 0, 1, std::ptr::null_mut()), DONE);
+            assert_eq!(onnxruntime_ep_xdna_kv_cache_best(cache, 1, 1, std::ptr::null_mut()), REFUSED);
             assert_eq!(onnxruntime_ep_xdna_kv_cache_select(cache, std::ptr::null(), 1), REFUSED);
         }
         assert_eq!(onnxruntime_ep_xdna_kv_cache_free(cache), DONE);

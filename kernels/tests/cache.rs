@@ -258,8 +258,98 @@ fn rows_leave_are_repeated_and_change_places() {
     assert_eq!(read(&cache), more[..16]);
 }
 
+/// What attention over a cache of `k` and `v` gives, one query after another's place.
+fn attention(k: &KvCache, v: &KvCache, queries: usize, q: &[f32], mask: Mask<'_>, pool: &dyn Parallel) -> Vec<f32> {
+    let [_, heads, _, width] = k.shape();
+    let spec = AttentionSpec { head_width: width, scale: SCALE, precision: k.precision() };
+    let kernel = HostDevice::with_isa(Isa::best()).unwrap().attention(&spec).unwrap();
+    let strides = [heads * queries * width, queries * width, width];
+    let mut out = vec![f32::NAN; q.len()];
+    Context::fresh(pool, |context| {
+        let out = HeadsMut::new(&mut out, strides);
+        let args = CachedArgs { queries, q: Heads::new(q, strides), keys: k, values: v, mask, out };
+        kernel.run_cached(context, args).expect("the host never fails");
+    });
+    out
+}
+
+#[test]
+fn items_that_share_their_memory_attend_as_if_apart() {
+    let shape @ [batch, heads, length, width] = [2, 3, 200, 64];
+    let (k, v) = (values(shape.iter().product(), 1), values(shape.iter().product(), 2));
+    let rows = [0, 0, 0, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1];
+    let repeated = |data: &[f32]| -> Vec<f32> {
+        rows.iter().flat_map(|row| &data[row * data.len() / batch..][..data.len() / batch]).copied().collect()
+    };
+    let apart = [rows.len(), heads, length, width];
+    let per_item: Vec<f32> = (0..rows.len() * length).map(|at| -((at % 7) as f32)).collect();
+    for precision in Precision::ALL {
+        let filled = |side, shape, data: &[f32]| filled(Isa::best(), side, precision, shape, data, &[150, 50]);
+        let (mut keys, mut values) = (filled(Side::Keys, shape, &k), filled(Side::Values, shape, &v));
+        let whole = keys.bytes();
+        keys.select(&rows);
+        values.select(&rows);
+        assert_eq!(keys.bytes(), whole / 2 * 4, "0 0 0, 1, 0, 1 … are read once each");
+        let (keys_apart, values_apart) =
+            (filled(Side::Keys, apart, &repeated(&k)), filled(Side::Values, apart, &repeated(&v)));
+        assert_eq!(keys_apart.bytes(), whole / 2 * rows.len());
+        for queries in [1, 3, 9] {
+            let q = self::values(rows.len() * heads * queries * width, 3);
+            for mask in [
+                Mask::None,
+                Mask::Causal { first: length - queries },
+                Mask::Additive { data: &per_item, batch_stride: length, head_stride: 0, row_stride: 0 },
+            ] {
+                let got = attention(&keys, &values, queries, &q, mask, &Serial);
+                assert!(got == attention(&keys_apart, &values_apart, queries, &q, mask, &Serial), "{queries} {mask:?}");
+                let got = attention(&keys, &values, queries, &q, mask, &ScopedThreads(3));
+                let expected = attention(&keys_apart, &values_apart, queries, &q, mask, &ScopedThreads(3));
+                assert!(got.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4), "{queries} {mask:?}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Beams: items are repeated, leave, and go on apart.
+    #[test]
+    fn whatever_is_selected_items_go_on_alone(
+        steps in proptest::collection::vec((proptest::collection::vec(any::<usize>(), 1..6), 0usize..70), 1..8),
+        clears in any::<bool>(), seed in any::<u64>(),
+    ) {
+        const HEADS: usize = 2;
+        const WIDTH: usize = 5;
+        let mut cache = KvCache::new(Isa::best(), Side::Values, Precision::F32, HEADS, WIDTH);
+        for round in 0..=u64::from(clears) {
+            // For each item its entries, `[length, heads, width]`.
+            let mut items: Vec<Vec<f32>> = vec![Vec::new(); steps[0].0.len()];
+            cache.clear();
+            for (step, (rows, length)) in (0..).zip(&steps) {
+                if step > 0 {
+                    let rows: Vec<usize> = rows.iter().map(|row| row % items.len()).collect();
+                    cache.select(&rows);
+                    items = rows.iter().map(|&row| items[row].clone()).collect();
+                }
+                // The first may not be empty: a cache of no length takes any number of items.
+                let length = length + usize::from(step == 0);
+                let of_item = length * HEADS * WIDTH;
+                let new = values(items.len() * of_item, seed ^ (step + 100 * round));
+                let strides = [of_item, WIDTH, HEADS * WIDTH];
+                Context::fresh(&Serial, |context| cache.append(context, items.len(), length, Heads::new(&new, strides)));
+                items.iter_mut().enumerate().for_each(|(at, item)| item.extend(&new[at * of_item..][..of_item]));
+                let length = items[0].len() / (HEADS * WIDTH);
+                prop_assert_eq!(cache.shape(), [items.len(), HEADS, length, WIDTH]);
+                let expected: Vec<f32> = items.iter().flat_map(|item| {
+                    (0..HEADS).flat_map(move |head| {
+                        (0..length).flat_map(move |at| item[(at * HEADS + head) * WIDTH..][..WIDTH].iter().copied())
+                    })
+                }).collect();
+                prop_assert!(read(&cache) == expected);
+            }
+        }
+    }
 
     #[test]
     fn entries_are_kept_however_they_come(

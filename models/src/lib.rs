@@ -45,6 +45,9 @@ pub mod weights;
 
 pub use download::{DownloadError, Limits, download};
 pub use export::{ConvertOptions, Converted, WeightFormat, alignment_heads, convert};
-pub use provide::{DEFAULT, ProvideError, Provided, Source, Step, convert_source, get, present, provide, sample};
+pub use provide::{
+    DEFAULT, ProvideError, Provided, Source, Step, convert_source, copy_folder, get, present, provide, provide_with,
+    sample, spellings,
+};
 pub use vocabulary::LANGUAGES;
 pub use weights::{ConvertError, SourceKind, recognise};

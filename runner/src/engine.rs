@@ -161,6 +161,7 @@ static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
 /// println!("ONNX Runtime {}: {} nodes on the CPU provider", engine.ort_version(), encoder.cpu_nodes);
 /// # Ok::<(), undertone_runner::EngineError>(())
 /// ```
+#[derive(Clone)]
 pub struct Engine {
     environment: Environment,
     pool: ThreadPool,
@@ -312,6 +313,20 @@ impl Engine {
             done
         };
         place.open(|path| self.session(path, &[]), pack)
+    }
+
+    /// Opens a small model that is in memory on ONNX Runtime's CPU provider, whatever this engine's device is, and for
+    /// the thread that runs it alone. `name` is what errors call it.
+    pub(crate) fn open_on_cpu(&self, name: &Path, model: &[u8]) -> Result<Session, EngineError> {
+        let refused =
+            |e: ort::Error| EngineError::Graph { graph: name.to_owned(), device: Device::Cpu, reason: words(&e) };
+        let cpu = self.environment.devices().filter(|d| d.ep().is_ok_and(|ep| ep == CPU_EP_NAME)).take(1);
+        Session::builder(&self.environment)
+            .and_then(|b| Ok(b.with_devices(cpu, None)?))
+            .and_then(|b| Ok(b.with_independent_thread_pool()?))
+            .and_then(|b| Ok(b.with_intra_threads(1)?))
+            .and_then(|mut b| b.commit_from_memory(model))
+            .map_err(refused)
     }
 
     fn session(&self, graph: &Path, entries: &[(&str, &str)]) -> Result<Session, EngineError> {

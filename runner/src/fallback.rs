@@ -195,5 +195,5 @@ fn says_the_same(tokens: &[u32], same: usize, tokenizer: &Tokenizer) -> bool {
 /// The compression ratio of the tokens' text.
 fn repetition(tokens: &[u32], tokenizer: &Tokenizer) -> f64 {
     // What cannot be decoded is an error where the text is made, and none here.
-    tokenizer.decode(tokens).map_or(0.0, |text| compression_ratio(text.trim()).into())
+    tokenizer.decode_lossy(tokens).map_or(0.0, |text| compression_ratio(text.trim()).into())
 }

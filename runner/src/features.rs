@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -174,20 +175,28 @@ impl Features {
     /// # Errors
     /// If the file that the features went to cannot be read.
     pub fn window(&self, start: usize) -> io::Result<Vec<f32>> {
+        self.window_of(std::iter::once(start..start + WINDOW_FRAMES))
+    }
+
+    /// As [`Self::window`], of several parts of the audio one after another: frames of `parts`, in order.
+    pub(crate) fn window_of(&self, parts: impl IntoIterator<Item = Range<usize>>) -> io::Result<Vec<f32>> {
         let mut window = vec![0.0; self.bins * WINDOW_FRAMES];
-        let end = self.frames.min(start + WINDOW_FRAMES);
-        let mut at = start;
-        while at < end {
-            let (index, first) = (at / BLOCK, at % BLOCK);
-            let count = (BLOCK - first).min(end - at);
-            self.store.read(index, |block| {
-                for (to, from) in window.chunks_exact_mut(WINDOW_FRAMES).zip(block.chunks_exact(BLOCK)) {
-                    for (to, from) in to[at - start..].iter_mut().zip(&from[first..first + count]) {
-                        *to = normalised(*from, self.maximum);
+        let mut filled = 0;
+        for part in parts {
+            let end = self.frames.min(part.end).min(part.start + WINDOW_FRAMES - filled);
+            let mut at = part.start;
+            while at < end {
+                let (index, first) = (at / BLOCK, at % BLOCK);
+                let count = (BLOCK - first).min(end - at);
+                self.store.read(index, |block| {
+                    for (to, from) in window.chunks_exact_mut(WINDOW_FRAMES).zip(block.chunks_exact(BLOCK)) {
+                        for (to, from) in to[filled..].iter_mut().zip(&from[first..first + count]) {
+                            *to = normalised(*from, self.maximum);
+                        }
                     }
-                }
-            })?;
-            at += count;
+                })?;
+                (at, filled) = (at + count, filled + count);
+            }
         }
         Ok(window)
     }

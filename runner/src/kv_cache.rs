@@ -81,11 +81,11 @@ impl KvCache {
         }
     }
 
-    /// Asks the next run to choose.
+    /// Asks the next run to choose `count` tokens of each kind.
     ///
     /// # Errors
-    /// If ranges overlap or are out of order, or rows ask about different timestamps.
-    pub(crate) fn ask(&mut self, asks: &[Ask<'_>]) -> Result<(), String> {
+    /// If ranges overlap or are out of order, rows ask about different timestamps, or that is more than it can choose.
+    pub(crate) fn ask(&mut self, asks: &[Ask<'_>], count: usize) -> Result<(), String> {
         self.ends.clear();
         self.forbidden.clear();
         let split = asks.first().map_or(Ask::NO_TIMESTAMPS, |ask| ask.first_timestamp);
@@ -96,7 +96,7 @@ impl KvCache {
         let alike = asks.iter().all(|ask| ask.first_timestamp == split);
         let (ends, forbidden) = (self.ends.as_ptr(), self.forbidden.as_ptr());
         // SAFETY: as many ends as rows, and as many pairs as the last of them says.
-        match alike && unsafe { (self.ask)(self.number, asks.len(), ends, forbidden, split) } == DONE {
+        match alike && unsafe { (self.ask)(self.number, asks.len(), ends, forbidden, split, count) } == DONE {
             true => Ok(()),
             false => Err("the execution provider does not take what is asked".to_owned()),
         }
@@ -129,20 +129,20 @@ impl KvCache {
         }
     }
 
-    /// What the last run chose, row by row.
+    /// What the last run chose, row by row and in each the likeliest of each kind first.
     ///
     /// # Errors
-    /// If it did not choose for `rows` rows.
-    pub(crate) fn choice(&mut self, rows: usize, scores: &mut Vec<Scores>) -> Result<(), String> {
+    /// If it did not choose for `rows` rows, and `count` tokens of each kind.
+    pub(crate) fn choice(&mut self, rows: usize, count: usize, scores: &mut Vec<Scores>) -> Result<(), String> {
         self.answers.clear();
-        self.answers.resize(2 * rows, BestToken::NONE);
-        // SAFETY: room for two entries to a row.
-        if unsafe { (self.choice)(self.number, rows, self.answers.as_mut_ptr()) } != DONE {
+        self.answers.resize(2 * count * rows, BestToken::NONE);
+        // SAFETY: room for so many pairs to a row.
+        if unsafe { (self.choice)(self.number, rows, count, self.answers.as_mut_ptr()) } != DONE {
             return Err("the execution provider did not choose".to_owned());
         }
-        let of_row = |pair: &[BestToken; 2]| Scores { text: best(pair[0]), timestamps: best(pair[1]) };
+        let of_rank = |pair: &[BestToken; 2]| Scores { text: best(pair[0]), timestamps: best(pair[1]) };
         scores.clear();
-        scores.extend(self.answers.as_chunks::<2>().0.iter().map(of_row));
+        scores.extend(self.answers.as_chunks::<2>().0.iter().map(of_rank));
         Ok(())
     }
 }

@@ -10,6 +10,14 @@ use std::collections::BTreeMap;
 
 pub use names::name;
 
+/// Languages that put no blanks between words (openai/whisper, `whisper/tokenizer.py`).
+const WITHOUT_BLANKS: [&str; 6] = ["zh", "ja", "th", "lo", "my", "yue"];
+
+/// Whether words of the language with this code have blanks between them.
+pub fn has_blanks(code: &str) -> bool {
+    !WITHOUT_BLANKS.contains(&code)
+}
+
 /// A detected language.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detected {

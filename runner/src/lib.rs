@@ -17,10 +17,52 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With another device of [`EngineOptions`] the execution provider computes. The crate does not depend on its code: it
-//! loads its library through ONNX Runtime, as any other program would. With device `auto`, an execution provider that
-//! cannot be loaded or fails is replaced by ONNX Runtime's CPU provider, and `run.fallback` of the result says why:
-//! show it as a warning. With every other device it is an error.
+//! # A tour
+//!
+//! **A model** is found by [`Model::open`]: a folder of graphs, or a name. [`Transcriber::load`] loads it on the device of
+//! [`EngineOptions`]; that takes longest and is done once.
+//!
+//! With another device than `cpu` the execution provider computes. The crate does not depend on its code: it loads its
+//! library through ONNX Runtime, as any other program would. With device `auto`, an execution provider that cannot be
+//! loaded or fails is replaced by ONNX Runtime's CPU provider, and `run.fallback` of the result says why: show it as a
+//! warning. With every other device it is an error.
+//!
+//! **Audio** comes from a file ([`audio::read_file`]), from anything that reads ([`audio::read`],
+//! [`audio::decode_bytes`]), or from samples of a program's own ([`Audio::from_interleaved`]; [`Audio::from_samples`] for
+//! 16 kHz mono). Any common format is read, whatever the name says. Hours of audio take little memory through
+//! [`audio::open`] and [`Transcriber::listen`], which keep what the model needs instead of samples.
+//!
+//! **Text** comes in three ways, on one state ([`Transcribing`]) that computes when it is asked to, window by window,
+//! without a thread:
+//!
+//! | | |
+//! |---|---|
+//! | [`Transcriber::transcribe`], [`Transcriber::transcribe_all`] | when all is done; an [`Observer`] hears of what comes before |
+//! | [`Transcriber::segments`] | an iterator of `Result<`[`Segment`]`>`, each computed when it is asked for |
+//! | [`Transcriber::begin`] | the state itself, for who keeps it beside a shared transcriber |
+//!
+//! ```no_run
+//! # use undertone_runner::{EngineOptions, Model, TranscribeOptions, Transcriber, audio};
+//! # let mut transcriber = Transcriber::load(&Model::open("base", None)?, &EngineOptions::new("libonnxruntime.so"))?;
+//! let recording = audio::read_file("talk.mp3".as_ref())?;
+//! for segment in transcriber.segments(&recording, &TranscribeOptions::default())? {
+//!     let segment = segment?;
+//!     println!("[{:.2} to {:.2}]{}", segment.start, segment.end, segment.text);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! **Ending early**: drop the iterator, or call [`Cancel::cancel`] from another thread, or let an observer's
+//! [`stop`](Observer::stop) answer. What was done until then is returned, and `run.stopped` says until where.
+//!
+//! **Threads**: a [`Transcriber`] is [`Send`] and computes one batch of windows at a time, with all cores. Programs with
+//! several threads keep it in a `Mutex` and lock it for each [`Transcribing::next_segment`], so that a short recording
+//! does not wait for a long one; recordings that are there together are faster in one [`Transcriber::transcribe_all`].
+//!
+//! **Formats**: [`Format`](crate::format::Format) writes results as text, subtitles, tables and JSON, whole or segment by
+//! segment.
+//!
+//! Programs to start from, in `runner/examples`: `file`, `samples`, `reader`, `segments`, `cancel`, `several`.
 //!
 //! The parts stand alone, too: [`audio`], [`mel`] and [`features`] (sound to features), [`tokenizer`], [`engine`] (ONNX
 //! Runtime and the execution provider), [`decoder`] (the exported graphs), [`decode`] with [`rules`], [`penalty`],
@@ -53,11 +95,13 @@ pub mod ranking;
 pub mod rules;
 pub mod speech_model;
 pub mod tokenizer;
+pub mod vad;
 
 mod batch;
 mod beam;
 mod cancel;
 mod cuts;
+mod detection;
 mod ep_library;
 mod fallback;
 mod json;
@@ -96,4 +140,5 @@ pub use result::{RunReport, Segment, Transcription, Warning, Word};
 pub use segments::Segments;
 pub use transcribe::{TranscribeError, Transcriber};
 pub use transcribing::Transcribing;
+pub use vad::{VadModel, VadOptions, VoiceOptions};
 pub use words::{Attended, WordOptions};

@@ -15,6 +15,28 @@ pub struct Progress {
 /// Told what happens while recordings are transcribed, between windows. `()` watches nothing.
 ///
 /// `recording` is the place among the recordings that were given.
+///
+/// ```
+/// use undertone_runner::{Cancel, Observer, Progress, Segment};
+///
+/// struct Print;
+///
+/// impl Observer for Print {
+///     fn progress(&mut self, Progress { done_seconds, total_seconds }: Progress) {
+///         eprintln!("{done_seconds:.0} s of {total_seconds:.0} s");
+///     }
+///
+///     fn segments(&mut self, recording: usize, segments: &[Segment]) {
+///         segments.iter().for_each(|segment| println!("{recording}:{}", segment.text));
+///     }
+/// }
+///
+/// // With `transcriber.transcribe(&recording, &options, &mut watch)` it is told, and `cancel` ends it.
+/// let cancel = Cancel::new();
+/// let mut watch = (Print, cancel.clone());
+/// cancel.cancel();
+/// assert!(watch.stop());
+/// ```
 pub trait Observer {
     /// Windows are done.
     fn progress(&mut self, _progress: Progress) {}

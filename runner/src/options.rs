@@ -7,6 +7,7 @@ mod clips;
 mod search;
 mod tokens;
 
+use crate::vad::{VadModel, VoiceOptions};
 use std::path::PathBuf;
 
 use crate::prompt::PromptOptions;
@@ -90,6 +91,8 @@ pub struct EngineOptions {
     /// Where the execution provider writes its partition report (JSON). Graphs are then opened as they are, never
     /// packed.
     pub report: Option<PathBuf>,
+    /// What tells speech from other sound.
+    pub vad_model: VadModel,
     /// Folder for packed models: what the execution provider makes of a graph is kept there, and a later start takes it
     /// from there. Folders that cannot be written to are done without. `None` keeps nothing.
     pub packed: Option<PathBuf>,
@@ -112,6 +115,7 @@ impl EngineOptions {
             npu_commands: Commands::default(),
             core_costs: None,
             report: None,
+            vad_model: VadModel::Embedded,
             packed: None,
         }
     }
@@ -175,6 +179,8 @@ pub struct TranscribeOptions {
     /// Cut recordings of more than a window at pauses, so that their windows can be decoded together: without the text
     /// before them, and so not always to the same text.
     pub cut_at_pauses: bool,
+    /// Whether silence is left out, and what silence is.
+    pub voice: VoiceOptions,
     /// Words with their times.
     pub words: WordOptions,
 }
@@ -222,6 +228,7 @@ impl Default for TranscribeOptions {
             padding: Padding::Zero,
             batch: DEFAULT_BATCH,
             cut_at_pauses: false,
+            voice: VoiceOptions::default(),
             words: WordOptions::default(),
         }
     }

@@ -7,11 +7,14 @@ use crate::cuts::chunks;
 use crate::fallback::{Attempt, Verdict};
 use crate::features::Features;
 use crate::language::Detected;
-use crate::mel::{LogMel, WINDOW_FRAMES};
+use crate::mel::{LogMel, SAMPLE_RATE, WINDOW_FRAMES};
 use crate::options::{Clip, Padding, TranscribeOptions};
 use crate::prompt::PromptTokens;
 use crate::result::{RunReport, Segment, Warning};
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
+use crate::vad::detector::Detector;
+use crate::vad::timeline::Timeline;
+use crate::vad::{SpeechProbabilities, VoiceOptions};
 use crate::voice::Voice;
 use crate::writer::{Place, Writer};
 use std::borrow::Cow;
@@ -23,6 +26,11 @@ use std::sync::Arc;
 const LEAST_VOICE: usize = 100;
 /// Frames with a voice in them that may be a recording's last word.
 const WORD: usize = 30;
+
+/// Frames before a voice with which its segment may begin, and after it with which it may end: a voice begins and ends
+/// more quietly than a detector can tell.
+const LEAD: usize = 10;
+const TRAIL: usize = 20;
 
 /// Frames before a sound with which its window begins.
 const BEFORE_SOUND: usize = 50;
@@ -42,14 +50,25 @@ pub(crate) struct Recording<'a> {
     /// Its own times and tokens.
     pub(crate) run: RunReport,
     prompts: Arc<PromptTokens>,
+    /// Seconds that are speech, where the rest is left out.
+    pub(crate) duration_after_vad: Option<f64>,
     /// Segments that [`Self::take_fresh`] has given.
     given: usize,
 }
 
 enum State {
     Untouched,
-    Open { features: Arc<Features>, chunks: Vec<Chunk>, voice: Voice },
-    Finished { segments: Vec<Segment>, tokens: Vec<u32> },
+    /// Chunks and voice are in frames of the timeline.
+    Open {
+        features: Arc<Features>,
+        timeline: Timeline,
+        chunks: Vec<Chunk>,
+        voice: Voice,
+    },
+    Finished {
+        segments: Vec<Segment>,
+        tokens: Vec<u32>,
+    },
 }
 
 /// A part of a recording that is transcribed by itself, from window to window.
@@ -113,7 +132,7 @@ impl Chunk {
 impl<'a> Recording<'a> {
     pub(crate) fn new(audio: Cow<'a, Audio>, language: Option<(String, u32)>, prompts: Arc<PromptTokens>) -> Self {
         let (state, run) = (State::Untouched, RunReport::default());
-        Self { audio, state, language, detected: None, run, prompts, given: 0 }
+        Self { audio, state, language, detected: None, run, prompts, duration_after_vad: None, given: 0 }
     }
 
     /// The chunks, made at the first call. Audio that is too short for a frame has one, of no frames, if its language
@@ -127,23 +146,24 @@ impl<'a> Recording<'a> {
         special: &SpecialTokens,
         options: &TranscribeOptions,
         positions: usize,
+        detector: &Detector,
     ) -> io::Result<&[Chunk]> {
         if let State::Untouched = self.state {
             let features = self.audio.features(mel);
             self.run.mel_ms = features.time().as_secs_f64() * 1e3;
-            let frames = features.frames();
+            let (timeline, voice) = self.look(&features, options, detector)?;
+            let frames = timeline.frames();
             let clips = clips(&options.clips, frames);
             let length: usize = clips.iter().map(Range::len).sum();
             let cut = options.cut_at_pauses && length > WINDOW_FRAMES;
-            let voice = Voice::of(&features.levels()?, features.silence());
             // A chunk's parts are transcribed one after another, each with the text of those before it.
             let parts: Vec<Vec<Range<usize>>> = match cut {
                 true => within(&chunks(&voice), &clips).into_iter().map(|part| vec![part]).collect(),
                 false => vec![clips],
             };
             let shortest = (options.shortest_rest * 100.0).round() as usize;
-            let end =
-                |part: &Range<usize>| if part.end == frames { self.audio.duration() } else { part.end as f64 / 100.0 };
+            let whole = self.audio.duration();
+            let end = |part: &Range<usize>| if part.end == features.frames() { whole } else { part.end as f64 / 100.0 };
             let chunk = |(index, parts): (usize, Vec<Range<usize>>)| {
                 let mut later: Vec<_> = parts.into_iter().rev().map(|part| (part.clone(), end(&part))).collect();
                 let (Range { start: from, end: to }, end) = later.pop().unwrap_or_default();
@@ -161,12 +181,55 @@ impl<'a> Recording<'a> {
             let chunks: Vec<Chunk> = parts.into_iter().enumerate().map(chunk).collect();
             let nothing = frames == 0;
             let steady = !nothing && chunks.iter().all(Chunk::finished);
-            self.state = State::Open { features, chunks, voice };
+            self.state = State::Open { features, timeline, chunks, voice };
             if steady || nothing && (self.language.is_some() || !special.multilingual) {
                 self.finish();
             }
         }
         Ok(self.chunks())
+    }
+
+    /// Which frames are decoded at all, and where in them there is a voice.
+    fn look(
+        &mut self,
+        features: &Features,
+        options: &TranscribeOptions,
+        detector: &Detector,
+    ) -> io::Result<(Timeline, Voice)> {
+        let VoiceOptions { vad_filter, vad } = options.voice;
+        // Who names clips has said what is to be transcribed.
+        let vad_filter = vad_filter && options.clips.is_empty();
+        let (frames, levels, silence) = (features.frames(), features.levels()?, features.silence());
+        let wanted = vad_filter || options.cut_at_pauses && frames > WINDOW_FRAMES;
+        let mut speech = None;
+        if wanted && !detector.is_loudness() {
+            match self.audio.speech(detector) {
+                Ok(found) => speech = Some(found),
+                Err(reason) => {
+                    let what = format!("pauses were told from speech by loudness alone: {reason}");
+                    self.run.warnings.push(Warning { from: 0.0, to: self.audio.duration(), what });
+                }
+            }
+        }
+        let timeline = if vad_filter {
+            let by_loudness =
+                || SpeechProbabilities::of_frames(Voice::of(&levels, silence).voice(), features.samples());
+            let segments = speech.as_ref().map_or_else(|| by_loudness().segments(&vad), |speech| speech.segments(&vad));
+            let samples: u64 = segments.iter().map(|segment| segment.end - segment.start).sum();
+            self.duration_after_vad = Some(samples as f64 / f64::from(SAMPLE_RATE));
+            Timeline::of(&segments, frames)
+        } else {
+            Timeline::whole(frames)
+        };
+        let kept = timeline.pick(&levels);
+        let voice = match speech {
+            Some(speech) => {
+                let threshold = vad.lower_threshold() as f32;
+                Voice::detected(&kept, silence, &timeline.pick(&speech.by_frame(frames)), threshold)
+            }
+            None => Voice::of(&kept, silence),
+        };
+        Ok((timeline, voice))
     }
 
     /// The chunks; none before [`Self::open`] and after the last one's end.
@@ -185,7 +248,9 @@ impl<'a> Recording<'a> {
     pub(crate) fn done_seconds(&self) -> f64 {
         match self.state {
             State::Untouched => 0.0,
-            State::Open { ref chunks, .. } => chunks.iter().map(Chunk::done).sum::<usize>() as f64 / 100.0,
+            State::Open { ref chunks, ref timeline, .. } => {
+                timeline.frame(chunks.iter().map(Chunk::done).sum(), true) as f64 / 100.0
+            }
             State::Finished { .. } => self.audio.duration(),
         }
     }
@@ -216,16 +281,12 @@ impl<'a> Recording<'a> {
     /// The features of one of the windows that follow one another from the first chunk's on, `[bins, 3000]`; `None`
     /// where there is no such window.
     pub(crate) fn listening_window(&self, index: usize, padding: Padding) -> io::Result<Option<Vec<f32>>> {
-        let State::Open { features, chunks, .. } = &self.state else { return Ok(None) };
+        let State::Open { features, timeline, chunks, .. } = &self.state else { return Ok(None) };
         let from = chunks.first().map_or(0, |chunk| chunk.from) + index * WINDOW_FRAMES;
-        if from >= features.frames() {
+        if from >= timeline.frames() {
             return Ok(None);
         }
-        match padding {
-            Padding::Zero => features.window(from),
-            Padding::Silence => features.window_with_silence(from),
-        }
-        .map(Some)
+        features_of(features, timeline, from..timeline.frames(), padding).map(Some)
     }
 
     /// Where a chunk's next window is.
@@ -237,18 +298,10 @@ impl<'a> Recording<'a> {
 
     /// The features of a chunk's next window, `[bins, 3000]`.
     pub(crate) fn window(&self, chunk: usize, padding: Padding) -> io::Result<Vec<f32>> {
-        let State::Open { features, chunks, .. } = &self.state else { return Ok(Vec::new()) };
+        let State::Open { features, timeline, chunks, .. } = &self.state else { return Ok(Vec::new()) };
         let Chunk { seek, to, .. } = chunks[chunk];
-        let mut window = match padding {
-            Padding::Zero => features.window(seek)?,
-            Padding::Silence => features.window_with_silence(seek)?,
-        };
-        // What follows in the recording is another chunk's.
-        if to < features.frames() && to - seek < WINDOW_FRAMES {
-            let nothing = if padding == Padding::Zero { 0.0 } else { features.silence() };
-            window.chunks_exact_mut(WINDOW_FRAMES).for_each(|line| line[to - seek..].fill(nothing));
-        }
-        Ok(window)
+        // What follows is another chunk's.
+        features_of(features, timeline, seek..to, padding)
     }
 
     /// Adds the text of a chunk's window, and moves the chunk on to its next.
@@ -265,7 +318,7 @@ impl<'a> Recording<'a> {
         self.run.decoder_ms += window.decoder_ms;
         self.run.tokens += window.attempt.as_ref().map_or(0, |attempt| attempt.steps as u64);
         let place = self.place(chunk);
-        let State::Open { chunks, voice, .. } = &mut self.state else { return Ok(()) };
+        let State::Open { chunks, voice, timeline, .. } = &mut self.state else { return Ok(()) };
         let chunk = &mut chunks[chunk];
         let standing = chunk.writer.segments.len();
         let advance = match &window.attempt {
@@ -273,8 +326,8 @@ impl<'a> Recording<'a> {
             None => place.frames,
         };
         if let Some(what) = window.attempt.as_ref().and_then(doubt) {
-            let seconds = |frame: usize| frame as f64 / 100.0;
-            let (from, to) = (seconds(chunk.seek), seconds(chunk.seek + advance));
+            let seconds = |frame: usize, is_end| timeline.frame(frame, is_end) as f64 / 100.0;
+            let (from, to) = (seconds(chunk.seek, false), seconds(chunk.seek + advance, true));
             self.run.warnings.push(Warning { from, to, what: what.to_owned() });
         }
         if chunk.writer.multilingual() {
@@ -293,9 +346,12 @@ impl<'a> Recording<'a> {
     pub(crate) fn take_fresh(&mut self) -> Vec<Segment> {
         let mut standing: Vec<Segment> = match &self.state {
             State::Untouched => Vec::new(),
-            State::Open { chunks, .. } => {
+            State::Open { chunks, timeline, voice, .. } => {
                 let finished = chunks.iter().take_while(|chunk| chunk.finished()).count();
-                chunks.iter().take(finished + 1).flat_map(|c| &c.writer.segments).skip(self.given).cloned().collect()
+                let final_ones = chunks.iter().take(finished + 1).flat_map(|c| &c.writer.segments).skip(self.given);
+                let mut fresh: Vec<Segment> = final_ones.cloned().collect();
+                fresh.iter_mut().for_each(|segment| settle(segment, timeline, voice, self.audio.duration()));
+                fresh
             }
             State::Finished { segments, .. } => segments.iter().skip(self.given).cloned().collect(),
         };
@@ -306,13 +362,16 @@ impl<'a> Recording<'a> {
 
     /// Puts the chunks' texts together and lets go of the features.
     pub(crate) fn finish(&mut self) {
-        let State::Open { chunks, .. } = &mut self.state else { return };
-        let (mut segments, mut tokens) = (Vec::new(), Vec::new());
+        let State::Open { chunks, timeline, voice, .. } = &mut self.state else { return };
+        let (mut segments, mut tokens): (Vec<Segment>, _) = (Vec::new(), Vec::new());
         for chunk in chunks {
             tokens.extend_from_slice(chunk.writer.text_tokens());
             segments.append(&mut chunk.writer.segments);
         }
-        segments.iter_mut().enumerate().for_each(|(id, segment): (usize, &mut Segment)| segment.id = id);
+        for (id, segment) in segments.iter_mut().enumerate() {
+            segment.id = id;
+            settle(segment, timeline, voice, self.audio.duration());
+        }
         self.state = State::Finished { segments, tokens };
     }
 
@@ -323,6 +382,38 @@ impl<'a> Recording<'a> {
             _ => Default::default(),
         }
     }
+}
+
+/// Gives a segment its times in the recording. Models let a segment begin where the one before ended, and end where the
+/// next begins: where a detector of speech has told pauses from speech, a segment without words' times begins and ends
+/// with the voice in it.
+fn settle(segment: &mut Segment, timeline: &Timeline, voice: &Voice, duration: f64) {
+    let frame = |seconds: f64| (seconds * 100.0).round().max(0.0) as usize;
+    let span = voice.span(frame(segment.start)..frame(segment.end));
+    timeline.restore(segment, duration);
+    let Some(span) = span.filter(|_| voice.is_detected() && segment.words.is_empty()) else { return };
+    let begin = timeline.frame(span.start, false).saturating_sub(LEAD) as f64 / 100.0;
+    let end = (timeline.frame(span.end, true) + TRAIL) as f64 / 100.0;
+    segment.start = segment.start.max(begin);
+    segment.end = segment.end.min(end).max(segment.start);
+}
+
+/// The first window `[bins, 3000]` of the timeline's frames `range`, and after them padding.
+fn features_of(
+    features: &Features,
+    timeline: &Timeline,
+    range: Range<usize>,
+    padding: Padding,
+) -> io::Result<Vec<f32>> {
+    if padding == Padding::Silence && range.end == features.frames() {
+        return features.window_with_silence(range.start);
+    }
+    let length = range.len();
+    let mut window = features.window_of(timeline.frames_of(range))?;
+    if padding == Padding::Silence && length < WINDOW_FRAMES {
+        window.chunks_exact_mut(WINDOW_FRAMES).for_each(|line| line[length..].fill(features.silence()));
+    }
+    Ok(window)
 }
 
 /// The parts of a recording of so many frames that are transcribed.
@@ -348,5 +439,41 @@ fn doubt(attempt: &Attempt) -> Option<&'static str> {
         Verdict::Repeats if attempt.exhausted => Some("the model only repeats itself; nothing of it is kept"),
         Verdict::Unsure if attempt.exhausted => Some("the model is not sure of the words"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::Word;
+
+    /// Ten seconds with a voice from 2 to 3 and from 7 to 8 s; a second and a half around each is decoded.
+    fn two_voices() -> (Timeline, Voice) {
+        let timeline = Timeline::of(&[24_000..56_000, 104_000..136_000], 1000);
+        let speech: Vec<f32> =
+            (0..1000).map(|frame| if (200..300).contains(&(frame % 500)) { 0.9 } else { 0.1 }).collect();
+        let voice = Voice::detected(&[0.0; 400], -1.0, &timeline.pick(&speech), 0.35);
+        (timeline, voice)
+    }
+
+    fn settled(start: f64, end: f64, words: Vec<Word>) -> (f64, f64) {
+        let (timeline, voice) = two_voices();
+        let mut segment = Segment { start, end, words, ..Segment::default() };
+        settle(&mut segment, &timeline, &voice, 10.0);
+        (segment.start, segment.end)
+    }
+
+    #[test]
+    fn a_segment_begins_and_ends_with_its_voice() {
+        assert_eq!(settled(0.0, 2.0, Vec::new()), (1.9, 3.2));
+        // The second begins before the seam, in the silence of the first part.
+        assert_eq!(settled(1.6, 4.0, Vec::new()), (6.9, 8.2));
+        assert_eq!(settled(0.0, 4.0, Vec::new()), (1.9, 8.2));
+        // What is within a voice stays.
+        assert_eq!(settled(0.7, 1.2, Vec::new()), (2.2, 2.7));
+        // Text without a voice, and words with times of their own.
+        assert_eq!(settled(0.0, 0.4, Vec::new()), (1.5, 1.9));
+        let word = Word { start: 0.2, end: 1.8, ..Word::default() };
+        assert_eq!(settled(0.0, 2.0, vec![word]), (1.7, 3.3));
     }
 }

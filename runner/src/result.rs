@@ -26,6 +26,9 @@ pub struct Transcription {
     pub language_probabilities: BTreeMap<String, f64>,
     /// Length of the audio in seconds.
     pub duration: f64,
+    /// Seconds of it that were taken for speech, where the rest was left out (`vad_filter`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_after_vad: Option<f64>,
     /// The text of all segments, joined.
     pub text: String,
     /// In order of time, not overlapping, inside the audio.
@@ -34,7 +37,7 @@ pub struct Transcription {
     pub run: RunReport,
 }
 
-fn likely_languages<S: Serializer>(all: &BTreeMap<String, f64>, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn likely_languages<S: Serializer>(all: &BTreeMap<String, f64>, to: S) -> Result<S::Ok, S::Error> {
     to.collect_map(all.iter().filter(|(_, probability)| **probability >= 0.01))
 }
 

@@ -24,6 +24,8 @@ use crate::segments::Segments;
 use crate::speech_model::{RunError, SpeechModel};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::transcribing::Transcribing;
+use crate::vad::VadError;
+use crate::vad::detector::Detector;
 use crate::writer::rules;
 use std::borrow::Cow;
 use std::panic::resume_unwind;
@@ -49,6 +51,9 @@ pub enum TranscribeError {
         "the features of a recording cannot be read back from a temporary file ({0}); set TMPDIR to a place with room"
     )]
     Features(#[from] std::io::Error),
+    /// A voice activity detector that a person named.
+    #[error(transparent)]
+    Vad(#[from] VadError),
     /// An option that has a value without a meaning, or one that does not fit the model or the recording.
     #[error("the option {0}")]
     Option(#[from] OptionError),
@@ -80,10 +85,14 @@ pub(crate) struct Start {
 }
 
 /// A loaded model that turns audio into text: see the [crate's first example](crate).
+///
+/// It may be moved to another thread, and shared in a `Mutex`. Only one thread computes at a time, since a model has one
+/// set of buffers and uses all cores; each step of a [`Transcribing`] can have its own lock.
 pub struct Transcriber {
     tokenizer: Tokenizer,
     config: ModelConfig,
     mel: LogMel,
+    detector: Detector,
     model: Box<dyn SpeechModel>,
     cpu_nodes: Option<usize>,
     spare: Option<Spare>,
@@ -142,6 +151,7 @@ impl Transcriber {
         });
         let cpu_nodes = Some(loaded.cpu_nodes);
         Ok(Self {
+            detector: Detector::new(&engine, &options.vad_model)?,
             cpu_nodes,
             spare,
             engine: Some(engine),
@@ -158,6 +168,7 @@ impl Transcriber {
     pub fn with_model(model: Box<dyn SpeechModel>, tokenizer: Tokenizer, config: ModelConfig) -> Self {
         Self {
             mel: LogMel::new(config.mel_bins),
+            detector: Detector::default(),
             alignment_heads: config.heads_for_alignment(!tokenizer.special.multilingual),
             tokenizer,
             config,
@@ -201,7 +212,7 @@ impl Transcriber {
     /// Listens to a stream: what it comes to can be transcribed by this model, and takes no more memory however long it
     /// is.
     pub fn listen(&self, stream: AudioStream) -> Result<Audio, AudioError> {
-        stream.listen(&self.mel)
+        stream.listen_for(&self.mel, &self.detector)
     }
 
     /// Transcribes `audio`; `observer` is told whenever windows are done, and can end it early.
@@ -312,7 +323,7 @@ impl Transcriber {
         if known || options.language_detection_segments < 2 || recording.finished() {
             return Ok(0);
         }
-        recording.open(&self.mel, special, options, self.config.decoder_positions)?;
+        recording.open(&self.mel, special, options, self.config.decoder_positions, &self.detector)?;
         let mut heard = Vec::new();
         while heard.len() < options.language_detection_segments && !stop() {
             let Some(features) = recording.listening_window(heard.len(), options.padding)? else { break };
@@ -380,6 +391,7 @@ impl Transcriber {
             language_probability: recording.detected.as_ref().map(|detected| detected.probability),
             language_probabilities: recording.detected.as_ref().map(|d| d.probabilities.clone()).unwrap_or_default(),
             duration,
+            duration_after_vad: recording.duration_after_vad,
             text: self.tokenizer.decode(tokens)?,
             segments: segments.to_vec(),
             run,
@@ -398,7 +410,7 @@ impl Transcriber {
         let mut chosen = Vec::new();
         for (index, recording) in recordings.iter_mut().enumerate().filter(|(_, recording)| !recording.finished()) {
             let unknown = special.multilingual && (recording.language.is_none() || options.multilingual);
-            let chunks = recording.open(&self.mel, special, options, self.config.decoder_positions)?;
+            let chunks = recording.open(&self.mel, special, options, self.config.decoder_positions, &self.detector)?;
             let empty = chunks.iter().all(Chunk::finished);
             for (place, chunk) in chunks.iter().enumerate().filter(|(_, chunk)| empty || !chunk.finished()) {
                 // Any language makes a prompt of the same length.
@@ -494,6 +506,14 @@ impl Transcriber {
                 let known = special.languages.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
                 Err(TranscribeError::Language { language, known })
             }
+        }
+    }
+
+    /// The model that runs next: the asked device's, or the one that has taken over from it.
+    pub(crate) fn model(&mut self) -> &mut dyn SpeechModel {
+        match &mut self.taken_over {
+            Some((spare, _)) => spare.as_mut(),
+            None => self.model.as_mut(),
         }
     }
 

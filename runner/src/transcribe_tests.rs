@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex};
 
 #[path = "transcribe_doubt_tests.rs"]
 mod doubt;
+#[path = "transcribe_search_tests.rs"]
+mod search;
 #[path = "transcribing_tests.rs"]
 mod step_by_step;
 #[path = "transcribe_words_tests.rs"]
@@ -158,9 +160,11 @@ impl SpeechModel for Script {
         let started = log.prompts.len() - self.rows.len().min(log.prompts.len());
         for (i, tokens) in tokens.chunks_exact(tokens.len() / self.rows.len()).enumerate() {
             self.rows[i].1.extend(tokens);
-            // Control tokens come in the first step only, before any row has left.
-            if tokens.iter().all(|&t| is_control(t)) {
-                log.prompts[started + i].extend(tokens);
+            // Control tokens come in the first step only, before any row has left; but for beams that nobody will take.
+            if tokens.iter().all(|&t| is_control(t))
+                && let Some(prompt) = log.prompts.get_mut(started + i)
+            {
+                prompt.extend(tokens);
             }
         }
         (0..self.rows.len()).for_each(|row| look(row, &self.next(row)));

@@ -1,7 +1,7 @@
-//! Where in a recording there may be a voice, by its loudness over time: enough to find pauses, not to tell a voice
-//! from a door.
+//! Where in a recording there may be a voice, and where there are pauses: by a detector's probabilities of speech (`vad`),
+//! or by loudness over time, which is enough to find pauses, not to tell a voice from a door.
 //!
-//! A frame's level is the mean of its log-mel features over the bins, smoothed over 0.3 s. A pause is where it lies in
+//! By loudness: a frame's level is the mean of its log-mel features over the bins, smoothed over 0.3 s. A pause is where it lies in
 //! the lowest quarter between the recording's quiet and loud levels (their 5th and 95th percentiles), silence where it
 //! lies in the lowest tenth. Levels are logarithmic: where 60 dB lie between the two, a sound 50 dB below the loud
 //! level is no silence.
@@ -19,10 +19,14 @@ const STEADY_RANGE: f32 = 0.03;
 /// Frames for which they must.
 const STEADY_FRAMES: usize = 400;
 
-/// The loudness of a recording over time.
+/// The loudness of a recording over time, and its pauses.
 #[derive(Debug, Clone)]
 pub struct Voice {
     levels: Vec<f32>,
+    /// 0 in a pause, 1 elsewhere.
+    voice: Vec<f32>,
+    /// Whether a detector of speech found the pauses.
+    detected: bool,
     pause_below: f32,
     silence_below: f32,
     digital_below: f32,
@@ -31,8 +35,17 @@ pub struct Voice {
 }
 
 impl Voice {
-    /// From each frame's mean over the bins, and the value of silence.
+    /// By loudness: from each frame's mean over the bins, and the value of silence.
     pub fn of(levels: &[f32], silence: f32) -> Self {
+        Self::with(levels, silence, None)
+    }
+
+    /// By each frame's probability of speech: pauses are where it is below `threshold`.
+    pub fn detected(levels: &[f32], silence: f32, speech: &[f32], threshold: f32) -> Self {
+        Self::with(levels, silence, Some((speech, threshold)))
+    }
+
+    fn with(levels: &[f32], silence: f32, speech: Option<(&[f32], f32)>) -> Self {
         let levels = smooth(levels);
         // Digital silence, such as what pads a recording, says nothing of how loud its pauses are.
         let digital_below = silence + 0.01;
@@ -42,12 +55,19 @@ impl Voice {
         let (quiet, range) = (at(5), at(95) - at(5));
         let below = |share: f32| if range < LEAST_RANGE { f32::NEG_INFINITY } else { quiet + range * share };
         let (pause_below, silence_below) = (below(0.25), below(0.1));
+        let (values, threshold) = speech.unwrap_or((&levels, pause_below));
+        let voice: Vec<f32> = values.iter().map(|value| f32::from(u8::from(*value >= threshold))).collect();
         let mut voiced = Vec::with_capacity(levels.len() + 1);
         voiced.push(0);
-        for (i, level) in levels.iter().enumerate() {
-            voiced.push(voiced[i] + u32::from(*level >= pause_below));
+        for (i, voice) in voice.iter().enumerate() {
+            voiced.push(voiced[i] + u32::from(*voice > 0.0));
         }
-        Self { levels, pause_below, silence_below, digital_below, voiced }
+        Self { levels, voice, detected: speech.is_some(), pause_below, silence_below, digital_below, voiced }
+    }
+
+    /// 0 for each frame in a pause, 1 for every other.
+    pub fn voice(&self) -> &[f32] {
+        &self.voice
     }
 
     /// Frames of the recording.
@@ -57,7 +77,7 @@ impl Voice {
 
     /// The runs of frames in which there is a pause, in order.
     pub fn pauses(&self) -> Vec<Range<usize>> {
-        runs(&self.levels, 0..self.frames(), self.pause_below)
+        runs(&self.voice, 0..self.frames(), 0.5)
     }
 
     /// The runs of frames within `range` in which it is silent, in order.
@@ -77,10 +97,13 @@ impl Voice {
         self.steady_run(from..self.frames(), within).map(|run| run.end)
     }
 
-    /// The runs of frames within `range` in which there is surely no voice, in order: digital silence, and where it is
-    /// silent and does not change for four seconds or more. What is quiet and changes may be a voice far from the
-    /// microphone.
+    /// The runs of frames within `range` in which there is surely no voice, in order: by a detector its pauses; by
+    /// loudness digital silence, and where it is silent and does not change for four seconds or more. What is quiet and
+    /// changes may be a voice far from the microphone.
     pub fn voiceless(&self, range: Range<usize>) -> Vec<Range<usize>> {
+        if self.detected {
+            return runs(&self.voice, range, 0.5);
+        }
         let mut found = runs(&self.levels, range.clone(), self.digital_below);
         for silence in self.silences(range) {
             let mut from = silence.start;
@@ -116,6 +139,23 @@ impl Voice {
         })
     }
 
+    /// Whether a detector of speech found the pauses.
+    pub fn is_detected(&self) -> bool {
+        self.detected
+    }
+
+    /// From the first frame of `range` that is in no pause to behind the last; `None` where there is none.
+    pub fn span(&self, range: Range<usize>) -> Option<Range<usize>> {
+        let range = range.start.min(self.frames())..range.end.min(self.frames());
+        let is_voice = |frame: &usize| self.voice[*frame] > 0.0;
+        Some(range.clone().find(is_voice)?..range.rev().find(is_voice)? + 1)
+    }
+
+    /// Whether it is as quiet at a frame as pauses are, whatever a detector says: between two words perhaps.
+    pub fn is_quiet(&self, frame: usize) -> bool {
+        self.levels[frame] < self.pause_below
+    }
+
     /// The quietest frame of `range`; its end if it is empty.
     pub fn quietest(&self, range: Range<usize>) -> usize {
         range.clone().min_by(|&a, &b| self.levels[a].total_cmp(&self.levels[b])).unwrap_or(range.end)
@@ -145,4 +185,20 @@ fn smooth(levels: &[f32]) -> Vec<f32> {
         ((sums[to] - sums[from]) / (to - from) as f64) as f32
     };
     (0..levels.len()).map(mean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_from_the_first_voice_to_the_last() {
+        let speech = [0.0, 0.0, 0.9, 0.9, 0.1, 0.4, 0.0, 0.0];
+        let voice = Voice::detected(&[0.0; 8], -1.0, &speech, 0.35);
+        assert!(voice.is_detected() && !Voice::of(&[0.0; 8], -1.0).is_detected());
+        assert_eq!((voice.span(0..8), voice.span(3..5), voice.span(4..99)), (Some(2..6), Some(3..4), Some(5..6)));
+        assert_eq!((voice.span(0..2), voice.span(6..6), voice.span(50..60)), (None, None, None));
+        assert_eq!(voice.pauses(), [0..2, 4..5, 6..8]);
+        assert_eq!(voice.voiceless(1..8), [1..2, 4..5, 6..8]);
+    }
 }

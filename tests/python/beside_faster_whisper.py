@@ -74,8 +74,10 @@ def programs(args) -> dict:
         "faster-whisper": faster(model.transcribe, condition_on_previous_text=False),
         "faster-whisper, 8 windows": faster(batched.transcribe, batch_size=8, without_timestamps=False),
         "faster-whisper, 8, no timestamps": faster(batched.transcribe, batch_size=8, without_timestamps=True),
-        "undertone": ours(),
+        "undertone --batch 1": ours("--batch", "1"),
         "undertone --batch 8": ours("--batch", "8"),
+        "undertone, pauses by loudness": ours("--batch", "8", "--vad-model", "loudness"),
+        "undertone --vad-filter": ours("--batch", "8", "--vad-filter"),
     }
 
 
@@ -87,6 +89,7 @@ def main() -> None:
     parser.add_argument("--undertone", default="target/release/undertone")
     parser.add_argument("--languages", help="codes, separated by commas [default: all of the list]")
     parser.add_argument("--source", default="", help="only recordings whose `source` has this word")
+    parser.add_argument("--only", default="", help="only programs whose name has this word")
     parser.add_argument("--orders", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -96,7 +99,7 @@ def main() -> None:
         entry = json.loads(line)
         if args.source in entry.get("source", ""):
             recordings[entry["language"]].append((read(args.list.parent / entry["file"]), entry["text"]))
-    run = programs(args)
+    run = {name: program for name, program in programs(args).items() if args.only in name}
     for language in args.languages.split(",") if args.languages else sorted(recordings):
         shuffled, results = recordings[language], collections.defaultdict(list)
         for order in range(args.orders):

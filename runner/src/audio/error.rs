@@ -43,6 +43,9 @@ pub enum AudioError {
     /// Pictures only.
     #[error("{name}: has pictures, but no sound in it; give a film with an audio track")]
     NoSound { name: String },
+    /// Samples of a program's own that make no sound.
+    #[error("the samples cannot be used: {what}; give whole frames, and the rate in Hz that they were taken at")]
+    Samples { what: String },
     /// An audio track that is not there.
     #[error("{name}: has no audio track {asked}; it has {count}, counted from 1 (--audio-track)")]
     NoTrack { name: String, asked: usize, count: usize },

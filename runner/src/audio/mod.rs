@@ -37,6 +37,7 @@ mod pcm;
 mod plain;
 mod resample;
 mod riff;
+mod samples;
 mod stream;
 mod tags;
 mod vorbis;
@@ -53,9 +54,11 @@ use undertone_boundary::words;
 use crate::features::{Features, Listener};
 use crate::mel::LogMel;
 pub use crate::mel::SAMPLE_RATE;
+use crate::vad::SpeechProbabilities;
+use crate::vad::detector::{Detector, ReadVoice};
 pub use error::AudioError;
 use open::Input;
-pub use stream::AudioStream;
+pub use stream::{AudioStream, Side};
 pub use warning::{AudioDefect, AudioWarning};
 
 /// The longest audio that is decoded, in seconds: four days.
@@ -103,26 +106,46 @@ pub struct Audio {
     /// What is missing, in order of time.
     pub warnings: Vec<AudioWarning>,
     /// What is left of samples that were only listened to.
-    features: Option<Arc<Features>>,
+    read: Option<Listened>,
+}
+
+/// What is left of samples that were only listened to.
+#[derive(Debug, Clone, PartialEq)]
+struct Listened {
+    features: Arc<Features>,
+    voice: Option<Arc<ReadVoice>>,
 }
 
 impl Audio {
-    /// Audio that is already 16 kHz mono.
+    /// Audio that is already 16 kHz mono, taken as it is; [`Self::from_interleaved`] takes any other.
     pub fn from_samples(samples: Vec<f32>) -> Self {
-        Self { samples, source_rate: SAMPLE_RATE, channels: 1, warnings: Vec::new(), features: None }
+        Self { samples, source_rate: SAMPLE_RATE, channels: 1, warnings: Vec::new(), read: None }
     }
 
     /// Length in seconds.
     pub fn duration(&self) -> f64 {
-        let samples = self.features.as_ref().map_or(self.samples.len() as u64, |features| features.samples());
+        let samples = self.read.as_ref().map_or(self.samples.len() as u64, |read| read.features.samples());
         samples as f64 / f64::from(SAMPLE_RATE)
     }
 
     /// The features by `mel`; made now unless the audio was listened to with the same.
     pub(crate) fn features(&self, mel: &LogMel) -> Arc<Features> {
-        match &self.features {
-            Some(features) => features.clone(),
+        match &self.read {
+            Some(read) => read.features.clone(),
             None => Arc::new(Features::of(mel, &self.samples)),
+        }
+    }
+
+    /// How probable it is that somebody speaks, all along; made now unless that was done while it was read.
+    ///
+    /// # Errors
+    /// Why nobody can tell.
+    pub(crate) fn speech(&self, detector: &Detector) -> Result<SpeechProbabilities, String> {
+        match self.read.as_ref().map(|read| read.voice.as_deref()) {
+            None => detector.probabilities(&self.samples),
+            Some(Some(ReadVoice::Short(samples))) => detector.probabilities(samples),
+            Some(Some(ReadVoice::Long(found))) => found.clone(),
+            Some(None) => Err("the recording was read without it".to_owned()),
         }
     }
 }
@@ -147,19 +170,31 @@ impl AudioStream {
             samples.extend_from_slice(block);
         }
         let warnings = self.warnings().to_vec();
-        Ok(Audio { samples, source_rate: self.source_rate(), channels: self.channels(), warnings, features: None })
+        Ok(Audio { samples, source_rate: self.source_rate(), channels: self.channels(), warnings, read: None })
     }
 
     /// The rest of the stream as the features by `mel`, without its samples: ten hours take no more memory than one.
     /// For transcribing by a model whose `mel` this is ([`crate::Transcriber::listen`]).
-    pub fn listen(mut self, mel: &LogMel) -> Result<Audio, AudioError> {
+    pub fn listen(self, mel: &LogMel) -> Result<Audio, AudioError> {
+        self.listen_for(mel, &Detector::default())
+    }
+
+    /// [`Self::listen`], with an ear for when somebody speaks.
+    pub(crate) fn listen_for(mut self, mel: &LogMel, detector: &Detector) -> Result<Audio, AudioError> {
         let mut listener = Listener::new(mel);
-        while let Some(block) = self.next_block()? {
-            listener.push(block);
-        }
-        let features = Some(Arc::new(listener.finish()));
+        let voice = std::thread::scope(|scope| {
+            let mut voice = (!detector.is_loudness()).then(|| detector.listen(scope));
+            while let Some(block) = self.next_block()? {
+                if let Some(voice) = &mut voice {
+                    voice.push(block);
+                }
+                listener.push(block);
+            }
+            Ok(voice.map(|voice| Arc::new(voice.finish())))
+        })?;
+        let read = Some(Listened { features: Arc::new(listener.finish()), voice });
         let (source_rate, channels, warnings) = (self.source_rate(), self.channels(), self.warnings().to_vec());
-        Ok(Audio { samples: Vec::new(), source_rate, channels, warnings, features })
+        Ok(Audio { samples: Vec::new(), source_rate, channels, warnings, read })
     }
 }
 
@@ -228,8 +263,16 @@ pub fn read(reader: impl Read + Send + 'static, options: &AudioOptions) -> Resul
 
 /// Decodes a whole audio file that is in memory; `name` is what errors call it.
 pub fn decode_bytes(bytes: Vec<u8>, name: &str, options: &AudioOptions) -> Result<Audio, AudioError> {
+    open_bytes(bytes, name, options)?.read()
+}
+
+/// Opens an audio file that is in memory; `name` is what errors call it.
+///
+/// # Errors
+/// As [`open`](fn@open).
+pub fn open_bytes(bytes: Vec<u8>, name: &str, options: &AudioOptions) -> Result<AudioStream, AudioError> {
     if bytes.is_empty() {
         return Err(AudioError::Empty(name.to_owned()));
     }
-    open::open(&Input::Memory(bytes.into()), name, options)?.read()
+    open::open(&Input::Memory(bytes.into()), name, options)
 }

@@ -1,21 +1,20 @@
-//! From any sampling rate to 16 kHz, piece by piece, without a shift in time.
+//! From any sampling rate to another, piece by piece, without a shift in time.
 //!
 //! rubato limits the band (FFT, synchronous). Here is the bookkeeping around it: the resampler's delay
-//! is dropped at the front and made up for at the end, so that `n` samples in give `round(n · 16000 / rate)` samples
+//! is dropped at the front and made up for at the end, so that `n` samples in give `round(n · to / from)` samples
 //! out and a click at time t comes out at time t.
 
 use rubato::audioadapter_buffers::direct::SequentialSlice;
 use rubato::{Fft, FixedSync, Resampler as _};
 
-use super::SAMPLE_RATE;
-
 /// About this many source frames go through one FFT: the longer, the steeper the filter at 8 kHz.
 const FFT_FRAMES: usize = 4096;
 
-/// A stream of mono samples on its way to 16 kHz.
+/// A stream of mono samples on its way to another rate.
 pub(super) struct Resampler {
-    rate: u32,
-    /// `None` where the source has 16 kHz already.
+    from: u32,
+    to: u32,
+    /// `None` where the source has that rate already.
     fft: Option<Fft<f32>>,
     /// Source samples that do not fill a piece yet.
     pending: Vec<f32>,
@@ -29,12 +28,12 @@ pub(super) struct Resampler {
 }
 
 impl Resampler {
-    /// A resampler from `rate` Hz. The caller has checked that `rate` is between `MIN_RATE` and `MAX_RATE`.
-    pub(super) fn new(rate: u32) -> Result<Self, String> {
-        let fft = if rate == SAMPLE_RATE {
+    /// A resampler between two rates in Hz. The caller has checked that both are between `MIN_RATE` and `MAX_RATE`.
+    pub(super) fn new(from: u32, to: u32) -> Result<Self, String> {
+        let fft = if from == to {
             None
         } else {
-            let (from, to) = (rate as usize, SAMPLE_RATE as usize);
+            let (from, to) = (from as usize, to as usize);
             let step = from / gcd(from, to);
             // An even number of steps: the filter's middle then falls on a sample on both sides, and nothing shifts.
             let steps = FFT_FRAMES.div_ceil(step).next_multiple_of(2);
@@ -43,7 +42,7 @@ impl Resampler {
         };
         let delay = fft.as_ref().map_or(0, |fft| fft.output_delay());
         let piece = vec![0.0; fft.as_ref().map_or(0, |fft| fft.output_frames_max())];
-        Ok(Self { rate, fft, pending: Vec::new(), piece, delay, taken: 0, given: 0 })
+        Ok(Self { from, to, fft, pending: Vec::new(), piece, delay, taken: 0, given: 0 })
     }
 
     /// Takes source samples; what is ready goes to the end of `out`.
@@ -68,8 +67,8 @@ impl Resampler {
     pub(super) fn finish(mut self, out: &mut Vec<f32>) -> Result<(), String> {
         let Some(fft) = &self.fft else { return Ok(()) };
         let length = fft.input_frames_next();
-        // Rounded to the nearest; no overflow below 2^63 / 16000 samples, which is a hundred years.
-        let total = (self.taken * u64::from(SAMPLE_RATE) + u64::from(self.rate) / 2) / u64::from(self.rate);
+        // Rounded to the nearest; no overflow below 2^64 / 768000 samples, which is a year at that rate.
+        let total = (self.taken * u64::from(self.to) + u64::from(self.from) / 2) / u64::from(self.from);
         // A single sample of a high rate is less than half a sample here, and still audio.
         let total = total.max(u64::from(self.taken > 0));
         while self.given < total {

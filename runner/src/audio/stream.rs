@@ -22,6 +22,25 @@ const SILENCE: usize = 1 << 16;
 /// Seconds between two losses that are told as one.
 const APART: f64 = 0.1;
 
+/// A side of a stereo recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The first channel.
+    Left,
+    /// The second one.
+    Right,
+}
+
+impl Side {
+    /// The place of the other one's channel.
+    fn other(self) -> usize {
+        match self {
+            Self::Left => 1,
+            Self::Right => 0,
+        }
+    }
+}
+
 /// Audio on its way: 16 kHz mono in blocks, and after the last of them what was missing.
 ///
 /// Made by [`super::open`] and [`super::open_reader`].
@@ -51,9 +70,11 @@ pub struct AudioStream {
     ended: bool,
 }
 
-/// From interleaved frames to 16 kHz mono.
-#[derive(Default)]
+/// From interleaved frames to one channel at one rate.
 struct Output {
+    /// Hz.
+    rate: u32,
+    side: Option<Side>,
     current: Option<(Spec, Mixer, Resampler)>,
     mono: Vec<f32>,
     ready: Vec<f32>,
@@ -61,11 +82,22 @@ struct Output {
     given: u64,
 }
 
+impl Default for Output {
+    fn default() -> Self {
+        Self { rate: SAMPLE_RATE, side: None, current: None, mono: Vec::new(), ready: Vec::new(), given: 0 }
+    }
+}
+
 impl Output {
     fn push(&mut self, spec: &Spec, interleaved: &[f32]) -> Result<(), String> {
         if self.current.as_ref().is_none_or(|(current, ..)| current != spec) {
             self.flush()?;
-            self.current = Some((spec.clone(), Mixer::new(&spec.weights, spec.rate), Resampler::new(spec.rate)?));
+            let mut weights = spec.weights.clone();
+            if let (Some(side), 2..) = (self.side, weights.len()) {
+                weights[side.other()] = 0.0;
+            }
+            let mixer = Mixer::new(&weights, spec.rate);
+            self.current = Some((spec.clone(), mixer, Resampler::new(spec.rate, self.rate)?));
         }
         let Some((_, mixer, resampler)) = &mut self.current else { return Ok(()) };
         self.mono.clear();
@@ -107,6 +139,25 @@ impl AudioStream {
         stream
     }
 
+    /// The same stream at another rate than 16 kHz, from [`MIN_RATE`] to [`MAX_RATE`]. Before anything is read of it.
+    ///
+    /// # Errors
+    /// [`AudioError::Rate`].
+    pub fn at_rate(mut self, rate: u32) -> Result<Self, AudioError> {
+        if !(MIN_RATE..=MAX_RATE).contains(&rate) {
+            return Err(AudioError::Rate { name: self.name, rate });
+        }
+        self.output.rate = rate;
+        Ok(self)
+    }
+
+    /// The same stream without the front channel of the other side: of two channels, one. Of a single channel, that.
+    /// Before anything is read of it.
+    pub fn of_side(mut self, side: Side) -> Self {
+        self.output.side = Some(side);
+        self
+    }
+
     /// The next second of samples or more, fewer only at the end; `None` after it. Finite, nominally in −1…1.
     ///
     /// # Errors
@@ -124,7 +175,7 @@ impl AudioStream {
         }
         std::mem::swap(&mut self.block, &mut self.output.ready);
         self.output.given += self.block.len() as u64;
-        if self.output.given > MAX_SECONDS * u64::from(SAMPLE_RATE) {
+        if self.output.given > MAX_SECONDS * u64::from(self.output.rate) {
             return Err(AudioError::TooLong { name: self.name.clone(), limit: MAX_SECONDS / 3600 });
         }
         if self.block.is_empty() { Ok(None) } else { Ok(Some(&self.block)) }

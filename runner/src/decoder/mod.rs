@@ -114,6 +114,8 @@ pub struct OrtModel {
     cache: Vec<Cached>,
     /// The rows that tensors have.
     slots: usize,
+    /// The window of each of them.
+    windows: Vec<usize>,
     /// In which of them each row is. Those of rows that have left are computed on, until it pays to move the others.
     rows: Vec<usize>,
     /// Whether the cache is of the present windows.
@@ -207,6 +209,7 @@ impl OrtModel {
             hidden: None,
             cache,
             slots: 0,
+            windows: Vec::new(),
             rows: Vec::new(),
             started: false,
             positions: 0,
@@ -408,13 +411,19 @@ impl OrtModel {
 
     /// Moves the rows together, in their order, so that tensors have no others.
     fn gather(&mut self) -> Result<(), ort::Error> {
-        for value in self.cache.iter_mut().filter_map(|cached| cached.value.as_mut()) {
-            *value = tensor::pick(value, &self.rows)?;
+        let windows: Vec<usize> = self.rows.iter().map(|&row| self.windows[row]).collect();
+        // Beams change places within their windows, and what is of a window lies there already.
+        let moves_windows = windows != self.windows;
+        for cached in self.cache.iter_mut().filter(|cached| moves_windows || !cached.cross) {
+            if let Some(value) = &mut cached.value {
+                *value = tensor::pick(value, &self.rows)?;
+            }
         }
         let whole = matches!(self.graphs, Graphs::Whole(_));
-        if let Some(hidden) = self.hidden.as_ref().or(self.encoded.first()).filter(|_| !whole) {
+        if let Some(hidden) = self.hidden.as_ref().or(self.encoded.first()).filter(|_| !whole && moves_windows) {
             self.hidden = Some(tensor::pick(hidden, &self.rows)?);
         }
+        self.windows = windows;
         self.slots = self.rows.len();
         self.rows = (0..self.slots).collect();
         Ok(())
@@ -447,6 +456,7 @@ impl SpeechModel for OrtModel {
         let all: Vec<usize> = (0..windows.len()).collect();
         self.recall(&all).map_err(|e| failed(words(&e)))?;
         self.slots = windows.len();
+        self.windows = all.clone();
         self.rows = all;
         Ok(())
     }
@@ -477,10 +487,14 @@ impl SpeechModel for OrtModel {
         }
         // The execution provider weighs text that comes before the timestamps only.
         let beyond = asks.iter().any(|ask| ask.allows_behind_timestamps(self.vocabulary));
-        if count == 1 && !beyond && self.resident.as_mut().is_some_and(|resident| resident.cache.ask(asks).is_ok()) {
+        if !beyond && self.resident.as_mut().is_some_and(|resident| resident.cache.ask(asks, count).is_ok()) {
             self.run(Step::WithPast, tokens, |_, _, _, _| Ok(()))?;
             let wrong = |reason| RunError { stage: "decoder".to_owned(), reason };
-            return self.resident.as_mut().map_or(Ok(()), |r| r.cache.choice(asks.len(), answers)).map_err(wrong);
+            return self
+                .resident
+                .as_mut()
+                .map_or(Ok(()), |r| r.cache.choice(asks.len(), count, answers))
+                .map_err(wrong);
         }
         answers.clear();
         self.step_logits(tokens, &mut |row, logits| ranks(logits, &asks[row], count, answers))
@@ -520,6 +534,7 @@ impl SpeechModel for OrtModel {
         self.forget();
         self.recall(windows).map_err(failed)?;
         self.slots = windows.len();
+        self.windows = windows.to_vec();
         self.rows = (0..self.slots).collect();
         Ok(())
     }

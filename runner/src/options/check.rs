@@ -51,6 +51,7 @@ impl TranscribeOptions {
         })?;
         clips::check(&self.clips)?;
         self.search.check()?;
+        self.voice.vad.check()?;
         self.tokens.check()
     }
 }

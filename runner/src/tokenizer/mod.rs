@@ -3,6 +3,7 @@
 //! The crate `tokenizers` does the byte-pair encoding. The special tokens are kept out of it: text that merely looks
 //! like one (`<|endoftext|>`) is encoded as text, and what is decoded is text only.
 
+mod decode;
 mod files;
 mod special;
 
@@ -96,38 +97,10 @@ impl Tokenizer {
         let mut text = tokenizers::Tokenizer::new(model.map_err(|error| invalid(error.to_string()))?);
         // Whisper's is GPT-2's: words keep the blank before them.
         text.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
-        text.with_decoder(Some(ByteLevel::new(false, true, true)));
         let mut tokenizer = Self { text, special };
         tokenizer.special.blank = tokenizer.encode(" ").ok().and_then(|tokens| tokens.first().copied());
         tokenizer.special.non_speech = non_speech(&tokenizer);
         Ok(tokenizer)
-    }
-
-    /// The text of the tokens; timestamps and other special tokens are left out. Bytes are joined across tokens, and
-    /// those that are no UTF-8 become U+FFFD.
-    ///
-    /// # Errors
-    /// [`TokenizerError::Failed`], which no valid file leads to.
-    pub fn decode(&self, tokens: &[u32]) -> Result<String, TokenizerError> {
-        let bytes = |tokens: &mut Vec<u32>| {
-            let text = self.text.decode(tokens, false).map_err(|error| TokenizerError::Failed(error.to_string()));
-            tokens.clear();
-            text
-        };
-        let mut text = String::new();
-        let mut pending = Vec::with_capacity(tokens.len());
-        for &token in tokens {
-            match self.special.added_text.get(&token) {
-                Some(added) => {
-                    text.push_str(&bytes(&mut pending)?);
-                    text.push_str(added);
-                }
-                None if self.special.is_text(token) => pending.push(token),
-                None => {}
-            }
-        }
-        let last = bytes(&mut pending)?;
-        Ok(if text.is_empty() { last } else { text + &last })
     }
 
     /// The tokens of a text, as it stands: Whisper's words begin with a blank.

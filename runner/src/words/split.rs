@@ -2,10 +2,9 @@
 //!
 //! Source: openai/whisper, `whisper/tokenizer.py` (`split_to_word_tokens`).
 
+use crate::language::has_blanks;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
-/// Languages that are written without spaces between words: each character stands by itself.
-const WITHOUT_SPACES: [&str; 6] = ["zh", "ja", "th", "lo", "my", "yue"];
 /// ASCII's marks in their order.
 const MARKS: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
 /// What stands for bytes that are no character.
@@ -25,8 +24,9 @@ pub(super) fn words(
     language: Option<&str>,
 ) -> Result<Vec<WordTokens>, TokenizerError> {
     let parts = characters(tokenizer, tokens)?;
-    if language.is_some_and(|language| WITHOUT_SPACES.contains(&language)) {
-        return Ok(parts);
+    // Without spaces between words each character stands by itself.
+    if language.is_some_and(|language| !has_blanks(language)) {
+        return shown(tokenizer, parts);
     }
     let eot = tokenizer.special.eot;
     let mut words: Vec<WordTokens> = Vec::new();
@@ -42,18 +42,35 @@ pub(super) fn words(
             None => words.push(part),
         }
     }
-    Ok(words)
+    shown(tokenizer, words)
+}
+
+/// The words as the text has them: without bytes that are no character. Tokens of nothing else belong to the word before
+/// them, or to the first one.
+fn shown(tokenizer: &Tokenizer, words: Vec<WordTokens>) -> Result<Vec<WordTokens>, TokenizerError> {
+    let mut shown: Vec<WordTokens> = Vec::with_capacity(words.len());
+    for WordTokens { tokens, .. } in words {
+        let word = tokenizer.decode(&tokens)?;
+        match shown.last_mut() {
+            Some(last) if word.is_empty() || last.word.is_empty() => {
+                last.word.push_str(&word);
+                last.tokens.extend(tokens);
+            }
+            _ => shown.push(WordTokens { word, tokens }),
+        }
+    }
+    Ok(shown)
 }
 
 /// The least parts of whole characters. Bytes that are no character even in the whole text stand by themselves.
 fn characters(tokenizer: &Tokenizer, tokens: &[u32]) -> Result<Vec<WordTokens>, TokenizerError> {
-    let whole: Vec<char> = tokenizer.decode(tokens)?.chars().collect();
+    let whole: Vec<char> = tokenizer.decode_lossy(tokens)?.chars().collect();
     let mut parts = Vec::new();
     let mut pending = Vec::new();
     let mut at = 0;
     for &token in tokens {
         pending.push(token);
-        let text = tokenizer.decode(&pending)?;
+        let text = tokenizer.decode_lossy(&pending)?;
         let broken = text.chars().position(|c| c == NO_CHARACTER);
         // Broken here and whole in the text: the rest of the character is in the tokens that follow.
         if broken.is_some_and(|place| whole.get(at + place).is_some_and(|c| *c != NO_CHARACTER)) {
@@ -63,7 +80,7 @@ fn characters(tokenizer: &Tokenizer, tokens: &[u32]) -> Result<Vec<WordTokens>, 
         parts.push(WordTokens { word: text, tokens: std::mem::take(&mut pending) });
     }
     if !pending.is_empty() {
-        parts.push(WordTokens { word: tokenizer.decode(&pending)?, tokens: pending });
+        parts.push(WordTokens { word: tokenizer.decode_lossy(&pending)?, tokens: pending });
     }
     Ok(parts)
 }
@@ -73,32 +90,35 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::path::Path;
-    use std::sync::OnceLock;
+    use std::sync::LazyLock;
 
-    fn tokenizer() -> &'static Tokenizer {
-        static LOADED: OnceLock<Tokenizer> = OnceLock::new();
-        LOADED.get_or_init(|| {
-            Tokenizer::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/reference")).unwrap()
-        })
+    static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
+        Tokenizer::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/reference"))
+            .expect("it is in the repository")
+    });
+
+    fn texts(words: &[WordTokens]) -> Vec<&str> {
+        words.iter().map(|word| word.word.as_str()).collect()
     }
 
-    fn texts(parts: Vec<WordTokens>) -> Vec<String> {
-        parts.into_iter().map(|part| part.word).collect()
+    /// The case of openai/whisper's own tests (`tests/test_tokenizer.py`): a byte that is no character by itself stands
+    /// between whole ones. What is shown has no U+FFFD, and its token belongs to a word.
+    #[test]
+    fn characters_are_split_where_they_are_whole() {
+        let tokens = [8404, 871, 287, 6, 246, 526, 3210, 20378];
+        let parts = characters(&TOKENIZER, &tokens).unwrap();
+        assert_eq!(texts(&parts), [" elle", " est", " l", "'", "\u{fffd}", "é", "rit", "oire"]);
+        assert_eq!(
+            parts.iter().map(|part| part.tokens[..].to_vec()).collect::<Vec<_>>(),
+            tokens.map(|token| vec![token])
+        );
+        let shown = words(&TOKENIZER, &tokens, Some("fr")).unwrap();
+        assert_eq!(texts(&shown), [" elle", " est", " l", "'éritoire"]);
     }
 
     fn of_text(text: &str, language: &str) -> Vec<String> {
-        texts(words(tokenizer(), &tokenizer().encode(text).unwrap(), Some(language)).unwrap())
-    }
-
-    /// The case of the reference's own tests: a byte that is no character stands by itself.
-    #[test]
-    fn broken_characters_stand_by_themselves() {
-        let tokens = [8404, 871, 287, 6, 246, 526, 3210, 20378];
-        let parts = characters(tokenizer(), &tokens).unwrap();
-        assert!(parts.iter().map(|part| &part.tokens[..]).eq(tokens.chunks(1)));
-        assert_eq!(texts(parts), [" elle", " est", " l", "'", "\u{fffd}", "é", "rit", "oire"]);
-        let of_spaces = texts(words(tokenizer(), &tokens, Some("fr")).unwrap());
-        assert_eq!(of_spaces, [" elle", " est", " l", "'\u{fffd}éritoire"]);
+        let words = words(&TOKENIZER, &TOKENIZER.encode(text).unwrap(), Some(language)).unwrap();
+        words.into_iter().map(|word| word.word).collect()
     }
 
     #[test]
@@ -116,21 +136,22 @@ mod tests {
         assert!(parts.len() > 3 && parts.concat() == "こんにちは、世界。", "{parts:?}");
         // Some of these characters are several tokens.
         let rare = "龘靐齉";
-        let tokens = tokenizer().encode(rare).unwrap();
-        assert!(tokens.len() > 3);
+        assert!(TOKENIZER.encode(rare).unwrap().len() > 3);
         assert_eq!(of_text(rare, "zh"), ["龘", "靐", "齉"]);
         assert_eq!(of_text(rare, "en"), [rare]);
     }
 
     proptest! {
+        /// Whatever the tokens are, the words together are the text and have all of the tokens.
         #[test]
-        fn no_token_is_lost_and_whole_text_is_whole(tokens in proptest::collection::vec(0u32..50257, 0..40), spaces: bool) {
-            let parts = words(tokenizer(), &tokens, Some(if spaces { "en" } else { "ja" })).unwrap();
-            prop_assert_eq!(parts.iter().flat_map(|part| part.tokens.clone()).collect::<Vec<u32>>(), tokens.clone());
-            let whole = tokenizer().decode(&tokens).unwrap();
-            if !whole.contains(NO_CHARACTER) {
-                prop_assert_eq!(texts(parts).concat(), whole);
-            }
+        fn words_are_the_text(
+            tokens in prop::collection::vec(prop_oneof![0..256u32, 0..50_257u32], 1..24),
+            language in prop::sample::select(vec!["en", "zh"]),
+        ) {
+            let words = words(&TOKENIZER, &tokens, Some(language)).unwrap();
+            prop_assert_eq!(texts(&words).concat(), TOKENIZER.decode(&tokens).unwrap());
+            prop_assert_eq!(words.iter().flat_map(|word| word.tokens.clone()).collect::<Vec<_>>(), tokens);
+            prop_assert!(words.len() == 1 || words.iter().all(|word| !word.word.is_empty()), "{:?}", words);
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The key-value cache: keys or values of one attention layer, kept from step to step in the form in which attention
 //! reads them.
 //!
-//! Each is rounded once, when it is appended, and never moved. Sixteen entries of a head are a block. A block of keys
+//! Each is rounded once, when it is appended, and not moved after that. Sixteen entries of a head are a block; blocks lie
+//! in `pages`, which batch items share where they have the same entries. A block of keys
 //! holds, word by word of the width, the words of its sixteen keys side by side, so that a vector's lanes are keys; a
 //! block of values holds its sixteen rows one after another. In int8 each entry has a scale of its own, sixteen of them
 //! before the block's words.
 #![allow(unsafe_code)]
 
 use super::operand::{Bf16, F32, Int8, Operand};
+use super::pages::{ENTRIES, PageLayout, Pages};
 use super::view::StridedRows;
 use crate::{
     Context, Heads, Precision,
@@ -24,7 +26,7 @@ use crate::{
 /// Entries of a block.
 pub(super) const BLOCK: usize = 16;
 
-/// Blocks are made room for in groups, which attention reads as a whole.
+/// Blocks come in groups, which attention reads as a whole.
 pub(super) const GROUP: usize = 4;
 
 /// Which operand of attention a cache holds.
@@ -44,26 +46,18 @@ pub struct KvCache {
     heads: usize,
     width: usize,
     len: usize,
-    rows: Vec<CachedItem>,
-}
-
-/// One batch item: for each head room for some blocks.
-#[derive(Clone, Default)]
-struct CachedItem {
-    lines: Vec<Line>,
-    /// Blocks of a head that there is room for.
-    room: usize,
+    items: Vec<Pages>,
 }
 
 impl KvCache {
     /// An empty cache for heads of `width`, whose entries are kept at `precision`.
     pub fn new(isa: Isa, side: Side, precision: Precision, heads: usize, width: usize) -> Self {
-        Self { isa, side, precision, heads, width, len: 0, rows: Vec::new() }
+        Self { isa, side, precision, heads, width, len: 0, items: Vec::new() }
     }
 
     /// `[batch, heads, length, width]`.
     pub fn shape(&self) -> [usize; 4] {
-        [self.rows.len(), self.heads, self.len, self.width]
+        [self.items.len(), self.heads, self.len, self.width]
     }
 
     /// Number format of the entries.
@@ -76,9 +70,15 @@ impl KvCache {
         self.side
     }
 
-    /// Bytes that attention over all of it reads.
+    /// Bytes that attention over all of it reads: once for items side by side that are the same.
     pub fn bytes(&self) -> usize {
-        self.rows.len() * self.heads * self.len.div_ceil(BLOCK) * self.block_lines() * size_of::<Line>()
+        let items = (0..self.items.len()).filter(|&item| item == 0 || !self.are_same(item - 1, item)).count();
+        items * self.heads * self.len.div_ceil(BLOCK) * self.block_lines() * size_of::<Line>()
+    }
+
+    /// Whether two items have the same entries in the same memory.
+    pub(super) fn are_same(&self, item: usize, other: usize) -> bool {
+        self.items[item].are_same(&self.items[other])
     }
 
     /// Forgets all entries; memory stays.
@@ -87,15 +87,16 @@ impl KvCache {
     }
 
     /// Batch items become those that were at `rows`, in that order; one may be named more than once, or not at all.
+    /// Nothing is copied: those that are named more than once share their memory until they go on apart.
     ///
     /// # Panics
     /// If there is no such item.
     pub fn select(&mut self, rows: &[usize]) {
-        let mut old: Vec<Option<CachedItem>> = self.rows.drain(..).map(Some).collect();
+        let mut old: Vec<Option<Pages>> = self.items.drain(..).map(Some).collect();
         for (at, row) in rows.iter().enumerate() {
             let needed_later = rows[at + 1..].contains(row);
             let taken = if needed_later { old[*row].clone() } else { old[*row].take() };
-            self.rows.push(taken.unwrap_or_else(|| unreachable!("a row is taken where it is named last")));
+            self.items.push(taken.unwrap_or_else(|| unreachable!("a row is taken where it is named last")));
         }
     }
 
@@ -106,21 +107,21 @@ impl KvCache {
     pub fn append(&mut self, context: &mut Context<'_>, batch: usize, length: usize, entries: Heads<'_>) {
         let entries = StridedRows::new("a cache's entries", entries, [batch, self.heads, length, self.width]);
         if self.len == 0 {
-            self.rows.resize_with(batch, CachedItem::default);
+            self.items.resize_with(batch, Pages::default);
         }
-        assert_eq!(batch, self.rows.len(), "entries of another number of items are appended to a cache");
-        let (block, heads, first) = (self.block_lines(), self.heads, self.len);
+        assert_eq!(batch, self.items.len(), "entries of another number of items are appended to a cache");
+        let (heads, first, layout) = (self.heads, self.len, self.layout());
         let (side, width, block_bytes) = (self.side, self.width, self.block_bytes());
-        for row in &mut self.rows {
-            row.reserve(heads, (first + length).div_ceil(BLOCK), block);
-        }
         let temporary = width.next_multiple_of(MAX_LANES);
         let scratch = Shared::new(context.scratch.floats(heads * temporary));
-        for (item, row) in self.rows.iter_mut().enumerate() {
-            let (lines, room) = (Shared::new(&mut row.lines), row.room);
+        for (item, pages) in self.items.iter_mut().enumerate() {
+            pages.reserve(layout, first, first + length);
+            let group = first / ENTRIES;
+            let mut groups = pages.groups_mut(layout, group, (first + length).div_ceil(ENTRIES).max(group));
+            let groups = Groups { first: group, count: groups.len(), of_first_head: Shared::new(&mut groups) };
             split::ranges(context.pool, heads, heads * length * width, &|heads| {
                 for head in heads {
-                    let place = Place { side, width, block_bytes, to: lines.at(head * room * block).cast() };
+                    let place = Place { side, width, block_bytes, head, groups };
                     let row = |at| entries.row(item, head, at);
                     let temporary = scratch.at(head * temporary).cast();
                     dispatch(self.isa, Append { precision: self.precision, first, length, row, place, temporary });
@@ -148,10 +149,11 @@ impl KvCache {
     pub fn read_head(&self, item: usize, head: usize, out: &mut [f32]) {
         assert!(head < self.heads, "head {head} of a cache of {:?}", self.shape());
         assert_eq!(out.len(), self.len * self.width, "a head of a cache of {:?}", self.shape());
-        let blocks = self.blocks(item, head);
         for (entry, out) in out.chunks_exact_mut(self.width.max(1)).enumerate() {
+            let group = self.group(item, head, entry / ENTRIES);
+            let block = group.wrapping_add(entry % ENTRIES / BLOCK * self.block_bytes());
             // SAFETY: the block holds the entry.
-            unsafe { self.read_entry(blocks.wrapping_add(entry / BLOCK * self.block_bytes()), entry % BLOCK, out) };
+            unsafe { self.read_entry(block, entry % BLOCK, out) };
         }
     }
 
@@ -180,10 +182,17 @@ impl KvCache {
         }
     }
 
-    /// The first block of a head.
-    pub(super) fn blocks(&self, item: usize, head: usize) -> *const u8 {
-        let row = &self.rows[item];
-        row.lines.as_ptr().wrapping_add(head * row.room * self.block_lines()).cast()
+    /// A head's group of blocks.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[inline(always)]
+    pub(super) fn group(&self, item: usize, head: usize, group: usize) -> *const u8 {
+        self.items[item].group(self.layout(), head, group)
+    }
+
+    fn layout(&self) -> PageLayout {
+        PageLayout { heads: self.heads, group_lines: GROUP * self.block_lines() }
     }
 
     /// Bytes from block to block.
@@ -214,24 +223,14 @@ fn group(precision: Precision) -> usize {
     }
 }
 
-impl CachedItem {
-    /// Makes room for `blocks` blocks in each head.
-    fn reserve(&mut self, heads: usize, blocks: usize, block_lines: usize) {
-        let old = self.room;
-        if blocks <= old {
-            return;
-        }
-        // Twice as much each time a cache grows; exactly as much for one that is written at once.
-        self.room = blocks.max(2 * old).next_multiple_of(GROUP);
-        let mut lines = vec![Line::ZERO; heads * self.room * block_lines];
-        if old > 0 {
-            let (from, to) = (old * block_lines, self.room * block_lines);
-            for (old, new) in self.lines.chunks_exact(from).zip(lines.chunks_exact_mut(to)) {
-                new[..from].copy_from_slice(old);
-            }
-        }
-        self.lines = lines;
-    }
+/// Groups of blocks that are written to.
+#[derive(Clone, Copy)]
+struct Groups {
+    /// The number of the first of them.
+    first: usize,
+    count: usize,
+    /// The first head's, with the bytes from head to head.
+    of_first_head: Shared<(*mut u8, usize)>,
 }
 
 /// The blocks of a head.
@@ -239,7 +238,20 @@ struct Place {
     side: Side,
     width: usize,
     block_bytes: usize,
-    to: *mut u8,
+    head: usize,
+    groups: Groups,
+}
+
+impl Place {
+    /// The block of an entry.
+    #[inline(always)]
+    fn block(&self, entry: usize) -> *mut u8 {
+        let group = entry / ENTRIES - self.groups.first;
+        assert!(group < self.groups.count, "a group of blocks that was not reserved");
+        // SAFETY: one of the groups, which nobody writes here.
+        let (of_first_head, head_bytes) = unsafe { *self.groups.of_first_head.at(group) };
+        of_first_head.wrapping_add(self.head * head_bytes + entry % ENTRIES / BLOCK * self.block_bytes)
+    }
 }
 
 /// Appends to one head.
@@ -272,11 +284,11 @@ impl<R: Fn(usize) -> *const f32> Task for Append<R> {
 impl<R: Fn(usize) -> *const f32> Append<R> {
     #[inline(always)]
     unsafe fn convert<S: Simd, P: Operand>(&self, s: S) {
-        let Place { side, width, block_bytes, to } = self.place;
+        let Place { side, width, .. } = self.place;
         let scale_bytes = if P::QUANTISED { size_of::<Line>() } else { 0 };
         for at in 0..self.length {
             let entry = self.first + at;
-            let block = to.wrapping_add(entry / BLOCK * block_bytes);
+            let block = self.place.block(entry);
             let (words, entry) = (block.wrapping_add(scale_bytes).cast::<u32>(), entry % BLOCK);
             // SAFETY: the caller's promise. A converted row takes its width rounded up to `MAX_LANES` values, which the
             // temporary has, and a row of a block of values.

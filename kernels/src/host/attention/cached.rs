@@ -1,6 +1,6 @@
 //! Attention over a key-value cache: one pass over keys and values as they are kept, narrow, and nothing else of that
-//! size is read or written. What limits the speed is memory. Few heads are cut into parts by keys, so that no thread is
-//! idle.
+//! size is read or written. What limits the speed is memory, so that batch items with the same keys and values (beams
+//! over one window) are worked on together. Few heads are cut into parts by keys, so that no thread is idle.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -27,29 +27,44 @@ const VECTORS: usize = 4;
 
 /// Runs a whole call.
 pub(super) fn run(isa: Isa, frame: &Frame<'_>, keys: &KvCache, values: &KvCache, context: &mut Context<'_>) {
-    for first in (0..frame.queries).step_by(MAX_QUERIES) {
-        let queries = first..frame.queries.min(first + MAX_QUERIES);
-        let plan = Partials::new(frame, queries.len(), context.pool);
-        // Beside each query's partial result, the query converted.
-        let converted = frame.width.next_multiple_of(MAX_LANES);
-        let query_room = plan.partial + converted;
-        let memory = context.scratch.floats(plan.units() * queries.len() * query_room);
-        let (results, rows) = memory.split_at_mut(plan.units() * queries.len() * plan.partial);
-        let (shared, rows) = (Shared::new(results), Shared::new(rows));
-        plan.run(context.pool, &|unit, (item, head), keys_range| {
-            let count = queries.len();
-            // SAFETY: this unit's partial results and rows are no other unit's.
-            let (results, rows) = unsafe {
-                (
-                    std::slice::from_raw_parts_mut(shared.at(unit * count * plan.partial), count * plan.partial),
-                    std::slice::from_raw_parts_mut(rows.at(unit * count * converted), count * converted),
-                )
-            };
-            let operands = Operands { frame, keys, values, item, head };
-            dispatch(isa, Stream { operands, queries: queries.clone(), range: keys_range, results, rows });
-        });
-        dispatch(isa, Merge { frame, queries: queries.clone(), partials: results, plan });
+    let jobs = jobs(frame, keys, values);
+    let plan = Partials::new(frame, &jobs, context.pool);
+    // Beside each query's partial result, the query converted.
+    let converted = frame.width.next_multiple_of(MAX_LANES);
+    let results_of_unit = plan.queries * plan.partial;
+    let memory = context.scratch.floats(plan.units() * plan.queries * (plan.partial + converted));
+    let (results, rows) = memory.split_at_mut(plan.units() * results_of_unit);
+    let (shared, rows) = (Shared::new(results), Shared::new(rows));
+    plan.run(context.pool, &|unit, (job, head), keys_range| {
+        let queries = jobs[job].clone();
+        let count = queries.len();
+        // SAFETY: this unit's partial results and rows are no other unit's.
+        let (results, rows) = unsafe {
+            (
+                std::slice::from_raw_parts_mut(shared.at(unit * results_of_unit), count * plan.partial),
+                std::slice::from_raw_parts_mut(rows.at(unit * plan.queries * converted), count * converted),
+            )
+        };
+        let operands = Operands { frame, keys, values, head };
+        dispatch(isa, Stream { operands, queries, range: keys_range, results, rows });
+    });
+    dispatch(isa, Merge { frame, jobs: &jobs, partials: results, plan });
+}
+
+/// Queries that read the same keys and values, at most [`MAX_QUERIES`] together; those of all batch items are counted
+/// through.
+fn jobs(frame: &Frame<'_>, keys: &KvCache, values: &KvCache) -> Vec<Range<usize>> {
+    let same = |item: &usize| keys.are_same(item - 1, *item) && values.are_same(item - 1, *item);
+    let mut jobs = Vec::new();
+    let mut item = 0;
+    while item < frame.batch {
+        let next = (item + 1..frame.batch).find(|item| !same(item)).unwrap_or(frame.batch);
+        let end = next * frame.queries;
+        let starts = (item * frame.queries..end).step_by(MAX_QUERIES);
+        jobs.extend(starts.map(|start| start..end.min(start + MAX_QUERIES)));
+        item = next;
     }
+    jobs
 }
 
 /// One head of a call.
@@ -58,13 +73,13 @@ struct Operands<'c, 'a> {
     frame: &'c Frame<'a>,
     keys: &'c KvCache,
     values: &'c KvCache,
-    item: usize,
     head: usize,
 }
 
 /// One part of one head's keys and values against some queries.
 struct Stream<'c, 'a> {
     operands: Operands<'c, 'a>,
+    /// A job.
     queries: Range<usize>,
     /// Keys; the first is a multiple of [`SCORES`].
     range: Range<usize>,
@@ -99,11 +114,15 @@ impl Stream<'_, '_> {
     #[inline(always)]
     fn run_keys<S: Simd, P: Operand>(self, s: S) {
         let Self { operands, queries, range, results, rows } = self;
-        let Operands { frame, keys, values, item, head } = operands;
+        let Operands { frame, keys, values, head } = operands;
+        let place = |query: usize| (query / frame.queries, query % frame.queries);
+        // All items of the job have the first one's keys and values.
+        let (item, _) = place(queries.start);
         let converted = rows.len() / queries.len();
         let partial = results.len() / queries.len();
         let mut starts = [Query::default(); MAX_QUERIES];
         for ((query, start), row) in queries.clone().zip(&mut starts).zip(rows.chunks_exact_mut(converted)) {
+            let (item, query) = place(query);
             let x = frame.q.row(item, head, query);
             // SAFETY: a row of the call's view, which is checked; `row` has its width in whole vectors.
             let (scale, sum) =
@@ -115,14 +134,14 @@ impl Stream<'_, '_> {
             result[0] = f32::NEG_INFINITY;
         }
         let masked = !matches!(frame.mask, Mask::None);
-        let (key_blocks, key_bytes) = (keys.blocks(item, head), keys.block_bytes());
-        let (value_blocks, value_bytes) = (values.blocks(item, head), values.block_bytes());
+        let (key_bytes, value_bytes) = (keys.block_bytes(), values.block_bytes());
         let words = frame.width.div_ceil(P::GROUP);
         let mut scores = [0.0f32; SCORES];
         for first in range.clone().step_by(SCORES) {
             let count = SCORES.min(range.end - first);
-            let key_group = key_blocks.wrapping_add(first / BLOCK * key_bytes);
-            let value_group = value_blocks.wrapping_add(first / BLOCK * value_bytes);
+            let (group, is_last) = (first / SCORES, first + SCORES >= range.end);
+            let key_group = Group::of(keys, item, head, group, is_last);
+            let value_group = Group::of(values, item, head, group, is_last);
             for (at, query) in queries.clone().enumerate() {
                 let row = &rows[at * converted..][..converted];
                 // SAFETY: there is room for whole groups of blocks, and the row holds the query's words.
@@ -131,6 +150,7 @@ impl Stream<'_, '_> {
                 }
                 scores[count..].fill(f32::NEG_INFINITY);
                 if masked {
+                    let (item, query) = place(query);
                     frame.mask_scores(item, head, query, first, &mut scores[..count]);
                 }
                 let (header, sums) = results[at * partial..][..partial].split_at_mut(HEADER);
@@ -149,6 +169,23 @@ impl Stream<'_, '_> {
     }
 }
 
+/// A group of blocks of one head.
+#[derive(Clone, Copy)]
+struct Group {
+    first: *const u8,
+    /// Bytes to the group that comes after it, which is asked for meanwhile; 0 where none does.
+    ahead: usize,
+}
+
+impl Group {
+    #[inline(always)]
+    fn of(cache: &KvCache, item: usize, head: usize, group: usize, is_last: bool) -> Self {
+        let first = cache.group(item, head, group);
+        let next = if is_last { first } else { cache.group(item, head, group + 1) };
+        Self { first, ahead: next.addr().wrapping_sub(first.addr()) }
+    }
+}
+
 /// The scores, to base 2, of a query for a group of blocks of keys.
 ///
 /// # Safety
@@ -156,7 +193,7 @@ impl Stream<'_, '_> {
 #[inline(always)]
 unsafe fn score<S: Simd, P: Operand>(
     s: S,
-    group: *const u8,
+    group: Group,
     block_bytes: usize,
     words: usize,
     row: *const u32,
@@ -169,7 +206,7 @@ unsafe fn score<S: Simd, P: Operand>(
         // Where the lanes of each vector lie: its block, and its place in each word's sixteen.
         let lanes = |vector: usize| {
             let key = (chunk * VECTORS + vector) * S::LANES;
-            (group.wrapping_add(key / BLOCK * block_bytes), key % BLOCK * size_of::<u32>())
+            (group.first.wrapping_add(key / BLOCK * block_bytes), key % BLOCK * size_of::<u32>())
         };
         // SAFETY: `start` holds a vector.
         let mut sums = [unsafe { P::start(s, query.start.as_ptr().cast()) }; VECTORS];
@@ -181,7 +218,7 @@ unsafe fn score<S: Simd, P: Operand>(
                 let p = block.wrapping_add(scale_bytes + word * BLOCK * size_of::<u32>() + place);
                 // Blocks are too short for the CPU to see where reading goes on. Asked for line by line, the next group
                 // comes in while this one is worked on; asked for all at once, it comes in the way.
-                s.prefetch(p.wrapping_add(GROUP * block_bytes));
+                s.prefetch(p.wrapping_add(group.ahead));
                 // SAFETY: a word of each of the block's keys.
                 *sum = P::dot(s, *sum, unsafe { s.load_i(p.cast()) }, value);
             }
@@ -205,7 +242,7 @@ unsafe fn score<S: Simd, P: Operand>(
 #[inline(always)]
 unsafe fn add<S: Simd, P: Stored>(
     s: S,
-    group: *const u8,
+    group: Group,
     block_bytes: usize,
     width: usize,
     weights: &mut [f32],
@@ -217,7 +254,8 @@ unsafe fn add<S: Simd, P: Stored>(
     if P::QUANTISED {
         for (block, weights) in weights.chunks_mut(BLOCK).enumerate() {
             // SAFETY: an int8 block begins with a scale for each value.
-            let scales = unsafe { std::slice::from_raw_parts(group.add(block * block_bytes).cast::<f32>(), BLOCK) };
+            let scales =
+                unsafe { std::slice::from_raw_parts(group.first.add(block * block_bytes).cast::<f32>(), BLOCK) };
             for (weight, scale) in weights.iter_mut().zip(scales) {
                 *weight *= scale;
             }
@@ -230,11 +268,11 @@ unsafe fn add<S: Simd, P: Stored>(
             *total = s.mul(s.load_slice(sums, 0.0), s.splat(old));
         }
         for (key, &weight) in weights.iter().enumerate() {
-            let block = group.wrapping_add(key / BLOCK * block_bytes + scale_bytes);
+            let block = group.first.wrapping_add(key / BLOCK * block_bytes + scale_bytes);
             let row = block.wrapping_add(key % BLOCK * row_bytes + at * 4 / P::GROUP);
             let weight = s.splat(weight);
             for line in 0..(VECTORS * S::LANES * 4 / P::GROUP).div_ceil(64) {
-                s.prefetch(row.wrapping_add(GROUP * block_bytes + line * 64));
+                s.prefetch(row.wrapping_add(group.ahead.wrapping_add(line * 64)));
             }
             if vectors == VECTORS {
                 for (i, total) in total.iter_mut().enumerate() {

@@ -7,6 +7,7 @@ mod blocked;
 pub(super) mod cache;
 mod cached;
 mod operand;
+mod pages;
 mod streamed;
 mod tile;
 mod view;

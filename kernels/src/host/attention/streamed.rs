@@ -41,58 +41,61 @@ const VECTORS: usize = 4;
 #[derive(Clone, Copy)]
 pub(super) struct Partials {
     heads: usize,
-    batch_heads: usize,
+    job_heads: usize,
     keys: usize,
     parts: usize,
     part: usize,
     workers: usize,
-    queries: usize,
+    /// Most queries of a job.
+    pub queries: usize,
     /// Values of one query's partial result.
     pub partial: usize,
 }
 
 impl Partials {
-    /// For `queries` queries of a call.
-    pub fn new(frame: &Frame<'_>, queries: usize, pool: &dyn Parallel) -> Self {
-        let batch_heads = frame.batch * frame.heads;
-        let multiply_adds = 2 * batch_heads * queries * frame.keys * frame.width;
+    /// For `jobs`: queries that are worked on together. Those of all batch items are counted through.
+    pub fn new(frame: &Frame<'_>, jobs: &[Range<usize>], pool: &dyn Parallel) -> Self {
+        let job_heads = jobs.len() * frame.heads;
+        let queries: usize = jobs.iter().map(Range::len).sum();
+        let multiply_adds = 2 * frame.heads * queries * frame.keys * frame.width;
         let workers = workers::workers(pool, usize::MAX, multiply_adds);
         let parts = if workers == 1 {
             1
         } else {
-            (4 * workers).div_ceil(batch_heads).min(frame.keys.div_ceil(SMALLEST_PART)).max(1)
+            (4 * workers).div_ceil(job_heads).min(frame.keys.div_ceil(SMALLEST_PART)).max(1)
         };
         Self {
             heads: frame.heads,
-            batch_heads,
+            job_heads,
             keys: frame.keys,
             parts,
             part: frame.keys.div_ceil(parts).next_multiple_of(SCORES),
             workers,
-            queries,
+            queries: jobs.iter().map(Range::len).max().unwrap_or(0),
             partial: HEADER + frame.width.next_multiple_of(MAX_LANES),
         }
     }
 
     /// Parts of all heads.
     pub fn units(&self) -> usize {
-        self.batch_heads * self.parts
+        self.job_heads * self.parts
     }
 
-    /// Runs `work(unit, (item, head), keys)` for each part.
+    /// Runs `work(unit, (job, head), keys)` for each part.
     pub fn run(&self, pool: &dyn Parallel, work: &(dyn Fn(usize, (usize, usize), Range<usize>) + Sync)) {
         let units = self.units();
         workers::run(pool, self.workers.min(units), units, &mut [], &|unit, _| {
-            let (item, head) = (unit / self.parts / self.heads, unit / self.parts % self.heads);
+            let (job, head) = (unit / self.parts / self.heads, unit / self.parts % self.heads);
             let first = (unit % self.parts * self.part).min(self.keys);
-            work(unit, (item, head), first..self.keys.min(first + self.part));
+            work(unit, (job, head), first..self.keys.min(first + self.part));
         });
     }
 }
 
 /// Runs a whole call of at most [`MAX_QUERIES`] queries.
 pub(super) fn run(isa: Isa, call: &Call<'_>, context: &mut Context<'_>) {
-    let plan = Partials::new(call, call.queries, context.pool);
+    let jobs: Vec<Range<usize>> = (0..call.batch).map(|item| item * call.queries..(item + 1) * call.queries).collect();
+    let plan = Partials::new(call, &jobs, context.pool);
     let of_unit = call.queries * plan.partial;
     let partials = context.scratch.floats(plan.units() * of_unit);
     let shared = Shared::new(partials);
@@ -101,7 +104,7 @@ pub(super) fn run(isa: Isa, call: &Call<'_>, context: &mut Context<'_>) {
         let results = unsafe { std::slice::from_raw_parts_mut(shared.at(unit * of_unit), of_unit) };
         dispatch(isa, Stream { call, item, head, keys, results, partial: plan.partial });
     });
-    dispatch(isa, Merge { frame: call, queries: 0..call.queries, partials, plan });
+    dispatch(isa, Merge { frame: call, jobs: &jobs, partials, plan });
 }
 
 /// One part of one head's keys and values against all queries.
@@ -231,8 +234,8 @@ unsafe fn add_values<S: Simd>(
 /// Puts the parts of each head together and writes the output.
 pub(super) struct Merge<'c, 'a> {
     pub frame: &'c Frame<'a>,
-    /// The queries that the parts are of.
-    pub queries: Range<usize>,
+    /// The queries that each job's parts are of.
+    pub jobs: &'c [Range<usize>],
     pub partials: &'c mut [f32],
     pub plan: Partials,
 }
@@ -242,11 +245,12 @@ impl Task for Merge<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { frame, queries, partials, plan } = self;
+        let Self { frame, jobs, partials, plan } = self;
         let Partials { parts: count, partial, queries: of_part, .. } = plan;
         for (head_index, parts) in partials.chunks_exact_mut(count * of_part * partial).enumerate() {
-            let (item, head) = (head_index / frame.heads, head_index % frame.heads);
-            for (at, query) in queries.clone().enumerate() {
+            let (job, head) = (head_index / frame.heads, head_index % frame.heads);
+            for (at, query) in jobs[job].clone().enumerate() {
+                let (item, query) = (query / frame.queries, query % frame.queries);
                 let of_query = |part: usize| (part * of_part + at) * partial;
                 let starts = (0..count).map(of_query);
                 let max = starts.clone().map(|at| parts[at]).fold(f32::NEG_INFINITY, f32::max);
