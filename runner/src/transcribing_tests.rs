@@ -54,7 +54,7 @@ fn the_language_is_known_from_the_first_window_on() {
     assert_eq!(code, "de");
     assert!(probability.unwrap() > 0.99);
     let (mut asked, _) = transcriber(three_windows());
-    assert_eq!(asked.segments(&seconds(40.0), &german()).unwrap().language(), Some(("de", None)));
+    assert_eq!(asked.segments(seconds(40.0), &german()).unwrap().language(), Some(("de", None)));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn an_error_is_the_last_item() {
 fn options_that_do_not_fit_are_refused_before_anything_is_computed() {
     let (mut transcriber, log) = transcriber(three_windows());
     let options = TranscribeOptions { language: Some("yue".to_owned()), ..TranscribeOptions::default() };
-    let error = transcriber.segments(&seconds(1.0), &options).err().unwrap();
+    let error = transcriber.segments(seconds(1.0), &options).err().unwrap();
     assert!(matches!(error, TranscribeError::Language { .. }), "{error}");
     assert_eq!(log.lock().unwrap().windows, 0);
 }
