@@ -41,7 +41,8 @@ pub struct DecodingChoice {
     /// Let the model write text alone: each window of up to 30 s becomes one segment. A model may then stop early and
     /// lose words. With --batch 1 windows are cut where they end, in the middle of a word too
     #[arg(long, visible_alias = "without-timestamps", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", default_value_t = false, value_name = "BOOL", value_parser = switch())]
+        default_missing_value = "true", default_value_t = false, hide_default_value = true, value_name = "BOOL",
+        value_parser = switch())]
     pub no_timestamps: bool,
     /// Decode N windows of 30 s together, which is faster and takes more memory. Longer recordings are cut for that where
     /// nobody speaks, and no window is given the text before it. 1 decodes one window after another, each with the text

@@ -15,7 +15,8 @@ const HEADING: &str = "Doubtful text";
 pub struct FallbackChoice {
     /// The temperature at which a window is decoded first: at 0 the likeliest words come, above it words drawn by
     /// chance
-    #[arg(long, help_heading = HEADING, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    #[arg(long, help_heading = HEADING, value_name = "T", default_value_t = 0.0, value_parser = temperature,
+        allow_negative_numbers = true)]
     temperature: f32,
     /// By how much the temperature rises, up to 1, each time that a window's text does not pass the thresholds; `none`
     /// decodes every window once

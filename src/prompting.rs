@@ -25,7 +25,8 @@ pub struct PromptChoice {
     /// What the text begins with; it is not written again
     #[arg(long, help_heading = HEADING, value_name = "TEXT")]
     prefix: Option<String>,
-    /// Give the text before it to each window of long audio [default: True]
+    /// Give the text before it to each window of long audio, which then goes window by window [default: True where it
+    /// does: with --batch 1]
     #[arg(long, help_heading = HEADING, value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = switch(), overrides_with = "no_previous_text")]
     condition_on_previous_text: Option<bool>,

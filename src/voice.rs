@@ -18,7 +18,7 @@ const LOUDNESS: &str = "loudness";
 pub struct VoiceChoice {
     /// Leave out what is no speech before anything is decoded. The times stay those of the whole recording
     #[arg(long, help_heading = HEADING, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        default_value_t = false, value_name = "BOOL", value_parser = switch())]
+        default_value_t = false, hide_default_value = true, value_name = "BOOL", value_parser = switch())]
     vad_filter: bool,
     /// From which probability on, from 0 to 1, speech begins
     #[arg(long, help_heading = HEADING, value_name = "P", default_value_t = 0.5)]

@@ -14,7 +14,7 @@ pub struct WordChoice {
     /// Find when each word was said, and how probable it is; segments then begin and end with their words. For the
     /// layout of subtitles, and in the results of --output-format json
     #[arg(long, help_heading = HEADING, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        default_value_t = false, value_name = "BOOL", value_parser = switch())]
+        default_value_t = false, hide_default_value = true, value_name = "BOOL", value_parser = switch())]
     word_timestamps: bool,
     /// Marks that are part of the word after them [default: "'“¿([{-]
     #[arg(long, help_heading = HEADING, value_name = "MARKS", allow_hyphen_values = true)]

@@ -64,7 +64,7 @@ pub struct Arguments {
     quiet: bool,
     /// Print a line on standard error each time that another twentieth of the audio is done, instead of a bar that only
     /// a terminal shows
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true,
         value_name = "BOOL", value_parser = switch(), hide_default_value = true)]
     print_progress: bool,
     #[command(flatten)]
