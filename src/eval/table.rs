@@ -173,7 +173,7 @@ mod tests {
             "| ja, by letter ",
             "| ja  ",
             "| difference to cpu (95 % interval) ",
-            "| transcripts that differ from cpu | ",
+            "| transcripts that differ from cpu ",
             "Character error rate in percent",
             "More wrong words with host int8 than with cpu, [-said-] and {+heard+}",
             "eins zwei drei vier.flac (de): 1 wrong of 4, 0 with cpu",
