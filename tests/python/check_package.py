@@ -520,8 +520,10 @@ class Transcribing(unittest.TestCase):
 
     @unittest.skipIf(os.name == "nt", "there are no such signals")
     def test_ctrl_c(self):
+        # Programs that are started in the background ignore the signal, and so does what they start.
         code = f"""
-import sys
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from undertone import WhisperModel, decode_audio
 import numpy as np
 model = WhisperModel({REFERENCE!r}, device="cpu")
