@@ -28,7 +28,7 @@ pub struct Decoded {
 /// Everything that decoding needs besides the model.
 pub struct Decoding<'a> {
     /// For each row the tokens before the first written one, all as many:
-    /// `[startofprev, previous text …,] sot, [language, task,] [notimestamps]`.
+    /// `[startofprev, previous text …,] sot, [language, task,] [notimestamps,] [beginning of the text …]`.
     pub prompts: &'a [&'a [u32]],
     /// Index of the start-of-transcript token in the prompts.
     pub sot: usize,
@@ -104,9 +104,13 @@ impl Decoding<'_> {
             let asks: Vec<Ask<'_>> = rows
                 .iter()
                 .zip(&mut forbidden)
-                .map(|(row, forbidden)| Ask {
-                    forbidden: forbidden.by(self.rules, self.own.get(row.window).and_then(Option::as_ref), &row.tokens),
-                    first_timestamp: self.first_timestamp,
+                .map(|(row, forbidden)| {
+                    let own = self.own.get(row.window).and_then(Option::as_ref);
+                    let forbidden = match self.begun(row.window) {
+                        [] => forbidden.by(self.rules, own, &row.tokens),
+                        begun => forbidden.by(self.rules, own, &[begun, &row.tokens].concat()),
+                    };
+                    Ask { forbidden, first_timestamp: self.first_timestamp }
                 })
                 .collect();
             let behind = if next.is_empty() { Behind::Prompt(start) } else { Behind::Tokens(&next) };
@@ -128,6 +132,13 @@ impl Decoding<'_> {
         let no_speech = |start: &StartLogits| self.no_speech.map_or(0.0, |token| probability(&start.sot, token));
         let decoded = |(done, start)| self.ranked(search, done, no_speech(start));
         Ok(done.into_iter().zip(start).map(decoded).collect())
+    }
+
+    /// What a window's text begins with by its prompt: the rules take it for written.
+    fn begun(&self, window: usize) -> &[u32] {
+        let Some(behind) = self.prompts.get(window).and_then(|prompt| prompt.get(self.sot + 1..)) else { return &[] };
+        let is_text = |token: &u32| *token < self.eot || *token >= self.first_timestamp;
+        behind.iter().position(is_text).map_or(&[], |at| &behind[at..])
     }
 
     /// How each of `rows` may go on.

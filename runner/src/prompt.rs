@@ -5,9 +5,9 @@
 //! 448). Where more is there, the text of earlier windows loses its beginning first.
 //!
 //! Sources: openai/whisper, `whisper/transcribe.py` and `whisper/decoding.py`; hotwords and the temperature that ends a
-//! prompt are faster-whisper's. Two things differ there: a prefix is of the first window alone, as in faster-whisper
-//! (openai/whisper puts it before every window), and hotwords count in the budget (in faster-whisper they do not, and
-//! can leave no room for the text).
+//! prompt are faster-whisper's. A prefix is what that makes of it, too: of the first window alone, and after the timestamp
+//! 0.00. (openai/whisper puts it before every window and before the first timestamp, where models end the text or go on
+//! elsewhere.) Hotwords count in the budget; in faster-whisper they do not, and can leave no room for the text.
 
 use crate::options::OptionError;
 use crate::tokenizer::{Tokenizer, TokenizerError};

@@ -327,7 +327,9 @@ impl<'a> Recording<'a> {
         };
         if let Some(what) = window.attempt.as_ref().and_then(doubt) {
             let seconds = |frame: usize, is_end| timeline.frame(frame, is_end) as f64 / 100.0;
-            let (from, to) = (seconds(chunk.seek, false), seconds(chunk.seek + advance, true));
+            let until = seconds(chunk.seek + advance, true).min(self.audio.duration());
+            let from = seconds(chunk.seek, false);
+            let to = until.max(from);
             self.run.warnings.push(Warning { from, to, what: what.to_owned() });
         }
         if chunk.writer.multilingual() {

@@ -63,13 +63,18 @@ fn a_prefix_begins_the_first_window_and_takes_the_place_of_hotwords() {
         ..PromptOptions::default()
     };
     // What the script says after the prefix.
-    let (mut transcriber, log) = transcriber(Script::new(&[&[HELLO, T0, WORLD, T0 + 100], &[T0, WORLD, T0 + 100]]));
+    let texts: [&[u32]; 2] = [&[T0, HELLO, WORLD, T0 + 100], &[T0, WORLD, T0 + 100]];
+    let (mut timed, log) = transcriber(Script::new(&texts));
     let options = TranscribeOptions { prompt, ..german() };
-    let result = transcriber.transcribe(&seconds(45.0), &options, &mut ()).unwrap();
-    let log = log.lock().unwrap();
-    assert_eq!(log.prompts[0], [SOT, GERMAN, 50359, HELLO]);
-    assert_eq!(log.prompts[1], [PREVIOUS, WORLD, SOT, GERMAN, 50359]);
-    assert_eq!(result.text, " world world");
+    let result = timed.transcribe(&seconds(45.0), &options, &mut ()).unwrap();
+    // No timestamp is forced after the prefix, which begins at 0.00.
+    assert_eq!(times(&result), [(0.0, 2.0, " world"), (30.0, 32.0, " world")]);
+    assert_eq!(log.lock().unwrap().prompts[0], [SOT, GERMAN, 50359, T0, HELLO]);
+    assert_eq!(log.lock().unwrap().prompts[1], [PREVIOUS, WORLD, SOT, GERMAN, 50359]);
+    let (mut untimed, log) = transcriber(Script::new(&[&[HELLO, WORLD], &[WORLD]]));
+    let options = TranscribeOptions { without_timestamps: true, ..options };
+    assert_eq!(untimed.transcribe(&seconds(45.0), &options, &mut ()).unwrap().text, " world world");
+    assert_eq!(log.lock().unwrap().prompts[0], [SOT, GERMAN, 50359, 50363, HELLO]);
 }
 
 #[test]

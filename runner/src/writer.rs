@@ -100,6 +100,8 @@ impl Writer {
         }
         if self.options.without_timestamps {
             prompt.push(special.notimestamps);
+        } else if !prefix.is_empty() {
+            prompt.push(special.first_timestamp);
         }
         prompt.extend_from_slice(prefix);
         (prompt, sot)

@@ -284,9 +284,16 @@ fn they_are_read_and_mean_the_same() {
             begin_suppress_tokens: Vec::new(),
             suppress_non_speech: false,
             suppress_blank: false,
+            alignment_heads: None,
             ..config.clone()
         };
         assert_eq!(numbers(&read), numbers(&config), "{kind}");
+        // They stand in that file alone.
+        let lost =
+            ["no generation_config.json", "an empty generation_config.json", "a generation_config.json of nothing"]
+                .contains(kind);
+        let heads = config.alignment_heads.clone().filter(|_| !lost);
+        assert_eq!(read.alignment_heads, heads, "{kind}");
     }
 }
 
