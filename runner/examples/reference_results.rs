@@ -229,6 +229,9 @@ impl Agreement {
         println!(
             "{file}: of {recordings} recordings {tokens} have the same tokens, {times} the same times, {scores} the same scores"
         );
+        if self.words > 0 {
+            println!("  of {} words {} are the same", self.words, self.same_words);
+        }
         self.differences.iter().for_each(|difference| println!("  {difference}"));
     }
 }
