@@ -327,9 +327,8 @@ impl<'a> Recording<'a> {
         };
         if let Some(what) = window.attempt.as_ref().and_then(doubt) {
             let seconds = |frame: usize, is_end| timeline.frame(frame, is_end) as f64 / 100.0;
-            let until = seconds(chunk.seek + advance, true).min(self.audio.duration());
             let from = seconds(chunk.seek, false);
-            let to = until.max(from);
+            let to = seconds(chunk.seek + advance, true).min(self.audio.duration()).max(from);
             self.run.warnings.push(Warning { from, to, what: what.to_owned() });
         }
         if chunk.writer.multilingual() {

@@ -297,7 +297,7 @@ impl Transcriber {
             counts: self.counts(),
             npu: self.engine.as_ref().and_then(Engine::npu).unwrap_or_default(),
         };
-        self.check(options)?;
+        options.check()?;
         let audio: Vec<Cow<'a, Audio>> = recordings.into_iter().map(Into::into).collect();
         for audio in &audio {
             check_within(&options.clips, audio.duration())?;
