@@ -7,6 +7,7 @@
 //! pauses by loudness where there is no ONNX Runtime to run it.
 
 pub(crate) mod detector;
+pub(crate) mod faint;
 mod options;
 mod segments;
 mod silero;
