@@ -475,11 +475,16 @@ fn missed(segments: &[Segment], chunk: Range<usize>, voice: &Voice) -> Vec<Range
     let begins = segments.iter().map(|segment| frame(segment.start)).chain(std::iter::once(chunk.end));
     let without = ends.zip(begins).map(|(end, begin)| end..begin).filter(|part| voice.voiced(part.clone()) >= MISSED);
     let around = |part: Range<usize>| {
-        let span = voice.span(part.clone())?;
-        let from = span.start.saturating_sub(AROUND_MISSED).max(part.start);
-        Some(from..(span.end + AROUND_MISSED).min(part.end))
+        // What is left of the words of the segments beside it is not meant.
+        let pauses = voice.voiceless(part.clone()).into_iter().filter(|pause| pause.len() >= AROUND_MISSED);
+        let edges = pauses.flat_map(|pause| [pause.start, pause.end]);
+        let edges: Vec<usize> = std::iter::once(part.start).chain(edges).chain(std::iter::once(part.end)).collect();
+        let mut runs = edges.chunks_exact(2).filter(|run| voice.voiced(run[0]..run[1]) >= WORD);
+        let (from, first_end) = runs.next().map(|run| (run[0], run[1]))?;
+        let to = runs.next_back().map_or(first_end, |run| run[1]);
+        Some(from.saturating_sub(AROUND_MISSED).max(part.start)..(to + AROUND_MISSED).min(part.end))
     };
-    without.filter_map(around).collect()
+    without.filter_map(around).filter(|part| voice.voiced(part.clone()) >= MISSED).collect()
 }
 
 /// The parts of a recording of so many frames that are transcribed.
