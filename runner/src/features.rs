@@ -413,6 +413,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_quiet_beside_loud_sound_is_not_cut_off_by_itself() {
+        // 86 dB between the two.
+        let samples: Vec<f32> =
+            noise(96_000).iter().enumerate().map(|(i, s)| if i < 48_000 { *s } else { s * 5e-5 }).collect();
+        let made = Features::of(&LogMel::new(80), &samples);
+        let quiet = || std::iter::once(305..600);
+        let values = |window: Vec<f32>| {
+            let own = window.chunks_exact(WINDOW_FRAMES).flat_map(|line| line[..295].to_vec());
+            let mut values: Vec<u32> = own.map(f32::to_bits).collect();
+            values.sort_unstable();
+            values.dedup();
+            values.len()
+        };
+        assert_eq!(values(made.window_of(quiet()).unwrap()), 1, "the floor");
+        assert!(values(made.window_by_itself(quiet(), false).unwrap()) > 1000);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20))]
 

@@ -67,10 +67,11 @@ fn doubtful_text_of_the_second_time_is_left_out() {
 
 #[test]
 fn short_gaps_and_covered_speech_are_decoded_once() {
-    // One segment over all three places; and a second of speech at the chunk's begin.
-    for first in [&[T0 + 25, HELLO, T0 + 1225][..], &[T0 + 75, HELLO, T0 + 1225]] {
+    // One segment over all three places; and one that begins a second after the second place does.
+    let late = [T0 + 25, HELLO, T0 + 150, T0 + 550, HELLO, T0 + 600, T0 + 900, HELLO, T0 + 1225];
+    for first in [&[T0 + 25, HELLO, HELLO, HELLO, T0 + 1225][..], &late] {
         let (result, windows, _) = decoded(Script::new(&[first, PASSED_BY[1]]));
-        assert_eq!((result.text.as_str(), windows), (" Hello Hello Hello", 2));
+        assert_eq!((result.text.as_str(), windows), (" Hello Hello Hello Hello Hello", 2));
     }
 }
 
