@@ -19,15 +19,18 @@ const PAUSE: usize = LEAD + TRAIL;
 /// Segments that touch are not made shorter than this.
 const LEAST: usize = 20;
 
-/// Where two segments of `segments` meet within a voice, and a pause is near, lets the one end and the other begin with
-/// that pause. All times are still those of the timeline, and in order.
+/// Where two segments of `segments` meet within a voice, the first one's text ends with a punctuation mark and a pause is
+/// near, lets the one end and the other begin with that pause. All times are still those of the timeline, and in order.
 pub(crate) fn part_at_pauses(segments: &mut [Segment], voice: &Voice) {
     for i in 1..segments.len() {
         let (before, after) = segments.split_at_mut(i);
         let (Some(left), Some(right)) = (before.last_mut(), after.first_mut()) else { continue };
         let meeting = frame(right.start);
         let timed = !left.words.is_empty() || !right.words.is_empty();
-        if timed || !voice.is_detected() || frame(left.end) != meeting || voice.voiced(meeting..meeting + 1) == 0 {
+        // Where no mark ends the text, the speaker went on, and the pause is elsewhere in the sentence.
+        let goes_on = left.text.trim_end().chars().next_back().is_none_or(char::is_alphanumeric);
+        let in_speech = voice.is_detected() && voice.voiced(meeting..meeting + 1) > 0;
+        if timed || goes_on || !in_speech || frame(left.end) != meeting {
             continue;
         }
         let within = frame(left.start) + LEAST..frame(right.end).saturating_sub(LEAST);
@@ -79,15 +82,20 @@ mod tests {
     }
 
     /// Segments that meet at these times, in speech with pauses from 2 to 2.5, from 4 to 4.2 and from 6 to 7 s.
-    fn parted(times: &[f64]) -> Vec<(f64, f64)> {
+    fn parted_with(text: &str, times: &[f64]) -> Vec<(f64, f64)> {
         let pauses = [200..250, 400..420, 600..700];
         let speech: Vec<f32> =
             (0..1000).map(|frame| if pauses.iter().any(|p| p.contains(&frame)) { 0.0 } else { 0.9 }).collect();
         let voice = Voice::detected(&[0.0; 1000], -1.0, &speech, 0.35);
-        let segment = |pair: &[f64]| Segment { start: pair[0], end: pair[1], ..Segment::default() };
+        let segment =
+            |pair: &[f64]| Segment { start: pair[0], end: pair[1], text: text.to_owned(), ..Segment::default() };
         let mut segments: Vec<Segment> = times.windows(2).map(segment).collect();
         part_at_pauses(&mut segments, &voice);
         segments.iter().map(|segment| (segment.start, segment.end)).collect()
+    }
+
+    fn parted(times: &[f64]) -> Vec<(f64, f64)> {
+        parted_with(" A sentence.", times)
     }
 
     #[test]
@@ -102,6 +110,13 @@ mod tests {
         // The pause is not one of these two segments.
         assert_eq!(parted(&[0.0, 1.5, 2.5]), [(0.0, 1.5), (1.5, 2.5)]);
         assert_eq!(parted(&[2.1, 2.8, 5.0]), [(2.1, 2.8), (2.8, 5.0)]);
+        // Within a sentence there is no pause to part at, whatever the language.
+        for text in [" and so", " 也许", ""] {
+            assert_eq!(parted_with(text, &[0.0, 1.5, 5.0]), [(0.0, 1.5), (1.5, 5.0)]);
+        }
+        for text in [" Why?", " 也许。", " \"so\" "] {
+            assert_eq!(parted_with(text, &[0.0, 1.5, 5.0]), [(0.0, 2.2), (2.4, 5.0)]);
+        }
         // Three of them, and two pauses.
         assert_eq!(parted(&[0.0, 1.8, 5.7, 9.0]), [(0.0, 2.2), (2.4, 6.2), (6.9, 9.0)]);
     }
@@ -110,7 +125,7 @@ mod tests {
     fn segments_apart_and_those_with_words_stay() {
         let voice = two_voices().1;
         let word = Word { start: 0.2, end: 0.8, ..Word::default() };
-        let segment = |start, end| Segment { start, end, ..Segment::default() };
+        let segment = |start, end| Segment { start, end, text: " So.".to_owned(), ..Segment::default() };
         let apart = vec![segment(0.6, 0.9), segment(1.0, 3.0)];
         let timed = vec![Segment { words: vec![word], ..segment(0.6, 1.4) }, segment(1.4, 3.0)];
         for segments in [apart, timed] {
