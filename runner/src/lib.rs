@@ -116,6 +116,7 @@ mod scratch;
 mod search;
 mod seek;
 mod segments;
+mod settle;
 mod text;
 mod time;
 mod timestamps;

@@ -11,6 +11,7 @@ use crate::mel::{LogMel, SAMPLE_RATE, WINDOW_FRAMES};
 use crate::options::{Clip, Padding, TranscribeOptions};
 use crate::prompt::PromptTokens;
 use crate::result::{RunReport, Segment, Warning};
+use crate::settle::{part_at_pauses, settle};
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::vad::detector::Detector;
 use crate::vad::timeline::Timeline;
@@ -27,10 +28,12 @@ const LEAST_VOICE: usize = 100;
 /// Frames with a voice in them that may be a recording's last word.
 const WORD: usize = 30;
 
-/// Frames before a voice with which its segment may begin, and after it with which it may end: a voice begins and ends
-/// more quietly than a detector can tell.
-const LEAD: usize = 10;
-const TRAIL: usize = 20;
+/// Frames with a voice in them that no segment has, for which a part of a chunk is decoded a second time …
+const MISSED: usize = 150;
+/// … with so many frames on either side of the voice.
+const AROUND_MISSED: usize = 30;
+/// What is decoded a second time is kept where it is speech by this probability at least: the model left it out once.
+const MISSED_NO_SPEECH: f64 = 0.4;
 
 /// Frames before a sound with which its window begins.
 const BEFORE_SOUND: usize = 50;
@@ -87,6 +90,8 @@ pub(crate) struct Chunk {
     skip_steady: bool,
     /// Whether it is one of several that the recording was cut into.
     cut: bool,
+    /// The segments that it had when parts of it without any began to be decoded again.
+    first_round: Option<Vec<Segment>>,
     pub(crate) writer: Writer,
 }
 
@@ -102,16 +107,45 @@ impl Chunk {
         while self.seek >= self.to
             && let Some((part, end)) = self.later.pop()
         {
-            self.before += self.to - self.from;
+            if self.first_round.is_none() {
+                self.before += self.to - self.from;
+            }
             (self.from, self.to, self.seek) = (part.start, part.end, part.start);
             self.writer.end = end;
             self.skip(voice, AT_THE_START);
         }
     }
 
-    /// Frames that are done.
+    /// Frames that are done; those that are decoded a second time are.
     fn done(&self) -> usize {
-        self.before + self.seek.min(self.to) - self.from
+        match self.first_round {
+            None => self.before + self.seek.min(self.to) - self.from,
+            Some(_) => self.before,
+        }
+    }
+
+    /// Where a cut chunk is done to its end, goes on with the parts of it in which there is a voice and no segment, once.
+    fn look_again(&mut self, voice: &Voice) {
+        if !self.cut || !voice.is_detected() || self.first_round.is_some() || !self.finished() {
+            return;
+        }
+        part_at_pauses(&mut self.writer.segments, voice);
+        let missed = missed(&self.writer.segments, self.from..self.to, voice);
+        self.before += self.to - self.from;
+        self.later = missed.into_iter().rev().map(|part| (part.clone(), part.end as f64 / 100.0)).collect();
+        self.first_round = Some(self.writer.begin_again());
+        if let Some((part, end)) = self.later.pop() {
+            (self.from, self.to, self.seek) = (part.start, part.end, part.start);
+            self.writer.end = end;
+        }
+    }
+
+    /// Puts the segments of both rounds together.
+    fn complete(&mut self, voice: &Voice) {
+        if let Some(segments) = &mut self.first_round {
+            self.writer.put_in_order(std::mem::take(segments));
+            part_at_pauses(&mut self.writer.segments, voice);
+        }
     }
 
     /// Skips steady sound that begins within the next window's first `within` frames, and a rest too short to decode.
@@ -173,7 +207,18 @@ impl<'a> Recording<'a> {
                 let prompts =
                     if index == 0 { PromptTokens::clone(&self.prompts) } else { self.prompts.of_later_part() };
                 let writer = Writer::new(prompts, options, positions, end, special.first_timestamp);
-                let mut chunk = Chunk { from, to, later, before: 0, seek: from, shortest, skip_steady, cut, writer };
+                let mut chunk = Chunk {
+                    from,
+                    to,
+                    later,
+                    before: 0,
+                    seek: from,
+                    shortest,
+                    skip_steady,
+                    cut,
+                    first_round: None,
+                    writer,
+                };
                 // Features begin and end with a jump, which is no sound.
                 chunk.go_on(&voice, AT_THE_START);
                 chunk
@@ -214,7 +259,8 @@ impl<'a> Recording<'a> {
         let timeline = if vad_filter {
             let by_loudness =
                 || SpeechProbabilities::of_frames(Voice::of(&levels, silence).voice(), features.samples());
-            let segments = speech.as_ref().map_or_else(|| by_loudness().segments(&vad), |speech| speech.segments(&vad));
+            let segments =
+                speech.as_ref().map_or_else(|| by_loudness().segments(&vad), |speech| speech.plain.segments(&vad));
             let samples: u64 = segments.iter().map(|segment| segment.end - segment.start).sum();
             self.duration_after_vad = Some(samples as f64 / f64::from(SAMPLE_RATE));
             Timeline::of(&segments, frames)
@@ -225,7 +271,9 @@ impl<'a> Recording<'a> {
         let voice = match speech {
             Some(speech) => {
                 let threshold = vad.lower_threshold() as f32;
-                Voice::detected(&kept, silence, &timeline.pick(&speech.by_frame(frames)), threshold)
+                let (speech, faint) = speech.by_frame(frames);
+                let voice = Voice::detected(&kept, silence, &timeline.pick(&speech), threshold);
+                voice.with_faint(timeline.pick(&faint))
             }
             None => Voice::of(&kept, silence),
         };
@@ -301,6 +349,9 @@ impl<'a> Recording<'a> {
         let State::Open { features, timeline, chunks, .. } = &self.state else { return Ok(Vec::new()) };
         let Chunk { seek, to, .. } = chunks[chunk];
         // What follows is another chunk's.
+        if chunks[chunk].cut {
+            return features.window_by_itself(timeline.frames_of(seek..to), padding == Padding::Silence);
+        }
         features_of(features, timeline, seek..to, padding)
     }
 
@@ -308,7 +359,7 @@ impl<'a> Recording<'a> {
     pub(crate) fn add(
         &mut self,
         chunk: usize,
-        window: DecodedWindow,
+        mut window: DecodedWindow,
         tokenizer: &Tokenizer,
     ) -> Result<(), TokenizerError> {
         if let (None, Some(detected)) = (&self.language, &window.language) {
@@ -321,6 +372,12 @@ impl<'a> Recording<'a> {
         let State::Open { chunks, voice, timeline, .. } = &mut self.state else { return Ok(()) };
         let chunk = &mut chunks[chunk];
         let standing = chunk.writer.segments.len();
+        // What the model passed by the first time and is not sure of the second is no speech.
+        let doubtful =
+            |attempt: &Attempt| attempt.verdict != Verdict::Good || attempt.decoded.no_speech_prob > MISSED_NO_SPEECH;
+        if chunk.first_round.is_some() {
+            window.attempt = window.attempt.filter(|attempt| !doubtful(attempt));
+        }
         let advance = match &window.attempt {
             Some(attempt) => chunk.writer.write(tokenizer, attempt, &place, window.words)?,
             None => place.frames,
@@ -337,6 +394,10 @@ impl<'a> Recording<'a> {
         }
         chunk.seek += advance;
         chunk.go_on(voice, WITHIN);
+        chunk.look_again(voice);
+        if chunk.finished() {
+            chunk.complete(voice);
+        }
         if chunks.iter().all(Chunk::finished) {
             self.finish();
         }
@@ -344,12 +405,15 @@ impl<'a> Recording<'a> {
     }
 
     /// The segments that are final by now and were not given before: those of each chunk before which all are finished.
+    /// A chunk that is cut has to be finished itself: segments may still come between those that it has.
     pub(crate) fn take_fresh(&mut self) -> Vec<Segment> {
         let mut standing: Vec<Segment> = match &self.state {
             State::Untouched => Vec::new(),
             State::Open { chunks, timeline, voice, .. } => {
                 let finished = chunks.iter().take_while(|chunk| chunk.finished()).count();
-                let final_ones = chunks.iter().take(finished + 1).flat_map(|c| &c.writer.segments).skip(self.given);
+                let is_final = |(at, chunk): &(usize, &Chunk)| *at < finished || *at == finished && !chunk.cut;
+                let final_ones = chunks.iter().enumerate().take_while(is_final);
+                let final_ones = final_ones.flat_map(|(_, chunk)| &chunk.writer.segments).skip(self.given);
                 let mut fresh: Vec<Segment> = final_ones.cloned().collect();
                 fresh.iter_mut().for_each(|segment| settle(segment, timeline, voice, self.audio.duration()));
                 fresh
@@ -366,6 +430,7 @@ impl<'a> Recording<'a> {
         let State::Open { chunks, timeline, voice, .. } = &mut self.state else { return };
         let (mut segments, mut tokens): (Vec<Segment>, _) = (Vec::new(), Vec::new());
         for chunk in chunks {
+            chunk.complete(voice);
             tokens.extend_from_slice(chunk.writer.text_tokens());
             segments.append(&mut chunk.writer.segments);
         }
@@ -385,20 +450,6 @@ impl<'a> Recording<'a> {
     }
 }
 
-/// Gives a segment its times in the recording. Models let a segment begin where the one before ended, and end where the
-/// next begins: where a detector of speech has told pauses from speech, a segment without words' times begins and ends
-/// with the voice in it.
-fn settle(segment: &mut Segment, timeline: &Timeline, voice: &Voice, duration: f64) {
-    let frame = |seconds: f64| (seconds * 100.0).round().max(0.0) as usize;
-    let span = voice.span(frame(segment.start)..frame(segment.end));
-    timeline.restore(segment, duration);
-    let Some(span) = span.filter(|_| voice.is_detected() && segment.words.is_empty()) else { return };
-    let begin = timeline.frame(span.start, false).saturating_sub(LEAD) as f64 / 100.0;
-    let end = (timeline.frame(span.end, true) + TRAIL) as f64 / 100.0;
-    segment.start = segment.start.max(begin);
-    segment.end = segment.end.min(end).max(segment.start);
-}
-
 /// The first window `[bins, 3000]` of the timeline's frames `range`, and after them padding.
 fn features_of(
     features: &Features,
@@ -415,6 +466,25 @@ fn features_of(
         window.chunks_exact_mut(WINDOW_FRAMES).for_each(|line| line[length..].fill(features.silence()));
     }
     Ok(window)
+}
+
+/// The parts of a chunk in which there is a voice and none of its segments, which are in order.
+fn missed(segments: &[Segment], chunk: Range<usize>, voice: &Voice) -> Vec<Range<usize>> {
+    let frame = |seconds: f64| ((seconds * 100.0).round() as usize).clamp(chunk.start, chunk.end);
+    let ends = std::iter::once(chunk.start).chain(segments.iter().map(|segment| frame(segment.end)));
+    let begins = segments.iter().map(|segment| frame(segment.start)).chain(std::iter::once(chunk.end));
+    let without = ends.zip(begins).map(|(end, begin)| end..begin).filter(|part| voice.voiced(part.clone()) >= MISSED);
+    let around = |part: Range<usize>| {
+        // What is left of the words of the segments beside it is not meant.
+        let pauses = voice.voiceless(part.clone()).into_iter().filter(|pause| pause.len() >= AROUND_MISSED);
+        let edges = pauses.flat_map(|pause| [pause.start, pause.end]);
+        let edges: Vec<usize> = std::iter::once(part.start).chain(edges).chain(std::iter::once(part.end)).collect();
+        let mut runs = edges.chunks_exact(2).filter(|run| voice.voiced(run[0]..run[1]) >= WORD);
+        let (from, first_end) = runs.next().map(|run| (run[0], run[1]))?;
+        let to = runs.next_back().map_or(first_end, |run| run[1]);
+        Some(from.saturating_sub(AROUND_MISSED).max(part.start)..(to + AROUND_MISSED).min(part.end))
+    };
+    without.filter_map(around).filter(|part| voice.voiced(part.clone()) >= MISSED).collect()
 }
 
 /// The parts of a recording of so many frames that are transcribed.
@@ -440,41 +510,5 @@ fn doubt(attempt: &Attempt) -> Option<&'static str> {
         Verdict::Repeats if attempt.exhausted => Some("the model only repeats itself; nothing of it is kept"),
         Verdict::Unsure if attempt.exhausted => Some("the model is not sure of the words"),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::result::Word;
-
-    /// Ten seconds with a voice from 2 to 3 and from 7 to 8 s; a second and a half around each is decoded.
-    fn two_voices() -> (Timeline, Voice) {
-        let timeline = Timeline::of(&[24_000..56_000, 104_000..136_000], 1000);
-        let speech: Vec<f32> =
-            (0..1000).map(|frame| if (200..300).contains(&(frame % 500)) { 0.9 } else { 0.1 }).collect();
-        let voice = Voice::detected(&[0.0; 400], -1.0, &timeline.pick(&speech), 0.35);
-        (timeline, voice)
-    }
-
-    fn settled(start: f64, end: f64, words: Vec<Word>) -> (f64, f64) {
-        let (timeline, voice) = two_voices();
-        let mut segment = Segment { start, end, words, ..Segment::default() };
-        settle(&mut segment, &timeline, &voice, 10.0);
-        (segment.start, segment.end)
-    }
-
-    #[test]
-    fn a_segment_begins_and_ends_with_its_voice() {
-        assert_eq!(settled(0.0, 2.0, Vec::new()), (1.9, 3.2));
-        // The second begins before the seam, in the silence of the first part.
-        assert_eq!(settled(1.6, 4.0, Vec::new()), (6.9, 8.2));
-        assert_eq!(settled(0.0, 4.0, Vec::new()), (1.9, 8.2));
-        // What is within a voice stays.
-        assert_eq!(settled(0.7, 1.2, Vec::new()), (2.2, 2.7));
-        // Text without a voice, and words with times of their own.
-        assert_eq!(settled(0.0, 0.4, Vec::new()), (1.5, 1.9));
-        let word = Word { start: 0.2, end: 1.8, ..Word::default() };
-        assert_eq!(settled(0.0, 2.0, vec![word]), (1.7, 3.3));
     }
 }

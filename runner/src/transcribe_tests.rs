@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex};
 
 #[path = "transcribe_doubt_tests.rs"]
 mod doubt;
+#[path = "transcribe_missed_tests.rs"]
+mod missed;
 #[path = "transcribe_search_tests.rs"]
 mod search;
 #[path = "transcribing_tests.rs"]

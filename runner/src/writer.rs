@@ -217,6 +217,22 @@ impl Writer {
         self.options.multilingual
     }
 
+    /// Begins with parts of the audio again that were passed by: gives the segments so far, and takes none for written.
+    pub(crate) fn begin_again(&mut self) -> Vec<Segment> {
+        self.last_speech = 0.0;
+        self.prompt_from = self.tokens.len();
+        std::mem::take(&mut self.segments)
+    }
+
+    /// Puts segments from [`Self::begin_again`] and those since then in order.
+    pub(crate) fn put_in_order(&mut self, before: Vec<Segment>) {
+        self.segments.extend(before);
+        self.segments.sort_by(|a, b| a.start.total_cmp(&b.start));
+        self.tokens.truncate(self.prompts.initial.len());
+        self.tokens.extend(self.segments.iter().flat_map(|segment| &segment.tokens));
+        self.prompt_from = self.tokens.len();
+    }
+
     pub(crate) fn text_tokens(&self) -> &[u32] {
         &self.tokens[self.prompts.initial.len()..]
     }
