@@ -40,6 +40,27 @@ fn number(options: &Value, key: &str) -> Option<usize> {
     options[key].as_u64().map(|number| number as usize)
 }
 
+/// Words that begin and end at once: alone and in a row, between others and at a segment's end.
+#[test]
+fn each_word_is_seen() {
+    let word = |(word, start, end): (&str, f64, f64)| Word { word: word.to_owned(), start, end, probability: 1.0 };
+    let words =
+        [(" a", 1.0, 1.0), (" b", 1.0, 1.5), (" c", 2.0, 2.0), (" d", 2.0, 2.0), (" e", 2.0, 2.05), (" f", 2.4, 2.4)];
+    let result = of(vec![Segment { start: 1.0, end: 2.4, words: words.map(word).into(), ..Segment::default() }]);
+    let alone = SubtitleOptions { max_words_per_line: Some(1), ..SubtitleOptions::default() };
+    let highlighted = SubtitleOptions { highlight_words: true, ..SubtitleOptions::default() };
+    for (options, count) in [(alone, 6), (highlighted, 8)] {
+        let cues = subtitles(&result, &options);
+        let milliseconds = |seconds: f64| (seconds * 1000.0).round() as i64;
+        let times: Vec<[i64; 2]> = cues.iter().map(|cue| [cue.start, cue.end].map(milliseconds)).collect();
+        assert_eq!(times.len(), count, "{times:?}");
+        assert!(times.iter().all(|[start, end]| start < end), "{times:?}");
+        assert!(times.windows(2).all(|pair| pair[0][1] <= pair[1][0]), "{times:?}");
+        // The word after one without length begins later and ends as it did.
+        assert!(times.contains(&[1100, 1500]) && times.contains(&[2000, 2100]), "{times:?}");
+    }
+}
+
 #[test]
 fn the_reference_s_subtitles_of_the_same_words() {
     let vectors = json(&root().join("tests/vectors/subtitles.json"));
