@@ -26,7 +26,7 @@ pub struct FallbackChoice {
     no_fallback: bool,
     /// Texts that are drawn at a temperature above 0, of which the likeliest is taken
     #[arg(long, help_heading = HEADING, value_name = "N", default_value_t = 5,
-        value_parser = clap::value_parser!(u8).range(1..=32))]
+        value_parser = drawn)]
     best_of: u8,
     /// Text that zlib makes smaller than by this factor repeats itself and does not pass; `none` lets all pass
     #[arg(long, help_heading = HEADING, value_name = "RATIO", default_value = "2.4")]
@@ -81,6 +81,10 @@ impl FromStr for Limit {
         let number = text.parse().ok().filter(|number: &f64| number.is_finite());
         number.map(|number| Self(Some(number))).ok_or_else(|| "neither a number nor `none`".to_owned())
     }
+}
+
+fn drawn(text: &str) -> Result<u8, String> {
+    text.parse().ok().filter(|drawn| (1..=32).contains(drawn)).ok_or_else(|| "use a number from 1 to 32".to_owned())
 }
 
 fn step(text: &str) -> Result<Limit, String> {

@@ -28,15 +28,19 @@ pub struct Cut {
     pub whole: bool,
 }
 
-/// [`cut`] of tokens that were cut off: a single timestamp at their end does not say that nothing follows, and the next
-/// window begins there. (openai/whisper begins it behind this window, and loses what is in between.)
+/// [`cut`] of tokens that were cut off: a single timestamp at their end does not say that nothing follows. The next
+/// window begins behind the last pair, which the model set by itself, and where there is none at that timestamp.
+/// (openai/whisper begins it behind this window, and loses what is in between.)
 pub fn cut_short(tokens: &[u32], first_timestamp: u32, seek: usize, frames: usize) -> Cut {
     let mut found = cut(tokens, first_timestamp, seek, frames);
-    if let (true, Some(last)) = (found.whole, found.pieces.last()) {
-        found.whole = false;
-        found.advance = Some(last.end - seek).filter(|advance| *advance > 0).unwrap_or(frames);
+    if !found.whole {
+        return found;
     }
-    found
+    if found.pieces.len() > 1 {
+        found.pieces.pop();
+    }
+    let end = found.pieces.last().map_or(seek, |last| last.end);
+    Cut { advance: if end > seek { end - seek } else { frames }, whole: false, ..found }
 }
 
 /// Cuts the `tokens` of the window that begins at frame `seek` and holds `frames` frames of audio.
@@ -140,7 +144,7 @@ mod tests {
         let short = |tokens: &[u32]| cut_short(tokens, T0, 1000, 3000);
         assert_eq!((short(&[T0, 1, T0 + 50]).advance, short(&[T0, 1, T0 + 50]).whole), (100, false));
         let pairs = short(&[T0, 1, T0 + 50, T0 + 60, 2, T0 + 90]);
-        assert_eq!((times(&pairs), pairs.advance), (vec![(1000, 1100, 3), (1120, 1180, 3)], 180));
+        assert_eq!((times(&pairs), pairs.advance, pairs.whole), (vec![(1000, 1100, 3)], 100, false));
         // As elsewhere: behind the last pair, and the whole window where no time is known.
         assert_eq!(short(&[T0, 1, T0 + 50, T0 + 50, 2]), super::cut(&[T0, 1, T0 + 50, T0 + 50, 2], T0, 1000, 3000));
         assert_eq!((short(&[1, 2]).advance, short(&[1, T0]).advance, short(&[]).advance), (3000, 3000, 3000));

@@ -132,6 +132,9 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     }
     let mut transcriber = load(arguments, given)?;
     transcriber.check(&options).map_err(decoding::named)?;
+    if options.multilingual && !transcriber.tokenizer().special.multilingual {
+        say("warning: --multilingual has no effect: the model is English-only");
+    }
     interrupt::watch();
     let mut total = Total::default();
     let mut group: Vec<Input<'_>> = Vec::new();
