@@ -175,7 +175,7 @@ fn options_without_effect_are_named() {
     for (arguments, option, word) in [
         (&["--beam-size", "5", "--temperature", "0.5"][..], "--beam-size", "--temperature 0 alone"),
         (&["--best-of", "3", "--no-fallback"], "--best-of", "decoded once at 0"),
-        (&["--length-penalty", "1", "--no-fallback"], "--length-penalty", "only one text"),
+        (&["--length-penalty", "1", "--no-fallback", "--beam-size", "1"], "--length-penalty", "only one text"),
         (
             &["--temperature-increment-on-fallback", "0.4", "--no-fallback"],
             "--temperature-increment-on-fallback",
