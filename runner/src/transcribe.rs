@@ -216,7 +216,7 @@ impl Transcriber {
         let ModelConfig { decoder_layers: layers, decoder_heads: heads, .. } = self.config;
         if self.alignment_heads.is_empty() {
             return Err(wrong(
-                "need heads of the model that follow the audio, and its files name none: correct \
+                "needs heads of the model that follow the audio, and its files name none: correct \
                               'alignment_heads' in its generation_config.json, or leave the key out"
                     .to_owned(),
             ));
@@ -225,7 +225,7 @@ impl Transcriber {
             self.alignment_heads.iter().find(|[layer, head]| *layer >= layers || *head >= heads)
         {
             return Err(wrong(format!(
-                "need heads of the model that follow the audio, and its files name head {head} of layer {layer}, where \
+                "needs heads of the model that follow the audio, and its files name head {head} of layer {layer}, where \
                  it has {heads} heads in each of {layers} layers, counted from 0: correct 'alignment_heads' in its \
                  generation_config.json, or leave the key out"
             )));

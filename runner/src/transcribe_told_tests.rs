@@ -130,6 +130,22 @@ fn clips_are_cut_at_pauses_like_whole_recordings() {
     assert!(log.lock().unwrap().batches[0] >= 3, "they go together");
 }
 
+/// Who names a clip asks for it, as who names a recording does. A rest that short is left alone in either.
+#[test]
+fn a_clip_is_decoded_however_short_it_is() {
+    let windows = |length: f64, clips: Vec<Clip>| {
+        let (mut transcriber, log) = transcriber(Script::new(&[&[T0, HELLO, T0 + 1500][..]; 9]));
+        let options = TranscribeOptions { clips, ..german() };
+        transcriber.transcribe(&seconds(length), &options, &mut ()).unwrap();
+        let windows = log.lock().unwrap().windows;
+        windows
+    };
+    assert_eq!(windows(0.1, vec![]), 1);
+    assert_eq!(windows(10.0, vec![clip(1.0, Some(1.1))]), 1);
+    assert_eq!(windows(30.5, vec![]), 1);
+    assert_eq!(windows(40.0, vec![clip(1.0, Some(31.5))]), 1);
+}
+
 #[test]
 fn clips_that_cannot_be_followed() {
     let (mut transcriber, log) = transcriber(Script::new(&[]));
