@@ -100,6 +100,7 @@ pub mod vad;
 mod batch;
 mod beam;
 mod cancel;
+mod chunk;
 mod cuts;
 mod detection;
 mod ep_library;
