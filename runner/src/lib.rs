@@ -100,6 +100,7 @@ pub mod vad;
 mod batch;
 mod beam;
 mod cancel;
+mod chunk;
 mod cut_off;
 mod cuts;
 mod detection;

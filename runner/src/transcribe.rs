@@ -8,6 +8,7 @@
 use crate::audio::{Audio, AudioError, AudioStream};
 use crate::batch::{Batch, DecodedWindow, Window};
 use crate::choice::Ask;
+use crate::chunk::Chunk;
 use crate::decoder::{self, LoadError, Loaded};
 use crate::engine::{Engine, EngineError, EpCounts};
 use crate::language::{self, UnknownLanguage};
@@ -17,7 +18,7 @@ use crate::npu::NpuReport;
 use crate::observer::Observer;
 use crate::options::{Device, EngineOptions, OptionError, Task, TranscribeOptions, check_within};
 use crate::prompt::PromptTokens;
-use crate::recording::{Chunk, Recording};
+use crate::recording::Recording;
 use crate::result::{RunReport, Transcription};
 use crate::rules::Rule;
 use crate::segments::Segments;

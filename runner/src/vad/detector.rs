@@ -41,7 +41,13 @@ impl Detector {
         if let VadModel::File(path) = model {
             let _ = opened.set(Ok(Mutex::new(Silero::open(engine, Some(path))?)));
         }
-        Ok(Self { engine: Some(engine.clone()), model: model.clone(), opened, ..Self::default() })
+        Ok(Self {
+            engine: Some(engine.clone()),
+            model: model.clone(),
+            opened,
+            #[cfg(test)]
+            scripted: None,
+        })
     }
 
     /// One that hears the same in every recording.
