@@ -137,8 +137,7 @@ fn a_clip_is_decoded_however_short_it_is() {
         let (mut transcriber, log) = transcriber(Script::new(&[&[T0, HELLO, T0 + 1500][..]; 9]));
         let options = TranscribeOptions { clips, ..german() };
         transcriber.transcribe(&seconds(length), &options, &mut ()).unwrap();
-        let windows = log.lock().unwrap().windows;
-        windows
+        log.lock().unwrap().windows
     };
     assert_eq!(windows(0.1, vec![]), 1);
     assert_eq!(windows(10.0, vec![clip(1.0, Some(1.1))]), 1);
