@@ -168,7 +168,8 @@ impl Provider {
     /// What to say of a graph of which much is left to other providers, though nobody asked for a part of it.
     fn left(&self, report: &GraphReport) -> Option<String> {
         let part = report.share_unclaimed();
-        if self.options.claim != Claim::All || part <= MUCH_LEFT {
+        let declined = self.options.sparing && report.claimed == 0;
+        if self.options.claim != Claim::All || declined || part <= MUCH_LEFT {
             return None;
         }
         let mut operators: Vec<&str> = report.unclaimed.iter().map(|node| node.op_type.as_str()).collect();

@@ -66,7 +66,7 @@ def folded():
 
 def report_of(model, devices, path):
     settings = onnxruntime.SessionOptions()
-    settings.add_provider_for_devices(devices, {"device": "host", "precision": "f32", "report": str(path)})
+    settings.add_provider_for_devices(devices, {"device": "host", "precision": "f32", "claim": "all", "report": str(path)})
     onnxruntime.InferenceSession(model.SerializeToString(), settings)
     return json.loads(path.read_text())
 
