@@ -145,6 +145,8 @@ fn what_is_no_detector_is_named() {
     for path in [other.as_path(), Path::new("no/such.onnx"), &root().join("README.md")] {
         let error = Silero::open(&engine, Some(path)).unwrap_err().to_string();
         assert!(error.contains(path.to_str().unwrap()) && error.lines().count() == 1, "{error}");
+        assert!(error.ends_with("take an ONNX file of the package silero-vad, or name none"), "{error}");
+        assert!(!error.contains("protobuf"), "{error}");
     }
 }
 
@@ -219,6 +221,27 @@ fn what_is_no_speech_gives_no_text() {
             assert_eq!((result.segments.len(), result.duration_after_vad), (0, Some(0.0)), "{what}");
         }
     }
+}
+
+/// A person far away, whom Silero does not hear beside those who are near.
+#[test]
+fn a_faint_voice_between_loud_ones_is_transcribed() {
+    let mut near = Vec::new();
+    for file in ["003-en", "005-en", "007-en", "009-en", "011-en", "012-en"] {
+        near.extend(speech(&format!("short/{file}.flac")).samples);
+        near.extend([0.0; 9600]);
+    }
+    let far: Vec<f32> = speech("short/001-en.flac").samples.iter().map(|sample| 0.01 * sample).collect();
+    let (from, to) = (near.len() as f64 / 16_000.0, (near.len() + far.len()) as f64 / 16_000.0);
+    let heard = Silero::open(&engine(), None).unwrap().probabilities(&[&near[..], &far, &near].concat()).unwrap();
+    let pieces = near.len() / PIECE + 2..(near.len() + far.len()) / PIECE;
+    assert!(heard.values[pieces].iter().all(|probability| *probability < 0.35), "it is faint");
+    let audio = Audio::from_samples([&near[..], &far, &near].concat());
+    let options = TranscribeOptions { cut_at_pauses: true, voice: VoiceOptions::default(), ..with_filter() };
+    let result = transcriber(VadModel::Embedded).transcribe(&audio, &options, &mut ()).unwrap();
+    check(&result, "near and far");
+    let of_it: Vec<_> = result.segments.iter().filter(|s| s.end > from + 0.3 && s.start < to - 0.3).collect();
+    assert!(!of_it.is_empty() && of_it.iter().all(|s| s.start > from - 0.3 && s.end < to + 0.3), "{of_it:?}");
 }
 
 #[test]

@@ -41,6 +41,7 @@ mod field {
     pub const GRAPH_OUTPUT: u64 = 12;
     pub const SPARSE_INITIALIZER: u64 = 15;
     pub const NODE_INPUT: u64 = 1;
+    pub const NODE_OUTPUT: u64 = 2;
     pub const OP_TYPE: u64 = 4;
     pub const ATTRIBUTE: u64 = 5;
     pub const ATTRIBUTE_NAME: u64 = 1;
@@ -57,7 +58,7 @@ mod field {
 pub fn with_scores(model: &[u8], layers: usize) -> Result<WithScores, ScoresError> {
     let graph = only(model, field::GRAPH)?;
     let branch = first_branch(graph)?;
-    let inputs = soft_max_inputs(branch.unwrap_or(graph))?;
+    let inputs = soft_max_inputs(branch.as_ref().map_or(graph, |branch| branch.graph))?;
     if inputs.len() != 2 * layers || layers == 0 {
         return Err(ScoresError::NoScores { found: inputs.len(), expected: 2 * layers, layers });
     }
@@ -80,8 +81,9 @@ pub fn with_scores(model: &[u8], layers: usize) -> Result<WithScores, ScoresErro
             whole.extend_from_slice(part.whole);
         }
     }
-    let mut merged = branch.to_vec();
+    let mut merged = branch.graph.to_vec();
     merged.extend(outer(graph)?);
+    merged.extend(logits(&branch)?);
     merged.extend(more);
     put(&mut whole, field::GRAPH, &merged);
     Ok(WithScores { graph: whole, outputs })
@@ -108,8 +110,37 @@ fn outer(graph: &[u8]) -> Result<Vec<u8>, ScoresError> {
     Ok(outer)
 }
 
+/// The name that runs ask for.
+const LOGITS: &str = "logits";
+
+/// A branch of a merged decoder.
+struct Branch<'m> {
+    /// The `If` node whose it is.
+    node: &'m [u8],
+    graph: &'m [u8],
+}
+
+/// What gives a branch's logits their name, where the branch calls them otherwise: outputs of a branch are the node's by
+/// their places alone.
+fn logits(branch: &Branch<'_>) -> Result<Vec<u8>, ScoresError> {
+    let mut renamed = Vec::new();
+    let outputs = all(branch.node, field::NODE_OUTPUT)?;
+    let Some(place) = outputs.iter().position(|name| *name == LOGITS.as_bytes()) else { return Ok(renamed) };
+    let ends = all(branch.graph, field::GRAPH_OUTPUT)?;
+    let own = only(ends.get(place).ok_or(ScoresError::Broken)?, field::VALUE_NAME)?;
+    if own != LOGITS.as_bytes() {
+        let mut node = Vec::new();
+        put(&mut node, field::NODE_INPUT, own);
+        put(&mut node, field::NODE_OUTPUT, LOGITS.as_bytes());
+        put(&mut node, field::OP_TYPE, b"Identity");
+        put(&mut renamed, field::NODE, &node);
+        put(&mut renamed, field::GRAPH_OUTPUT, &value(LOGITS));
+    }
+    Ok(renamed)
+}
+
 /// The branch without a cache of a merged decoder; `None` for another graph.
-fn first_branch(graph: &[u8]) -> Result<Option<&[u8]>, ScoresError> {
+fn first_branch(graph: &[u8]) -> Result<Option<Branch<'_>>, ScoresError> {
     for part in fields(graph) {
         let part = part?;
         if part.number != field::NODE || op_type(part.content)? != "If" {
@@ -120,9 +151,10 @@ fn first_branch(graph: &[u8]) -> Result<Option<&[u8]>, ScoresError> {
             if attribute.number == field::ATTRIBUTE
                 && text(only(attribute.content, field::ATTRIBUTE_NAME)?)? == "else_branch"
             {
-                let branch = only(attribute.content, field::ATTRIBUTE_GRAPH)?;
+                let graph = only(attribute.content, field::ATTRIBUTE_GRAPH)?;
                 // An `If` of another kind stands beside the attention, not around it.
-                return Ok((!soft_max_inputs(branch)?.is_empty()).then_some(branch));
+                let has_attention = !soft_max_inputs(graph)?.is_empty();
+                return Ok(has_attention.then_some(Branch { node: part.content, graph }));
             }
         }
     }
@@ -165,6 +197,12 @@ fn only(message: &[u8], number: u64) -> Result<&[u8], ScoresError> {
         }
     }
     Err(ScoresError::Broken)
+}
+
+/// All fields of this number.
+fn all(message: &[u8], number: u64) -> Result<Vec<&[u8]>, ScoresError> {
+    let wanted = fields(message).filter(|part| part.as_ref().map_or(true, |part| part.number == number));
+    wanted.map(|part| part.map(|part| part.content)).collect()
 }
 
 /// A field of a message.

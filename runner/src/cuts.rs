@@ -18,6 +18,9 @@ const SHORT_PAUSE: usize = 15;
 /// What cuts cost, in windows: in the shortest pause, where a pause may be within a word, and within speech where it is
 /// as quiet as in a pause, or louder. One within speech costs more than the window that it may spare.
 const COSTS: [f32; 4] = [0.4, 0.6, 1.5, 2.0];
+/// What a chunk costs for each change between a voice that is faint and one that is not: more than a window and a cut.
+/// A model that hears both together writes the louder one's words alone.
+const MIXED: f32 = 2.0;
 /// What a chunk that is too short costs beside its window.
 const TOO_SHORT: f32 = 4.0;
 /// Frames from one place to the next at which a cut is thought of where there is no pause.
@@ -42,18 +45,24 @@ pub fn chunks(voice: &Voice) -> Vec<Range<usize>> {
     if frames <= WINDOW_FRAMES {
         return if frames == 0 { Vec::new() } else { std::iter::once(0..frames).collect() };
     }
-    let gaps = gaps(voice);
+    let changes = changes(voice);
+    let gaps = gaps(voice, &changes);
     // The least cost of what is before each gap, and the gap at which its last chunk begins.
     let mut best: Vec<(f32, usize)> = vec![(f32::INFINITY, 0); gaps.len()];
     best[0].0 = 0.0;
+    // Changes that have begun where a chunk begins, and that have ended where one ends.
+    let begun: Vec<usize> =
+        gaps.iter().map(|gap| changes.partition_point(|change| change.start <= gap.begin)).collect();
     for (j, to) in gaps.iter().enumerate().skip(1) {
+        let ended = changes.partition_point(|change| change.end < to.end);
         let from = gaps[..j].iter().enumerate().rev().take_while(|(_, from)| to.end <= from.begin + WINDOW_FRAMES);
         for (i, from) in from.filter(|(_, from)| to.end > from.begin) {
             let length = to.end - from.begin;
             // Among cuts into as many windows, equal lengths are better: a short window has little to go by.
             let missing = 1.0 - length as f32 / WINDOW_FRAMES as f32;
             let short = if length < SHORTEST { TOO_SHORT } else { 0.0 };
-            let cost = best[i].0 + 1.0 + to.cost + 0.1 * missing * missing + short;
+            let mixed = MIXED * ended.saturating_sub(begun[i]) as f32;
+            let cost = best[i].0 + 1.0 + to.cost + 0.1 * missing * missing + short + mixed;
             if cost < best[j].0 {
                 best[j] = (cost, i);
             }
@@ -79,7 +88,7 @@ pub fn chunks(voice: &Voice) -> Vec<Range<usize>> {
 }
 
 /// The recording's start, the places at which it may be cut, and its end.
-fn gaps(voice: &Voice) -> Vec<Gap> {
+fn gaps(voice: &Voice, changes: &[Range<usize>]) -> Vec<Gap> {
     let frames = voice.frames();
     let whole = |at: usize, cost: f32| Gap { end: at, begin: at, cost };
     let (mut inner, mut left_out) = (Vec::new(), Vec::new());
@@ -100,7 +109,7 @@ fn gaps(voice: &Voice) -> Vec<Gap> {
             match silence {
                 Range { start: 0, end } => first.begin = end,
                 Range { start, end } if end == frames => last.end = start,
-                Range { start, end } => inner.push(Gap { end: start, begin: end, cost: 0.0 }),
+                Range { start, end } => inner.push(Gap { cost: 0.0, begin: end, ..whole(start, 0.0) }),
             }
         }
     }
@@ -114,10 +123,35 @@ fn gaps(voice: &Voice) -> Vec<Gap> {
         };
         inner.push(whole(at, cost));
     }
+    inner.extend(changes.iter().map(|change| whole(voice.quietest(change.clone()), 0.0)));
     let inside = |gap: &Gap| left_out.iter().any(|out| out.start < gap.begin && gap.end < out.end);
     inner.retain(|gap| gap.end > first.begin && gap.begin < last.end && (gap.end < gap.begin || !inside(gap)));
     inner.sort_by_key(|gap| (gap.end, gap.begin));
     [vec![first], inner, vec![last]].concat()
+}
+
+/// Between a voice that is faint and one that is not, each of a second or more: from the end of the one to the begin of
+/// the other.
+fn changes(voice: &Voice) -> Vec<Range<usize>> {
+    let mut parts: Vec<(Range<usize>, bool, usize)> = Vec::new();
+    let mut at = 0;
+    let pauses = voice.pauses().into_iter();
+    for pause in pauses.chain(std::iter::once(voice.frames()..voice.frames())) {
+        let run = at..pause.start;
+        at = pause.end;
+        let faint = 2 * run.clone().filter(|&frame| voice.is_faint(frame)).count() > run.len();
+        match parts.last_mut() {
+            _ if run.is_empty() => {}
+            Some((part, same, voiced)) if *same == faint => {
+                part.end = run.end;
+                *voiced += run.len();
+            }
+            _ => parts.push((run.clone(), faint, run.len())),
+        }
+    }
+    parts.retain(|(_, _, voiced)| *voiced >= SHORTEST);
+    let pairs = parts.windows(2).filter(|pair| pair[0].1 != pair[1].1);
+    pairs.map(|pair| pair[0].0.end..pair[1].0.start).collect()
 }
 
 #[cfg(test)]
@@ -214,6 +248,21 @@ mod tests {
         // Where there is only speech, no chunk is too long.
         let found = chunks(&detected(&[(9500, 0)]));
         assert!(found.iter().all(|s| s.len() <= 3000) && found.len() == 4, "{found:?}");
+    }
+
+    #[test]
+    fn a_faint_voice_has_a_chunk_of_its_own() {
+        let runs = [(1000, 50), (400, 50), (1000, 50), (1000, 50)];
+        let faint = |of: Range<usize>| detected(&runs).with_faint((0..3600).map(|frame| of.contains(&frame)).collect());
+        assert_eq!(chunks(&detected(&runs)).len(), 2);
+        let cut = |voice: &Voice| chunks(voice).iter().map(|chunk| chunk.end).collect::<Vec<_>>();
+        // The second voice is faint, and so is the pause around it.
+        let found = cut(&faint(1010..1500));
+        assert!(found.len() == 3 && (1000..1050).contains(&found[0]) && (1450..1500).contains(&found[1]), "{found:?}");
+        // What is shorter than a second is none.
+        assert_eq!(cut(&faint(1010..1140)), cut(&detected(&runs)));
+        // Where all is faint nothing changes.
+        assert_eq!(cut(&faint(0..3600)), cut(&detected(&runs)));
     }
 
     proptest! {

@@ -180,6 +180,30 @@ impl Features {
 
     /// As [`Self::window`], of several parts of the audio one after another: frames of `parts`, in order.
     pub(crate) fn window_of(&self, parts: impl IntoIterator<Item = Range<usize>>) -> io::Result<Vec<f32>> {
+        let (mut window, filled) = self.log_power(parts)?;
+        normalise(&mut window, filled, self.maximum);
+        Ok(window)
+    }
+
+    /// As [`Self::window_of`], relative to the loudest of these frames instead of the recording's: so a quiet person is
+    /// not cut off at the floor because another was loud. After them comes silence if `silence`, else 0.0.
+    pub(crate) fn window_by_itself(
+        &self,
+        parts: impl IntoIterator<Item = Range<usize>>,
+        silence: bool,
+    ) -> io::Result<Vec<f32>> {
+        let (mut window, filled) = self.log_power(parts)?;
+        let own = window.chunks_exact(WINDOW_FRAMES).flat_map(|line| &line[..filled]);
+        let maximum = own.copied().fold(QUIETEST, f32::max);
+        normalise(&mut window, filled, maximum);
+        if silence {
+            window.chunks_exact_mut(WINDOW_FRAMES).for_each(|line| line[filled..].fill(normalised(QUIETEST, maximum)));
+        }
+        Ok(window)
+    }
+
+    /// The frames of `parts` as they are stored, `[bins, 3000]`, and how many they are.
+    fn log_power(&self, parts: impl IntoIterator<Item = Range<usize>>) -> io::Result<(Vec<f32>, usize)> {
         let mut window = vec![0.0; self.bins * WINDOW_FRAMES];
         let mut filled = 0;
         for part in parts {
@@ -190,15 +214,13 @@ impl Features {
                 let count = (BLOCK - first).min(end - at);
                 self.store.read(index, |block| {
                     for (to, from) in window.chunks_exact_mut(WINDOW_FRAMES).zip(block.chunks_exact(BLOCK)) {
-                        for (to, from) in to[filled..].iter_mut().zip(&from[first..first + count]) {
-                            *to = normalised(*from, self.maximum);
-                        }
+                        to[filled..filled + count].copy_from_slice(&from[first..first + count]);
                     }
                 })?;
                 (at, filled) = (at + count, filled + count);
             }
         }
-        Ok(window)
+        Ok((window, filled))
     }
 
     /// As [`Self::window`], but what follows the audio are the features of silence: what openai/whisper looks at to
@@ -233,6 +255,13 @@ impl Features {
         let share = 1.0 / self.bins.max(1) as f32;
         levels.iter_mut().for_each(|level| *level *= share);
         Ok(levels)
+    }
+}
+
+/// Brings the first `filled` frames of a window into Whisper's space.
+fn normalise(window: &mut [f32], filled: usize, maximum: f32) {
+    for line in window.chunks_exact_mut(WINDOW_FRAMES) {
+        line[..filled].iter_mut().for_each(|value| *value = normalised(*value, maximum));
     }
 }
 
@@ -342,7 +371,7 @@ mod tests {
         let count = frames + 2 * WINDOW_FRAMES;
         let padded = mel.log_power(samples, samples.len() + 2 * WINDOW_SAMPLES, 0, count);
         let maximum = padded.iter().copied().fold(QUIETEST, f32::max);
-        let expected: Vec<f32> = padded.into_iter().map(|value| normalised(value, maximum)).collect();
+        let expected: Vec<f32> = padded.iter().map(|&value| normalised(value, maximum)).collect();
         let lines = || expected.chunks_exact(count);
         assert_eq!((made.frames(), made.silence()), (frames, normalised(QUIETEST, maximum)));
         for start in [0, 1, 999, 1000, 2500, frames.saturating_sub(1), frames] {
@@ -353,6 +382,21 @@ mod tests {
                 assert_eq!(silent, &line[start..start + WINDOW_FRAMES], "{start}");
                 assert_eq!(window[..own], silent[..own], "{start}");
                 assert!(window[own..].iter().all(|value| *value == 0.0), "{start}");
+            }
+        }
+        // Parts by themselves are as loud as the loudest of their frames.
+        let parts = [frames / 8..frames / 4, frames / 2..frames];
+        let own: Vec<usize> = parts.iter().cloned().flatten().take(WINDOW_FRAMES).collect();
+        let loudest = padded.chunks_exact(count).flat_map(|line| own.iter().map(|&frame| line[frame]));
+        let loudest = loudest.fold(QUIETEST, f32::max);
+        for silence in [false, true] {
+            let window = made.window_by_itself(parts.clone(), silence).unwrap();
+            let behind = if silence { normalised(QUIETEST, loudest) } else { 0.0 };
+            for (line, window) in padded.chunks_exact(count).zip(window.chunks_exact(WINDOW_FRAMES)) {
+                let expected = own.iter().map(|&frame| normalised(line[frame], loudest));
+                assert!(
+                    window.iter().copied().eq(expected.chain(std::iter::repeat_n(behind, WINDOW_FRAMES - own.len())))
+                );
             }
         }
         for (frame, level) in made.levels().unwrap().into_iter().enumerate() {
@@ -367,6 +411,24 @@ mod tests {
         for room in [usize::MAX, 1_000_000, 0] {
             same(&samples, &[16_000], room);
         }
+    }
+
+    #[test]
+    fn what_is_quiet_beside_loud_sound_is_not_cut_off_by_itself() {
+        // 86 dB between the two.
+        let samples: Vec<f32> =
+            noise(96_000).iter().enumerate().map(|(i, s)| if i < 48_000 { *s } else { s * 5e-5 }).collect();
+        let made = Features::of(&LogMel::new(80), &samples);
+        let quiet = || std::iter::once(305..600);
+        let values = |window: Vec<f32>| {
+            let own = window.chunks_exact(WINDOW_FRAMES).flat_map(|line| line[..295].to_vec());
+            let mut values: Vec<u32> = own.map(f32::to_bits).collect();
+            values.sort_unstable();
+            values.dedup();
+            values.len()
+        };
+        assert_eq!(values(made.window_of(quiet()).unwrap()), 1, "the floor");
+        assert!(values(made.window_by_itself(quiet(), false).unwrap()) > 1000);
     }
 
     proptest! {

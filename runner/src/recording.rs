@@ -3,6 +3,8 @@
 
 use crate::audio::Audio;
 use crate::batch::DecodedWindow;
+use crate::chunk::{AT_THE_START, Chunk, LEAST_VOICE, MISSED_NO_SPEECH, WITHIN, WORD};
+use crate::cut_off::CutOff;
 use crate::cuts::chunks;
 use crate::fallback::{Attempt, Verdict};
 use crate::features::Features;
@@ -11,6 +13,7 @@ use crate::mel::{LogMel, SAMPLE_RATE, WINDOW_FRAMES};
 use crate::options::{Clip, Padding, TranscribeOptions};
 use crate::prompt::PromptTokens;
 use crate::result::{RunReport, Segment, Warning};
+use crate::settle::settle;
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
 use crate::vad::detector::Detector;
 use crate::vad::timeline::Timeline;
@@ -21,23 +24,6 @@ use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Frames with a voice in them for which the rest of a chunk is worth a window of its own.
-const LEAST_VOICE: usize = 100;
-/// Frames with a voice in them that may be a recording's last word.
-const WORD: usize = 30;
-
-/// Frames before a voice with which its segment may begin, and after it with which it may end: a voice begins and ends
-/// more quietly than a detector can tell.
-const LEAD: usize = 10;
-const TRAIL: usize = 20;
-
-/// Frames before a sound with which its window begins.
-const BEFORE_SOUND: usize = 50;
-/// Steady sound is skipped where it begins within so many frames of a chunk's start …
-const AT_THE_START: usize = 25;
-/// … or of the end of a window: the frames before it are what is left of the window's last word.
-const WITHIN: usize = 100;
 
 /// A recording and what has been transcribed of it.
 pub(crate) struct Recording<'a> {
@@ -54,6 +40,7 @@ pub(crate) struct Recording<'a> {
     pub(crate) duration_after_vad: Option<f64>,
     /// Segments that [`Self::take_fresh`] has given.
     given: usize,
+    cut_off: CutOff,
 }
 
 enum State {
@@ -71,68 +58,11 @@ enum State {
     },
 }
 
-/// A part of a recording that is transcribed by itself, from window to window.
-pub(crate) struct Chunk {
-    from: usize,
-    to: usize,
-    /// Parts of the recording that follow, the last one first, each with its end in seconds.
-    later: Vec<(Range<usize>, f64)>,
-    /// Frames of the parts before this one.
-    before: usize,
-    /// The frame at which the next window begins.
-    seek: usize,
-    /// Fewer frames than these at the end are left alone.
-    shortest: usize,
-    /// Whether sound that does not change is left alone.
-    skip_steady: bool,
-    /// Whether it is one of several that the recording was cut into.
-    cut: bool,
-    pub(crate) writer: Writer,
-}
-
-impl Chunk {
-    pub(crate) fn finished(&self) -> bool {
-        self.seek >= self.to && self.later.is_empty()
-    }
-
-    /// Skips what need not be decoded, within the next window's first `within` frames, and goes on with the next part
-    /// where this one is done.
-    fn go_on(&mut self, voice: &Voice, within: usize) {
-        self.skip(voice, within);
-        while self.seek >= self.to
-            && let Some((part, end)) = self.later.pop()
-        {
-            self.before += self.to - self.from;
-            (self.from, self.to, self.seek) = (part.start, part.end, part.start);
-            self.writer.end = end;
-            self.skip(voice, AT_THE_START);
-        }
-    }
-
-    /// Frames that are done.
-    fn done(&self) -> usize {
-        self.before + self.seek.min(self.to) - self.from
-    }
-
-    /// Skips steady sound that begins within the next window's first `within` frames, and a rest too short to decode.
-    fn skip(&mut self, voice: &Voice, within: usize) {
-        if let Some(end) = voice.steady(self.seek, within).filter(|_| self.skip_steady && self.seek < self.to) {
-            self.seek = if end >= self.to { self.to } else { self.seek.max(end - BEFORE_SOUND) };
-        }
-        let begun = self.seek > self.from;
-        if begun && self.to.saturating_sub(self.seek) < self.shortest {
-            self.seek = self.to;
-        }
-        if begun && self.cut && voice.voiced(self.seek..self.to) < LEAST_VOICE {
-            self.seek = self.to;
-        }
-    }
-}
-
 impl<'a> Recording<'a> {
     pub(crate) fn new(audio: Cow<'a, Audio>, language: Option<(String, u32)>, prompts: Arc<PromptTokens>) -> Self {
         let (state, run) = (State::Untouched, RunReport::default());
-        Self { audio, state, language, detected: None, run, prompts, duration_after_vad: None, given: 0 }
+        let (detected, duration_after_vad, given, cut_off) = Default::default();
+        Self { audio, state, language, detected, run, prompts, duration_after_vad, given, cut_off }
     }
 
     /// The chunks, made at the first call. Audio that is too short for a frame has one, of no frames, if its language
@@ -173,7 +103,18 @@ impl<'a> Recording<'a> {
                 let prompts =
                     if index == 0 { PromptTokens::clone(&self.prompts) } else { self.prompts.of_later_part() };
                 let writer = Writer::new(prompts, options, positions, end, special.first_timestamp);
-                let mut chunk = Chunk { from, to, later, before: 0, seek: from, shortest, skip_steady, cut, writer };
+                let mut chunk = Chunk {
+                    from,
+                    to,
+                    later,
+                    before: 0,
+                    seek: from,
+                    shortest,
+                    skip_steady,
+                    cut,
+                    first_round: None,
+                    writer,
+                };
                 // Features begin and end with a jump, which is no sound.
                 chunk.go_on(&voice, AT_THE_START);
                 chunk
@@ -214,7 +155,8 @@ impl<'a> Recording<'a> {
         let timeline = if vad_filter {
             let by_loudness =
                 || SpeechProbabilities::of_frames(Voice::of(&levels, silence).voice(), features.samples());
-            let segments = speech.as_ref().map_or_else(|| by_loudness().segments(&vad), |speech| speech.segments(&vad));
+            let segments =
+                speech.as_ref().map_or_else(|| by_loudness().segments(&vad), |speech| speech.plain.segments(&vad));
             let samples: u64 = segments.iter().map(|segment| segment.end - segment.start).sum();
             self.duration_after_vad = Some(samples as f64 / f64::from(SAMPLE_RATE));
             Timeline::of(&segments, frames)
@@ -225,7 +167,9 @@ impl<'a> Recording<'a> {
         let voice = match speech {
             Some(speech) => {
                 let threshold = vad.lower_threshold() as f32;
-                Voice::detected(&kept, silence, &timeline.pick(&speech.by_frame(frames)), threshold)
+                let (speech, faint) = speech.by_frame(frames);
+                let voice = Voice::detected(&kept, silence, &timeline.pick(&speech), threshold);
+                voice.with_faint(timeline.pick(&faint))
             }
             None => Voice::of(&kept, silence),
         };
@@ -301,6 +245,9 @@ impl<'a> Recording<'a> {
         let State::Open { features, timeline, chunks, .. } = &self.state else { return Ok(Vec::new()) };
         let Chunk { seek, to, .. } = chunks[chunk];
         // What follows is another chunk's.
+        if chunks[chunk].cut {
+            return features.window_by_itself(timeline.frames_of(seek..to), padding == Padding::Silence);
+        }
         features_of(features, timeline, seek..to, padding)
     }
 
@@ -308,7 +255,7 @@ impl<'a> Recording<'a> {
     pub(crate) fn add(
         &mut self,
         chunk: usize,
-        window: DecodedWindow,
+        mut window: DecodedWindow,
         tokenizer: &Tokenizer,
     ) -> Result<(), TokenizerError> {
         if let (None, Some(detected)) = (&self.language, &window.language) {
@@ -321,15 +268,28 @@ impl<'a> Recording<'a> {
         let State::Open { chunks, voice, timeline, .. } = &mut self.state else { return Ok(()) };
         let chunk = &mut chunks[chunk];
         let standing = chunk.writer.segments.len();
+        // What the model passed by the first time and is not sure of the second is no speech.
+        let doubtful =
+            |attempt: &Attempt| attempt.verdict != Verdict::Good || attempt.decoded.no_speech_prob > MISSED_NO_SPEECH;
+        if chunk.first_round.is_some() {
+            window.attempt = window.attempt.filter(|attempt| !doubtful(attempt));
+        }
+        if chunk.writer.multilingual() {
+            chunk.writer.goes_on_in(window.language.as_ref().map(|detected| detected.token));
+        }
         let advance = match &window.attempt {
             Some(attempt) => chunk.writer.write(tokenizer, attempt, &place, window.words)?,
             None => place.frames,
         };
+        let seconds = |frame: usize, is_end| timeline.frame(frame, is_end) as f64 / 100.0;
+        let from = seconds(chunk.seek, false);
+        let to = seconds(chunk.seek + advance, true).min(self.audio.duration()).max(from);
         if let Some(what) = window.attempt.as_ref().and_then(doubt) {
-            let seconds = |frame: usize, is_end| timeline.frame(frame, is_end) as f64 / 100.0;
-            let from = seconds(chunk.seek, false);
-            let to = seconds(chunk.seek + advance, true).min(self.audio.duration()).max(from);
             self.run.warnings.push(Warning { from, to, what: what.to_owned() });
+        }
+        let cut_off = window.attempt.as_ref().is_some_and(|attempt| attempt.decoded.cut_off);
+        if cut_off && chunk.writer.segments.len() > standing {
+            self.cut_off.add(from, to, advance < place.frames);
         }
         if chunk.writer.multilingual() {
             let language = window.language.map(|detected| detected.code);
@@ -337,6 +297,10 @@ impl<'a> Recording<'a> {
         }
         chunk.seek += advance;
         chunk.go_on(voice, WITHIN);
+        chunk.look_again(voice);
+        if chunk.finished() {
+            chunk.complete(voice);
+        }
         if chunks.iter().all(Chunk::finished) {
             self.finish();
         }
@@ -344,12 +308,15 @@ impl<'a> Recording<'a> {
     }
 
     /// The segments that are final by now and were not given before: those of each chunk before which all are finished.
+    /// A chunk that is cut has to be finished itself: segments may still come between those that it has.
     pub(crate) fn take_fresh(&mut self) -> Vec<Segment> {
         let mut standing: Vec<Segment> = match &self.state {
             State::Untouched => Vec::new(),
             State::Open { chunks, timeline, voice, .. } => {
                 let finished = chunks.iter().take_while(|chunk| chunk.finished()).count();
-                let final_ones = chunks.iter().take(finished + 1).flat_map(|c| &c.writer.segments).skip(self.given);
+                let is_final = |(at, chunk): &(usize, &Chunk)| *at < finished || *at == finished && !chunk.cut;
+                let final_ones = chunks.iter().enumerate().take_while(is_final);
+                let final_ones = final_ones.flat_map(|(_, chunk)| &chunk.writer.segments).skip(self.given);
                 let mut fresh: Vec<Segment> = final_ones.cloned().collect();
                 fresh.iter_mut().for_each(|segment| settle(segment, timeline, voice, self.audio.duration()));
                 fresh
@@ -366,6 +333,7 @@ impl<'a> Recording<'a> {
         let State::Open { chunks, timeline, voice, .. } = &mut self.state else { return };
         let (mut segments, mut tokens): (Vec<Segment>, _) = (Vec::new(), Vec::new());
         for chunk in chunks {
+            chunk.complete(voice);
             tokens.extend_from_slice(chunk.writer.text_tokens());
             segments.append(&mut chunk.writer.segments);
         }
@@ -373,6 +341,7 @@ impl<'a> Recording<'a> {
             segment.id = id;
             settle(segment, timeline, voice, self.audio.duration());
         }
+        self.run.warnings.extend(self.cut_off.warning());
         self.state = State::Finished { segments, tokens };
     }
 
@@ -383,20 +352,6 @@ impl<'a> Recording<'a> {
             _ => Default::default(),
         }
     }
-}
-
-/// Gives a segment its times in the recording. Models let a segment begin where the one before ended, and end where the
-/// next begins: where a detector of speech has told pauses from speech, a segment without words' times begins and ends
-/// with the voice in it.
-fn settle(segment: &mut Segment, timeline: &Timeline, voice: &Voice, duration: f64) {
-    let frame = |seconds: f64| (seconds * 100.0).round().max(0.0) as usize;
-    let span = voice.span(frame(segment.start)..frame(segment.end));
-    timeline.restore(segment, duration);
-    let Some(span) = span.filter(|_| voice.is_detected() && segment.words.is_empty()) else { return };
-    let begin = timeline.frame(span.start, false).saturating_sub(LEAD) as f64 / 100.0;
-    let end = (timeline.frame(span.end, true) + TRAIL) as f64 / 100.0;
-    segment.start = segment.start.max(begin);
-    segment.end = segment.end.min(end).max(segment.start);
 }
 
 /// The first window `[bins, 3000]` of the timeline's frames `range`, and after them padding.
@@ -440,41 +395,5 @@ fn doubt(attempt: &Attempt) -> Option<&'static str> {
         Verdict::Repeats if attempt.exhausted => Some("the model only repeats itself; nothing of it is kept"),
         Verdict::Unsure if attempt.exhausted => Some("the model is not sure of the words"),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::result::Word;
-
-    /// Ten seconds with a voice from 2 to 3 and from 7 to 8 s; a second and a half around each is decoded.
-    fn two_voices() -> (Timeline, Voice) {
-        let timeline = Timeline::of(&[24_000..56_000, 104_000..136_000], 1000);
-        let speech: Vec<f32> =
-            (0..1000).map(|frame| if (200..300).contains(&(frame % 500)) { 0.9 } else { 0.1 }).collect();
-        let voice = Voice::detected(&[0.0; 400], -1.0, &timeline.pick(&speech), 0.35);
-        (timeline, voice)
-    }
-
-    fn settled(start: f64, end: f64, words: Vec<Word>) -> (f64, f64) {
-        let (timeline, voice) = two_voices();
-        let mut segment = Segment { start, end, words, ..Segment::default() };
-        settle(&mut segment, &timeline, &voice, 10.0);
-        (segment.start, segment.end)
-    }
-
-    #[test]
-    fn a_segment_begins_and_ends_with_its_voice() {
-        assert_eq!(settled(0.0, 2.0, Vec::new()), (1.9, 3.2));
-        // The second begins before the seam, in the silence of the first part.
-        assert_eq!(settled(1.6, 4.0, Vec::new()), (6.9, 8.2));
-        assert_eq!(settled(0.0, 4.0, Vec::new()), (1.9, 8.2));
-        // What is within a voice stays.
-        assert_eq!(settled(0.7, 1.2, Vec::new()), (2.2, 2.7));
-        // Text without a voice, and words with times of their own.
-        assert_eq!(settled(0.0, 0.4, Vec::new()), (1.5, 1.9));
-        let word = Word { start: 0.2, end: 1.8, ..Word::default() };
-        assert_eq!(settled(0.0, 2.0, vec![word]), (1.7, 3.3));
     }
 }

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex};
 
 #[path = "transcribe_doubt_tests.rs"]
 mod doubt;
+#[path = "transcribe_missed_tests.rs"]
+mod missed;
 #[path = "transcribe_search_tests.rs"]
 mod search;
 #[path = "transcribing_tests.rs"]
@@ -183,7 +185,7 @@ impl SpeechModel for Script {
         Ok(())
     }
 
-    fn prepare_to_attend(&mut self) -> Result<(), RunError> {
+    fn prepare_to_attend(&self) -> Result<(), RunError> {
         let fused = RunError { stage: "decoder".to_owned(), reason: "its attention is fused".to_owned() };
         if self.attends { Ok(()) } else { Err(fused) }
     }

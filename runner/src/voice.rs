@@ -27,6 +27,8 @@ pub struct Voice {
     voice: Vec<f32>,
     /// Whether a detector of speech found the pauses.
     detected: bool,
+    /// Frames whose sound is faint; empty where that is not known.
+    faint: Vec<bool>,
     pause_below: f32,
     silence_below: f32,
     digital_below: f32,
@@ -43,6 +45,16 @@ impl Voice {
     /// By each frame's probability of speech: pauses are where it is below `threshold`.
     pub fn detected(levels: &[f32], silence: f32, speech: &[f32], threshold: f32) -> Self {
         Self::with(levels, silence, Some((speech, threshold)))
+    }
+
+    /// The same with the frames at which the sound is faint.
+    pub(crate) fn with_faint(self, faint: Vec<bool>) -> Self {
+        Self { faint, ..self }
+    }
+
+    /// Whether the sound at a frame is much fainter than speech usually is.
+    pub(crate) fn is_faint(&self, frame: usize) -> bool {
+        self.faint.get(frame).copied().unwrap_or(false)
     }
 
     fn with(levels: &[f32], silence: f32, speech: Option<(&[f32], f32)>) -> Self {
@@ -62,7 +74,16 @@ impl Voice {
         for (i, voice) in voice.iter().enumerate() {
             voiced.push(voiced[i] + u32::from(*voice > 0.0));
         }
-        Self { levels, voice, detected: speech.is_some(), pause_below, silence_below, digital_below, voiced }
+        Self {
+            levels,
+            voice,
+            detected: speech.is_some(),
+            faint: Vec::new(),
+            pause_below,
+            silence_below,
+            digital_below,
+            voiced,
+        }
     }
 
     /// 0 for each frame in a pause, 1 for every other.
@@ -149,6 +170,19 @@ impl Voice {
         let range = range.start.min(self.frames())..range.end.min(self.frames());
         let is_voice = |frame: &usize| self.voice[*frame] > 0.0;
         Some(range.clone().find(is_voice)?..range.rev().find(is_voice)? + 1)
+    }
+
+    /// The pause of at least so many frames that is nearest to a frame, if one is within `reach` of it.
+    pub(crate) fn pause_near(&self, frame: usize, reach: usize, least: usize) -> Option<Range<usize>> {
+        let range = frame.saturating_sub(reach)..(frame + reach + 1).min(self.frames());
+        let far = |pause: &Range<usize>| pause.start.saturating_sub(frame).max((frame + 1).saturating_sub(pause.end));
+        let whole = |pause: Range<usize>| {
+            let quiet = |frame: &usize| self.voice[*frame] == 0.0;
+            let start = (0..pause.start).rev().take_while(quiet).last().unwrap_or(pause.start);
+            start..(pause.end..self.frames()).take_while(quiet).last().map_or(pause.end, |last| last + 1)
+        };
+        let near = runs(&self.voice, range, 0.5).into_iter().map(whole);
+        near.filter(|pause| pause.len() >= least).min_by_key(far)
     }
 
     /// Whether it is as quiet at a frame as pauses are, whatever a detector says: between two words perhaps.

@@ -54,8 +54,8 @@ use undertone_boundary::words;
 use crate::features::{Features, Listener};
 use crate::mel::LogMel;
 pub use crate::mel::SAMPLE_RATE;
-use crate::vad::SpeechProbabilities;
 use crate::vad::detector::{Detector, ReadVoice};
+use crate::vad::faint::HeardSpeech;
 pub use error::AudioError;
 use open::Input;
 pub use stream::{AudioStream, Side};
@@ -140,7 +140,7 @@ impl Audio {
     ///
     /// # Errors
     /// Why nobody can tell.
-    pub(crate) fn speech(&self, detector: &Detector) -> Result<SpeechProbabilities, String> {
+    pub(crate) fn speech(&self, detector: &Detector) -> Result<HeardSpeech, String> {
         match self.read.as_ref().map(|read| read.voice.as_deref()) {
             None => detector.probabilities(&self.samples),
             Some(Some(ReadVoice::Short(samples))) => detector.probabilities(samples),

@@ -1,6 +1,7 @@
 //! The detector of a transcriber: opened when it is first needed, asked while a recording is read or afterwards.
 
-use super::{Silero, SpeechProbabilities, VadError, VadModel};
+use super::faint::{FaintListener, HeardSpeech};
+use super::{Silero, VadError, VadModel};
 use crate::engine::Engine;
 use crate::mel::WINDOW_SAMPLES;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -16,6 +17,9 @@ pub(crate) struct Detector {
     engine: Option<Engine>,
     model: VadModel,
     opened: OnceLock<Result<Mutex<Silero>, String>>,
+    /// What it hears in every recording.
+    #[cfg(test)]
+    scripted: Option<HeardSpeech>,
 }
 
 /// What is known of the voice in a recording that was read and is not there as samples any more.
@@ -24,7 +28,7 @@ pub(crate) enum ReadVoice {
     /// A recording of up to a window: its samples, for which nobody may ever ask.
     Short(Vec<f32>),
     /// A longer one, and the words of a detector that failed.
-    Long(Result<SpeechProbabilities, String>),
+    Long(Result<HeardSpeech, String>),
 }
 
 impl Detector {
@@ -37,11 +41,27 @@ impl Detector {
         if let VadModel::File(path) = model {
             let _ = opened.set(Ok(Mutex::new(Silero::open(engine, Some(path))?)));
         }
-        Ok(Self { engine: Some(engine.clone()), model: model.clone(), opened })
+        Ok(Self {
+            engine: Some(engine.clone()),
+            model: model.clone(),
+            opened,
+            #[cfg(test)]
+            scripted: None,
+        })
+    }
+
+    /// One that hears the same in every recording.
+    #[cfg(test)]
+    pub(crate) fn scripted(heard: HeardSpeech) -> Self {
+        Self { scripted: Some(heard), ..Self::default() }
     }
 
     /// Whether there is nothing but loudness, and that is as it should be.
     pub(crate) fn is_loudness(&self) -> bool {
+        #[cfg(test)]
+        if self.scripted.is_some() {
+            return false;
+        }
         self.model == VadModel::Loudness || self.engine.is_none()
     }
 
@@ -57,9 +77,12 @@ impl Detector {
     ///
     /// # Errors
     /// Why there are none.
-    pub(crate) fn probabilities(&self, samples: &[f32]) -> Result<SpeechProbabilities, String> {
-        let mut silero = self.silero()?.lock().unwrap_or_else(PoisonError::into_inner);
-        silero.probabilities(samples).map_err(|error| error.to_string())
+    pub(crate) fn probabilities(&self, samples: &[f32]) -> Result<HeardSpeech, String> {
+        #[cfg(test)]
+        if let Some(heard) = &self.scripted {
+            return Ok(heard.clone());
+        }
+        self.hear(std::iter::once(samples))
     }
 
     /// Begins to listen to a recording that is being read.
@@ -68,18 +91,26 @@ impl Detector {
     }
 
     /// Takes what comes until no more does.
-    fn hear(&self, blocks: impl IntoIterator<Item = Vec<f32>>) -> Result<SpeechProbabilities, String> {
+    fn hear(&self, blocks: impl IntoIterator<Item = impl AsRef<[f32]>>) -> Result<HeardSpeech, String> {
         let mut silero = self.silero()?.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut heard = silero.begin();
+        Self::listen_to(&mut silero, blocks).map_err(|error| error.to_string())
+    }
+
+    fn listen_to(
+        silero: &mut Silero,
+        blocks: impl IntoIterator<Item = impl AsRef<[f32]>>,
+    ) -> Result<HeardSpeech, VadError> {
+        let (mut heard, mut faint) = (silero.begin(), FaintListener::default());
         for block in blocks {
-            silero.push(&mut heard, &block).map_err(|error| error.to_string())?;
+            silero.push(&mut heard, block.as_ref())?;
+            faint.push(silero, block.as_ref())?;
         }
-        silero.finish(heard).map_err(|error| error.to_string())
+        Ok(HeardSpeech { plain: silero.finish(heard)?, amplified: faint.finish(silero)? })
     }
 }
 
 /// Where the samples of a longer recording go, and who makes probabilities of them.
-type Worker<'scope> = (SyncSender<Vec<f32>>, ScopedJoinHandle<'scope, Result<SpeechProbabilities, String>>);
+type Worker<'scope> = (SyncSender<Vec<f32>>, ScopedJoinHandle<'scope, Result<HeardSpeech, String>>);
 
 /// A recording that is being read: beside the reading, on a thread of its own, from the moment on at which it is longer
 /// than a window.

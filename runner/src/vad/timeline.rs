@@ -54,7 +54,7 @@ impl Timeline {
     }
 
     /// One value for each frame that is left, of one for each frame of the recording.
-    pub(crate) fn pick(&self, values: &[f32]) -> Vec<f32> {
+    pub(crate) fn pick<T: Copy>(&self, values: &[T]) -> Vec<T> {
         self.parts.iter().flat_map(|part| &values[part.clone()]).copied().collect()
     }
 
