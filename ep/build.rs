@@ -1,5 +1,5 @@
 //! Gives the EP a mark of its own code, `EP_BUILD`: packed models are read only by the code that wrote them, whatever
-//! its version number.
+//! its version number. And has the library stay in the process once it is loaded.
 
 use std::{
     env, fs,
@@ -15,6 +15,10 @@ fn main() {
         add(&folder, &mut hasher);
     }
     println!("cargo:rustc-env=EP_BUILD={:016x}", hasher.finish());
+    // ONNX Runtime unloads a library that is unregistered, though sessions may still call into it.
+    if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    }
 }
 
 /// Names and contents of all files in a folder, in an order of their own.

@@ -1,6 +1,6 @@
 //! The execution provider from Python with stock ONNX Runtime, oldest, middle and newest supported, as a user has it:
 //! `pip install onnxruntime numpy` and the built library. What is checked is in `python/check_ep.py`,
-//! `python/check_kv_cache.py` and `python/check_packed.py`; here is only the installing.
+//! `python/check_kv_cache.py`, `python/check_packed.py` and `python/check_unregistering.py`; here is only the installing.
 
 use std::path::PathBuf;
 
@@ -33,6 +33,14 @@ fn check(version: &str) {
     let printed = common::stdout_of(packed.arg(common::ep_library()).arg(root.join("models/reference")).arg(version));
     println!("{printed}");
     assert_eq!(printed.lines().filter(|line| line.contains("bytes for")).count(), 5, "{printed}");
+
+    if cfg!(target_os = "linux") {
+        let mut unregistering = python::script("check_unregistering.py", &packages);
+        // The C library overwrites what is freed: a factory that was released too early calls into nothing.
+        unregistering.env("MALLOC_PERTURB_", "165").arg(common::ep_library());
+        let printed = common::stdout_of(unregistering.arg(root.join("models/reference/encoder_model.onnx")));
+        assert!(printed.contains("outlive their registration"), "{printed}");
+    }
 }
 
 #[test]

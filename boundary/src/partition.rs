@@ -49,6 +49,14 @@ pub struct GraphReport {
     pub assumed: BTreeMap<String, usize>,
 }
 
+impl GraphReport {
+    /// Part of the estimated work that is not claimed, 0 to 1; 0 for a graph without products.
+    pub fn share_unclaimed(&self) -> f64 {
+        let work = self.gflop_claimed + self.gflop_unclaimed;
+        if work > 0.0 { self.gflop_unclaimed / work } else { 0.0 }
+    }
+}
+
 /// A node that stays with ONNX Runtime's other providers.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Unclaimed {

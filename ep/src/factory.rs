@@ -11,8 +11,7 @@
 
 use std::{
     ffi::{CStr, c_char},
-    fs::OpenOptions,
-    path::{Path, PathBuf},
+    path::PathBuf,
     ptr, slice,
     sync::Arc,
 };
@@ -26,10 +25,12 @@ use crate::{
     abi::{NO_LATER_MEMBERS, OrtDataTransferImpl, OrtEp, OrtEpFactory, OrtMemoryDevice, OrtSyncStreamImpl},
     context::Writing,
     guard::{guard, guard_release},
+    log::Log,
     memory::Shared,
     npu,
-    options::{Options, OptionsError},
+    options::Options,
     provider::Provider,
+    report::Reporter,
     runtime::{Runtime, check, ort_call, text},
     status::{Failure, OK, StatusMaker},
 };
@@ -42,12 +43,14 @@ const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_V
     Err(_) => c"",
 };
 
-/// Makes the EPs of one registration. ONNX Runtime holds it by its first member.
+/// Makes the EPs of one registration. ONNX Runtime holds it by its first member, and so does each EP: sessions may
+/// outlive the registration, and ONNX Runtime looks into the factory's table to release their EPs.
 #[repr(C)]
 pub struct Factory {
     table: OrtEpFactory,
-    runtime: Runtime,
-    shared: Arc<Shared>,
+    pub runtime: Runtime,
+    /// What the sessions of one registration have in common.
+    pub shared: Arc<Shared>,
 }
 
 impl Factory {
@@ -70,17 +73,30 @@ impl Factory {
             CreateSyncStreamForDevice: create_sync_stream_for_device,
             later: NO_LATER_MEMBERS,
         };
-        Box::into_raw(Box::new(Self { table, runtime, shared: Arc::default() })).cast()
+        Arc::into_raw(Arc::new(Self { table, runtime, shared: Arc::default() })).cast_mut().cast()
     }
 
-    /// Takes back what [`Factory::into_raw`] gave away.
+    /// Takes back what [`Factory::into_raw`] gave away. EPs that are left keep the factory.
     ///
     /// # Safety
-    /// `factory` is NULL or came from `into_raw` and is not used again.
+    /// `factory` is NULL or came from `into_raw`, and is not used again but to release EPs.
     pub unsafe fn release(factory: *mut OrtEpFactory) {
         if !factory.is_null() {
             // SAFETY: as the caller promises.
-            guard_release(|| drop(unsafe { Box::from_raw(factory.cast::<Self>()) }));
+            guard_release(|| drop(unsafe { Arc::from_raw(factory.cast::<Self>()) }));
+        }
+    }
+
+    /// A factory that ONNX Runtime holds, for an EP to hold, too.
+    ///
+    /// # Safety
+    /// `factory` came from [`Factory::into_raw`] and is not yet released.
+    unsafe fn share(factory: *mut OrtEpFactory) -> Arc<Self> {
+        let factory = factory.cast_const().cast::<Self>();
+        // SAFETY: as the caller promises, an `Arc` stands for it, and this is one more.
+        unsafe {
+            Arc::increment_strong_count(factory);
+            Arc::from_raw(factory)
         }
     }
 
@@ -116,8 +132,12 @@ impl Factory {
     }
 
     /// # Safety
-    /// `session_options` is valid.
-    unsafe fn create(&self, session_options: *const OrtSessionOptions) -> Result<*mut OrtEp, Failure> {
+    /// `session_options` is valid, and `logger` is the session's.
+    unsafe fn create(
+        self: Arc<Self>,
+        session_options: *const OrtSessionOptions,
+        logger: *const OrtLogger,
+    ) -> Result<*mut OrtEp, Failure> {
         // SAFETY: as the caller promises.
         let entries = unsafe { entries(self.runtime, session_options)? };
         let prefix = format!("ep.{}.", crate::NAME.to_lowercase());
@@ -129,20 +149,10 @@ impl Factory {
             file_path: entry("ep.context_file_path").filter(|path| !path.is_empty()).map(PathBuf::from),
             embed: entry("ep.context_embed_mode") == Some("1"),
         };
-        if let Some(path) = &options.report {
-            check_report(path)?;
-        }
         let npu = npu::open(&mut options)?;
-        Ok(Provider::into_raw(self.runtime, options, npu, writing, Arc::clone(&self.shared)))
-    }
-}
-
-/// A report that cannot be written must fail the session: an error in `GetCapability`, where it is written, would only
-/// make ONNX Runtime go on without this EP.
-fn check_report(path: &Path) -> Result<(), OptionsError> {
-    match OpenOptions::new().create(true).append(true).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(OptionsError::Unwritable { key: "report", path: path.to_owned(), reason: error.to_string() }),
+        let reporter = Reporter::new(&options)?;
+        let log = Log::new(self.runtime, logger);
+        Ok(Provider::into_raw(self, options, npu, writing, reporter, log))
     }
 }
 
@@ -221,7 +231,7 @@ unsafe extern "system" fn create_ep(
     _ep_metadata: *const *const OrtKeyValuePairs,
     _device_count: usize,
     session_options: *const OrtSessionOptions,
-    _logger: *const OrtLogger,
+    logger: *const OrtLogger,
     ep: *mut *mut OrtEp,
 ) -> OrtStatusPtr {
     // SAFETY: ONNX Runtime passes the factory that it was given.
@@ -230,7 +240,7 @@ unsafe extern "system" fn create_ep(
         // SAFETY: the options are valid during the call, and `ep` is room for one pointer.
         unsafe {
             *ep = ptr::null_mut();
-            *ep = factory.create(session_options)?;
+            *ep = Factory::share(this).create(session_options, logger)?;
         }
         Ok(())
     })

@@ -40,6 +40,7 @@ mod graph;
 pub mod guard;
 mod kv;
 mod kv_exports;
+mod log;
 mod lower;
 mod memory;
 mod npu;

@@ -31,6 +31,9 @@ pub struct Options {
     pub precision: Precision,
     /// Which nodes to claim.
     pub claim: Claim,
+    /// Nobody said which nodes to claim: groups without a product are left alone, and graphs of which the EP would
+    /// compute the smaller part.
+    pub sparing: bool,
     /// Tasks that may run at the same moment; `None` leaves it to ONNX Runtime's intra-op pool.
     pub threads: Option<usize>,
     /// Where compiled NPU kernels lie. Only the NPU reads it.
@@ -52,6 +55,7 @@ impl Default for Options {
             sim: Mode::Fast,
             precision: Precision::Int8,
             claim: Claim::All,
+            sparing: false,
             threads: None,
             bundle_dir: None,
             commands: Commands::default(),
@@ -69,7 +73,7 @@ impl Options {
     /// # Errors
     /// A key or a value that is not known, a device that is not there, or one that does not compute what is asked.
     pub fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, OptionsError> {
-        let mut options = Self::default();
+        let mut options = Self { sparing: true, ..Self::default() };
         let mut asks_for_arithmetic = false;
         for (key, value) in pairs {
             options.set(key, value)?;
@@ -128,7 +132,7 @@ impl Options {
             Key::NpuCommands => self.commands = word(key, value)?,
             Key::CoreCosts => self.core_costs = Some(costs(path(key, value)?)?),
             Key::Precision => self.precision = word(key, value)?,
-            Key::Claim => self.claim = word(key, value)?,
+            Key::Claim => (self.claim, self.sparing) = (word(key, value)?, false),
             Key::Threads => self.threads = Some(threads(value)?),
             Key::Report => self.report = Some(path(key, value)?),
         }

@@ -24,14 +24,16 @@ use crate::{
         container::{self, Container},
         node,
     },
+    factory::Factory,
     graph::{Dim, Graph, NodeId},
     guard::{guard, guard_release},
     kv,
-    memory::{Record, Shared, Store},
-    options::{DeviceChoice, Options},
+    log::Log,
+    memory::{Record, Store},
+    options::{Claim, DeviceChoice, Options},
     partition::{self, Partition, partition},
     plan::Plan,
-    report::{Reporter, Unclaimed},
+    report::{GraphReport, Reporter, Unclaimed},
     runtime::{Runtime, check, text},
     snapshot::{self, Captured, FusedGraph},
     status::{Failure, StatusMaker},
@@ -44,9 +46,11 @@ pub struct Provider {
     runtime: Runtime,
     options: Options,
     writing: Writing,
-    shared: Arc<Shared>,
+    /// Stays until the last of its EPs is released.
+    factory: Arc<Factory>,
     npu: Option<Arc<OpenNpu>>,
     reporter: Reporter,
+    log: Log,
     /// Whether any group was claimed yet.
     has_claimed: AtomicBool,
     /// For the results of products, by name, whether they may be narrow: found with the whole graph in view, for when
@@ -58,15 +62,20 @@ pub struct Provider {
 /// in each graph, and a session with fused nodes in two of them, such as both branches of an `If`, cannot be created.
 const NAMES_APART_VERSION: u32 = 25;
 
+/// Part of a graph's work from which it is worth a warning that it is left to others.
+const MUCH_LEFT: f64 = 0.05;
+
 impl Provider {
     /// An EP for ONNX Runtime to own until [`Provider::release`].
     pub fn into_raw(
-        runtime: Runtime,
+        factory: Arc<Factory>,
         options: Options,
         npu: Option<Arc<OpenNpu>>,
         writing: Writing,
-        shared: Arc<Shared>,
+        reporter: Reporter,
+        log: Log,
     ) -> *mut OrtEp {
+        let runtime = factory.runtime;
         let table = OrtEp {
             ort_version_supported: runtime.version,
             GetName: get_name,
@@ -83,15 +92,15 @@ impl Provider {
             GetCompiledModelCompatibilityInfo: None,
             later: NO_LATER_MEMBERS,
         };
-        let reporter = Reporter::new(&options);
         Box::into_raw(Box::new(Self {
             table,
             runtime,
             options,
             writing,
-            shared,
+            factory,
             npu,
             reporter,
+            log,
             has_claimed: AtomicBool::new(false),
             narrow: Mutex::default(),
         }))
@@ -147,8 +156,32 @@ impl Provider {
             }
         }
         self.note_narrow(&captured.graph, &partition);
-        self.reporter.record(partition.report)?;
+        let left = self.left(&partition.report);
+        if self.reporter.record(partition.report)?
+            && let Some(left) = left
+        {
+            self.log.warn(&left);
+        }
         Ok(())
+    }
+
+    /// What to say of a graph of which much is left to other providers, though nobody asked for a part of it.
+    fn left(&self, report: &GraphReport) -> Option<String> {
+        let part = report.share_unclaimed();
+        let declined = self.options.sparing && report.claimed == 0;
+        if self.options.claim != Claim::All || declined || part <= MUCH_LEFT {
+            return None;
+        }
+        let mut operators: Vec<&str> = report.unclaimed.iter().map(|node| node.op_type.as_str()).collect();
+        operators.sort_unstable();
+        operators.dedup();
+        let within = if report.within.is_empty() { &report.name } else { &report.within };
+        Some(format!(
+            "of the products in graph \"{within}\" {:.0} % are left to other providers; the option report writes why, \
+             for each of the operators {}",
+            100.0 * part,
+            operators.join(", ")
+        ))
     }
 
     /// Remembers which products may be narrow. Where two graphs have a product whose result has the same name, both may
@@ -231,7 +264,7 @@ impl Provider {
                     node: node.name.clone(),
                     what: format!("names a group {partition} that is not there"),
                 })?;
-                let store = Store::reading(&self.shared, container);
+                let store = Store::reading(&self.factory.shared, container);
                 let plan = Plan::build(packed, &self.options, &store).map_err(failed(&fused.name))?;
                 let (inputs, outputs) = (packed.inputs.len(), packed.outputs.len());
                 let input_places = node::places(node, &node.inputs, &fused.graph.inputs, &fused.input_places, inputs)?;
@@ -244,8 +277,8 @@ impl Provider {
                 partition::mark_exact(&mut fused.graph, |result| narrow.get(result) == Some(&true));
                 drop(narrow);
                 let store = match self.writing.enable {
-                    true => Store::recording(&self.shared, &record),
-                    false => Store::new(&self.shared),
+                    true => Store::recording(&self.factory.shared, &record),
+                    false => Store::new(&self.factory.shared),
                 };
                 let falls_back = self.options.asked == DeviceChoice::Auto;
                 let store = store.on(self.npu.clone(), falls_back);

@@ -9,7 +9,10 @@ use std::{
 pub use undertone_boundary::partition::{ByKind, Fused, GraphReport, Product, Report, Unclaimed};
 use undertone_kernels::DeviceKind;
 
-use crate::{file::write_whole, options::Options};
+use crate::{
+    file::write_whole,
+    options::{Key, Options, OptionsError},
+};
 
 /// The report file cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +29,10 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// For a session with these options.
-    pub fn new(options: &Options) -> Self {
+    /// For a session with these options. Its file has no graphs yet: ONNX Runtime shows none if nothing is left of the
+    /// model when its constants are folded. An error if the file cannot be written; one in `GetCapability` would only
+    /// make ONNX Runtime go on without this EP.
+    pub fn new(options: &Options) -> Result<Self, OptionsError> {
         let report = Report {
             ep: crate::NAME.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -37,24 +42,31 @@ impl Reporter {
             claim: options.claim.to_string(),
             graphs: Vec::new(),
         };
-        Self { path: options.report.clone(), report: Mutex::new(report) }
+        if let Some(path) = &options.report {
+            write(path, &report).map_err(|error| OptionsError::Unwritable {
+                key: Key::Report.word(),
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
+        }
+        Ok(Self { path: options.report.clone(), report: Mutex::new(report) })
     }
 
     /// Notes a graph's partition, in the place of an earlier one of the same graph: ONNX Runtime asks more than once,
-    /// and the later times show it graphs whose claimed nodes are fused already. The one with the most nodes is kept.
-    /// An error if the file cannot be written.
-    pub fn record(&self, graph: GraphReport) -> Result<(), ReportError> {
+    /// and the later times show it graphs whose claimed nodes are fused already. The one with the most nodes is kept;
+    /// gives whether that is this one. An error if the file cannot be written.
+    pub fn record(&self, graph: GraphReport) -> Result<bool, ReportError> {
         // A panic elsewhere leaves the list whole, so a poisoned lock is as good as another.
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         match report.graphs.iter_mut().find(|known| known.name == graph.name && known.within == graph.within) {
-            Some(known) if known.nodes >= graph.nodes => return Ok(()),
+            Some(known) if known.nodes >= graph.nodes => return Ok(false),
             Some(known) => *known = graph,
             None => report.graphs.push(graph),
         }
-        match &self.path {
-            Some(path) => write(path, &report).map_err(|source| ReportError { path: path.clone(), source }),
-            None => Ok(()),
+        if let Some(path) = &self.path {
+            write(path, &report).map_err(|source| ReportError { path: path.clone(), source })?;
         }
+        Ok(true)
     }
 }
 

@@ -25,7 +25,8 @@ fn error(key: &str, value: &str) -> String {
 #[test]
 fn what_is_not_given_has_its_default() {
     let options = parse(&[("device", "auto")]).unwrap();
-    assert_eq!(options, Options::default());
+    assert_eq!(options, Options { sparing: true, ..Options::default() });
+    assert_eq!(parse(&[("device", "auto"), ("claim", "all")]).unwrap(), Options::default());
     assert_eq!((options.device, options.precision, options.claim), (DeviceKind::Host, Precision::Int8, Claim::All));
     assert_eq!((options.threads, options.bundle_dir, options.report), (None, None, None));
 }

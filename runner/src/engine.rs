@@ -469,9 +469,13 @@ fn load_ort(library: &Path, pool: ThreadPool) -> Result<Loaded, EngineError> {
         // Comes after the first report of ONNX Runtime 1.29 and newer; the variable `ORT_DISABLE_TELEMETRY` comes
         // before it.
         .with_telemetry(false)
-        // Errors come back as values; the log would only say them a second time.
+        // Errors come back as values; the log would only say them a second time. What begins with the provider's name
+        // is the provider's own warning.
         .with_logger(Arc::new(|_level, category: &str, _id: &str, place: &str, message: &str| {
-            tracing::debug!(target: "onnxruntime", category, place, "{message}");
+            match message.strip_prefix(EP_NAME).and_then(|rest| rest.strip_prefix(": ")) {
+                Some(warning) => tracing::warn!("execution provider: {warning}"),
+                None => tracing::debug!(target: "onnxruntime", category, place, "{message}"),
+            }
         }))
         .build()
         .map_err(|e| bad(e.to_string()))?;

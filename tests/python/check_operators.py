@@ -28,7 +28,8 @@ def session(model, devices=None, report=None):
     settings.log_severity_level = 4
     if devices is None:
         return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    settings.add_provider_for_devices(devices, {"device": "host", "precision": "f32", "report": report})
+    # Whether it is worth it or not.
+    settings.add_provider_for_devices(devices, {"device": "host", "precision": "f32", "claim": "all", "report": report})
     made = onnxruntime.InferenceSession(model, settings)
     # Python would quietly run the model again on the CPU provider.
     made.disable_fallback()

@@ -107,8 +107,10 @@ impl Operator for Conv {
     }
 
     fn flops(&self, _: &dyn Fn(usize) -> Option<Shape>, result: Option<Shape>) -> Option<f64> {
-        let [_, in_channels, width] = self.sizes;
-        Some(2.0 * result?.elements() as f64 * (in_channels * width) as f64)
+        let [out_channels, in_channels, width] = self.sizes;
+        // An unknown length counts as one.
+        let made = result.map_or(out_channels, |result| result.elements());
+        Some(2.0 * made as f64 * (in_channels * width) as f64)
     }
 
     fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Prepared>, PlanError> {

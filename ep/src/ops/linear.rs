@@ -153,8 +153,8 @@ impl Operator for Linear {
     }
 
     fn flops(&self, operands: &dyn Fn(usize) -> Option<Shape>, _: Option<Shape>) -> Option<f64> {
-        let x = operands(0)?;
-        let rows = x.elements() as f64 / (*x.last()?).max(1) as f64;
+        // An unknown number of rows counts as one.
+        let rows = operands(0).map_or(1.0, |x| x.elements() as f64 / self.inputs.max(1) as f64);
         Some(2.0 * rows * (self.inputs * self.outputs) as f64)
     }
 

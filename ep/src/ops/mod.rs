@@ -8,6 +8,7 @@
 mod attention;
 mod convolution;
 mod elementwise;
+mod left;
 mod linear;
 mod mask;
 mod movement;
@@ -34,6 +35,7 @@ pub use self::{
     attention::{Append, Attention, HeadLayout},
     convolution::Conv,
     elementwise::Gelu,
+    left::work as work_left,
     linear::{FEW_ROWS, Linear, wide_rows},
     mask::Mask,
     movement::Movement,

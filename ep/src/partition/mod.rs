@@ -39,7 +39,11 @@ pub fn partition(graph: &Graph<'_>, options: &Options, placement: Option<&Placem
         // Each product is a group by itself, and several read one quantised operand.
         Claim::Attention | Claim::MatMul => None,
     };
-    let Grouped { mut program, reasons, steps } = made.unwrap_or_else(|| grouped(graph, options, Quantising::Apart));
+    let mut made = made.unwrap_or_else(|| grouped(graph, options, Quantising::Apart));
+    if options.sparing {
+        made.spare(graph);
+    }
+    let Grouped { mut program, reasons, steps } = made;
     let positions = precision::positions(graph, &program);
     for (step, position) in program.steps.iter_mut().zip(&positions) {
         step.exact = position.is_some_and(|position| !position.is_narrow());
@@ -85,6 +89,32 @@ fn grouped(graph: &Graph<'_>, options: &Options, quantising: Quantising) -> Grou
 }
 
 impl Grouped {
+    /// Leaves alone all that is not worth it: each group costs a crossing of its border, and ONNX Runtime the fusions
+    /// of its own that the border cuts through.
+    fn spare(&mut self, graph: &Graph<'_>) {
+        let work = Estimate::of(graph, &self.program).flops;
+        let program = &self.program;
+        let carries = |group: &[usize]| group.iter().any(|step| program.steps[*step].op.product().is_some());
+        let worth: f64 = total(self.steps.iter().filter(|group| carries(group)).flatten().map(|step| work[*step]));
+        // ONNX Runtime computes operators between QuantizeLinear and DequantizeLinear in integers, as long as it has
+        // all three.
+        let quantised = graph.nodes.iter().any(|node| node.op_type == "QuantizeLinear");
+        let whole = if quantised {
+            Some("in a graph with QuantizeLinear, which ONNX Runtime computes in integers (claim=all takes it)")
+        } else if worth < 0.5 * total(work.iter().copied()) {
+            Some("most of the graph's products are not ones that the EP computes (claim=all takes it)")
+        } else {
+            None
+        };
+        let apart = "in a group without products and attention (claim=all takes it)";
+        for group in std::mem::take(&mut self.steps) {
+            match whole.or_else(|| (!carries(&group)).then_some(apart)) {
+                Some(reason) => group.into_iter().for_each(|step| self.reasons[step] = Some(reason.to_owned())),
+                None => self.steps.push(group),
+            }
+        }
+    }
+
     /// Whether every quantisation of an operand is in one group with all products that have taken it in.
     fn is_closed(&self, graph: &Graph<'_>) -> bool {
         let mut group_of: Vec<Option<usize>> = vec![None; graph.nodes.len()];

@@ -112,6 +112,59 @@ fn claim_matmul_takes_linear_layers_and_products_only() {
     assert_eq!(partition.report.unclaimed.len(), 1);
 }
 
+/// Graphs with a product, and what is claimed of them where nobody said what to claim.
+#[test]
+fn what_is_not_worth_it_is_left_alone() {
+    let start = || {
+        Builder::default().input("x", DataType::F32, &[3, 4]).constant("w", &[4, 4], &noise(16, 1)).constant(
+            "one",
+            &[],
+            &[1.0],
+        )
+    };
+    let product = |graph: Builder| graph.node("MatMul", &["x", "w"], "a").shape("a", &[3, 4]);
+    let equation = |text: &str| [("equation", Attribute::String(text.to_owned()))];
+    let einsum = |graph: Builder, x: &str, y: &str| {
+        let attributes = equation("ij,jk->ik");
+        graph.node_of("Einsum", &[x, "w"], &[(y, DataType::F32)], &attributes).shape(y, &[3, 4])
+    };
+    let quantised = |graph: Builder| {
+        graph.node_of("QuantizeLinear", &["a", "one"], &[("q", DataType::U8)], &[]).shape("q", &[3, 4])
+    };
+    type Case = (&'static str, Graph<'static>, Vec<Vec<NodeId>>, &'static str);
+    let cases: Vec<Case> = vec![
+        ("no product", start().node("Add", &["x", "one"], "y").build(&["y"]), vec![], "without products"),
+        ("all", product(start()).node("Add", &["a", "one"], "y").build(&["y"]), vec![vec![0, 1]], ""),
+        (
+            "a group apart",
+            product(start())
+                .node("FromAnotherWorld", &["a"], "b")
+                .shape("b", &[3, 4])
+                .node("Abs", &["b"], "y")
+                .build(&["y"]),
+            vec![vec![0]],
+            "without products",
+        ),
+        ("half of the work", einsum(product(start()), "a", "y").build(&["y"]), vec![vec![0]], ""),
+        (
+            "a third of the work",
+            einsum(einsum(product(start()), "a", "b"), "b", "y").build(&["y"]),
+            vec![],
+            "most of the graph's products",
+        ),
+        ("quantised", quantised(product(start())).build(&["q"]), vec![], "QuantizeLinear"),
+    ];
+    for (what, graph, groups, reason) in cases {
+        let report = |sparing| partition(&graph, &Options { sparing, ..exact() }, None);
+        let partition = report(true);
+        assert_eq!(partition.groups, groups, "{what}");
+        let mut unclaimed = partition.report.unclaimed.iter();
+        assert!(reason.is_empty() || unclaimed.any(|node| node.reason.contains(reason)), "{what}");
+        assert_eq!(partition.report.claimed, groups.iter().flatten().count(), "{what}");
+        assert!(!report(false).groups.is_empty(), "{what}");
+    }
+}
+
 #[test]
 fn the_work_of_a_product_is_two_operations_per_multiplication() {
     let graph = Builder::default()

@@ -7,6 +7,7 @@ use super::shapes::infer_all;
 use crate::{
     graph::{Dim, Graph, ValueId},
     memory::{Shape, shape_of},
+    ops::{Op, work_left},
     program::{Program, Step},
 };
 
@@ -39,7 +40,14 @@ impl Estimate {
         let flops = |step: &Step| {
             let input = |index: usize| shapes[step.input(index)?];
             let result = step.outputs.first().and_then(|output| shapes[*output]);
-            step.op.operator().flops(&input, result).unwrap_or(0.0)
+            let flops = match (&step.op, &step.nodes[..]) {
+                (Op::Unsupported(_) | Op::QuantisedPart(_), [node]) => {
+                    let node = &graph.nodes[*node];
+                    work_left(node, &|index| shapes[node.inputs.get(index).copied().flatten()?], result)
+                }
+                _ => step.op.operator().flops(&input, result),
+            };
+            flops.unwrap_or(0.0)
         };
         let flops = program.steps.iter().map(flops).collect();
         Self { flops, shapes }
