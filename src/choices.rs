@@ -310,7 +310,8 @@ pub fn check_core_costs(report: Option<&Path>, target: Option<Target>) -> Result
         undertone_bench::core_costs(report).map_err(|reason| anyhow!("--core-costs {}: {reason}", report.display()))?;
     match target {
         Some(target) if costs.target != target.word() => bail!(
-            "--core-costs {}: it was measured on {}, and this NPU is {target}: leave the option out, or name that --target",
+            "--core-costs {}: it was measured on {}, and this NPU is {target}: leave the option out, or name that \
+             --target",
             report.display(),
             costs.target
         ),

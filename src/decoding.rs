@@ -3,16 +3,19 @@
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use undertone_runner::options::DEFAULT_BATCH;
-use undertone_runner::{Clip, Task, TranscribeOptions, VadModel};
+use undertone_runner::options::{DEFAULT_BATCH, OptionError};
+use undertone_runner::{Clip, Task, TranscribeError, TranscribeOptions, VadModel};
 
 use crate::choices;
 use crate::fallback::FallbackChoice;
+use crate::given::Given;
+use crate::numbers::{count, number};
 use crate::prompting::PromptChoice;
 use crate::search::SearchChoice;
 use crate::spelling::switch;
 use crate::tokens::TokenChoice;
 use crate::voice::VoiceChoice;
+use crate::without_effect::Chosen;
 use crate::words::WordChoice;
 
 /// How speech is decoded.
@@ -29,10 +32,10 @@ pub struct DecodingChoice {
         default_value_t = false, hide_default_value = true, value_parser = switch())]
     multilingual: bool,
     /// Listen to up to N windows for the language, until one is sure of it; else most of them decide
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<usize>)]
     language_detection_segments: usize,
     /// A language that is more probable than this is sure
-    #[arg(long, value_name = "P", default_value_t = 0.5)]
+    #[arg(long, value_name = "P", default_value_t = 0.5, value_parser = number)]
     language_detection_threshold: f64,
     /// Transcribe these parts of the recording alone: start,end,start,end,... in seconds; without the last end, up to
     /// the recording's [default: all of it]
@@ -88,8 +91,13 @@ impl DecodingChoice {
         self.fallback.apply(&mut options);
         self.tokens.apply(&mut options);
         self.words.apply(&mut options);
-        options.check().map_err(|error| anyhow!("--{} {}", error.name.replace('_', "-"), error.what))?;
+        options.check().map_err(|error| named(error.into()))?;
         Ok(options)
+    }
+
+    /// Warns of options that stand on the command line and change nothing; `options` are [`Self::options`].
+    pub fn warn_of_options_without_effect(&self, given: &Given<'_>, options: &TranscribeOptions) {
+        Chosen { options, cuts: self.cuts(), previous_text: self.previous_text() }.warn(given);
     }
 
     /// What tells speech from other sound; nothing that takes time where it is of no use.
@@ -113,6 +121,14 @@ impl DecodingChoice {
     /// Windows that are decoded together.
     pub fn windows(&self) -> usize {
         self.batch.unwrap_or(DEFAULT_BATCH)
+    }
+}
+
+/// An error that calls an option what the command calls it.
+pub fn named(error: TranscribeError) -> anyhow::Error {
+    match error {
+        TranscribeError::Option(OptionError { name, what }) => anyhow!("--{} {what}", name.replace('_', "-")),
+        other => other.into(),
     }
 }
 

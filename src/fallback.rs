@@ -15,18 +15,18 @@ const HEADING: &str = "Doubtful text";
 pub struct FallbackChoice {
     /// The temperature at which a window is decoded first: at 0 the likeliest words come, above it words drawn by
     /// chance
-    #[arg(long, help_heading = HEADING, value_name = "T", default_value_t = 0.0, value_parser = temperature,
-        allow_negative_numbers = true)]
+    #[arg(long, help_heading = HEADING, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
     temperature: f32,
     /// By how much the temperature rises, up to 1, each time that a window's text does not pass the thresholds; `none`
     /// decodes every window once
-    #[arg(long, help_heading = HEADING, value_name = "STEP", default_value = "0.2")]
+    #[arg(long, help_heading = HEADING, value_name = "STEP", default_value = "0.2", value_parser = step)]
     temperature_increment_on_fallback: Limit,
     /// Decode every window once, whatever comes: the same as --temperature-increment-on-fallback none
     #[arg(long, help_heading = HEADING)]
     no_fallback: bool,
     /// Texts that are drawn at a temperature above 0, of which the likeliest is taken
-    #[arg(long, help_heading = HEADING, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=32))]
+    #[arg(long, help_heading = HEADING, value_name = "N", default_value_t = 5,
+        value_parser = drawn)]
     best_of: u8,
     /// Text that zlib makes smaller than by this factor repeats itself and does not pass; `none` lets all pass
     #[arg(long, help_heading = HEADING, value_name = "RATIO", default_value = "2.4")]
@@ -36,8 +36,7 @@ pub struct FallbackChoice {
         long,
         help_heading = HEADING,
         value_name = "LOGPROB",
-        default_value = "-1.0",
-        allow_negative_numbers = true
+        default_value = "-1.0"
     )]
     logprob_threshold: Limit,
     /// A window is silence where the probability of that is above this and its text is doubtful; `none` takes all for
@@ -82,6 +81,15 @@ impl FromStr for Limit {
         let number = text.parse().ok().filter(|number: &f64| number.is_finite());
         number.map(|number| Self(Some(number))).ok_or_else(|| "neither a number nor `none`".to_owned())
     }
+}
+
+fn drawn(text: &str) -> Result<u8, String> {
+    text.parse().ok().filter(|drawn| (1..=32).contains(drawn)).ok_or_else(|| "use a number from 1 to 32".to_owned())
+}
+
+fn step(text: &str) -> Result<Limit, String> {
+    let step: Limit = text.parse()?;
+    if step.0.is_some_and(|step| step < 0.0) { Err("use a number above 0, or `none`".to_owned()) } else { Ok(step) }
 }
 
 fn temperature(text: &str) -> Result<f32, String> {

@@ -137,12 +137,14 @@ impl FormatChoice {
         let formats = self.formats();
         if directory && self.stream == Some(true) {
             bail!(
-                "--stream writes to standard output, files appear when they are whole: leave out --output-dir or --stream"
+                "--stream writes to standard output, files appear when they are whole: leave out --output-dir or \
+                 --stream"
             );
         }
         if let ([first, _, ..], false) = (&formats[..], directory) {
             bail!(
-                "{} formats ({first} and others) do not go to standard output together: name a directory with --output-dir",
+                "{} formats ({first} and others) do not go to standard output together: name a directory with \
+                 --output-dir",
                 formats.len()
             );
         }

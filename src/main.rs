@@ -14,6 +14,7 @@ mod locate;
 mod machine;
 mod model;
 mod npu;
+mod numbers;
 mod output;
 mod partition;
 mod prompting;
@@ -24,6 +25,7 @@ mod steps;
 mod tokens;
 mod transcribe;
 mod voice;
+mod without_effect;
 mod words;
 
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use undertone_runner::format::Format;
@@ -144,6 +145,14 @@ pub fn stems(inputs: &[PathBuf]) -> Result<Vec<String>> {
 /// Standard output, since it is kept for results alone.
 static RESULTS: OnceLock<File> = OnceLock::new();
 
+/// Whether a result could not be written to standard output.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether standard output has refused a result. It will refuse those that follow.
+pub fn is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
+
 /// Keeps standard output for results alone: what libraries below print there by themselves goes to standard error from
 /// now on. XRT's driver library does, a line for each buffer, when an NPU is lost; and somebody may be reading JSON.
 pub fn keep_for_results() {
@@ -198,7 +207,11 @@ pub fn print(text: &str) -> Result<()> {
     };
     match done {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to standard output"),
+        Err(error) => {
+            LOST.store(true, Ordering::Relaxed);
+            Err(error).context("cannot write to standard output")
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -4,6 +4,8 @@
 use clap::Args;
 use undertone_runner::{SearchOptions, TranscribeOptions};
 
+use crate::numbers::{count, number};
+
 /// The heading of these options in the help.
 const HEADING: &str = "Search";
 /// Texts that are followed where nothing is said: as many as in the commands of openai/whisper, whisper.cpp and
@@ -15,14 +17,14 @@ const BEAM_SIZE: usize = 5;
 pub struct SearchChoice {
     /// Follow N texts of a window side by side at temperature 0 and take the likeliest; with 1 the likeliest word
     /// follows each time, which is faster and makes more mistakes [default: 5]
-    #[arg(long, help_heading = HEADING, value_name = "N")]
+    #[arg(long, help_heading = HEADING, value_name = "N", value_parser = count::<usize>)]
     beam_size: Option<usize>,
     /// With --beam-size: a window is done when N times as many of its texts have ended as are followed [default: 1]
-    #[arg(long, help_heading = HEADING, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, help_heading = HEADING, value_name = "N", value_parser = number)]
     patience: Option<f64>,
     /// How a long text is weighed against a short one: from 0 (by its probability) to 1 (Google's length penalty)
     /// [default: by the mean over its tokens]
-    #[arg(long, help_heading = HEADING, value_name = "ALPHA", allow_negative_numbers = true)]
+    #[arg(long, help_heading = HEADING, value_name = "ALPHA", value_parser = number)]
     length_penalty: Option<f64>,
 }
 

@@ -1,5 +1,6 @@
 //! Command lines as they are written for openai/whisper and its relatives, in this command's spelling: underscores in
-//! the names of options, and switches that are followed by Python's `True` or `False`.
+//! the names of options, switches that are followed by Python's `True` or `False`, and negative numbers, which are an
+//! option's value.
 
 use std::ffi::OsString;
 
@@ -23,7 +24,8 @@ pub fn ours(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
             }
             continue;
         }
-        match ours.last_mut().filter(|last| is_truth && is_bare_option(last)) {
+        let is_value = is_truth || is_negative(&argument);
+        match ours.last_mut().filter(|last| is_value && is_bare_option(last)) {
             Some(option) => {
                 option.push("=");
                 option.push(argument);
@@ -41,6 +43,12 @@ pub fn switch() -> impl TypedValueParser<Value = bool> {
 
 fn is_bare_option(argument: &OsString) -> bool {
     argument.to_str().is_some_and(|text| text.starts_with("--") && !text.contains('='))
+}
+
+/// `-3`, `-.5`, `-1,2`: no option is called so. Whether it may be negative, the option says.
+fn is_negative(argument: &OsString) -> bool {
+    let behind = argument.to_str().and_then(|text| text.strip_prefix('-'));
+    behind.is_some_and(|text| text.trim_start_matches('.').starts_with(|c: char| c.is_ascii_digit()))
 }
 
 fn with_hyphens(argument: OsString) -> OsString {
@@ -70,6 +78,10 @@ mod tests {
             ("x --word-timestamps False True", "x --word-timestamps=False True"),
             ("x a_b.wav -- --c_d True", "x a_b.wav -- --c_d True"),
             ("x True", "x True"),
+            ("x --clip_timestamps -3,5 a.wav", "x --clip-timestamps=-3,5 a.wav"),
+            ("x --beam_size -1 --temperature -.5", "x --beam-size=-1 --temperature=-.5"),
+            ("x -3 --quiet -v", "x -3 --quiet -v"),
+            ("x --output_dir - a.wav", "x --output-dir - a.wav"),
             ("x --verbose False a.wav", "x a.wav"),
             ("x --verbose True a.wav", "x --verbose a.wav"),
         ] {

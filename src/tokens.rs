@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use undertone_runner::{TokenOptions, TranscribeOptions};
 
+use crate::numbers::{count, number};
 use crate::spelling::switch;
 
 /// The heading of these options in the help.
@@ -23,16 +24,17 @@ pub struct TokenChoice {
         default_value_t = true, value_name = "BOOL", value_parser = switch())]
     suppress_blank: bool,
     /// The latest time at which a window's first segment begins, in seconds; 0 allows any [default: the model's, 1.0]
-    #[arg(long, help_heading = HEADING, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(long, help_heading = HEADING, value_name = "SECONDS", value_parser = number)]
     max_initial_timestamp: Option<f64>,
     /// Above 1, make what the window has already less likely to come again; slower
-    #[arg(long, help_heading = HEADING, value_name = "FACTOR", default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(long, help_heading = HEADING, value_name = "FACTOR", default_value_t = 1.0)]
     repetition_penalty: f32,
     /// Let no sequence of N tokens come twice in a window; 0 lets all repeat
-    #[arg(long, help_heading = HEADING, value_name = "N", default_value_t = 0)]
+    #[arg(long, help_heading = HEADING, value_name = "N", default_value_t = 0, value_parser = count::<usize>)]
     no_repeat_ngram_size: usize,
     /// Write at most N tokens for a window [default: half of what the model can]
-    #[arg(long, visible_alias = "sample-len", help_heading = HEADING, value_name = "N")]
+    #[arg(long, visible_alias = "sample-len", help_heading = HEADING, value_name = "N",
+        value_parser = count::<usize>)]
     max_new_tokens: Option<usize>,
 }
 

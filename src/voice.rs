@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use undertone_runner::{VadModel, VadOptions, VoiceOptions};
 
+use crate::numbers::{count, number};
 use crate::spelling::switch;
 
 /// The heading of these options in the help.
@@ -21,22 +22,22 @@ pub struct VoiceChoice {
         default_value_t = false, hide_default_value = true, value_name = "BOOL", value_parser = switch())]
     vad_filter: bool,
     /// From which probability on, from 0 to 1, speech begins
-    #[arg(long, help_heading = HEADING, value_name = "P", default_value_t = 0.5)]
+    #[arg(long, help_heading = HEADING, value_name = "P", default_value_t = 0.5, value_parser = number)]
     vad_threshold: f64,
     /// Below which probability speech ends [default: 0.15 below --vad-threshold]
-    #[arg(long, help_heading = HEADING, value_name = "P")]
+    #[arg(long, help_heading = HEADING, value_name = "P", value_parser = number)]
     vad_neg_threshold: Option<f64>,
     /// Speech no longer than this is left out
-    #[arg(long, help_heading = HEADING, value_name = "MS", default_value_t = 0)]
+    #[arg(long, help_heading = HEADING, value_name = "MS", default_value_t = 0, value_parser = count::<u32>)]
     vad_min_speech_duration_ms: u32,
     /// Speech longer than this is cut, in a short silence if there is one [default: never]
-    #[arg(long, help_heading = HEADING, value_name = "SECONDS")]
+    #[arg(long, help_heading = HEADING, value_name = "SECONDS", value_parser = number)]
     vad_max_speech_duration_s: Option<f64>,
     /// Silence shorter than this is kept
-    #[arg(long, help_heading = HEADING, value_name = "MS", default_value_t = 2000)]
+    #[arg(long, help_heading = HEADING, value_name = "MS", default_value_t = 2000, value_parser = count::<u32>)]
     vad_min_silence_duration_ms: u32,
     /// How much of the silence around it speech keeps on either side
-    #[arg(long, help_heading = HEADING, value_name = "MS", default_value_t = 400)]
+    #[arg(long, help_heading = HEADING, value_name = "MS", default_value_t = 400, value_parser = count::<u32>)]
     vad_speech_pad_ms: u32,
     /// What tells speech from other sound: a file with Silero VAD, versions 4 to 6, or `loudness`, which knows pauses
     /// alone and no model [default: Silero VAD 6.2.3, which is part of the command]

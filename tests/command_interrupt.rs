@@ -151,6 +151,23 @@ fn wrong_options_are_told_before_audio_is_read() {
     }
 }
 
+/// As a person may write them, without `=`: each is answered in its own words.
+#[test]
+fn negative_numbers_are_values() {
+    for (arguments, word) in [
+        (["--clip-timestamps", "-3"], "--clip-timestamps has -3 s: use times from 0 on"),
+        (["--temperature", "-1"], "a temperature is a number from 0 to 2"),
+        (["--length-penalty", "-1"], "--length-penalty is -1"),
+        (["--beam-size", "-1"], "use a whole number, 0 or more"),
+        (["--vad-threshold", "-1"], "--vad-threshold is -1"),
+        (["--batch", "-1"], "use a number from 1 to 256"),
+    ] {
+        let output = common::run(common::undertone().arg("transcribe").args(arguments).arg(clip()));
+        let said = common::text(&output.stderr);
+        assert!(!output.status.success() && said.contains(word) && !said.contains("tip:"), "{arguments:?}: {said}");
+    }
+}
+
 #[test]
 fn a_very_long_name_gets_its_results() {
     let home = tempfile::tempdir().unwrap();

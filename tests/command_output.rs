@@ -172,8 +172,40 @@ fn options_without_effect_are_named() {
         said.lines().count() == 1 && said.starts_with("warning: --bundle-dir no/such: there is no such folder"),
         "{said}"
     );
+    for (arguments, option, word) in [
+        (&["--beam-size", "5", "--temperature", "0.5"][..], "--beam-size", "--temperature 0 alone"),
+        (&["--best-of", "3", "--no-fallback"], "--best-of", "decoded once at 0"),
+        (&["--length-penalty", "1", "--no-fallback", "--beam-size", "1"], "--length-penalty", "only one text"),
+        (
+            &["--temperature-increment-on-fallback", "0.4", "--no-fallback"],
+            "--temperature-increment-on-fallback",
+            "once",
+        ),
+        (&["--prepend-punctuations", "("], "--prepend-punctuations", "--word-timestamps"),
+        (&["--vad-min-silence-duration-ms", "500"], "--vad-min-silence-duration-ms", "--vad-filter"),
+        (&["--vad-threshold", "0.4", "--batch", "1"], "--vad-threshold", "--vad-filter"),
+        (&["--vad-filter", "--clip-timestamps", "0,1"], "--vad-filter", "--clip-timestamps"),
+        (&["--carry-initial-prompt"], "--carry-initial-prompt", "no --initial-prompt"),
+        (&["--max-initial-timestamp", "2", "--no-timestamps"], "--max-initial-timestamp", "--no-timestamps"),
+        (&["--language", "en", "--language-detection-segments", "3"], "--language-detection-segments", "is known"),
+        (&["--language", "en", "--multilingual"], "--language", "--multilingual"),
+    ] {
+        let said = warnings(&[&["-d", "cpu"], arguments].concat());
+        let expected = format!("warning: {option} has no effect: ");
+        assert!(
+            said.lines().count() == 1 && said.starts_with(&expected) && said.contains(word),
+            "{arguments:?}: {said}"
+        );
+    }
     // What is a default, comes from the environment, or has an effect, is not worth a word.
-    for arguments in [&["-d", "cpu"][..], &["-d", "cpu", "-p", "f32"], &["-d", "host", "-p", "bf16"]] {
+    for arguments in [
+        &["-d", "cpu"][..],
+        &["-d", "cpu", "-p", "f32"],
+        &["-d", "host", "-p", "bf16"],
+        &["-d", "cpu", "--beam-size", "2", "--patience", "2", "--length-penalty", "1", "--best-of", "2"],
+        &["-d", "cpu", "--vad-filter", "--vad-threshold", "0.4", "--vad-speech-pad-ms", "500"],
+        &["-d", "cpu", "--vad-neg-threshold", "0.2"],
+    ] {
         assert_eq!(warnings(arguments), "", "{arguments:?}");
     }
 }
@@ -191,6 +223,23 @@ fn a_closed_standard_output_is_told_before_the_work() {
     let said = of(">&-");
     assert!(said.starts_with("warning: standard output is closed"), "{said}");
     assert_eq!(of(">/dev/null"), "");
+}
+
+/// Whatever is written, and in whatever pieces.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_standard_output_is_told_once() {
+    for format in ["txt", "srt", "vtt", "tsv", "csv", "lrc", "ass", "json"] {
+        for stream in [&[][..], &["--stream"]] {
+            let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let mut command = transcribe(&["-q", "-f", format, "--batch", "1"]);
+            let output = common::run(command.args(stream).arg(clip("000-en.flac")).stdout(full));
+            let said = common::text(&output.stderr);
+            let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+            assert!(errors.len() == 1 && errors[0].contains("cannot write to standard output"), "{format}: {said}");
+            assert_eq!(output.status.code(), Some(1), "{format}");
+        }
+    }
 }
 
 #[test]

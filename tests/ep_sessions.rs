@@ -62,21 +62,28 @@ fn registering_twice_is_an_error_and_no_crash() {
     assert_eq!(environment().devices().filter(|device| device.ep().unwrap() == EP).count(), 1);
 }
 
-/// The hazard that the EP's factory documents: whoever leaves the choice to a policy gets the EP, as soon as it is
-/// registered.
+/// Whoever leaves the choice to a policy gets the EP, as soon as it is registered, and the CPU provider's answers.
 #[test]
-fn a_policy_picks_the_ep_and_naming_the_cpu_provider_does_not() {
+fn a_policy_picks_the_ep_in_f32_and_naming_the_cpu_provider_does_not() {
     let _turn = turn();
     let mut named = cpu_session("decoder_model");
     let inputs = ep_host::inputs(&named, GRAPHS[1].1);
     let before = counter("fused_nodes_executed");
-    ep_host::run(&mut named, &inputs).unwrap();
+    let expected = ep_host::run(&mut named, &inputs).unwrap();
     assert_eq!(counter("fused_nodes_executed"), before);
 
-    let mut builder = Session::builder(environment()).unwrap().with_auto_device(AutoDevicePolicy::PreferCPU).unwrap();
-    let mut picked = builder.commit_from_file(ep_host::reference("decoder_model")).unwrap();
-    ep_host::run(&mut picked, &inputs).unwrap();
-    assert_eq!(counter("fused_nodes_executed"), before + 1);
+    use AutoDevicePolicy::{Default, MaxEfficiency, MaxPerformance, MinPower, PreferCPU, PreferGPU, PreferNPU};
+    let policies = [Default, PreferCPU, PreferNPU, PreferGPU, MaxPerformance, MaxEfficiency, MinPower];
+    for (policy, picked) in policies.into_iter().zip(1..) {
+        let mut builder = Session::builder(environment()).unwrap().with_auto_device(policy).unwrap();
+        let mut session = builder.commit_from_file(ep_host::reference("decoder_model")).unwrap();
+        let got = ep_host::run(&mut session, &inputs).unwrap();
+        assert_eq!(counter("fused_nodes_executed"), before + picked);
+        for ((name, _, got), (_, _, expected)) in got.iter().zip(&expected) {
+            let error = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(error < 1e-4, "{name} differs by {error}");
+        }
+    }
 }
 
 #[test]

@@ -29,6 +29,34 @@ fn tokens(command: &mut Command) -> Vec<Value> {
     results.iter().map(|result| result["segments"].as_array().unwrap().iter().map(of).collect()).collect()
 }
 
+/// A word with its start, end and probability.
+type Word = (String, [f64; 3]);
+
+/// The words of all recordings.
+fn words(command: &mut Command) -> Vec<Word> {
+    let printed = stdout_of(command.arg("--word-timestamps"));
+    let results = serde_json::Deserializer::from_str(&printed).into_iter::<Value>().map(Result::unwrap);
+    let list = |value: &Value, key: &str| value[key].as_array().unwrap().clone();
+    let segments = results.flat_map(|result| list(&result, "segments"));
+    let words = segments.flat_map(|segment| list(&segment, "words"));
+    let number = |word: &Value, key: &str| word[key].as_f64().unwrap();
+    let word = |word: Value| {
+        let text = word["word"].as_str().unwrap().to_owned();
+        (text, ["start", "end", "probability"].map(|key| number(&word, key)))
+    };
+    words.map(word).collect()
+}
+
+/// Times are multiples of 0.02 s, and a place in the way through the weights may be decided by the last bit.
+fn assert_same_words(found: &[Word], expected: &[Word], what: &str) {
+    let texts = |words: &[Word]| words.iter().map(|(text, _)| text.clone()).collect::<Vec<_>>();
+    assert_eq!(texts(found), texts(expected), "{what}");
+    for ((text, a), (_, b)) in found.iter().zip(expected) {
+        let apart = |at: usize| (a[at] - b[at]).abs();
+        assert!(apart(0) < 0.0201 && apart(1) < 0.0201 && apart(2) < 1e-3, "{what}: {text}: {a:?} for {b:?}");
+    }
+}
+
 const CPU: [&str; 2] = ["--device", "cpu"];
 const HOST: [&str; 4] = ["--device", "host", "--precision", "f32"];
 
@@ -43,11 +71,28 @@ fn other_exporters_layouts_write_the_same() {
         expected.iter().all(|segments| segments[0].as_array().is_some_and(|tokens| tokens.len() > 5)),
         "{expected:?}"
     );
+    let expected_words = words(&mut transcribe(&reference(), &CPU));
+    assert!(expected_words.len() > 10, "{expected_words:?}");
     let layouts = ["static", "whole", "fixed", "external", "external-many", "padded", "branches", "positions"];
     for layout in layouts {
         for device in [&CPU[..], &HOST[..]] {
             println!("{layout} {device:?}");
             assert_eq!(tokens(&mut transcribe(&scratch.join(layout), device)), expected, "{layout} {device:?}");
+            let mut timed = transcribe(&scratch.join(layout), device);
+            let refused = match layout {
+                "whole" => "it gives the logits of the last token only",
+                "fixed" => "its kind of export does not give the scores of its cross-attention",
+                _ => {
+                    assert_same_words(&words(&mut timed), &expected_words, &format!("{layout} {device:?}"));
+                    continue;
+                }
+            };
+            let output = run(timed.arg("--word-timestamps"));
+            let (said, printed) = (text(&output.stderr), text(&output.stdout));
+            let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+            assert!(errors.len() == 1 && printed.is_empty() && !output.status.success(), "{layout}: {said}");
+            assert!(errors[0].starts_with("error: --word-timestamps cannot be had of this model: "), "{said}");
+            assert!(errors[0].contains(refused) && errors[0].contains("take optimum's"), "{said}");
         }
     }
     let refused = text(&run(&mut transcribe(&scratch.join("shared-buffer"), &CPU)).stderr);

@@ -1,6 +1,6 @@
 //! Single operators through the EP: what it claims of any graph, it computes as the CPU provider does. What is checked
-//! is in `python/check_operators.py` (ONNX's conformance cases) and `python/check_fused_operators.py` (ONNX Runtime's
-//! own operators).
+//! is in `python/check_operators.py` (ONNX's conformance cases), `python/check_opsets.py` (older definitions of the
+//! same operators) and `python/check_fused_operators.py` (ONNX Runtime's own operators).
 
 mod common;
 
@@ -17,6 +17,11 @@ fn check(script: &str) {
 #[test]
 fn operators() {
     check("check_operators.py");
+}
+
+#[test]
+fn operators_of_older_opsets() {
+    check("check_opsets.py");
 }
 
 #[test]

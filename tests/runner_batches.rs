@@ -5,7 +5,7 @@
 mod common;
 
 use undertone_runner::choice::{Ask, Choice};
-use undertone_runner::decode::{Decoded, Decoding, MAX_NEW_TOKENS};
+use undertone_runner::decode::{Decoded, Decoding};
 use undertone_runner::decoder::{OrtModel, WithoutCache};
 use undertone_runner::features::Features;
 use undertone_runner::mel::LogMel;
@@ -60,7 +60,8 @@ fn greedy(model: &mut dyn SpeechModel, windows: &[Vec<f32>], languages: &[&str])
         first_timestamp: first,
         eot: special.eot,
         no_speech: Some(special.nospeech),
-        max_new_tokens: MAX_NEW_TOKENS,
+        max_new_tokens: 224,
+        ends_in_time: false,
         positions: 448,
         stop: &|| false,
     };

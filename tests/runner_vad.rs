@@ -145,6 +145,8 @@ fn what_is_no_detector_is_named() {
     for path in [other.as_path(), Path::new("no/such.onnx"), &root().join("README.md")] {
         let error = Silero::open(&engine, Some(path)).unwrap_err().to_string();
         assert!(error.contains(path.to_str().unwrap()) && error.lines().count() == 1, "{error}");
+        assert!(error.ends_with("take an ONNX file of the package silero-vad, or name none"), "{error}");
+        assert!(!error.contains("protobuf"), "{error}");
     }
 }
 

@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use common::{ep_library, reference, root, weights};
 use serde::Deserialize;
 use undertone_models::{ConvertOptions, convert};
+use undertone_runner::decoder::{OrtModel, WithoutCache};
+use undertone_runner::speech_model::SpeechModel;
+use undertone_runner::tokenizer::Tokenizer;
 use undertone_runner::{
-    Device, EngineOptions, Model, Precision, PromptOptions, Segment, TranscribeOptions, Transcriber, Transcription,
-    WordOptions, audio,
+    Device, Engine, EngineOptions, Layout, Model, Precision, PromptOptions, Segment, TranscribeOptions, Transcriber,
+    Transcription, WordOptions, audio,
 };
 
 #[derive(Deserialize)]
@@ -123,6 +126,28 @@ fn words_of_the_reference_model_are_openai_whispers() {
     let vectors = ["words-short.json", "long-spanish-words.json"];
     let vectors = vectors.map(|name| root().join("tests/vectors/transcripts").join(name));
     equal(&reference(), &root().join("speech"), &vectors);
+}
+
+/// The decoder in one graph, and without its cache: the same words as of the two graphs with it.
+#[test]
+fn words_of_a_merged_and_a_cacheless_decoder() {
+    let vectors = root().join("tests/vectors/transcripts/words-short.json");
+    let engine = Engine::new(&EngineOptions::new(env!("UNDERTONE_ORT_DYLIB"))).unwrap();
+    let layouts = [(Layout::Merged, true), (Layout::Merged, false), (Layout::Split, false)];
+    for (layout, cache) in layouts {
+        let model = Model::with_layout(&reference(), None, Some(layout)).unwrap();
+        let loaded = OrtModel::load(&model, &engine).unwrap();
+        let loaded: Box<dyn SpeechModel> = if cache { Box::new(loaded) } else { Box::new(WithoutCache::new(loaded)) };
+        let tokenizer = Tokenizer::load(&reference()).unwrap();
+        let mut transcriber = Transcriber::with_model(loaded, tokenizer, model.config().clone());
+        let differences = check(&vectors, &root().join("speech"), &mut transcriber);
+        assert!(differences.words > 0);
+        let Differences { times, probabilities, texts, .. } = &differences;
+        assert!(
+            times.is_empty() && probabilities.is_empty() && texts.is_empty(),
+            "{layout:?}, cache {cache}: {differences:#?}"
+        );
+    }
 }
 
 /// OpenAI's own weights on people's recordings, which lie beside the repository; without them this says so.

@@ -1,11 +1,11 @@
 //! The factory: what the EP is called, which devices it offers, and how a session gets its EP.
 //!
-//! Without an NPU the EP offers itself for the machine's CPU, so that it can be asked for by device. Every automatic
-//! policy of ONNX Runtime (`PREFER_CPU`, `MAX_EFFICIENCY`, …) then picks it before the CPU provider, in every session
-//! of the process that leaves the choice to a policy, with the default options; the Rust crate `ort` sets a policy by
-//! itself. Policies know no way for an EP to step back, and `CreateEp` cannot tell a policy's choice from a person's.
-//! So a program that registers this library names the provider in each session: the device of `XdnaExecutionProvider`,
-//! or that of `CPUExecutionProvider`.
+//! The EP offers itself for the machine's CPU, so that it can be asked for by device. Every automatic policy of ONNX
+//! Runtime (`PREFER_CPU`, `MAX_EFFICIENCY`, …) then picks it before the CPU provider, in every session of the process
+//! that leaves the choice to a policy, without options; the Rust crate `ort` sets a policy by itself. Policies know no
+//! way for an EP to step back, and `CreateEp` cannot tell a policy's choice from a person's. So a session that names
+//! neither a device nor a precision is computed in fp32 ([`Options::parse`]). A program that wants the CPU provider
+//! names it: the device of `CPUExecutionProvider`.
 
 #![allow(unsafe_code, reason = "implements ONNX Runtime's factory callbacks")]
 

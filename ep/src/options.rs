@@ -62,14 +62,21 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads options from pairs of key and value; what is not named keeps its default.
+    /// Reads options from pairs of key and value; what is not named keeps its default. Whoever names neither a device
+    /// nor a precision gets fp32 on the host device: the provider may have been chosen by one of ONNX Runtime's
+    /// automatic policies, and an answer must not become less exact because this library is registered.
     ///
     /// # Errors
     /// A key or a value that is not known, a device that is not there, or one that does not compute what is asked.
     pub fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, OptionsError> {
         let mut options = Self::default();
+        let mut asks_for_arithmetic = false;
         for (key, value) in pairs {
             options.set(key, value)?;
+            asks_for_arithmetic |= [Key::Device.word(), Key::Precision.word()].contains(&key);
+        }
+        if !asks_for_arithmetic {
+            options.precision = Precision::F32;
         }
         options.device = resolve(options.asked)?;
         options.check()?;

@@ -23,11 +23,29 @@ fn error(key: &str, value: &str) -> String {
 }
 
 #[test]
-fn nothing_given_is_the_default() {
-    let options = parse(&[]).unwrap();
+fn what_is_not_given_has_its_default() {
+    let options = parse(&[("device", "auto")]).unwrap();
     assert_eq!(options, Options::default());
     assert_eq!((options.device, options.precision, options.claim), (DeviceKind::Host, Precision::Int8, Claim::All));
     assert_eq!((options.threads, options.bundle_dir, options.report), (None, None, None));
+}
+
+/// As in a session whose provider was chosen by a policy.
+#[test]
+fn without_a_device_and_a_precision_nothing_is_rounded() {
+    for pairs in [&[][..], &[("threads", "2")], &[("claim", "all"), ("report", "r.json")], &[("target", "npu1")]] {
+        let options = parse(pairs).unwrap();
+        assert_eq!((options.device, options.precision), (DeviceKind::Host, Precision::F32), "{pairs:?}");
+    }
+    for (pairs, precision) in [
+        (&[("device", "host")][..], Precision::Int8),
+        (&[("device", "sim")], Precision::Int8),
+        (&[("precision", "int8")], Precision::Int8),
+        (&[("precision", "bf16")], Precision::Bf16),
+        (&[("device", "host"), ("precision", "f32")], Precision::F32),
+    ] {
+        assert_eq!(parse(pairs).unwrap().precision, precision, "{pairs:?}");
+    }
 }
 
 #[test]

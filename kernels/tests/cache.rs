@@ -238,6 +238,21 @@ fn what_is_not_finite_reaches_the_result() {
 }
 
 #[test]
+fn what_is_hidden_before_the_first_key_may_be_anything() {
+    let hidden: Vec<f32> = (0..130).map(|key| if key < 64 { f32::NEG_INFINITY } else { 0.0 }).collect();
+    for isa in Isa::available() {
+        for precision in Precision::ALL {
+            for queries in [1, 3, 5, 8] {
+                let mut case = Case::new([1, 1, 130, 64], queries, TestMask::PerKey(hidden.clone()), 10);
+                case.v[..64 * 64].fill(f32::NAN);
+                let (got, _) = case.run(isa, precision, &Serial, &[130]);
+                assert!(got.iter().all(|x| x.is_finite()), "{isa} {precision}, {queries} queries");
+            }
+        }
+    }
+}
+
+#[test]
 fn rows_leave_are_repeated_and_change_places() {
     let shape = [4, 2, 37, 8];
     let data = values(shape.iter().product(), 1);

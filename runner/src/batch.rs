@@ -142,6 +142,7 @@ impl Batch<'_> {
             eot: special.eot,
             no_speech: Some(special.nospeech),
             max_new_tokens: asked.max_new_tokens.unwrap_or(self.positions / 2),
+            ends_in_time: asked.max_new_tokens.is_some() && !self.options.without_timestamps,
             positions: self.positions,
             stop: self.stop,
         };
@@ -172,8 +173,8 @@ impl Batch<'_> {
                 task: self.options.task,
                 language: window.language.or(decoded.language.as_ref().map(|detected| detected.token)),
             };
-            let text = window.writer.text(&tokenizer.special, attempt, &window.place);
-            decoded.words = Some(aligner.align(model, row, &text, window.place.frames)?);
+            let (text, frames) = window.writer.text(&tokenizer.special, attempt, &window.place);
+            decoded.words = Some(aligner.align(model, row, &text, frames)?);
         }
         Ok(())
     }

@@ -99,6 +99,7 @@ fn search(case: Case, seeds: &[u64], search: &mut dyn Search) -> Vec<Vec<Decoded
         eot: EOT,
         no_speech: None,
         max_new_tokens: case.most,
+        ends_in_time: false,
         positions: 448,
         stop: &|| false,
     };

@@ -5,12 +5,9 @@
 use crate::choice::{Ask, Scores, choices, probability, ranks};
 use crate::penalty::Penalty;
 use crate::ranking::Ranking;
-use crate::rules::{Forbidden, GoOn, Rule};
+use crate::rules::{EndInTime, Forbidden, GoOn, Rule};
 use crate::search::{Greedy, Proposal, Search, Sequence, Wants};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
-
-/// Most tokens that are written for one window, half of the decoder's positions, as openai/whisper has it.
-pub const MAX_NEW_TOKENS: usize = 224;
 
 /// What the decoder wrote for a window.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,6 +20,8 @@ pub struct Decoded {
     pub no_speech_prob: f64,
     /// Decoder steps that chose a token, end of text counted.
     pub steps: usize,
+    /// The text was cut off: no more tokens were allowed.
+    pub cut_off: bool,
 }
 
 /// Everything that decoding needs besides the model.
@@ -46,8 +45,10 @@ pub struct Decoding<'a> {
     pub eot: u32,
     /// The token whose probability says that there is no speech.
     pub no_speech: Option<u32>,
-    /// Most tokens to write; [`MAX_NEW_TOKENS`] unless a caller wants fewer.
+    /// Most tokens to write; half of the positions in openai/whisper.
     pub max_new_tokens: usize,
+    /// Text that is cut off there ends in a timestamp.
+    pub ends_in_time: bool,
     /// Positions of the decoder (448).
     pub positions: usize,
     /// Asked at each step whether the rest is no longer wanted; what was written until then is not whole.
@@ -97,18 +98,19 @@ impl Decoding<'_> {
         let mut done: Vec<Done> = rows.iter().map(|_| Done::default()).collect();
         let mut next: Vec<u32> = self.prompts.iter().flat_map(|prompt| &prompt[fed..]).copied().collect();
         let mut forbidden: Vec<Forbidden> = Vec::new();
-        let prompt = self.prompts.first().map_or(0, |prompt| prompt.len());
-        let most = self.max_new_tokens.min((self.positions + 1).saturating_sub(prompt));
+        let most = self.most();
+        let last = EndInTime { first: self.first_timestamp };
         for step in 0..most {
+            let last = (self.ends_in_time && step + 1 == most).then_some(&last as &dyn Rule);
             forbidden.resize_with(rows.len().max(forbidden.len()), Forbidden::default);
             let asks: Vec<Ask<'_>> = rows
                 .iter()
                 .zip(&mut forbidden)
                 .map(|(row, forbidden)| {
-                    let own = self.own.get(row.window).and_then(Option::as_ref);
+                    let own = self.own.get(row.window).and_then(Option::as_ref).map(|own| own as &dyn Rule);
                     let forbidden = match self.begun(row.window) {
-                        [] => forbidden.by(self.rules, own, &row.tokens),
-                        begun => forbidden.by(self.rules, own, &[begun, &row.tokens].concat()),
+                        [] => forbidden.by(self.rules, &[own, last], &row.tokens),
+                        begun => forbidden.by(self.rules, &[own, last], &[begun, &row.tokens].concat()),
                     };
                     Ask { forbidden, first_timestamp: self.first_timestamp }
                 })
@@ -132,6 +134,12 @@ impl Decoding<'_> {
         let no_speech = |start: &StartLogits| self.no_speech.map_or(0.0, |token| probability(&start.sot, token));
         let decoded = |(done, start)| self.ranked(search, done, no_speech(start));
         Ok(done.into_iter().zip(start).map(decoded).collect())
+    }
+
+    /// Most tokens that can be written behind the prompts.
+    fn most(&self) -> usize {
+        let prompt = self.prompts.first().map_or(0, |prompt| prompt.len());
+        self.max_new_tokens.min((self.positions + 1).saturating_sub(prompt))
     }
 
     /// What a window's text begins with by its prompt: the rules take it for written.
@@ -243,6 +251,7 @@ impl Decoding<'_> {
             avg_logprob: sequence.sum / (sequence.tokens.len() + 1) as f64,
             no_speech_prob,
             steps: sequence.tokens.len() + end,
+            cut_off: end == 0 && sequence.tokens.len() >= self.most(),
             tokens: sequence.tokens,
         };
         all.into_iter().map(decoded).collect()
@@ -343,6 +352,7 @@ mod tests {
             eot: EOT,
             no_speech: Some(7),
             max_new_tokens,
+            ends_in_time: false,
             positions: 448,
             stop: &|| false,
         };
@@ -389,6 +399,14 @@ mod tests {
         assert_eq!((none.tokens.len(), none.avg_logprob), (0, 0.0));
     }
 
+    #[test]
+    fn what_is_cut_off_says_so() {
+        let mut model = Script::new(&[&[1, 2, 3], &[4]]);
+        let cut_off = greedy(&mut model, &[8], &[], 3).into_iter().map(|decoded| decoded.cut_off).collect::<Vec<_>>();
+        assert_eq!(cut_off, [true, false]);
+        assert!(!greedy(&mut Script::new(&[&[1, 2, 3]]), &[8], &[], 4)[0].cut_off, "there was room for its end");
+    }
+
     /// Begins in three ways, of which it follows the second and third; gives up what has written a 2 first; else takes
     /// what is likeliest.
     struct Forks;
@@ -432,6 +450,7 @@ mod tests {
             eot: EOT,
             no_speech: None,
             max_new_tokens: 224,
+            ends_in_time: false,
             positions: 448,
             stop: &|| false,
         };

@@ -56,7 +56,8 @@ pub enum EngineError {
     NoDevice { path: PathBuf, device: Device },
     /// The execution provider took nothing.
     #[error(
-        "device '{device}' was asked for, but the execution provider took no node of '{graph}'; 'undertone partition' says why"
+        "device '{device}' was asked for, but the execution provider took no node of '{graph}'; 'undertone partition' \
+         says why"
     )]
     NothingClaimed { device: Device, graph: PathBuf },
     /// ONNX Runtime or the execution provider refuses a graph.

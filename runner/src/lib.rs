@@ -101,6 +101,7 @@ mod batch;
 mod beam;
 mod cancel;
 mod chunk;
+mod cut_off;
 mod cuts;
 mod detection;
 mod ep_library;

@@ -168,7 +168,7 @@ pub struct TranscribeOptions {
     /// … unless its mean log-probability is above this; `None` always skips. Text with a lower one does not pass.
     pub logprob_threshold: Option<f64>,
     /// What is left after a window is not decoded if it is shorter than so many seconds: models make words of it that
-    /// nobody said. A whole recording that is shorter is decoded.
+    /// nobody said. A whole recording that is shorter is decoded, and so is a whole clip: somebody has asked for it.
     pub shortest_rest: f64,
     /// Sound that does not change for four seconds or more is not decoded: silence, hum, hiss.
     pub skip_steady: bool,

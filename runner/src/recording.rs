@@ -4,6 +4,7 @@
 use crate::audio::Audio;
 use crate::batch::DecodedWindow;
 use crate::chunk::{AT_THE_START, Chunk, LEAST_VOICE, MISSED_NO_SPEECH, WITHIN, WORD};
+use crate::cut_off::CutOff;
 use crate::cuts::chunks;
 use crate::fallback::{Attempt, Verdict};
 use crate::features::Features;
@@ -39,6 +40,7 @@ pub(crate) struct Recording<'a> {
     pub(crate) duration_after_vad: Option<f64>,
     /// Segments that [`Self::take_fresh`] has given.
     given: usize,
+    cut_off: CutOff,
 }
 
 enum State {
@@ -59,7 +61,8 @@ enum State {
 impl<'a> Recording<'a> {
     pub(crate) fn new(audio: Cow<'a, Audio>, language: Option<(String, u32)>, prompts: Arc<PromptTokens>) -> Self {
         let (state, run) = (State::Untouched, RunReport::default());
-        Self { audio, state, language, detected: None, run, prompts, duration_after_vad: None, given: 0 }
+        let (detected, duration_after_vad, given, cut_off) = Default::default();
+        Self { audio, state, language, detected, run, prompts, duration_after_vad, given, cut_off }
     }
 
     /// The chunks, made at the first call. Audio that is too short for a frame has one, of no frames, if its language
@@ -271,15 +274,22 @@ impl<'a> Recording<'a> {
         if chunk.first_round.is_some() {
             window.attempt = window.attempt.filter(|attempt| !doubtful(attempt));
         }
+        if chunk.writer.multilingual() {
+            chunk.writer.goes_on_in(window.language.as_ref().map(|detected| detected.token));
+        }
         let advance = match &window.attempt {
             Some(attempt) => chunk.writer.write(tokenizer, attempt, &place, window.words)?,
             None => place.frames,
         };
+        let seconds = |frame: usize, is_end| timeline.frame(frame, is_end) as f64 / 100.0;
+        let from = seconds(chunk.seek, false);
+        let to = seconds(chunk.seek + advance, true).min(self.audio.duration()).max(from);
         if let Some(what) = window.attempt.as_ref().and_then(doubt) {
-            let seconds = |frame: usize, is_end| timeline.frame(frame, is_end) as f64 / 100.0;
-            let from = seconds(chunk.seek, false);
-            let to = seconds(chunk.seek + advance, true).min(self.audio.duration()).max(from);
             self.run.warnings.push(Warning { from, to, what: what.to_owned() });
+        }
+        let cut_off = window.attempt.as_ref().is_some_and(|attempt| attempt.decoded.cut_off);
+        if cut_off && chunk.writer.segments.len() > standing {
+            self.cut_off.add(from, to, advance < place.frames);
         }
         if chunk.writer.multilingual() {
             let language = window.language.map(|detected| detected.code);
@@ -331,6 +341,7 @@ impl<'a> Recording<'a> {
             segment.id = id;
             settle(segment, timeline, voice, self.audio.duration());
         }
+        self.run.warnings.extend(self.cut_off.warning());
         self.state = State::Finished { segments, tokens };
     }
 

@@ -19,14 +19,11 @@ pub struct Forbidden {
 }
 
 impl Forbidden {
-    /// What `rules` and the window's `own` forbid after the tokens `written`: ranges in order that do not touch.
-    pub fn by(&mut self, rules: &[Box<dyn Rule>], own: Option<&GoOn>, written: &[u32]) -> &[Range<u32>] {
+    /// What `rules` and the `other` ones forbid after the tokens `written`: ranges in order that do not touch.
+    pub fn by(&mut self, rules: &[Box<dyn Rule>], other: &[Option<&dyn Rule>], written: &[u32]) -> &[Range<u32>] {
         self.ranges.clear();
-        for rule in rules {
+        for rule in rules.iter().map(Box::as_ref).chain(other.iter().copied().flatten()) {
             rule.forbid(written, self);
-        }
-        if let Some(own) = own {
-            own.forbid(written, self);
         }
         self.ranges.sort_unstable_by_key(|range| range.start);
         self.ranges.dedup_by(|next, kept| {
@@ -177,6 +174,24 @@ impl Rule for GoOn {
     }
 }
 
+/// Text is followed by a timestamp: the rule for the last token that may be written. So it is known until when the text
+/// goes, and the next window begins there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndInTime {
+    /// The timestamp 0.00, the first of [`TIMESTAMPS`].
+    pub first: u32,
+}
+
+impl Rule for EndInTime {
+    fn forbid(&self, written: &[u32], forbidden: &mut Forbidden) {
+        let times = self.first..self.first.saturating_add(TIMESTAMPS);
+        if written.last().is_some_and(|token| !times.contains(token)) {
+            forbidden.add(0..times.start);
+            forbidden.add(times.end..u32::MAX);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,7 +208,7 @@ mod tests {
     }
 
     fn forbidden(rules: &[Box<dyn Rule>], written: &[u32]) -> Vec<Range<u32>> {
-        Forbidden::default().by(rules, None, written).to_vec()
+        Forbidden::default().by(rules, &[], written).to_vec()
     }
 
     /// The tokens of the vocabulary that are left.
@@ -218,7 +233,7 @@ mod tests {
     #[test]
     fn a_window_goes_on_until_no_speech_is_left() {
         let own = GoOn { eot: EOT, first: FIRST, times: 16..21 };
-        let ends = |written: &[u32]| Forbidden::default().by(&[], Some(&own), written).is_empty();
+        let ends = |written: &[u32]| Forbidden::default().by(&[], &[Some(&own)], written).is_empty();
         assert!(!ends(&[13, 3, 20, 20]) && !ends(&[13, 3, 15, 16]));
         assert!(
             ends(&[13, 3, 20, 21]) && ends(&[13, 3, 15, 15]) && ends(&[13, 3, 20]) && ends(&[13]) && ends(&[13, 3])
@@ -226,6 +241,20 @@ mod tests {
         assert!(ends(&[]));
         let added = FIRST + TIMESTAMPS;
         assert!(ends(&[13, 3, added, added]), "words that a fine-tune added are no timestamps");
+    }
+
+    #[test]
+    fn the_last_token_behind_text_is_a_timestamp() {
+        let last = EndInTime { first: FIRST };
+        let both = |written: &[u32]| Forbidden::default().by(&[Box::new(rules())], &[Some(&last)], written).to_vec();
+        let left = |written: &[u32]| {
+            let forbidden = both(written);
+            (0..SIZE as u32).filter(|token| !forbidden.iter().any(|range| range.contains(token))).collect::<Vec<_>>()
+        };
+        assert_eq!(left(&[15, 3]), (16..31).collect::<Vec<_>>());
+        for elsewhere in [&[][..], &[15], &[15, 3, 20], &[15, 3, 20, 20]] {
+            assert_eq!(left(elsewhere), super::tests::left(elsewhere), "{elsewhere:?}");
+        }
     }
 
     #[test]
@@ -258,9 +287,9 @@ mod tests {
         let rules: [Box<dyn Rule>; 2] =
             [Box::new(SuppressTokens { tokens: vec![9, 4, 5, u32::MAX, 3, 4] }), Box::new(rules())];
         let mut forbidden = Forbidden::default();
-        assert_eq!(forbidden.by(&rules, None, &[]), [0..FIRST, FIRST + 6..u32::MAX]);
-        assert_eq!(forbidden.by(&rules, None, &[FIRST]), [3..6, 9..10, 12..FIRST + TIMESTAMPS]);
-        assert_eq!(forbidden.by(&[], None, &[]), []);
+        assert_eq!(forbidden.by(&rules, &[], &[]), [0..FIRST, FIRST + 6..u32::MAX]);
+        assert_eq!(forbidden.by(&rules, &[], &[FIRST]), [3..6, 9..10, 12..FIRST + TIMESTAMPS]);
+        assert_eq!(forbidden.by(&[], &[], &[]), []);
     }
 
     #[test]
@@ -296,7 +325,8 @@ mod tests {
             let rules: [Box<dyn Rule>; 2] = [Box::new(SuppressTokens { tokens: vec![11] }), Box::new(rules())];
             let mut forbidden = Forbidden::default();
             for preferences in steps {
-                let ask = Ask { forbidden: forbidden.by(&rules, own.as_ref(), &written), first_timestamp: FIRST };
+                let own = own.as_ref().map(|own| own as &dyn Rule);
+                let ask = Ask { forbidden: forbidden.by(&rules, &[own], &written), first_timestamp: FIRST };
                 let Some(choice) = scores(&preferences, &ask).choose() else {
                     return Err(TestCaseError::fail(format!("nothing is allowed after {written:?}")));
                 };

@@ -28,6 +28,21 @@ pub struct Cut {
     pub whole: bool,
 }
 
+/// [`cut`] of tokens that were cut off: a single timestamp at their end does not say that nothing follows. The next
+/// window begins behind the last pair, which the model set by itself, and where there is none at that timestamp.
+/// (openai/whisper begins it behind this window, and loses what is in between.)
+pub fn cut_short(tokens: &[u32], first_timestamp: u32, seek: usize, frames: usize) -> Cut {
+    let mut found = cut(tokens, first_timestamp, seek, frames);
+    if !found.whole {
+        return found;
+    }
+    if found.pieces.len() > 1 {
+        found.pieces.pop();
+    }
+    let end = found.pieces.last().map_or(seek, |last| last.end);
+    Cut { advance: if end > seek { end - seek } else { frames }, whole: false, ..found }
+}
+
 /// Cuts the `tokens` of the window that begins at frame `seek` and holds `frames` frames of audio.
 /// `first_timestamp` is the token of 0.00, the first of [`TIMESTAMPS`].
 pub fn cut(tokens: &[u32], first_timestamp: u32, seek: usize, frames: usize) -> Cut {
@@ -122,6 +137,17 @@ mod tests {
         let tokens = [T0, 1, T0 + 50, T0 + 60, 2, T0 + 90];
         let cut = cut(&tokens, T0, 0, 3000);
         assert_eq!((times(&cut), cut.advance), (vec![(0, 100, 3), (120, 180, 3)], 3000));
+    }
+
+    #[test]
+    fn where_tokens_were_cut_off_the_next_window_begins() {
+        let short = |tokens: &[u32]| cut_short(tokens, T0, 1000, 3000);
+        assert_eq!((short(&[T0, 1, T0 + 50]).advance, short(&[T0, 1, T0 + 50]).whole), (100, false));
+        let pairs = short(&[T0, 1, T0 + 50, T0 + 60, 2, T0 + 90]);
+        assert_eq!((times(&pairs), pairs.advance, pairs.whole), (vec![(1000, 1100, 3)], 100, false));
+        // As elsewhere: behind the last pair, and the whole window where no time is known.
+        assert_eq!(short(&[T0, 1, T0 + 50, T0 + 50, 2]), super::cut(&[T0, 1, T0 + 50, T0 + 50, 2], T0, 1000, 3000));
+        assert_eq!((short(&[1, 2]).advance, short(&[1, T0]).advance, short(&[]).advance), (3000, 3000, 3000));
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub trait SpeechModel: Send {
     ///
     /// # Errors
     /// [`RunError`] where the model's graphs do not give the scores; it says which export does.
-    fn prepare_to_attend(&mut self) -> Result<(), RunError> {
+    fn prepare_to_attend(&self) -> Result<(), RunError> {
         Err(no_scores())
     }
 

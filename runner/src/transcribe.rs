@@ -203,7 +203,37 @@ impl Transcriber {
     pub fn check(&self, options: &TranscribeOptions) -> Result<(), TranscribeError> {
         options.check()?;
         self.prompts(options)?;
+        self.check_words(options)?;
         self.asked_language(options).map(drop)
+    }
+
+    /// Whether words can get their times where these are asked for: from heads of the cross-attention that the model
+    /// has, whose scores its graphs give.
+    fn check_words(&self, options: &TranscribeOptions) -> Result<(), OptionError> {
+        if !options.words.word_timestamps {
+            return Ok(());
+        }
+        let wrong = |what: String| OptionError { name: "word_timestamps", what };
+        let ModelConfig { decoder_layers: layers, decoder_heads: heads, .. } = self.config;
+        if self.alignment_heads.is_empty() {
+            return Err(wrong(
+                "needs heads of the model that follow the audio, and its files name none: correct \
+                              'alignment_heads' in its generation_config.json, or leave the key out"
+                    .to_owned(),
+            ));
+        }
+        if let Some([layer, head]) =
+            self.alignment_heads.iter().find(|[layer, head]| *layer >= layers || *head >= heads)
+        {
+            return Err(wrong(format!(
+                "needs heads of the model that follow the audio, and its files name head {head} of layer {layer}, where \
+                 it has {heads} heads in each of {layers} layers, counted from 0: correct 'alignment_heads' in its \
+                 generation_config.json, or leave the key out"
+            )));
+        }
+        self.model
+            .prepare_to_attend()
+            .map_err(|error| wrong(format!("cannot be had of this model: {}: {}", error.stage, error.reason)))
     }
 
     fn prompts(&self, options: &TranscribeOptions) -> Result<PromptTokens, TranscribeError> {
@@ -303,6 +333,7 @@ impl Transcriber {
         for audio in &audio {
             check_within(&options.clips, audio.duration())?;
         }
+        self.check_words(options)?;
         let asked = self.asked_language(options)?;
         let rules = rules(&self.tokenizer.special, &self.config, options);
         let prompts = Arc::new(self.prompts(options)?);
@@ -414,13 +445,17 @@ impl Transcriber {
             let chunks = recording.open(&self.mel, special, options, self.config.decoder_positions, &self.detector)?;
             let empty = chunks.iter().all(Chunk::finished);
             for (place, chunk) in chunks.iter().enumerate().filter(|(_, chunk)| empty || !chunk.finished()) {
-                // Any language makes a prompt of the same length.
+                // Any language makes a prompt of the same length, but where text of another one is left out.
+                let alone = chunk.writer.waits_for_language();
                 let length = chunk.writer.prompt(special, Some(special.eot)).0.len();
                 let kind = (unknown, empty, length);
+                if first.is_some() && alone {
+                    continue;
+                }
                 if *first.get_or_insert(kind) == kind {
                     chosen.push((index, place));
                 }
-                if chosen.len() >= options.batch.max(1) {
+                if alone || chosen.len() >= options.batch.max(1) {
                     return Ok(chosen);
                 }
             }

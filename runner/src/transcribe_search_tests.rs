@@ -123,3 +123,34 @@ fn a_penalty_makes_repetition_less_likely() {
     assert_eq!((tokens.len(), penalised.len()), (3, 3));
     assert!(sure > -0.01 && less_sure < -0.2, "{sure} {less_sure}");
 }
+
+/// A model that goes on without a mark of time is cut off with one; the next window begins there.
+#[test]
+fn what_is_cut_off_goes_on_in_the_next_window_and_is_told() {
+    let endless: Vec<u32> = [T0].into_iter().chain(std::iter::repeat_n(HELLO, 50)).collect();
+    let tokens = TokenOptions { max_new_tokens: Some(5), ..Default::default() };
+    for cut_at_pauses in [false, true] {
+        let language = Some("de".to_owned());
+        let tokens = tokens.clone();
+        let options = TranscribeOptions { tokens, cut_at_pauses, language, ..TranscribeOptions::greedy() };
+        let (mut transcriber, log) = transcriber(Script::new(&[&endless, &[T0, WORLD, T0 + 50]]));
+        let result = transcriber.transcribe(&seconds(40.0), &options, &mut ()).unwrap();
+        // All timestamps are as likely: the first that may come does.
+        let first = &result.segments[0];
+        assert_eq!((first.tokens.len(), first.tokens[4]), (5, T0 + 1), "{cut_at_pauses}: {:?}", first.tokens);
+        let second = &result.segments[1];
+        assert!(second.start < 30.0 && second.text == " world", "{cut_at_pauses}: {second:?}");
+        assert!(log.lock().unwrap().windows >= 2);
+        let warnings: Vec<&str> = result.run.warnings.iter().map(|warning| warning.what.as_str()).collect();
+        assert_eq!(
+            warnings,
+            ["by the limit of tokens (max_new_tokens) 1 window was cut off, at 0.0 s, where words may be parted"],
+            "{cut_at_pauses}"
+        );
+    }
+    // Without times nobody knows where to go on.
+    let options = TranscribeOptions { tokens, without_timestamps: true, ..german() };
+    let result = transcriber(Script::new(&[&[HELLO; 50]])).0.transcribe(&seconds(10.0), &options, &mut ()).unwrap();
+    assert_eq!(result.segments[0].tokens, [HELLO; 5]);
+    assert!(result.run.warnings[0].what.ends_with("from 0.0 s on, and the rest of what is said there is missing"));
+}

@@ -185,7 +185,7 @@ impl SpeechModel for Script {
         Ok(())
     }
 
-    fn prepare_to_attend(&mut self) -> Result<(), RunError> {
+    fn prepare_to_attend(&self) -> Result<(), RunError> {
         let fused = RunError { stage: "decoder".to_owned(), reason: "its attention is fused".to_owned() };
         if self.attends { Ok(()) } else { Err(fused) }
     }

@@ -130,6 +130,22 @@ fn clips_are_cut_at_pauses_like_whole_recordings() {
     assert!(log.lock().unwrap().batches[0] >= 3, "they go together");
 }
 
+/// Who names a clip asks for it, as who names a recording does. A rest that short is left alone in either.
+#[test]
+fn a_clip_is_decoded_however_short_it_is() {
+    let windows = |length: f64, clips: Vec<Clip>| {
+        let (mut transcriber, log) = transcriber(Script::new(&[&[T0, HELLO, T0 + 1500][..]; 9]));
+        let options = TranscribeOptions { clips, ..german() };
+        transcriber.transcribe(&seconds(length), &options, &mut ()).unwrap();
+        let windows = log.lock().unwrap().windows;
+        windows
+    };
+    assert_eq!(windows(0.1, vec![]), 1);
+    assert_eq!(windows(10.0, vec![clip(1.0, Some(1.1))]), 1);
+    assert_eq!(windows(30.5, vec![]), 1);
+    assert_eq!(windows(40.0, vec![clip(1.0, Some(31.5))]), 1);
+}
+
 #[test]
 fn clips_that_cannot_be_followed() {
     let (mut transcriber, log) = transcriber(Script::new(&[]));
@@ -138,7 +154,7 @@ fn clips_that_cannot_be_followed() {
         transcriber.transcribe(&seconds(8.0), &options, &mut ()).map(drop).map_err(|error| error.to_string())
     };
     for (clips, problem) in [
-        (vec![clip(-1.0, None)], "has -1 s after 0 s: use times that rise"),
+        (vec![clip(-1.0, None)], "has -1 s: use times from 0 on"),
         (vec![clip(f64::NAN, None)], "has NaN s after 0 s: use times that rise"),
         (vec![clip(2.0, Some(2.0))], "has a clip from 2 s to 2 s: use times that rise"),
         (vec![clip(2.0, Some(f64::INFINITY))], "has a clip from 2 s to inf s: use times that rise"),
@@ -188,4 +204,25 @@ fn each_window_of_a_multilingual_recording_has_its_own_language() {
     assert_eq!(of_segments, [Some("en"), Some("de"), Some("en")]);
     let languages: Vec<u32> = log.lock().unwrap().prompts.iter().map(|prompt| prompt[1]).collect();
     assert_eq!(languages, [ENGLISH, GERMAN, ENGLISH]);
+}
+
+/// The prompts of two recordings' windows are not of one length, depending on what is heard: each runs by itself.
+#[test]
+fn text_of_another_language_is_no_prompt() {
+    let languages = vec![(ENGLISH, 20.0), (ENGLISH, 20.0), (ENGLISH, 20.0), (GERMAN, 20.0), (GERMAN, 20.0)];
+    let text = [T0, HELLO, T0 + 100];
+    let script = Script { languages, ..Script::new(&[&text[..]; 9]) };
+    let (mut transcriber, log) = transcriber(script);
+    let options = TranscribeOptions { multilingual: true, ..TranscribeOptions::default() };
+    let recordings = [seconds(80.0), seconds(80.0)];
+    transcriber.transcribe_all(&recordings.iter().collect::<Vec<_>>(), &options, &mut ()).unwrap();
+    let log = log.lock().unwrap();
+    assert_eq!(log.batches, [2, 1, 1, 1, 1], "only the first windows have nothing before them");
+    // Detection starts each sequence, and a window with text before it starts anew.
+    let whole: Vec<&[u32]> = log.prompts.iter().map(Vec::as_slice).filter(|prompt| prompt.len() > 1).collect();
+    let after = |text: &[u32], language| [text, &[SOT, language, 50359]].concat();
+    let before = [&[PREVIOUS][..], &text].concat();
+    let first = [after(&[], ENGLISH), after(&[], ENGLISH), after(&before, ENGLISH), after(&[], GERMAN)];
+    let second = [after(&[], GERMAN), after(&before, GERMAN)];
+    assert_eq!(whole, first.iter().chain(&second).collect::<Vec<_>>());
 }

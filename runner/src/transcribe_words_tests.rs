@@ -55,9 +55,29 @@ fn a_model_without_scores_is_an_error_before_any_window() {
     let script = Script { attends: false, ..Script::new(&[&[T0, HELLO, T0 + 50]]) };
     let (mut transcriber, log) = transcriber(script);
     let error = transcriber.transcribe(&seconds(3.0), &timed(german()), &mut ()).unwrap_err().to_string();
-    assert_eq!(error, "the decoder failed: its attention is fused");
+    assert_eq!(error, "the option word_timestamps cannot be had of this model: decoder: its attention is fused");
+    assert_eq!(transcriber.check(&timed(german())).unwrap_err().to_string(), error, "before audio is read");
     assert_eq!(log.lock().unwrap().windows, 0);
     assert!(transcriber.transcribe(&seconds(3.0), &german(), &mut ()).is_ok(), "without words all is well");
+}
+
+#[test]
+fn heads_that_a_model_does_not_have_are_an_error_before_audio_is_read() {
+    let (mut transcriber, log) = transcriber(Script::new(&[&[T0, HELLO, T0 + 50]]));
+    let ModelConfig { decoder_layers: layers, decoder_heads: heads, .. } = transcriber.config;
+    for (named, word) in [
+        (vec![[0, 0], [layers, 0]], format!("head 0 of layer {layers}")),
+        (vec![[0, heads]], format!("head {heads} of layer 0")),
+        (vec![], "name none".to_owned()),
+    ] {
+        transcriber.alignment_heads = named;
+        let error = transcriber.check(&timed(german())).unwrap_err().to_string();
+        assert!(error.starts_with("the option word_timestamps ") && error.contains(&word), "{error}");
+        assert!(error.contains("'alignment_heads' in its generation_config.json"), "{error}");
+        assert!(transcriber.transcribe(&seconds(3.0), &timed(german()), &mut ()).is_err());
+        assert!(transcriber.check(&german()).is_ok(), "without words all is well");
+    }
+    assert_eq!(log.lock().unwrap().windows, 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::options::{Task, TranscribeOptions};
 use crate::prompt::{PromptTokens, budget};
 use crate::result::Segment;
 use crate::rules::{NoRepeatNgram, Rule, SuppressBlank, SuppressNameless, SuppressTokens, TimestampRules};
-use crate::seek::{Cut, Piece, cut, cut_at_pause};
+use crate::seek::{Cut, Piece, cut, cut_at_pause, cut_short};
 use crate::text::compression_ratio;
 use crate::timestamps::TIMESTAMP_STEP;
 use crate::tokenizer::{SpecialTokens, Tokenizer, TokenizerError};
@@ -28,6 +28,8 @@ pub(crate) struct Writer {
     tokens: Vec<u32>,
     /// Whether no window has been written.
     untouched: bool,
+    /// The language of `tokens` from `prompt_from` on, where each window has its own.
+    language: Option<u32>,
     /// From where on `tokens` are the next window's prompt.
     prompt_from: usize,
     /// Until when something was said, in seconds; known where words have times.
@@ -57,7 +59,7 @@ impl Writer {
         first_timestamp: u32,
     ) -> Self {
         let tokens = prompts.initial.clone();
-        let (prompt_from, last_speech, segments) = Default::default();
+        let (language, prompt_from, last_speech, segments) = Default::default();
         let untouched = true;
         Self {
             options,
@@ -67,13 +69,15 @@ impl Writer {
             prompts,
             tokens,
             untouched,
+            language,
             prompt_from,
             last_speech,
             segments,
         }
     }
 
-    /// The next window's prompt and where start-of-transcript stands in it.
+    /// The next window's prompt and where start-of-transcript stands in it. Text before the window that is in another
+    /// language would draw the window into that one, and is left out.
     pub(crate) fn prompt(&self, special: &SpecialTokens, language: Option<u32>) -> (Vec<u32>, usize) {
         let PromptTokens { initial, carry_initial, prefix, hotwords } = &self.prompts;
         let prefix = if self.untouched { prefix.as_slice() } else { &[] };
@@ -81,7 +85,9 @@ impl Writer {
         let told = [if prefix.is_empty() { hotwords } else { [].as_slice() }, carried].concat();
         let budget = budget(self.positions);
         let told = &told[told.len().saturating_sub(budget)..];
-        let previous = &self.tokens[self.prompt_from.max(carried.len())..];
+        let other = self.language.is_some() && self.language != language;
+        let from = if other { self.tokens.len() } else { self.prompt_from.max(carried.len()) };
+        let previous = &self.tokens[from..];
         let previous = &previous[previous.len().saturating_sub(budget - told.len())..];
         let mut prompt = Vec::with_capacity(told.len() + previous.len() + prefix.len() + 5);
         if !told.is_empty() || !previous.is_empty() {
@@ -113,16 +119,23 @@ impl Writer {
             return None;
         }
         let (tokens, first) = (&attempt.decoded.tokens, self.first_timestamp);
-        let found = cut(tokens, first, place.seek, place.frames);
-        let at_pause = self.options.cut_at_pauses || place.goes_on.contains(&found.advance);
+        let cut_off = attempt.decoded.cut_off;
+        let found = if cut_off { cut_short } else { cut }(tokens, first, place.seek, place.frames);
+        let at_pause = match self.options.cut_at_pauses {
+            // Text that was cut off does not go to the pause.
+            true => !cut_off,
+            false => place.goes_on.contains(&found.advance),
+        };
         Some(if at_pause { cut_at_pause(tokens, first, place.seek, place.frames) } else { found })
     }
 
-    /// The tokens of a window's text whose words are to get times.
-    pub(crate) fn text(&self, special: &SpecialTokens, attempt: &Attempt, place: &Place) -> Vec<u32> {
-        let pieces = self.cut(attempt, place).map(|cut| cut.pieces).unwrap_or_default();
-        let tokens = pieces.into_iter().flat_map(|piece| piece.tokens);
-        tokens.filter(|token| special.is_text(*token)).collect()
+    /// The tokens of a window's text whose words are to get times, and how many of its frames they are of. Text that
+    /// was cut off is not spread over the whole window.
+    pub(crate) fn text(&self, special: &SpecialTokens, attempt: &Attempt, place: &Place) -> (Vec<u32>, usize) {
+        let Some(cut) = self.cut(attempt, place) else { return (Vec::new(), place.frames) };
+        let frames = if attempt.decoded.cut_off { cut.advance.min(place.frames) } else { place.frames };
+        let tokens = cut.pieces.into_iter().flat_map(|piece| piece.tokens);
+        (tokens.filter(|token| special.is_text(*token)).collect(), frames)
     }
 
     /// Takes a window's tokens in, and the words of [`Self::text`] where they have times; returns how many frames
@@ -231,6 +244,19 @@ impl Writer {
         self.tokens.truncate(self.prompts.initial.len());
         self.tokens.extend(self.segments.iter().flat_map(|segment| &segment.tokens));
         self.prompt_from = self.tokens.len();
+    }
+
+    /// What is written next is in this language, and so is all that later windows are told of it.
+    pub(crate) fn goes_on_in(&mut self, language: Option<u32>) {
+        if self.language.is_some() && self.language != language {
+            self.prompt_from = self.tokens.len();
+        }
+        self.language = language;
+    }
+
+    /// Whether the next window's prompt depends on its language.
+    pub(crate) fn waits_for_language(&self) -> bool {
+        self.multilingual() && self.language.is_some() && self.prompt_from < self.tokens.len()
     }
 
     pub(crate) fn text_tokens(&self) -> &[u32] {

@@ -149,7 +149,8 @@ fn measure(arguments: &Arguments, model: &Model, threads: usize, configurations:
 fn draw(report: &Report, path: &Path) -> Result<()> {
     let Some(kernels) = &report.kernels else {
         bail!(
-            "there is nothing to draw: kernels are measured for the devices host, sim, npu and auto; name one with --devices"
+            "there is nothing to draw: kernels are measured for the devices host, sim, npu and auto; name one with \
+             --devices"
         );
     };
     let svg = bench::roofline(&report.cpu, kernels);

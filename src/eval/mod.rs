@@ -24,7 +24,7 @@ use self::score::{Normalisers, Report};
 use self::table::Shown;
 use self::work::Findings;
 use crate::choices::{self, Libraries, ModelChoice, NpuChoice, PackedChoice};
-use crate::decoding::DecodingChoice;
+use crate::decoding::{self, DecodingChoice};
 use crate::given::Given;
 use crate::interrupt;
 use crate::output::{self, OutputFile, say};
@@ -106,6 +106,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     choices::warn_of_options_without_effect(given, &arguments.devices, &arguments.precision);
     arguments.npu.check(&arguments.devices)?;
     let options = arguments.decoding.options()?;
+    arguments.decoding.warn_of_options_without_effect(given, &options);
     let normalisers = normalisers(arguments, &entries)?;
     let model = arguments.model.open(given)?;
     interrupt::watch();
@@ -246,6 +247,6 @@ fn load(arguments: &Arguments, model: &Model, device: Device, precision: Precisi
     options.packed = arguments.packed.folder();
     options.vad_model = arguments.decoding.vad_model();
     let transcriber = Transcriber::load(model, &options)?;
-    transcriber.check(&arguments.decoding.options()?)?;
+    transcriber.check(&arguments.decoding.options()?).map_err(decoding::named)?;
     Ok(transcriber)
 }

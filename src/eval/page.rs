@@ -68,11 +68,9 @@ fn capital(word: &str) -> String {
 }
 
 fn cell(measure: &Measure, is_compared: bool) -> String {
-    let Some(rate) = measure.count.rate() else { return "–".to_owned() };
-    let [low, high] = measure.interval;
+    let (Some(rate), Some([low, high])) = (measure.count.rate(), measure.interval) else { return "–".to_owned() };
     let mut text = format!("{rate:.1} <small>{low:.1} to {high:.1}</small>");
-    if is_compared {
-        let [low, high] = measure.difference_interval.map(signed);
+    if let Some([low, high]) = measure.difference_interval.map(|bounds| bounds.map(signed)).filter(|_| is_compared) {
         let _ = write!(text, "<small>difference {low} to {high}</small>");
     }
     text
@@ -88,8 +86,9 @@ fn chart(report: &Report, measures: &[Measure]) -> String {
     const LEFT: f64 = 200.0;
     const RIGHT: f64 = 60.0;
     const ROW: f64 = 30.0;
+    let bounds = |measure: &Measure| measure.interval.unwrap_or_default();
     let most =
-        measures.iter().map(|measure| measure.interval[1].max(measure.rate.unwrap_or_default())).fold(0.0, f64::max);
+        measures.iter().map(|measure| bounds(measure)[1].max(measure.rate.unwrap_or_default())).fold(0.0, f64::max);
     if most <= 0.0 {
         return String::new();
     }
@@ -119,7 +118,7 @@ fn chart(report: &Report, measures: &[Measure]) -> String {
     }
     for (row, (way, measure)) in report.ways.iter().zip(measures).enumerate() {
         let y = ROW * (row as f64 + 0.5);
-        let [low, high] = measure.interval.map(at);
+        let [low, high] = bounds(measure).map(at);
         let rate = measure.rate.unwrap_or_default();
         let _ = writeln!(
             figure,

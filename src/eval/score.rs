@@ -78,10 +78,10 @@ pub struct Measure {
     /// In percent.
     #[serde(serialize_with = "rounded")]
     pub rate: Option<f64>,
-    /// Bounds of the rate, 95 %, in percent.
-    pub interval: [f64; 2],
-    /// Bounds of its difference from the first way's, 95 %, in points.
-    pub difference_interval: [f64; 2],
+    /// Bounds of the rate, 95 %, in percent; `None` where nothing is said.
+    pub interval: Option<[f64; 2]>,
+    /// Bounds of its difference from the first way's, 95 %, in points; `None` where nothing is said.
+    pub difference_interval: Option<[f64; 2]>,
 }
 
 fn rounded<S: Serializer>(rate: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -273,11 +273,11 @@ fn measures(counts: &[Vec<Count>]) -> Vec<Measure> {
     all.into_iter().zip(rates.into_iter().zip(differences)).map(measure).collect()
 }
 
-/// The bounds of the middle 95 % of values.
-fn middle(mut values: Vec<f64>) -> [f64; 2] {
+/// The bounds of the middle 95 % of values; `None` of none.
+fn middle(mut values: Vec<f64>) -> Option<[f64; 2]> {
     values.sort_by(f64::total_cmp);
-    let at = |share: f64| values.get((values.len() as f64 * share) as usize).copied().unwrap_or_default();
-    [at(0.025), at(0.975)].map(to_hundredths)
+    let at = |share: f64| values.get((values.len() as f64 * share) as usize).copied();
+    Some([at(0.025)?, at(0.975)?].map(to_hundredths))
 }
 
 #[cfg(test)]
@@ -365,7 +365,7 @@ pub(super) mod tests {
         assert_eq!(report.recordings[0].versions[0].words, count(2, 0));
         assert_eq!((report.all.words[0].count, report.all.words[0].rate), (count(2, 2), Some(100.0)));
         let silent = Report::new(&[entry("en", "")], &[column("a", &[""])], &normalisers());
-        assert_eq!((silent.all.words[0].rate, silent.all.words[0].interval), (None, [0.0, 0.0]));
+        assert_eq!((silent.all.words[0].rate, silent.all.words[0].interval), (None, None));
     }
 
     #[test]
@@ -377,9 +377,12 @@ pub(super) mod tests {
             Report::new(&entries, &[column("a", &texts)], &normalisers()).all.words[0]
         };
         let (few, many) = (of(10), of(400));
-        let holds = |measure: &Measure| (measure.interval[0]..=measure.interval[1]).contains(&measure.rate.unwrap());
+        let bounds = |measure: &Measure| measure.interval.map(|[low, high]| (low, high)).unwrap();
+        let holds = |measure: &Measure| {
+            bounds(measure).0 <= measure.rate.unwrap() && measure.rate.unwrap() <= bounds(measure).1
+        };
         assert!(holds(&few) && holds(&many), "{few:?} {many:?}");
-        let width = |measure: &Measure| measure.interval[1] - measure.interval[0];
+        let width = |measure: &Measure| bounds(measure).1 - bounds(measure).0;
         assert!(width(&many) < width(&few) / 3.0, "{few:?} {many:?}");
     }
 
@@ -395,7 +398,7 @@ pub(super) mod tests {
         let report = Report::new(&entries, &columns, &normalisers());
         let [first, second] = [report.all.words[0], report.all.words[1]];
         assert_eq!((first.rate, second.rate), (Some(25.0), Some(50.0)));
-        assert_eq!((first.difference_interval, second.difference_interval), ([0.0, 0.0], [25.0, 25.0]));
-        assert!(second.interval[1] - second.interval[0] > 10.0, "{second:?}");
+        assert_eq!((first.difference_interval, second.difference_interval), (Some([0.0, 0.0]), Some([25.0, 25.0])));
+        assert!(second.interval.is_some_and(|[low, high]| high - low > 10.0), "{second:?}");
     }
 }

@@ -47,13 +47,17 @@ fn rates(report: &Report, of: fn(&Group) -> &[Measure], is_first: bool) -> Strin
         row(title, total, &mut measures.iter().map(|measure| percent(measure.count)));
     }
     let all = of(&report.all);
-    let interval = |[low, high]: [f64; 2]| format!("{low:.1} to {high:.1}");
-    row("95 % interval".to_owned(), String::new(), &mut all.iter().map(|measure| interval(measure.interval)));
+    let none = || "-".to_owned();
+    let interval =
+        |measure: &Measure| measure.interval.map_or_else(none, |[low, high]| format!("{low:.1} to {high:.1}"));
+    row("95 % interval".to_owned(), String::new(), &mut all.iter().map(interval));
     if report.ways.len() > 1 {
         let first = &report.ways[0].name;
-        let signed = |[low, high]: [f64; 2]| format!("{low:+.1} to {high:+.1}");
+        let signed = |measure: &Measure| {
+            measure.difference_interval.map_or_else(none, |[low, high]| format!("{low:+.1} to {high:+.1}"))
+        };
         let title = format!("difference to {first} (95 % interval)");
-        row(title, String::new(), &mut all.iter().map(|measure| signed(measure.difference_interval)));
+        row(title, String::new(), &mut all.iter().map(signed));
         if is_first {
             let title = format!("transcripts that differ from {first}");
             row(title, String::new(), &mut report.ways.iter().map(|way| way.other_texts.to_string()));

@@ -107,7 +107,8 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
 fn text(answer: &Answer) -> String {
     let Answer { target, precision, plan, .. } = answer;
     let mut text = format!(
-        "{}: one window of 30 s through the encoder on {target}, {precision}\nNothing ran on an NPU: its times are predicted.\n",
+        "{}: one window of 30 s through the encoder on {target}, {precision}\nNothing ran on an NPU: its times are \
+         predicted.\n",
         answer.model.display()
     );
     for (name, operator) in &plan.npu.operators {

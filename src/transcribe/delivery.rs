@@ -203,8 +203,16 @@ impl<'a> Delivery<'a> {
             let render = |format: &Format| self.target.render(*format, &self.inputs[recording], result);
             self.target.formats.iter().map(render).collect()
         };
-        let printed = text.and_then(|text| self.progress.suspend(|| output::print(&text)));
+        let printed = text.and_then(|text| self.put_out(&text));
         self.done(recording, printed);
+    }
+
+    /// Writes to standard output. That it takes nothing more is said once.
+    fn put_out(&mut self, text: &str) -> Result<()> {
+        if output::is_lost() {
+            return Ok(());
+        }
+        self.progress.suspend(|| output::print(text))
     }
 
     /// Prints the segments of a recording that came so far.
@@ -215,7 +223,7 @@ impl<'a> Delivery<'a> {
             return;
         }
         let text = stream.write(&fresh, None);
-        if let Err(error) = text.and_then(|text| self.progress.suspend(|| output::print(&text))) {
+        if let Err(error) = text.and_then(|text| self.put_out(&text)) {
             self.errors.push((recording, error));
         }
     }
@@ -237,8 +245,9 @@ impl Observer for Delivery<'_> {
         self.take(recording, transcription.clone());
     }
 
+    /// What nobody can be given is not computed.
     fn stop(&mut self) -> bool {
-        interrupt::asked()
+        interrupt::asked() || output::is_lost()
     }
 }
 
@@ -260,6 +269,6 @@ impl Observer for Alone<'_, '_> {
     }
 
     fn stop(&mut self) -> bool {
-        interrupt::asked()
+        interrupt::asked() || output::is_lost()
     }
 }

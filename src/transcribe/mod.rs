@@ -19,7 +19,7 @@ use self::delivery::{Delivery, Target};
 use self::progress::Shown;
 use self::summary::Total;
 use crate::choices::{self, Libraries, ModelChoice, NpuChoice, PackedChoice};
-use crate::decoding::DecodingChoice;
+use crate::decoding::{self, DecodingChoice};
 use crate::formats::FormatChoice;
 use crate::given::Given;
 use crate::interrupt;
@@ -64,8 +64,8 @@ pub struct Arguments {
     quiet: bool,
     /// Print a line on standard error each time that another twentieth of the audio is done, instead of a bar that only
     /// a terminal shows
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true,
-        value_name = "BOOL", value_parser = switch(), hide_default_value = true)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false,
+        hide_default_value = true, value_name = "BOOL", value_parser = switch())]
     print_progress: bool,
     #[command(flatten)]
     sound: SoundChoice,
@@ -101,6 +101,7 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
         output::warn_if_lost();
     }
     choices::warn_of_options_without_effect(given, &[arguments.device], &[arguments.precision]);
+    arguments.decoding.warn_of_options_without_effect(given, &options);
     choices::check_precision(arguments.device, arguments.precision)?;
     arguments.npu.check(&[arguments.device])?;
     let stems = match directory {
@@ -130,7 +131,10 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
         return Ok(code);
     }
     let mut transcriber = load(arguments, given)?;
-    transcriber.check(&options)?;
+    transcriber.check(&options).map_err(decoding::named)?;
+    if options.multilingual && !transcriber.tokenizer().special.multilingual {
+        say("warning: --multilingual has no effect: the model is English-only");
+    }
     interrupt::watch();
     let mut total = Total::default();
     let mut group: Vec<Input<'_>> = Vec::new();
@@ -150,6 +154,9 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
         let _work = interrupt::Work::begin();
         if !transcribe(arguments, &options, &target, &mut transcriber, &std::mem::take(&mut group), &mut total) {
             code = ExitCode::FAILURE;
+        }
+        if output::is_lost() {
+            return Ok(code);
         }
         if interrupt::asked() {
             say_total(arguments, &total);
@@ -266,7 +273,7 @@ fn transcribe(
     }
     let mut errors = delivery.finish();
     total.took(begun.elapsed() + audio_time);
-    errors.extend(failed.into_iter().map(|(index, error)| (index, error.into())));
+    errors.extend(failed.into_iter().map(|(index, error)| (index, decoding::named(error))));
     for (index, error) in &errors {
         crate::report_error_in(&name(group[*index].file), error);
     }
@@ -284,6 +291,12 @@ fn progress(arguments: &Arguments, group: &[Input<'_>]) -> Shown {
     Shown::new(name, seconds, arguments.print_progress, arguments.quiet)
 }
 
+/// Where something is, in words: a moment has no end.
+fn span(from: f64, to: f64) -> String {
+    let (from, to) = (format!("{from:.1} s"), format!("{to:.1} s"));
+    if from == to { format!("at {from}") } else { format!("from {from} to {to}") }
+}
+
 /// Says what ran where, as counted by the code that ran it, and what is not as it was asked for.
 fn report(arguments: &Arguments, file: &Path, result: &Transcription, own_time: Option<Duration>) {
     let run = &result.run;
@@ -298,7 +311,7 @@ fn report(arguments: &Arguments, file: &Path, result: &Transcription, own_time: 
         say(&format!("warning: {name}: not all on the NPU: {npu}"));
     }
     for warning in &run.warnings {
-        say(&format!("warning: {name}: from {:.1} s to {:.1} s: {}", warning.from, warning.to, warning.what));
+        say(&format!("warning: {name}: {}: {}", span(warning.from, warning.to), warning.what));
     }
     if arguments.quiet {
         return;

@@ -22,9 +22,9 @@ pub const OPERATORS: &[Entry] = &[
     onnx("Transpose", Role::Movement, transpose),
     onnx("Concat", Role::Movement, concat),
     onnx("Gather", Role::Movement, gather),
-    onnx("Slice", Role::Movement, |node| with_sizes(node, Movement::Slice)),
-    onnx("Expand", Role::Movement, |node| with_sizes(node, Movement::Expand)),
-    onnx("Tile", Role::Movement, |node| with_sizes(node, Movement::Tile)),
+    onnx("Slice", Role::Movement, |node| with_sizes(node, Movement::Slice, 3)),
+    onnx("Expand", Role::Movement, |node| with_sizes(node, Movement::Expand, 2)),
+    onnx("Tile", Role::Movement, |node| with_sizes(node, Movement::Tile, 2)),
     left("Split", Role::Movement),
     left("Pad", Role::Movement),
 ];
@@ -71,9 +71,9 @@ pub fn gather(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     }
 }
 
-/// An operator whose operands after the first are int64: shapes, axes, bounds.
-pub fn with_sizes(node: &mut Lowering<'_, '_>, op: Movement) -> Lowered<Op> {
-    node.shaped().map(|()| Op::Movement(op))
+/// An operator whose operands after the first are int64: shapes, axes, bounds. It has `least` operands.
+pub fn with_sizes(node: &mut Lowering<'_, '_>, op: Movement, least: usize) -> Lowered<Op> {
+    node.shaped(least).map(|()| Op::Movement(op))
 }
 
 impl Operator for Movement {

@@ -91,9 +91,15 @@ impl<'g, 'a> Lowering<'g, 'a> {
         }
     }
 
-    /// The first operand can be moved, and those after it are int64: shapes, axes, bounds. An error if they are not.
-    pub fn shaped(&self) -> Lowered<()> {
+    /// The first operand can be moved, and those after it are int64: shapes, axes, bounds. The first `least` of all are
+    /// given. An error if it is not so.
+    pub fn shaped(&self, least: usize) -> Lowered<()> {
         self.movable(0)?;
+        if (1..least).any(|index| self.input(index).is_none()) {
+            // Older versions of an operator have attributes in their place.
+            let Node { op_type, since_version, .. } = self.node;
+            return Err(format!("{op_type} as opset {since_version} has it, with attributes for operands"));
+        }
         let mut others = (1..self.node.inputs.len()).filter(|index| self.input(*index).is_some());
         match others.find(|index| self.dtype(*index) != Some(DataType::I64)) {
             None => Ok(()),

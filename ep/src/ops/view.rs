@@ -17,8 +17,8 @@ use crate::{
 
 pub const OPERATORS: &[Entry] = &[
     onnx("Reshape", Role::Movement, reshape),
-    onnx("Unsqueeze", Role::Movement, |node| with_axes(node, View::Unsqueeze)),
-    onnx("Squeeze", Role::Movement, |node| with_axes(node, View::Squeeze)),
+    onnx("Unsqueeze", Role::Movement, |node| node.shaped(2).map(|()| Op::View(View::Unsqueeze))),
+    onnx("Squeeze", Role::Movement, squeeze),
     onnx("Identity", Role::Movement, |node| node.movable(0).map(|()| Op::View(View::Identity))),
     onnx("Cast", Role::Movement, cast),
     left("Flatten", Role::Movement),
@@ -40,17 +40,15 @@ pub enum View {
 }
 
 pub fn reshape(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
-    node.shaped()?;
+    node.shaped(2)?;
     Ok(Op::View(View::Reshape { allow_zero: node.node.int("allowzero", 0) != 0 }))
 }
 
-/// `Unsqueeze` and `Squeeze`. Since version 13 the axes are an operand; before, they were an attribute, which this EP
+/// `Squeeze`. Without axes it removes every axis of length 1; before version 13 they were an attribute, which this EP
 /// does not read.
-pub fn with_axes(node: &mut Lowering<'_, '_>, op: View) -> Lowered<Op> {
-    if node.node.attributes.contains_key("axes") {
-        return Err(format!("{} with axes as an attribute (opset 12 and older)", node.node.op_type));
-    }
-    node.shaped().map(|()| Op::View(op))
+fn squeeze(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    let least = if node.node.attributes.contains_key("axes") { 2 } else { 1 };
+    node.shaped(least).map(|()| Op::View(View::Squeeze))
 }
 
 pub fn cast(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
@@ -204,6 +202,21 @@ mod tests {
         assert_eq!(squeezed(&shape(&[1, 3, 1]), &[-1]), Ok(shape(&[1, 3])));
         assert_eq!(squeezed(&shape(&[1, 3, 1]), &[]), Ok(shape(&[3])));
         assert!(squeezed(&from, &[1]).is_err());
+    }
+
+    #[test]
+    fn attributes_in_the_place_of_operands_are_refused() {
+        let graph = |operator, name: &str| {
+            let attribute = [(name, Attribute::Ints(vec![0]))];
+            let graph = Builder::default().input("x", DataType::F32, &[1, 3]);
+            graph.node_of(operator, &["x"], &[("y", DataType::F32)], &attribute).build(&["y"])
+        };
+        let old =
+            [("Slice", "starts"), ("Squeeze", "axes"), ("Unsqueeze", "axes"), ("Reshape", "shape"), ("Tile", "tiles")];
+        for (operator, attribute) in old {
+            let reason = refusal(&graph(operator, attribute));
+            assert!(reason.starts_with(operator) && reason.contains("attributes for operands"), "{reason}");
+        }
     }
 
     #[test]

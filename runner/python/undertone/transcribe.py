@@ -2,141 +2,37 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
-import sys
 import tempfile
-import warnings
 import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from undertone import _native
+from undertone._batched import BatchedInferencePipeline
+from undertone._defaults import _APPENDED, _PREPENDED, _TEMPERATURES
 from undertone._device import resolve
 from undertone._libraries import ep_library, onnxruntime_library, packed_folder
-from undertone.audio import SAMPLE_RATE, as_samples, decode_audio, pad_or_trim
+from undertone._pieces import _consume, _InSpeech, _samples, _vad_options
+from undertone._results import Segment, TranscriptionInfo, TranscriptionOptions, Word
+from undertone.audio import SAMPLE_RATE, as_samples, pad_or_trim
 from undertone.feature_extractor import FeatureExtractor
 from undertone.tokenizer import ModelTokenizer, Tokenizer
 from undertone.utils import download_model, format_timestamp, get_logger
 from undertone.vad import SpeechTimestampsMap, VadOptions, collect_chunks, get_speech_timestamps
 
-# Punctuation that belongs to the word after it, and to the word before it.
-_PREPENDED = "\"'“¿([{-"
-_APPENDED = "\"'.。,，!！?？:：”)]}、"
-_TEMPERATURES = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-
-
-def _deprecated(what: Any) -> dict:
-    name = type(what).__name__
-    warnings.warn(f"{name}._asdict() is deprecated: use dataclasses.asdict", DeprecationWarning, stacklevel=3)
-    return asdict(what)
-
-
-@dataclass
-class Word:
-    """A word with its times in seconds, and the mean probability of its tokens."""
-
-    start: float
-    end: float
-    word: str
-    probability: float
-
-    def _asdict(self) -> dict:
-        return _deprecated(self)
-
-
-@dataclass
-class Segment:
-    """What was said between two times.
-
-    Attributes:
-      id: Its number, from 1.
-      seek: The frame (10 ms) at which the window begins that it was decoded in.
-      start: Seconds.
-      end: Seconds.
-      text: With the blank that Whisper puts in front of a word.
-      tokens: With the timestamps.
-      avg_logprob: Mean log-probability of the window's tokens.
-      compression_ratio: By how much zlib makes the window's text smaller.
-      no_speech_prob: Probability that nobody speaks in the window.
-      words: Where `word_timestamps` asked for them.
-      temperature: At which the window was decoded.
-    """
-
-    id: int
-    seek: int
-    start: float
-    end: float
-    text: str
-    tokens: list[int]
-    avg_logprob: float
-    compression_ratio: float
-    no_speech_prob: float
-    words: list[Word] | None
-    temperature: float | None
-
-    def _asdict(self) -> dict:
-        return _deprecated(self)
-
-
-@dataclass
-class TranscriptionOptions:
-    """How a transcription was asked for: the arguments of `transcribe` under their names."""
-
-    beam_size: int
-    best_of: int
-    patience: float
-    length_penalty: float
-    repetition_penalty: float
-    no_repeat_ngram_size: int
-    log_prob_threshold: float | None
-    no_speech_threshold: float | None
-    compression_ratio_threshold: float | None
-    condition_on_previous_text: bool
-    prompt_reset_on_temperature: float
-    temperatures: list[float]
-    initial_prompt: str | Iterable[int] | None
-    prefix: str | None
-    suppress_blank: bool
-    suppress_tokens: list[int] | None
-    without_timestamps: bool
-    max_initial_timestamp: float
-    word_timestamps: bool
-    prepend_punctuations: str
-    append_punctuations: str
-    multilingual: bool
-    max_new_tokens: int | None
-    clip_timestamps: str | list[float] | list[dict]
-    hallucination_silence_threshold: float | None
-    hotwords: str | None
-
-
-@dataclass
-class TranscriptionInfo:
-    """What is known of a recording before its segments are.
-
-    Attributes:
-      language: The code of the spoken language, asked for or detected.
-      language_probability: How probable it is; 1 where it was asked for.
-      duration: Seconds of the recording.
-      duration_after_vad: Seconds that are left of it when what is no speech is taken out.
-      all_language_probs: Codes and probabilities, the likeliest first, of the window that decided; None where none was
-        asked.
-      transcription_options: What was asked for.
-      vad_options: How speech was told from what is not, if it was.
-    """
-
-    language: str
-    language_probability: float
-    duration: float
-    duration_after_vad: float
-    all_language_probs: list[tuple[str, float]] | None
-    transcription_options: TranscriptionOptions
-    vad_options: dict | VadOptions | None
+__all__ = [
+    "BatchedInferencePipeline",
+    "LoadedModel",
+    "Segment",
+    "TranscriptionInfo",
+    "TranscriptionOptions",
+    "WhisperModel",
+    "Word",
+]
 
 
 class LoadedModel:
@@ -495,147 +391,6 @@ class WhisperModel:
         return _consume(native, sum(map(len, pieces)) / SAMPLE_RATE, times, log_progress, self.logger)
 
 
-class BatchedInferencePipeline:
-    """Transcribes a recording in pieces that are decoded together: faster, and without the text before each piece."""
-
-    def __init__(self, model: WhisperModel):
-        self.model: WhisperModel = model
-        self.last_speech_timestamp = 0.0
-
-    def transcribe(
-        self,
-        audio: str | BinaryIO | np.ndarray,
-        language: str | None = None,
-        task: str = "transcribe",
-        log_progress: bool = False,
-        beam_size: int = 5,
-        best_of: int = 5,
-        patience: float = 1,
-        length_penalty: float = 1,
-        repetition_penalty: float = 1,
-        no_repeat_ngram_size: int = 0,
-        temperature: float | list[float] | tuple[float, ...] = _TEMPERATURES,
-        compression_ratio_threshold: float | None = 2.4,
-        log_prob_threshold: float | None = -1.0,
-        no_speech_threshold: float | None = 0.6,
-        condition_on_previous_text: bool = True,
-        prompt_reset_on_temperature: float = 0.5,
-        initial_prompt: str | Iterable[int] | None = None,
-        prefix: str | None = None,
-        suppress_blank: bool = True,
-        suppress_tokens: list[int] | None = [-1],  # noqa: B006, it is not written to
-        without_timestamps: bool = True,
-        max_initial_timestamp: float = 1.0,
-        word_timestamps: bool = False,
-        prepend_punctuations: str = _PREPENDED,
-        append_punctuations: str = _APPENDED,
-        multilingual: bool = False,
-        vad_filter: bool = True,
-        vad_parameters: dict | VadOptions | None = None,
-        max_new_tokens: int | None = None,
-        chunk_length: int | None = None,
-        clip_timestamps: list[dict] | None = None,
-        hallucination_silence_threshold: float | None = None,
-        batch_size: int = 8,
-        hotwords: str | None = None,
-        language_detection_threshold: float | None = 0.5,
-        language_detection_segments: int = 1,
-    ) -> tuple[Iterable[Segment], TranscriptionInfo]:
-        """Transcribes a recording: `batch_size` pieces of up to 30 s at a time.
-
-        The arguments are those of `WhisperModel.transcribe`, but for these:
-
-        Args:
-          temperature: The first alone is used.
-          condition_on_previous_text, prompt_reset_on_temperature, prefix, max_initial_timestamp,
-            hallucination_silence_threshold: Without effect, as in faster-whisper: no piece knows of another.
-          vad_filter: Whether the recording is cut where nobody speaks; else it has to be shorter than a window, or
-            `clip_timestamps` cut it.
-          chunk_length: The most seconds of a piece, up to 30.
-          clip_timestamps: The pieces, as `{"start": seconds, "end": seconds}`, each of at most 30 s.
-          batch_size: Pieces that are decoded together.
-
-        Returns:
-          The segments, computed while they are consumed, and what is known before.
-        """
-        model = self.model
-        if multilingual and not model.model.is_multilingual:
-            model.logger.warning("the model is English-only: multilingual=True has no effect")
-            multilingual = False
-        samples = _samples(audio)
-        duration = len(samples) / SAMPLE_RATE
-        model.logger.info("Processing audio with duration %s", format_timestamp(duration))
-        window = model.feature_extractor.chunk_length if chunk_length is None else chunk_length
-        if not 0 < window <= model.feature_extractor.chunk_length:
-            raise ValueError(f"chunk_length={chunk_length}: use 1 to 30 s")
-        if clip_timestamps:
-            parts = [{name: int(time * SAMPLE_RATE) for name, time in clip.items()} for clip in clip_timestamps]
-            pieces = [samples[part["start"] : part["end"]] for part in parts]
-            times = _InSpeech([part["start"] / SAMPLE_RATE for part in parts])
-        else:
-            if vad_filter:
-                vad_parameters = _vad_options(vad_parameters, window)
-                parts = get_speech_timestamps(samples, vad_parameters)
-            elif duration < window:
-                parts = [{"start": 0, "end": len(samples)}]
-            else:
-                raise RuntimeError(
-                    "the recording is longer than a window: set vad_filter=True, or give clip_timestamps"
-                )
-            pieces, metadata = collect_chunks(samples, parts, max_duration=window)
-            speech = SpeechTimestampsMap(parts, SAMPLE_RATE) if parts else None
-            times = _InSpeech([piece["offset"] for piece in metadata], speech)
-        kept = sum(part["end"] - part["start"] for part in parts) / SAMPLE_RATE
-        model.logger.info("VAD filter removed %s of audio", format_timestamp(duration - kept))
-        language, probability, probabilities = model._language(
-            language, np.concatenate(pieces), language_detection_threshold, language_detection_segments
-        )
-        Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task=task, language=language)
-        temperatures = list(temperature[:1]) if isinstance(temperature, (list, tuple)) else [temperature]
-        options = TranscriptionOptions(
-            beam_size=beam_size,
-            best_of=best_of,
-            patience=patience,
-            length_penalty=length_penalty,
-            repetition_penalty=repetition_penalty,
-            no_repeat_ngram_size=no_repeat_ngram_size,
-            log_prob_threshold=log_prob_threshold,
-            no_speech_threshold=no_speech_threshold,
-            compression_ratio_threshold=compression_ratio_threshold,
-            condition_on_previous_text=False,
-            prompt_reset_on_temperature=0.5,
-            temperatures=temperatures,
-            initial_prompt=initial_prompt,
-            prefix=None,
-            suppress_blank=suppress_blank,
-            suppress_tokens=suppress_tokens,
-            without_timestamps=without_timestamps,
-            max_initial_timestamp=1.0,
-            word_timestamps=word_timestamps,
-            prepend_punctuations=prepend_punctuations,
-            append_punctuations=append_punctuations,
-            multilingual=multilingual,
-            max_new_tokens=max_new_tokens,
-            clip_timestamps=[],
-            hallucination_silence_threshold=None,
-            hotwords=hotwords,
-        )
-        segments = model._segments(
-            pieces if kept else [], language, task, options, log_progress, times, batch=batch_size
-        )
-        options.clip_timestamps = clip_timestamps or parts
-        info = TranscriptionInfo(
-            language=language,
-            language_probability=probability,
-            duration=duration,
-            duration_after_vad=kept,
-            all_language_probs=probabilities,
-            transcription_options=options,
-            vad_options=vad_parameters,
-        )
-        return segments, info
-
-
 def _refuse(device_index: int | list[int], others: dict) -> None:
     """Errors for what `WhisperModel` cannot do: other devices of a kind, and CTranslate2's own settings."""
     if device_index not in (0, [0], (0,)):
@@ -648,21 +403,6 @@ def _refuse(device_index: int | list[int], others: dict) -> None:
             raise NotImplementedError(
                 f"{name}={value}: this is a setting of CTranslate2, which undertone does not have"
             )
-
-
-def _samples(audio: str | BinaryIO | np.ndarray) -> np.ndarray:
-    return as_samples(audio if isinstance(audio, np.ndarray) else decode_audio(audio))
-
-
-def _vad_options(given: dict | VadOptions | None, window: int | None = None) -> VadOptions:
-    """The options that were given, or faster-whisper's defaults; with a `window`, for pieces of so many seconds."""
-    if isinstance(given, VadOptions):
-        return given
-    if window is None:
-        return VadOptions(**(given or {}))
-    if given is None:
-        return VadOptions(max_speech_duration_s=window, min_silence_duration_ms=160)
-    return VadOptions(**{**given, "max_speech_duration_s": window})
 
 
 def _folder_of(files: dict) -> str:
@@ -689,77 +429,3 @@ def _clips(given: str | list[float]) -> list[float]:
     """Times in seconds, from faster-whisper's two ways to write them."""
     words = given.split(",") if isinstance(given, str) else given
     return [float(word) for word in words if word != ""]
-
-
-class _InSpeech:
-    """From times in a piece of sound to times in the recording.
-
-    Args:
-      offsets: Where each piece begins, in seconds: in the recording, or in its joined speech where there is `speech`.
-      speech: The parts of the recording that were joined.
-    """
-
-    def __init__(self, offsets: list[float], speech: SpeechTimestampsMap | None = None):
-        self.offsets = offsets
-        self.speech = speech
-
-    def place(self, piece: int, segment: Segment) -> None:
-        """Moves a segment and its words."""
-        offset = self.offsets[piece]
-        if offset:
-            segment.seek = int(offset * 100)
-            segment.start = round(segment.start + offset, 3)
-            segment.end = round(segment.end + offset, 3)
-            for word in segment.words or []:
-                word.start, word.end = round(word.start + offset, 3), round(word.end + offset, 3)
-        if self.speech is None:
-            return
-        for word in segment.words or []:
-            # Both ends in the part that the word's middle lies in.
-            part = self.speech.get_chunk_index((word.start + word.end) / 2)
-            word.start = self.speech.get_original_time(word.start, part)
-            word.end = self.speech.get_original_time(word.end, part)
-        if segment.words:
-            segment.start, segment.end = segment.words[0].start, segment.words[-1].end
-        else:
-            segment.start = self.speech.get_original_time(segment.start)
-            segment.end = self.speech.get_original_time(segment.end, is_end=True)
-
-
-def _consume(
-    native: Any, duration: float, times: _InSpeech, log_progress: bool, logger: logging.Logger
-) -> Iterator[Segment]:
-    """Segments as they are computed; at the end what is to be said of the whole."""
-    progress = _Progress(duration) if log_progress else None
-    for number, (piece, *before, words, temperature) in enumerate(native, start=1):
-        words = None if words is None else [Word(*word) for word in words]
-        segment = Segment(number, *before, words, temperature)
-        times.place(piece, segment)
-        yield segment
-        if progress:
-            progress.show(native.done_seconds)
-    if progress:
-        progress.show(duration)
-        progress.end()
-    if native.fallback:
-        logger.warning("not on the device asked for: %s", native.fallback)
-    for piece, start, end, what in native.warnings:
-        span = Segment(0, 0, start, end, "", [], 0.0, 0.0, 0.0, None, None)
-        times.place(piece, span)
-        logger.warning("from %.1f s to %.1f s: %s", span.start, span.end, what)
-    if native.executed_by:
-        logger.debug("computed by %s, %s", *native.executed_by)
-
-
-class _Progress:
-    """How much of a recording is done, on a line of standard error."""
-
-    def __init__(self, total: float):
-        self.total = total
-
-    def show(self, done: float) -> None:
-        share = done / self.total if self.total else 1.0
-        print(f"\r{share:4.0%} of {self.total:.0f} s", end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        print(file=sys.stderr)

@@ -25,7 +25,8 @@ pub enum AudioError {
     Empty(String),
     /// Longer than [`super::MAX_SECONDS`].
     #[error(
-        "{name}: is longer than {limit} hours; split it, for example with `ffmpeg -i IN -f segment -segment_time 3600 OUT%03d.wav`"
+        "{name}: is longer than {limit} hours; split it, for example with `ffmpeg -i IN -f segment -segment_time 3600 \
+         OUT%03d.wav`"
     )]
     TooLong {
         name: String,
@@ -83,7 +84,8 @@ pub enum AudioError {
     NoAudio(String),
     /// A sampling rate outside [`super::MIN_RATE`] to [`super::MAX_RATE`].
     #[error(
-        "{name}: has a sampling rate of {rate} Hz, and {} to {} Hz can be read; convert it with `ffmpeg -i IN -ar 16000 OUT.wav`",
+        "{name}: has a sampling rate of {rate} Hz, and {} to {} Hz can be read; convert it with `ffmpeg -i IN -ar \
+         16000 OUT.wav`",
         super::MIN_RATE,
         super::MAX_RATE
     )]
@@ -102,6 +104,7 @@ fn way_to_ffmpeg(there: bool) -> &'static str {
     } else if cfg!(windows) {
         "install it (`winget install ffmpeg`), or convert the file elsewhere"
     } else {
-        "install the package ffmpeg (`sudo apt install ffmpeg`, `sudo dnf install ffmpeg`), or convert the file elsewhere"
+        "install the package ffmpeg (`sudo apt install ffmpeg`, `sudo dnf install ffmpeg`), or convert the file \
+         elsewhere"
     }
 }

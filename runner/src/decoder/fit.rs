@@ -113,3 +113,23 @@ pub(super) fn fixed(graph: &OpenGraph, side: Side, name: &str, axis: usize) -> O
     let length = type_of(graph, side, name)?.tensor_shape()?.get(axis).copied()?;
     usize::try_from(length).ok().filter(|&length| length > 0)
 }
+
+/// Whether a graph returns logits of every position; some exports keep the last one only.
+pub(super) fn returns_all_positions(graph: &OpenGraph) -> bool {
+    let logits = graph.session.outputs().iter().find(|o| o.name() == "logits");
+    let positions = logits.and_then(|o| o.dtype().tensor_shape()).and_then(|s| s.get(1).copied());
+    positions != Some(1) && logits.is_none_or(|o| symbol(o.dtype(), 1) != Some("1"))
+}
+
+/// # Errors
+/// Why there are no probabilities of words, in words, where a graph returns the last position's logits alone.
+pub(super) fn expect_every_position(graph: &OpenGraph) -> Result<(), String> {
+    match returns_all_positions(graph) {
+        true => Ok(()),
+        false => {
+            Err("it gives the logits of the last token only, not those of each word's; take optimum's export, or a \
+                      model that undertone has converted"
+                .to_owned())
+        }
+    }
+}

@@ -3,8 +3,12 @@
 //! Keys and values stay in the `OrtValue`s that ONNX Runtime allocated: the outputs of one step are moved to the inputs
 //! of the next, never through a vector of the runner's. Those of the cross-attention are made once for a window's
 //! sequence, by the first step, and kept. Rows that leave are copied out only when enough of them have left. Where the
-//! execution provider has the whole decoder, it keeps the cache and chooses the token (`resident_cache`).
+//! execution provider has the whole decoder, it keeps the cache and chooses the token (`resident_cache`). Here the
+//! graphs are opened and run; `speech` makes sequences of their runs, and `attend` reads the scores of the
+//! cross-attention.
 
+mod attend;
+mod checks;
 mod encoded;
 mod encoder;
 mod fit;
@@ -13,18 +17,17 @@ mod load;
 mod resident_cache;
 mod rows;
 mod scores;
+mod speech;
 mod tensor;
 mod uncached;
 mod without_cache;
 
-use crate::choice::{Ask, Scores, ranks};
 use crate::engine::{Engine, EngineError, OpenGraph, words};
 use crate::model::{DecoderFiles, Model, ModelError};
 use crate::options::Device;
-use crate::speech_model::{RunError, SpeechModel, StartLogits};
-use crate::words::Attended;
+use crate::speech_model::RunError;
 use encoder::Encoder;
-use fit::{Side, check_decoder, expect_dim, expect_inputs, input_type, symbol, vocabulary};
+use fit::{Side, check_decoder, expect_dim, expect_inputs, input_type, vocabulary};
 use ort::session::{SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Tensor, TensorElementType};
 use resident_cache::ResidentCache;
@@ -37,14 +40,8 @@ pub use load::{Loaded, load};
 pub use without_cache::WithoutCache;
 
 const HEAD_WIDTH: usize = 64;
-/// Rows are moved together when at most this share (numerator, denominator) of a tensor's rows is left.
-const GATHER_BELOW: (usize, usize) = (3, 4);
-
 /// Tokens of a long prompt that are fed together.
 const PROMPT_PIECE: usize = 32;
-
-/// Tokens of a known text that are fed together: logits of each come back.
-const ATTENDED_PIECE: usize = 128;
 
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -273,16 +270,9 @@ impl OrtModel {
         let stage = || format!("decoder '{}'", graph.path.display());
         let failed = |e: ort::Error| RunError { stage: stage(), reason: words(&e) };
         let wrong = |reason: String| RunError { stage: stage(), reason };
-        if slots == 0 {
-            return Err(wrong("no window was encoded before".to_owned()));
-        }
-        if step == Step::WithPast && !self.started {
-            return Err(wrong("a step was taken before a sequence was started".to_owned()));
-        }
-        let count = tokens.len() / rows.len().max(1);
-        if count == 0 || tokens.len() != count * rows.len() {
-            return Err(wrong(format!("{} tokens do not go to {} rows", tokens.len(), rows.len())));
-        }
+        checks::encoded(slots).map_err(wrong)?;
+        checks::started(self.started || step == Step::First).map_err(wrong)?;
+        let count = checks::tokens_of_each(tokens.len(), rows.len()).map_err(wrong)?;
         let mut ids = vec![0u32; slots * count];
         for (&slot, tokens) in rows.iter().zip(tokens.chunks_exact(count)) {
             ids[slot * count..(slot + 1) * count].copy_from_slice(tokens);
@@ -346,11 +336,8 @@ impl OrtModel {
     /// Graphs give logits for every position, those of a few hundred in tens of megabytes. Where the cache is not
     /// copied from step to step, a long prompt is fed in pieces.
     fn first(&mut self, prompts: &[&[u32]], positions: &[usize]) -> Result<Vec<Vec<f32>>, RunError> {
-        let equal = prompts.windows(2).all(|pair| pair[0].len() == pair[1].len());
-        if self.slots > 0 && (prompts.len() != self.rows.len() || !equal) {
-            let reason = format!("{} prompts, or not of one length, for {} rows", prompts.len(), self.rows.len());
-            return Err(RunError { stage: "decoder".to_owned(), reason });
-        }
+        let fits = if self.slots > 0 { checks::prompts(prompts, self.rows.len()) } else { Ok(()) };
+        fits.map_err(|reason| RunError { stage: "decoder".to_owned(), reason })?;
         let length = prompts.first().map_or(0, |prompt| prompt.len());
         let piece = if self.resident.is_some() { PROMPT_PIECE } else { length };
         let mut found = vec![vec![Vec::new(); positions.len()]; prompts.len()];
@@ -427,222 +414,6 @@ impl OrtModel {
         self.slots = self.rows.len();
         self.rows = (0..self.slots).collect();
         Ok(())
-    }
-}
-
-impl SpeechModel for OrtModel {
-    /// Windows are encoded one after another: measured on `cpu` and `host`, several at once take as long (tiny, base),
-    /// and the memory of several.
-    fn encode(&mut self, windows: &[&[f32]]) -> Result<(), RunError> {
-        let path = self.encoder.graph.path.clone();
-        let failed = |reason: String| Encoder::error(&path, reason);
-        self.encoded.clear();
-        self.forget();
-        self.slots = 0;
-        let names: Vec<String> = match self.graphs {
-            Graphs::Whole(_) => self.cache.iter().filter(|cached| cached.cross).map(|c| c.output.clone()).collect(),
-            _ => vec![self.encoder.encoded().unwrap_or("last_hidden_state").to_owned()],
-        };
-        let mut values: Vec<Vec<DynValue>> = names.iter().map(|_| Vec::with_capacity(windows.len())).collect();
-        for window in windows {
-            let mut outputs = self.encoder.run(window)?;
-            for (values, name) in values.iter_mut().zip(&names) {
-                values.push(outputs.remove(name).ok_or_else(|| failed(format!("it has no output {name}")))?);
-            }
-        }
-        for values in values {
-            self.encoded.push(tensor::stack(values).map_err(|e| failed(words(&e)))?);
-        }
-        let all: Vec<usize> = (0..windows.len()).collect();
-        self.recall(&all).map_err(|e| failed(words(&e)))?;
-        self.slots = windows.len();
-        self.windows = all.clone();
-        self.rows = all;
-        Ok(())
-    }
-
-    fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError> {
-        let last = prompts.first().map_or(0, |prompt| prompt.len().saturating_sub(1));
-        if sot < last && !self.returns_all_positions() {
-            // This export keeps the last position only: ask for the one at `sot` by itself.
-            let short: Vec<&[u32]> = prompts.iter().map(|prompt| &prompt[..=sot]).collect();
-            let at_sot = self.first(&short, &[sot])?;
-            let at_last = self.first(prompts, &[last])?;
-            return Ok(at_sot.into_iter().zip(at_last).map(|(sot, last)| StartLogits { sot, last }).collect());
-        }
-        let mut logits = self.first(prompts, &[sot, last])?.into_iter();
-        Ok(std::iter::from_fn(|| Some(StartLogits { sot: logits.next()?, last: logits.next()? })).collect())
-    }
-
-    fn step(
-        &mut self,
-        tokens: &[u32],
-        asks: &[Ask<'_>],
-        count: usize,
-        answers: &mut Vec<Scores>,
-    ) -> Result<(), RunError> {
-        if asks.len() != self.rows.len() {
-            let reason = format!("{} asks do not go to {} rows", asks.len(), self.rows.len());
-            return Err(RunError { stage: "decoder".to_owned(), reason });
-        }
-        // The execution provider weighs text that comes before the timestamps only.
-        let beyond = asks.iter().any(|ask| ask.allows_behind_timestamps(self.vocabulary));
-        if !beyond && self.resident.as_mut().is_some_and(|resident| resident.cache.ask(asks, count).is_ok()) {
-            self.run(Step::WithPast, tokens, |_, _, _, _| Ok(()))?;
-            let wrong = |reason| RunError { stage: "decoder".to_owned(), reason };
-            return self
-                .resident
-                .as_mut()
-                .map_or(Ok(()), |r| r.cache.choice(asks.len(), count, answers))
-                .map_err(wrong);
-        }
-        answers.clear();
-        self.step_logits(tokens, &mut |row, logits| ranks(logits, &asks[row], count, answers))
-    }
-
-    fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
-        let last = (tokens.len() / self.rows.len().max(1)).saturating_sub(1);
-        self.decode(Step::WithPast, tokens, |logits, rows| {
-            for (row, &slot) in rows.iter().enumerate() {
-                logits.at(slot, last, |logits| look(row, logits));
-            }
-        })
-    }
-
-    fn keep(&mut self, rows: &[usize]) -> Result<(), RunError> {
-        let failed = |reason| RunError { stage: "decoder".to_owned(), reason };
-        let slot = |&row: &usize| self.rows.get(row).copied().ok_or_else(|| failed(format!("there is no row {row}")));
-        if rows.is_empty() {
-            return Err(failed("no row is to go on".to_owned()));
-        }
-        let slots = rows.iter().map(slot).collect::<Result<_, _>>()?;
-        if let (Some(resident), true) = (&mut self.resident, self.started) {
-            resident.cache.select(rows).map_err(failed)?;
-            self.rows = slots;
-            return Ok(());
-        }
-        self.rows = slots;
-        let taken_once = (0..self.slots).all(|slot| self.rows.iter().filter(|&&row| row == slot).count() <= 1);
-        if !taken_once || self.rows.len() * GATHER_BELOW.1 <= self.slots * GATHER_BELOW.0 {
-            self.gather().map_err(|e| failed(words(&e)))?;
-        }
-        Ok(())
-    }
-
-    fn restart(&mut self, windows: &[usize]) -> Result<(), RunError> {
-        let failed = |e: ort::Error| RunError { stage: "decoder".to_owned(), reason: words(&e) };
-        self.forget();
-        self.recall(windows).map_err(failed)?;
-        self.slots = windows.len();
-        self.windows = windows.to_vec();
-        self.rows = (0..self.slots).collect();
-        Ok(())
-    }
-
-    fn prepare_to_attend(&mut self) -> Result<(), RunError> {
-        if self.resident.is_some() {
-            return Ok(());
-        }
-        let stage = format!("decoder '{}'", self.graphs.of(Step::First).path.display());
-        self.scores.open().map_err(|reason| RunError { stage, reason })
-    }
-
-    fn attend(
-        &mut self,
-        window: usize,
-        tokens: &[u32],
-        heads: &[[usize; 2]],
-        look: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<Attended, RunError> {
-        self.restart(&[window])?;
-        let stage = format!("decoder '{}'", self.graphs.of(Step::First).path.display());
-        let attended = match self.resident {
-            Some(_) => self.scores_of_provider(tokens, heads, look),
-            None => self.scores_of_graph(tokens, heads, look),
-        };
-        self.forget();
-        attended.map_err(|reason| RunError { stage, reason })
-    }
-}
-
-impl OrtModel {
-    /// The scores of a sequence over the first row's window, by the execution provider, which keeps the cache.
-    fn scores_of_provider(
-        &mut self,
-        tokens: &[u32],
-        heads: &[[usize; 2]],
-        look: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<Attended, String> {
-        let mut pieces: Vec<Vec<f32>> = Vec::new();
-        let mut from = 0;
-        for part in tokens.chunks(ATTENDED_PIECE) {
-            self.resident.as_mut().map_or(Ok(()), |resident| resident.cache.attend(heads))?;
-            let step = if from == 0 { Step::First } else { Step::WithPast };
-            self.decode(step, part, |logits, _| {
-                (0..part.len()).for_each(|at| logits.at(0, at, |logits| look(from + at, logits)));
-            })
-            .map_err(|error| error.reason)?;
-            let Some(resident) = self.resident.as_mut().filter(|resident| !resident.cache.is_empty()) else {
-                // As at the start of any sequence: this decoder's cache cannot stay in the provider.
-                self.resident = None;
-                return self.scores_of_graph(tokens, heads, look);
-            };
-            let mut scores = vec![0.0; heads.len() * part.len() * self.encoder_positions];
-            resident.cache.scores(&mut scores)?;
-            pieces.push(scores);
-            from += part.len();
-        }
-        let of_head = |piece: usize, head: usize| {
-            let size = pieces[piece].len() / heads.len().max(1);
-            &pieces[piece][head * size..(head + 1) * size]
-        };
-        let places = (0..heads.len()).flat_map(|head| (0..pieces.len()).map(move |piece| (piece, head)));
-        let scores = places.flat_map(|(piece, head)| of_head(piece, head)).copied().collect();
-        Ok(Attended { tokens: tokens.len(), positions: self.encoder_positions, scores })
-    }
-
-    /// The scores of a sequence over the first row's window, by the graph that is opened for them.
-    fn scores_of_graph(
-        &mut self,
-        tokens: &[u32],
-        heads: &[[usize; 2]],
-        look: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<Attended, String> {
-        let whole = matches!(self.graphs, Graphs::Whole(_));
-        let graph = self.graphs.of(Step::First);
-        let wide = input_type(graph, "input_ids") != Some(TensorElementType::Int32);
-        let ids = tensor::ids(wide, [1, tokens.len()], tokens).map_err(|e| words(&e))?;
-        let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = vec![("input_ids".into(), ids.into())];
-        if input_type(graph, "encoder_hidden_states").is_some() {
-            let hidden = self.hidden.as_ref().or(self.encoded.first()).ok_or("no window was encoded before")?;
-            inputs.push(("encoder_hidden_states".into(), hidden.into()));
-        }
-        if input_type(graph, "cache_position").is_some() {
-            let places: Vec<i64> = (0..tokens.len()).map(|at| at as i64).collect();
-            let places = Tensor::from_array(([tokens.len()], places)).map_err(|e| words(&e))?;
-            inputs.push(("cache_position".into(), places.into()));
-        }
-        let empty = if whole { Some(empty_cache(graph, 1, self.heads).map_err(|e| words(&e))?) } else { None };
-        if let Some(empty) = &empty {
-            for cached in &self.cache {
-                let value = if cached.cross { cached.value.as_ref() } else { Some(empty) };
-                let value = value.ok_or_else(|| format!("the encoder gave no {}", cached.output))?;
-                inputs.push((cached.input.as_str().into(), value.into()));
-            }
-        }
-        let vocabulary = self.vocabulary;
-        let (attended, ()) = self
-            .scores
-            .run(inputs, heads, |outputs| Logits::of(outputs, vocabulary, 1, tokens.len())?.each(tokens.len(), look))?;
-        Ok(attended)
-    }
-
-    /// Whether the first step's graph returns logits of every position; some exports keep the last one only.
-    fn returns_all_positions(&self) -> bool {
-        let graph = self.graphs.of(Step::First);
-        let logits = graph.session.outputs().iter().find(|o| o.name() == "logits");
-        let positions = logits.and_then(|o| o.dtype().tensor_shape()).and_then(|s| s.get(1).copied());
-        positions != Some(1) && logits.is_none_or(|o| symbol(o.dtype(), 1) != Some("1"))
     }
 }
 

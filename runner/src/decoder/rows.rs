@@ -1,6 +1,7 @@
 //! Decoders that run one row at a time: those without a cache, and those whose cache has another form. Simple, and
 //! slower than [`super::OrtModel`], whose rows share each read of the weights.
 
+use super::checks;
 use super::encoder::Encoder;
 use crate::choice::{Ask, Scores, ranks};
 use crate::engine::OpenGraph;
@@ -33,7 +34,7 @@ pub(super) trait RowDecoder: Send {
     ) -> Result<(), String>;
 
     /// Makes ready what [`Self::attend`] needs.
-    fn prepare_to_attend(&mut self) -> Result<(), String> {
+    fn prepare_to_attend(&self) -> Result<(), String> {
         Err(NO_SCORES.to_owned())
     }
 
@@ -90,12 +91,8 @@ impl<D: RowDecoder> SpeechModel for RowByRow<D> {
     }
 
     fn start(&mut self, prompts: &[&[u32]], sot: usize) -> Result<Vec<StartLogits>, RunError> {
-        if self.rows.is_empty() {
-            return Err(self.failed("no window was encoded before".to_owned()));
-        }
-        if prompts.len() != self.rows.len() {
-            return Err(self.failed(format!("{} prompts do not go to {} rows", prompts.len(), self.rows.len())));
-        }
+        let fits = checks::encoded(self.rows.len()).and_then(|()| checks::prompts(prompts, self.rows.len()));
+        fits.map_err(|reason| self.failed(reason))?;
         let mut all = Vec::with_capacity(prompts.len());
         let mut failure = None;
         for (row, prompt) in self.rows.iter_mut().zip(prompts) {
@@ -122,21 +119,15 @@ impl<D: RowDecoder> SpeechModel for RowByRow<D> {
         count: usize,
         answers: &mut Vec<Scores>,
     ) -> Result<(), RunError> {
-        if asks.len() != self.rows.len() {
-            return Err(self.failed(format!("{} asks do not go to {} rows", asks.len(), self.rows.len())));
-        }
+        checks::asks(asks.len(), self.rows.len()).map_err(|reason| self.failed(reason))?;
         answers.clear();
         self.step_logits(tokens, &mut |row, logits| ranks(logits, &asks[row], count, answers))
     }
 
     fn step_logits(&mut self, tokens: &[u32], look: &mut dyn FnMut(usize, &[f32])) -> Result<(), RunError> {
-        if !self.started {
-            return Err(self.failed("a step was taken before a sequence was started".to_owned()));
-        }
-        let count = tokens.len() / self.rows.len().max(1);
-        if count == 0 || tokens.len() != count * self.rows.len() {
-            return Err(self.failed(format!("{} tokens do not go to {} rows", tokens.len(), self.rows.len())));
-        }
+        let count = checks::started(self.started)
+            .and_then(|()| checks::tokens_of_each(tokens.len(), self.rows.len()))
+            .map_err(|reason| self.failed(reason))?;
         let mut failure = None;
         for (index, (row, tokens)) in self.rows.iter_mut().zip(tokens.chunks_exact(count)).enumerate() {
             if let Err(reason) = self.decoder.feed(row, tokens, &[count - 1], &mut |logits| look(index, logits)) {
@@ -178,7 +169,7 @@ impl<D: RowDecoder> SpeechModel for RowByRow<D> {
         Ok(())
     }
 
-    fn prepare_to_attend(&mut self) -> Result<(), RunError> {
+    fn prepare_to_attend(&self) -> Result<(), RunError> {
         self.decoder.prepare_to_attend().map_err(|reason| self.failed(reason))
     }
 

@@ -7,34 +7,42 @@ use crate::words::Attended;
 use ort::session::{OutputSelector, RunOptions, Session, SessionInputValue, SessionOutputs};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use undertone_models::scores::{WithScores, with_scores};
+
+/// A session, and its outputs with the scores of each layer.
+type Opened = (Session, Vec<String>);
 
 /// A decoder's graph that gives scores.
 pub(super) struct ScoreGraph {
     path: PathBuf,
     layers: usize,
     sessions: CpuSessions,
-    opened: Option<(Session, Vec<String>)>,
+    /// Once it is, or why it is not.
+    opened: OnceLock<Result<Mutex<Opened>, String>>,
 }
 
 impl ScoreGraph {
     /// Of the graph at `path`, which feeds sequences from their start; it is not opened yet.
     pub(super) fn new(path: &Path, layers: usize, sessions: CpuSessions) -> Self {
-        Self { path: path.to_owned(), layers, sessions, opened: None }
+        Self { path: path.to_owned(), layers, sessions, opened: OnceLock::new() }
     }
 
     /// Opens the graph, if that was not done.
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub(super) fn open(&mut self) -> Result<(), String> {
-        self.opened().map(drop)
+    pub(super) fn open(&self) -> Result<(), String> {
+        let open = || open(&self.path, self.layers, &self.sessions).map(Mutex::new);
+        self.opened.get_or_init(open).as_ref().map(drop).map_err(Clone::clone)
     }
 
-    fn opened(&mut self) -> Result<&mut (Session, Vec<String>), String> {
-        match &mut self.opened {
-            Some(opened) => Ok(opened),
-            none => Ok(none.insert(open(&self.path, self.layers, &self.sessions)?)),
+    fn opened(&mut self) -> Result<&mut Opened, String> {
+        self.open()?;
+        match self.opened.get_mut() {
+            Some(Ok(opened)) => Ok(opened.get_mut().unwrap_or_else(PoisonError::into_inner)),
+            Some(Err(reason)) => Err(reason.clone()),
+            None => Err("it was not opened".to_owned()),
         }
     }
 
@@ -78,7 +86,7 @@ impl ScoreGraph {
     }
 }
 
-fn open(path: &Path, layers: usize, sessions: &CpuSessions) -> Result<(Session, Vec<String>), String> {
+fn open(path: &Path, layers: usize, sessions: &CpuSessions) -> Result<Opened, String> {
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
     let WithScores { graph, outputs } = with_scores(&bytes, layers).map_err(|error| error.to_string())?;
     drop(bytes);

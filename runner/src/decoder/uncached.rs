@@ -2,7 +2,7 @@
 //! NPUs want it; what follows the tokens there is padding, which no earlier position sees.
 
 use super::encoder::Encoder;
-use super::fit::{Side, expect_dim, expect_inputs, fixed, input_type, vocabulary};
+use super::fit::{Side, expect_dim, expect_every_position, expect_inputs, fixed, input_type, vocabulary};
 use super::rows::RowDecoder;
 use super::scores::ScoreGraph;
 use super::tensor::{self, Logits};
@@ -143,7 +143,8 @@ impl RowDecoder for Uncached {
         Ok(())
     }
 
-    fn prepare_to_attend(&mut self) -> Result<(), String> {
+    fn prepare_to_attend(&self) -> Result<(), String> {
+        expect_every_position(&self.graph)?;
         self.scores.open()
     }
 

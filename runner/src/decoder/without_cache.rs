@@ -3,6 +3,7 @@
 use super::OrtModel;
 use crate::choice::{Ask, Scores, ranks};
 use crate::speech_model::{RunError, SpeechModel, StartLogits};
+use crate::words::Attended;
 
 /// The same model without a cache: every step runs the whole sequence through the first step's graph.
 pub struct WithoutCache {
@@ -57,8 +58,24 @@ impl SpeechModel for WithoutCache {
         self.rows = rows.iter().filter_map(|&row| self.rows.get(row).cloned()).collect();
         Ok(())
     }
+
     fn restart(&mut self, windows: &[usize]) -> Result<(), RunError> {
         self.rows.clear();
         self.model.restart(windows)
+    }
+
+    fn prepare_to_attend(&self) -> Result<(), RunError> {
+        self.model.prepare_to_attend()
+    }
+
+    fn attend(
+        &mut self,
+        window: usize,
+        tokens: &[u32],
+        heads: &[[usize; 2]],
+        look: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Attended, RunError> {
+        self.rows.clear();
+        self.model.attend(window, tokens, heads, look)
     }
 }

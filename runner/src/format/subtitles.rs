@@ -11,6 +11,8 @@ use crate::result::{Segment, Transcription, Word};
 
 /// Seconds between the starts of two words after which a new subtitle begins.
 const LONG_PAUSE: f64 = 3.0;
+/// How long a subtitle of words is shown that begin and end at once, in seconds. (openai/whisper shows it for no time.)
+const SHORTEST: f64 = 0.1;
 /// Columns and words where nothing limits them.
 const UNLIMITED: usize = 1000;
 
@@ -35,7 +37,8 @@ pub struct SubtitleOptions {
 pub struct Cue {
     /// Seconds from the start of the audio; never before the end of the subtitle before it.
     pub start: f64,
-    /// Seconds from the start of the audio; never before `start`.
+    /// Seconds from the start of the audio; never before `start`. A subtitle of words that begin and end at once is
+    /// shown for a tenth of a second, and what would be shown meanwhile begins later.
     pub end: f64,
     /// Its text, with `\n` between lines.
     pub text: Vec<Span>,
@@ -239,18 +242,28 @@ impl Layout {
         if !self.highlight {
             let plain =
                 vec![Span { text: pieces.iter().map(|piece| piece.text.as_str()).collect(), underlined: false }];
-            return vec![self.timed(Cue { start: first.start, end: last.end, text: plain })];
+            return vec![self.shown(Cue { start: first.start, end: last.end, text: plain })];
         }
         let mut cues = Vec::new();
         let mut spoken_until = first.start;
         for (place, piece) in pieces.iter().enumerate() {
-            if milliseconds(spoken_until) < milliseconds(piece.start) {
+            if milliseconds(spoken_until.max(self.until)) < milliseconds(piece.start) {
                 cues.push(self.timed(Cue { start: spoken_until, end: piece.start, text: text(None) }));
             }
-            cues.push(self.timed(Cue { start: piece.start, end: piece.end, text: text(Some(place)) }));
+            cues.push(self.shown(Cue { start: piece.start, end: piece.end, text: text(Some(place)) }));
             spoken_until = piece.end;
         }
         cues
+    }
+
+    /// [`Self::timed`], and shown for a while.
+    fn shown(&mut self, cue: Cue) -> Cue {
+        let mut cue = self.timed(cue);
+        if milliseconds(cue.start) >= milliseconds(cue.end) {
+            cue.end = cue.start + SHORTEST;
+            self.until = cue.end;
+        }
+        cue
     }
 
     /// A subtitle whose times do not reach into the one before it.

@@ -64,7 +64,8 @@ pub enum ModelError {
     NoDirectory(String),
     /// Nothing of a model is there.
     #[error(
-        "'{0}' holds no model: it has no ONNX graphs and no weights; name a folder that has, or a model that `undertone model list` shows"
+        "'{0}' holds no model: it has no ONNX graphs and no weights; name a folder that has, or a model that \
+         `undertone model list` shows"
     )]
     Empty(PathBuf),
     /// A graph or a file is missing.
@@ -88,12 +89,14 @@ pub enum ModelError {
     NotWhisper { path: PathBuf, reason: String },
     /// A graph does not fit the configuration or the other graphs.
     #[error(
-        "'{graph}' does not match the model's config.json: {what} is {found}, not {expected}; the files are of different models"
+        "'{graph}' does not match the model's config.json: {what} is {found}, not {expected}; the files are of \
+         different models"
     )]
     Mismatch { graph: PathBuf, what: &'static str, found: String, expected: String },
     /// A decoder without a cache, where one is needed.
     #[error(
-        "'{0}' has no key-value cache, and this needs one; export the model with its cache (decoder_with_past_model.onnx)"
+        "'{0}' has no key-value cache, and this needs one; export the model with its cache \
+         (decoder_with_past_model.onnx)"
     )]
     NoCache(PathBuf),
     /// The model cannot be fetched or converted.

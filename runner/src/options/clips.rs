@@ -25,6 +25,9 @@ fn wrong(what: String) -> OptionError {
 pub(super) fn check(clips: &[Clip]) -> Result<(), OptionError> {
     let mut before = 0.0;
     for (index, &Clip { start, end }) in clips.iter().enumerate() {
+        if start < 0.0 {
+            return Err(wrong(format!("has {start} s: use times from 0 on")));
+        }
         let rises = start >= before && start.is_finite();
         if !rises {
             return Err(wrong(format!("has {start} s after {before} s: use times that rise")));

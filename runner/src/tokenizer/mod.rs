@@ -33,7 +33,10 @@ pub enum TokenizerError {
     #[error("{}: is not a valid {what} ({reason}); fetch it again from the model's repository", path.display())]
     Invalid { path: PathBuf, what: &'static str, reason: String },
     /// A special token that Whisper needs is not in the file.
-    #[error("{}: has no token {token}; it is not the tokenizer of a Whisper model: fetch it again from the model's repository", path.display())]
+    #[error(
+        "{}: has no token {token}; it is not the tokenizer of a Whisper model: fetch it again from the model's \
+         repository", path.display()
+    )]
     MissingToken {
         path: PathBuf,
         /// As it is written in the file.

@@ -31,7 +31,7 @@ pub enum VadError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// A graph with other inputs or outputs than Silero's.
-    #[error("'{0}' is no Silero VAD of version 4 to 6: {1}")]
+    #[error("'{0}' is no Silero VAD of version 4 to 6: {1}; take an ONNX file of the package silero-vad, or name none")]
     Interface(PathBuf, String),
     /// It failed while it ran.
     #[error("the voice activity detector failed: {0}")]
@@ -72,7 +72,10 @@ impl Silero {
     /// [`VadError`]: it cannot be opened, or is none.
     pub fn open(engine: &Engine, file: Option<&Path>) -> Result<Self, VadError> {
         let session = match file {
-            Some(path) => engine.open_on_cpu(path, &std::fs::read(path).map_err(|error| unreadable(path, &error))?)?,
+            Some(path) => {
+                let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+                engine.open_on_cpu(path, &bytes).map_err(|error| refused(path, &error))?
+            }
             None => engine.open_on_cpu(Path::new("silero_vad.onnx"), EMBEDDED)?,
         };
         let has = |name: &str| session.inputs().iter().any(|input| input.name() == name);
@@ -190,6 +193,13 @@ impl Silero {
         let probabilities = value(0)?;
         if probabilities.len() == shape[0] { Ok(probabilities) } else { Err(missing()) }
     }
+}
+
+/// What ONNX Runtime says of a file that is none of its models is for programmers.
+fn refused(path: &Path, error: &EngineError) -> VadError {
+    let words = error.to_string();
+    let what = if words.contains("protobuf") { "it is no ONNX model".to_owned() } else { words };
+    VadError::Interface(path.to_owned(), what)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> VadError {

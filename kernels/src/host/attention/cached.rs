@@ -136,37 +136,81 @@ impl Stream<'_, '_> {
         let masked = !matches!(frame.mask, Mask::None);
         let (key_bytes, value_bytes) = (keys.block_bytes(), values.block_bytes());
         let words = frame.width.div_ceil(P::GROUP);
-        let mut scores = [0.0f32; SCORES];
+        let mut scores = [[0.0f32; SCORES]; MAX_QUERIES];
         for first in range.clone().step_by(SCORES) {
             let count = SCORES.min(range.end - first);
             let (group, is_last) = (first / SCORES, first + SCORES >= range.end);
             let key_group = Group::of(keys, item, head, group, is_last);
             let value_group = Group::of(values, item, head, group, is_last);
-            for (at, query) in queries.clone().enumerate() {
-                let row = &rows[at * converted..][..converted];
-                // SAFETY: there is room for whole groups of blocks, and the row holds the query's words.
+            for tile in tiles(queries.len(), most_together::<S>()) {
+                let (starts, scores) = (&starts[tile.clone()], &mut scores[tile.clone()]);
+                let row = rows[tile.start * converted..].as_ptr().cast();
+                // SAFETY: there is room for whole groups of blocks, and the rows hold the queries' words.
                 unsafe {
-                    score::<S, P>(s, key_group, key_bytes, words, row.as_ptr().cast(), &starts[at], &mut scores);
+                    match tile.len() {
+                        1 => score::<S, P, 1>(s, key_group, key_bytes, words, row, converted, starts, scores),
+                        2 => score::<S, P, 2>(s, key_group, key_bytes, words, row, converted, starts, scores),
+                        _ => score::<S, P, TILE>(s, key_group, key_bytes, words, row, converted, starts, scores),
+                    }
                 }
+            }
+            // What each query's sums so far are multiplied by.
+            let mut old = [1.0f32; MAX_QUERIES];
+            let mut sees_none = [false; MAX_QUERIES];
+            for (at, query) in queries.clone().enumerate() {
+                let scores = &mut scores[at];
                 scores[count..].fill(f32::NEG_INFINITY);
                 if masked {
                     let (item, query) = place(query);
                     frame.mask_scores(item, head, query, first, &mut scores[..count]);
                 }
-                let (header, sums) = results[at * partial..][..partial].split_at_mut(HEADER);
-                let Some(old) = soft_max(s, &mut scores, header) else { continue };
-                let weights = &mut scores[..count];
-                // SAFETY: the group holds `count` values; `sums` is a row's width in whole vectors.
+                match soft_max(s, scores, &mut results[at * partial..][..HEADER]) {
+                    Some(factor) => old[at] = factor,
+                    None => sees_none[at] = true,
+                }
+            }
+            // A query that has seen no key yet is left out: values that it does not see may be anything.
+            let most = if sees_none.contains(&true) { 1 } else { most_together::<S>() };
+            for tile in tiles(queries.len(), most).filter(|tile| !sees_none[tile.start]) {
+                let weights = &mut scores[tile.clone()];
+                let sums = Sums {
+                    results: &mut results[tile.start * partial..tile.end * partial],
+                    partial,
+                    width: frame.width,
+                    old: &old[tile],
+                };
+                // SAFETY: the group holds `count` values.
                 unsafe {
                     match values.precision() {
-                        Precision::F32 => add::<S, F32>(s, value_group, value_bytes, frame.width, weights, old, sums),
-                        Precision::Bf16 => add::<S, Bf16>(s, value_group, value_bytes, frame.width, weights, old, sums),
-                        Precision::Int8 => add::<S, Int8>(s, value_group, value_bytes, frame.width, weights, old, sums),
+                        Precision::F32 => sums.add::<S, F32>(s, value_group, value_bytes, count, weights),
+                        Precision::Bf16 => sums.add::<S, Bf16>(s, value_group, value_bytes, count, weights),
+                        Precision::Int8 => sums.add::<S, Int8>(s, value_group, value_bytes, count, weights),
                     }
                 }
             }
         }
     }
+}
+
+/// Most queries whose sums are held in registers together: as many as a beam usually has.
+const TILE: usize = 5;
+
+/// As many queries as there are registers for: sixteen of eight lanes are too few for [`TILE`].
+const fn most_together<S: Simd>() -> usize {
+    if S::LANES == 8 { 2 } else { TILE }
+}
+
+/// Queries that are worked on together, so that a key or a value is read and converted once for them: one, two, or
+/// [`TILE`], at most `most`.
+#[inline(always)]
+fn tiles(queries: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let left = queries - start;
+        let count = if left >= TILE && most >= TILE { TILE } else { left.min(most).min(2) };
+        start += count;
+        (count > 0).then(|| start - count..start)
+    })
 }
 
 /// A group of blocks of one head.
@@ -186,110 +230,183 @@ impl Group {
     }
 }
 
-/// The scores, to base 2, of a query for a group of blocks of keys.
+/// The scores, to base 2, of `N` queries for a group of blocks of keys.
 ///
 /// # Safety
-/// `group` is a group of blocks, `row` a query of `words` words.
+/// `group` is a group of blocks; `row` is the first query, of `words` words, and the others lie `stride` words apart.
 #[inline(always)]
-unsafe fn score<S: Simd, P: Operand>(
+#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
+unsafe fn score<S: Simd, P: Operand, const N: usize>(
     s: S,
     group: Group,
     block_bytes: usize,
     words: usize,
     row: *const u32,
-    query: &Query,
-    scores: &mut [f32; SCORES],
+    stride: usize,
+    queries: &[Query],
+    scores: &mut [[f32; SCORES]],
 ) {
+    // Of constant length, so that the sums stay in registers.
+    let (Some(queries), Some(scores)) = (queries.first_chunk::<N>(), scores.first_chunk_mut::<N>()) else { return };
     let scale_bytes = if P::QUANTISED { BLOCK * size_of::<f32>() } else { 0 };
-    let factor = s.splat(query.factor);
-    for (chunk, scores) in scores.chunks_exact_mut(VECTORS * S::LANES).enumerate() {
+    for first in (0..SCORES).step_by(VECTORS * S::LANES) {
         // Where the lanes of each vector lie: its block, and its place in each word's sixteen.
         let lanes = |vector: usize| {
-            let key = (chunk * VECTORS + vector) * S::LANES;
+            let key = first + vector * S::LANES;
             (group.first.wrapping_add(key / BLOCK * block_bytes), key % BLOCK * size_of::<u32>())
         };
-        // SAFETY: `start` holds a vector.
-        let mut sums = [unsafe { P::start(s, query.start.as_ptr().cast()) }; VECTORS];
+        let mut sums = [[P::zero(s); VECTORS]; N];
+        for (sums, query) in sums.iter_mut().zip(queries) {
+            // SAFETY: `start` holds a vector.
+            *sums = [unsafe { P::start(s, query.start.as_ptr().cast()) }; VECTORS];
+        }
         for word in 0..words {
-            // SAFETY: the caller's promise.
-            let value = s.splat_i(unsafe { *row.add(word) } as i32);
-            for (vector, sum) in sums.iter_mut().enumerate() {
+            let mut panel = [s.splat_i(0); VECTORS];
+            for (vector, panel) in panel.iter_mut().enumerate() {
                 let (block, place) = lanes(vector);
                 let p = block.wrapping_add(scale_bytes + word * BLOCK * size_of::<u32>() + place);
                 // Blocks are too short for the CPU to see where reading goes on. Asked for line by line, the next group
                 // comes in while this one is worked on; asked for all at once, it comes in the way.
                 s.prefetch(p.wrapping_add(group.ahead));
                 // SAFETY: a word of each of the block's keys.
-                *sum = P::dot(s, *sum, unsafe { s.load_i(p.cast()) }, value);
+                *panel = unsafe { s.load_i(p.cast()) };
+            }
+            for (query, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: the caller's promise.
+                let value = s.splat_i(unsafe { *row.add(query * stride + word) } as i32);
+                for (sum, panel) in sums.iter_mut().zip(panel) {
+                    *sum = P::dot(s, *sum, panel, value);
+                }
             }
         }
-        for ((vector, sum), scores) in sums.into_iter().enumerate().zip(scores.chunks_exact_mut(S::LANES)) {
-            let (block, place) = lanes(vector);
-            let mut of_keys = factor;
-            if P::QUANTISED {
-                // SAFETY: an int8 block begins with a scale for each key.
-                of_keys = s.mul(factor, unsafe { s.load(block.wrapping_add(place).cast()) });
+        for ((query, sums), scores) in queries.iter().zip(sums).zip(scores.iter_mut()) {
+            let factor = s.splat(query.factor);
+            for (vector, sum) in sums.into_iter().enumerate() {
+                let (block, place) = lanes(vector);
+                let mut of_keys = factor;
+                if P::QUANTISED {
+                    // SAFETY: an int8 block begins with a scale for each key.
+                    of_keys = s.mul(factor, unsafe { s.load(block.wrapping_add(place).cast()) });
+                }
+                let scores = &mut scores[first + vector * S::LANES..][..S::LANES];
+                s.store_slice(scores, s.mul(P::finish(s, sum), of_keys));
             }
-            s.store_slice(scores, s.mul(P::finish(s, sum), of_keys));
         }
     }
 }
 
-/// `sums · old + Σ weight · value` over a group of blocks of values, as many as there are weights.
-///
-/// # Safety
-/// `group` is a group of blocks that holds the values; `sums` is their width in whole vectors of [`MAX_LANES`].
-#[inline(always)]
-unsafe fn add<S: Simd, P: Stored>(
-    s: S,
-    group: Group,
-    block_bytes: usize,
+/// The sums of values of some queries.
+struct Sums<'a> {
+    /// The queries' partial results, each of `partial` values: a header, and `width` sums in whole vectors of
+    /// [`MAX_LANES`].
+    results: &'a mut [f32],
+    partial: usize,
     width: usize,
-    weights: &mut [f32],
-    old: f32,
-    sums: &mut [f32],
-) {
-    let row_bytes = width.next_multiple_of(MAX_LANES) * 4 / P::GROUP;
-    let scale_bytes = if P::QUANTISED { BLOCK * size_of::<f32>() } else { 0 };
-    if P::QUANTISED {
-        for (block, weights) in weights.chunks_mut(BLOCK).enumerate() {
-            // SAFETY: an int8 block begins with a scale for each value.
-            let scales =
-                unsafe { std::slice::from_raw_parts(group.first.add(block * block_bytes).cast::<f32>(), BLOCK) };
-            for (weight, scale) in weights.iter_mut().zip(scales) {
-                *weight *= scale;
+    /// For each query what its sums are multiplied by first.
+    old: &'a [f32],
+}
+
+impl Sums<'_> {
+    /// `sums · old + Σ weight · value` over the first `count` values of a group of blocks, for each query.
+    ///
+    /// # Safety
+    /// `group` is a group of blocks that holds the values.
+    #[inline(always)]
+    unsafe fn add<S: Simd, P: Stored>(
+        self,
+        s: S,
+        group: Group,
+        block_bytes: usize,
+        count: usize,
+        weights: &mut [[f32; SCORES]],
+    ) {
+        if P::QUANTISED {
+            for block in 0..count.div_ceil(BLOCK) {
+                // SAFETY: an int8 block begins with a scale for each value.
+                let scales =
+                    unsafe { std::slice::from_raw_parts(group.first.add(block * block_bytes).cast::<f32>(), BLOCK) };
+                for weights in weights.iter_mut() {
+                    for (weight, scale) in weights[block * BLOCK..count.min((block + 1) * BLOCK)].iter_mut().zip(scales)
+                    {
+                        *weight *= scale;
+                    }
+                }
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.old.len() {
+                1 => self.add_tile::<S, P, 1>(s, group, block_bytes, count, weights),
+                2 => self.add_tile::<S, P, 2>(s, group, block_bytes, count, weights),
+                _ => self.add_tile::<S, P, TILE>(s, group, block_bytes, count, weights),
             }
         }
     }
-    for at in (0..width).step_by(VECTORS * S::LANES) {
-        let vectors = VECTORS.min((width - at).div_ceil(S::LANES));
-        let mut total = [s.splat(0.0); VECTORS];
-        for (total, sums) in total.iter_mut().zip(sums[at..].chunks_exact(S::LANES)) {
-            *total = s.mul(s.load_slice(sums, 0.0), s.splat(old));
-        }
-        for (key, &weight) in weights.iter().enumerate() {
-            let block = group.first.wrapping_add(key / BLOCK * block_bytes + scale_bytes);
-            let row = block.wrapping_add(key % BLOCK * row_bytes + at * 4 / P::GROUP);
-            let weight = s.splat(weight);
-            for line in 0..(VECTORS * S::LANES * 4 / P::GROUP).div_ceil(64) {
-                s.prefetch(row.wrapping_add(group.ahead.wrapping_add(line * 64)));
-            }
-            if vectors == VECTORS {
-                for (i, total) in total.iter_mut().enumerate() {
-                    // SAFETY: a vector of the value's row.
-                    let value = unsafe { P::load(s, row.wrapping_add(i * S::LANES * 4 / P::GROUP)) };
-                    *total = s.mul_add(weight, value, *total);
+
+    /// [`Self::add`] of `N` queries, whose weights have the values' scales.
+    ///
+    /// # Safety
+    /// As [`Self::add`].
+    #[inline(always)]
+    unsafe fn add_tile<S: Simd, P: Stored, const N: usize>(
+        self,
+        s: S,
+        group: Group,
+        block_bytes: usize,
+        count: usize,
+        weights: &[[f32; SCORES]],
+    ) {
+        let Self { results, partial, width, old } = self;
+        // Of constant length, so that the sums stay in registers.
+        let (Some(weights), Some(old)) = (weights.first_chunk::<N>(), old.first_chunk::<N>()) else { return };
+        let row_bytes = width.next_multiple_of(MAX_LANES) * 4 / P::GROUP;
+        let scale_bytes = if P::QUANTISED { BLOCK * size_of::<f32>() } else { 0 };
+        for at in (0..width).step_by(VECTORS * S::LANES) {
+            let vectors = VECTORS.min((width - at).div_ceil(S::LANES));
+            let mut totals = [[s.splat(0.0); VECTORS]; N];
+            // Every loop over sums has a constant length.
+            let place = |query: usize, i: usize| query * partial + HEADER + at + i * S::LANES;
+            for (query, totals) in totals.iter_mut().enumerate() {
+                for (i, total) in totals.iter_mut().enumerate() {
+                    if i < vectors {
+                        let sums = &results[place(query, i)..][..S::LANES];
+                        *total = s.mul(s.load_slice(sums, 0.0), s.splat(old[query]));
+                    }
                 }
-            } else {
-                for (i, total) in total.iter_mut().enumerate().take(vectors) {
-                    // SAFETY: a vector of the value's row, which is padded to whole vectors.
-                    let value = unsafe { P::load(s, row.wrapping_add(i * S::LANES * 4 / P::GROUP)) };
-                    *total = s.mul_add(weight, value, *total);
+            }
+            for key in 0..count {
+                let block = group.first.wrapping_add(key / BLOCK * block_bytes + scale_bytes);
+                let row = block.wrapping_add(key % BLOCK * row_bytes + at * 4 / P::GROUP);
+                for line in 0..(VECTORS * S::LANES * 4 / P::GROUP).div_ceil(64) {
+                    s.prefetch(row.wrapping_add(group.ahead.wrapping_add(line * 64)));
+                }
+                let mut values = [s.splat(0.0); VECTORS];
+                // A constant number of vectors, as nearly always, keeps the sums in registers.
+                if vectors == VECTORS {
+                    for (i, value) in values.iter_mut().enumerate() {
+                        // SAFETY: a vector of the value's row.
+                        *value = unsafe { P::load(s, row.wrapping_add(i * S::LANES * 4 / P::GROUP)) };
+                    }
+                } else {
+                    for (i, value) in values.iter_mut().enumerate().take(vectors) {
+                        // SAFETY: a vector of the value's row, which is padded to whole vectors.
+                        *value = unsafe { P::load(s, row.wrapping_add(i * S::LANES * 4 / P::GROUP)) };
+                    }
+                }
+                for (totals, weights) in totals.iter_mut().zip(weights) {
+                    let weight = s.splat(weights[key]);
+                    for (total, value) in totals.iter_mut().zip(values) {
+                        *total = s.mul_add(weight, value, *total);
+                    }
                 }
             }
-        }
-        for (total, sums) in total.iter().zip(sums[at..].chunks_exact_mut(S::LANES)) {
-            s.store_slice(sums, *total);
+            for (query, totals) in totals.into_iter().enumerate() {
+                for (i, total) in totals.into_iter().enumerate() {
+                    if i < vectors {
+                        s.store_slice(&mut results[place(query, i)..][..S::LANES], total);
+                    }
+                }
+            }
         }
     }
 }
