@@ -145,10 +145,10 @@ pub fn stems(inputs: &[PathBuf]) -> Result<Vec<String>> {
 /// Standard output, since it is kept for results alone.
 static RESULTS: OnceLock<File> = OnceLock::new();
 
-/// Whether a result could not be written to standard output.
+/// Whether standard output has refused a result, or its reader has gone away.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// Whether standard output has refused a result. It will refuse those that follow.
+/// Whether standard output has refused a result, or its reader has gone away (`| head`). It takes nothing more.
 pub fn is_lost() -> bool {
     LOST.load(Ordering::Relaxed)
 }
@@ -206,12 +206,14 @@ pub fn print(text: &str) -> Result<()> {
         None => write_all(io::stdout().lock(), text),
     };
     match done {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Ok(()) => Ok(()),
         Err(error) => {
             LOST.store(true, Ordering::Relaxed);
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                return Ok(());
+            }
             Err(error).context("cannot write to standard output")
         }
-        Ok(()) => Ok(()),
     }
 }
 

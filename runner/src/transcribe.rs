@@ -203,8 +203,25 @@ impl Transcriber {
     pub fn check(&self, options: &TranscribeOptions) -> Result<(), TranscribeError> {
         options.check()?;
         self.prompts(options)?;
+        self.check_suppressed(options)?;
         self.check_words(options)?;
         self.asked_language(options).map(drop)
+    }
+
+    /// Whether the tokens that are not to be written are tokens of the model that can be left out.
+    fn check_suppressed(&self, options: &TranscribeOptions) -> Result<(), OptionError> {
+        let wrong = |what: String| Err(OptionError { name: "suppress_tokens", what });
+        let suppressed = &options.tokens.suppress_tokens;
+        if suppressed.contains(&i64::from(self.tokenizer.special.eot)) {
+            return wrong("names the token that ends a text: without it no text ends; leave it out".to_owned());
+        }
+        let vocabulary = self.config.vocabulary;
+        match suppressed.iter().find(|token| usize::try_from(**token).is_ok_and(|token| token >= vocabulary)) {
+            Some(token) => {
+                wrong(format!("names {token}: the model's tokens are 0 to {}", vocabulary.saturating_sub(1)))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whether words can get their times where these are asked for: from heads of the cross-attention that the model
@@ -333,6 +350,7 @@ impl Transcriber {
         for audio in &audio {
             check_within(&options.clips, audio.duration())?;
         }
+        self.check_suppressed(options)?;
         self.check_words(options)?;
         let asked = self.asked_language(options)?;
         let rules = rules(&self.tokenizer.special, &self.config, options);

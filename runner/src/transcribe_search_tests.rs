@@ -34,7 +34,14 @@ fn beams_at_temperature_0_and_chance_above() {
 fn options_without_a_meaning_are_errors_before_anything_is_computed() {
     let (mut transcriber, log) = transcriber(Script::new(&[&[T0, HELLO]]));
     let none = SearchOptions { beam_size: Some(0), ..SearchOptions::default() };
+    let without = |token| TranscribeOptions {
+        tokens: TokenOptions { suppress_tokens: vec![token], ..TokenOptions::default() },
+        ..german()
+    };
     for options in [
+        // The end of text, and no token.
+        without(transcriber.tokenizer.special.eot.into()),
+        without(u32::MAX.into()),
         TranscribeOptions { search: none, ..german() },
         TranscribeOptions { temperatures: vec![-1.0], ..german() },
         TranscribeOptions { best_of: 0, ..german() },

@@ -4,6 +4,9 @@
 use super::{MOST_SEQUENCES, TranscribeOptions, clips};
 use std::fmt::Display;
 
+/// Fewest tokens of a window that has timestamps: where its text begins, one of the text, and where it ends.
+const LEAST_WITH_TIMES: usize = 3;
+
 /// An option that has a value without a meaning.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} {what}")]
@@ -49,6 +52,21 @@ impl TranscribeOptions {
         OptionError::unless((0.0..=1.0).contains(&threshold), "language_detection_threshold", threshold, || {
             "use a probability, 0 to 1".to_owned()
         })?;
+        if let Some(ratio) = self.compression_ratio_threshold {
+            OptionError::unless(ratio > 0.0, "compression_ratio_threshold", ratio, || {
+                "use a number above 0, for example 2.4, or none: no text has such a ratio".to_owned()
+            })?;
+        }
+        if let Some(probability) = self.no_speech_threshold {
+            OptionError::unless((0.0..=1.0).contains(&probability), "no_speech_threshold", probability, || {
+                "use a probability, 0 to 1, or none".to_owned()
+            })?;
+        }
+        if let Some(most) = self.tokens.max_new_tokens.filter(|_| !self.without_timestamps) {
+            OptionError::unless(!(1..LEAST_WITH_TIMES).contains(&most), "max_new_tokens", most, || {
+                format!("use {LEAST_WITH_TIMES} or more, since a text's begin and end are tokens too, or no timestamps")
+            })?;
+        }
         clips::check(&self.clips)?;
         self.search.check()?;
         self.voice.vad.check()?;
@@ -100,6 +118,15 @@ mod tests {
             ),
             (tokens(TokenOptions { repetition_penalty: 0.0, ..TokenOptions::default() }), "repetition_penalty"),
             (tokens(TokenOptions { max_new_tokens: Some(0), ..TokenOptions::default() }), "max_new_tokens"),
+            (tokens(TokenOptions { max_new_tokens: Some(2), ..TokenOptions::default() }), "max_new_tokens"),
+            (
+                TranscribeOptions { compression_ratio_threshold: Some(0.0), ..TranscribeOptions::default() },
+                "compression_ratio_threshold",
+            ),
+            (
+                TranscribeOptions { no_speech_threshold: Some(2.0), ..TranscribeOptions::default() },
+                "no_speech_threshold",
+            ),
         ] {
             let error = options.check().unwrap_err();
             assert_eq!(error.name, name, "{error}");
@@ -107,6 +134,8 @@ mod tests {
         }
         assert_eq!(TranscribeOptions::default().check(), Ok(()));
         assert_eq!(TranscribeOptions::greedy().check(), Ok(()));
+        let few = TokenOptions { max_new_tokens: Some(1), ..TokenOptions::default() };
+        assert_eq!(TranscribeOptions { without_timestamps: true, ..tokens(few) }.check(), Ok(()));
         assert_eq!(beams(5, 2.0).check(), Ok(()));
         assert_eq!(beams(1, 1.0).check(), Ok(()));
         assert_eq!(penalty(Some(0.0)).check(), Ok(()));
