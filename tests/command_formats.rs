@@ -60,6 +60,19 @@ fn a_pipe_gets_each_segment_while_the_next_is_computed_and_ctrl_c_keeps_them() {
 }
 
 #[test]
+fn a_reader_that_goes_away_ends_the_work() {
+    let mut command = transcribe(&["--stream", "--batch=1", "-f", "txt"]);
+    let mut child = command.arg(long()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().is_some_and(|line| line.is_ok()));
+    drop(lines);
+    let output = child.wait_with_output().unwrap();
+    let said = common::text(&output.stderr);
+    assert!(output.status.success() && !said.contains("error"), "{said}");
+    assert!(said.contains("transcribed until"), "{said}");
+}
+
+#[test]
 fn a_stream_is_what_is_written_in_the_end() {
     for (format, batch) in [("txt", "--batch=1"), ("srt", "--batch=4")] {
         let of = |options: &[&str]| common::stdout_of(transcribe(&["-f", format, batch]).args(options).arg(long()));
