@@ -54,17 +54,17 @@ fn check_segments(name: &str, result: &Value) {
     let duration = result["duration"].as_f64().unwrap();
     let segments = result["segments"].as_array().unwrap();
     assert!(!segments.is_empty(), "{name}: no segments");
-    let (mut last_end, mut last_seek) = (0.0, 0);
+    let mut last_end = 0.0;
     for (index, segment) in segments.iter().enumerate() {
         let (start, end) = (segment["start"].as_f64().unwrap(), segment["end"].as_f64().unwrap());
         let seek = segment["seek"].as_u64().unwrap();
         assert_eq!(segment["id"].as_u64(), Some(index as u64), "{name}");
         assert!(start <= end && end <= duration + 1e-6, "{name}: {segment} in {duration} s");
-        assert!(
-            start + 1e-6 >= last_end && seek >= last_seek,
-            "{name}: {segment} after {last_end} s, seek {last_seek}"
-        );
-        (last_end, last_seek) = (end, seek);
+        assert!(start + 1e-6 >= last_end, "{name}: {segment} after {last_end} s");
+        // A part that was passed by is decoded again: windows need not be in the order of their segments. A segment
+        // begins in its window, or with the pause up to a second before.
+        assert!(seek as f64 / 100.0 <= start + 1.0, "{name}: {segment}");
+        last_end = end;
     }
 }
 
