@@ -23,11 +23,11 @@ impl Log {
 
     /// Writes a warning. One that the log does not take is lost.
     pub fn warn(&self, message: &str) {
-        let message = CString::new(format!("{}: {message}", crate::NAME)).unwrap_or_default();
-        let place: Vec<os_char> = b"undertone\0".iter().map(|letter| *letter as os_char).collect();
         if self.logger.is_null() {
             return;
         }
+        let message = CString::new(format!("{}: {message}", crate::NAME)).unwrap_or_default();
+        let place: Vec<os_char> = b"undertone\0".iter().map(|letter| *letter as os_char).collect();
         let level = OrtLoggingLevel::ORT_LOGGING_LEVEL_WARNING;
         // SAFETY: the logger is alive; the strings are NUL-terminated, and ONNX Runtime copies them.
         let written = unsafe {

@@ -16,8 +16,7 @@ use crate::mel::LogMel;
 use crate::model::{Model, ModelConfig};
 use crate::npu::NpuReport;
 use crate::observer::Observer;
-use crate::options::{Device, EngineOptions, OptionError, Task, TranscribeOptions, check_within};
-use crate::prompt::PromptTokens;
+use crate::options::{Device, EngineOptions, OptionError, TranscribeOptions, check_within};
 use crate::recording::Recording;
 use crate::result::{RunReport, Transcription};
 use crate::rules::Rule;
@@ -28,11 +27,13 @@ use crate::transcribing::Transcribing;
 use crate::vad::VadError;
 use crate::vad::detector::Detector;
 use crate::writer::rules;
+use asked::Asked;
 use std::borrow::Cow;
 use std::panic::resume_unwind;
-use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
+
+mod asked;
 
 /// Why there is no transcription.
 #[derive(Debug, thiserror::Error)]
@@ -201,60 +202,7 @@ impl Transcriber {
     /// # Errors
     /// [`TranscribeError::Option`], [`TranscribeError::Language`], [`TranscribeError::EnglishOnly`].
     pub fn check(&self, options: &TranscribeOptions) -> Result<(), TranscribeError> {
-        options.check()?;
-        self.prompts(options)?;
-        self.check_suppressed(options)?;
-        self.check_words(options)?;
-        self.asked_language(options).map(drop)
-    }
-
-    /// Whether the tokens that are not to be written are tokens of the model that can be left out.
-    fn check_suppressed(&self, options: &TranscribeOptions) -> Result<(), OptionError> {
-        let wrong = |what: String| Err(OptionError { name: "suppress_tokens", what });
-        let suppressed = &options.tokens.suppress_tokens;
-        if suppressed.contains(&i64::from(self.tokenizer.special.eot)) {
-            return wrong("names the token that ends a text: without it no text ends; leave it out".to_owned());
-        }
-        let vocabulary = self.config.vocabulary;
-        match suppressed.iter().find(|token| usize::try_from(**token).is_ok_and(|token| token >= vocabulary)) {
-            Some(token) => {
-                wrong(format!("names {token}: the model's tokens are 0 to {}", vocabulary.saturating_sub(1)))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Whether words can get their times where these are asked for: from heads of the cross-attention that the model
-    /// has, whose scores its graphs give.
-    fn check_words(&self, options: &TranscribeOptions) -> Result<(), OptionError> {
-        if !options.words.word_timestamps {
-            return Ok(());
-        }
-        let wrong = |what: String| OptionError { name: "word_timestamps", what };
-        let ModelConfig { decoder_layers: layers, decoder_heads: heads, .. } = self.config;
-        if self.alignment_heads.is_empty() {
-            return Err(wrong(
-                "needs heads of the model that follow the audio, and its files name none: correct \
-                              'alignment_heads' in its generation_config.json, or leave the key out"
-                    .to_owned(),
-            ));
-        }
-        if let Some([layer, head]) =
-            self.alignment_heads.iter().find(|[layer, head]| *layer >= layers || *head >= heads)
-        {
-            return Err(wrong(format!(
-                "needs heads of the model that follow the audio, and its files name head {head} of layer {layer}, where \
-                 it has {heads} heads in each of {layers} layers, counted from 0: correct 'alignment_heads' in its \
-                 generation_config.json, or leave the key out"
-            )));
-        }
-        self.model
-            .prepare_to_attend()
-            .map_err(|error| wrong(format!("cannot be had of this model: {}: {}", error.stage, error.reason)))
-    }
-
-    fn prompts(&self, options: &TranscribeOptions) -> Result<PromptTokens, TranscribeError> {
-        PromptTokens::of(&options.prompt, &self.tokenizer, self.config.decoder_positions, self.config.vocabulary)
+        self.asked(options).map(drop)
     }
 
     /// Listens to a stream: what it comes to can be transcribed by this model, and takes no more memory however long it
@@ -345,17 +293,13 @@ impl Transcriber {
             counts: self.counts(),
             npu: self.engine.as_ref().and_then(Engine::npu).unwrap_or_default(),
         };
-        options.check()?;
+        let Asked { prompts, language } = self.asked(options)?;
         let audio: Vec<Cow<'a, Audio>> = recordings.into_iter().map(Into::into).collect();
         for audio in &audio {
             check_within(&options.clips, audio.duration())?;
         }
-        self.check_suppressed(options)?;
-        self.check_words(options)?;
-        let asked = self.asked_language(options)?;
         let rules = rules(&self.tokenizer.special, &self.config, options);
-        let prompts = Arc::new(self.prompts(options)?);
-        let recording = |audio| Recording::new(audio, asked.clone(), prompts.clone());
+        let recording = |audio| Recording::new(audio, language.clone(), prompts.clone());
         Ok(Transcribing::new(audio, options.clone(), rules, start, recording, self.load_fallback.clone()))
     }
 
@@ -532,35 +476,6 @@ impl Transcriber {
             asked => asked,
         };
         if fell_back { format!("{provider}, then {}", Device::Cpu) } else { provider.to_string() }
-    }
-
-    /// The language token that was asked for; `None` where it is to be detected, or the model knows only English.
-    fn asked_language(&self, options: &TranscribeOptions) -> Result<Option<(String, u32)>, TranscribeError> {
-        let special = &self.tokenizer.special;
-        let named = options.language.as_deref();
-        // A model may know languages that Whisper does not.
-        let language = match named.filter(|word| special.language(word).is_some()) {
-            Some(code) => Some(code.to_owned()),
-            None => named.map(language::parse).transpose()?.flatten(),
-        };
-        if !special.multilingual {
-            if let Some(other) = language.filter(|l| l != "en") {
-                let name = language::name(&other).unwrap_or(&other);
-                return Err(TranscribeError::EnglishOnly(format!("transcribe '{other}' ({name})")));
-            }
-            if options.task == Task::Translate {
-                return Err(TranscribeError::EnglishOnly("translate".to_owned()));
-            }
-            return Ok(None);
-        }
-        let Some(language) = language else { return Ok(None) };
-        match special.language(&language) {
-            Some(token) => Ok(Some((language, token))),
-            None => {
-                let known = special.languages.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
-                Err(TranscribeError::Language { language, known })
-            }
-        }
     }
 
     /// The model that runs next: the asked device's, or the one that has taken over from it.

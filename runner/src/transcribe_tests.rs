@@ -4,6 +4,7 @@ use super::*;
 use crate::choice::{Scores, ranks};
 use crate::mel::WINDOW_FRAMES;
 use crate::observer::Progress;
+use crate::options::Task;
 use crate::prompt::PromptOptions;
 use crate::result::{Segment, Warning};
 use crate::speech_model::StartLogits;
