@@ -8,7 +8,7 @@ use undertone_kernels::host::elementwise::Binary;
 use super::{Fusion, StepId, other, two};
 use crate::{
     graph::{DataType, Dim, ValueId},
-    ops::{Attention, HeadLayout, Mask, MatMul, Movement, Normalisation, Op, View},
+    ops::{Attention, Causal, HeadLayout, Mask, MatMul, Movement, Normalisation, Op, View},
     program::Step,
 };
 
@@ -102,7 +102,7 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     let op = Op::Attention(Attention {
         head_width,
         scale,
-        causal: false,
+        causal: Causal::No,
         hidden: f32::NEG_INFINITY,
         q: q.layout,
         k: k.layout,

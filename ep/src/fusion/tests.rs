@@ -6,7 +6,7 @@ use undertone_kernels::Precision;
 use super::fuse;
 use crate::{
     graph::{Attribute, DataType, Graph},
-    lower::lower,
+    lower::lower_in_parts,
     memory::Input,
     options::Options,
     testing::{Builder, assert_close, exact, floats, fused, noise, run, unfused},
@@ -14,7 +14,8 @@ use crate::{
 
 /// Kinds of the live steps after fusion, in order.
 fn kinds(graph: &Graph<'_>) -> Vec<&'static str> {
-    let program = fuse(graph, lower(graph)).without_dead_steps(graph);
+    let (graph, program) = lower_in_parts(graph);
+    let program = fuse(&graph, program).without_dead_steps(&graph);
     program.steps.iter().map(|step| step.op.kind()).collect()
 }
 

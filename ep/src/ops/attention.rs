@@ -13,7 +13,7 @@ use undertone_kernels::{
 pub use self::append::Append;
 use super::{
     Computed, Entry, Inferred, Operands, Operator, Prepared, Preparing, Role, StepRun, elementwise::add, left,
-    microsoft, onnx, operator::TOO_MANY_AXES, prepare::PreparedAttention, run::NOT_PREPARED,
+    microsoft, onnx, operator::TOO_MANY_AXES, prepare::PreparedAttention, run::NOT_PREPARED, several,
 };
 use crate::{
     error::{Fault, PlanError},
@@ -24,6 +24,7 @@ use crate::{
 pub const OPERATORS: &[Entry] = &[
     onnx("Attention", Role::Attention, lower::attention),
     microsoft("MultiHeadAttention", Role::Attention, lower::multi_head_attention),
+    several("Attention", Role::Attention, lower::with_projections),
     left("DecoderMaskedMultiHeadAttention", Role::Attention),
     left("DecoderMaskedSelfAttention", Role::Attention),
     left("GroupQueryAttention", Role::Attention),
@@ -31,17 +32,20 @@ pub const OPERATORS: &[Entry] = &[
     left("QAttention", Role::Attention),
 ];
 
+/// The place of the operand of which the length is the number of new keys.
+const NEW_KEYS: usize = 7;
+
 /// `q, k, v` and, if there is a fourth operand, a mask: floats are added to the scores, bools tell which keys a query
 /// sees, and int32 of `[batch, keys]` which keys are no padding. A fifth operand is a row that is added to queries,
-/// keys and values, one after another.
+/// keys and values, one after another. Of an eighth, the new keys, only the length counts: how many keys are new.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
     /// Width of a head; it may be known only at run time.
     pub head_width: Option<usize>,
     /// A factor of the scores.
     pub scale: f32,
-    /// A query sees only the keys up to its own, the last query all of them. There is no other mask then.
-    pub causal: bool,
+    /// A query sees, of the new keys, only those up to its own, and all before them, whatever else a mask hides.
+    pub causal: Causal,
     /// Added to the score of a key that a mask of bools or int32 hides.
     pub hidden: f32,
     pub q: HeadLayout,
@@ -51,6 +55,18 @@ pub struct Attention {
     /// Keys and values of this layout come behind a past (a sixth and a seventh operand, which may be left out); what
     /// they make together, heads first, is read, and is the second and the third result.
     pub appends: Option<HeadLayout>,
+}
+
+/// Whether keys behind a query's own are hidden from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Causal {
+    /// They are not.
+    No,
+    /// They are: the queries' own keys are the last ones, as many as there are queries.
+    Last,
+    /// They are: the queries' own keys are the new ones, from the first on, and an operand tells how many are new;
+    /// without it all are.
+    New(HeadLayout),
 }
 
 /// How a `[batch, heads, length, width]` operand of attention lies in memory.
@@ -64,6 +80,13 @@ pub enum HeadLayout {
     Packed {
         /// How many heads a row has.
         heads: usize,
+    },
+    /// `[batch, length, 3 × heads × width]`: a row has queries, keys and values one after another.
+    Third {
+        /// How many heads each of the three has.
+        heads: usize,
+        /// Which of the three it is.
+        part: usize,
     },
 }
 
@@ -89,6 +112,9 @@ impl HeadLayout {
             ([batch, length, row], HeadLayout::Packed { heads }) if heads > 0 && row % heads == 0 => {
                 Ok([*batch, heads, *length, row / heads])
             }
+            ([batch, length, row], HeadLayout::Third { heads, .. }) if heads > 0 && row % (3 * heads) == 0 => {
+                Ok([*batch, heads, *length, row / (3 * heads)])
+            }
             _ => Err(format!("{shape:?} is no operand of attention")),
         }
     }
@@ -97,7 +123,7 @@ impl HeadLayout {
     pub fn length_axis(self) -> usize {
         match self {
             HeadLayout::HeadsFirst => 2,
-            HeadLayout::LengthFirst | HeadLayout::Packed { .. } => 1,
+            HeadLayout::LengthFirst | HeadLayout::Packed { .. } | HeadLayout::Third { .. } => 1,
         }
     }
 
@@ -106,6 +132,15 @@ impl HeadLayout {
         match self {
             HeadLayout::HeadsFirst => [heads * length * width, length * width, width],
             HeadLayout::LengthFirst | HeadLayout::Packed { .. } => [heads * length * width, width, heads * width],
+            HeadLayout::Third { .. } => [3 * heads * length * width, width, 3 * heads * width],
+        }
+    }
+
+    /// An operand's elements from its first head's first row on.
+    fn from_first<T>(self, [_, heads, _, width]: [usize; 4], data: &[T]) -> &[T] {
+        match self {
+            HeadLayout::Third { part, .. } => data.get(part * heads * width..).unwrap_or_default(),
+            HeadLayout::HeadsFirst | HeadLayout::LengthFirst | HeadLayout::Packed { .. } => data,
         }
     }
 
@@ -120,7 +155,7 @@ impl HeadLayout {
         let sizes @ [batch, heads, _, width] = self.sizes(operands.shape(index)?)?;
         let [batch_stride, head_stride, row_stride] = self.strides(sizes);
         let once = |count: usize, stride: usize| if count == 1 { 0 } else { stride };
-        let (mut data, mut rest): (&[f32], _) = (operands.data(index)?, scratch);
+        let (mut data, mut rest): (&[f32], _) = (self.from_first(sizes, operands.data(index)?), scratch);
         if let Some(bias) = operands.optional::<f32>(4)?.filter(|_| self != HeadLayout::HeadsFirst) {
             let row = heads * width;
             let bias = bias.get(index * row..(index + 1) * row).ok_or("a bias that is shorter than q, k and v")?;
@@ -148,7 +183,7 @@ impl Operator for Attention {
         let shape = match self.out {
             HeadLayout::HeadsFirst => Shape::new(&[batch, heads, queries, width]),
             HeadLayout::LengthFirst => Shape::new(&[batch, queries, heads, width]),
-            HeadLayout::Packed { .. } => Shape::new(&[batch, queries, heads * width]),
+            HeadLayout::Packed { .. } | HeadLayout::Third { .. } => Shape::new(&[batch, queries, heads * width]),
         };
         shape.ok_or_else(|| TOO_MANY_AXES.into())
     }
@@ -157,7 +192,8 @@ impl Operator for Attention {
         let new = *operands(1)?.get(self.appends.unwrap_or(self.k).length_axis())?;
         let keys = new + self.appends.and_then(|_| operands(5)?.get(2).copied()).unwrap_or(0);
         // Both products: every element of q meets every key, and every score each element of a value.
-        Some(4.0 * operands(0)?.elements() as f64 * keys as f64)
+        let queries: usize = self.q.sizes(&operands(0)?).ok()?.iter().product();
+        Some(4.0 * queries as f64 * keys as f64)
     }
 
     fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Prepared>, PlanError> {
@@ -201,7 +237,7 @@ impl Attention {
     /// products do.
     pub fn precision(&self, asked: Precision) -> Precision {
         match self.k {
-            HeadLayout::LengthFirst | HeadLayout::Packed { .. } => asked,
+            HeadLayout::LengthFirst | HeadLayout::Packed { .. } | HeadLayout::Third { .. } => asked,
             HeadLayout::HeadsFirst => Precision::F32,
         }
     }
@@ -248,11 +284,19 @@ impl Attention {
         scores: &Scores,
         scratch: &'r mut Scratch,
     ) -> Computed<(Mask<'r>, &'r mut Scratch)> {
-        if self.causal {
-            return Ok((Mask::Causal { first: scores.keys.saturating_sub(scores.queries) }, scratch));
-        }
+        let Scores { queries, keys, .. } = *scores;
+        let first = match self.causal {
+            Causal::No => None,
+            Causal::Last => Some(keys.saturating_sub(queries)),
+            Causal::New(layout) => match operands.shape(NEW_KEYS) {
+                Ok(new) => Some(keys.saturating_sub(layout.sizes(new)?[2])),
+                Err(_) => Some(0),
+            },
+        };
+        // One query behind a past sees all of it.
+        let first = first.filter(|first| first + 1 < keys);
         if operands.get(3).is_none() {
-            return Ok((Mask::None, scratch));
+            return Ok((first.map_or(Mask::None, |first| Mask::Causal { first }), scratch));
         }
         let mut dims = mask_axes(operands)?;
         let (mut data, mut rest) = match operands.dtype(3)? {
@@ -260,15 +304,24 @@ impl Attention {
             DataType::I32 => self.added(operands.data::<i32>(3)?, scratch),
             _ => (operands.data::<f32>(3)?, scratch),
         };
-        if dims[3] == 1 && scores.keys > 1 {
+        if (dims[3] == 1 && keys > 1) || first.is_some() {
             // One entry for all keys of a query. To leave it out would change what a soft-max makes of −inf, of NaN,
             // and of numbers so large that the scores vanish beside them.
-            let (spread, left) = rest.floats_and_rest(data.len() * scores.keys);
-            for (row, entry) in spread.chunks_exact_mut(scores.keys).zip(data) {
-                row.fill(*entry);
+            let rows = if first.is_some() { queries } else { dims[2] };
+            let (spread, left) = rest.floats_and_rest(dims[0] * dims[1] * rows * keys);
+            for (at, row) in spread.chunks_exact_mut(keys.max(1)).enumerate() {
+                let (outer, query) = (at / rows, at % rows);
+                let from = &data[(outer * dims[2] + query % dims[2]) * dims[3]..][..dims[3]];
+                match from {
+                    [entry] => row.fill(*entry),
+                    entries => row.copy_from_slice(entries),
+                }
+                if let Some(first) = first {
+                    row[(first + query + 1).min(keys)..].fill(f32::NEG_INFINITY);
+                }
             }
             (data, rest) = (spread, left);
-            dims[3] = scores.keys;
+            (dims[2], dims[3]) = (rows, keys);
         }
         let stride = |axis: usize, inner: usize| if dims[axis] == 1 { 0 } else { inner };
         let mask = Mask::Additive {

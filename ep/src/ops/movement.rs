@@ -66,7 +66,7 @@ pub fn concat(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 pub fn gather(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.movable(0)?;
     match node.dtype(1) {
-        Some(DataType::I64) => Ok(Op::Movement(Movement::Gather { axis: node.node.int("axis", 0) })),
+        Some(DataType::I64 | DataType::I32) => Ok(Op::Movement(Movement::Gather { axis: node.node.int("axis", 0) })),
         other => Err(format!("Gather with indices of {}", name(other))),
     }
 }
@@ -150,8 +150,15 @@ impl AnyElement for Movement {
             Movement::Gather { axis } => {
                 let (x, from) = x()?;
                 let axis = self::axis(*axis, from.len())?;
-                let gathered = movement::gather(x, from, axis, operands.data(1)?, out);
-                gathered.map_err(|error| error.to_string())?;
+                let wide: SmallVec<[i64; 64]>;
+                let indices = match operands.dtype(1)? {
+                    DataType::I32 => {
+                        wide = operands.data::<i32>(1)?.iter().map(|index| i64::from(*index)).collect();
+                        &wide[..]
+                    }
+                    _ => operands.data(1)?,
+                };
+                movement::gather(x, from, axis, indices, out).map_err(|error| error.to_string())?;
             }
             Movement::Slice => {
                 let (x, from) = x()?;
@@ -238,6 +245,7 @@ impl Slicing {
 mod tests {
     use crate::{
         graph::{Attribute, DataType, Graph},
+        memory::Input,
         testing::{Builder, alone, floats},
     };
 
@@ -262,6 +270,15 @@ mod tests {
             .integers("steps", &[-2, 1])
             .node("Slice", &["x", "starts", "ends", "axes", "steps"], "y");
         assert_gives(&graph.build(&["y"]), &[2, 2], &[2.0, 0.0, 5.0, 3.0]);
+    }
+
+    #[test]
+    fn indices_may_be_int32() {
+        let graph = Builder::default().input("x", F, &[2, 3]).input("at", DataType::I32, &[2]);
+        let graph = graph.node_of("Gather", &["x", "at"], &[("y", F)], &[("axis", Attribute::Int(1))]).build(&["y"]);
+        let at = Input { dtype: DataType::I32, shape: &[2], bytes: bytemuck::cast_slice(&[-1i32, 0]) };
+        let made = alone(&graph, &[floats(&[2, 3], &numbers()), at]);
+        assert_eq!((made.shape.as_slice(), made.floats().as_slice()), (&[2, 2][..], &[2.0, 0.0, 5.0, 3.0][..]));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub fn why_not_on_npu(
             result.map(|y| linear(y.elements() / outputs.max(1), in_channels * width, outputs))
         }
         ProductOp::Attention(ops::Attention { head_width, q, k, causal, .. }) => {
-            if *causal || step.input(3).is_some() {
+            if *causal != ops::Causal::No || step.input(3).is_some() {
                 return Some("a mask is the host's".into());
             }
             if *k == HeadLayout::HeadsFirst {

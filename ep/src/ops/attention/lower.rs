@@ -2,10 +2,10 @@
 //! what is refused.
 
 use super::{
-    super::{Lowered, Lowering, Op},
-    Attention, HeadLayout,
+    super::{Linear, Lowered, Lowering, Op, Parts, Weights},
+    Attention, Causal, HeadLayout,
 };
-use crate::graph::{DataType, Dim};
+use crate::graph::{DataType, Dim, Node};
 
 /// An operand that no node has.
 const NOT_GIVEN: usize = usize::MAX;
@@ -43,10 +43,7 @@ pub fn attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
         _ => return Err("Attention of operands that have not three axes or four".into()),
     };
     // A mask of integers is added to the scores, as one of floats is; one of bools tells what is seen.
-    let op = Attention::lower(node, layouts, 3, DataType::Bool)?.with_past(node, 3, [4, 5])?;
-    if op.causal && node.input(4).is_some() {
-        return Err("Attention that is causal behind a past".into());
-    }
+    let op = Attention::lower(node, layouts, 3, DataType::Bool)?.with_past(node, [4, 5])?;
     node.reads(&[0, 1, 2, 3, NOT_GIVEN, 4, 5]);
     Ok(Op::Attention(op))
 }
@@ -68,17 +65,87 @@ pub fn multi_head_attention(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     if (8..of.inputs.len()).any(|index| node.input(index).is_some()) {
         return Err("MultiHeadAttention with a cache that beams share".into());
     }
-    if node.input(3).is_some() && (layouts != [packed; 3] || node.dtype(3) != node.dtype(0) || node.rank(3) != Some(1))
-    {
-        return Err("MultiHeadAttention with a bias that is no row, or of cached keys".into());
+    if node.input(3).is_some() && (node.dtype(3) != node.dtype(0) || node.rank(3) != Some(1)) {
+        return Err("MultiHeadAttention with a bias that is no row".into());
     }
     if node.input(5).is_some() && node.rank(5) != Some(4) {
         return Err("MultiHeadAttention with an attention_bias that has not four axes".into());
     }
     let mask = if is_padded { 4 } else { 5 };
-    let op = Attention::lower(node, layouts, mask, DataType::I32)?.with_past(node, mask, [6, 7])?;
+    let op = Attention::lower(node, layouts, mask, DataType::I32)?.with_past(node, [6, 7])?;
     node.reads(&[0, 1, 2, mask, 3, 6, 7]);
     Ok(Op::Attention(Attention { hidden: of.float("mask_filter_value", -10_000.0), ..op }))
+}
+
+/// `Attention` of com.microsoft: `x`, the weights of queries, keys and values side by side, and perhaps their bias and
+/// a mask. It is a linear layer, and attention of what that makes.
+pub fn with_projections(node: &Lowering<'_, '_>, mut parts: Parts) -> Lowered<Parts> {
+    const KNOWN: [&str; 5] = ["mask_filter_value", "num_heads", "qkv_hidden_sizes", "scale", "unidirectional"];
+    let of = node.node;
+    let refused = |what: &str| Err(format!("Attention {what}"));
+    let is_known = |name: &str| KNOWN.contains(&name) || of.int(name, 0) == 0;
+    if let Some(name) = of.attributes.keys().find(|name| !is_known(name)) {
+        return refused(&format!("with {name}"));
+    }
+    node.floats()?;
+    let (Some(x), Some(w), Some(y), Some(&[rows, columns])) =
+        (node.input(0), node.input(1), node.output(0), node.constant_shape(1))
+    else {
+        return refused("whose weights are not constant");
+    };
+    let heads = usize::try_from(of.int("num_heads", 0)).unwrap_or(0);
+    let sizes = of.ints("qkv_hidden_sizes").unwrap_or_default();
+    if heads == 0 || columns % (3 * heads) != 0 || sizes.iter().any(|size| *size as usize * 3 != columns) {
+        return refused("whose queries, keys and values are not of one width");
+    }
+    if node.input(2).is_some() && node.constant_shape(2) != Some(&[columns]) {
+        return refused("whose bias is not a constant row");
+    }
+    let is_padded = node.input(3).is_some();
+    let is_row = node.rank(3) == Some(2) && node.dtype(3) == Some(DataType::I32);
+    if is_padded && (node.input(5).is_some() || !is_row) {
+        return refused("with a mask of lengths or of three axes, or beside attention_bias");
+    }
+    if node.input(5).is_some() && (node.rank(5) != Some(4) || node.dtype(5) != node.dtype(0)) {
+        return refused("with an attention_bias that has not four axes");
+    }
+    if node.input(4).is_some() || node.input(6).is_some() || node.output(1).is_some() {
+        return refused("with a past, or of which the present is wanted");
+    }
+
+    let shape = match node.dims(0) {
+        Some([batch, length, _]) => vec![batch.clone(), length.clone(), Dim::Fixed(columns)],
+        _ => return refused("of an operand that has not three axes"),
+    };
+    let rows_of_three = parts.value(node.dtype(0), Some(shape));
+    let linear = Linear { bias: node.input(2), ..Linear::new(Weights::plain(w), [rows, columns]) };
+    parts.step(Op::Linear(linear), [Some(x)], rows_of_three);
+    let width = columns / (3 * heads);
+    let [q, k, v] = [0, 1, 2].map(|part| HeadLayout::Third { heads, part });
+    let causal = if of.int("unidirectional", 0) != 0 { Causal::Last } else { Causal::No };
+    let op = Attention {
+        head_width: Some(width),
+        scale: scale(of, width),
+        causal,
+        hidden: of.float("mask_filter_value", -10_000.0),
+        q,
+        k,
+        v,
+        out: HeadLayout::Packed { heads },
+        appends: None,
+    };
+    let mask = node.input(3).or(node.input(5));
+    let operands = [Some(rows_of_three), Some(rows_of_three), Some(rows_of_three), mask];
+    parts.step(Op::Attention(op), operands, y);
+    Ok(parts)
+}
+
+/// The factor of the scores: the attribute, or that of heads of this width.
+fn scale(node: &Node<'_>, width: usize) -> f32 {
+    match node.float("scale", 0.0) {
+        0.0 => (width as f32).sqrt().recip(),
+        scale => scale,
+    }
 }
 
 impl Attention {
@@ -105,35 +172,28 @@ impl Attention {
         if ![1, each].contains(&keys.heads) || values.heads != keys.heads || keys.length != values.length {
             return Err(refused("whose keys or values are not as many as its queries' heads"));
         }
-        // A mask may stop short of the keys; then it is not broadcast, but filled up.
-        let fits = |dims: &[Dim]| match dims {
-            [_, last] if is_padding => last == keys.length,
-            [.., rows, last] if dims.len() <= 4 => {
-                last == keys.length && (rows == queries.length || *rows == Dim::Fixed(1))
-            }
-            _ => false,
-        };
-        if is_masked && (*keys.length == Dim::Unknown || !node.dims(mask).is_some_and(fits)) {
-            return Err(refused("with a mask that is not known to be as wide as the keys"));
+        let axes = if is_padding { 2..=2 } else { 1..=4 };
+        if is_masked && !node.rank(mask).is_some_and(|rank| axes.contains(&rank)) {
+            return Err(refused("with a mask of other axes than it has scores"));
         }
         let is_causal = ["is_causal", "unidirectional"].into_iter().any(|name| node.node.int(name, 0) != 0);
-        if is_causal && (*keys.length == Dim::Unknown || queries.length != keys.length || is_masked) {
-            return Err(refused("that is causal, beside a mask or of other keys than queries"));
-        }
-        let scale = node.node.float("scale", 0.0);
-        let scale = if scale == 0.0 { (width as f32).sqrt().recip() } else { scale };
-        let hidden = f32::NEG_INFINITY;
-        Ok(Self { head_width: Some(width), scale, causal: is_causal, hidden, q, k, v, out: q, appends: None })
+        let causal = match is_causal {
+            false => Causal::No,
+            true if *keys.length != Dim::Unknown && queries.length == keys.length => Causal::Last,
+            true => Causal::New(k),
+        };
+        let (scale, hidden) = (scale(node.node, width), f32::NEG_INFINITY);
+        Ok(Self { head_width: Some(width), scale, causal, hidden, q, k, v, out: q, appends: None })
     }
 
     /// The same behind the keys and values of the operands `past`, if the node gives back what they make together.
-    fn with_past(self, node: &Lowering<'_, '_>, mask: usize, past: [usize; 2]) -> Lowered<Self> {
+    fn with_past(self, node: &Lowering<'_, '_>, past: [usize; 2]) -> Lowered<Self> {
         let refused = |what: &str| Err(format!("{} {what}", node.node.op_type));
         let given = past.map(|index| node.input(index).is_some());
         match node.node.outputs.iter().flatten().count() {
             1 if given == [false; 2] => return Ok(self),
-            3 if given[0] == given[1] && node.input(mask).is_none() => {}
-            _ => return refused("with a past and a mask, or of which not both presents are wanted"),
+            3 if given[0] == given[1] => {}
+            _ => return refused("with a past of which not both presents are wanted"),
         }
         let sizes = |dims: &[Dim], layout: HeadLayout| layout.declared(dims).map(|of| [of.heads, of.width]);
         for (index, (past, layout)) in past.into_iter().zip([self.k, self.v]).enumerate() {
@@ -173,6 +233,9 @@ impl HeadLayout {
             }
             ([_, length, Dim::Fixed(row)], HeadLayout::Packed { heads }) if heads > 0 && row % heads == 0 => {
                 Some(Declared { heads, length, width: row / heads })
+            }
+            ([_, length, Dim::Fixed(row)], HeadLayout::Third { heads, .. }) if heads > 0 && row % (3 * heads) == 0 => {
+                Some(Declared { heads, length, width: row / (3 * heads) })
             }
             _ => None,
         }
