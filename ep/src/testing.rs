@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Builds a graph node by node; values are named.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Builder {
     graph: Graph<'static>,
     names: HashMap<String, ValueId>,

@@ -52,6 +52,8 @@ pub struct Attention {
     pub k: HeadLayout,
     pub v: HeadLayout,
     pub out: HeadLayout,
+    /// Heads of queries, one after another, that share a head of keys and values.
+    pub shared_by: usize,
     /// Keys and values of this layout come behind a past (a sixth and a seventh operand, which may be left out); what
     /// they make together, heads first, is read, and is the second and the third result.
     pub appends: Option<HeadLayout>,
@@ -227,7 +229,11 @@ impl Operator for Attention {
         let (k, scratch) = self.k.heads(operands, 1, scratch)?;
         let (v, scratch) = self.v.heads(operands, 2, scratch)?;
         let context = &mut Context { pool, counters, scratch };
-        Ok(kernel.run(context, AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out })?)
+        let mut args = AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out };
+        match self.shared_by {
+            1 => Ok(kernel.run(context, args)?),
+            shared_by => (0..batch).try_for_each(|item| Ok(kernel.run(context, grouped(&mut args, item, shared_by))?)),
+        }
     }
 }
 
@@ -251,7 +257,11 @@ impl Attention {
         let [_, _, queries, width] = q;
         let [_, _, keys, _] = k;
         let outer = mask.map_or([1, 1], |mask| [mask[0], mask[1]]);
-        let each = broadcast_shape(&[&q[..2], &k[..2], &v[..2], &outer]);
+        let each = match self.shared_by {
+            1 => broadcast_shape(&[&q[..2], &k[..2], &v[..2], &outer]),
+            shared_by if k[..2] == [q[0], q[1] / shared_by] && v[..2] == k[..2] => broadcast_shape(&[&q[..2], &outer]),
+            _ => None,
+        };
         match each.as_deref() {
             Some(&[batch, heads]) if k[3] == width && v[2..] == [keys, width] => {
                 let fits = |mask: &[usize; 4]| [1, queries].contains(&mask[2]) && [1, keys].contains(&mask[3]);
@@ -331,6 +341,46 @@ impl Attention {
             row_stride: stride(2, dims[3]),
         };
         Ok((mask, rest))
+    }
+}
+
+/// Attention of one batch item, of which `shared_by` heads of queries share a head of keys and values: its heads of
+/// keys as batch items.
+fn grouped<'a>(args: &'a mut AttentionArgs<'_>, item: usize, shared_by: usize) -> AttentionArgs<'a> {
+    let AttentionArgs { heads, queries, keys, q, k, v, mask, .. } = *args;
+    let q = Heads { data: &q.data[item * q.batch_stride..], batch_stride: shared_by * q.head_stride, ..q };
+    let shared = |of: Heads<'a>| Heads {
+        data: &of.data[item * of.batch_stride..],
+        batch_stride: of.head_stride,
+        head_stride: 0,
+        ..of
+    };
+    let mask = match mask {
+        Mask::Additive { data, batch_stride, head_stride, row_stride } => Mask::Additive {
+            data: &data[item * batch_stride..],
+            batch_stride: shared_by * head_stride,
+            head_stride,
+            row_stride,
+        },
+        other => other,
+    };
+    let out = args.out.reborrow();
+    let out = HeadsMut {
+        batch_stride: shared_by * out.head_stride,
+        head_stride: out.head_stride,
+        row_stride: out.row_stride,
+        data: &mut out.data[item * out.batch_stride..],
+    };
+    AttentionArgs {
+        batch: heads / shared_by,
+        heads: shared_by,
+        queries,
+        keys,
+        q,
+        k: shared(k),
+        v: shared(v),
+        mask,
+        out,
     }
 }
 

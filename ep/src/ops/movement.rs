@@ -14,7 +14,7 @@ use super::{
     run::{AnyElement, axis},
 };
 use crate::{
-    graph::DataType,
+    graph::{DataType, Dim},
     memory::{MAX_RANK, Shape, shape_of},
 };
 
@@ -22,6 +22,7 @@ pub const OPERATORS: &[Entry] = &[
     onnx("Transpose", Role::Movement, transpose),
     onnx("Concat", Role::Movement, concat),
     onnx("Gather", Role::Movement, gather),
+    onnx("GatherND", Role::Movement, gather_nd),
     onnx("Slice", Role::Movement, |node| with_sizes(node, Movement::Slice, 3)),
     onnx("Expand", Role::Movement, |node| with_sizes(node, Movement::Expand, 2)),
     onnx("Tile", Role::Movement, |node| with_sizes(node, Movement::Tile, 2)),
@@ -38,6 +39,8 @@ pub enum Movement {
     Concat { axis: i64 },
     /// `x, indices`.
     Gather { axis: i64 },
+    /// `x, indices` along the first axis, the last axis of which has one entry.
+    GatherSlices,
     /// `x, starts, ends` and perhaps `axes, steps`.
     Slice,
     /// `x, shape`.
@@ -71,6 +74,18 @@ pub fn gather(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     }
 }
 
+/// `GatherND` with indices of one entry, as PyTorch's exporter writes the choice of rows.
+fn gather_nd(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    node.movable(0)?;
+    let of_one = node.dims(1).is_some_and(|dims| dims.last() == Some(&Dim::Fixed(1)));
+    match node.dtype(1) {
+        Some(DataType::I64) if of_one && node.node.int("batch_dims", 0) == 0 => {
+            Ok(Op::Movement(Movement::GatherSlices))
+        }
+        _ => Err("GatherND other than along the first axis".into()),
+    }
+}
+
 /// An operator whose operands after the first are int64: shapes, axes, bounds. It has `least` operands.
 pub fn with_sizes(node: &mut Lowering<'_, '_>, op: Movement, least: usize) -> Lowered<Op> {
     node.shaped(least).map(|()| Op::Movement(op))
@@ -86,6 +101,7 @@ impl Operator for Movement {
             Movement::Concat { .. } => 0..usize::MAX,
             Movement::Transpose { .. }
             | Movement::Gather { .. }
+            | Movement::GatherSlices
             | Movement::Slice
             | Movement::Expand
             | Movement::Tile => 0..1,
@@ -107,6 +123,10 @@ impl Operator for Movement {
                 let (indices, axis) = (operands.shape(1)?, self::axis(*axis, x.len())?);
                 known(shape_of(x[..axis].iter().chain(indices.iter()).chain(&x[axis + 1..]).copied()))
             }
+            Movement::GatherSlices => match (&x[..], &operands.shape(1)?[..]) {
+                ([_, slice @ ..], [indices @ .., 1]) => known(shape_of(indices.iter().chain(slice).copied())),
+                (_, indices) => Err(format!("slices of {x:?} at {indices:?}")),
+            },
             Movement::Slice => Slicing::resolve(operands).map(|slicing| slicing.shape),
             Movement::Expand => {
                 let target = operands.sizes(1)?;
@@ -159,6 +179,10 @@ impl AnyElement for Movement {
                     _ => operands.data(1)?,
                 };
                 movement::gather(x, from, axis, indices, out).map_err(|error| error.to_string())?;
+            }
+            Movement::GatherSlices => {
+                let (x, from) = x()?;
+                movement::gather(x, from, 0, operands.data(1)?, out).map_err(|error| error.to_string())?;
             }
             Movement::Slice => {
                 let (x, from) = x()?;
@@ -246,7 +270,7 @@ mod tests {
     use crate::{
         graph::{Attribute, DataType, Graph},
         memory::Input,
-        testing::{Builder, alone, floats},
+        testing::{Builder, alone, floats, integers, refusal},
     };
 
     const F: DataType = DataType::F32;
@@ -279,6 +303,18 @@ mod tests {
         let at = Input { dtype: DataType::I32, shape: &[2], bytes: bytemuck::cast_slice(&[-1i32, 0]) };
         let made = alone(&graph, &[floats(&[2, 3], &numbers()), at]);
         assert_eq!((made.shape.as_slice(), made.floats().as_slice()), (&[2, 2][..], &[2.0, 0.0, 5.0, 3.0][..]));
+    }
+
+    #[test]
+    fn slices_are_gathered_by_indices_of_one_entry() {
+        let of = |width: usize| {
+            let graph = Builder::default().input("x", F, &[2, 3]).input("at", DataType::I64, &[2, 1, width]);
+            graph.node("GatherND", &["x", "at"], "y").build(&["y"])
+        };
+        let made = alone(&of(1), &[floats(&[2, 3], &numbers()), integers(&[2, 1, 1], &[1, 0])]);
+        let want = [3.0, 4.0, 5.0, 0.0, 1.0, 2.0];
+        assert_eq!((made.shape.as_slice(), made.floats().as_slice()), (&[2, 1, 3][..], &want[..]));
+        assert!(refusal(&of(2)).contains("first axis"));
     }
 
     #[test]

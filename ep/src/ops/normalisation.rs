@@ -3,9 +3,10 @@
 use undertone_kernels::{Context, Norm, host::elementwise::Binary};
 
 use super::{
-    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Parts, Role, StepRun, left, onnx, several,
+    Computed, Entry, Inferred, Lowered, Lowering, Movement, Op, Operands, Operator, Parts, Role, Sizes, StepRun, left,
+    onnx, several,
 };
-use crate::graph::{Dim, ValueId};
+use crate::graph::{DataType, Dim, ValueId};
 
 pub const OPERATORS: &[Entry] = &[
     onnx("LayerNormalization", Role::Norm, layer_norm),
@@ -14,7 +15,7 @@ pub const OPERATORS: &[Entry] = &[
     several("SkipLayerNormalization", Role::Norm, skip_layer_norm),
     several("SkipSimplifiedLayerNormalization", Role::Norm, skip_rms_norm),
     onnx("Softmax", Role::Softmax, softmax),
-    left("EmbedLayerNormalization", Role::Norm),
+    several("EmbedLayerNormalization", Role::Norm, embed_layer_norm),
     left("LogSoftmax", Role::Softmax),
 ];
 
@@ -83,6 +84,44 @@ fn skip_norm(
     let sum = node.output(3).unwrap_or_else(|| parts.value(node.dtype(0), shape(0)));
     parts.step(Op::Binary(Binary::Add), terms.map(Some), sum);
     parts.step(Op::Normalisation(norm), [Some(sum), Some(gain), bias], y);
+    Ok(parts)
+}
+
+/// `EmbedLayerNormalization` of com.microsoft: rows of a table of words and of one of positions, their sum, and its
+/// layer norm.
+fn embed_layer_norm(node: &Lowering<'_, '_>, mut parts: Parts) -> Lowered<Parts> {
+    const MASK: usize = 7;
+    const POSITIONS: usize = 8;
+    let operands = [0, 2, 3, 5, 6, POSITIONS].map(|index| node.input(index));
+    let ([Some(words), Some(table), Some(places), Some(gain), Some(bias), Some(positions)], Some(y)) =
+        (operands, node.output(0))
+    else {
+        return Err("EmbedLayerNormalization without positions".into());
+    };
+    if [1, 4, MASK].into_iter().any(|index| node.input(index).is_some()) {
+        return Err("EmbedLayerNormalization with segments or a mask".into());
+    }
+    let (dtype, width) = (node.dtype(2), node.constant_shape(2).and_then(<[usize]>::last));
+    let is_known = matches!(dtype, Some(DataType::F32 | DataType::F16)) && node.rank(0) == Some(2);
+    let Some(width) = width.filter(|_| is_known) else {
+        return Err("EmbedLayerNormalization of a table that is not constant, or of words of other axes".into());
+    };
+    let rows = || node.dims(0).map(|dims| dims.iter().cloned().chain([Dim::Fixed(*width)]).collect());
+    let [word, place] = [(table, words), (places, positions)].map(|(table, index)| {
+        let row = parts.value(dtype, rows());
+        parts.step(Op::Movement(Movement::Gather { axis: 0 }), [Some(table), Some(index)], row);
+        Some(row)
+    });
+    if let Some(mask_index) = node.output(1) {
+        // Without a mask it is a zero for each batch item.
+        let batch = parts.value(Some(DataType::I64), Some(vec![Dim::Fixed(1)]));
+        parts.step(Op::Sizes(Sizes::Shape { start: 0, end: Some(1) }), [Some(words)], batch);
+        parts.step(Op::Sizes(Sizes::ConstantOfShape { value: vec![0; 4] }), [Some(batch)], mask_index);
+    }
+    let sum = node.output(2).unwrap_or_else(|| parts.value(dtype, rows()));
+    parts.step(Op::Binary(Binary::Add), [word, place], sum);
+    let epsilon = node.node.float("epsilon", 1e-12);
+    parts.step(Op::Normalisation(Normalisation::LayerNorm { epsilon }), [Some(sum), Some(gain), Some(bias)], y);
     Ok(parts)
 }
 

@@ -1,10 +1,10 @@
 //! Operators that stand for several: a node of theirs becomes a step for each operation that it is short for, so that
 //! fusion and planning see what they see in a graph that has the operations one by one.
 
-use super::Op;
-use crate::graph::{DataType, Dim, Value, ValueId};
+use std::borrow::Cow;
 
-use super::{Lowered, Lowering};
+use super::{Lowered, Lowering, Op};
+use crate::graph::{Constant, DataType, Dim, Value, ValueId};
 
 /// Makes the operations of a node, or says why the EP does not carry it out.
 pub type Apart = fn(&Lowering<'_, '_>, Parts) -> Lowered<Parts>;
@@ -30,6 +30,22 @@ impl Parts {
     pub fn value(&mut self, dtype: Option<DataType>, shape: Option<Vec<Dim>>) -> ValueId {
         let id = self.first + self.values.len();
         self.values.push(Value { name: format!("between #{id}"), dtype, shape, ..Value::default() });
+        id
+    }
+
+    /// A new constant of one fp32 entry.
+    pub fn constant(&mut self, entry: f32) -> ValueId {
+        self.fixed(DataType::F32, Vec::new(), entry.to_ne_bytes().to_vec())
+    }
+
+    /// A new constant of int64 entries, of a shape.
+    pub fn integers(&mut self, entries: &[i64], shape: &[usize]) -> ValueId {
+        self.fixed(DataType::I64, shape.to_vec(), bytemuck::cast_slice(entries).to_vec())
+    }
+
+    fn fixed(&mut self, dtype: DataType, shape: Vec<usize>, bytes: Vec<u8>) -> ValueId {
+        let id = self.value(Some(dtype), Some(shape.iter().copied().map(Dim::Fixed).collect()));
+        self.values[id - self.first].constant = Some(Constant::new(dtype, shape, Cow::Owned(bytes)));
         id
     }
 

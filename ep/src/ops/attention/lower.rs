@@ -2,8 +2,8 @@
 //! what is refused.
 
 use super::{
-    super::{Linear, Lowered, Lowering, Op, Parts, Weights},
-    Attention, Causal, HeadLayout,
+    super::{Linear, Lowered, Lowering, Movement, Op, Parts, View, Weights},
+    Append, Attention, Causal, HeadLayout,
 };
 use crate::graph::{DataType, Dim, Node};
 
@@ -109,8 +109,9 @@ pub fn with_projections(node: &Lowering<'_, '_>, mut parts: Parts) -> Lowered<Pa
     if node.input(5).is_some() && (node.rank(5) != Some(4) || node.dtype(5) != node.dtype(0)) {
         return refused("with an attention_bias that has not four axes");
     }
-    if node.input(4).is_some() || node.input(6).is_some() || node.output(1).is_some() {
-        return refused("with a past, or of which the present is wanted");
+    let past = node.input(4);
+    if node.input(6).is_some() || past.is_some() && (node.rank(4) != Some(5) || node.output(1).is_none()) {
+        return refused("with a past of other axes, or of which the present is not wanted");
     }
 
     let shape = match node.dims(0) {
@@ -121,8 +122,33 @@ pub fn with_projections(node: &Lowering<'_, '_>, mut parts: Parts) -> Lowered<Pa
     let linear = Linear { bias: node.input(2), ..Linear::new(Weights::plain(w), [rows, columns]) };
     parts.step(Op::Linear(linear), [Some(x)], rows_of_three);
     let width = columns / (3 * heads);
-    let [q, k, v] = [0, 1, 2].map(|part| HeadLayout::Third { heads, part });
+    let [q, mut k, mut v] = [0, 1, 2].map(|part| HeadLayout::Third { heads, part });
+    let (mut keys, mut values) = (rows_of_three, rows_of_three);
     let causal = if of.int("unidirectional", 0) != 0 { Causal::Last } else { Causal::No };
+    if let Some(present) = node.output(1) {
+        let mut halves = [rows_of_three; 2];
+        for (at, half) in halves.iter_mut().enumerate() {
+            let cached = past.map(|past| {
+                let (cached, index) = (parts.value(node.dtype(0), None), parts.integers(&[at as i64], &[]));
+                parts.step(Op::Movement(Movement::Gather { axis: 0 }), [Some(past), Some(index)], cached);
+                cached
+            });
+            *half = parts.value(node.dtype(0), None);
+            let append = Append { new: [k, v][at], part: at + 1 };
+            parts.step(Op::Append(append), [cached, Some(rows_of_three)], *half);
+        }
+        if past.is_some() {
+            [keys, values] = halves;
+            (k, v) = (HeadLayout::HeadsFirst, HeadLayout::HeadsFirst);
+        }
+        let first = parts.integers(&[0], &[1]);
+        let both = halves.map(|half| {
+            let one = parts.value(node.dtype(0), None);
+            parts.step(Op::View(View::Unsqueeze), [Some(half), Some(first)], one);
+            Some(one)
+        });
+        parts.step(Op::Movement(Movement::Concat { axis: 0 }), both, present);
+    }
     let op = Attention {
         head_width: Some(width),
         scale: scale(of, width),
@@ -132,10 +158,11 @@ pub fn with_projections(node: &Lowering<'_, '_>, mut parts: Parts) -> Lowered<Pa
         k,
         v,
         out: HeadLayout::Packed { heads },
+        shared_by: 1,
         appends: None,
     };
     let mask = node.input(3).or(node.input(5));
-    let operands = [Some(rows_of_three), Some(rows_of_three), Some(rows_of_three), mask];
+    let operands = [Some(rows_of_three), Some(keys), Some(values), mask];
     parts.step(Op::Attention(op), operands, y);
     Ok(parts)
 }
@@ -169,8 +196,10 @@ impl Attention {
         if width == 0 || [keys.width, values.width] != [width; 2] {
             return Err(refused("whose values are of another width than its queries"));
         }
-        if ![1, each].contains(&keys.heads) || values.heads != keys.heads || keys.length != values.length {
-            return Err(refused("whose keys or values are not as many as its queries' heads"));
+        let (one_for_each, one_for_all) = (keys.heads == each, keys.heads == 1);
+        let shares = !one_for_each && !one_for_all && keys.heads > 0 && each % keys.heads == 0;
+        if !(one_for_each || one_for_all || shares) || values.heads != keys.heads {
+            return Err(refused("whose heads of keys or values are not as many as those of its queries"));
         }
         let axes = if is_padding { 2..=2 } else { 1..=4 };
         if is_masked && !node.rank(mask).is_some_and(|rank| axes.contains(&rank)) {
@@ -183,7 +212,8 @@ impl Attention {
             true => Causal::New(k),
         };
         let (scale, hidden) = (scale(node.node, width), f32::NEG_INFINITY);
-        Ok(Self { head_width: Some(width), scale, causal, hidden, q, k, v, out: q, appends: None })
+        let shared_by = if shares { each / keys.heads } else { 1 };
+        Ok(Self { head_width: Some(width), scale, causal, hidden, q, k, v, out: q, shared_by, appends: None })
     }
 
     /// The same behind the keys and values of the operands `past`, if the node gives back what they make together.
@@ -328,11 +358,56 @@ mod tests {
         assert_close(&made[0].floats(), &want.floats());
     }
 
+    /// `Attention` of com.microsoft, and the same as a product, sums of a row's thirds, and heads of four axes.
+    #[test]
+    fn projections_and_attention_in_one_operator() {
+        const WIDTH: usize = 8;
+        let (weights, bias) = (noise(WIDTH * 24, 4), noise(24, 5));
+        let graph = Builder::default().input("x", F, &[2, 3, WIDTH]);
+        let graph = graph.constant("w", &[WIDTH, 24], &weights).constant("bias", &[24], &bias);
+        let graph = graph.bytes("seen", DataType::I32, &[2, 3], bytemuck::cast_slice(&[1i32, 1, 0, 0, 1, 1]));
+        let x = noise(2 * 3 * WIDTH, 1);
+        let third = |part: usize| -> Vec<f32> {
+            let rows = x.chunks(WIDTH);
+            let value =
+                |row: &[f32], at: usize| bias[at] + (0..WIDTH).map(|i| row[i] * weights[i * 24 + at]).sum::<f32>();
+            rows.flat_map(|row| (part * 8..part * 8 + 8).map(move |at| value(row, at))).collect()
+        };
+        let thirds = [0, 1, 2].map(third);
+        for (causal, masked) in [(0, false), (1, false), (0, true), (1, true)] {
+            let operands = if masked { vec!["x", "w", "bias", "seen"] } else { vec!["x", "w", "bias"] };
+            let attributes = [("num_heads", Attribute::Int(2)), ("unidirectional", Attribute::Int(causal))];
+            let graph = graph.clone().node_of("Attention", &operands, &[("y", F)], &attributes).of_microsoft();
+            let graph = graph.build(&["y"]);
+            let inputs = [floats(&[2, 3, WIDTH], &x)];
+            let made = run(&fused(&graph, &exact()), &graph, &inputs, 1 << 10).expect("a run");
+
+            // The slow obvious way, with a mask of four axes that hides what both hide.
+            let hidden = |item: usize, query: usize, key: usize| {
+                let seen = [[1, 1, 0], [0, 1, 1]][item][key] == 1 || !masked;
+                (if seen { 0.0f32 } else { -10_000.0 }) + if causal == 1 && key > query { -1e30 } else { 0.0 }
+            };
+            let at = |index: usize| hidden(index / 9, index / 3 % 3, index % 3);
+            let mask: Vec<f32> = (0..18).map(at).collect();
+            let plain =
+                ["q", "k", "v"].into_iter().fold(Builder::default(), |graph, name| graph.input(name, F, &[2, 3, 8]));
+            let plain = plain.input("mask", F, &[2, 1, 3, 3]);
+            let plain = multi_head(plain, &["q", "k", "v", "", "", "mask"], &[]);
+            let rows = thirds.each_ref().map(|third| floats(&[2, 3, 8], third));
+            let want = alone(&plain, &[rows[0], rows[1], rows[2], floats(&[2, 1, 3, 3], &mask)]);
+            assert_eq!(made[0].shape, want.shape);
+            assert_close(&made[0].floats(), &want.floats());
+        }
+        let graph = graph.input("w2", F, &[WIDTH, 24]);
+        let graph = graph.node_of("Attention", &["x", "w2"], &[("y", F)], &HEADS).of_microsoft().build(&["y"]);
+        assert!(refusal(&graph).contains("not constant"));
+    }
+
     #[test]
     fn what_would_give_another_result_is_refused() {
-        let mask = || operands().input("mask", F, &[1, 1, 3, 1]);
+        let mask = || operands().input("mask", F, &[1, 1, 1, 3, 3]);
         let refused = |graph, inputs: &[&str]| refusal(&multi_head(graph, inputs, &[]));
-        assert!(refused(mask(), &["q", "k", "v", "", "", "mask"]).contains("as wide as the keys"));
+        assert!(refused(mask(), &["q", "k", "v", "", "", "mask"]).contains("four axes"));
         assert!(refused(mask(), &["q", "k", "v", "", "mask"]).contains("key_padding_mask"));
         assert!(refused(mask(), &["q", "k", "v", "", "", "", "mask"]).contains("past"));
         assert!(refused(operands(), &["q"]).contains("packed"));
