@@ -1,6 +1,7 @@
 //! The execution provider from Python with stock ONNX Runtime, oldest, middle and newest supported, as a user has it:
 //! `pip install onnxruntime numpy` and the built library. What is checked is in `python/check_ep.py`,
-//! `python/check_kv_cache.py`, `python/check_packed.py` and `python/check_unregistering.py`; here is only the installing.
+//! `python/check_kv_cache.py`, `python/check_packed.py`, `python/check_unregistering.py` and `python/check_lifetime.py`; here
+//! is only the installing.
 
 use std::path::PathBuf;
 
@@ -56,6 +57,21 @@ fn onnxruntime_1_26() {
 #[test]
 fn onnxruntime_1_32() {
     check("1.32.0");
+}
+
+/// A thousand sessions in all. What they leave behind is counted by the C library's allocator and Linux.
+#[test]
+#[cfg(target_os = "linux")]
+fn sessions_leave_nothing_behind() {
+    for (version, sessions) in [("1.23.2", 400), ("1.32.0", 600)] {
+        let packages = python::packages(&[&format!("onnxruntime=={version}"), "onnx==1.23.2", "numpy"]);
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut lifetime = python::script("check_lifetime.py", &packages);
+        let printed =
+            common::stdout_of(lifetime.arg(common::ep_library()).arg(folder.path()).arg(sessions.to_string()));
+        println!("{printed}");
+        assert!(printed.contains("bytes left by each"), "{printed}");
+    }
 }
 
 /// What the Python example of a document prints at its end.
