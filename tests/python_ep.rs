@@ -1,7 +1,7 @@
 //! The execution provider from Python with stock ONNX Runtime, oldest, middle and newest supported, as a user has it:
 //! `pip install onnxruntime numpy` and the built library. What is checked is in `python/check_ep.py`,
-//! `python/check_kv_cache.py`, `python/check_packed.py`, `python/check_unregistering.py` and `python/check_lifetime.py`; here
-//! is only the installing.
+//! `python/check_kv_cache.py`, `python/check_packed.py`, `python/check_trace.py`, `python/check_unregistering.py` and
+//! `python/check_lifetime.py`; here is only the installing.
 
 use std::path::PathBuf;
 
@@ -34,6 +34,14 @@ fn check(version: &str) {
     let printed = common::stdout_of(packed.arg(common::ep_library()).arg(root.join("models/reference")).arg(version));
     println!("{printed}");
     assert_eq!(printed.lines().filter(|line| line.contains("bytes for")).count(), 5, "{printed}");
+
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut trace = python::script("check_trace.py", &packages);
+    trace.arg(common::ep_library()).arg(root.join("models/reference")).arg(folder.path());
+    let printed = common::stdout_of(&mut trace);
+    println!("{printed}");
+    let wanted = if version == "1.23.2" { 3 } else { 6 };
+    assert_eq!(printed.lines().filter(|line| line.contains("GFLOP a run")).count(), wanted, "{printed}");
 
     if cfg!(target_os = "linux") {
         let mut unregistering = python::script("check_unregistering.py", &packages);
