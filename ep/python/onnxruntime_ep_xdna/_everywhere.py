@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ._library import EP_NAME
 from ._options import EpOptions, words
 from ._registration import runtime
-from ._sessions import CPU_NAME, Provider, check, is_own, open_session
+from ._sessions import CPU_NAME, Provider, check, is_own, open_session, words_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -131,7 +131,7 @@ def _with_provider(
     try:
         open_session(module, model, options, of_all.options if own is None else own, make, before, after, **keywords)
     except Exception as error:
-        return _left(of_all, model, f"it cannot be made with {EP_NAME}: {error}")
+        return _left(of_all, model, f"it cannot be made so: {words_of(error)}")
     # Making it fell back to nothing; a run that fails does what the program asked for.
     if int(keywords.get("enable_fallback", 1)) == 1:
         session.enable_fallback()

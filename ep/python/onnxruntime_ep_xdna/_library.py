@@ -23,6 +23,11 @@ def library_name(platform: str = sys.platform) -> str:
     return "libonnxruntime_ep_xdna.so"
 
 
+def shim_name(platform: str = sys.platform) -> str:
+    """The file name of the library between this one and AMD's XRT; a wheel holds it if it was built."""
+    return "undertone_xrt.dll" if platform.startswith("win") else "libundertone_xrt.so"
+
+
 def get_library_path() -> str:
     """The absolute path of the library, for ``onnxruntime.register_execution_provider_library``.
 

@@ -135,11 +135,16 @@ def check(options: Mapping[str, str]) -> None:
         raise_typed(error)
 
 
+def words_of(error: Exception) -> str:
+    """The provider's own words in an error of ONNX Runtime's, or the whole of it."""
+    return str(error).rpartition(f"{EP_NAME}: ")[2].strip()
+
+
 def raise_typed(error: Exception) -> NoReturn:
     """Raises what the provider says against options as an error of this package, and everything else as it is."""
-    _, mark, said = str(error).partition(f"{EP_NAME}: ")
-    if mark and said.startswith(("EP option ", "unknown EP option ")):
-        raise OptionsError(said.strip()) from error
+    said = words_of(error)
+    if said.startswith(("EP option ", "unknown EP option ")):
+        raise OptionsError(said) from error
     raise error
 
 
