@@ -1,0 +1,142 @@
+"""What a pipeline needs before it runs: packages, programs, the model in its layout, recordings as WAV.
+
+Everything is made once, in `pipelines` in Cargo's target directory, under another name until it is whole.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+HOME = TARGET / "pipelines"
+HOME.mkdir(parents=True, exist_ok=True)
+EXAMPLES = ROOT / "examples/pipelines"
+EXPORTER = ("optimum-onnx==0.1.0", "transformers==4.57.6", "onnxruntime==1.32.0", "torch==2.15.0")
+PLAIN = ("onnxruntime==1.32.0", "numpy==2.4.6", "tokenizers==0.23.3")
+# Recordings of speech/ that the default takes.
+SPOKEN = 6
+
+
+def once(path, make):
+    """`path`, made by `make(partial)` if it is not there."""
+    if not path.exists():
+        partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+        shutil.rmtree(partial, ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make(partial)
+        partial.rename(path)
+    return path
+
+
+def call(*command, **environment):
+    done = subprocess.run([str(part) for part in command], env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def packages(wanted):
+    """A folder with these packages of PyPI. A folder, not a virtual environment: Debian's Python comes without the latter."""
+    name = "-".join(package.replace("==", "-") for package in wanted[:2])
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--target")
+    return once(HOME / "packages" / f"{name}-{sys.implementation.cache_tag}", lambda partial: call(*pip, partial, *wanted))
+
+
+def python(wanted):
+    """How Python is started with these packages and nothing else: the command and its environment."""
+    return [sys.executable], {"PYTHONPATH": str(packages(wanted)), "PYTHONNOUSERSITE": "1"}
+
+
+@functools.cache
+def library():
+    call("cargo", "build", "--release", "--manifest-path", ROOT / "Cargo.toml", "-p", "onnxruntime-ep-xdna", "-p", "undertone")
+    return str(TARGET / "release/libonnxruntime_ep_xdna.so")
+
+
+def program(pipeline):
+    """A pipeline's command, to which model, precision and recordings are added, and its environment."""
+    command, environment = python(pipeline.packages)
+    return [*command, str(EXAMPLES / pipeline.program)], environment | {"UNDERTONE_EP_LIBRARY": library()}
+
+
+def command():
+    library()
+    return str(TARGET / "release/undertone")
+
+
+def model(name, layout):
+    """The folder of a model in a layout."""
+    return LAYOUTS[layout](name)
+
+
+def converted(name):
+    """optimum's layout, split, as Undertone writes it."""
+    call(command(), "model", "get", name)
+    return pathlib.Path(call(command(), "model", "path", name).strip().splitlines()[-1])
+
+
+def hugging_face(name):
+    """Weights and vocabulary as exporters read them."""
+    def make(partial):
+        starter, environment = python(EXPORTER)
+        call(*starter, ROOT / "tests/pipelines/layouts.py", "hugging-face", converted(name), partial, **environment)
+
+    return once(HOME / "models" / name / "hugging-face", make)
+
+
+def exported(name):
+    """What optimum exports, with the merged decoder."""
+    def make(partial):
+        starter, environment = python(EXPORTER)
+        task = "automatic-speech-recognition-with-past"
+        source = hugging_face(name)
+        call(*starter, "-m", "optimum.commands.optimum_cli", "export", "onnx", "--model", source, "--task", task, partial, **environment)
+        for file in ("tokenizer.json", "added_tokens.json"):
+            shutil.copy(source / file, partial)
+        for file in ("decoder_model.onnx", "decoder_with_past_model.onnx"):
+            (partial / file).unlink(missing_ok=True)
+
+    return once(HOME / "models" / name / "exported", make)
+
+
+LAYOUTS = {"converted": converted, "exported": exported}
+
+
+@functools.cache
+def share(graph):
+    """The part of a graph's products, by their work, that the provider takes, 0 to 1."""
+    starter, environment = python(PLAIN)
+    return float(call(*starter, ROOT / "tests/pipelines/share.py", library(), graph, **environment).split()[-1])
+
+
+def recordings(manifest, first):
+    """Recordings as WAV of 16 kHz: their name, file, and what is said, where that is known."""
+    if manifest:
+        lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+        lines = [line for line in lines if line.get("language", "en") == "en"][:first]
+        found = [(line["file"], manifest.parent / line["file"], line.get("text")) for line in lines]
+    else:
+        spoken = sorted((ROOT / "speech/short").glob("*-en.flac"))[:SPOKEN]
+        found = [("sample", sample(), None), *((file.name, file, None) for file in spoken)]
+        found = [*found, ("meeting-3min.flac", ROOT / "speech/long/meeting-3min.flac", None)][:first]
+    return [{"name": name, "wav": str(wav(file)), "text": text} for name, file, text in found]
+
+
+def sample():
+    """A person, ten seconds: the command's sample, which it fetches beside its models."""
+    call(command(), "transcribe", "--sample", "--device", "cpu")
+    return converted("base").parents[1] / "sample/beckett.wav"
+
+
+def wav(file):
+    def make(partial):
+        call("ffmpeg", "-loglevel", "error", "-i", file, "-ac", "1", "-ar", "16000", "-c:a", "pcm_s16le", "-f", "wav", partial)
+
+    return once(HOME / "recordings" / f"{file.parent.name}-{file.stem}.wav", make)
