@@ -2,6 +2,7 @@
 
     python layouts.py hugging-face MODEL OUT        weights as safetensors, vocabulary, configuration: what exporters read
     python layouts.py vocabulary MODEL OUT.txt      each token's bytes in hexadecimal, a line each
+    python layouts.py added-tokens MODEL OUT.json   tokens that are not words, and their numbers
 
 The first needs numpy, onnx and safetensors.
 """
@@ -52,12 +53,20 @@ def tokenizer_files(tokenizer, out):
     write("vocab.json", tokenizer["model"]["vocab"])
     merges = (merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"])
     (out / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
-    write("added_tokens.json", {token["content"]: token["id"] for token in tokenizer["added_tokens"] if token["content"] not in tokenizer["model"]["vocab"]})
+    write("added_tokens.json", added(tokenizer))
     end = "<|endoftext|>"
     write("special_tokens_map.json", {"bos_token": end, "eos_token": end, "unk_token": end, "pad_token": end})
     write("tokenizer_config.json", {"tokenizer_class": "WhisperTokenizer", "model_max_length": 1024, "bos_token": end, "eos_token": end,
                                     "unk_token": end, "pad_token": end, "add_prefix_space": False, "errors": "replace"})
     write("normalizer.json", {})
+
+
+def added(tokenizer):
+    return {token["content"]: token["id"] for token in tokenizer["added_tokens"] if token["content"] not in tokenizer["model"]["vocab"]}
+
+
+def added_tokens(model, out):
+    out.write_text(json.dumps(added(json.loads((model / "tokenizer.json").read_text()))))
 
 
 def token_bytes(tokenizer):
@@ -76,7 +85,7 @@ def vocabulary(model, out):
     out.write_text("".join(f"{token.hex()}\n" for token in tokens))
 
 
-LAYOUTS = {"hugging-face": hugging_face, "vocabulary": vocabulary}
+LAYOUTS = {"hugging-face": hugging_face, "vocabulary": vocabulary, "added-tokens": added_tokens}
 
 if __name__ == "__main__":
     if len(sys.argv) != 4 or sys.argv[1] not in LAYOUTS:

@@ -44,7 +44,7 @@ def call(*command, **environment):
 
 def packages(wanted):
     """A folder with these packages of PyPI. A folder, not a virtual environment: Debian's Python comes without the latter."""
-    name = "-".join(package.replace("==", "-") for package in wanted[:2])
+    name = "-".join(package.replace("==", "-") for package in wanted)
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--target")
     return once(HOME / "packages" / f"{name}-{sys.implementation.cache_tag}", lambda partial: call(*pip, partial, *wanted))
 
@@ -55,20 +55,64 @@ def python(wanted):
 
 
 @functools.cache
-def library():
+def built():
+    """The folder with the provider's library and the command, built now unless `UNDERTONE_BUILT` names one."""
+    if folder := os.environ.get("UNDERTONE_BUILT"):
+        return pathlib.Path(folder).resolve()
     call("cargo", "build", "--release", "--manifest-path", ROOT / "Cargo.toml", "-p", "onnxruntime-ep-xdna", "-p", "undertone")
-    return str(TARGET / "release/libonnxruntime_ep_xdna.so")
+    return TARGET / "release"
+
+
+def library():
+    return str(built() / "libonnxruntime_ep_xdna.so")
 
 
 def program(pipeline):
     """A pipeline's command, to which model, precision and recordings are added, and its environment."""
-    command, environment = python(pipeline.packages)
-    return [*command, str(EXAMPLES / pipeline.program)], environment | {"UNDERTONE_EP_LIBRARY": library()}
+    starter, environment = PROGRAMS[pathlib.Path(pipeline.program).suffix](pipeline)
+    return starter, environment | {"UNDERTONE_EP_LIBRARY": library()}
+
+
+def python_program(pipeline):
+    starter, environment = python(pipeline.packages)
+    return [*starter, str(EXAMPLES / pipeline.program)], environment
+
+
+def compiled(pipeline):
+    """A C or C++ program, with ONNX Runtime's library out of its Python package."""
+    lib = runtime(pipeline)
+    headers = call(ROOT / "tests/pipelines/headers.sh", HOME / "headers").strip().splitlines()[-1]
+    source = EXAMPLES / pipeline.program
+    compiler, standard = ("cc", "-std=c11") if source.suffix == ".c" else ("c++", "-std=c++17")
+    made = HOME / f"programs/{pipeline.name}"
+    made.parent.mkdir(exist_ok=True)
+    call(os.environ.get(compiler.upper().replace("C++", "CXX"), compiler), "-O2", standard, "-Wall", "-Wextra", "-Werror", source, "-o", made, "-isystem", headers,
+         "-I", EXAMPLES / "c", "-L", lib, f"-Wl,-rpath,{lib}", "-lonnxruntime", "-ldl", "-lm")
+    return [str(made)], {}
+
+
+def runtime(pipeline):
+    """A folder with ONNX Runtime's library under the names that linkers and loaders look for."""
+    library = next((packages(pipeline.packages) / "onnxruntime/capi").glob("libonnxruntime.so.*"))
+    folder = HOME / "lib" / library.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(library)
+    return folder
+
+
+def rust(pipeline):
+    if "UNDERTONE_BUILT" not in os.environ:
+        call("cargo", "build", "--release", "--manifest-path", ROOT / "Cargo.toml", "-p", "undertone", "--example", "pipeline")
+    return [str(built() / "examples/pipeline")], {"ORT_DYLIB_PATH": str(runtime(pipeline) / "libonnxruntime.so")}
+
+
+PROGRAMS = {".py": python_program, ".c": compiled, ".cpp": compiled, ".rs": rust}
 
 
 def command():
-    library()
-    return str(TARGET / "release/undertone")
+    return str(built() / "undertone")
 
 
 def model(name, layout):
@@ -77,9 +121,24 @@ def model(name, layout):
 
 
 def converted(name):
-    """optimum's layout, split, as Undertone writes it."""
-    call(command(), "model", "get", name)
-    return pathlib.Path(call(command(), "model", "path", name).strip().splitlines()[-1])
+    """optimum's layout, split, as Undertone writes it, and the tokens in a file that a short program can read."""
+    def make(partial):
+        if name == "reference":
+            source = ROOT / "models/reference"
+        else:
+            call(command(), "model", "get", name)
+            source = pathlib.Path(call(command(), "model", "path", name).strip().splitlines()[-1])
+        linked(source, partial)
+        call(sys.executable, ROOT / "tests/pipelines/layouts.py", "vocabulary", source, partial / "vocabulary.txt")
+
+    return once(HOME / "models" / name / "converted", make)
+
+
+def linked(source, folder):
+    """A folder with links to another one's files."""
+    folder.mkdir(parents=True)
+    for file in source.iterdir():
+        (folder / file.name).symlink_to(file.resolve())
 
 
 def hugging_face(name):
@@ -94,6 +153,11 @@ def hugging_face(name):
 def exported(name):
     """What optimum exports, with the merged decoder."""
     def make(partial):
+        if name == "reference":
+            # It comes with a merged decoder.
+            linked(converted(name), partial)
+            call(sys.executable, ROOT / "tests/pipelines/layouts.py", "added-tokens", partial, partial / "added_tokens.json")
+            return
         starter, environment = python(EXPORTER)
         task = "automatic-speech-recognition-with-past"
         source = hugging_face(name)
@@ -106,7 +170,26 @@ def exported(name):
     return once(HOME / "models" / name / "exported", make)
 
 
-LAYOUTS = {"converted": converted, "exported": exported}
+def genai(name):
+    """What onnxruntime-genai's builder makes."""
+    def make(partial):
+        starter, environment = python((*EXPORTER, "onnxruntime-genai==0.18.0", "onnx-ir"))
+        cache = HOME / "cache"
+        call(*starter, "-m", "onnxruntime_genai.models.builder", "-i", hugging_face(name), "-o", partial, "-p", "fp32", "-e", "cpu", "-c", cache, **environment)
+
+    return once(HOME / "models" / name / "genai", make)
+
+
+def sherpa(name):
+    """What sherpa-onnx's exporter makes of tiny.en: its graphs of other models are not at hand."""
+    def make(partial):
+        starter, environment = python(("numpy==2.4.6", "onnx==1.23.2"))
+        call(*starter, ROOT / "tests/pipelines/sherpa.py", converted("tiny.en"), partial, **environment)
+
+    return once(HOME / "models/tiny.en/sherpa", make)
+
+
+LAYOUTS = {"converted": converted, "exported": exported, "genai": genai, "sherpa": sherpa}
 
 
 @functools.cache
@@ -116,23 +199,23 @@ def share(graph):
     return float(call(*starter, ROOT / "tests/pipelines/share.py", library(), graph, **environment).split()[-1])
 
 
-def recordings(manifest, first):
-    """Recordings as WAV of 16 kHz: their name, file, and what is said, where that is known."""
+def recordings(manifest, every, model):
+    """Recordings as WAV of 16 kHz: their name, file, and what is said, where that is known. The reference model knows no people."""
     if manifest:
         lines = [json.loads(line) for line in manifest.read_text().splitlines()]
-        lines = [line for line in lines if line.get("language", "en") == "en"][:first]
+        lines = [line for line in lines if line.get("language", "en") == "en"]
         found = [(line["file"], manifest.parent / line["file"], line.get("text")) for line in lines]
     else:
         spoken = sorted((ROOT / "speech/short").glob("*-en.flac"))[:SPOKEN]
-        found = [("sample", sample(), None), *((file.name, file, None) for file in spoken)]
-        found = [*found, ("meeting-3min.flac", ROOT / "speech/long/meeting-3min.flac", None)][:first]
-    return [{"name": name, "wav": str(wav(file)), "text": text} for name, file, text in found]
+        files = [*([] if model == "reference" else [sample()]), *spoken, ROOT / "speech/long/meeting-3min.flac"]
+        found = [(file.name, file, None) for file in files]
+    return [{"name": name, "wav": str(wav(file)), "text": text} for name, file, text in found[::every]]
 
 
 def sample():
     """A person, ten seconds: the command's sample, which it fetches beside its models."""
     call(command(), "transcribe", "--sample", "--device", "cpu")
-    return converted("base").parents[1] / "sample/beckett.wav"
+    return (converted("base") / "encoder_model.onnx").resolve().parents[2] / "sample/beckett.wav"
 
 
 def wav(file):

@@ -1,8 +1,8 @@
 """Runs examples with Undertone's execution provider and without it, compares their words, and measures both.
 
-    run.sh NAME...|all [--model base] [--recordings MANIFEST.jsonl] [--first N] [--turns N] [--timed] [--results FILE]
+    run.sh NAME...|all [--model base] [--recordings MANIFEST.jsonl] [--every N] [--turns N] [--timed] [--results FILE]
     run.sh --check [--results FILE]      the checks again, on the results that are there
-    run.sh --table [--results FILE]      writes the table in docs/pipelines.md
+    run.sh --table [--results FILE]      writes the table in docs/pipelines.md; --print-table prints it
     run.sh --list
 
 In each turn every example runs with `cpu` (without the provider), `f32`, `bf16` and `int8`, one after the other, each in a
@@ -36,14 +36,15 @@ PRECISIONS = ("cpu", "f32", "bf16", "int8")
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("names", nargs="*", metavar="NAME", help="of --list, or all")
-    arguments.add_argument("--model", default="base", help="base or tiny.en")
+    arguments.add_argument("--model", default="base", help="base, tiny.en, or reference: the small one of models/reference")
     arguments.add_argument("--recordings", type=pathlib.Path)
-    arguments.add_argument("--first", type=int, help="only the first N recordings of the manifest")
+    arguments.add_argument("--every", type=int, default=1, help="only each Nth recording")
     arguments.add_argument("--turns", type=int, default=1)
     arguments.add_argument("--timed", action="store_true")
     arguments.add_argument("--results", type=pathlib.Path, default=prepare.HOME / "results.jsonl")
     arguments.add_argument("--check", action="store_true")
     arguments.add_argument("--table", action="store_true")
+    arguments.add_argument("--print-table", action="store_true")
     arguments.add_argument("--list", action="store_true")
     arguments = arguments.parse_args()
     if arguments.list:
@@ -52,13 +53,16 @@ def main():
     if arguments.table:
         table.write(read(arguments.results))
         return 0
+    if arguments.print_table:
+        print(table.made(read(arguments.results)))
+        return 0
     if arguments.check:
         return 1 if check.check(read(arguments.results)) else 0
     names = list(BY_NAME) if arguments.names == ["all"] else arguments.names
     if not names or (unknown := set(names) - set(BY_NAME)):
         sys.exit(f"no pipeline is called {', '.join(unknown)}; --list names them" if names else "which pipelines? --list names them, `all` runs all")
     results, failed = [], False
-    recordings = prepare.recordings(arguments.recordings, arguments.first)
+    recordings = prepare.recordings(arguments.recordings, arguments.every, arguments.model)
     for name in names:
         print(f"# {name}", flush=True)
         try:
