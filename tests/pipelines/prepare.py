@@ -6,6 +6,7 @@ Everything is made once, in `pipelines` in Cargo's target directory, under anoth
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -51,7 +52,17 @@ def packages(wanted):
 
 def python(wanted):
     """How Python is started with these packages and nothing else: the command and its environment."""
-    return [sys.executable], {"PYTHONPATH": str(packages(wanted)), "PYTHONNOUSERSITE": "1"}
+    return [sys.executable], {"PYTHONPATH": str(packages(wanted)), "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@functools.cache
+def ep_package():
+    """A folder with the provider's own package, built from this repository with the library as it is now."""
+    source = ROOT / "ep/python"
+    files = [pathlib.Path(library()), *sorted(source.rglob("*.py"))]
+    sign = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target")
+    return once(HOME / "packages" / f"onnxruntime-ep-xdna-{sign}", lambda partial: call(*pip, partial, source, ONNXRUNTIME_EP_XDNA_LIBRARY=library()))
 
 
 @functools.cache
@@ -75,7 +86,8 @@ def program(pipeline):
 
 def python_program(pipeline):
     starter, environment = python(pipeline.packages)
-    return [*starter, str(EXAMPLES / pipeline.program)], environment
+    path = os.pathsep.join([environment["PYTHONPATH"], str(ep_package())])
+    return [*starter, str(EXAMPLES / pipeline.program)], environment | {"PYTHONPATH": path}
 
 
 def compiled(pipeline):

@@ -8,23 +8,13 @@ Runtime, and its text; after them come the provider's counters, before and after
 """
 
 import argparse
-import ctypes
 import functools
-import os
 import pathlib
 import time
 import wave
 
 import numpy
-
-EP_NAME = "XdnaExecutionProvider"
-COUNTERS = ("fused_nodes_executed", "kernel_calls.host")
-
-
-def library():
-    """The provider's library. An installed package `onnxruntime-ep-xdna` knows its own."""
-    return os.environ["UNDERTONE_EP_LIBRARY"]
-
+import onnxruntime_ep_xdna
 
 def read(path):
     """A recording's samples, from -1 to 1."""
@@ -33,13 +23,6 @@ def read(path):
         if kind != (16000, 1, 2):
             raise SystemExit(f"{path} has {kind[0]} Hz, {kind[1]} channels, {8 * kind[2]} bits; give one of 16 kHz, one channel, 16 bits")
         return numpy.frombuffer(file.readframes(file.getnframes()), numpy.int16).astype(numpy.float32) / 32768
-
-
-def counters():
-    """What the provider's library has counted in this process."""
-    counter = ctypes.CDLL(library()).onnxruntime_ep_xdna_counter
-    counter.argtypes, counter.restype = [ctypes.c_char_p], ctypes.c_uint64
-    return [counter(name.encode()) for name in COUNTERS]
 
 
 class InSessions:
@@ -78,12 +61,12 @@ def run(load, timed=InSessions):
     transcribe = load(arguments.model, arguments.precision)
     # The first run of a session also lays out its memory.
     transcribe(read(arguments.recordings[0]))
-    before = counters()
+    before = onnxruntime_ep_xdna.counters()
     for path in arguments.recordings:
         samples = read(path)
         begin, sessions = time.perf_counter(), inside and inside.seconds
         text = transcribe(samples)
         seconds = time.perf_counter() - begin
         print("text", path, f"{seconds:.4f}", f"{inside.seconds - sessions if inside else seconds:.4f}", " ".join(text.split()), sep="\t")
-    for name, start, end in zip(COUNTERS, before, counters()):
-        print("counter", name, start, end, sep="\t")
+    for name, count in onnxruntime_ep_xdna.counters().items():
+        print("counter", name, before[name], count, sep="\t")

@@ -1,6 +1,6 @@
 """Whisper with onnxruntime-genai.
 
-    pip install onnxruntime-genai
+    pip install onnxruntime-genai onnxruntime-ep-xdna
     python with_genai.py MODEL PRECISION RECORDING.wav...      (see shared.py)
 
 MODEL is a folder as `python -m onnxruntime_genai.models.builder` writes it. English, 30 seconds at most.
@@ -9,6 +9,7 @@ MODEL is a folder as `python -m onnxruntime_genai.models.builder` writes it. Eng
 import io
 import wave
 
+import onnxruntime_ep_xdna
 import onnxruntime_genai as genai
 
 import shared
@@ -20,10 +21,12 @@ def load(model, precision):
     config = genai.Config(str(model))
     config.clear_providers()
     if precision != "cpu":
-        genai.register_execution_provider_library("undertone", shared.library())
-        config.append_provider(shared.EP_NAME)
+        # The library has an ONNX Runtime environment of its own, in which the provider is registered.
+        genai.register_execution_provider_library("undertone", onnxruntime_ep_xdna.get_library_path())
+        provider = onnxruntime_ep_xdna.get_ep_name()
+        config.append_provider(provider)
         for name, value in {"device": "host", "precision": precision}.items():
-            config.set_provider_option(shared.EP_NAME, name, value)
+            config.set_provider_option(provider, name, value)
     model = genai.Model(config)
     processor = model.create_multimodal_processor()
 

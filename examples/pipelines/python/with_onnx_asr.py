@@ -1,6 +1,6 @@
 """Whisper with onnx-asr.
 
-    pip install "onnx-asr[cpu]"
+    pip install "onnx-asr[cpu]" onnxruntime-ep-xdna
     python with_onnx_asr.py MODEL PRECISION RECORDING.wav...      (see shared.py)
 
 MODEL is a folder as optimum exports it, with the merged decoder: encoder_model.onnx, decoder_model_merged.onnx, config.json,
@@ -8,7 +8,7 @@ vocab.json, added_tokens.json. English, 30 seconds at most.
 """
 
 import onnx_asr
-import onnxruntime
+import onnxruntime_ep_xdna
 
 import shared
 
@@ -16,8 +16,7 @@ import shared
 def load(model, precision):
     providers = ["CPUExecutionProvider"]
     if precision != "cpu":
-        onnxruntime.register_execution_provider_library("undertone", shared.library())
-        providers = [(shared.EP_NAME, {"device": "host", "precision": precision})]
+        providers = onnxruntime_ep_xdna.providers(device="host", precision=precision)
     # The model's sessions alone: the features stay numpy's.
     asr = onnx_asr.load_model("whisper", model, asr_config={"providers": providers}, providers=["CPUExecutionProvider"])
     return lambda samples: asr.recognize(samples, language="en")

@@ -1,6 +1,6 @@
 """Whisper with ONNX Runtime alone: features, greedy decoding with a cache of keys and values, text.
 
-    pip install onnxruntime numpy tokenizers
+    pip install onnxruntime onnxruntime-ep-xdna numpy tokenizers
     python with_onnxruntime.py MODEL PRECISION RECORDING.wav...      (see shared.py)
 
 MODEL is a folder as optimum and `undertone model convert` write it: encoder_model.onnx, decoder_model.onnx,
@@ -11,6 +11,7 @@ import json
 
 import numpy
 import onnxruntime
+import onnxruntime_ep_xdna
 import tokenizers
 
 import shared
@@ -20,16 +21,12 @@ MOST_TOKENS = 224
 
 
 def session(path, precision):
-    options = onnxruntime.SessionOptions()
-    if precision != "cpu":
-        devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == shared.EP_NAME]
-        options.add_provider_for_devices(devices[:1], {"device": "host", "precision": precision})
-    return onnxruntime.InferenceSession(str(path), sess_options=options)
+    if precision == "cpu":
+        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return onnxruntime_ep_xdna.session(path, device="host", precision=precision)
 
 
 def load(model, precision):
-    if precision != "cpu":
-        onnxruntime.register_execution_provider_library("undertone", shared.library())
     names = ("encoder_model", "decoder_model", "decoder_with_past_model")
     encoder, first, later = (session(model / f"{name}.onnx", precision) for name in names)
     tokenizer = tokenizers.Tokenizer.from_file(str(model / "tokenizer.json"))

@@ -1,12 +1,12 @@
 """Whisper with optimum and transformers' pipeline, which cuts long recordings into overlapping chunks.
 
-    pip install "optimum-onnx[onnxruntime]"
+    pip install "optimum-onnx[onnxruntime]" onnxruntime-ep-xdna
     python with_optimum.py MODEL PRECISION RECORDING.wav...      (see shared.py)
 
 MODEL is a folder as `optimum-cli export onnx` writes it. English, of any length.
 """
 
-import onnxruntime
+import onnxruntime_ep_xdna
 import transformers
 from optimum.onnxruntime import ORTModelForSpeechSeq2Seq
 
@@ -16,8 +16,7 @@ import shared
 def load(model, precision):
     provider, options = "CPUExecutionProvider", {}
     if precision != "cpu":
-        onnxruntime.register_execution_provider_library("undertone", shared.library())
-        provider, options = shared.EP_NAME, {"device": "host", "precision": precision}
+        ((provider, options),) = onnxruntime_ep_xdna.providers(device="host", precision=precision)
     processor = transformers.AutoProcessor.from_pretrained(model)
     pipeline = transformers.pipeline(
         "automatic-speech-recognition",
