@@ -26,7 +26,7 @@ class LibraryHook(BuildHookInterface[Any]):
         here = (tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
         platform = os.environ.get(PLATFORM_VARIABLE) or next(here)
         root = Path(self.root)
-        name = runpy.run_path(str(root / PACKAGE / "__init__.py"))["library_name"](platform)
+        name = runpy.run_path(str(root / PACKAGE / "_library.py"))["library_name"](platform)
         named = os.environ.get(VARIABLE)
         library = Path(named) if named else root.parents[1] / "target" / "release" / name
         if not library.is_file():
