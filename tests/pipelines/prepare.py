@@ -20,6 +20,8 @@ HOME = TARGET / "pipelines"
 HOME.mkdir(parents=True, exist_ok=True)
 EXAMPLES = ROOT / "examples/pipelines"
 EXPORTER = ("optimum-onnx==0.1.0", "transformers==4.57.6", "onnxruntime==1.32.0", "torch==2.15.0")
+# The builder wants a newer transformers than optimum takes.
+GENAI_BUILDER = ("onnxruntime-genai==0.18.0", "transformers==5.24.0", "onnxruntime==1.32.0", "torch==2.15.0", "onnx-ir")
 PLAIN = ("onnxruntime==1.32.0", "numpy==2.4.6", "tokenizers==0.23.3")
 # Recordings of speech/ that the default takes.
 SPOKEN = 6
@@ -185,7 +187,7 @@ def exported(name):
 def genai(name):
     """What onnxruntime-genai's builder makes."""
     def make(partial):
-        starter, environment = python((*EXPORTER, "onnxruntime-genai==0.18.0", "onnx-ir"))
+        starter, environment = python(GENAI_BUILDER)
         cache = HOME / "cache"
         call(*starter, "-m", "onnxruntime_genai.models.builder", "-i", hugging_face(name), "-o", partial, "-p", "fp32", "-e", "cpu", "-c", cache, **environment)
 

@@ -102,7 +102,7 @@ def run(pipeline, arguments, recordings):
             counters = {name: (int(before), int(after)) for kind, name, before, after in (line for line in lines if line[0] == "counter")}
             results.append(run | {"counters": counters})
             total = sum(float(text[2]) for text in texts)
-            print(f"{precision:5} {total:7.2f} s in ONNX Runtime, {counters['fused_nodes_executed']} fused nodes", flush=True)
+            print(f"{precision:5} {total:7.2f} s in ONNX Runtime, {counters['fused_nodes_executed'][1]} fused nodes", flush=True)
     return results
 
 
