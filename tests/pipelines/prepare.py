@@ -72,7 +72,8 @@ def built():
     """The folder with the provider's library and the command, built now unless `UNDERTONE_BUILT` names one."""
     if folder := os.environ.get("UNDERTONE_BUILT"):
         return pathlib.Path(folder).resolve()
-    call("cargo", "build", "--release", "--manifest-path", ROOT / "Cargo.toml", "-p", "onnxruntime-ep-xdna", "-p", "undertone")
+    wanted = ("onnxruntime-ep-xdna", "undertone", *(["undertone-preload"] if (ROOT / "ep/preload").exists() else []))
+    call("cargo", "build", "--release", "--manifest-path", ROOT / "Cargo.toml", *(f"--package={package}" for package in wanted))
     return TARGET / "release"
 
 
@@ -83,7 +84,7 @@ def library():
 def program(pipeline):
     """A pipeline's command, to which model, precision and recordings are added, and its environment."""
     starter, environment = PROGRAMS[pathlib.Path(pipeline.program).suffix](pipeline)
-    return starter, environment | {"UNDERTONE_EP_LIBRARY": library()}
+    return starter, environment | {"UNDERTONE_EP_LIBRARY": library(), "UNDERTONE_PRELOAD": str(built() / "libundertone_preload.so")}
 
 
 def python_program(pipeline):
@@ -122,7 +123,21 @@ def rust(pipeline):
     return [str(built() / "examples/pipeline")], {"ORT_DYLIB_PATH": str(runtime(pipeline) / "libonnxruntime.so")}
 
 
-PROGRAMS = {".py": python_program, ".c": compiled, ".cpp": compiled, ".rs": rust}
+def node(pipeline):
+    """A program of Node.js, beside the packages that it imports: where they are looked for goes by the program's own place."""
+    folder = once(HOME / "packages" / "-".join(package.replace("@", "").replace("/", "-") for package in pipeline.packages), lambda partial: npm(partial, pipeline.packages))
+    shutil.copy(EXAMPLES / pipeline.program, folder)
+    return ["node", str(folder / pathlib.Path(pipeline.program).name)], {"UNDERTONE_LIBRARIES": str(built())}
+
+
+def npm(folder, wanted):
+    folder.mkdir(parents=True)
+    (folder / "package.json").write_text("{}")
+    # Without install scripts: they fetch what only GPUs need.
+    call("npm", "install", "--prefix", folder, "--no-audit", "--no-fund", "--ignore-scripts", "--install-links", *wanted, ROOT / "ep/node")
+
+
+PROGRAMS = {".mjs": node, ".py": python_program, ".c": compiled, ".cpp": compiled, ".rs": rust}
 
 
 def command():

@@ -1,6 +1,6 @@
 // Whisper with transformers.js in Node.js.
 //
-//     npm install @huggingface/transformers
+//     npm install @huggingface/transformers onnxruntime-ep-xdna
 //     node with_transformers.mjs MODEL PRECISION RECORDING.wav...
 //
 // MODEL is a folder as optimum exports it, with the merged decoder: encoder_model.onnx, decoder_model_merged.onnx. English,
@@ -10,8 +10,11 @@ import fs from "node:fs";
 import path from "node:path";
 import { env, pipeline } from "@huggingface/transformers";
 import { InferenceSession } from "onnxruntime-node";
+import xdna from "onnxruntime-ep-xdna";
 
 const [model, precision, ...recordings] = process.argv.slice(2);
+// Starts the program again with the provider in front of ONNX Runtime. What it counted is in this file at the end.
+if (precision !== "cpu") xdna.everywhere({ device: "host", precision }, { counters: process.env.EXAMPLE_COUNTERS });
 
 // Adds up the time in ONNX Runtime.
 let inside = 0;
