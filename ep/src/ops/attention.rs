@@ -68,7 +68,13 @@ pub enum Causal {
     Last,
     /// They are: the queries' own keys are the new ones, from the first on, and an operand tells how many are new;
     /// without it all are.
-    New(HeadLayout),
+    New {
+        /// How the new keys lie.
+        layout: HeadLayout,
+        /// The last query sees all keys, where more are new than there are queries, as ONNX Runtime's operators have
+        /// it; ONNX's has it for a single query behind a past.
+        last_sees_all: bool,
+    },
 }
 
 /// How a `[batch, heads, length, width]` operand of attention lies in memory.
@@ -298,21 +304,33 @@ impl Attention {
         let first = match self.causal {
             Causal::No => None,
             Causal::Last => Some(keys.saturating_sub(queries)),
-            Causal::New(layout) => match operands.shape(NEW_KEYS) {
+            Causal::New { layout, .. } => match operands.shape(NEW_KEYS) {
                 Ok(new) => Some(keys.saturating_sub(layout.sizes(new)?[2])),
                 Err(_) => Some(0),
             },
         };
         // One query behind a past sees all of it.
         let first = first.filter(|first| first + 1 < keys);
-        if operands.get(3).is_none() {
+        let is_open = |first: usize| match self.causal {
+            Causal::New { last_sees_all, .. } => {
+                first + queries < keys && (last_sees_all || (queries == 1 && first > 0))
+            }
+            Causal::No | Causal::Last => false,
+        };
+        let open = first.filter(|first| is_open(*first)).and_then(|_| queries.checked_sub(1));
+        if operands.get(3).is_none() && open.is_none() {
             return Ok((first.map_or(Mask::None, |first| Mask::Causal { first }), scratch));
         }
-        let mut dims = mask_axes(operands)?;
-        let (mut data, mut rest) = match operands.dtype(3)? {
-            DataType::Bool => self.added(operands.data::<u8>(3)?, scratch),
-            DataType::I32 => self.added(operands.data::<i32>(3)?, scratch),
-            _ => (operands.data::<f32>(3)?, scratch),
+        let (mut dims, (mut data, mut rest)) = match operands.get(3) {
+            None => ([1; 4], (&[0.0f32][..], scratch)),
+            Some(_) => (
+                mask_axes(operands)?,
+                match operands.dtype(3)? {
+                    DataType::Bool => self.added(operands.data::<u8>(3)?, scratch),
+                    DataType::I32 => self.added(operands.data::<i32>(3)?, scratch),
+                    _ => (operands.data::<f32>(3)?, scratch),
+                },
+            ),
         };
         if (dims[3] == 1 && keys > 1) || first.is_some() {
             // One entry for all keys of a query. To leave it out would change what a soft-max makes of −inf, of NaN,
@@ -326,7 +344,7 @@ impl Attention {
                     [entry] => row.fill(*entry),
                     entries => row.copy_from_slice(entries),
                 }
-                if let Some(first) = first {
+                if let Some(first) = first.filter(|_| open != Some(query)) {
                     row[(first + query + 1).min(keys)..].fill(f32::NEG_INFINITY);
                 }
             }

@@ -25,7 +25,7 @@ fn parts(step: Step) -> Vec<Step> {
         exact: step.exact,
     };
     let append = |part: usize| Op::Append(Append { new, part });
-    let counted = if matches!(attention.causal, Causal::New(_)) { step.input(1) } else { None };
+    let counted = if matches!(attention.causal, Causal::New { .. }) { step.input(1) } else { None };
     vec![
         part(append(1), vec![step.input(5), step.input(1), step.input(4)], keys),
         part(append(2), vec![step.input(6), step.input(2), step.input(4)], values),

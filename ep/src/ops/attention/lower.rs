@@ -209,7 +209,7 @@ impl Attention {
         let causal = match is_causal {
             false => Causal::No,
             true if *keys.length != Dim::Unknown && queries.length == keys.length => Causal::Last,
-            true => Causal::New(k),
+            true => Causal::New { layout: k, last_sees_all: node.node.domain == "com.microsoft" },
         };
         let (scale, hidden) = (scale(node.node, width), f32::NEG_INFINITY);
         let shared_by = if shares { each / keys.heads } else { 1 };
