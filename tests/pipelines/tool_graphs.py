@@ -255,7 +255,7 @@ def measure(library, graphs, features, precisions, only, rounds):
 
     features = numpy.load(features)
 
-    onnxruntime.register_execution_provider_library("undertone", str(library))
+    onnxruntime.register_execution_provider_library("undertone", str(library.resolve()))
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == EP_NAME]
     plain = found_graphs(graphs / "plain")
     heads = [f"{precision} {what}" for precision in precisions for what in ("largest difference", "ms", "plain ms")]

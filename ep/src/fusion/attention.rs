@@ -123,6 +123,52 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     fusion.replace(last, &absorbed, op, inputs)
 }
 
+/// Root: attention that is one operator. Its operands are read through their transpositions, and its result is written
+/// as the transposition behind it has it.
+pub(super) fn transposed(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
+    let step = fusion.step(root)?;
+    let Op::Attention(mut op) = step.op else { return None };
+    if step.input(4).is_some() {
+        return None;
+    }
+    let (mut inputs, mut last, mut absorbed) = (step.inputs.clone(), root, Vec::new());
+    let through = |index: usize, layout: HeadLayout| {
+        let operand = heads(fusion, step.input(index).filter(|_| layout == HeadLayout::HeadsFirst)?);
+        (operand.layout == HeadLayout::LengthFirst).then_some(operand)
+    };
+    let operands = [through(0, op.q), through(1, op.appends.unwrap_or(op.k)), through(2, op.appends.unwrap_or(op.v))];
+    let keys_and_values = operands[1].is_some() && operands[2].is_some();
+    for (index, operand) in operands.into_iter().enumerate() {
+        let Some(operand) = operand.filter(|_| index == 0 || op.appends.is_none() || keys_and_values) else { continue };
+        inputs[index] = Some(operand.value);
+        absorbed.extend(operand.absorbed);
+        match (index, &mut op) {
+            (0, op) => op.q = operand.layout,
+            (_, Attention { appends: Some(new), .. }) => *new = operand.layout,
+            (1, op) => op.k = operand.layout,
+            (_, op) => op.v = operand.layout,
+        }
+    }
+    if let Causal::New { layout, .. } = &mut op.causal {
+        *layout = op.appends.unwrap_or(op.k);
+    }
+    if let &[result] = &step.outputs[..]
+        && op.out == HeadLayout::HeadsFirst
+        && let Some((transpose, behind)) = fusion.sole_reader(result)
+        && is_transpose(behind, SWAP_LENGTH_AND_HEADS)
+    {
+        absorbed.push(root);
+        last = transpose;
+        op.out = HeadLayout::LengthFirst;
+    }
+    if Op::Attention(op) == step.op {
+        return None;
+    }
+    absorbed.sort_unstable();
+    absorbed.dedup();
+    fusion.replace(last, &absorbed, Op::Attention(op), inputs)
+}
+
 fn is_transpose(step: &Step, perm: [usize; 4]) -> bool {
     matches!(&step.op, Op::Movement(Movement::Transpose { perm: found }) if *found == perm)
 }
@@ -163,10 +209,16 @@ fn transposed_heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<(HeadsOpe
     let (value, scale, mut absorbed) = scaled(fusion, value);
     let (id, step) = fusion.sole_maker(value)?;
     let source = step.inputs[0]?;
-    let of_perm = [([0, 1, 3, 2], HeadLayout::HeadsFirst), ([0, 2, 3, 1], HeadLayout::LengthFirst)];
-    if let Some((_, layout)) = of_perm.into_iter().find(|(perm, _)| is_transpose(step, *perm)) {
+    if is_transpose(step, [0, 1, 3, 2]) {
         absorbed.push(id);
-        return Some((HeadsOperand { value: source, layout, absorbed: None }, scale, absorbed));
+        let (k, views) = unchanged(fusion, source);
+        absorbed.extend(views);
+        return Some((heads(fusion, k), scale, absorbed));
+    }
+    if is_transpose(step, [0, 2, 3, 1]) {
+        absorbed.push(id);
+        let k = HeadsOperand { value: source, layout: HeadLayout::LengthFirst, absorbed: None };
+        return Some((k, scale, absorbed));
     }
     // Batch and heads as one axis while the last two change places, as PyTorch's exporter writes it.
     let (turn, turned) = fusion.sole_maker(source).filter(|_| matches!(step.op, Op::View(View::Reshape { .. })))?;
@@ -184,6 +236,18 @@ fn transposed_heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<(HeadsOpe
     }
     absorbed.extend([join, turn, id]);
     Some((heads(fusion, k), scale, absorbed))
+}
+
+/// What a reshape gives on as it is, and the reshape: what ONNX Runtime leaves of batch and heads as one axis, where all
+/// sizes are known.
+fn unchanged(fusion: &Fusion<'_, '_>, value: ValueId) -> (ValueId, Option<StepId>) {
+    let view = fusion.sole_maker(value).filter(|(_, step)| matches!(step.op, Op::View(View::Reshape { .. })));
+    let same = view.and_then(|(id, step)| {
+        let (of, sizes) = (step.input(0)?, entries(fusion, step.input(1)?)?);
+        let all = sizes.iter().enumerate().all(|(axis, entry)| entry.is(fusion, of, axis));
+        (all && fusion.rank(of) == Some(sizes.len())).then_some((of, Some(id)))
+    });
+    same.unwrap_or((value, None))
 }
 
 /// What is multiplied by a constant, the constant, and the step that does so.

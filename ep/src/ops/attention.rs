@@ -145,7 +145,7 @@ impl HeadLayout {
     }
 
     /// An operand's elements from its first head's first row on.
-    fn from_first<T>(self, [_, heads, _, width]: [usize; 4], data: &[T]) -> &[T] {
+    fn own_part<T>(self, [_, heads, _, width]: [usize; 4], data: &[T]) -> &[T] {
         match self {
             HeadLayout::Third { part, .. } => data.get(part * heads * width..).unwrap_or_default(),
             HeadLayout::HeadsFirst | HeadLayout::LengthFirst | HeadLayout::Packed { .. } => data,
@@ -163,7 +163,7 @@ impl HeadLayout {
         let sizes @ [batch, heads, _, width] = self.sizes(operands.shape(index)?)?;
         let [batch_stride, head_stride, row_stride] = self.strides(sizes);
         let once = |count: usize, stride: usize| if count == 1 { 0 } else { stride };
-        let (mut data, mut rest): (&[f32], _) = (self.from_first(sizes, operands.data(index)?), scratch);
+        let (mut data, mut rest): (&[f32], _) = (self.own_part(sizes, operands.data(index)?), scratch);
         if let Some(bias) = operands.optional::<f32>(4)?.filter(|_| self != HeadLayout::HeadsFirst) {
             let row = heads * width;
             let bias = bias.get(index * row..(index + 1) * row).ok_or("a bias that is shorter than q, k and v")?;
