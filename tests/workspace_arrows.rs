@@ -1,7 +1,7 @@
 //! Who may depend on whom among the workspace's crates. The whole list stands here: a new arrow is a decision about the
 //! architecture, not a line in a manifest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 mod common;
@@ -14,6 +14,9 @@ const ARROWS: &[(&str, &str, &str)] = &[
     // The Python package: the library as a Python module.
     ("undertone-python", "undertone-runner", ""),
     ("undertone-python", "undertone-models", ""),
+    // The features of the whole workspace, so that no library is built again for the command or the wheel alone.
+    ("undertone", "undertone-features", ""),
+    ("undertone-python", "undertone-features", ""),
     // All that measures, for `undertone bench` and `undertone npu plan`: models through the runner, kernels directly.
     ("undertone", "undertone-bench", ""),
     ("undertone-bench", "undertone-runner", ""),
@@ -71,6 +74,36 @@ fn dependencies_point_one_way() {
     }
     let allowed: BTreeSet<_> = ARROWS.iter().copied().collect();
     assert_eq!(found, allowed, "left: what the manifests say; right: what is allowed");
+}
+
+#[test]
+fn the_command_and_the_wheel_need_no_library_with_other_features() {
+    let whole = libraries(&["--workspace", "--edges=normal,dev"]);
+    for member in ["undertone", "undertone-python"] {
+        for (name, forms) in libraries(&["--package", member, "--edges=normal"]) {
+            // A library that build scripts need too has two forms here, and one in the list of the whole workspace.
+            let known = whole.get(&name).is_some_and(|known| !known.is_disjoint(&forms));
+            assert!(
+                known,
+                "{member} has {name} {forms:?}, the workspace {:?}: see features/Cargo.toml",
+                whole.get(&name)
+            );
+        }
+    }
+}
+
+/// Each library of these members with the sets of features that they ask for.
+fn libraries(arguments: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args(["tree", "--offline", "--prefix=none", "--format={p}\t{f}"]).args(arguments);
+    let mut libraries = BTreeMap::<_, BTreeSet<_>>::new();
+    for line in common::stdout_of(tree.current_dir(common::root())).lines().filter(|line| !line.is_empty()) {
+        let (name, features) = line.split_once('\t').unwrap();
+        let features = features.trim_end_matches(" (*)").to_owned();
+        libraries.entry(name.to_owned()).or_default().insert(features);
+    }
+    assert!(libraries.len() > 100, "{libraries:?}");
+    libraries
 }
 
 #[test]

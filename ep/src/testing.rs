@@ -165,7 +165,7 @@ pub fn run_with(
         shapes: vec![(Vec::new(), 0); graph.outputs.len()],
         sizes: graph.outputs.iter().map(|id| graph.values[*id].dtype.map_or(0, DataType::size)).collect(),
     };
-    plan.run(inputs, &mut outputs, &Serial, &Counters::new(), state)?;
+    plan.run(inputs, &mut outputs, &Serial, &Counters::new(), state, None)?;
     let shapes = std::mem::take(&mut outputs.shapes);
     drop(outputs);
     Ok(shapes

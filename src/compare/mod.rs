@@ -1,0 +1,3 @@
+//! `undertone partition --compare`: the same graphs under several configurations, beside each other.
+
+pub mod report;
