@@ -1,9 +1,16 @@
 /* A program that is linked with ONNX Runtime and knows nothing of the provider: it makes a session of a Whisper encoder in
    four ways, runs each, and prints a line for each.
 
+       program MODEL PROFILE OTHER        linked with ONNX Runtime
+       host MODEL PROFILE OTHER           this as a library, and host.c, which is linked with nothing
+
+   Its own options of a session are that profiles are written into files that begin with PROFILE. OTHER is another library
+   with an ONNX Runtime inside, which tells its version.
+
    ONNX Runtime's table is an array of functions here, for its header is not in the repository; the places come from the
    test, which knows the table. */
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -42,12 +49,12 @@ static void run(void *session, const char *how) {
     printf("%s %.4f %.4f %.4f\n", how, hidden[0], hidden[1000], hidden[200000]);
 }
 
-int main(int count, char **arguments) {
+int MAIN(int count, char **arguments) {
     void *env, *options, *session, *container;
     const struct base *base = OrtGetApiBase();
     fprintf(stderr, "program: ONNX Runtime %s\n", base->get_version());
     api = base->get_api(23);
-    if (!api || count != 2)
+    if (!api || count != 4)
         return 2;
     FILE *file = fopen(arguments[1], "rb");
     if (!file)
@@ -61,6 +68,7 @@ int main(int count, char **arguments) {
 
     check(((Status(*)(int, const char *, void **))api[CREATE_ENV])(3, "program", &env));
     check(((Status(*)(void **))api[CREATE_SESSION_OPTIONS])(&options));
+    check(((Status(*)(void *, const char *))api[ENABLE_PROFILING])(options, arguments[2]));
     check(((Status(*)(void **))api[CREATE_CONTAINER])(&container));
 
     check(((Status(*)(void *, const char *, void *, void **))api[CREATE_SESSION])(env, arguments[1], options, &session));
@@ -78,5 +86,9 @@ int main(int count, char **arguments) {
     /* An error of the program's own stays what it is. */
     Status status = ((Status(*)(void *, const char *, void *, void **))api[CREATE_SESSION])(env, "no such model", options, &session);
     printf("%s\n", status ? "no such model" : "a model of nothing");
+
+    void *other = dlopen(arguments[3], RTLD_LAZY | RTLD_LOCAL);
+    const char *(*version)(void) = other ? (const char *(*)(void))dlsym(other, "version") : NULL;
+    printf("other %s\n", version ? version() : dlerror());
     return 0;
 }

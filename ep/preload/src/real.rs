@@ -13,17 +13,15 @@ use ort_sys::OrtApiBase;
 
 type GetApiBase = unsafe extern "C" fn() -> *const OrtApiBase;
 
-/// What the program would have got: `OrtGetApiBase` of the library that the code at `caller` is linked with, else the
-/// next one in the process, else the first that is loaded. `own` is this library's function.
+/// What the program would have got, as the linker looks for it: `OrtGetApiBase` of what the program itself is linked
+/// with, else of what the library with the code at `caller` is linked with. Else the first that is loaded. `own` is this
+/// library's function.
 pub fn base(caller: *const c_void, own: *const c_void) -> *const OrtApiBase {
-    let found = file_of(caller)
-        .and_then(|file| symbol_of(&file))
-        .filter(|symbol| !ptr::eq(*symbol, own))
-        .or_else(|| symbol_in(RTLD_NEXT))
-        .or_else(|| {
-            let files = loaded().into_iter().filter(|file| is_onnxruntime(Path::new(&*file.to_string_lossy())));
-            files.filter_map(|file| symbol_of(&file)).find(|symbol| !ptr::eq(*symbol, own))
-        });
+    let of_caller = || file_of(caller).and_then(|file| symbol_of(&file)).filter(|symbol| !ptr::eq(*symbol, own));
+    let found = symbol_in(RTLD_NEXT).or_else(of_caller).or_else(|| {
+        let files = loaded().into_iter().filter(|file| is_onnxruntime(Path::new(&*file.to_string_lossy())));
+        files.filter_map(|file| symbol_of(&file)).find(|symbol| !ptr::eq(*symbol, own))
+    });
     let Some(found) = found else { return ptr::null() };
     // SAFETY: the symbol of this name is a function of this type in every version of ONNX Runtime.
     unsafe { std::mem::transmute::<*const c_void, GetApiBase>(found)() }
