@@ -19,6 +19,8 @@ class Pipeline:
     layout: str = "converted"
     # The graphs that count for the share: of the encoder and of a decoder's step.
     graphs: tuple[str, str] = ("encoder_model.onnx", "decoder_with_past_model.onnx")
+    # The one model that there are files of, whichever is asked for.
+    model: str | None = None
     # Whether it takes recordings of more than 30 s.
     long: bool = False
 
@@ -41,8 +43,8 @@ PIPELINES = [
              "python/with_optimum.py", layout="exported", graphs=MERGED, long=True),
     Pipeline("genai", "onnxruntime-genai 0.18.0, onnxruntime 1.32.0", ("onnxruntime-genai==0.18.0", "onnxruntime==1.32.0", "numpy==2.4.6"),
              "python/with_genai.py", layout="genai", graphs=("encoder.onnx", "decoder.onnx")),
-    Pipeline("sherpa-onnx", "sherpa-onnx 2.0.1, its onnxruntime 1.28.2", ("sherpa-onnx==2.0.1", "numpy==2.4.6"),
-             "python/with_sherpa_onnx.py", layout="sherpa", graphs=("encoder.onnx", "decoder.onnx")),
+    Pipeline("sherpa-onnx", "sherpa-onnx 2.0.1, its onnxruntime 1.28.2 (tiny.en)", ("sherpa-onnx==2.0.1", "numpy==2.4.6"),
+             "python/with_sherpa_onnx.py", layout="sherpa", graphs=("encoder.onnx", "decoder.onnx"), model="tiny.en"),
     Pipeline("transformers.js", "transformers.js 4.3.2, onnxruntime-node 1.30.0", ("@huggingface/transformers@4.3.2",),
              "node/with_transformers.mjs", layout="exported", graphs=MERGED, long=True),
 ]

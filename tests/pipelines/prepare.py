@@ -125,7 +125,8 @@ def rust(pipeline):
 
 def node(pipeline):
     """A program of Node.js, beside the packages that it imports: where they are looked for goes by the program's own place."""
-    folder = once(HOME / "packages" / "-".join(package.replace("@", "").replace("/", "-") for package in pipeline.packages), lambda partial: npm(partial, pipeline.packages))
+    name = "-".join(package.strip("@").replace("@", "-").replace("/", "-") for package in pipeline.packages)
+    folder = once(HOME / "packages" / name, lambda partial: npm(partial, pipeline.packages))
     shutil.copy(EXAMPLES / pipeline.program, folder)
     return ["node", str(folder / pathlib.Path(pipeline.program).name)], {"UNDERTONE_LIBRARIES": str(built())}
 
@@ -210,12 +211,12 @@ def genai(name):
 
 
 def sherpa(name):
-    """What sherpa-onnx's exporter makes of tiny.en: its graphs of other models are not at hand."""
+    """What sherpa-onnx's exporter makes of tiny.en."""
     def make(partial):
         starter, environment = python(("numpy==2.4.6", "onnx==1.23.2"))
-        call(*starter, ROOT / "tests/pipelines/sherpa.py", converted("tiny.en"), partial, **environment)
+        call(*starter, ROOT / "tests/pipelines/sherpa.py", converted(name), partial, **environment)
 
-    return once(HOME / "models/tiny.en/sherpa", make)
+    return once(HOME / "models" / name / "sherpa", make)
 
 
 LAYOUTS = {"converted": converted, "exported": exported, "genai": genai, "sherpa": sherpa}

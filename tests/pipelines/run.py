@@ -84,8 +84,9 @@ def read(path):
 def run(pipeline, arguments, recordings):
     """All results of a pipeline."""
     command, environment = prepare.program(pipeline)
-    model = prepare.model(arguments.model, pipeline.layout)
-    common = {"pipeline": pipeline.name, "model": arguments.model, "date": str(datetime.date.today()), "timed": arguments.timed}
+    name = pipeline.model or arguments.model
+    model = prepare.model(name, pipeline.layout)
+    common = {"pipeline": pipeline.name, "model": name, "date": str(datetime.date.today()), "timed": arguments.timed}
     graphs = zip(("encoder", "decoder"), pipeline.graphs)
     results = [common | {"share": {part: prepare.share(model / graph) for part, graph in graphs}}]
     recordings = [recording for recording in recordings if pipeline.long or seconds(recording["wav"]) <= 30]

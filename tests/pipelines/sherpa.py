@@ -3,7 +3,7 @@ there without weights) with the weights of a folder that Undertone converted.
 
     python sherpa.py MODEL OUT
 
-The exporter wants openai/whisper and PyTorch 1.13, which a current Python has no packages of. Needs numpy and onnx.
+The exporter itself wants openai/whisper's checkpoint, which no registry has. Needs numpy and onnx.
 """
 
 import base64
