@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import tempfile
@@ -211,9 +212,8 @@ def copy_of(module: ModuleType, options: onnxruntime.SessionOptions | None) -> A
     (``register_custom_ops_library``) are not among what it copies."""
     if options is None:
         return module.SessionOptions()
-    from onnxruntime.capi import _pybind_state
-
-    return _pybind_state.InferenceSession(options, _IDENTITY, False, False).session_options
+    bindings = importlib.import_module("onnxruntime.capi._pybind_state")
+    return bindings.InferenceSession(options, _IDENTITY, False, False).session_options
 
 
 def _check_required(require: Require, report: Mapping[str, Any], model: Model) -> None:
