@@ -165,6 +165,32 @@ fn its_functions_with_onnxruntime_1_32() {
 }
 
 #[test]
+fn a_program_that_is_left_as_it_is_runs_with_the_provider() {
+    let home = tempfile::tempdir().unwrap();
+    let code = "import sys, onnxruntime, beside\n\
+        providers = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider']).get_providers()\n\
+        print(__name__, len(sys.argv), beside.WORD, providers)\nsys.exit(7)\n";
+    fs::write(home.path().join("program.py"), code).unwrap();
+    fs::write(home.path().join("beside.py"), "WORD = 'found'\n").unwrap();
+    let model = common::reference().join("encoder_model.onnx");
+    let run = |arguments: &[&str]| {
+        let mut command = with_the_wheel();
+        command.current_dir(&home).args(["-m", "onnxruntime_ep_xdna", "run"]).args(arguments).arg(&model);
+        let output = common::run(&mut command);
+        (output.status.code(), common::text(&output.stdout), common::text(&output.stderr))
+    };
+    for arguments in [&["-o", "precision=bf16", "program.py"][..], &["-m", "program"]] {
+        let (code, printed, said) = run(arguments);
+        let expected = "__main__ 2 found ['XdnaExecutionProvider', 'CPUExecutionProvider']";
+        assert_eq!((code, printed.trim()), (Some(7), expected), "{said}");
+    }
+    let (code, _, said) = run(&["-o", "precision=int7", "program.py"]);
+    assert!(code == Some(1) && said.starts_with("error: EP option precision=\"int7\""), "{said}");
+    let (code, _, said) = run(&["-x", "program.py"]);
+    assert!(code == Some(2) && said.starts_with("usage: "), "{said}");
+}
+
+#[test]
 fn an_old_onnxruntime_and_none_are_said() {
     let home = tempfile::tempdir().unwrap();
     let say = |expected: &str| {

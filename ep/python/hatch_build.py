@@ -17,8 +17,8 @@ PACKAGE = "onnxruntime_ep_xdna"
 VARIABLE = "ONNXRUNTIME_EP_XDNA_LIBRARY"
 # For a library of another system than this one, as `win_amd64`.
 PLATFORM_VARIABLE = "ONNXRUNTIME_EP_XDNA_PLATFORM"
-# What every manylinux platform has: these libraries, with symbols of these versions or older. glibc's version may be any:
-# it makes the platform's name.
+# What every manylinux platform has: these libraries, with symbols of these versions or older. glibc's version may be
+# any: it makes the platform's name.
 PRESENT = re.compile(r"lib(stdc\+\+|gcc_s|m|c|dl|rt|pthread)\.so\.\d|ld-linux-.*\.so\.\d")
 OLDEST = {"GLIBC": (2, 17), "GLIBCXX": (3, 4, 19), "CXXABI": (1, 3, 7), "GCC": (4, 8, 0)}
 

@@ -126,6 +126,13 @@ def check_report(encoder, nothing, folder):
     check(report == ep.partition_report(ep.session(encoder, precision="bf16")), "a session has another report")
     raised(ep.EpError, ep.partition_report, onnxruntime.InferenceSession(encoder, providers=[CPU]))
     raised(TypeError, ep.partition_report, ep.session(encoder), precision="bf16")
+    # Nothing can be written.
+    usual, tempfile.tempdir = tempfile.tempdir, str(pathlib.Path(folder) / "missing")
+    session = ep.session(encoder)
+    check(session.get_providers()[0] == EP_NAME, "no session without a folder for temporary files")
+    raised(ep.EpError, ep.partition_report, session)
+    check("needs a file" in raised(ep.EpError, ep.session, encoder, require="some"), "require without a report")
+    tempfile.tempdir = usual
     for require in ("some", "all", 0.5):
         said = raised(ep.NotClaimedError, ep.session, nothing, require=require)
         check("0 of 1 nodes" in said and "Identity" in said and repr(require) in said, said)

@@ -17,11 +17,12 @@ mod table;
 
 /// One line on standard error, once for each text.
 fn say(text: &str) {
-    use std::sync::Mutex;
+    use std::{io::Write as _, sync::Mutex};
     static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let mut said = SAID.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if !said.iter().any(|one| one == text) {
-        eprintln!("undertone-preload: {text}");
+        // A program may have closed it.
+        let _ = writeln!(std::io::stderr(), "undertone-preload: {text}");
         said.push(text.to_owned());
     }
 }

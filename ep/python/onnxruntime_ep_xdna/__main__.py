@@ -1,11 +1,18 @@
-"""``python -m onnxruntime_ep_xdna``: versions, the library, devices, and what is in the way."""
+"""``python -m onnxruntime_ep_xdna``: versions, the library, devices, and what is in the way.
+
+``python -m onnxruntime_ep_xdna run [-o KEY=VALUE]... PROGRAM.py ARGUMENT...`` (or ``-m MODULE``) runs a program inside
+:func:`everywhere`.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import runpy
 import sys
+from typing import Any
 
-from . import describe, get_ep_name, register
+from . import EpError, describe, everywhere, get_ep_name, register
 from ._library import get_library_path
 from ._registration import runtime, takes_names
 
@@ -13,7 +20,50 @@ from ._registration import runtime, takes_names
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn")
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
+    """What to do, by the first argument; gives the exit code."""
+    if not arguments:
+        return tell()
+    if arguments[0] == "run" and (asked := _asked(arguments[1:])) is not None:
+        return run(*asked)
+    print(
+        "usage: python -m onnxruntime_ep_xdna [run [-o KEY=VALUE]... (PROGRAM.py | -m MODULE) ARGUMENT...]",
+        file=sys.stderr,
+    )
+    return 2
+
+
+def run(options: dict[str, Any], program: list[str]) -> int:
+    """Runs a program whose sessions get the provider, as Python would run it."""
+    try:
+        everywhere(**options)
+    except (EpError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if program[0] == "-m":
+        sys.argv = program[1:]
+        # As Python does it, in place of this package's own folder.
+        sys.path[0] = os.getcwd()
+        runpy.run_module(program[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = program
+        sys.path[0] = os.path.dirname(os.path.abspath(program[0]))
+        runpy.run_path(program[0], run_name="__main__")
+    return 0
+
+
+def _asked(arguments: list[str]) -> tuple[dict[str, str], list[str]] | None:
+    """The options and the program; ``None`` if it is not understood."""
+    options: dict[str, str] = {}
+    while arguments[:1] == ["-o"] and len(arguments) > 1 and "=" in arguments[1]:
+        key, _, value = arguments[1].partition("=")
+        options[key] = value
+        arguments = arguments[2:]
+    understood = arguments and (not arguments[0].startswith("-") or (arguments[0] == "-m" and len(arguments) > 1))
+    return (options, arguments) if understood else None
+
+
+def tell() -> int:
     """Prints one line for each thing; 1 if the provider cannot be used."""
     problems: list[str] = []
 
@@ -68,4 +118,4 @@ def _version(package: str) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

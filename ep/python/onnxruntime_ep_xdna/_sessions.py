@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import tempfile
@@ -66,16 +67,25 @@ def session(
         raise ValueError(f"require={require!r}: use 'some', 'all', a share from 0 to 1, or None")
     register()
     chosen = words(ep_options)
-    named = chosen.get("report")
-    with tempfile.TemporaryDirectory(prefix="ep-report-") as folder:
-        file = Path(named) if named else Path(folder) / "partition.json"
+    with contextlib.ExitStack() as stack:
+        if "report" not in chosen:
+            try:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ep-report-"))
+                chosen["report"] = str(Path(folder) / "partition.json")
+            except OSError as error:
+                # Nothing can be written anywhere. The session needs no report; `require` does.
+                if require is not None:
+                    raise EpError(
+                        f"require={require!r} needs a file for the report: {error}; name one, report=…"
+                    ) from error
         try:
-            made = open_session(runtime(), path_or_bytes, options, {**chosen, "report": str(file)})
+            made = open_session(runtime(), path_or_bytes, options, chosen)
         except Exception as error:
             raise_typed(error)
-        report = json.loads(file.read_text(encoding="utf-8"))
-    _reports[made] = report
-    _check_required(require, report, path_or_bytes)
+        if "report" in chosen:
+            _reports[made] = json.loads(Path(chosen["report"]).read_text(encoding="utf-8"))
+    if require is not None:
+        _check_required(require, _reports[made], path_or_bytes)
     return made
 
 
@@ -119,9 +129,11 @@ def partition_report(
             raise TypeError("a session has its options already: give a path to try others")
         report = _reports.get(path_or_session)
         if report is None:
-            raise EpError("this session was not made by session(): give the model's path, or make it so")
+            raise EpError(
+                "this session has no report: give the model's path, or make it by session() where a file can be written"
+            )
         return report
-    return _reports[session(path_or_session, options=options, **ep_options)]
+    return partition_report(session(path_or_session, options=options, **ep_options))
 
 
 def check(options: Mapping[str, str]) -> None:
@@ -200,14 +212,11 @@ def copy_of(module: ModuleType, options: onnxruntime.SessionOptions | None) -> A
     (``register_custom_ops_library``) are not among what it copies."""
     if options is None:
         return module.SessionOptions()
-    from onnxruntime.capi import _pybind_state
-
-    return _pybind_state.InferenceSession(options, _IDENTITY, False, False).session_options
+    bindings = importlib.import_module("onnxruntime.capi._pybind_state")
+    return bindings.InferenceSession(options, _IDENTITY, False, False).session_options
 
 
 def _check_required(require: Require, report: Mapping[str, Any], model: Model) -> None:
-    if require is None:
-        return
     graphs = report["graphs"]
     nodes, claimed = (sum(graph[count] for graph in graphs) for count in ("nodes", "claimed"))
     mine, left = (sum(graph[work] for graph in graphs) for work in ("gflop_claimed", "gflop_unclaimed"))
