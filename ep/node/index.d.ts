@@ -10,6 +10,7 @@ export interface EpOptions {
   claim?: "all" | "attention" | "matmul";
   threads?: number;
   report?: string;
+  trace?: string;
 }
 
 export interface More {

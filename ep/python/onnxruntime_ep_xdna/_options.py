@@ -22,6 +22,7 @@ class EpOptions(TypedDict, total=False):
     claim: Literal["all", "attention", "matmul"] | None
     threads: int | None
     report: Path | None
+    trace: Path | None
 
 
 def words(options: Mapping[str, object]) -> dict[str, str]:

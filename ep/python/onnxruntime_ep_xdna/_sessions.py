@@ -127,8 +127,8 @@ def partition_report(
 def check(options: Mapping[str, str]) -> None:
     """Whether these options can be followed here. Raises :class:`OptionsError`, and what :func:`register` raises."""
     register()
-    # The file of the report is the real session's.
-    tried = {name: value for name, value in options.items() if name != "report"}
+    # The files are the real session's.
+    tried = {name: value for name, value in options.items() if name not in ("report", "trace")}
     try:
         open_session(runtime(), _IDENTITY, None, tried)
     except Exception as error:

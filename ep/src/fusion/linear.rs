@@ -37,12 +37,19 @@ pub(super) fn epilogue(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> 
             let (divisor, _) = fusion.scalar_and_other(next)?;
             Linear { scale: scale / divisor, ..linear }
         }
-        Op::Gelu(Gelu::Exact) if bias.is_none() && scale == 1.0 && next.inputs[0] == Some(product) => {
-            let addend = next.input(1)?;
-            if !fusion.is_constant_row(addend, outputs) {
-                return None;
-            }
-            Linear { bias: Some(addend), activation: Activation::Gelu, ..linear }
+        Op::Gelu(gelu) if next.inputs[0] == Some(product) => {
+            let bias = match next.input(1) {
+                Some(addend) if bias.is_none() && scale == 1.0 && fusion.is_constant_row(addend, outputs) => {
+                    Some(addend)
+                }
+                Some(_) => return None,
+                None => bias,
+            };
+            let activation = match gelu {
+                Gelu::Exact => Activation::Gelu,
+                Gelu::Tanh => Activation::GeluTanh,
+            };
+            Linear { bias, activation, ..linear }
         }
         Op::Unary(Unary::Gelu) => Linear { activation: Activation::Gelu, ..linear },
         _ => return None,

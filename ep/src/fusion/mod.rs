@@ -10,6 +10,7 @@ mod gelu;
 mod layer_norm;
 mod linear;
 mod quantised;
+mod sizes;
 #[cfg(test)]
 mod tests;
 

@@ -6,15 +6,18 @@ use undertone_kernels::Precision;
 use super::fuse;
 use crate::{
     graph::{Attribute, DataType, Graph},
-    lower::lower,
+    lower::lower_in_parts,
     memory::Input,
+    ops::{HeadLayout, Op},
     options::Options,
+    program::Step,
     testing::{Builder, assert_close, exact, floats, fused, noise, run, unfused},
 };
 
 /// Kinds of the live steps after fusion, in order.
 fn kinds(graph: &Graph<'_>) -> Vec<&'static str> {
-    let program = fuse(graph, lower(graph)).without_dead_steps(graph);
+    let (graph, program) = lower_in_parts(graph);
+    let program = fuse(&graph, program).without_dead_steps(&graph);
     program.steps.iter().map(|step| step.op.kind()).collect()
 }
 
@@ -126,6 +129,31 @@ fn linear_with_bias_and_gelu_in_one_operator() {
     let graph = linear_graph(4).node("MatMul", &["x", "w"], "product");
     let graph = graph.node("BiasGelu", &["product", "b"], "y").of_microsoft().build(&["y"]);
     assert_linear(&graph);
+}
+
+#[test]
+fn linear_with_gelu_by_a_hyperbolic_tangent() {
+    for rows in [&["product", "b"][..], &["biased"]] {
+        let graph = linear_graph(4).node("MatMul", &["x", "w"], "product");
+        assert_linear(&graph.node("FastGelu", rows, "y").of_microsoft().build(&["y"]));
+    }
+}
+
+#[test]
+fn a_skip_before_a_layer_norm_is_a_residual() {
+    let row = |graph: Builder, name: &str, seed: u64| graph.constant(name, &[3], &noise(3, seed));
+    for terms in [["xw", "r"], ["r", "xw"]] {
+        let graph = Builder::default().input("x", F, &[1, 4, 5]).input("r", F, &[1, 4, 3]);
+        let graph = row(row(row(graph, "gain", 7), "shift", 8), "b", 4).constant("w", &[5, 3], &noise(15, 3));
+        let graph = graph.node("MatMul", &["x", "w"], "xw").shape("xw", &[1, 4, 3]);
+        let operands = [terms[0], terms[1], "gain", "shift", "b"];
+        let results = [("y", F), ("", F), ("", F), ("sum", F)];
+        let graph = graph.node_of("SkipLayerNormalization", &operands, &results, &[]).of_microsoft();
+        let mut graph = graph.build(&["y", "sum"]);
+        graph.nodes.last_mut().expect("a node").outputs[1..3].fill(None);
+        assert_eq!(kinds(&graph), ["linear", "layer norm"], "{terms:?}");
+        assert_same(&graph, &[floats(&[1, 4, 5], &noise(20, 5)), floats(&[1, 4, 3], &noise(12, 6))]);
+    }
 }
 
 #[test]
@@ -288,6 +316,69 @@ proptest! {
             floats(mask, &mask_values),
         ]);
     }
+}
+
+/// Attention as PyTorch's exporters write `scaled_dot_product_attention`: the scale's root on both operands, and `kᵀ`
+/// made with batch and heads as one axis, whose sizes are constants or computed. `sizes` are the sizes that `kᵀ` gets
+/// at last.
+fn torch_attention(computed: bool, sizes: &[i64]) -> Graph<'static> {
+    let swap = [0, 2, 1, 3];
+    let graph = ["q", "k", "v"].into_iter().fold(Builder::default(), |graph, name| graph.input(name, F, &[2, 5, 3, 8]));
+    let graph = graph.transpose("q", &swap, "qt").transpose("k", &swap, "kt").transpose("v", &swap, "vt");
+    let graph = graph.constant("root", &[], &[0.6]).shape("kt", &[2, 3, 5, 8]);
+    let graph = if computed {
+        let of_shape = [("sizes", DataType::I64)];
+        let axis = [("axis", Attribute::Int(0))];
+        let bound = |graph: Builder, name: &str, at: i64| graph.integers(name, &[at]);
+        let graph = [("-1", -1), ("-2", -2), ("end", i64::MAX), ("start", i64::MIN)]
+            .into_iter()
+            .fold(graph, |graph, (name, at)| bound(graph, name, at));
+        graph
+            .node_of("Shape", &["kt"], &of_shape, &[])
+            .node_of("Slice", &["sizes", "-1", "end"], &[("width", DataType::I64)], &[])
+            .node_of("Slice", &["sizes", "-2", "-1"], &[("length", DataType::I64)], &[])
+            .node_of("Slice", &["sizes", "start", "-2"], &[("outer", DataType::I64)], &[])
+            .node_of("Concat", &["-1", "length", "width"], &[("joined", DataType::I64)], &axis)
+            .node_of("Concat", &["outer", "width", "length"], &[("parted", DataType::I64)], &axis)
+    } else {
+        graph.integers("joined", &[-1, 5, 8]).integers("parted", sizes)
+    };
+    graph
+        .node("Reshape", &["kt", "joined"], "k3")
+        .transpose("k3", &[0, 2, 1], "k3t")
+        .node("Reshape", &["k3t", "parted"], "k4t")
+        .node("Mul", &["qt", "root"], "qs")
+        .node("Mul", &["k4t", "root"], "ks")
+        .node("MatMul", &["qs", "ks"], "scores")
+        .node("Softmax", &["scores"], "p")
+        .node("MatMul", &["p", "vt"], "mixed")
+        .transpose("mixed", &swap, "y")
+        .build(&["y"])
+}
+
+#[test]
+fn attention_in_the_order_of_pytorch() {
+    let data = [1, 2, 3].map(|seed| noise(240, seed));
+    let inputs = data.each_ref().map(|data| floats(&[2, 5, 3, 8], data));
+    let of = |graph: &Graph<'_>| -> Vec<&'static str> {
+        kinds(graph).into_iter().filter(|kind| ["attention", "matmul", "softmax"].contains(kind)).collect()
+    };
+    for computed in [false, true] {
+        let graph = torch_attention(computed, &[2, 3, 8, 5]);
+        assert_eq!(of(&graph), ["attention"]);
+        assert_same(&graph, &inputs);
+        // Keys that lie as a projection leaves them may be computed in a narrow precision.
+        let (graph, program) = lower_in_parts(&graph);
+        let program = fuse(&graph, program);
+        let is_by_length = |step: &Step| match step.op {
+            Op::Attention(attention) => Some(attention.k == HeadLayout::LengthFirst),
+            _ => None,
+        };
+        assert_eq!(program.steps.iter().find_map(is_by_length), Some(true));
+    }
+    // Other sizes make other heads of the same elements: batch items and heads change places.
+    let graph = torch_attention(false, &[3, 2, 8, 5]);
+    assert!(!of(&graph).contains(&"attention"));
 }
 
 #[test]

@@ -71,7 +71,9 @@ impl Plan {
     /// Compiles `graph`, which is a group's own graph: all of its nodes must be supported. The error, [`PlanError`],
     /// says which node or constant, and why.
     pub fn build(graph: &Graph<'_>, options: &Options, store: &Store<'_>) -> Result<Self, PlanError> {
-        let mut program = expand::expand(fusion::fuse(graph, lower::lower(graph))).without_dead_steps(graph);
+        let (graph, program) = lower::lower_in_parts(graph);
+        let graph = &*graph;
+        let mut program = expand::expand(fusion::fuse(graph, program)).without_dead_steps(graph);
         let graph = &*smoothing::smooth(graph, &mut program, options);
         let (program, sections) = sections::arrange(graph, program, store.placed().is_some());
         Self::from_sections(graph, program, sections, options, store)

@@ -176,6 +176,6 @@ unsafe extern "system" fn end_profiling(
     let profiler = unsafe { profiler(this) };
     guard(StatusMaker::new(profiler.runtime.api), "EndProfiling", || {
         // SAFETY: ONNX Runtime passes the container for this profiler's events.
-        Ok(unsafe { profiler.hand_over(container) }.map_err(Failure::from)?)
+        unsafe { profiler.hand_over(container) }.map_err(Failure::from)
     })
 }
