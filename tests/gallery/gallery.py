@@ -1,9 +1,11 @@
-"""Runs each model of `models.py` through ONNX Runtime's CPU provider and through the execution provider, and writes a table.
+"""Runs each model of `models.py` through ONNX Runtime's CPU provider and through the execution provider, and writes a
+table.
 
     python3 gallery.py EP_LIBRARY PACKAGES [NAME]...
 
-`run.sh` beside this file calls it and says what it needs. Each model is opened as a program does that adds the provider and says
-nothing (`default`), with one of its precisions, and, where the answers only are looked at, with everything claimed (`claim=all`).
+`run.sh` beside this file calls it and says what it needs. Each model is opened as a program does that adds the provider
+and says nothing (`default`), with one of its precisions, and, where the answers only are looked at, with everything
+claimed (`claim=all`).
 The sessions take turns, and the median of the turns' ratios is the speed.
 """
 
@@ -25,6 +27,9 @@ EP_NAME = "XdnaExecutionProvider"
 DOCUMENT = ROOT / "docs/gallery.md"
 MOST_DIFFERENT, LEAST_SPEED = 1e-4, 0.95
 TURNS, SECONDS_A_TURN, PAUSE = 30, 0.012, 0.003
+# What seems slow is measured again, and all turns count: other programs of the machine can slow one session down for
+# seconds.
+MOST_MEASUREMENTS = 3
 MODES = {
     "default": {},
     "f32": {"precision": "f32"},
@@ -76,7 +81,8 @@ def claimed(report):
 
 
 def difference(expected, got):
-    """The largest difference of an output's entries, as a share of its largest entry; integers are the same or differ by 1."""
+    """The largest difference of an output's entries, as a share of its largest entry; integers are the same, or differ
+    by 1."""
     largest = 0.0
     for a, b in zip(expected, got, strict=True):
         if a.shape != b.shape or a.dtype != b.dtype:
@@ -94,8 +100,8 @@ def difference(expected, got):
 
 
 def times(sessions, feeds):
-    """Seconds that all feeds take through each session, turn for turn. Other programs disturb single runs: of those of a turn the
-    fastest counts."""
+    """Seconds that all feeds take through each session, turn for turn. Other programs disturb single runs: of those of a
+    turn the fastest counts."""
 
     def once(session):
         start = time.perf_counter()
@@ -131,10 +137,15 @@ def measure(model, packages, devices):
             # Without a piece each session is the default one.
             if pieces or mode == "default":
                 sessions[mode] = session
-    found = times(sessions, feeds)
-    for mode in results:
-        pairs = zip(found["cpu"], found.get(mode, found["default"]))
-        results[mode].speed = statistics.median(cpu / ours for cpu, ours in pairs)
+    found = {name: [] for name in sessions}
+    for _ in range(MOST_MEASUREMENTS):
+        for name, taken in times(sessions, feeds).items():
+            found[name].extend(taken)
+        for mode in results:
+            pairs = zip(found["cpu"], found.get(mode, found["default"]))
+            results[mode].speed = statistics.median(cpu / ours for cpu, ours in pairs)
+        if all(results[mode].speed >= LEAST_SPEED for mode in FAST):
+            break
     return statistics.median(found["cpu"]) * 1e3 / len(feeds), results
 
 
@@ -149,7 +160,8 @@ def row(model, milliseconds, results):
         result = results[mode]
         return f"{result.difference:.0e}, {result.speed:.2f}" if result.pieces else ""
 
-    cells = [model.name, f"{milliseconds:.3g}", exact("default"), narrow("bf16"), narrow("int8"), exact("claim=all, f32")]
+    cells = [exact("default"), narrow("bf16"), narrow("int8"), exact("claim=all, f32")]
+    cells = [model.name, f"{milliseconds:.3g}", *cells]
     return f"| {' | '.join(cells)} |"
 
 
@@ -169,7 +181,8 @@ largest one; without `claim` no model runs at less than 0.95 of the CPU provider
 session is the CPU provider's, and what stands there for its speed is the scatter of the measurement.
 
 `tests/gallery/run.sh` makes this table: {machine}, ONNX Runtime {version}, {date}; the speed is the
-median of {turns} turns' ratios, in each of which every session has its turn.
+median of {turns} turns' ratios, in each of which every session has its turn; what seems too slow gets as many turns
+again, twice at most.
 
 {table}
 
