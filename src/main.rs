@@ -3,7 +3,6 @@
 
 mod bench;
 mod choices;
-#[allow(dead_code, reason = "the form comes first; what fills it follows")]
 mod compare;
 mod decoding;
 mod devices;

@@ -1,6 +1,6 @@
 //! `undertone partition`: which nodes of a model's graphs the execution provider takes, and why it leaves the others.
 //! The plan is the provider's own (its option `report`), made by opening each graph through ONNX Runtime; what ONNX
-//! Runtime then gave to whom is asked of it. Nothing is run.
+//! Runtime then gave to whom is asked of it. Nothing is run, unless `--compare` asks for it: that is `compare`'s.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use undertone_boundary::partition::{Fused, GraphReport, Report};
 use undertone_runner::{Claim, Device, Engine, EngineOptions, Precision};
 
 use crate::choices::{self, Libraries, ModelChoice, NpuChoice};
+use crate::compare::{self, CompareArguments, Compared};
 use crate::given::Given;
 use crate::output;
 
@@ -38,6 +39,8 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    compare: CompareArguments,
     #[command(flatten)]
     npu: NpuChoice,
     #[command(flatten)]
@@ -72,6 +75,9 @@ struct GraphAnswer {
 /// # Errors
 /// If the model, a library or a graph cannot be opened.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
+    if arguments.compare.is_asked() {
+        return compare(arguments, given);
+    }
     if arguments.device == Device::Cpu {
         bail!("on device cpu nothing is given to the execution provider: name host, sim, npu or auto");
     }
@@ -101,13 +107,43 @@ pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `--compare`.
+fn compare(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
+    if given.on_command_line("device") {
+        bail!("--device and --compare: the devices are named in --compare alone");
+    }
+    let file = arguments.model.as_deref().map(Path::new).filter(|path| path.is_file());
+    let model = match file {
+        Some(file) => compare::model_around(file),
+        None => Some(arguments.chosen().open(given)?),
+    };
+    let compared = Compared {
+        name: arguments.chosen().shown().to_owned(),
+        graphs: graphs(arguments, given)?,
+        model,
+        precision: arguments.precision,
+        claim: given.on_command_line("claim").then_some(arguments.claim),
+        libraries: &arguments.libraries,
+        npu: &arguments.npu,
+        json: arguments.json,
+    };
+    arguments.compare.run(&compared)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Arguments {
+    fn chosen(&self) -> ModelChoice {
+        ModelChoice { model: self.model.clone(), variant: self.variant.clone() }
+    }
+}
+
 /// Names and files.
 fn graphs(arguments: &Arguments, given: &Given<'_>) -> Result<Vec<(String, PathBuf)>> {
     if let Some(file) = arguments.model.as_deref().map(Path::new).filter(|path| path.is_file()) {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         return Ok(vec![(name, file.to_path_buf())]);
     }
-    let model = ModelChoice { model: arguments.model.clone(), variant: arguments.variant.clone() }.open(given)?;
+    let model = arguments.chosen().open(given)?;
     Ok(model.graphs().into_iter().map(|(name, path)| (name.to_string(), path)).collect())
 }
 

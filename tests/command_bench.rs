@@ -1,5 +1,5 @@
-//! `undertone bench` from the outside: limits, kernels, the decoder's step, long audio, the roofline figure. Speed is
-//! printed, never asserted.
+//! What measures, from the outside: `undertone bench` (limits, kernels, the decoder's step, long audio, the roofline
+//! figure) and `undertone partition --compare`. Speed is printed, never asserted.
 
 use serde_json::Value;
 
@@ -106,4 +106,136 @@ fn what_cannot_be_measured_is_an_error_in_one_line() {
     for wrong in [&["--audio-seconds", "0"][..], &["--batch", "0"], &["--svg", "x.svg"], &["--roofline"]] {
         assert!(failed(wrong).contains("error: "), "{wrong:?}");
     }
+}
+
+/// `partition MODEL --compare LIST --format json`.
+fn compared(model: &std::path::Path, list: &str, more: &[&str]) -> Value {
+    let mut command = common::undertone();
+    command.arg("partition").arg(model).args(["--compare", list, "--runs", "2", "--format", "json"]).args(more);
+    common::json_of(&mut command)
+}
+
+fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value[key].as_array().unwrap_or_else(|| panic!("{key}: {value}"))
+}
+
+fn sum(values: &[Value], of: impl Fn(&Value) -> &Value) -> f64 {
+    values.iter().filter_map(|value| of(value).as_f64()).sum()
+}
+
+/// What holds of every run of every graph.
+fn adds_up(graph: &Value, run: &Value) {
+    let id = format!("{} {}", graph["name"], run["configuration"]);
+    assert!(run["failed"].is_null(), "{id}: {}", run["failed"]);
+    let (operators, spans) = (list(run, "operators"), list(&run["timeline"], "spans"));
+    let (whole, nodes) = (run["timeline"]["ms"].as_f64().unwrap(), list(graph, "nodes").len());
+    assert!(sum(spans, |span| &span["ms"]) <= whole * (1.0 + 1e-9) + 1e-6, "{id}: longer than the run");
+    assert!(
+        !operators.is_empty()
+            && spans.iter().all(|span| (span["operator"].as_u64().unwrap() as usize) < operators.len())
+    );
+    let simulated = run["configuration"].as_str().unwrap().starts_with("sim");
+    for (at, operator) in operators.iter().enumerate() {
+        let on_npu = operator["place"] == "sim";
+        assert_eq!(operator["time"]["predicted_ms"].is_number(), on_npu, "{id}: {operator}");
+        assert!(operator["time"]["measured_ms"].is_number() && (!on_npu || simulated), "{id}: {operator}");
+        assert_eq!(operator["part"].is_null(), operator["place"] == "cpu provider", "{id}: {operator}");
+        for node in list(operator, "nodes") {
+            let by = &run["carried_out_by"][node.as_u64().unwrap() as usize];
+            assert!(by.as_u64().is_some_and(|by| by as usize <= at), "{id}: {by} {operator}");
+        }
+    }
+    assert_eq!(list(run, "carried_out_by").len(), nodes);
+    let gflop = sum(operators, |operator| &operator["gflop"]);
+    assert!((gflop - run["totals"]["gflop"].as_f64().unwrap()).abs() <= 1e-6 * gflop.max(1.0), "{id}");
+    for (at, part) in list(run, "parts").iter().enumerate() {
+        let within: Vec<Value> = operators.iter().filter(|operator| operator["part"] == at).cloned().collect();
+        let inside = sum(&within, |operator| &operator["time"]["measured_ms"]);
+        assert!(inside <= part["time"]["measured_ms"].as_f64().unwrap() + 1e-6, "{id}: steps longer than their node");
+        assert!((sum(&within, |o| &o["gflop"]) - part["gflop"].as_f64().unwrap()).abs() < 1e-6, "{id}");
+    }
+    // The CPU provider beside itself, and f32 beside it.
+    for tensor in list(&run["accuracy"], "outputs").iter().chain(list(&run["accuracy"], "inner")) {
+        let off = tensor["relative_l2"].as_f64().unwrap_or_else(|| panic!("{id}: {tensor}"));
+        match run["configuration"].as_str().unwrap() {
+            "cpu" => assert_eq!((off, &tensor["cosine"]), (0.0, &1.0.into()), "{id}: {tensor}"),
+            "host:f32" => assert!(off < 1e-4, "{id}: {tensor}"),
+            _ => assert!(off < 0.2, "{id}: {tensor}"),
+        }
+    }
+}
+
+#[test]
+fn a_comparison_adds_up() {
+    let sound = common::root().join("speech/short/000-en.flac");
+    let sound = sound.to_str().unwrap();
+    let answer = compared(&common::reference(), "cpu,host:int8,host:f32,sim:npu1", &["--audio", sound]);
+    let ids: Vec<&str> = list(&answer, "configurations").iter().map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["cpu", "host:int8", "host:f32", "sim:npu1:int8"]);
+    assert_eq!((&answer["format"], &answer["input"]["kind"]), (&"undertone-comparison".into(), &"audio".into()));
+    for graph in list(&answer, "graphs") {
+        list(graph, "runs").iter().for_each(|run| adds_up(graph, run));
+        assert_eq!(list(graph, "layers").len(), 3, "{}", graph["name"]);
+        assert!(list(graph, "inputs").iter().all(|input| !input["source"].as_str().unwrap().starts_with("generated")));
+    }
+
+    // The encoder's work, from the model's sizes: two convolutions, and in each layer q, k, v, out, attention, fc1, fc2.
+    let encoder = &answer["graphs"][0];
+    let (rows, width, bins, layers) = (1500.0, 192.0, 80.0, 3.0);
+    let convolutions = 2.0 * width * 3.0 * (2.0 * rows * bins + rows * width);
+    let layer = 2.0 * rows * width * width * 12.0 + 4.0 * rows * rows * width;
+    let work = (convolutions + layers * layer) / 1e9;
+    for run in list(encoder, "runs") {
+        let found = run["totals"]["gflop"].as_f64().unwrap();
+        assert!((found / work - 1.0).abs() < 1e-3, "{}: {found} GFLOP, not {work}", run["configuration"]);
+    }
+    let [cpu, int8, f32, sim] = list(encoder, "runs") else { panic!("four") };
+    let nodes = list(encoder, "nodes").len();
+    let known = list(cpu, "carried_out_by").iter().filter(|by| by.is_number()).count();
+    assert!(known * 10 > nodes * 9, "{known} of {nodes} nodes");
+    // Two tensors behind convolutions, and two in each layer; int8 is farther off than f32.
+    for run in [int8, f32, sim] {
+        assert_eq!(list(&run["accuracy"], "inner").len(), 8, "{}", run["accuracy"]["inner"]);
+    }
+    let off = |run: &Value| run["accuracy"]["outputs"][0]["relative_l2"].as_f64().unwrap();
+    assert!(off(int8) > 10.0 * off(f32), "{} {}", off(int8), off(f32));
+    assert_eq!(sim["totals"]["time"]["predicted_ms"], sum(list(sim, "operators"), |o| &o["time"]["predicted_ms"]));
+    assert!(sim["totals"]["gflop_npu"].as_f64().unwrap() > 0.5 * work && cpu["totals"]["bytes_in"] == 0);
+    // Features in, hidden states out.
+    assert_eq!((&int8["totals"]["bytes_in"], &int8["totals"]["bytes_out"]), (&960_000.into(), &1_152_000.into()));
+
+    // A decoder's step with a cache that a real sequence has filled.
+    let step = list(&answer, "graphs").iter().find(|graph| graph["name"] == "decoder_with_past_model").unwrap();
+    let past = list(step, "inputs").iter().find(|input| input["name"] == "past_key_values.0.decoder.key").unwrap();
+    assert!(past["shape"][2].as_u64().unwrap() > 4, "{past}");
+    let transcripts = list(&answer, "transcripts");
+    assert_eq!(transcripts.len(), 4);
+    assert_eq!((&transcripts[0]["errors"], &transcripts[2]["errors"]), (&0.into(), &0.into()), "{transcripts:?}");
+    assert!(transcripts.iter().all(|one| !one["text"].as_str().unwrap().is_empty()), "{transcripts:?}");
+}
+
+#[test]
+fn graphs_that_are_no_whisper_are_compared_too() {
+    let model = common::root().join("runner/assets/silero-vad/silero_vad.onnx");
+    let answer = compared(&model, "cpu,host:f32", &["--claim", "all"]);
+    assert_eq!((&answer["input"]["kind"], list(&answer, "transcripts").len()), (&"generated".into(), 0));
+    let graph = &answer["graphs"][0];
+    list(graph, "runs").iter().for_each(|run| adds_up(graph, run));
+    // The same again is the same: what is made up has a seed.
+    let again = compared(&model, "cpu", &[]);
+    assert_eq!(again["graphs"][0]["inputs"], graph["inputs"]);
+
+    let error = |arguments: &[&str]| {
+        let mut command = common::undertone();
+        command.arg("partition").arg(&model).args(arguments);
+        let output = common::run(&mut command);
+        assert!(!output.status.success());
+        common::text(&output.stderr)
+    };
+    assert!(error(&["--compare", "gpu"]).contains("'gpu' is none of cpu, host, sim, npu"));
+    assert!(error(&["--compare", "cpu,cpu"]).contains("names cpu twice"));
+    assert!(error(&["--compare", "cpu", "--inputs", "none.npz"]).contains("none.npz"));
+    assert!(error(&["--compare", "cpu", "--device", "host"]).contains("named in --compare alone"));
+    let table = common::stdout_of(common::undertone().arg("partition").arg(&model).args(["--compare", "cpu,host"]));
+    assert!(table.contains("whole run") && table.lines().all(|line| line.chars().count() <= 100), "{table}");
 }

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use undertone_boundary::npu::Statistics;
+use undertone_boundary::{npu::Statistics, profile::NpuTime};
 use undertone_kernels::{
     DeviceKind,
     npu::{OpenNpu, Rates, hardware, simulator},
@@ -69,4 +69,17 @@ pub fn statistics() -> Statistics {
     let open: Vec<Arc<OpenNpu>> = lock(&OPEN).iter().filter_map(Weak::upgrade).collect();
     let devices = open.iter().map(|npu| npu.report());
     Statistics { devices: devices.collect(), not_opened: lock(&NOT_OPENED).clone() }
+}
+
+/// What the NPUs that are open have taken so far, together.
+pub fn time() -> NpuTime {
+    let open: Vec<Arc<OpenNpu>> = lock(&OPEN).iter().filter_map(Weak::upgrade).collect();
+    let mut sum = NpuTime::default();
+    for operator in open.iter().flat_map(|npu| npu.device().statistics().operators.into_values()) {
+        let nanoseconds = |seconds: f64| (seconds * 1e9) as u64;
+        sum.predicted += nanoseconds(operator.predicted_seconds);
+        sum.commands += nanoseconds(operator.wall_seconds);
+        sum.packing += nanoseconds(operator.packing_seconds);
+    }
+    sum
 }

@@ -1,6 +1,8 @@
 //! A decoder's graph that also gives the scores of its cross-attention, made in memory from one that does not: the
 //! inputs of the soft-max nodes become outputs. Weights are neither read nor copied one by one; nothing is written.
 
+use crate::message::{Broken, all, fields, only, put, text, value};
+
 /// Why a graph cannot give its scores.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScoresError {
@@ -21,6 +23,12 @@ pub enum ScoresError {
         /// Layers of the decoder.
         layers: usize,
     },
+}
+
+impl From<Broken> for ScoresError {
+    fn from(_: Broken) -> Self {
+        Self::Broken
+    }
 }
 
 /// A graph with more outputs.
@@ -46,7 +54,7 @@ mod field {
     pub const ATTRIBUTE: u64 = 5;
     pub const ATTRIBUTE_NAME: u64 = 1;
     pub const ATTRIBUTE_GRAPH: u64 = 6;
-    pub const VALUE_NAME: u64 = 1;
+    pub const VALUE_NAME: u64 = crate::message::VALUE_NAME;
 }
 
 /// Of a decoder of `layers` layers, whose `graph` feeds a sequence from its start: `decoder_model.onnx`, or
@@ -174,107 +182,13 @@ fn soft_max_inputs(graph: &[u8]) -> Result<Vec<&str>, ScoresError> {
 }
 
 fn op_type(node: &[u8]) -> Result<&str, ScoresError> {
-    text(only(node, field::OP_TYPE)?)
-}
-
-/// A `ValueInfoProto` without a type, which ONNX Runtime infers.
-fn value(name: &str) -> Vec<u8> {
-    let mut value = Vec::new();
-    put(&mut value, field::VALUE_NAME, name.as_bytes());
-    value
-}
-
-fn text(bytes: &[u8]) -> Result<&str, ScoresError> {
-    std::str::from_utf8(bytes).map_err(|_| ScoresError::Broken)
-}
-
-/// The first field of this number.
-fn only(message: &[u8], number: u64) -> Result<&[u8], ScoresError> {
-    for part in fields(message) {
-        let part = part?;
-        if part.number == number {
-            return Ok(part.content);
-        }
-    }
-    Err(ScoresError::Broken)
-}
-
-/// All fields of this number.
-fn all(message: &[u8], number: u64) -> Result<Vec<&[u8]>, ScoresError> {
-    let wanted = fields(message).filter(|part| part.as_ref().map_or(true, |part| part.number == number));
-    wanted.map(|part| part.map(|part| part.content)).collect()
-}
-
-/// A field of a message.
-struct Field<'m> {
-    number: u64,
-    /// What it holds; empty for numbers.
-    content: &'m [u8],
-    /// With its key and length.
-    whole: &'m [u8],
-}
-
-/// The fields of a message, one after another.
-fn fields(message: &[u8]) -> impl Iterator<Item = Result<Field<'_>, ScoresError>> {
-    let mut rest = message;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let start = rest;
-        let field = (|| {
-            let key = varint(&mut rest)?;
-            let length = match key & 7 {
-                0 => {
-                    varint(&mut rest)?;
-                    0
-                }
-                1 => 8,
-                2 => usize::try_from(varint(&mut rest)?).ok()?,
-                5 => 4,
-                _ => return None,
-            };
-            let (content, after) = rest.split_at_checked(length)?;
-            rest = after;
-            Some(Field { number: key >> 3, content, whole: &start[..start.len() - after.len()] })
-        })();
-        if field.is_none() {
-            rest = &[];
-        }
-        Some(field.ok_or(ScoresError::Broken))
-    })
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if *byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-/// Appends a field of bytes.
-fn put(message: &mut Vec<u8>, number: u64, content: &[u8]) {
-    let mut number_or_length = |mut value: u64| {
-        while value >= 0x80 {
-            message.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        message.push(value as u8);
-    };
-    number_or_length(number << 3 | 2);
-    number_or_length(content.len() as u64);
-    message.extend_from_slice(content);
+    Ok(text(only(node, field::OP_TYPE)?)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Field;
     use std::path::PathBuf;
 
     fn reference(name: &str) -> Vec<u8> {

@@ -1,10 +1,11 @@
 //! ONNX Runtime and the execution provider: loaded once for the process, and sessions made for the device asked for.
 //! Knows nothing of Whisper; `decoder` runs the sessions.
 
+use crate::any_graph::Opening;
 use crate::ep_library::EpLibrary;
 use crate::native::{assigned_nodes, ort_version, return_freed_memory};
 use crate::npu::{NpuReport, report_on};
-use crate::options::{Device, EngineOptions, Target};
+use crate::options::{Claim, Device, EngineOptions, Target};
 use crate::packed::Place;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::memory::DeviceType;
@@ -21,7 +22,7 @@ use undertone_boundary::profile::Profile;
 
 pub use undertone_boundary::EP_NAME;
 
-const CPU_EP_NAME: &str = "CPUExecutionProvider";
+pub(crate) const CPU_EP_NAME: &str = "CPUExecutionProvider";
 const REGISTRATION: &str = "undertone";
 /// The oldest ONNX Runtime whose interface the runner speaks.
 const OLDEST_MINOR: u32 = 24;
@@ -65,6 +66,13 @@ pub enum EngineError {
     Graph {
         graph: PathBuf,
         device: Device,
+        /// ONNX Runtime's words, which hold the execution provider's.
+        reason: String,
+    },
+    /// A run of a graph failed.
+    #[error("'{graph}' cannot be run: {reason}")]
+    Run {
+        graph: PathBuf,
         /// ONNX Runtime's words, which hold the execution provider's.
         reason: String,
     },
@@ -333,6 +341,33 @@ impl Engine {
     fn session(&self, graph: &Path, entries: &[(&str, &str)]) -> Result<Session, EngineError> {
         let device = self.options.device;
         let refused = |e: ort::Error| EngineError::Graph { graph: graph.to_owned(), device, reason: words(&e) };
+        let mut builder = self.builder(graph, Some(self.options.claim))?;
+        for (key, value) in entries {
+            builder = builder.with_config_entry(key, value).map_err(|e| refused(e.into()))?;
+        }
+        builder.commit_from_file(graph).map_err(refused)
+    }
+
+    /// A session of any graph.
+    pub(crate) fn session_of_any(&self, graph: &Path, opening: &Opening<'_>) -> Result<Session, EngineError> {
+        let device = self.options.device;
+        let refused = |e: ort::Error| EngineError::Graph { graph: graph.to_owned(), device, reason: words(&e) };
+        let mut builder = self.builder(graph, opening.claim)?;
+        if let Some(path) = opening.trace {
+            builder = builder.with_profiling(path).map_err(|e| refused(e.into()))?;
+        }
+        if let Some(path) = opening.optimised {
+            builder = builder.with_optimized_model_path(path).map_err(|e| refused(e.into()))?;
+        }
+        let Some(model) = opening.model else { return builder.commit_from_file(graph).map_err(refused) };
+        let beside = builder.with_config_entry(EXTERNAL_CONSTANTS, folder_of(graph)).map_err(|e| refused(e.into()));
+        beside?.commit_from_memory(model).map_err(refused)
+    }
+
+    /// A session's options: device, provider, threads. `claim` is which nodes the provider asks for.
+    fn builder(&self, graph: &Path, claim: Option<Claim>) -> Result<SessionBuilder, EngineError> {
+        let device = self.options.device;
+        let refused = |e: ort::Error| EngineError::Graph { graph: graph.to_owned(), device, reason: words(&e) };
         // Providers are always named: `ort` sets an automatic policy, which could give `cpu` to a registered provider.
         let name = if self.ep.is_some() { EP_NAME } else { CPU_EP_NAME };
         let all: Vec<_> = self.environment.devices().filter(|d| d.ep().is_ok_and(|ep| ep == name)).collect();
@@ -345,15 +380,12 @@ impl Engine {
             let path = self.ep.as_ref().map_or_else(|| self.options.ort_library.clone(), |(path, _)| path.clone());
             return Err(EngineError::NoDevice { path, device });
         };
-        let ep_options = if self.ep.is_some() { self.ep_options() } else { Vec::new() };
-        let mut builder = Session::builder(&self.environment)
+        let ep_options = if self.ep.is_some() { self.ep_options(claim) } else { Vec::new() };
+        Session::builder(&self.environment)
             .and_then(|b| Ok(b.with_devices(all.into_iter().skip(index).take(1), Some(&ep_options))?))
             .and_then(|b| Ok(b.with_config_entry("session.record_ep_graph_assignment_info", "1")?))
-            .map_err(refused)?;
-        for (key, value) in entries {
-            builder = builder.with_config_entry(key, value).map_err(|e| refused(e.into()))?;
-        }
-        with_pool(builder, self.own_pool()).and_then(|mut b| b.commit_from_file(graph)).map_err(refused)
+            .and_then(|b| with_pool(b, self.own_pool()))
+            .map_err(refused)
     }
 
     /// The pool of a session; `None` where the process's own will do. It may have one of another kind, from the first
@@ -368,7 +400,7 @@ impl Engine {
     }
 
     /// `ort` wants each key with the provider's name in front, and drops keys without it.
-    fn ep_options(&self) -> Vec<(String, String)> {
+    fn ep_options(&self, claim: Option<Claim>) -> Vec<(String, String)> {
         let o = &self.options;
         let path = |p: &PathBuf| p.display().to_string();
         [
@@ -376,7 +408,7 @@ impl Engine {
             (Key::Target, o.target.map(|target| target.to_string())),
             (Key::Sim, (o.device == Device::Sim).then(|| o.simulation.to_string())),
             (Key::Precision, Some(o.precision.to_string())),
-            (Key::Claim, Some(o.claim.to_string())),
+            (Key::Claim, claim.map(|claim| claim.to_string())),
             (Key::Threads, o.threads.map(|n| n.to_string())),
             (Key::BundleDir, o.bundle_dir.as_ref().map(path)),
             (Key::NpuCommands, (o.npu_commands != options::Commands::default()).then(|| o.npu_commands.to_string())),
@@ -402,14 +434,20 @@ impl CpuSessions {
     pub(crate) fn open(&self, graph: &[u8], path: &Path) -> Result<Session, EngineError> {
         let refused =
             |e: ort::Error| EngineError::Graph { graph: path.to_owned(), device: Device::Cpu, reason: words(&e) };
-        let folder = path.parent().map_or_else(String::new, |folder| folder.display().to_string());
         let cpu = self.environment.devices().filter(|device| device.ep().is_ok_and(|ep| ep == CPU_EP_NAME)).take(1);
         let builder = Session::builder(&self.environment)
             .and_then(|b| Ok(b.with_devices(cpu, None)?))
-            .and_then(|b| Ok(b.with_config_entry("session.model_external_initializers_file_folder_path", folder)?))
+            .and_then(|b| Ok(b.with_config_entry(EXTERNAL_CONSTANTS, folder_of(path))?))
             .map_err(refused)?;
         with_pool(builder, self.own_pool).and_then(|mut b| b.commit_from_memory(graph)).map_err(refused)
     }
+}
+
+/// The session's entry for the folder in which constants are looked for that lie outside of a graph in memory.
+const EXTERNAL_CONSTANTS: &str = "session.model_external_initializers_file_folder_path";
+
+fn folder_of(path: &Path) -> String {
+    path.parent().map_or_else(String::new, |folder| folder.display().to_string())
 }
 
 /// Lets a session have a thread pool of its own.

@@ -76,6 +76,7 @@
 //! assert_eq!(features.frames(), 100);
 //! ```
 
+pub mod any_graph;
 pub mod audio;
 pub mod choice;
 pub mod decode;

@@ -161,8 +161,8 @@ pub struct GraphRun {
     /// What was carried out, in the order of the run: ONNX Runtime's own nodes, and the steps within fused nodes.
     pub operators: Vec<Operator>,
     /// For each of [`GraphComparison::nodes`] the operator that carried it out, as an index into
-    /// [`GraphRun::operators`]; `None` where no operator is left of it: ONNX Runtime folded it into constants, or it
-    /// is in a branch that was not taken.
+    /// [`GraphRun::operators`]; `None` where no operator is left of it: ONNX Runtime folded it into constants, it is in a
+    /// branch that was not taken, or its result was still valid from the run before (sizes of shapes that stay).
     pub carried_out_by: Vec<Option<usize>>,
     /// Nodes that the execution provider left, with reasons; empty on `cpu`.
     pub unclaimed: Vec<Unclaimed>,
@@ -301,6 +301,9 @@ pub struct Timeline {
     /// `measured`: one real run, with the gaps between operators. `partly predicted`: operators laid one after another,
     /// the NPU's for as long as predicted, the others for as long as measured.
     pub kind: String,
+    /// The whole of it: what is measured here was also traced, so it may be a little longer than [`Totals::time`].
+    #[serde(default)]
+    pub ms: f64,
     /// In the order of their beginnings.
     pub spans: Vec<Span>,
 }
@@ -332,7 +335,7 @@ pub struct Accuracy {
     pub inner_note: String,
 }
 
-/// A tensor beside the reference's. Values that are not finite in either count as the largest error.
+/// A tensor beside the reference's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TensorAccuracy {
     /// The tensor's name in the graph.
@@ -347,12 +350,15 @@ pub struct TensorAccuracy {
     pub shape: Vec<usize>,
     /// Cosine of the angle between the two, over all elements; 1 for two that are zero. `None` where shapes differ.
     pub cosine: Option<f64>,
-    /// Euclidean norm of the difference over that of the reference.
+    /// Euclidean norm of the difference over that of the reference; `None` where only the latter is 0, too.
     pub relative_l2: Option<f64>,
     /// Largest difference of an element.
     pub largest_error: Option<f64>,
     /// Largest magnitude of the reference's elements: what [`TensorAccuracy::largest_error`] is to be seen beside.
     pub largest_value: Option<f64>,
+    /// Elements that differ and are not finite in one of the two; they are left out of the numbers above.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_finite: usize,
     /// For logits: the share of rows whose largest element is the same one; `None` for other tensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_largest: Option<f64>,
@@ -389,6 +395,10 @@ pub struct Transcript {
     pub time: Time,
     /// Why there is none.
     pub failed: Option<String>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::PlanError,
-    graph::{Constant, DataType, Graph, ValueId},
+    graph::{Constant, DataType, Graph, NodeId, ValueId},
     memory::{Location, Shape, Store, Stored, Tensor, computed, scalar},
     ops::{Op, ProductOp},
     program::Program,
@@ -25,8 +25,17 @@ pub struct PlanStep {
     pub cross: Option<u32>,
     /// What an error message calls it.
     pub name: String,
+    /// Names of the graph's nodes that it stands for, for whoever asks where the time goes.
+    pub nodes: Box<[String]>,
     /// Its result follows from shapes alone: it is computed again only if they change from one run to the next.
     pub of_shapes: bool,
+}
+
+/// What a reader finds a node by: its name, or that of its first result.
+fn node_name(graph: &Graph<'_>, node: NodeId) -> String {
+    let node = &graph.nodes[node];
+    let result = || node.outputs.iter().flatten().next().map(|value| graph.values[*value].name.clone());
+    if node.name.is_empty() { result().unwrap_or_default() } else { node.name.clone() }
 }
 
 /// Steps and the places of their values.
@@ -234,6 +243,7 @@ impl ValueLayout {
                 of_shapes,
                 cross,
                 name: step.name(graph),
+                nodes: step.nodes.iter().map(|node| node_name(graph, *node)).collect(),
                 output: step.outputs[0],
                 op: step.op,
                 inputs: step.inputs,

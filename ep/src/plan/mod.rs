@@ -28,7 +28,7 @@ mod tests;
 use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
-use undertone_kernels::{Context, Counters, Device, Parallel};
+use undertone_kernels::{Context, Counters, Device, DeviceKind, Parallel};
 
 #[cfg(test)]
 pub use self::smoothing::smooth;
@@ -149,7 +149,8 @@ impl Plan {
             })
         };
         let tools = Tools { device: &*self.device, caches: self.caches };
-        let mut recorder = profile::Recorder::new(traced, self.sections.len());
+        let beside_npu = self.device.kind() != DeviceKind::Host;
+        let mut recorder = profile::Recorder::new(traced, self.sections.len(), beside_npu);
         let mut passed = 0;
         for (at, (kind, steps, prepared)) in parts().enumerate() {
             if let Some(run) = self.shape_runs[at].as_ref().filter(|run| machine.passes_over(at, run)) {

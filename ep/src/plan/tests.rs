@@ -159,7 +159,17 @@ fn a_profile_tells_the_steps_and_what_they_read() {
     super::profile::start();
     go(3);
     go(3);
-    let profile = serde_json::to_value(super::profile::end().expect("it was asked for")).unwrap();
+    let profile = super::profile::end().expect("it was asked for");
+    let of_this = |event: &&undertone_boundary::profile::Event| event.shape == "3x37x53";
+    let events: Vec<_> = profile.events.iter().filter(of_this).collect();
+    assert_eq!(events.len(), 2, "{:?}", profile.events);
+    assert!(events[0].start + events[0].nanoseconds <= events[1].start, "{events:?}");
+    let event = events[1];
+    assert_eq!((event.device.as_str(), event.precision.as_str(), event.npu), ("host", "f32", None));
+    assert_eq!((&event.kinds[..], event.nodes.len()), (&["linear".to_owned()][..], 1));
+    assert_eq!(event.flops, 2.0 * 3.0 * (inputs * outputs) as f64);
+    assert_eq!((event.bytes_in, event.bytes_out), (4 * 3 * inputs as u64, 4 * 3 * outputs as u64));
+    let profile = serde_json::to_value(profile).unwrap();
     go(5);
     assert!(super::profile::end().is_none());
     let steps: Vec<_> = profile["steps"]
