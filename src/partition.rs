@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use undertone_boundary::partition::{Fused, GraphReport, Report};
 use undertone_runner::{Claim, Device, Engine, EngineOptions, Precision};
 
 use crate::choices::{self, Libraries, ModelChoice, NpuChoice};
+use crate::compare::page;
+use crate::compare::stored::{self, Stored};
 use crate::given::Given;
 use crate::output;
 
@@ -39,9 +41,21 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    stored: Stored,
+    /// How a comparison is written
+    #[arg(long, value_name = "FORMAT", requires = "from", help_heading = "Comparison")]
+    format: Option<Format>,
+    #[command(flatten)]
     npu: NpuChoice,
     #[command(flatten)]
     libraries: Libraries,
+}
+
+/// How a comparison is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One page for a browser
+    Html,
 }
 
 /// What is printed.
@@ -72,6 +86,13 @@ struct GraphAnswer {
 /// # Errors
 /// If the model, a library or a graph cannot be opened.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
+    if let Some(from) = &arguments.stored.from {
+        if given.on_command_line("model") {
+            bail!("--from shows what is in a file, and runs nothing: leave the model out");
+        }
+        output::print(&page::html(&stored::read(from)?, arguments.stored.older()?.as_ref())?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if arguments.device == Device::Cpu {
         bail!("on device cpu nothing is given to the execution provider: name host, sim, npu or auto");
     }
