@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use undertone_boundary::options::{Claim, DeviceChoice, Key, Precision, Target};
+use undertone_boundary::options::{Claim, Commands, DeviceChoice, Key, Precision, Target};
 use undertone_boundary::{EP_NAME, attention_scores, exports, kv_cache};
 
 mod common;
@@ -11,7 +11,7 @@ mod common;
 /// The documents, the wheel's Python and the tests' Python, with their texts.
 fn texts() -> Vec<(PathBuf, String)> {
     let mut files = vec![common::root().join("README.md")];
-    for folder in ["docs", "ep/python", "ep/python/onnxruntime_ep_xdna", "tests/python"] {
+    for folder in ["docs", "ep/python", "ep/python/onnxruntime_ep_xdna", "ep/preload", "ep/node", "tests/python"] {
         files.extend(common::root().join(folder).read_dir().unwrap().map(|entry| entry.unwrap().path()));
     }
     files.retain(|file| file.extension().is_some_and(|extension| extension == "md" || extension == "py"));
@@ -96,5 +96,27 @@ fn the_readme_lists_the_options_and_their_words() {
         };
         let row = row(key);
         assert!(words.iter().all(|word| row.contains(&format!("`{word}`"))), "{row}");
+    }
+}
+
+#[test]
+fn the_types_for_node_list_the_options_and_their_words() {
+    let types = std::fs::read_to_string(common::root().join("ep/node/index.d.ts")).unwrap();
+    let (_, options) = types.split_once("interface EpOptions {").unwrap();
+    let (options, _) = options.split_once('}').unwrap();
+    let lines: Vec<&str> = options.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines.len(), Key::ALL.len(), "{lines:?}");
+    for key in Key::ALL {
+        let words = |words: &[&str]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" | ");
+        let kind = match key {
+            Key::Device => words(&DeviceChoice::ALL.map(DeviceChoice::word)),
+            Key::Target => words(&Target::ALL.map(Target::word)),
+            Key::Precision => words(&Precision::ALL.map(Precision::word)),
+            Key::Claim => words(&Claim::ALL.map(Claim::word)),
+            Key::NpuCommands => words(&Commands::ALL.map(Commands::word)),
+            _ => String::new(),
+        };
+        let start = format!("{key}?: {kind}");
+        assert!(lines.iter().any(|line| line.starts_with(&start)), "{start} is not in {lines:?}");
     }
 }

@@ -22,7 +22,8 @@ fn long() -> PathBuf {
 
 fn transcribe(arguments: &[&str]) -> Command {
     let mut command = common::undertone();
-    command.args(["transcribe", "--device", "cpu"]).args(arguments);
+    // Formats don't depend on the search: the fastest one will do.
+    command.args(["transcribe", "--device", "cpu", "--beam-size=1"]).args(arguments);
     command
 }
 

@@ -32,9 +32,9 @@ fn tokens(command: &mut Command) -> Vec<Value> {
 /// A word with its start, end and probability.
 type Word = (String, [f64; 3]);
 
-/// The words of all recordings.
+/// The words of all recordings, by the likeliest token each time: [`tokens`] are of the command's own search.
 fn words(command: &mut Command) -> Vec<Word> {
-    let printed = stdout_of(command.arg("--word-timestamps"));
+    let printed = stdout_of(command.args(["--word-timestamps", "--beam-size=1"]));
     let results = serde_json::Deserializer::from_str(&printed).into_iter::<Value>().map(Result::unwrap);
     let list = |value: &Value, key: &str| value[key].as_array().unwrap().clone();
     let segments = results.flat_map(|result| list(&result, "segments"));

@@ -1,6 +1,7 @@
 //! The execution provider from Python with stock ONNX Runtime, oldest, middle and newest supported, as a user has it:
 //! `pip install onnxruntime numpy` and the built library. What is checked is in `python/check_ep.py`,
-//! `python/check_kv_cache.py`, `python/check_packed.py` and `python/check_unregistering.py`; here is only the installing.
+//! `python/check_kv_cache.py`, `python/check_packed.py`, `python/check_trace.py`, `python/check_unregistering.py` and
+//! `python/check_lifetime.py`; here is only the installing.
 
 use std::path::PathBuf;
 
@@ -34,6 +35,14 @@ fn check(version: &str) {
     println!("{printed}");
     assert_eq!(printed.lines().filter(|line| line.contains("bytes for")).count(), 5, "{printed}");
 
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut trace = python::script("check_trace.py", &packages);
+    trace.arg(common::ep_library()).arg(root.join("models/reference")).arg(folder.path());
+    let printed = common::stdout_of(&mut trace);
+    println!("{printed}");
+    let wanted = if version == "1.23.2" { 3 } else { 6 };
+    assert_eq!(printed.lines().filter(|line| line.contains("GFLOP a run")).count(), wanted, "{printed}");
+
     if cfg!(target_os = "linux") {
         let mut unregistering = python::script("check_unregistering.py", &packages);
         // The C library overwrites what is freed: a factory that was released too early calls into nothing.
@@ -56,6 +65,21 @@ fn onnxruntime_1_26() {
 #[test]
 fn onnxruntime_1_32() {
     check("1.32.0");
+}
+
+/// A thousand sessions in all. What they leave behind is counted by the C library's allocator and Linux.
+#[test]
+#[cfg(target_os = "linux")]
+fn sessions_leave_nothing_behind() {
+    for (version, sessions) in [("1.23.2", 400), ("1.32.0", 600)] {
+        let packages = python::packages(&[&format!("onnxruntime=={version}"), "onnx==1.23.2", "numpy"]);
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut lifetime = python::script("check_lifetime.py", &packages);
+        let printed =
+            common::stdout_of(lifetime.arg(common::ep_library()).arg(folder.path()).arg(sessions.to_string()));
+        println!("{printed}");
+        assert!(printed.contains("bytes left by each"), "{printed}");
+    }
 }
 
 /// What the Python example of a document prints at its end.

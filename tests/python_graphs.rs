@@ -46,8 +46,11 @@ fn graphs_of_other_exporters() {
 
 #[test]
 fn front_ends() {
-    let printed = check("check_front_ends.py", &[&common::root().join("models/reference/encoder_model.onnx")]);
+    let foreign = python::packages_alone(&["onnx-asr==0.12.0"]).join("onnx_asr/preprocessors/data");
+    let encoder = common::root().join("models/reference/encoder_model.onnx");
+    let printed = check("check_front_ends.py", &[&encoder, &foreign]);
     assert_eq!(printed.lines().filter(|line| line.contains("features differ by")).count(), 16, "{printed}");
+    assert_eq!(printed.lines().filter(|line| line.contains("as on the CPU provider")).count(), 29, "{printed}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The Python wheel in `ep/python`, built from the library that cargo built, installed by pip and used with stock ONNX
-//! Runtime. What the installed package promises is checked in `python/check_wheel.py`; here is building and installing.
+//! Runtime. What the installed package promises is checked in `python/check_wheel.py` and `python/check_sessions.py`; here
+//! is building and installing.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -10,13 +11,6 @@ mod common;
 use common::python;
 
 const LIBRARY_VARIABLE: &str = "ONNXRUNTIME_EP_XDNA_LIBRARY";
-const SOURCES: [&str; 5] = [
-    "pyproject.toml",
-    "hatch_build.py",
-    "README.md",
-    "onnxruntime_ep_xdna/__init__.py",
-    "onnxruntime_ep_xdna/py.typed",
-];
 
 fn source() -> PathBuf {
     common::root().join("ep/python")
@@ -79,11 +73,26 @@ fn installed() -> &'static (PathBuf, PathBuf) {
 
 /// The interpreter with the installed wheel, ONNX Runtime and numpy.
 fn with_the_wheel() -> Command {
+    with_onnxruntime("1.32.0")
+}
+
+fn with_onnxruntime(version: &str) -> Command {
+    with_the_wheel_and(&python::packages(&[&format!("onnxruntime=={version}"), "numpy"]))
+}
+
+fn with_the_wheel_and(packages: &Path) -> Command {
     let (_, site) = installed();
-    let packages = python::packages(&["onnxruntime==1.32.0", "numpy"]);
-    let mut command = python::with(&packages);
-    command.env("PYTHONPATH", env::join_paths([site, &packages]).unwrap());
+    let mut command = python::with(packages);
+    command.env("PYTHONPATH", env::join_paths([site.as_path(), packages]).unwrap());
     command
+}
+
+/// *N* of the newest `GLIBC_2.N` that the library under test needs a symbol of, as the linker wrote it into the file.
+fn newest_glibc() -> u32 {
+    let library = fs::read(common::ep_library()).unwrap();
+    let names = library.split(|&byte| byte == 0).filter_map(|name| str::from_utf8(name).ok());
+    let versions = names.filter_map(|name| name.strip_prefix("GLIBC_2.")?.split('.').next()?.parse().ok());
+    versions.fold(17, u32::max)
 }
 
 #[test]
@@ -93,7 +102,7 @@ fn the_wheel_is_of_this_version_and_platform() {
     let start = format!("onnxruntime_ep_xdna-{}-py3-none-", env!("CARGO_PKG_VERSION"));
     let platform = name.strip_prefix(&start).unwrap_or_else(|| panic!("{name} does not begin with {start}"));
     match env::consts::OS {
-        "linux" => assert_eq!(platform, format!("linux_{}.whl", env::consts::ARCH)),
+        "linux" => assert_eq!(platform, format!("manylinux_2_{}_{}.whl", newest_glibc(), env::consts::ARCH)),
         "macos" => assert!(platform.starts_with("macosx_"), "{platform}"),
         "windows" => assert!(platform.starts_with("win"), "{platform}"),
         other => panic!("what is a wheel called on {other}?"),
@@ -118,6 +127,104 @@ fn the_installed_wheel_runs_the_encoder() {
     let library = common::ep_library();
     let carried = site.join("onnxruntime_ep_xdna").join(library.file_name().unwrap());
     assert!(fs::read(&carried).unwrap() == fs::read(&library).unwrap(), "{carried:?} is not {library:?}");
+}
+
+/// The functions of the package do what they promise with this ONNX Runtime, and `python -m` says so.
+fn check_sessions(version: &str) {
+    let root = common::root();
+    let printed = common::stdout_of(
+        with_onnxruntime(version)
+            .arg(root.join("tests/python/check_sessions.py"))
+            .arg(root.join("models/reference"))
+            .arg(root.join("tests/vectors/mel-short-000-en.npy"))
+            .arg(version),
+    );
+    assert_eq!(printed.lines().count(), 6, "{printed}");
+    let printed = common::stdout_of(with_onnxruntime(version).args(["-m", "onnxruntime_ep_xdna"]));
+    let lines: Vec<&str> = printed.lines().collect();
+    let package = format!("onnxruntime-ep-xdna  {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(lines.first(), Some(&package.as_str()), "{printed}");
+    assert_eq!(lines.last(), Some(&"XdnaExecutionProvider can be used"), "{printed}");
+    assert!(printed.contains(&format!("ONNX Runtime         {version} in ")), "{printed}");
+    assert!(printed.contains("\ndevices              host, sim"), "{printed}");
+}
+
+#[test]
+fn its_functions_with_onnxruntime_1_23() {
+    check_sessions("1.23.2");
+}
+
+#[test]
+fn its_functions_with_onnxruntime_1_26() {
+    check_sessions("1.26.0");
+}
+
+#[test]
+fn its_functions_with_onnxruntime_1_32() {
+    check_sessions("1.32.0");
+}
+
+#[test]
+fn a_program_that_is_left_as_it_is_runs_with_the_provider() {
+    let home = tempfile::tempdir().unwrap();
+    let code = "import sys, onnxruntime, beside\n\
+        providers = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider']).get_providers()\n\
+        print(__name__, len(sys.argv), beside.WORD, providers)\nsys.exit(7)\n";
+    fs::write(home.path().join("program.py"), code).unwrap();
+    fs::write(home.path().join("beside.py"), "WORD = 'found'\n").unwrap();
+    let model = common::reference().join("encoder_model.onnx");
+    let run = |arguments: &[&str]| {
+        let mut command = with_the_wheel();
+        command.current_dir(&home).args(["-m", "onnxruntime_ep_xdna", "run"]).args(arguments).arg(&model);
+        let output = common::run(&mut command);
+        (output.status.code(), common::text(&output.stdout), common::text(&output.stderr))
+    };
+    for arguments in [&["-o", "precision=bf16", "program.py"][..], &["-m", "program"]] {
+        let (code, printed, said) = run(arguments);
+        let expected = "__main__ 2 found ['XdnaExecutionProvider', 'CPUExecutionProvider']";
+        assert_eq!((code, printed.trim()), (Some(7), expected), "{said}");
+    }
+    let (code, _, said) = run(&["-o", "precision=int7", "program.py"]);
+    assert!(code == Some(1) && said.starts_with("error: EP option precision=\"int7\""), "{said}");
+    let (code, _, said) = run(&["-x", "program.py"]);
+    assert!(code == Some(2) && said.starts_with("usage: "), "{said}");
+}
+
+#[test]
+fn an_old_onnxruntime_and_none_are_said() {
+    let home = tempfile::tempdir().unwrap();
+    let say = |expected: &str| {
+        let printed = common::run(with_the_wheel_and(home.path()).args(["-m", "onnxruntime_ep_xdna"]));
+        let said = common::text(&printed.stdout) + &common::text(&printed.stderr);
+        assert_eq!(printed.status.code(), Some(1), "{said}");
+        let problems: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("problem: ")).collect();
+        assert!(problems.len() == 1 && problems[0].contains(expected), "{said}");
+        let code = "import onnxruntime_ep_xdna as ep\nfor f in (ep.register, ep.providers, ep.everywhere, \
+                    lambda: ep.session('a.onnx')):\n try: f()\n except ep.OnnxRuntimeError as e: print(e)";
+        let printed = common::stdout_of(with_the_wheel_and(home.path()).args(["-c", code]));
+        assert!(printed.lines().count() == 4 && printed.lines().all(|line| line == problems[0]), "{printed}");
+    };
+    say("install version 1.23 or newer");
+    // What is asked of it is its version alone: the interface that the library needs came with 1.23.
+    let old = home.path().join("onnxruntime");
+    fs::create_dir(&old).unwrap();
+    fs::write(old.join("__init__.py"), "__version__ = '1.22.1'\nregister_execution_provider_library = print\n")
+        .unwrap();
+    say("ONNX Runtime 1.22.1 in ");
+}
+
+#[test]
+fn its_types_are_checked_and_catch_what_is_misspelt() {
+    let (_, site) = installed();
+    let mypy = python::packages(&["mypy==2.4.1"]);
+    let mut command = python::with(&mypy);
+    command.args(["-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", "/dev/null"]);
+    // ONNX Runtime has no types.
+    command.args(["--ignore-missing-imports", "--config-file", ""]).env("MYPYPATH", site);
+    let said = common::stdout_of(
+        command.arg(site.join("onnxruntime_ep_xdna")).arg(common::root().join("tests/python/typed_use.py")),
+    );
+    assert_eq!(said, "");
 }
 
 #[test]
@@ -145,8 +252,12 @@ fn the_library_is_found_where_cargo_leaves_it_or_its_absence_is_one_line() {
     let package = root.join("ep/python");
     fs::create_dir_all(package.join("onnxruntime_ep_xdna")).unwrap();
     fs::copy(common::root().join("Cargo.toml"), root.join("Cargo.toml")).unwrap();
-    for file in SOURCES {
-        fs::copy(source().join(file), package.join(file)).unwrap();
+    for folder in ["", "onnxruntime_ep_xdna"] {
+        for entry in fs::read_dir(source().join(folder)).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                fs::copy(entry.path(), package.join(folder).join(entry.file_name())).unwrap();
+            }
+        }
     }
     let dist = root.join("dist");
     fs::create_dir_all(&dist).unwrap();

@@ -32,10 +32,14 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("undertone", "undertone-boundary", ""),
     ("undertone-runner", "undertone-boundary", ""),
     ("onnxruntime-ep-xdna", "undertone-boundary", ""),
+    // What puts the provider into programs that cannot ask for it: its name, and its counters.
+    ("undertone-preload", "undertone-boundary", ""),
     // Of the same: number formats and devices by name, what was counted.
     ("undertone-kernels", "undertone-boundary", ""),
     // Only so that `cargo test` builds the library that the tests load through ONNX Runtime.
     ("undertone", "onnxruntime-ep-xdna", "dev"),
+    // Only so that `cargo test` builds it, too.
+    ("undertone", "undertone-preload", "dev"),
     ("onnxruntime-ep-xdna", "undertone-kernels", ""),
     // With the feature `xrt`; the binding needs nothing of XRT before it runs.
     ("undertone-kernels", "xrt-sys", ""),

@@ -28,6 +28,8 @@ words!(
         Threads = "threads",
         /// Takes a path: the file that gets the partition ([`crate::partition`]).
         Report = "report",
+        /// Takes a path: the file that gets what runs did when, in Chrome's trace format.
+        Trace = "trace",
     }
 );
 
@@ -146,7 +148,8 @@ mod tests {
                 "precision",
                 "claim",
                 "threads",
-                "report"
+                "report",
+                "trace"
             ]
         );
         assert_eq!(DeviceKind::ALL.map(DeviceKind::word), ["host", "sim", "npu"]);

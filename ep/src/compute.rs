@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code, reason = "implements ONNX Runtime's compute callbacks")]
 
-use std::{ffi::c_void, ptr, slice};
+use std::{ffi::c_void, ptr, slice, sync::Arc, time::Instant};
 
 use crossbeam_queue::ArrayQueue;
 use ort_sys::{OrtKernelContext, OrtStatusPtr, OrtValue};
@@ -24,6 +24,7 @@ use crate::{
     snapshot::FusedGraph,
     statistics,
     status::{Failure, OK, StatusMaker},
+    trace::{Event, Trace, Track},
 };
 
 /// Most axes of an input or output. ONNX sets no limit; speech graphs have four.
@@ -39,6 +40,7 @@ pub struct FusedNode {
     name: String,
     plan: Plan,
     threads: Option<usize>,
+    trace: Arc<Trace>,
     input_places: Vec<usize>,
     output_places: Vec<usize>,
     lists: ArrayQueue<Lists>,
@@ -61,6 +63,7 @@ impl FusedNode {
         fused: FusedGraph<'_>,
         plan: Plan,
         threads: Option<usize>,
+        trace: &Arc<Trace>,
     ) -> *mut OrtNodeComputeInfo {
         let table = OrtNodeComputeInfo {
             ort_version_supported: runtime.version,
@@ -71,7 +74,9 @@ impl FusedNode {
         };
         let FusedGraph { name, input_places, output_places, .. } = fused;
         let lists = ArrayQueue::new(KEPT_LISTS);
-        Box::into_raw(Box::new(Self { table, runtime, name, plan, threads, input_places, output_places, lists })).cast()
+        let trace = Arc::clone(trace);
+        let node = Self { table, runtime, name, plan, threads, trace, input_places, output_places, lists };
+        Box::into_raw(Box::new(node)).cast()
     }
 
     /// Takes back what [`FusedNode::into_raw`] gave away.
@@ -88,6 +93,7 @@ impl FusedNode {
     /// # Safety
     /// `context` is the one of a run of this node.
     unsafe fn run(&self, context: *mut OrtKernelContext) -> Result<(), RunError> {
+        let traced = self.trace.of_this_thread().map(|traced| (traced, Instant::now()));
         let Lists { mut axes, inputs: kept, mut given } = self.lists.pop().unwrap_or_else(|| Lists {
             axes: vec![[0; MOST_AXES]; self.input_places.len()],
             inputs: Vec::with_capacity(self.input_places.len()),
@@ -104,11 +110,19 @@ impl FusedNode {
         let mut cache =
             cache.as_ref().map(kv::lock).transpose().map_err(|error| RunError::Runtime(error.to_string()))?;
         let state = cache.as_deref_mut();
-        let lead = |team: &dyn Parallel| self.plan.run(&inputs, &mut outputs, team, &statistics::KERNEL_CALLS, state);
+        let of_steps = traced.map(|(traced, _)| traced);
+        let lead = |team: &dyn Parallel| {
+            self.plan.run(&inputs, &mut outputs, team, &statistics::KERNEL_CALLS, state, of_steps)
+        };
         // SAFETY: as the caller promises. Another thread may ask for outputs while this one waits: ONNX Runtime keeps
         // nothing of a kernel context by thread, and its allocators may be called from any.
         unsafe { pool::with_team(self.runtime.api, context, pool::width(self.threads), lead)? };
         statistics::fused_node_executed();
+        if let Some((traced, begin)) = traced {
+            let (thread, end) = (traced.thread, Instant::now());
+            let event = Event { name: self.name.clone(), track: Track::Node, thread, begin, end, about: Vec::new() };
+            traced.note(vec![event]);
+        }
         let inputs = emptied(inputs);
         // A full store drops the lists: that is what it is for.
         let _ = self.lists.push(Lists { axes, inputs, given });

@@ -33,6 +33,7 @@ use crate::{
     report::Reporter,
     runtime::{Runtime, check, ort_call, text},
     status::{Failure, OK, StatusMaker},
+    trace::file::TraceFile,
 };
 
 const VENDOR: &CStr = c"Undertone";
@@ -151,8 +152,9 @@ impl Factory {
         };
         let npu = npu::open(&mut options)?;
         let reporter = Reporter::new(&options)?;
+        let trace_file = options.trace.as_deref().map(TraceFile::open).transpose()?;
         let log = Log::new(self.runtime, logger);
-        Ok(Provider::into_raw(self, options, npu, writing, reporter, log))
+        Ok(Provider::into_raw(self, options, npu, writing, reporter, trace_file, log))
     }
 }
 

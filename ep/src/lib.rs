@@ -39,7 +39,7 @@ mod fusion;
 mod graph;
 pub mod guard;
 mod kv;
-mod kv_exports;
+pub mod kv_exports;
 mod log;
 mod lower;
 mod memory;
@@ -53,11 +53,14 @@ mod program;
 mod provider;
 mod report;
 mod runtime;
+#[cfg(test)]
+mod shared_tests;
 mod snapshot;
 mod statistics;
 pub mod status;
 #[cfg(test)]
 mod testing;
+mod trace;
 
 pub use options::{Claim, DeviceChoice, Options, OptionsError};
 

@@ -44,6 +44,8 @@ pub struct Options {
     pub core_costs: Option<CoreCosts>,
     /// File that gets the partition as JSON.
     pub report: Option<PathBuf>,
+    /// File that gets what runs did when.
+    pub trace: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -61,6 +63,7 @@ impl Default for Options {
             commands: Commands::default(),
             core_costs: None,
             report: None,
+            trace: None,
         }
     }
 }
@@ -135,6 +138,7 @@ impl Options {
             Key::Claim => (self.claim, self.sparing) = (word(key, value)?, false),
             Key::Threads => self.threads = Some(threads(value)?),
             Key::Report => self.report = Some(path(key, value)?),
+            Key::Trace => self.trace = Some(path(key, value)?),
         }
         Ok(())
     }

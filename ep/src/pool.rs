@@ -147,6 +147,35 @@ mod tests {
         assert_eq!(crate::guard::panic_message(caught.unwrap_err()), "oh");
     }
 
+    /// As ONNX Runtime's pool does it: some jobs begin late, some end before others begin.
+    #[test]
+    fn every_run_of_many_is_led_once() {
+        for round in 0..1000_usize {
+            let done = AtomicUsize::new(0);
+            let run = run_of(4, |pool: &dyn Parallel| {
+                for _ in 0..3 {
+                    pool.run(7, &|index| {
+                        done.fetch_add(index + round, Ordering::Relaxed);
+                    });
+                }
+                if round % 5 == 4 { Err(RunError::Runtime("no".to_owned())) } else { Ok(()) }
+            });
+            std::thread::scope(|scope| {
+                for late in 0..3 {
+                    let run = &run;
+                    scope.spawn(move || {
+                        (0..late * round % 7).for_each(|_| std::thread::yield_now());
+                        run.job();
+                    });
+                }
+                run.job();
+            });
+            assert_eq!(done.load(Ordering::Relaxed), 3 * (21 + 7 * round));
+            let led = finish(Ok(()), run.result.into_inner().unwrap());
+            assert_eq!(led.is_err(), round % 5 == 4);
+        }
+    }
+
     #[test]
     fn a_pool_that_runs_nothing_is_an_error() {
         assert!(finish(Ok(()), None).unwrap_err().to_string().contains("ran no job"));

@@ -17,7 +17,9 @@ use ort_sys::{OrtGraph, OrtNode, OrtRunOptions, OrtStatusPtr};
 use undertone_kernels::npu::OpenNpu;
 
 use crate::{
-    abi::{NO_LATER_MEMBERS, OrtEp, OrtEpGraphSupportInfo, OrtNodeComputeInfo, OrtNodeFusionOptions},
+    abi::{
+        NO_LATER_MEMBERS, OrtEp, OrtEpGraphSupportInfo, OrtEpProfilerImpl, OrtNodeComputeInfo, OrtNodeFusionOptions,
+    },
     compute::FusedNode,
     context::{
         ContextError, Origin, Writing,
@@ -37,6 +39,7 @@ use crate::{
     runtime::{Runtime, check, text},
     snapshot::{self, Captured, FusedGraph},
     status::{Failure, StatusMaker},
+    trace::{Trace, file::TraceFile, profiler},
 };
 
 /// The EP of one session. ONNX Runtime holds it by its first member.
@@ -51,6 +54,10 @@ pub struct Provider {
     npu: Option<Arc<OpenNpu>>,
     reporter: Reporter,
     log: Log,
+    /// Whoever wants to know what runs do when.
+    trace: Arc<Trace>,
+    /// Written when the last session that has it ends.
+    _trace_file: Option<Arc<TraceFile>>,
     /// Whether any group was claimed yet.
     has_claimed: AtomicBool,
     /// For the results of products, by name, whether they may be narrow: found with the whole graph in view, for when
@@ -73,9 +80,14 @@ impl Provider {
         npu: Option<Arc<OpenNpu>>,
         writing: Writing,
         reporter: Reporter,
+        trace_file: Option<Arc<TraceFile>>,
         log: Log,
     ) -> *mut OrtEp {
         let runtime = factory.runtime;
+        let trace = Arc::<Trace>::default();
+        if let Some(file) = &trace_file {
+            trace.listen(&file.listener);
+        }
         let table = OrtEp {
             ort_version_supported: runtime.version,
             GetName: get_name,
@@ -90,6 +102,10 @@ impl Provider {
             CreateAllocator: None,
             CreateSyncStreamForDevice: None,
             GetCompiledModelCompatibilityInfo: None,
+            GetKernelRegistry: None,
+            IsConcurrentRunSupported: None,
+            Sync: None,
+            CreateProfiler: Some(create_profiler),
             later: NO_LATER_MEMBERS,
         };
         Box::into_raw(Box::new(Self {
@@ -101,6 +117,8 @@ impl Provider {
             npu,
             reporter,
             log,
+            trace,
+            _trace_file: trace_file,
             has_claimed: AtomicBool::new(false),
             narrow: Mutex::default(),
         }))
@@ -295,7 +313,7 @@ impl Provider {
             }
         }
         for ((fused, plan), info) in compiled.into_iter().zip(infos) {
-            *info = FusedNode::into_raw(self.runtime, fused, plan, self.options.threads);
+            *info = FusedNode::into_raw(self.runtime, fused, plan, self.options.threads, &self.trace);
         }
         Ok(())
     }
@@ -409,6 +427,17 @@ unsafe extern "system" fn on_run_end(this: *mut OrtEp, _options: *const OrtRunOp
     let provider = unsafe { provider(this) };
     guard(StatusMaker::new(provider.runtime.api), "OnRunEnd", || {
         kv::end_run();
+        Ok(())
+    })
+}
+
+/// ONNX Runtime asks for one for each profile that it makes of the session.
+unsafe extern "system" fn create_profiler(this: *mut OrtEp, profiler: *mut *mut OrtEpProfilerImpl) -> OrtStatusPtr {
+    // SAFETY: ONNX Runtime passes the EP that it was given.
+    let provider = unsafe { provider(this) };
+    guard(StatusMaker::new(provider.runtime.api), "CreateProfiler", || {
+        // SAFETY: room for one pointer.
+        unsafe { *profiler = profiler::create(provider.runtime, &provider.trace) };
         Ok(())
     })
 }

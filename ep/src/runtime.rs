@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_char};
 
 use ort_sys::{OrtApi, OrtApiBase, OrtStatus, OrtStatusPtr};
 
-use crate::abi::{NEWEST_VERSION, OLDEST_VERSION, OrtEpApi};
+use crate::abi::{NEWEST_VERSION, OLDEST_VERSION, OrtEpApi, OrtEpApiOfProfiling, PROFILING_VERSION};
 
 /// The negotiated interface. The tables are static data of the library that loaded this EP.
 #[derive(Clone, Copy)]
@@ -64,6 +64,12 @@ impl Runtime {
         // does.
         let ep_api = unsafe { (api.GetEpApi)().cast::<OrtEpApi>().as_ref() }.ok_or_else(too_old)?;
         Ok(Self { api, ep_api, version })
+    }
+
+    /// The functions for events of EPs in ONNX Runtime's profile, if it is new enough to have them.
+    pub fn profiling(self) -> Option<&'static OrtEpApiOfProfiling> {
+        // SAFETY: the same static table, of a version that has these members.
+        (self.version >= PROFILING_VERSION).then(|| unsafe { &*(&raw const *self.ep_api).cast() })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Builds a graph node by node; values are named.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Builder {
     graph: Graph<'static>,
     names: HashMap<String, ValueId>,
@@ -165,7 +165,7 @@ pub fn run_with(
         shapes: vec![(Vec::new(), 0); graph.outputs.len()],
         sizes: graph.outputs.iter().map(|id| graph.values[*id].dtype.map_or(0, DataType::size)).collect(),
     };
-    plan.run(inputs, &mut outputs, &Serial, &Counters::new(), state)?;
+    plan.run(inputs, &mut outputs, &Serial, &Counters::new(), state, None)?;
     let shapes = std::mem::take(&mut outputs.shapes);
     drop(outputs);
     Ok(shapes
@@ -187,14 +187,15 @@ pub fn integers<'a>(shape: &'a [usize], values: &'a [i64]) -> Input<'a> {
 
 /// The plan of a graph without fusion: each node by itself, the obvious version.
 pub fn unfused(graph: &Graph<'_>, options: &Options) -> Plan {
-    Plan::from_program(graph, crate::lower::lower(graph), options, &Store::new(&Shared::default()))
-        .expect("a plan of single nodes")
+    let (graph, program) = crate::lower::lower_in_parts(graph);
+    Plan::from_program(&graph, program, options, &Store::new(&Shared::default())).expect("a plan of single steps")
 }
 
 /// The plan of a graph with fusion, each fused step carried out by itself.
 pub fn fused_singly(graph: &Graph<'_>, options: &Options) -> Plan {
-    let mut program = crate::fusion::fuse(graph, crate::lower::lower(graph));
-    let graph = smooth(graph, &mut program, options);
+    let (graph, program) = crate::lower::lower_in_parts(graph);
+    let mut program = crate::fusion::fuse(&graph, program);
+    let graph = smooth(&graph, &mut program, options);
     Plan::from_program(&graph, program, options, &Store::new(&Shared::default())).expect("a plan of fused steps")
 }
 
@@ -211,7 +212,7 @@ pub fn alone(graph: &Graph<'_>, inputs: &[Input<'_>]) -> Output {
 
 /// Why the last node of a graph is not claimed.
 pub fn refusal(graph: &Graph<'_>) -> String {
-    match crate::lower::lower(graph).steps.pop().map(|step| step.op) {
+    match crate::lower::lower_in_parts(graph).1.steps.pop().map(|step| step.op) {
         Some(Op::Unsupported(Unsupported { reason, .. })) => reason,
         op => panic!("it is lowered to {op:?}"),
     }

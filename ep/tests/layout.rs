@@ -4,7 +4,8 @@
 use std::mem::{offset_of, size_of};
 
 use onnxruntime_ep_xdna::abi::{
-    LATER_MEMBERS, NO_LATER_MEMBERS, OrtEp, OrtEpApi, OrtEpFactory, OrtNodeComputeInfo, OrtNodeFusionOptions,
+    LATER_MEMBERS, NO_LATER_MEMBERS, OrtEp, OrtEpApi, OrtEpApiOfProfiling, OrtEpFactory, OrtEpProfilerImpl,
+    OrtNodeComputeInfo, OrtNodeFusionOptions,
 };
 
 const POINTER: usize = size_of::<usize>();
@@ -70,14 +71,29 @@ fn ep() {
             CreateAllocator,
             CreateSyncStreamForDevice,
             GetCompiledModelCompatibilityInfo,
+            GetKernelRegistry,
+            IsConcurrentRunSupported,
+            Sync,
+            CreateProfiler,
         ]
     );
-    assert_eq!(offset_of!(OrtEp, later), 13 * POINTER);
+    assert_eq!(offset_of!(OrtEp, later), 17 * POINTER);
 }
 
 #[test]
 fn ep_api() {
     assert_members!(OrtEpApi, 0, [CreateEpDevice, ReleaseEpDevice, EpGraphSupportInfo_AddNodesToFuse]);
+}
+
+/// The places are those of the header of 1.25; 1.24's table ends with the fiftieth.
+#[test]
+fn profiling() {
+    assert_eq!(offset_of!(OrtEpApiOfProfiling, head), 0);
+    assert_eq!(offset_of!(OrtEpApiOfProfiling, CreateProfilingEvent), 65 * POINTER);
+    assert_eq!(offset_of!(OrtEpApiOfProfiling, ReleaseProfilingEvent), 66 * POINTER);
+    assert_eq!(offset_of!(OrtEpApiOfProfiling, ProfilingEventsContainer_AddEvents), 72 * POINTER);
+    assert_eq!(offset_of!(OrtEpProfilerImpl, ort_version_supported), 0);
+    assert_members!(OrtEpProfilerImpl, 1, [Release, StartProfiling, StartEvent, StopEvent, EndProfiling]);
 }
 
 #[test]

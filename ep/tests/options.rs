@@ -150,6 +150,7 @@ fn other_values_are_errors_that_name_the_accepted_ones() {
         ("threads", "two", "from 1 to 4096"),
         ("threads", "99999999999999999999999", "from 1 to 4096"),
         ("report", "", "a path"),
+        ("trace", "", "a path"),
         ("bundle_dir", "", "a path"),
         ("core_costs", "", "a path"),
     ] {

@@ -43,6 +43,7 @@ mod rows;
 mod scratch;
 mod strides;
 pub mod team;
+pub mod trace;
 
 pub use attention::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Heads, HeadsMut, Mask};
 pub use blob::{Blob, Memory, Unfit};

@@ -12,6 +12,8 @@ pub enum Activation {
     None,
     /// Exact GELU: `x/2 · (1 + erf(x/√2))`.
     Gelu,
+    /// GELU by a hyperbolic tangent: `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`.
+    GeluTanh,
 }
 
 /// How a weight matrix lies in memory.

@@ -73,7 +73,13 @@ fn error_function_and_gelu_over_the_whole_range() {
             let error = (reference::norm::gelu(f64::from(x)) - f64::from(y)).abs();
             assert!(error <= 1e-6 * f64::from(x.abs().max(1.0)), "{isa}: gelu({x}) is {error:e} off");
         }
+        for (&x, y) in x.iter().zip(apply(isa, Unary::GeluTanh, &x)) {
+            let error = (reference::norm::gelu_tanh(f64::from(x)) - f64::from(y)).abs();
+            assert!(error <= 1e-6 * f64::from(x.abs().max(1.0)), "{isa}: gelu_tanh({x}) is {error:e} off");
+        }
         let x = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+        let tanh = apply(isa, Unary::GeluTanh, &x);
+        assert!(tanh[0] == f32::INFINITY && tanh[1].abs() < 1e-6 && tanh[2].is_nan(), "{isa}: {tanh:?}");
         let erf = apply(isa, Unary::Erf, &x);
         assert!(erf[0] == 1.0 && erf[1] == -1.0 && erf[2].is_nan(), "{isa}: {erf:?}");
         let gelu = apply(isa, Unary::Gelu, &x);

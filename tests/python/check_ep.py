@@ -6,7 +6,9 @@ Prints one line for each precision and exits with 0 only if all is as promised: 
 provider's, no node of it is left to the CPU provider, and the library itself counted the work.
 """
 
+import contextlib
 import ctypes
+import io
 import json
 import pathlib
 import sys
@@ -17,6 +19,33 @@ import onnxruntime
 from checks import EP_NAME, check, cosine
 
 LEAST_COSINE = {"f32": 0.9999, "bf16": 0.999, "int8": 0.99}
+
+
+def check_refused(encoder, devices):
+    """What the provider refuses is an error where Python's fallback is off, however the provider was asked for. Where it
+    is on, most versions print a line and make a session on the CPU provider."""
+    for wrong, word in (({"devce": "host"}, "devce"), ({"device": "npu"}, "no NPU can be used")):
+        options = onnxruntime.SessionOptions()
+        options.add_provider_for_devices(devices, wrong)
+        ways = [{"sess_options": options}]
+        if EP_NAME in onnxruntime.get_available_providers():
+            ways.append({"providers": [(EP_NAME, wrong)]})
+        for way in ways:
+            try:
+                onnxruntime.InferenceSession(encoder, enable_fallback=0, **way)
+                check(False, f"{wrong} made a session")
+            except Exception as error:
+                check(word in str(error), f"{wrong}: {error}")
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                try:
+                    providers = onnxruntime.InferenceSession(encoder, **way).get_providers()
+                except Exception as error:
+                    check(word in str(error), f"{wrong}: {error}")
+                    continue
+            # As the README says of it: when this changes, so can the README.
+            said = printed.getvalue()
+            check(providers == ["CPUExecutionProvider"] and word in said, f"{providers}, {said}")
 
 
 def main(library, model, mel, version):
@@ -79,6 +108,7 @@ def main(library, model, mel, version):
     print(f"ONNX Runtime {version} simulated npu1: similar by {similar:.7f}, {calls} kernel calls")
     del session
     check(counter(b"no such counter") == 2**64 - 1, "an unknown counter has a value")
+    check_refused(encoder, devices)
     onnxruntime.unregister_execution_provider_library("undertone")
 
 

@@ -1,7 +1,8 @@
-"""Graphs that take sound: a log-mel front end before Whisper's encoder, written as exporters write it. In every precision the features
-are the CPU provider's, and only what follows them is narrow.
+"""Graphs that take sound: a log-mel front end before Whisper's encoder, written as exporters write it, and the front ends of the
+package onnx-asr (of GigaAM, Kaldi, NeMo, WeSpeaker and Whisper, and its resamplers) as they are. In every precision the features are
+the CPU provider's, and only what follows them is narrow.
 
-    python3 check_front_ends.py EP_LIBRARY ENCODER.onnx
+    python3 check_front_ends.py EP_LIBRARY ENCODER.onnx PREPROCESSORS_DIRECTORY
 
 Needs onnxruntime, onnx, numpy.
 """
@@ -146,9 +147,39 @@ def products(report):
             yield from group["products"]
 
 
-def main(library, encoder):
+def foreign(folder, devices):
+    """Every front end of a folder in every precision, all that can be claimed of it claimed."""
+    recording = sound()[:, : 3 * RATE]
+    feed = {"waveforms": recording, "waveforms_lens": numpy.array([recording.shape[1]], numpy.int64)}
+    for path in sorted(pathlib.Path(folder).glob("*.onnx")):
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 4
+        expected = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"]).run(None, feed)
+        worst = {}
+        for precision in ("f32", "bf16", "int8"):
+            settings = onnxruntime.SessionOptions()
+            settings.log_severity_level = 4
+            with tempfile.TemporaryDirectory() as scratch:
+                report = pathlib.Path(scratch) / "report.json"
+                options = {"device": "host", "precision": precision, "claim": "all", "report": str(report)}
+                settings.add_provider_for_devices(devices, options)
+                ours = onnxruntime.InferenceSession(str(path), settings)
+                claimed = sum(graph["claimed"] for graph in json.loads(report.read_text())["graphs"])
+                check(claimed > 0, f"{path.name}: nothing is claimed")
+                found = {product["precision"] for product in products(report)}
+                check(found <= {"f32"}, f"{path.name} {precision}: products in {found}")
+            ours.disable_fallback()
+            got = ours.run(None, feed)
+            check(numpy.array_equal(expected[1], got[1]), f"{path.name} {precision}: {got[1]} frames, not {expected[1]}")
+            worst[precision] = float(numpy.abs(expected[0] - got[0]).max() / numpy.abs(expected[0]).max())
+            check(worst[precision] < 2e-3, f"{path.name} {precision}: features differ by {worst[precision]}")
+        print(f"{path.stem} as on the CPU provider: {max(worst.values()):.1e}", flush=True)
+
+
+def main(library, encoder, preprocessors):
     onnxruntime.register_execution_provider_library("undertone", library)
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == EP_NAME]
+    foreign(preprocessors, devices)
     feed = {"sound": sound()}
     for front_end in (by_convolution, by_matrices, by_stft, by_magnitudes):
         model = with_front_end(encoder, front_end).SerializeToString()
@@ -188,6 +219,6 @@ def main(library, encoder):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 4:
         sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -39,12 +39,15 @@ def model(operator, inputs, constants, domain, opset, results, attributes):
         kind = helper.np_dtype_to_tensor_dtype(value.dtype)
         graph_inputs.append(helper.make_tensor_value_info(names[-1], kind, value.shape))
         feed[names[-1]] = value
-    # Of SkipLayerNormalization, ONNX Runtime's CPU provider makes the first result and the last.
-    made = (0, 3) if operator == "SkipLayerNormalization" else range(results)
+    # Of a skip and a norm, ONNX Runtime's CPU provider makes the first result and the last.
+    made = (0, 3) if operator.startswith("Skip") else range(results)
     outputs = [f"y{index}" if index in made else "" for index in range(results)]
     node = helper.make_node(operator, names, outputs, domain=domain, **attributes)
     kind = helper.np_dtype_to_tensor_dtype(inputs[0].dtype)
-    graph_outputs = [helper.make_tensor_value_info(name, kind, None) for name in outputs if name]
+    kinds = [kind] * results
+    if operator == "EmbedLayerNormalization":
+        kinds = [TensorProto.FLOAT, TensorProto.INT32, TensorProto.FLOAT]
+    graph_outputs = [helper.make_tensor_value_info(name, kind, None) for name, kind in zip(outputs, kinds) if name]
     graph = helper.make_graph([node], "g", graph_inputs, graph_outputs, initializers)
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString(), feed
@@ -70,6 +73,18 @@ def gelus():
         yield case("FastGelu", x, bias, constant=constant)
     yield case("FastGelu", x)
     yield case("FastGelu", x[:0])
+    for options in ({}, {"alpha": 0.5}):
+        yield case("QuickGelu", x, **options)
+
+
+def indices():
+    x = noise(5, 3, 4)
+    for kind in (numpy.int32, numpy.int64):
+        yield case("Gather", x, numpy.array([[1, -1], [0, 4]], kind), domain="")
+        yield case("Gather", x, numpy.array(-2, kind), domain="", axis=1)
+    yield case("Gather", x, numpy.array([0, 1] * 60, numpy.int32), domain="", axis=2 - 3)
+    yield case("GatherND", x, numpy.array([[[1]], [[-1]]]), domain="")
+    yield case("GatherND", x, numpy.array([[1, 2]]), domain="", claimed=False)
 
 
 def norms():
@@ -88,7 +103,27 @@ def norms():
         yield case("SkipLayerNormalization", x, skip, gain, bias, epsilon=1e-2)
         yield case("SkipLayerNormalization", x, skip, gain)
     # The sum is wanted too.
-    yield case("SkipLayerNormalization", x, x, gain, bias, results=4, claimed=False)
+    for skip in (x[::-1].copy(), noise(1, LENGTH, ROW)):
+        yield case("SkipLayerNormalization", x, skip, gain, bias, results=4)
+        yield case("SkipLayerNormalization", x, skip, gain, bias, noise(ROW), constant=(2, 3, 4), results=4)
+        yield case("SkipLayerNormalization", x, skip, gain, None, noise(ROW), results=4)
+        yield case("SkipSimplifiedLayerNormalization", x, skip, gain, results=4, epsilon=1e-3)
+        yield case("SkipSimplifiedLayerNormalization", x, skip, gain, noise(ROW), results=4)
+    half = [part.astype(numpy.float16) for part in (x, x[::-1], gain, bias)]
+    yield case("SkipLayerNormalization", *half, constant=(2, 3), results=4)
+    yield case("SkipSimplifiedLayerNormalization", x, x, gain)
+
+
+def embeddings():
+    words, positions = numpy.array([[3, 1, 4], [1, 5, 9]], numpy.int32), numpy.array([[2, 3, 4], [0, 1, 2]], numpy.int32)
+    table, places, gain, bias = noise(10, ROW), noise(6, ROW), noise(ROW), noise(ROW)
+    options = {"constant": (2, 3, 5, 6), "epsilon": 1e-5}
+    for results in (2, 3):
+        operands = (words, None, table, places, None, gain, bias, None, positions)
+        yield case("EmbedLayerNormalization", *operands, results=results, **options)
+    mask = numpy.array([[1, 1, 1], [1, 1, 0]], numpy.int32)
+    operands = (words, None, table, places, None, gain, bias, mask, positions)
+    yield case("EmbedLayerNormalization", *operands, results=2, claimed=False, **options)
 
 
 def products():
@@ -127,6 +162,14 @@ def multi_head_attentions():
     refused = {"claimed": False, **options}
     yield case("MultiHeadAttention", q, k, v, None, padding, **options)
     yield case("MultiHeadAttention", q, k, v, bias, padding, mask_filter_value=-1e4, **options)
+    yield case("MultiHeadAttention", q, q * 2, q + 1, None, padding[:, :LENGTH].copy(), unidirectional=1, **options)
+    yield case("MultiHeadAttention", q, q * 2, q + 1, None, None, noise(1, 1, LENGTH, LENGTH), unidirectional=1, **options)
+    # More keys than queries and fewer: the first query sees the first key.
+    yield case("MultiHeadAttention", q, k, v, unidirectional=1, **options)
+    yield case("MultiHeadAttention", k, q, q + 1, unidirectional=1, **options)
+    # The bias of queries is the only one where keys and values come out of a cache.
+    for constant in ((), (3,)):
+        yield case("MultiHeadAttention", q, *heads_first, bias, constant=constant, **options)
     yield case("MultiHeadAttention", q, k, v, None, padding, noise(1, 1, LENGTH, KEYS), **refused)
     yield case("MultiHeadAttention", q, k, v, None, numpy.array([KEYS, 4], numpy.int32), **refused)
     for rows in (q, q[:, :1], q.astype(numpy.float16)):
@@ -137,13 +180,40 @@ def multi_head_attentions():
             yield case("MultiHeadAttention", *new, bias.astype(rows.dtype), None, None, *before, **options)
             yield case("MultiHeadAttention", *new, bias.astype(rows.dtype), **options)
     behind = numpy.concatenate([numpy.ones((BATCH, 4), numpy.int32), padding[:, :LENGTH]], axis=1)
-    yield case("MultiHeadAttention", q, q, q, None, behind, None, *past, results=3, **refused)
-    yield case("MultiHeadAttention", q, q, q, None, None, noise(1, 1, LENGTH, 4 + LENGTH), *past, results=3, **refused)
+    options = {"results": 3, "num_heads": HEADS}
+    for options in (options, {"unidirectional": 1, **options}):
+        yield case("MultiHeadAttention", q, q * 2, q + 1, None, behind, None, *past, **options)
+        yield case("MultiHeadAttention", q, q, q, bias, None, noise(1, 1, LENGTH, 4 + LENGTH), *past, **options)
+        yield case("MultiHeadAttention", q[:, :2], q, q + 1, None, None, None, *past, **options)
     # A beam search's own attention writes into its past, which beams share: it is ONNX Runtime's.
     step, room = noise(3, BATCH, 1, ROW), noise(2, BATCH, HEADS, 5, WIDTH)
     beams = {"results": 3, "past_present_share_buffer": 1, **refused}
     yield case("DecoderMaskedMultiHeadAttention", *step, None, None, *room, numpy.array([4], numpy.int32), **beams)
     yield case("MultiHeadAttention", q, k, noise(BATCH, KEYS, 2 * ROW), **refused)
+
+
+def projected_attentions():
+    """com.microsoft's Attention, which makes queries, keys and values itself."""
+    x, weights, bias, options = noise(BATCH, LENGTH, 10), noise(10, 3 * ROW), noise(3 * ROW), {"num_heads": HEADS}
+    seen = numpy.array([[1] * LENGTH, [1, 1, 1, 0, 0]], numpy.int32)
+    for options in (options, {"unidirectional": 1, **options}, {"scale": 0.3, "mask_filter_value": -50.0, **options}):
+        yield case("Attention", x, weights, bias, constant=(1, 2), **options)
+        yield case("Attention", x[:, :1], weights, bias, constant=(1, 2), **options)
+        yield case("Attention", x, weights, bias, seen, constant=(1, 2), **options)
+        for scores in ((1, 1), (1, HEADS), (BATCH, 1), (BATCH, HEADS)):
+            mask = noise(*scores, LENGTH, LENGTH)
+            yield case("Attention", x, weights, bias, None, None, mask, constant=(1, 2), **options)
+    yield case("Attention", x, weights, bias, constant=(1, 2), qkv_hidden_sizes=[ROW] * 3, **options)
+    refused = {"claimed": False, "num_heads": HEADS}
+    yield case("Attention", x, weights, bias, **refused)
+    yield case("Attention", x, weights, bias, numpy.array([LENGTH, 3], numpy.int32), constant=(1, 2), **refused)
+    past, behind = noise(2, BATCH, HEADS, 4, WIDTH), numpy.concatenate([numpy.ones((BATCH, 4), numpy.int32), seen], axis=1)
+    for options in ({"num_heads": HEADS}, {"num_heads": HEADS, "unidirectional": 1}):
+        options = {"constant": (1, 2), "results": 2, **options}
+        yield case("Attention", x, weights, bias, **options)
+        for rows in (x, x[:, :1]):
+            yield case("Attention", rows, weights, bias, None, past, **options)
+        yield case("Attention", x, weights, bias, behind, past, **options)
 
 
 def attentions():
@@ -165,9 +235,20 @@ def attentions():
     yield case("Attention", *rows, noise(LENGTH, KEYS), **heads)
     refused = {"claimed": False, **attention}
     yield case("Attention", q, k, v, softcap=2.0, **refused)
-    yield case("Attention", q, k, v, is_causal=1, **refused)
+    yield case("Attention", q, k, v, is_causal=1, **attention)
+    yield case("Attention", k, q, q + 1, is_causal=1, **attention)
+    yield case("Attention", q, k, v, noise(LENGTH, KEYS), is_causal=1, **attention)
+    yield case("Attention", q, k, v, noise(BATCH, 1, LENGTH, KEYS) > -1, is_causal=1, **attention)
+    yield case("Attention", *rows, is_causal=1, **heads)
     yield case("Attention", q, k, noise(BATCH, HEADS, KEYS, 2 * WIDTH), **refused)
-    yield case("Attention", noise(BATCH, 4, LENGTH, WIDTH), k[:, :2], v[:, :2], **refused)
+    many, few = noise(BATCH, 4, LENGTH, WIDTH), (k[:, :2].copy(), v[:, :2].copy())
+    yield case("Attention", many, *few, **attention)
+    yield case("Attention", many, *few, noise(BATCH, 4, LENGTH, KEYS), is_causal=1, **attention)
+    yield case("Attention", many, *few, noise(LENGTH, KEYS) > -1, **attention)
+    shared = [noise(BATCH, 2, 4, WIDTH) for _ in range(2)]
+    yield case("Attention", many, *few, None, *shared, results=3, is_causal=1, **attention)
+    packed = (noise(BATCH, LENGTH, 4 * WIDTH), noise(BATCH, KEYS, 2 * WIDTH), noise(BATCH, KEYS, 2 * WIDTH))
+    yield case("Attention", *packed, domain="", opset=23, q_num_heads=4, kv_num_heads=2)
     past = [noise(BATCH, HEADS, 4, WIDTH) for _ in range(2)]
     yield case("Attention", q, k, v, None, *past, results=3, **attention)
     yield case("Attention", q, k, v, None, k, v, results=3, **attention)
@@ -176,8 +257,10 @@ def attentions():
     yield case("Attention", *rows, None, *past, results=3, **heads)
     half = [value.astype(numpy.float16) for value in (*rows, *past)]
     yield case("Attention", *half[:3], None, *half[3:], results=3, **heads)
-    yield case("Attention", q, k, v, noise(LENGTH, 4 + KEYS), *past, results=3, **refused)
-    yield case("Attention", q, k, v, None, *past, results=3, is_causal=1, **refused)
+    yield case("Attention", q, k, v, noise(LENGTH, 4 + KEYS), *past, results=3, **attention)
+    yield case("Attention", q, k, v, noise(BATCH, HEADS, LENGTH, 4 + KEYS) > -1, *past, results=3, **attention)
+    for queries in (q, q[:, :, :1], k):
+        yield case("Attention", queries, q, q + 1, None, *past, results=3, is_causal=1, **attention)
 
 
 def check(name, made, feed, claimed, devices, report):
@@ -200,7 +283,7 @@ def check(name, made, feed, claimed, devices, report):
 def main(library):
     onnxruntime.register_execution_provider_library("undertone", library)
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == EP_NAME]
-    families = (gelus, norms, products, multi_head_attentions, attentions)
+    families = (gelus, indices, norms, embeddings, products, multi_head_attentions, projected_attentions, attentions)
     cases = [case for family in families for case in family()]
     with tempfile.TemporaryDirectory() as scratch:
         report = os.path.join(scratch, "report.json")

@@ -1,10 +1,14 @@
-//! `OrtEp`: what ONNX Runtime asks of the EP of one session, with the members of 1.23.
+//! `OrtEp`: what ONNX Runtime asks of the EP of one session, with the members of 1.23 and, of 1.24 and 1.25, those up to
+//! the profiler.
 
 use std::ffi::{c_char, c_int};
 
 use ort_sys::{OrtAllocator, OrtGraph, OrtMemoryInfo, OrtNode, OrtRunOptions, OrtStatusPtr};
 
-use super::{LATER_MEMBERS, Later, OrtEpGraphSupportInfo, OrtMemoryDevice, OrtNodeComputeInfo, OrtSyncStreamImpl};
+use super::{
+    LATER_MEMBERS, Later, OrtEpGraphSupportInfo, OrtEpProfilerImpl, OrtMemoryDevice, OrtNodeComputeInfo,
+    OrtSyncStreamImpl,
+};
 
 /// `OrtEpDataLayout`, a C enum.
 pub type OrtEpDataLayout = c_int;
@@ -68,5 +72,10 @@ pub struct OrtEp {
     >,
     pub GetCompiledModelCompatibilityInfo:
         Option<unsafe extern "system" fn(this: *mut OrtEp, graph: *const OrtGraph) -> *const c_char>,
+    pub GetKernelRegistry: Later,
+    pub IsConcurrentRunSupported: Later,
+    pub Sync: Later,
+    pub CreateProfiler:
+        Option<unsafe extern "system" fn(this: *mut OrtEp, profiler: *mut *mut OrtEpProfilerImpl) -> OrtStatusPtr>,
     pub later: [Later; LATER_MEMBERS],
 }

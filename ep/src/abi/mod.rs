@@ -9,15 +9,33 @@
 #![allow(non_snake_case, reason = "the names are those of the C header")]
 #![allow(missing_docs, reason = "the members are documented by the C header")]
 
+/// Declares types that are only ever seen through a pointer.
+macro_rules! opaque {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[repr(C)]
+            #[derive(Debug)]
+            pub struct $name {
+                _opaque: [u8; 0],
+            }
+        )*
+    };
+}
+
 mod ep;
 mod ep_api;
 mod factory;
 mod node_compute_info;
+mod profiler;
 
 pub use ep::{OrtEp, OrtEpDataLayout};
 pub use ep_api::OrtEpApi;
 pub use factory::OrtEpFactory;
 pub use node_compute_info::{OrtNodeComputeInfo, OrtNodeFusionOptions};
+pub use profiler::{
+    ORT_PROFILING_EVENT_CATEGORY_KERNEL, OrtEpApiOfProfiling, OrtEpProfilerImpl, OrtProfilingEvent,
+    OrtProfilingEventsContainer, PROFILING_VERSION,
+};
 
 /// First ONNX Runtime (1.*N*) whose plugin interface can compile nodes.
 pub const OLDEST_VERSION: u32 = 23;
@@ -31,19 +49,6 @@ pub type Later = Option<unsafe extern "system" fn()>;
 pub const LATER_MEMBERS: usize = 48;
 /// A tail of members that are not implemented.
 pub const NO_LATER_MEMBERS: [Later; LATER_MEMBERS] = [None; LATER_MEMBERS];
-
-/// Declares types that are only ever seen through a pointer.
-macro_rules! opaque {
-    ($($name:ident),* $(,)?) => {
-        $(
-            #[repr(C)]
-            #[derive(Debug)]
-            pub struct $name {
-                _opaque: [u8; 0],
-            }
-        )*
-    };
-}
 
 opaque! {
     OrtDataTransferImpl,

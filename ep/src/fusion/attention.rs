@@ -1,14 +1,19 @@
 //! Scaled-dot-product attention as PyTorch's exporter writes it:
 //! `MatMul(q, kᵀ) [· scale] [+ mask] → Softmax [→ Where(IsNaN, 0)] → MatMul(·, v) [→ Transpose]`.
 //!
-//! Transpositions between `[batch, length, heads, 64]` and `[batch, heads, length, 64]` are taken in as strides.
+//! Transpositions between `[batch, length, heads, 64]` and `[batch, heads, length, 64]` are taken in as strides. A scale
+//! may also be of `q` and of `kᵀ`, each by its root, and `kᵀ` may be made with batch and heads as one axis.
 
 use undertone_kernels::host::elementwise::Binary;
 
-use super::{Fusion, StepId, other, two};
+use super::{
+    Fusion, StepId, other,
+    sizes::{Entry, entries, last_entry},
+    two,
+};
 use crate::{
-    graph::{DataType, Dim, ValueId},
-    ops::{Attention, HeadLayout, Mask, MatMul, Movement, Normalisation, Op, View},
+    graph::{Dim, ValueId},
+    ops::{Attention, Causal, HeadLayout, Mask, MatMul, Movement, Normalisation, Op, View},
     program::Step,
 };
 
@@ -75,9 +80,11 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     absorbed.push(last);
     last = second;
 
+    let (q, q_scale, q_steps) = scaled(fusion, q);
     let q = heads(fusion, q);
     let v = heads(fusion, v);
-    let k = transposed_heads(fusion, transposed_k)?;
+    let (k, k_scale, k_steps) = transposed_heads(fusion, transposed_k)?;
+    absorbed.extend(q_steps.into_iter().chain(k_steps));
     let v_width = last_axis(fusion, v.value).or_else(|| last_axis(fusion, result));
     let qk_width = last_axis(fusion, q.value).or_else(|| last_axis(fusion, k.value));
     if qk_width.zip(v_width).is_some_and(|(qk, v)| qk != v) {
@@ -101,18 +108,65 @@ pub(super) fn attention(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()>
     absorbed.retain(|id| *id != last);
     let op = Op::Attention(Attention {
         head_width,
-        scale,
-        causal: false,
+        scale: scale * q_scale * k_scale,
+        causal: Causal::No,
         hidden: f32::NEG_INFINITY,
         q: q.layout,
         k: k.layout,
         v: v.layout,
         out,
+        shared_by: 1,
         appends: None,
     });
     let mut inputs = vec![Some(q.value), Some(k.value), Some(v.value)];
     inputs.extend(mask.map(Some));
     fusion.replace(last, &absorbed, op, inputs)
+}
+
+/// Root: attention that is one operator. Its operands are read through their transpositions, and its result is written
+/// as the transposition behind it has it.
+pub(super) fn transposed(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
+    let step = fusion.step(root)?;
+    let Op::Attention(mut op) = step.op else { return None };
+    if step.input(4).is_some() {
+        return None;
+    }
+    let (mut inputs, mut last, mut absorbed) = (step.inputs.clone(), root, Vec::new());
+    let through = |index: usize, layout: HeadLayout| {
+        let operand = heads(fusion, step.input(index).filter(|_| layout == HeadLayout::HeadsFirst)?);
+        (operand.layout == HeadLayout::LengthFirst).then_some(operand)
+    };
+    let operands = [through(0, op.q), through(1, op.appends.unwrap_or(op.k)), through(2, op.appends.unwrap_or(op.v))];
+    let keys_and_values = operands[1].is_some() && operands[2].is_some();
+    for (index, operand) in operands.into_iter().enumerate() {
+        let Some(operand) = operand.filter(|_| index == 0 || op.appends.is_none() || keys_and_values) else { continue };
+        inputs[index] = Some(operand.value);
+        absorbed.extend(operand.absorbed);
+        match (index, &mut op) {
+            (0, op) => op.q = operand.layout,
+            (_, Attention { appends: Some(new), .. }) => *new = operand.layout,
+            (1, op) => op.k = operand.layout,
+            (_, op) => op.v = operand.layout,
+        }
+    }
+    if let Causal::New { layout, .. } = &mut op.causal {
+        *layout = op.appends.unwrap_or(op.k);
+    }
+    if let &[result] = &step.outputs[..]
+        && op.out == HeadLayout::HeadsFirst
+        && let Some((transpose, behind)) = fusion.sole_reader(result)
+        && is_transpose(behind, SWAP_LENGTH_AND_HEADS)
+    {
+        absorbed.push(root);
+        last = transpose;
+        op.out = HeadLayout::LengthFirst;
+    }
+    if Op::Attention(op) == step.op {
+        return None;
+    }
+    absorbed.sort_unstable();
+    absorbed.dedup();
+    fusion.replace(last, &absorbed, Op::Attention(op), inputs)
 }
 
 fn is_transpose(step: &Step, perm: [usize; 4]) -> bool {
@@ -135,22 +189,74 @@ fn nan_guard(fusion: &Fusion<'_, '_>, p: ValueId) -> Option<([StepId; 1], StepId
         .then_some(([is_nan], select))
 }
 
-/// An operand `[batch, heads, length, width]`, read through its transposition if nobody else reads that.
+/// An operand `[batch, heads, length, width]`, read through its transposition if nobody else reads that but for its
+/// shape.
 fn heads(fusion: &Fusion<'_, '_>, value: ValueId) -> HeadsOperand {
-    let transpose = fusion.sole_maker(value).filter(|(_, step)| is_transpose(step, SWAP_LENGTH_AND_HEADS));
-    match transpose.and_then(|(id, step)| Some((id, step.inputs[0]?))) {
-        Some((id, source)) => HeadsOperand { value: source, layout: HeadLayout::LengthFirst, absorbed: Some(id) },
+    let transpose = fusion.maker(value).filter(|(_, step)| is_transpose(step, SWAP_LENGTH_AND_HEADS));
+    let of_shape = || fusion.steps.iter().flatten().filter(|step| step.op.reads_shape_only());
+    let once = || fusion.uses[value] == 1 + of_shape().flat_map(Step::operands).filter(|read| *read == value).count();
+    match transpose.and_then(|(id, step)| Some((id, step.inputs[0]?))).filter(|_| once()) {
+        Some((id, source)) => {
+            let absorbed = (fusion.uses[value] == 1).then_some(id);
+            HeadsOperand { value: source, layout: HeadLayout::LengthFirst, absorbed }
+        }
         None => HeadsOperand { value, layout: HeadLayout::HeadsFirst, absorbed: None },
     }
 }
 
-/// The operand behind `kᵀ`, `[batch, heads, width, length]`.
-fn transposed_heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<HeadsOperand> {
+/// The operand behind `kᵀ`, `[batch, heads, width, length]`, the factor that it is multiplied by, and the steps between.
+fn transposed_heads(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<(HeadsOperand, f32, Vec<StepId>)> {
+    let (value, scale, mut absorbed) = scaled(fusion, value);
     let (id, step) = fusion.sole_maker(value)?;
     let source = step.inputs[0]?;
-    let of_perm = [([0, 1, 3, 2], HeadLayout::HeadsFirst), ([0, 2, 3, 1], HeadLayout::LengthFirst)];
-    let (_, layout) = of_perm.into_iter().find(|(perm, _)| is_transpose(step, *perm))?;
-    Some(HeadsOperand { value: source, layout, absorbed: Some(id) })
+    if is_transpose(step, [0, 1, 3, 2]) {
+        absorbed.push(id);
+        let (k, views) = unchanged(fusion, source);
+        absorbed.extend(views);
+        return Some((heads(fusion, k), scale, absorbed));
+    }
+    if is_transpose(step, [0, 2, 3, 1]) {
+        absorbed.push(id);
+        let k = HeadsOperand { value: source, layout: HeadLayout::LengthFirst, absorbed: None };
+        return Some((k, scale, absorbed));
+    }
+    // Batch and heads as one axis while the last two change places, as PyTorch's exporter writes it.
+    let (turn, turned) = fusion.sole_maker(source).filter(|_| matches!(step.op, Op::View(View::Reshape { .. })))?;
+    let (join, joined) = fusion.sole_maker(turned.inputs[0]?).filter(|(_, step)| {
+        matches!(&turned.op, Op::Movement(Movement::Transpose { perm }) if perm == &[0, 2, 1])
+            && matches!(step.op, Op::View(View::Reshape { .. }))
+    })?;
+    let k = joined.inputs[0]?;
+    let is_axis = |entry: &Entry, axis: usize| entry.is(fusion, k, axis);
+    let (three, four) = (entries(fusion, joined.inputs[1]?)?, entries(fusion, step.inputs[1]?)?);
+    let keeps = three.len() == 3 && is_axis(&three[1], 2) && is_axis(&three[2], 3) && fusion.rank(k) == Some(4);
+    let gives_back = four.len() == 4 && four.iter().zip([0, 1, 3, 2]).all(|(entry, axis)| is_axis(entry, axis));
+    if !(keeps && gives_back) {
+        return None;
+    }
+    absorbed.extend([join, turn, id]);
+    Some((heads(fusion, k), scale, absorbed))
+}
+
+/// What a reshape gives on as it is, and the reshape: what ONNX Runtime leaves of batch and heads as one axis, where all
+/// sizes are known.
+fn unchanged(fusion: &Fusion<'_, '_>, value: ValueId) -> (ValueId, Option<StepId>) {
+    let view = fusion.sole_maker(value).filter(|(_, step)| matches!(step.op, Op::View(View::Reshape { .. })));
+    let same = view.and_then(|(id, step)| {
+        let (of, sizes) = (step.input(0)?, entries(fusion, step.input(1)?)?);
+        let all = sizes.iter().enumerate().all(|(axis, entry)| entry.is(fusion, of, axis));
+        (all && fusion.rank(of) == Some(sizes.len())).then_some((of, Some(id)))
+    });
+    same.unwrap_or((value, None))
+}
+
+/// What is multiplied by a constant, the constant, and the step that does so.
+fn scaled(fusion: &Fusion<'_, '_>, value: ValueId) -> (ValueId, f32, Vec<StepId>) {
+    let product = fusion.sole_maker(value).filter(|(_, step)| step.op == Op::Binary(Binary::Mul));
+    match product.and_then(|(id, step)| Some((id, fusion.scalar_and_other(step)?))) {
+        Some((id, (factor, other))) => (other, factor, vec![id]),
+        None => (value, 1.0, Vec::new()),
+    }
 }
 
 /// Size of a value's last axis: declared, or read off the reshape that made it, where inference gave up on the others.
@@ -164,20 +270,11 @@ fn last_axis(fusion: &Fusion<'_, '_>, value: ValueId) -> Option<usize> {
         Op::Movement(Movement::Transpose { perm }) if perm.last() == Some(&(perm.len() - 1)) => {
             last_axis(fusion, operand(0)?)
         }
-        Op::View(View::Reshape { .. }) => {
-            usize::try_from(last_entry(fusion, operand(1)?)?).ok().filter(|width| *width > 0)
-        }
+        Op::View(View::Reshape { .. }) => match last_entry(fusion, operand(1)?)? {
+            Entry::Known(width) => usize::try_from(width).ok().filter(|width| *width > 0),
+            Entry::Axis(value, axis) => fusion.fixed(value, axis),
+        },
         Op::Movement(Movement::Concat { .. }) => last_axis(fusion, operand(0)?),
         _ => None,
     }
-}
-
-/// The last entry of a shape that is constant, or joined from parts of which the last is.
-fn last_entry(fusion: &Fusion<'_, '_>, shape: ValueId) -> Option<i64> {
-    if let Some(constant) = &fusion.graph.values[shape].constant {
-        let bytes = constant.bytes.last_chunk::<8>().filter(|_| constant.dtype == DataType::I64)?;
-        return Some(i64::from_ne_bytes(*bytes));
-    }
-    let (_, step) = fusion.maker(shape).filter(|(_, step)| matches!(step.op, Op::Movement(Movement::Concat { .. })))?;
-    last_entry(fusion, step.inputs.last().copied().flatten()?)
 }

@@ -1,4 +1,4 @@
-//! GELU as PyTorch's exporter writes it: `x · (erf(x / √2) + 1) · 0.5`, the last product in either order.
+//! GELU as PyTorch's exporter writes it: `x · (erf(x / √2) + 1) · 0.5`, the products in any order.
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
@@ -21,8 +21,15 @@ pub(super) fn gelu(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
         return None;
     }
 
-    // x · (1 + erf) and · 0.5 come in either order: ((1 + erf) · x) · 0.5, or (1 + erf) · (x · 0.5).
+    // x · (1 + erf) and · 0.5 come in any order: ((1 + erf) · x) · 0.5, or (1 + erf) · (x · 0.5), or ((1 + erf) · 0.5) · x.
     let (first, product) = fusion.sole_reader(sum.outputs[0])?;
+    if product.op == Op::Binary(Binary::Mul) && fusion.scalar_and_other(product) == Some((0.5, sum.outputs[0])) {
+        let (second, last) = fusion.sole_reader(product.outputs[0])?;
+        if last.op != Op::Binary(Binary::Mul) || other(last, product.outputs[0]) != Some(x) {
+            return None;
+        }
+        return fusion.replace(second, &[divide, root, add, first], Op::Unary(Unary::Gelu), vec![Some(x)]);
+    }
     let factor = other(product, sum.outputs[0]).filter(|_| product.op == Op::Binary(Binary::Mul))?;
     if factor == x {
         let (second, halved) = fusion.sole_reader(product.outputs[0])?;

@@ -6,10 +6,13 @@ use undertone_kernels::{
     host::elementwise::{Binary, Unary},
 };
 
-use super::{Fusion, StepId, other};
+use super::{
+    Fusion, StepId, other,
+    sizes::{Entry, entries},
+};
 use crate::{
     graph::ValueId,
-    ops::{Gelu, Linear, Op},
+    ops::{Gelu, Linear, Op, View},
     program::Step,
 };
 
@@ -37,12 +40,19 @@ pub(super) fn epilogue(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> 
             let (divisor, _) = fusion.scalar_and_other(next)?;
             Linear { scale: scale / divisor, ..linear }
         }
-        Op::Gelu(Gelu::Exact) if bias.is_none() && scale == 1.0 && next.inputs[0] == Some(product) => {
-            let addend = next.input(1)?;
-            if !fusion.is_constant_row(addend, outputs) {
-                return None;
-            }
-            Linear { bias: Some(addend), activation: Activation::Gelu, ..linear }
+        Op::Gelu(gelu) if next.inputs[0] == Some(product) => {
+            let bias = match next.input(1) {
+                Some(addend) if bias.is_none() && scale == 1.0 && fusion.is_constant_row(addend, outputs) => {
+                    Some(addend)
+                }
+                Some(_) => return None,
+                None => bias,
+            };
+            let activation = match gelu {
+                Gelu::Exact => Activation::Gelu,
+                Gelu::Tanh => Activation::GeluTanh,
+            };
+            Linear { bias, activation, ..linear }
         }
         Op::Unary(Unary::Gelu) => Linear { activation: Activation::Gelu, ..linear },
         _ => return None,
@@ -51,6 +61,29 @@ pub(super) fn epilogue(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> 
     fusion.replace(reader, &[root], Op::Linear(op), inputs)?;
     epilogue(fusion, reader);
     Some(())
+}
+
+/// Root: a linear layer between two reshapes, the first of which makes two axes of its operand's and the second gives
+/// them back: ONNX Runtime writes a product and a sum so where all sizes are known. The layer takes any axes.
+pub(super) fn flattened(fusion: &mut Fusion<'_, '_>, root: StepId) -> Option<()> {
+    let is_reshape = |step: &Step| matches!(step.op, Op::View(View::Reshape { .. }));
+    let step = fusion.step(root)?;
+    let Op::Linear(linear) = step.op.clone() else { return None };
+    let mut inputs = without_residual(step).filter(|_| !linear.quantised)?;
+    let rows = inputs[0]?;
+    let (flatten, before) = fusion.maker(rows).filter(|(_, step)| is_reshape(step))?;
+    let (restore, behind) = fusion.sole_reader(step.outputs[0]).filter(|(_, step)| is_reshape(step))?;
+    let x = before.input(0)?;
+    let last = fusion.rank(x)?.checked_sub(1)?;
+    let (two, all) = (entries(fusion, before.input(1)?)?, entries(fusion, behind.input(1)?)?);
+    let flattens = two.len() == 2 && two[1].is(fusion, x, last);
+    let leading = all.iter().take(last).enumerate().all(|(axis, entry)| entry.is(fusion, x, axis));
+    if !flattens || all.len() != last + 1 || !leading || all[last] != Entry::Known(linear.outputs as i64) {
+        return None;
+    }
+    let absorbed: Vec<StepId> = (fusion.uses[rows] == 1).then_some(flatten).into_iter().chain([root]).collect();
+    inputs[0] = Some(x);
+    fusion.replace(restore, &absorbed, Op::Linear(linear), inputs)
 }
 
 /// Root: an addition of a linear layer's result and another activation of the same rank. If their shapes turn out to

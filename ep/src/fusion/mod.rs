@@ -10,6 +10,7 @@ mod gelu;
 mod layer_norm;
 mod linear;
 mod quantised;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +36,9 @@ pub fn fuse_with(graph: &Graph<'_>, program: Program, quantising: Quantising) ->
     fusion.each(layer_norm::layer_norm);
     fusion.each(quantised::linear);
     fusion.each(quantised::convolution);
+    fusion.each(linear::flattened);
     fusion.each(attention::attention);
+    fusion.each(attention::transposed);
     fusion.each(linear::epilogue);
     fusion.each(linear::residual);
     fusion.each(convolution::epilogue);

@@ -6,15 +6,18 @@ use undertone_kernels::Precision;
 use super::fuse;
 use crate::{
     graph::{Attribute, DataType, Graph},
-    lower::lower,
+    lower::lower_in_parts,
     memory::Input,
+    ops::{HeadLayout, Op},
     options::Options,
+    program::Step,
     testing::{Builder, assert_close, exact, floats, fused, noise, run, unfused},
 };
 
 /// Kinds of the live steps after fusion, in order.
 fn kinds(graph: &Graph<'_>) -> Vec<&'static str> {
-    let program = fuse(graph, lower(graph)).without_dead_steps(graph);
+    let (graph, program) = lower_in_parts(graph);
+    let program = fuse(&graph, program).without_dead_steps(&graph);
     program.steps.iter().map(|step| step.op.kind()).collect()
 }
 
@@ -68,6 +71,30 @@ fn gelu_with_x_halved_first() {
         .build(&["y"]);
     assert_eq!(kinds(&graph), ["gelu"]);
     assert_same(&graph, &[floats(&[9], &noise(9, 2))]);
+}
+
+#[test]
+fn gelu_with_the_sum_halved_first() {
+    let graph = |half: f32, x: &str| {
+        Builder::default()
+            .input("x", F, &[9])
+            .input("z", F, &[9])
+            .constant("root", &[], &[std::f32::consts::FRAC_1_SQRT_2])
+            .constant("one", &[], &[1.0])
+            .constant("half", &[], &[half])
+            .node("Mul", &["x", "root"], "divided")
+            .node("Erf", &["divided"], "erf")
+            .node("Add", &["erf", "one"], "plus")
+            .node("Mul", &["half", "plus"], "halved")
+            .node("Mul", &[x, "halved"], "y")
+            .build(&["y"])
+    };
+    assert_eq!(kinds(&graph(0.5, "x")), ["gelu"]);
+    let (x, z) = (noise(9, 2), noise(9, 3));
+    assert_same(&graph(0.5, "x"), &[floats(&[9], &x), floats(&[9], &z)]);
+    for other in [graph(0.25, "x"), graph(0.5, "z")] {
+        assert!(!kinds(&other).contains(&"gelu"));
+    }
 }
 
 #[test]
@@ -126,6 +153,53 @@ fn linear_with_bias_and_gelu_in_one_operator() {
     let graph = linear_graph(4).node("MatMul", &["x", "w"], "product");
     let graph = graph.node("BiasGelu", &["product", "b"], "y").of_microsoft().build(&["y"]);
     assert_linear(&graph);
+}
+
+#[test]
+fn linear_with_gelu_by_a_hyperbolic_tangent() {
+    for rows in [&["product", "b"][..], &["biased"]] {
+        let graph = linear_graph(4).node("MatMul", &["x", "w"], "product");
+        assert_linear(&graph.node("FastGelu", rows, "y").of_microsoft().build(&["y"]));
+    }
+}
+
+#[test]
+fn a_skip_before_a_layer_norm_is_a_residual() {
+    let row = |graph: Builder, name: &str, seed: u64| graph.constant(name, &[3], &noise(3, seed));
+    for terms in [["xw", "r"], ["r", "xw"]] {
+        let graph = Builder::default().input("x", F, &[1, 4, 5]).input("r", F, &[1, 4, 3]);
+        let graph = row(row(row(graph, "gain", 7), "shift", 8), "b", 4).constant("w", &[5, 3], &noise(15, 3));
+        let graph = graph.node("MatMul", &["x", "w"], "xw").shape("xw", &[1, 4, 3]);
+        let operands = [terms[0], terms[1], "gain", "shift", "b"];
+        let results = [("y", F), ("", F), ("", F), ("sum", F)];
+        let graph = graph.node_of("SkipLayerNormalization", &operands, &results, &[]).of_microsoft();
+        let mut graph = graph.build(&["y", "sum"]);
+        graph.nodes.last_mut().expect("a node").outputs[1..3].fill(None);
+        assert_eq!(kinds(&graph), ["linear", "layer norm"], "{terms:?}");
+        assert_same(&graph, &[floats(&[1, 4, 5], &noise(20, 5)), floats(&[1, 4, 3], &noise(12, 6))]);
+    }
+}
+
+/// A product and a bias as ONNX Runtime writes them where all sizes are known, with what follows.
+#[test]
+fn a_linear_layer_of_rows_in_two_axes_takes_them_as_they_are() {
+    let of = |flat: &[i64], back: &[i64]| {
+        let graph = Builder::default().input("x", F, &[2, 4, 5]).input("r", F, &[2, 4, 3]);
+        let graph = graph.constant("w", &[5, 3], &noise(15, 3)).constant("b", &[3], &noise(3, 4));
+        let graph = graph.integers("flat", flat).integers("back", back).node("Reshape", &["x", "flat"], "rows");
+        let graph = graph.node("Gemm", &["rows", "w", "b"], "xwb").node("Reshape", &["xwb", "back"], "made");
+        let graph = with_gelu(graph.shape("made", &[2, 4, 3]), "made", "activated").shape("activated", &[2, 4, 3]);
+        graph.node("Add", &["activated", "r"], "y").build(&["y"])
+    };
+    let (x, r) = (noise(40, 5), noise(24, 6));
+    let inputs = [floats(&[2, 4, 5], &x), floats(&[2, 4, 3], &r)];
+    for flat in [[8, 5], [-1, 5]] {
+        let graph = of(&flat, &[2, 4, 3]);
+        assert_eq!(kinds(&graph), ["linear"]);
+        assert_same(&graph, &inputs);
+    }
+    // Axes that are not given back are left to the reshapes.
+    assert!(kinds(&of(&[8, 5], &[4, 2, 3])).contains(&"movement"));
 }
 
 #[test]
@@ -288,6 +362,125 @@ proptest! {
             floats(mask, &mask_values),
         ]);
     }
+}
+
+/// Attention as PyTorch's exporters write `scaled_dot_product_attention`: the scale's root on both operands, and `kᵀ`
+/// made with batch and heads as one axis, whose sizes are constants or computed. `sizes` are the sizes that `kᵀ` gets
+/// at last.
+fn torch_attention(computed: bool, sizes: &[i64]) -> Graph<'static> {
+    let swap = [0, 2, 1, 3];
+    let graph = ["q", "k", "v"].into_iter().fold(Builder::default(), |graph, name| graph.input(name, F, &[2, 5, 3, 8]));
+    let graph = graph.transpose("q", &swap, "qt").transpose("k", &swap, "kt").transpose("v", &swap, "vt");
+    let graph = graph.constant("root", &[], &[0.6]).shape("kt", &[2, 3, 5, 8]);
+    let graph = if computed {
+        let of_shape = [("sizes", DataType::I64)];
+        let axis = [("axis", Attribute::Int(0))];
+        let bound = |graph: Builder, name: &str, at: i64| graph.integers(name, &[at]);
+        let graph = [("-1", -1), ("-2", -2), ("end", i64::MAX), ("start", i64::MIN)]
+            .into_iter()
+            .fold(graph, |graph, (name, at)| bound(graph, name, at));
+        graph
+            .node_of("Shape", &["kt"], &of_shape, &[])
+            .node_of("Slice", &["sizes", "-1", "end"], &[("width", DataType::I64)], &[])
+            .node_of("Slice", &["sizes", "-2", "-1"], &[("length", DataType::I64)], &[])
+            .node_of("Slice", &["sizes", "start", "-2"], &[("outer", DataType::I64)], &[])
+            .node_of("Concat", &["-1", "length", "width"], &[("joined", DataType::I64)], &axis)
+            .node_of("Concat", &["outer", "width", "length"], &[("parted", DataType::I64)], &axis)
+    } else {
+        graph.integers("joined", &[-1, 5, 8]).integers("parted", sizes)
+    };
+    graph
+        .node("Reshape", &["kt", "joined"], "k3")
+        .transpose("k3", &[0, 2, 1], "k3t")
+        .node("Reshape", &["k3t", "parted"], "k4t")
+        .node("Mul", &["qt", "root"], "qs")
+        .node("Mul", &["k4t", "root"], "ks")
+        .node("MatMul", &["qs", "ks"], "scores")
+        .node("Softmax", &["scores"], "p")
+        .node("MatMul", &["p", "vt"], "mixed")
+        .transpose("mixed", &swap, "y")
+        .build(&["y"])
+}
+
+#[test]
+fn attention_in_the_order_of_pytorch() {
+    let data = [1, 2, 3].map(|seed| noise(240, seed));
+    let inputs = data.each_ref().map(|data| floats(&[2, 5, 3, 8], data));
+    let of = |graph: &Graph<'_>| -> Vec<&'static str> {
+        kinds(graph).into_iter().filter(|kind| ["attention", "matmul", "softmax"].contains(kind)).collect()
+    };
+    for computed in [false, true] {
+        let graph = torch_attention(computed, &[2, 3, 8, 5]);
+        assert_eq!(of(&graph), ["attention"]);
+        assert_same(&graph, &inputs);
+        // Keys that lie as a projection leaves them may be computed in a narrow precision.
+        let (graph, program) = lower_in_parts(&graph);
+        let program = fuse(&graph, program);
+        let is_by_length = |step: &Step| match step.op {
+            Op::Attention(attention) => Some(attention.k == HeadLayout::LengthFirst),
+            _ => None,
+        };
+        assert_eq!(program.steps.iter().find_map(is_by_length), Some(true));
+    }
+    // Other sizes make other heads of the same elements: batch items and heads change places.
+    let graph = torch_attention(false, &[3, 2, 8, 5]);
+    assert!(!of(&graph).contains(&"attention"));
+}
+
+/// The same, as ONNX Runtime's own optimiser leaves it where all sizes are known.
+#[test]
+fn attention_of_keys_that_a_reshape_leaves_as_they_are() {
+    let swap = [0, 2, 1, 3];
+    let of = |sizes: &[i64]| {
+        let names = ["q", "k", "v"];
+        let graph = names.into_iter().fold(Builder::default(), |graph, name| graph.input(name, F, &[1, 5, 3, 8]));
+        let graph = graph.transpose("q", &swap, "qt").transpose("k", &swap, "kt").transpose("v", &swap, "vt");
+        let graph = graph.shape("kt", &[1, 3, 5, 8]).integers("sizes", sizes).node("Reshape", &["kt", "sizes"], "same");
+        let graph = graph.transpose("same", &[0, 1, 3, 2], "turned").node("MatMul", &["qt", "turned"], "scores");
+        let graph = graph.node("Softmax", &["scores"], "p").node("MatMul", &["p", "vt"], "mixed");
+        graph.transpose("mixed", &swap, "y").build(&["y"])
+    };
+    let graph = of(&[1, 3, 5, 8]);
+    assert_eq!(kinds(&graph), ["attention"]);
+    let data = [1, 2, 3].map(|seed| noise(120, seed));
+    assert_same(&graph, &data.each_ref().map(|data| floats(&[1, 5, 3, 8], data)));
+    // Other rows of the same elements are other keys.
+    assert!(kinds(&of(&[1, 3, 8, 5])).len() > 1);
+}
+
+/// Attention as one operator between the transpositions that PyTorch's exporter writes around it.
+#[test]
+fn attention_in_one_operator_reads_through_transpositions() {
+    let swap = [0, 2, 1, 3];
+    let data = [1, 2, 3].map(|seed| noise(240, seed));
+    let inputs = data.each_ref().map(|data| floats(&[2, 5, 3, 8], data));
+    let start = || {
+        let names = ["q", "k", "v"];
+        let graph = names.into_iter().fold(Builder::default(), |graph, name| graph.input(name, F, &[2, 5, 3, 8]));
+        let graph = graph.transpose("q", &swap, "qt").transpose("k", &swap, "kt").transpose("v", &swap, "vt");
+        names.into_iter().fold(graph, |graph, name| graph.shape(&format!("{name}t"), &[2, 3, 5, 8]))
+    };
+    for causal in [0, 1] {
+        let attributes = [("is_causal", Attribute::Int(causal))];
+        let graph = start().node_of("Attention", &["qt", "kt", "vt"], &[("mixed", F)], &attributes);
+        let graph = graph.transpose("mixed", &swap, "y").build(&["y"]);
+        assert_eq!(kinds(&graph), ["attention"]);
+        assert_same(&graph, &inputs);
+        // What others read too is made.
+        let graph = start().node_of("Attention", &["qt", "kt", "vt"], &[("mixed", F)], &attributes);
+        let graph = graph.transpose("mixed", &swap, "y").node("Abs", &["kt"], "z").build(&["y", "z", "mixed"]);
+        assert_eq!(kinds(&graph).iter().filter(|kind| **kind == "movement").count(), 2);
+        assert_same(&graph, &inputs);
+    }
+    // New keys behind a past.
+    let outputs = [("mixed", F), ("keys", F), ("values", F)];
+    let graph = start().input("past k", F, &[2, 3, 4, 8]).input("past v", F, &[2, 3, 4, 8]);
+    let graph = graph.node_of("Attention", &["qt", "kt", "vt", "", "past k", "past v"], &outputs, &[]);
+    let graph = graph.build(&["mixed", "keys", "values"]);
+    let past = [4, 5].map(|seed| noise(192, seed));
+    let past = past.each_ref().map(|past| floats(&[2, 3, 4, 8], past));
+    assert_eq!(kinds(&graph), ["attention"]);
+    assert_same(&graph, &[inputs[0], inputs[1], inputs[2], past[0], past[1]]);
 }
 
 #[test]

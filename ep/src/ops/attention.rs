@@ -13,7 +13,7 @@ use undertone_kernels::{
 pub use self::append::Append;
 use super::{
     Computed, Entry, Inferred, Operands, Operator, Prepared, Preparing, Role, StepRun, elementwise::add, left,
-    microsoft, onnx, operator::TOO_MANY_AXES, prepare::PreparedAttention, run::NOT_PREPARED,
+    microsoft, onnx, operator::TOO_MANY_AXES, prepare::PreparedAttention, run::NOT_PREPARED, several,
 };
 use crate::{
     error::{Fault, PlanError},
@@ -24,6 +24,7 @@ use crate::{
 pub const OPERATORS: &[Entry] = &[
     onnx("Attention", Role::Attention, lower::attention),
     microsoft("MultiHeadAttention", Role::Attention, lower::multi_head_attention),
+    several("Attention", Role::Attention, lower::with_projections),
     left("DecoderMaskedMultiHeadAttention", Role::Attention),
     left("DecoderMaskedSelfAttention", Role::Attention),
     left("GroupQueryAttention", Role::Attention),
@@ -31,26 +32,49 @@ pub const OPERATORS: &[Entry] = &[
     left("QAttention", Role::Attention),
 ];
 
+/// The place of the operand of which the length is the number of new keys.
+const NEW_KEYS: usize = 7;
+
 /// `q, k, v` and, if there is a fourth operand, a mask: floats are added to the scores, bools tell which keys a query
 /// sees, and int32 of `[batch, keys]` which keys are no padding. A fifth operand is a row that is added to queries,
-/// keys and values, one after another.
+/// keys and values, one after another. Of an eighth, the new keys, only the length counts: how many keys are new.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
     /// Width of a head; it may be known only at run time.
     pub head_width: Option<usize>,
     /// A factor of the scores.
     pub scale: f32,
-    /// A query sees only the keys up to its own, the last query all of them. There is no other mask then.
-    pub causal: bool,
+    /// A query sees, of the new keys, only those up to its own, and all before them, whatever else a mask hides.
+    pub causal: Causal,
     /// Added to the score of a key that a mask of bools or int32 hides.
     pub hidden: f32,
     pub q: HeadLayout,
     pub k: HeadLayout,
     pub v: HeadLayout,
     pub out: HeadLayout,
+    /// Heads of queries, one after another, that share a head of keys and values.
+    pub shared_by: usize,
     /// Keys and values of this layout come behind a past (a sixth and a seventh operand, which may be left out); what
     /// they make together, heads first, is read, and is the second and the third result.
     pub appends: Option<HeadLayout>,
+}
+
+/// Whether keys behind a query's own are hidden from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Causal {
+    /// They are not.
+    No,
+    /// They are: the queries' own keys are the last ones, as many as there are queries.
+    Last,
+    /// They are: the queries' own keys are the new ones, from the first on, and an operand tells how many are new;
+    /// without it all are.
+    New {
+        /// How the new keys lie.
+        layout: HeadLayout,
+        /// The last query sees all keys, where more are new than there are queries, as ONNX Runtime's operators have
+        /// it; ONNX's has it for a single query behind a past.
+        last_sees_all: bool,
+    },
 }
 
 /// How a `[batch, heads, length, width]` operand of attention lies in memory.
@@ -64,6 +88,13 @@ pub enum HeadLayout {
     Packed {
         /// How many heads a row has.
         heads: usize,
+    },
+    /// `[batch, length, 3 × heads × width]`: a row has queries, keys and values one after another.
+    Third {
+        /// How many heads each of the three has.
+        heads: usize,
+        /// Which of the three it is.
+        part: usize,
     },
 }
 
@@ -89,6 +120,9 @@ impl HeadLayout {
             ([batch, length, row], HeadLayout::Packed { heads }) if heads > 0 && row % heads == 0 => {
                 Ok([*batch, heads, *length, row / heads])
             }
+            ([batch, length, row], HeadLayout::Third { heads, .. }) if heads > 0 && row % (3 * heads) == 0 => {
+                Ok([*batch, heads, *length, row / (3 * heads)])
+            }
             _ => Err(format!("{shape:?} is no operand of attention")),
         }
     }
@@ -97,7 +131,7 @@ impl HeadLayout {
     pub fn length_axis(self) -> usize {
         match self {
             HeadLayout::HeadsFirst => 2,
-            HeadLayout::LengthFirst | HeadLayout::Packed { .. } => 1,
+            HeadLayout::LengthFirst | HeadLayout::Packed { .. } | HeadLayout::Third { .. } => 1,
         }
     }
 
@@ -106,6 +140,15 @@ impl HeadLayout {
         match self {
             HeadLayout::HeadsFirst => [heads * length * width, length * width, width],
             HeadLayout::LengthFirst | HeadLayout::Packed { .. } => [heads * length * width, width, heads * width],
+            HeadLayout::Third { .. } => [3 * heads * length * width, width, 3 * heads * width],
+        }
+    }
+
+    /// An operand's elements from its first head's first row on.
+    fn own_part<T>(self, [_, heads, _, width]: [usize; 4], data: &[T]) -> &[T] {
+        match self {
+            HeadLayout::Third { part, .. } => data.get(part * heads * width..).unwrap_or_default(),
+            HeadLayout::HeadsFirst | HeadLayout::LengthFirst | HeadLayout::Packed { .. } => data,
         }
     }
 
@@ -120,7 +163,7 @@ impl HeadLayout {
         let sizes @ [batch, heads, _, width] = self.sizes(operands.shape(index)?)?;
         let [batch_stride, head_stride, row_stride] = self.strides(sizes);
         let once = |count: usize, stride: usize| if count == 1 { 0 } else { stride };
-        let (mut data, mut rest): (&[f32], _) = (operands.data(index)?, scratch);
+        let (mut data, mut rest): (&[f32], _) = (self.own_part(sizes, operands.data(index)?), scratch);
         if let Some(bias) = operands.optional::<f32>(4)?.filter(|_| self != HeadLayout::HeadsFirst) {
             let row = heads * width;
             let bias = bias.get(index * row..(index + 1) * row).ok_or("a bias that is shorter than q, k and v")?;
@@ -148,7 +191,7 @@ impl Operator for Attention {
         let shape = match self.out {
             HeadLayout::HeadsFirst => Shape::new(&[batch, heads, queries, width]),
             HeadLayout::LengthFirst => Shape::new(&[batch, queries, heads, width]),
-            HeadLayout::Packed { .. } => Shape::new(&[batch, queries, heads * width]),
+            HeadLayout::Packed { .. } | HeadLayout::Third { .. } => Shape::new(&[batch, queries, heads * width]),
         };
         shape.ok_or_else(|| TOO_MANY_AXES.into())
     }
@@ -157,7 +200,8 @@ impl Operator for Attention {
         let new = *operands(1)?.get(self.appends.unwrap_or(self.k).length_axis())?;
         let keys = new + self.appends.and_then(|_| operands(5)?.get(2).copied()).unwrap_or(0);
         // Both products: every element of q meets every key, and every score each element of a value.
-        Some(4.0 * operands(0)?.elements() as f64 * keys as f64)
+        let queries: usize = self.q.sizes(&operands(0)?).ok()?.iter().product();
+        Some(4.0 * queries as f64 * keys as f64)
     }
 
     fn prepare(&self, preparing: &Preparing<'_>) -> Result<Option<Prepared>, PlanError> {
@@ -191,7 +235,11 @@ impl Operator for Attention {
         let (k, scratch) = self.k.heads(operands, 1, scratch)?;
         let (v, scratch) = self.v.heads(operands, 2, scratch)?;
         let context = &mut Context { pool, counters, scratch };
-        Ok(kernel.run(context, AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out })?)
+        let mut args = AttentionArgs { batch, heads, queries, keys, q, k, v, mask, out };
+        match self.shared_by {
+            1 => Ok(kernel.run(context, args)?),
+            shared_by => (0..batch).try_for_each(|item| Ok(kernel.run(context, grouped(&mut args, item, shared_by))?)),
+        }
     }
 }
 
@@ -201,7 +249,7 @@ impl Attention {
     /// products do.
     pub fn precision(&self, asked: Precision) -> Precision {
         match self.k {
-            HeadLayout::LengthFirst | HeadLayout::Packed { .. } => asked,
+            HeadLayout::LengthFirst | HeadLayout::Packed { .. } | HeadLayout::Third { .. } => asked,
             HeadLayout::HeadsFirst => Precision::F32,
         }
     }
@@ -215,7 +263,11 @@ impl Attention {
         let [_, _, queries, width] = q;
         let [_, _, keys, _] = k;
         let outer = mask.map_or([1, 1], |mask| [mask[0], mask[1]]);
-        let each = broadcast_shape(&[&q[..2], &k[..2], &v[..2], &outer]);
+        let each = match self.shared_by {
+            1 => broadcast_shape(&[&q[..2], &k[..2], &v[..2], &outer]),
+            shared_by if k[..2] == [q[0], q[1] / shared_by] && v[..2] == k[..2] => broadcast_shape(&[&q[..2], &outer]),
+            _ => None,
+        };
         match each.as_deref() {
             Some(&[batch, heads]) if k[3] == width && v[2..] == [keys, width] => {
                 let fits = |mask: &[usize; 4]| [1, queries].contains(&mask[2]) && [1, keys].contains(&mask[3]);
@@ -248,27 +300,56 @@ impl Attention {
         scores: &Scores,
         scratch: &'r mut Scratch,
     ) -> Computed<(Mask<'r>, &'r mut Scratch)> {
-        if self.causal {
-            return Ok((Mask::Causal { first: scores.keys.saturating_sub(scores.queries) }, scratch));
-        }
-        if operands.get(3).is_none() {
-            return Ok((Mask::None, scratch));
-        }
-        let mut dims = mask_axes(operands)?;
-        let (mut data, mut rest) = match operands.dtype(3)? {
-            DataType::Bool => self.added(operands.data::<u8>(3)?, scratch),
-            DataType::I32 => self.added(operands.data::<i32>(3)?, scratch),
-            _ => (operands.data::<f32>(3)?, scratch),
+        let Scores { queries, keys, .. } = *scores;
+        let first = match self.causal {
+            Causal::No => None,
+            Causal::Last => Some(keys.saturating_sub(queries)),
+            Causal::New { layout, .. } => match operands.shape(NEW_KEYS) {
+                Ok(new) => Some(keys.saturating_sub(layout.sizes(new)?[2])),
+                Err(_) => Some(0),
+            },
         };
-        if dims[3] == 1 && scores.keys > 1 {
+        // One query behind a past sees all of it.
+        let first = first.filter(|first| first + 1 < keys);
+        let is_open = |first: usize| match self.causal {
+            Causal::New { last_sees_all, .. } => {
+                first + queries < keys && (last_sees_all || (queries == 1 && first > 0))
+            }
+            Causal::No | Causal::Last => false,
+        };
+        let open = first.filter(|first| is_open(*first)).and_then(|_| queries.checked_sub(1));
+        if operands.get(3).is_none() && open.is_none() {
+            return Ok((first.map_or(Mask::None, |first| Mask::Causal { first }), scratch));
+        }
+        let (mut dims, (mut data, mut rest)) = match operands.get(3) {
+            None => ([1; 4], (&[0.0f32][..], scratch)),
+            Some(_) => (
+                mask_axes(operands)?,
+                match operands.dtype(3)? {
+                    DataType::Bool => self.added(operands.data::<u8>(3)?, scratch),
+                    DataType::I32 => self.added(operands.data::<i32>(3)?, scratch),
+                    _ => (operands.data::<f32>(3)?, scratch),
+                },
+            ),
+        };
+        if (dims[3] == 1 && keys > 1) || first.is_some() {
             // One entry for all keys of a query. To leave it out would change what a soft-max makes of −inf, of NaN,
             // and of numbers so large that the scores vanish beside them.
-            let (spread, left) = rest.floats_and_rest(data.len() * scores.keys);
-            for (row, entry) in spread.chunks_exact_mut(scores.keys).zip(data) {
-                row.fill(*entry);
+            let rows = if first.is_some() { queries } else { dims[2] };
+            let (spread, left) = rest.floats_and_rest(dims[0] * dims[1] * rows * keys);
+            for (at, row) in spread.chunks_exact_mut(keys.max(1)).enumerate() {
+                let (outer, query) = (at / rows, at % rows);
+                let from = &data[(outer * dims[2] + query % dims[2]) * dims[3]..][..dims[3]];
+                match from {
+                    [entry] => row.fill(*entry),
+                    entries => row.copy_from_slice(entries),
+                }
+                if let Some(first) = first.filter(|_| open != Some(query)) {
+                    row[(first + query + 1).min(keys)..].fill(f32::NEG_INFINITY);
+                }
             }
             (data, rest) = (spread, left);
-            dims[3] = scores.keys;
+            (dims[2], dims[3]) = (rows, keys);
         }
         let stride = |axis: usize, inner: usize| if dims[axis] == 1 { 0 } else { inner };
         let mask = Mask::Additive {
@@ -278,6 +359,46 @@ impl Attention {
             row_stride: stride(2, dims[3]),
         };
         Ok((mask, rest))
+    }
+}
+
+/// Attention of one batch item, of which `shared_by` heads of queries share a head of keys and values: its heads of
+/// keys as batch items.
+fn grouped<'a>(args: &'a mut AttentionArgs<'_>, item: usize, shared_by: usize) -> AttentionArgs<'a> {
+    let AttentionArgs { heads, queries, keys, q, k, v, mask, .. } = *args;
+    let q = Heads { data: &q.data[item * q.batch_stride..], batch_stride: shared_by * q.head_stride, ..q };
+    let shared = |of: Heads<'a>| Heads {
+        data: &of.data[item * of.batch_stride..],
+        batch_stride: of.head_stride,
+        head_stride: 0,
+        ..of
+    };
+    let mask = match mask {
+        Mask::Additive { data, batch_stride, head_stride, row_stride } => Mask::Additive {
+            data: &data[item * batch_stride..],
+            batch_stride: shared_by * head_stride,
+            head_stride,
+            row_stride,
+        },
+        other => other,
+    };
+    let out = args.out.reborrow();
+    let out = HeadsMut {
+        batch_stride: shared_by * out.head_stride,
+        head_stride: out.head_stride,
+        row_stride: out.row_stride,
+        data: &mut out.data[item * out.batch_stride..],
+    };
+    AttentionArgs {
+        batch: heads / shared_by,
+        heads: shared_by,
+        queries,
+        keys,
+        q,
+        k: shared(k),
+        v: shared(v),
+        mask,
+        out,
     }
 }
 

@@ -1,22 +1,19 @@
 //! Functions of one value and of two, with ONNX's broadcasting. What they compute is in the kernels' [`Unary`] and
 //! [`Binary`].
 
-use std::{
-    f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI},
-    ops::Range,
-};
+use std::ops::Range;
 
 use undertone_kernels::{
     Context,
     host::elementwise::{self, Binary, Unary},
 };
 
-use super::left;
 use super::{
-    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, microsoft, node::name, onnx,
+    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Parts, Role, StepRun, left, microsoft,
+    node::name, onnx, several,
 };
 use crate::{
-    graph::{Attribute, DataType},
+    graph::{Attribute, DataType, Dim},
     memory::Shape,
 };
 
@@ -26,6 +23,7 @@ pub const OPERATORS: &[Entry] = &[
     microsoft("Gelu", Role::Activation, gelu),
     microsoft("BiasGelu", Role::Activation, |node| biased_gelu(node, Gelu::Exact)),
     microsoft("FastGelu", Role::Activation, |node| biased_gelu(node, Gelu::Tanh)),
+    several("QuickGelu", Role::Activation, quick_gelu),
     onnx("Exp", Role::Other, |node| unary(node, Unary::Exp)),
     onnx("Sqrt", Role::Other, |node| unary(node, Unary::Sqrt)),
     onnx("Neg", Role::Arithmetic, |node| unary(node, Unary::Neg)),
@@ -42,7 +40,6 @@ pub const OPERATORS: &[Entry] = &[
     onnx("Pow", Role::Arithmetic, pow),
     onnx("Min", Role::Arithmetic, |node| of_two(node, Binary::Min)),
     onnx("Max", Role::Arithmetic, |node| of_two(node, Binary::Max)),
-    left("QuickGelu", Role::Activation),
     left("Swish", Role::Activation),
     left("HardSwish", Role::Activation),
     left("Elu", Role::Activation),
@@ -81,6 +78,19 @@ pub fn biased_gelu(node: &mut Lowering<'_, '_>, op: Gelu) -> Lowered<Op> {
     Ok(Op::Gelu(op))
 }
 
+/// `QuickGelu` of com.microsoft: `x · sigmoid(alpha · x)`.
+fn quick_gelu(node: &Lowering<'_, '_>, mut parts: Parts) -> Lowered<Parts> {
+    node.floats()?;
+    let (Some(x), Some(y)) = (node.input(0), node.output(0)) else { return Err("QuickGelu of nothing".into()) };
+    let alpha = parts.constant(node.node.float("alpha", 1.702));
+    let like = |parts: &mut Parts| parts.value(node.dtype(0), node.dims(0).map(<[Dim]>::to_vec));
+    let (scaled, factor) = (like(&mut parts), like(&mut parts));
+    parts.step(Op::Binary(Binary::Mul), [Some(x), Some(alpha)], scaled);
+    parts.step(Op::Unary(Unary::Sigmoid), [Some(scaled)], factor);
+    parts.step(Op::Binary(Binary::Mul), [Some(x), Some(factor)], y);
+    Ok(parts)
+}
+
 /// An operator of two operands of one type, fp32 or int64.
 pub fn binary(node: &mut Lowering<'_, '_>, op: Binary) -> Lowered<Op> {
     node.alike()?;
@@ -107,7 +117,7 @@ pub fn pow(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 impl Operator for Unary {
     fn class(&self) -> (&'static str, Role) {
         match self {
-            Unary::Gelu => ("gelu", Role::Activation),
+            Unary::Gelu | Unary::GeluTanh => ("gelu", Role::Activation),
             Unary::Erf | Unary::Tanh | Unary::Sigmoid | Unary::Relu => ("element-wise", Role::Activation),
             Unary::Log => ("element-wise", Role::Log),
             Unary::Neg => ("element-wise", Role::Arithmetic),
@@ -149,11 +159,7 @@ impl Operator for Gelu {
         let out = run.elements()?;
         match self {
             Gelu::Exact => host.unary(&mut Context { pool, counters, scratch }, Unary::Gelu, x, out),
-            // No Whisper has it: the standard library's function is exact enough, and fast enough.
-            Gelu::Tanh => out.iter_mut().zip(x).for_each(|(out, x)| {
-                let inner = FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * (x + 0.044_715 * x * x * x);
-                *out = 0.5 * x * (1.0 + inner.tanh());
-            }),
+            Gelu::Tanh => host.unary(&mut Context { pool, counters, scratch }, Unary::GeluTanh, x, out),
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod movement;
 mod node;
 mod normalisation;
 mod operator;
+mod parts;
 mod prepare;
 mod product;
 mod quantised;
@@ -32,7 +33,7 @@ use undertone_kernels::{
 };
 
 pub use self::{
-    attention::{Append, Attention, HeadLayout},
+    attention::{Append, Attention, Causal, HeadLayout},
     convolution::Conv,
     elementwise::Gelu,
     left::work as work_left,
@@ -42,6 +43,7 @@ pub use self::{
     node::{Lowered, Lowering},
     normalisation::Normalisation,
     operator::{Operator, Role},
+    parts::{Apart, Parts},
     prepare::{Prepared, Preparing},
     product::MatMul,
     quantised::{Dequantize, QuantisedPart},
@@ -189,23 +191,30 @@ pub struct Entry {
     op_type: &'static str,
     /// What it does to values, whether the EP carries it out or not.
     role: Role,
-    /// How a node becomes an operation; `None` for operators that are never carried out.
+    /// How a node becomes an operation; `None` for operators that never are one.
     lower: Option<Lower>,
+    /// How a node becomes several operations, for operators that stand for several.
+    apart: Option<Apart>,
 }
 
 /// One of ONNX's own operators.
 const fn onnx(op_type: &'static str, role: Role, lower: Lower) -> Entry {
-    Entry { domain: "", op_type, role, lower: Some(lower) }
+    Entry { domain: "", op_type, role, lower: Some(lower), apart: None }
 }
 
 /// One of ONNX Runtime's own operators.
 const fn microsoft(op_type: &'static str, role: Role, lower: Lower) -> Entry {
-    Entry { domain: "com.microsoft", op_type, role, lower: Some(lower) }
+    Entry { domain: "com.microsoft", op_type, role, lower: Some(lower), apart: None }
+}
+
+/// One of ONNX Runtime's own operators that stands for several operations.
+const fn several(op_type: &'static str, role: Role, apart: Apart) -> Entry {
+    Entry { domain: "com.microsoft", op_type, role, lower: None, apart: Some(apart) }
 }
 
 /// An operator that is left to ONNX Runtime, and known for what it does between those that are not.
 const fn left(op_type: &'static str, role: Role) -> Entry {
-    Entry { domain: "", op_type, role, lower: None }
+    Entry { domain: "", op_type, role, lower: None, apart: None }
 }
 
 /// The operators, family by family.
@@ -228,10 +237,20 @@ fn operators() -> impl Iterator<Item = &'static Entry> {
     FAMILIES.into_iter().flatten()
 }
 
-/// How a node's operator is lowered, if the EP knows it.
-pub fn registered(node: &Node<'_>) -> Option<Lower> {
+/// A node's operator, if it is in a table.
+fn entry(node: &Node<'_>) -> Option<&'static Entry> {
     let of_node = if node.domain == "ai.onnx" { "" } else { &node.domain };
-    operators().find(|entry| entry.op_type == node.op_type && entry.domain == of_node)?.lower
+    operators().find(|entry| entry.op_type == node.op_type && entry.domain == of_node)
+}
+
+/// How a node's operator becomes an operation, if it does.
+pub fn registered(node: &Node<'_>) -> Option<Lower> {
+    entry(node)?.lower
+}
+
+/// How a node's operator becomes several operations, if it does.
+pub fn apart(node: &Node<'_>) -> Option<Apart> {
+    entry(node)?.apart
 }
 
 /// What a node's operator does to values, by its name in whatever domain.
@@ -241,7 +260,8 @@ pub fn role(node: &Node<'_>) -> Role {
 
 /// Whether a node is one that products are made of: the option `precision` bears on it.
 pub fn is_product(node: &Node<'_>) -> bool {
-    matches!(role(node), Role::Product | Role::Attention) && registered(node).is_some()
+    let is_known = entry(node).is_some_and(|entry| entry.lower.is_some() || entry.apart.is_some());
+    matches!(role(node), Role::Product | Role::Attention) && is_known
 }
 
 #[cfg(test)]

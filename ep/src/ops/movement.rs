@@ -14,7 +14,7 @@ use super::{
     run::{AnyElement, axis},
 };
 use crate::{
-    graph::DataType,
+    graph::{DataType, Dim},
     memory::{MAX_RANK, Shape, shape_of},
 };
 
@@ -22,6 +22,7 @@ pub const OPERATORS: &[Entry] = &[
     onnx("Transpose", Role::Movement, transpose),
     onnx("Concat", Role::Movement, concat),
     onnx("Gather", Role::Movement, gather),
+    onnx("GatherND", Role::Movement, gather_nd),
     onnx("Slice", Role::Movement, |node| with_sizes(node, Movement::Slice, 3)),
     onnx("Expand", Role::Movement, |node| with_sizes(node, Movement::Expand, 2)),
     onnx("Tile", Role::Movement, |node| with_sizes(node, Movement::Tile, 2)),
@@ -38,6 +39,8 @@ pub enum Movement {
     Concat { axis: i64 },
     /// `x, indices`.
     Gather { axis: i64 },
+    /// `x, indices` along the first axis, the last axis of which has one entry.
+    GatherSlices,
     /// `x, starts, ends` and perhaps `axes, steps`.
     Slice,
     /// `x, shape`.
@@ -66,8 +69,20 @@ pub fn concat(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 pub fn gather(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.movable(0)?;
     match node.dtype(1) {
-        Some(DataType::I64) => Ok(Op::Movement(Movement::Gather { axis: node.node.int("axis", 0) })),
+        Some(DataType::I64 | DataType::I32) => Ok(Op::Movement(Movement::Gather { axis: node.node.int("axis", 0) })),
         other => Err(format!("Gather with indices of {}", name(other))),
+    }
+}
+
+/// `GatherND` with indices of one entry, as PyTorch's exporter writes the choice of rows.
+fn gather_nd(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+    node.movable(0)?;
+    let of_one = node.dims(1).is_some_and(|dims| dims.last() == Some(&Dim::Fixed(1)));
+    match node.dtype(1) {
+        Some(DataType::I64) if of_one && node.node.int("batch_dims", 0) == 0 => {
+            Ok(Op::Movement(Movement::GatherSlices))
+        }
+        _ => Err("GatherND other than along the first axis".into()),
     }
 }
 
@@ -86,6 +101,7 @@ impl Operator for Movement {
             Movement::Concat { .. } => 0..usize::MAX,
             Movement::Transpose { .. }
             | Movement::Gather { .. }
+            | Movement::GatherSlices
             | Movement::Slice
             | Movement::Expand
             | Movement::Tile => 0..1,
@@ -107,6 +123,10 @@ impl Operator for Movement {
                 let (indices, axis) = (operands.shape(1)?, self::axis(*axis, x.len())?);
                 known(shape_of(x[..axis].iter().chain(indices.iter()).chain(&x[axis + 1..]).copied()))
             }
+            Movement::GatherSlices => match (&x[..], &operands.shape(1)?[..]) {
+                ([_, slice @ ..], [indices @ .., 1]) => known(shape_of(indices.iter().chain(slice).copied())),
+                (_, indices) => Err(format!("slices of {x:?} at {indices:?}")),
+            },
             Movement::Slice => Slicing::resolve(operands).map(|slicing| slicing.shape),
             Movement::Expand => {
                 let target = operands.sizes(1)?;
@@ -150,8 +170,19 @@ impl AnyElement for Movement {
             Movement::Gather { axis } => {
                 let (x, from) = x()?;
                 let axis = self::axis(*axis, from.len())?;
-                let gathered = movement::gather(x, from, axis, operands.data(1)?, out);
-                gathered.map_err(|error| error.to_string())?;
+                let wide: SmallVec<[i64; 64]>;
+                let indices = match operands.dtype(1)? {
+                    DataType::I32 => {
+                        wide = operands.data::<i32>(1)?.iter().map(|index| i64::from(*index)).collect();
+                        &wide[..]
+                    }
+                    _ => operands.data(1)?,
+                };
+                movement::gather(x, from, axis, indices, out).map_err(|error| error.to_string())?;
+            }
+            Movement::GatherSlices => {
+                let (x, from) = x()?;
+                movement::gather(x, from, 0, operands.data(1)?, out).map_err(|error| error.to_string())?;
             }
             Movement::Slice => {
                 let (x, from) = x()?;
@@ -238,7 +269,8 @@ impl Slicing {
 mod tests {
     use crate::{
         graph::{Attribute, DataType, Graph},
-        testing::{Builder, alone, floats},
+        memory::Input,
+        testing::{Builder, alone, floats, integers, refusal},
     };
 
     const F: DataType = DataType::F32;
@@ -262,6 +294,27 @@ mod tests {
             .integers("steps", &[-2, 1])
             .node("Slice", &["x", "starts", "ends", "axes", "steps"], "y");
         assert_gives(&graph.build(&["y"]), &[2, 2], &[2.0, 0.0, 5.0, 3.0]);
+    }
+
+    #[test]
+    fn indices_may_be_int32() {
+        let graph = Builder::default().input("x", F, &[2, 3]).input("at", DataType::I32, &[2]);
+        let graph = graph.node_of("Gather", &["x", "at"], &[("y", F)], &[("axis", Attribute::Int(1))]).build(&["y"]);
+        let at = Input { dtype: DataType::I32, shape: &[2], bytes: bytemuck::cast_slice(&[-1i32, 0]) };
+        let made = alone(&graph, &[floats(&[2, 3], &numbers()), at]);
+        assert_eq!((made.shape.as_slice(), made.floats().as_slice()), (&[2, 2][..], &[2.0, 0.0, 5.0, 3.0][..]));
+    }
+
+    #[test]
+    fn slices_are_gathered_by_indices_of_one_entry() {
+        let of = |width: usize| {
+            let graph = Builder::default().input("x", F, &[2, 3]).input("at", DataType::I64, &[2, 1, width]);
+            graph.node("GatherND", &["x", "at"], "y").build(&["y"])
+        };
+        let made = alone(&of(1), &[floats(&[2, 3], &numbers()), integers(&[2, 1, 1], &[1, 0])]);
+        let want = [3.0, 4.0, 5.0, 0.0, 1.0, 2.0];
+        assert_eq!((made.shape.as_slice(), made.floats().as_slice()), (&[2, 1, 3][..], &want[..]));
+        assert!(refusal(&of(2)).contains("first axis"));
     }
 
     #[test]

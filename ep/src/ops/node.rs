@@ -1,5 +1,6 @@
 //! A node that becomes an operation: what a family's lowering functions ask of it.
 
+use super::{Role, role};
 use crate::{
     graph::{DataType, Dim, Graph, Node, ValueId},
     memory::MAX_RANK,
@@ -34,6 +35,18 @@ impl<'g, 'a> Lowering<'g, 'a> {
     /// Operand `index`, if it is given.
     pub fn input(&self, index: usize) -> Option<ValueId> {
         self.node.inputs.get(index).copied().flatten()
+    }
+
+    /// Result `index`, if it is wanted.
+    pub fn output(&self, index: usize) -> Option<ValueId> {
+        self.node.outputs.get(index).copied().flatten()
+    }
+
+    /// Whether operand `index` is what a product makes.
+    pub fn is_of_product(&self, index: usize) -> bool {
+        let value = self.input(index);
+        let maker = self.graph.nodes.iter().find(|node| value.is_some() && node.outputs.contains(&value));
+        maker.is_some_and(|maker| role(maker) == Role::Product)
     }
 
     /// The element type of operand `index`, if it is known.

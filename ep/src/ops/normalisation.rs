@@ -1,22 +1,21 @@
 //! Rows along the last axis are brought to one scale: layer norm and soft-max, in fp32 on the host.
 
-use std::ops::Range;
-
 use undertone_kernels::{Context, Norm, host::elementwise::Binary};
 
 use super::{
-    Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Role, StepRun, elementwise::add_to, left,
-    microsoft, onnx,
+    Computed, Entry, Inferred, Lowered, Lowering, Movement, Op, Operands, Operator, Parts, Role, Sizes, StepRun, left,
+    onnx, several,
 };
+use crate::graph::{DataType, Dim, ValueId};
 
 pub const OPERATORS: &[Entry] = &[
     onnx("LayerNormalization", Role::Norm, layer_norm),
     onnx("SimplifiedLayerNormalization", Role::Norm, rms_norm),
     onnx("RMSNormalization", Role::Norm, rms_norm),
-    microsoft("SkipLayerNormalization", Role::Norm, skip_layer_norm),
+    several("SkipLayerNormalization", Role::Norm, skip_layer_norm),
+    several("SkipSimplifiedLayerNormalization", Role::Norm, skip_rms_norm),
     onnx("Softmax", Role::Softmax, softmax),
-    left("SkipSimplifiedLayerNormalization", Role::Norm),
-    left("EmbedLayerNormalization", Role::Norm),
+    several("EmbedLayerNormalization", Role::Norm, embed_layer_norm),
     left("LogSoftmax", Role::Softmax),
 ];
 
@@ -27,8 +26,6 @@ pub enum Normalisation {
     LayerNorm { epsilon: f32 },
     /// `x, gain`.
     RmsNorm { epsilon: f32 },
-    /// `x, skip, gain` and perhaps `bias` and `addend`, a row: layer norm of `x + skip + addend`.
-    SkipLayerNorm { epsilon: f32 },
     /// `x`.
     Softmax,
 }
@@ -45,11 +42,87 @@ pub fn rms_norm(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     Ok(Op::Normalisation(Normalisation::RmsNorm { epsilon: node.node.float("epsilon", 1e-5) }))
 }
 
-/// `SkipLayerNormalization` of com.microsoft.
-pub fn skip_layer_norm(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
+/// `SkipLayerNormalization` of com.microsoft: `x, skip, gain` and perhaps `bias` and `addend`, a row.
+fn skip_layer_norm(node: &Lowering<'_, '_>, parts: Parts) -> Lowered<Parts> {
+    let epsilon = node.node.float("epsilon", 1e-12);
+    skip_norm(node, parts, node.input(4), Normalisation::LayerNorm { epsilon }, node.input(3))
+}
+
+/// `SkipSimplifiedLayerNormalization` of com.microsoft: `x, skip, gain` and perhaps `addend`, a row.
+fn skip_rms_norm(node: &Lowering<'_, '_>, parts: Parts) -> Lowered<Parts> {
+    let epsilon = node.node.float("epsilon", 1e-12);
+    skip_norm(node, parts, node.input(3), Normalisation::RmsNorm { epsilon }, None)
+}
+
+/// `norm(x + skip + addend)`, and the sum where it is wanted.
+fn skip_norm(
+    node: &Lowering<'_, '_>,
+    mut parts: Parts,
+    addend: Option<ValueId>,
+    norm: Normalisation,
+    bias: Option<ValueId>,
+) -> Lowered<Parts> {
+    let refused = |what: &str| Err(format!("{} {what}", node.node.op_type));
     node.floats()?;
     node.alike()?;
-    Ok(Op::Normalisation(Normalisation::SkipLayerNorm { epsilon: node.node.float("epsilon", 1e-12) }))
+    let ([Some(x), Some(skip), Some(gain)], Some(y)) = ([0, 1, 2].map(|index| node.input(index)), node.output(0))
+    else {
+        return refused("without its operands or its result");
+    };
+    if node.output(1).is_some() || node.output(2).is_some() {
+        return refused("with the mean and the deviation");
+    }
+    let shape = |index: usize| node.dims(index).map(<[Dim]>::to_vec);
+    let mut terms = [x, skip];
+    if let Some(addend) = addend {
+        // The row is a product's bias, whichever operand that is.
+        let at = usize::from(node.is_of_product(1) && !node.is_of_product(0));
+        let sum = parts.value(node.dtype(0), shape(at));
+        parts.step(Op::Binary(Binary::Add), [Some(terms[at]), Some(addend)], sum);
+        terms[at] = sum;
+    }
+    let sum = node.output(3).unwrap_or_else(|| parts.value(node.dtype(0), shape(0)));
+    parts.step(Op::Binary(Binary::Add), terms.map(Some), sum);
+    parts.step(Op::Normalisation(norm), [Some(sum), Some(gain), bias], y);
+    Ok(parts)
+}
+
+/// `EmbedLayerNormalization` of com.microsoft: rows of a table of words and of one of positions, their sum, and its
+/// layer norm.
+fn embed_layer_norm(node: &Lowering<'_, '_>, mut parts: Parts) -> Lowered<Parts> {
+    const MASK: usize = 7;
+    const POSITIONS: usize = 8;
+    let operands = [0, 2, 3, 5, 6, POSITIONS].map(|index| node.input(index));
+    let ([Some(words), Some(table), Some(places), Some(gain), Some(bias), Some(positions)], Some(y)) =
+        (operands, node.output(0))
+    else {
+        return Err("EmbedLayerNormalization without positions".into());
+    };
+    if [1, 4, MASK].into_iter().any(|index| node.input(index).is_some()) {
+        return Err("EmbedLayerNormalization with segments or a mask".into());
+    }
+    let (dtype, width) = (node.dtype(2), node.constant_shape(2).and_then(<[usize]>::last));
+    let is_known = matches!(dtype, Some(DataType::F32 | DataType::F16)) && node.rank(0) == Some(2);
+    let Some(width) = width.filter(|_| is_known) else {
+        return Err("EmbedLayerNormalization of a table that is not constant, or of words of other axes".into());
+    };
+    let rows = || node.dims(0).map(|dims| dims.iter().cloned().chain([Dim::Fixed(*width)]).collect());
+    let [word, place] = [(table, words), (places, positions)].map(|(table, index)| {
+        let row = parts.value(dtype, rows());
+        parts.step(Op::Movement(Movement::Gather { axis: 0 }), [Some(table), Some(index)], row);
+        Some(row)
+    });
+    if let Some(mask_index) = node.output(1) {
+        // Without a mask it is a zero for each batch item.
+        let batch = parts.value(Some(DataType::I64), Some(vec![Dim::Fixed(1)]));
+        parts.step(Op::Sizes(Sizes::Shape { start: 0, end: Some(1) }), [Some(words)], batch);
+        parts.step(Op::Sizes(Sizes::ConstantOfShape { value: vec![0; 4] }), [Some(batch)], mask_index);
+    }
+    let sum = node.output(2).unwrap_or_else(|| parts.value(dtype, rows()));
+    parts.step(Op::Binary(Binary::Add), [word, place], sum);
+    let epsilon = node.node.float("epsilon", 1e-12);
+    parts.step(Op::Normalisation(Normalisation::LayerNorm { epsilon }), [Some(sum), Some(gain), Some(bias)], y);
+    Ok(parts)
 }
 
 fn over_last_axis(node: &Lowering<'_, '_>) -> Lowered<()> {
@@ -72,16 +145,9 @@ pub fn softmax(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
 impl Operator for Normalisation {
     fn class(&self) -> (&'static str, Role) {
         match self {
-            Normalisation::LayerNorm { .. } | Normalisation::SkipLayerNorm { .. } => ("layer norm", Role::Norm),
+            Normalisation::LayerNorm { .. } => ("layer norm", Role::Norm),
             Normalisation::RmsNorm { .. } => ("rms norm", Role::Norm),
             Normalisation::Softmax => ("softmax", Role::Softmax),
-        }
-    }
-
-    fn data(&self) -> Range<usize> {
-        match self {
-            Normalisation::LayerNorm { .. } | Normalisation::RmsNorm { .. } | Normalisation::Softmax => 0..1,
-            Normalisation::SkipLayerNorm { .. } => 0..2,
         }
     }
 
@@ -91,26 +157,8 @@ impl Operator for Normalisation {
         let [rows, width] = run.rows();
         match self {
             Normalisation::LayerNorm { epsilon } => {
-                let norm = layer_norm_of(operands, [1, 2], width, *epsilon)?;
+                let norm = layer_norm_of(operands, width, *epsilon)?;
                 host.layer_norm(context, rows, &norm, operands.data(0)?, run.elements()?);
-            }
-            Normalisation::SkipLayerNorm { epsilon } => {
-                let norm = layer_norm_of(operands, [2, 3], width, *epsilon)?;
-                let (shape, [x, skip]) = (run.shape, [operands.shape(0)?, operands.shape(1)?]);
-                let broadcast = operands.broadcast::<2>()?;
-                if broadcast != shape {
-                    return Err(format!("{skip:?} added to {x:?}").into());
-                }
-                let Context { pool, counters, ref mut scratch } = *context;
-                let (sums, scratch) = scratch.floats_and_rest(shape.elements());
-                let context = &mut Context { pool, counters, scratch };
-                let (a, b) = (operands.data(0)?, operands.data(1)?);
-                host.binary(context, Binary::Add, [(a, x), (b, skip)], &shape, sums);
-                if let Some(addend) = row(operands, 4, width)? {
-                    let rows = sums.chunks_exact_mut(width.max(1));
-                    rows.for_each(|row| add_to(row, addend));
-                }
-                host.layer_norm(context, rows, &norm, sums, run.elements()?);
             }
             Normalisation::RmsNorm { epsilon } => {
                 let gain = row(operands, 1, width)?.ok_or("an RMS norm without gains")?;
@@ -128,15 +176,10 @@ impl Operator for Normalisation {
     }
 }
 
-/// A layer norm whose gain and bias are these operands.
-fn layer_norm_of<'r>(
-    operands: Operands<'r, '_, '_>,
-    [gain, bias]: [usize; 2],
-    width: usize,
-    epsilon: f32,
-) -> Inferred<Norm<'r>> {
-    let gain = row(operands, gain, width)?.ok_or("a layer norm without gains")?;
-    Ok(Norm { gain, bias: row(operands, bias, width)?, epsilon })
+/// A layer norm with the gain and bias that are its operands.
+fn layer_norm_of<'r>(operands: Operands<'r, '_, '_>, width: usize, epsilon: f32) -> Inferred<Norm<'r>> {
+    let gain = row(operands, 1, width)?.ok_or("a layer norm without gains")?;
+    Ok(Norm { gain, bias: row(operands, 2, width)?, epsilon })
 }
 
 /// An operand with one value for each of a row, if it is given.

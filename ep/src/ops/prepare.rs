@@ -46,6 +46,11 @@ impl PreparedAttention {
         self.device.attention(&AttentionSpec { head_width, scale: self.scale, precision: self.precision })
     }
 
+    /// Number format of its products.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// The kernel for heads of this width. An error if it was prepared for another width, or cannot be.
     pub fn for_width(&self, head_width: usize) -> Result<&(dyn Attention + 'static), String> {
         if self.prepared.get().is_none() {

@@ -4,7 +4,10 @@ mod precision;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use undertone_kernels::{AttentionSpec, Device, DeviceKind, Precision, host::HostDevice, npu::Placement};
 
@@ -41,9 +44,10 @@ pub fn partition(graph: &Graph<'_>, options: &Options, placement: Option<&Placem
     };
     let mut made = made.unwrap_or_else(|| grouped(graph, options, Quantising::Apart));
     if options.sparing {
-        made.spare(graph);
+        made.spare();
     }
-    let Grouped { mut program, reasons, steps } = made;
+    let Grouped { graph, mut program, reasons, steps } = made;
+    let graph = &*graph;
     let positions = precision::positions(graph, &program);
     for (step, position) in program.steps.iter_mut().zip(&positions) {
         step.exact = position.is_some_and(|position| !position.is_narrow());
@@ -52,9 +56,13 @@ pub fn partition(graph: &Graph<'_>, options: &Options, placement: Option<&Placem
         let is_product = |node: &NodeId| ops::is_product(&graph.nodes[*node]);
         step.nodes.iter().copied().filter(is_product).collect::<Vec<_>>()
     };
-    let in_layers =
-        program.steps.iter().zip(&positions).filter(|(_, position)| position.is_some_and(Position::is_narrow));
-    let narrow = in_layers.flat_map(|(step, _)| of_products(step)).collect();
+    // A node that stands for several products is narrow if all of them are.
+    let products = || program.steps.iter().zip(&positions).filter_map(|(step, position)| Some((step, (*position)?)));
+    let exact = products().filter(|(_, position)| !position.is_narrow());
+    let exact: BTreeSet<NodeId> = exact.flat_map(|(step, _)| of_products(step)).collect();
+    let in_layers = products().filter(|(_, position)| position.is_narrow()).flat_map(|(step, _)| of_products(step));
+    let narrow: BTreeSet<NodeId> = in_layers.filter(|node| !exact.contains(node)).collect();
+    let narrow = narrow.into_iter().collect();
     let report = report(graph, &program, &positions, options, placement, &steps, &reasons);
     let groups = steps.iter().map(|steps| nodes(&program, steps)).collect();
     Partition { groups, narrow, report }
@@ -69,29 +77,71 @@ pub fn mark_exact(graph: &mut Graph<'_>, is_narrow: impl Fn(&str) -> bool) {
     }
 }
 
-/// A fused program, for each step why it is not claimed, and the steps of each group.
-struct Grouped {
+/// A graph, its fused program, for each step why it is not claimed, and the steps of each group.
+struct Grouped<'g, 'a> {
+    /// With values between the operations of one node, where it has such nodes.
+    graph: Cow<'g, Graph<'a>>,
     program: Program,
     reasons: Vec<Option<String>>,
     steps: Vec<Vec<usize>>,
 }
 
-fn grouped(graph: &Graph<'_>, options: &Options, quantising: Quantising) -> Grouped {
-    let program = fusion::fuse_with(graph, lower::lower(graph), quantising);
-    let reasons = reasons(graph, &program, options.claim);
+fn grouped<'g, 'a>(graph: &'g Graph<'a>, options: &Options, quantising: Quantising) -> Grouped<'g, 'a> {
+    let (graph, program) = match options.claim {
+        Claim::All => lower::lower_in_parts(graph),
+        // Part of a node cannot be claimed.
+        Claim::Attention | Claim::MatMul => (Cow::Borrowed(graph), lower::lower(graph)),
+    };
+    let program = fusion::fuse_with(&graph, program, quantising);
+    let mut reasons = reasons(&graph, &program, options.claim);
+    let units = units(&graph, &program);
+    leave_whole(&program, &units, &mut reasons);
     let claimed: Vec<bool> = reasons.iter().map(Option::is_none).collect();
     let steps = match options.claim {
-        Claim::All => by_level(graph, &program, &claimed),
+        Claim::All => by_level(&graph, &program, &units, &claimed),
         // A fused step is closed, so it is a group by itself.
         Claim::Attention | Claim::MatMul => (0..claimed.len()).filter(|step| claimed[*step]).map(|s| vec![s]).collect(),
     };
-    Grouped { program, reasons, steps }
+    Grouped { graph, program, reasons, steps }
 }
 
-impl Grouped {
+/// For each step the first step of its unit: steps that a node is part of belong together, since a node is claimed
+/// whole or not at all.
+fn units(graph: &Graph<'_>, program: &Program) -> Vec<usize> {
+    let mut unit: Vec<usize> = (0..program.steps.len()).collect();
+    let mut first: Vec<Option<usize>> = vec![None; graph.nodes.len()];
+    for (id, step) in program.steps.iter().enumerate() {
+        for node in &step.nodes {
+            let other = *first[*node].get_or_insert(id);
+            let (from, to) = (unit[id].max(unit[other]), unit[id].min(unit[other]));
+            if from != to {
+                unit.iter_mut().filter(|unit| **unit == from).for_each(|unit| *unit = to);
+            }
+        }
+    }
+    unit
+}
+
+/// What is left of a unit leaves all of it.
+fn leave_whole(program: &Program, units: &[usize], reasons: &mut [Option<String>]) {
+    let mut left: BTreeMap<usize, String> = BTreeMap::new();
+    for (unit, reason) in units.iter().zip(reasons.iter()) {
+        if let Some(reason) = reason {
+            left.entry(*unit).or_insert_with(|| reason.clone());
+        }
+    }
+    for step in 0..program.steps.len() {
+        if reasons[step].is_none() {
+            reasons[step] = left.get(&units[step]).cloned();
+        }
+    }
+}
+
+impl Grouped<'_, '_> {
     /// Leaves alone all that is not worth it: each group costs a crossing of its border, and ONNX Runtime the fusions
     /// of its own that the border cuts through.
-    fn spare(&mut self, graph: &Graph<'_>) {
+    fn spare(&mut self) {
+        let graph = &*self.graph;
         let work = Estimate::of(graph, &self.program).flops;
         let program = &self.program;
         let carries = |group: &[usize]| group.iter().any(|step| program.steps[*step].op.product().is_some());
@@ -183,18 +233,29 @@ fn live(graph: &Graph<'_>, program: &Program) -> Vec<bool> {
 
 /// Groups claimed steps by how often a path to them from the graph's inputs has changed sides. A path that leaves a
 /// group through a step that is not claimed comes back at a higher level, so every group is convex; and there are as
-/// few as changes of sides allow.
-fn by_level(graph: &Graph<'_>, program: &Program, claimed: &[bool]) -> Vec<Vec<usize>> {
-    let mut made_at: Vec<Option<(bool, usize)>> = vec![None; graph.values.len()];
-    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+/// few as changes of sides allow. The steps of a unit are at one level.
+fn by_level(graph: &Graph<'_>, program: &Program, units: &[usize], claimed: &[bool]) -> Vec<Vec<usize>> {
+    let mut maker: Vec<Option<usize>> = vec![None; graph.values.len()];
     for (id, step) in program.steps.iter().enumerate() {
-        let side = claimed[id];
-        let above = step.operands().filter_map(|value| made_at[value]);
-        let level = above.map(|(other, level)| level + usize::from(other != side)).max().unwrap_or(0);
-        step.outputs.iter().for_each(|output| made_at[*output] = Some((side, level)));
-        if side {
-            groups.entry(level).or_default().push(id);
+        step.outputs.iter().for_each(|output| maker[*output] = Some(id));
+    }
+    let mut level = vec![0; program.steps.len()];
+    // A unit's later step may lift it above what its earlier ones were followed by: until nothing changes. Units have
+    // no cycles, so that each round settles one at least.
+    for _ in 0..program.steps.len() {
+        let before = level.clone();
+        for (id, step) in program.steps.iter().enumerate() {
+            let above = step.operands().filter_map(|value| maker[value]).filter(|maker| units[*maker] != units[id]);
+            let above = above.map(|maker| level[units[maker]] + usize::from(claimed[maker] != claimed[id])).max();
+            level[units[id]] = level[units[id]].max(above.unwrap_or(0));
         }
+        if level == before {
+            break;
+        }
+    }
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for id in (0..program.steps.len()).filter(|id| claimed[*id]) {
+        groups.entry(level[units[id]]).or_default().push(id);
     }
     groups.into_values().collect()
 }
@@ -202,6 +263,7 @@ fn by_level(graph: &Graph<'_>, program: &Program, claimed: &[bool]) -> Vec<Vec<u
 fn nodes(program: &Program, steps: &[usize]) -> Vec<NodeId> {
     let mut nodes: Vec<NodeId> = steps.iter().flat_map(|step| program.steps[*step].nodes.iter().copied()).collect();
     nodes.sort_unstable();
+    nodes.dedup();
     nodes
 }
 
@@ -218,12 +280,12 @@ fn report(
     let gflop = |step: usize| work.flops[step] / 1e9;
     let fused: Vec<Fused> =
         groups.iter().map(|steps| fused(graph, program, positions, options, placement, &work, steps)).collect();
-    let unclaimed: Vec<Unclaimed> = program
-        .steps
-        .iter()
-        .zip(reasons)
-        .filter_map(|(step, reason)| reason.as_ref().map(|reason| (step, reason)))
-        .flat_map(|(step, reason)| step.nodes.iter().map(move |node| (&graph.nodes[*node], reason)))
+    let left = program.steps.iter().zip(reasons).filter_map(|(step, reason)| Some((step, reason.as_ref()?)));
+    let left = left.flat_map(|(step, reason)| step.nodes.iter().map(move |node| (*node, reason)));
+    let mut seen = BTreeSet::new();
+    let unclaimed: Vec<Unclaimed> = left
+        .filter(|(node, _)| seen.insert(*node))
+        .map(|(node, reason)| (&graph.nodes[node], reason))
         .map(|(node, reason)| Unclaimed {
             name: node.name.clone(),
             op_type: node.op_type.clone(),
@@ -288,7 +350,7 @@ fn fused(
         .collect();
     let bytes = |values: &mut dyn Iterator<Item = &ValueId>| values.map(|value| work.bytes(graph, *value)).sum();
     Fused {
-        nodes: steps.iter().map(|step| program.steps[*step].nodes.len()).sum(),
+        nodes: nodes(program, steps).len(),
         steps: kinds,
         precision,
         device,

@@ -98,6 +98,34 @@ fn more_axes_than_a_plan_takes_are_left_out() {
     assert!(partition.report.unclaimed[0].reason.contains("9 axes"), "{:?}", partition.report.unclaimed);
 }
 
+/// A node that stands for a product and for attention, of which the second part waits for what is not claimed, is in
+/// one group, behind that.
+#[test]
+fn a_node_of_several_steps_is_in_one_group() {
+    let heads = [("num_heads", Attribute::Int(2))];
+    let graph = Builder::default()
+        .input("x", DataType::F32, &[1, 3, 8])
+        .constant("w", &[8, 24], &noise(192, 1))
+        .node("Erf", &["x"], "first")
+        .shape("first", &[1, 3, 8])
+        .node_of("FromAnotherWorld", &["first"], &[("seen", DataType::I32)], &[])
+        .shape("seen", &[1, 3])
+        .node_of("Attention", &["first", "w", "", "seen"], &[("mixed", DataType::F32)], &heads)
+        .of_microsoft()
+        .node("Erf", &["mixed"], "y")
+        .build(&["y"]);
+    let found = partition(&graph, &Options::default(), None);
+    assert_eq!(found.groups, [vec![0], vec![2, 3]]);
+    assert_eq!((found.report.nodes, found.report.claimed, found.report.unclaimed.len()), (4, 3, 1));
+    let fused = &found.report.fused[1];
+    assert_eq!((fused.nodes, fused.steps["linear"], fused.steps["attention"]), (2, 1, 1));
+    // Part of a node is not claimed: neither its products nor its attention alone.
+    for claim in [Claim::Attention, Claim::MatMul] {
+        let found = partition(&graph, &Options { claim, ..Options::default() }, None);
+        assert!(found.groups.is_empty() && found.report.unclaimed.len() == 4);
+    }
+}
+
 #[test]
 fn claim_matmul_takes_linear_layers_and_products_only() {
     let graph = Builder::default()

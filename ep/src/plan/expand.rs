@@ -1,7 +1,7 @@
 //! Steps with several results become steps with one each. A plan's steps have one; a partition's are as large as nodes.
 
 use crate::{
-    ops::{Append, Attention, Op},
+    ops::{Append, Attention, Causal, Op},
     program::{Program, Step},
 };
 
@@ -25,12 +25,13 @@ fn parts(step: Step) -> Vec<Step> {
         exact: step.exact,
     };
     let append = |part: usize| Op::Append(Append { new, part });
+    let counted = if matches!(attention.causal, Causal::New { .. }) { step.input(1) } else { None };
     vec![
         part(append(1), vec![step.input(5), step.input(1), step.input(4)], keys),
         part(append(2), vec![step.input(6), step.input(2), step.input(4)], values),
         part(
             Op::Attention(Attention { appends: None, ..attention }),
-            vec![step.input(0), Some(keys), Some(values), step.input(3), step.input(4)],
+            vec![step.input(0), Some(keys), Some(values), step.input(3), step.input(4), None, None, counted],
             result,
         ),
     ]

@@ -50,6 +50,7 @@ use crate::{
     ops::{Op, Prepared, Unsupported},
     options::Options,
     program::Program,
+    trace::Traced,
 };
 
 /// Workspaces kept for later runs; more than this many runs at one moment make their own and drop it.
@@ -70,7 +71,9 @@ impl Plan {
     /// Compiles `graph`, which is a group's own graph: all of its nodes must be supported. The error, [`PlanError`],
     /// says which node or constant, and why.
     pub fn build(graph: &Graph<'_>, options: &Options, store: &Store<'_>) -> Result<Self, PlanError> {
-        let mut program = expand::expand(fusion::fuse(graph, lower::lower(graph))).without_dead_steps(graph);
+        let (graph, program) = lower::lower_in_parts(graph);
+        let graph = &*graph;
+        let mut program = expand::expand(fusion::fuse(graph, program)).without_dead_steps(graph);
         let graph = &*smoothing::smooth(graph, &mut program, options);
         let (program, sections) = sections::arrange(graph, program, store.placed().is_some());
         Self::from_sections(graph, program, sections, options, store)
@@ -124,8 +127,8 @@ impl Plan {
     }
 
     /// Carries out the plan. `inputs` are in the order of [`Graph::inputs`]. With a `state`, cached tensors are read
-    /// from it and kept in it, whatever is given for them, and outputs of no length stand in their places. The error is
-    /// [`RunError`]; outputs are then unspecified.
+    /// from it and kept in it, whatever is given for them, and outputs of no length stand in their places. What is
+    /// `traced` is told of the steps. The error is [`RunError`]; outputs are then unspecified.
     pub fn run<'io>(
         &self,
         inputs: &[Input<'io>],
@@ -133,6 +136,7 @@ impl Plan {
         pool: &dyn Parallel,
         counters: &Counters,
         state: Option<&mut KvState>,
+        traced: Option<Traced<'_>>,
     ) -> Result<(), RunError> {
         let mut workspace = self.workspaces.pop().unwrap_or_else(|| Workspace::new(&self.layout));
         let mut scratch = std::mem::take(&mut workspace.scratch);
@@ -145,7 +149,7 @@ impl Plan {
             })
         };
         let tools = Tools { device: &*self.device, caches: self.caches };
-        let mut recorder = profile::Recorder::new(self.sections.len());
+        let mut recorder = profile::Recorder::new(traced, self.sections.len());
         let mut passed = 0;
         for (at, (kind, steps, prepared)) in parts().enumerate() {
             if let Some(run) = self.shape_runs[at].as_ref().filter(|run| machine.passes_over(at, run)) {

@@ -2,7 +2,7 @@
 //! weights, or attention without a mask, that pays by [`Placement`]'s one formula.
 
 use undertone_kernels::{
-    Precision,
+    Activation, Precision,
     npu::{HEAD_WIDTH, Placement, Problem},
 };
 
@@ -31,6 +31,9 @@ pub fn why_not_on_npu(
     let result = known(step.outputs.first().copied());
     let Some(product) = step.op.product() else { return Some("it is no product".into()) };
     let problem = match product {
+        ProductOp::Linear(ops::Linear { activation: Activation::GeluTanh, .. }) => {
+            return Some("GELU by a hyperbolic tangent is the host's".into());
+        }
         ProductOp::Linear(ops::Linear { inputs, outputs, .. }) => {
             operand(0).map(|x| linear(x.elements() / (*inputs).max(1), *inputs, *outputs))
         }
@@ -38,8 +41,11 @@ pub fn why_not_on_npu(
             let [outputs, in_channels, width] = conv.sizes;
             result.map(|y| linear(y.elements() / outputs.max(1), in_channels * width, outputs))
         }
+        ProductOp::Attention(ops::Attention { shared_by: 2.., .. }) => {
+            return Some("heads that share keys are the host's".into());
+        }
         ProductOp::Attention(ops::Attention { head_width, q, k, causal, .. }) => {
-            if *causal || step.input(3).is_some() {
+            if *causal != ops::Causal::No || step.input(3).is_some() {
                 return Some("a mask is the host's".into());
             }
             if *k == HeadLayout::HeadsFirst {

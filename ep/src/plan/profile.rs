@@ -1,8 +1,11 @@
-//! How long each step of a plan takes and what it must read, noted while somebody asks for it.
+//! How long each step of a plan takes and what it must read, noted while somebody asks for it: as sums over steps that
+//! are alike ([`start`], [`end`]), or as events on a line of time ([`crate::trace`]).
 //!
-//! A clock is read after every step; between runs nothing is kept but sums. While nobody asks, a run looks at one flag.
+//! A clock is read after every step; between runs nothing is kept but sums. While nobody asks, a run looks at one flag
+//! and one number.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
@@ -12,12 +15,17 @@ use std::{
 };
 
 use undertone_boundary::profile::{Part, Profile};
+use undertone_kernels::{
+    DeviceKind, Precision,
+    trace::{self, Span, Stage},
+};
 
 use super::layout::PlanStep;
 use crate::{
     graph::ValueId,
     memory::Values,
     ops::{Prepared, ProductOp, Role},
+    trace::{Event, Traced, Track},
 };
 
 static RECORDING: AtomicBool = AtomicBool::new(false);
@@ -46,17 +54,23 @@ pub fn end() -> Option<Profile> {
 
 /// One run's notes: the time after each section. What the sections are is written down when the run is over, so that
 /// noting takes a look at a clock and leaves the caches to the run.
-pub struct Recorder {
+pub struct Recorder<'t> {
     times: Vec<Instant>,
+    /// Whom to tell of each step, and after each section how much the NPU device has noted.
+    traced: Option<(Traced<'t>, Vec<usize>)>,
 }
 
-impl Recorder {
+impl<'t> Recorder<'t> {
     /// For a run of so many sections that begins now, if somebody asks.
-    pub fn new(sections: usize) -> Option<Self> {
-        RECORDING.load(Ordering::Relaxed).then(|| {
+    pub fn new(traced: Option<Traced<'t>>, sections: usize) -> Option<Self> {
+        (traced.is_some() || RECORDING.load(Ordering::Relaxed)).then(|| {
+            let traced = traced.map(|traced| {
+                trace::start();
+                (traced, Vec::with_capacity(sections + 1))
+            });
             let mut times = Vec::with_capacity(sections + 2);
             times.push(Instant::now());
-            Self { times }
+            Self { times, traced }
         })
     }
 
@@ -64,23 +78,38 @@ impl Recorder {
     /// for.
     pub fn carried_out(&mut self) {
         self.times.push(Instant::now());
+        self.note_spans();
     }
 
     /// A section had nothing to do.
     pub fn passed_over(&mut self) {
         self.times.extend(self.times.last().copied());
+        self.note_spans();
+    }
+
+    fn note_spans(&mut self) {
+        if let Some((_, noted)) = &mut self.traced {
+            noted.push(trace::noted());
+        }
     }
 
     /// The run is over. `sections` are the steps of each, and what they run with.
     pub fn finish<'s>(
-        self,
+        mut self,
         values: &Values<'_, '_>,
-        sections: impl Iterator<Item = (&'s [PlanStep], &'s [Option<Prepared>])>,
+        sections: impl Iterator<Item = (&'s [PlanStep], &'s [Option<Prepared>])> + Clone,
     ) {
         let begun = Instant::now();
+        if let Some((traced, noted)) = self.traced.take() {
+            traced.note(events(&self.times, &noted, traced.thread, values, sections.clone()));
+        }
+        if !RECORDING.load(Ordering::Relaxed) {
+            return;
+        }
         let mut notes = PROFILE.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(notes) = notes.as_mut() else { return };
-        let mut times = self.times.windows(2).map(|pair| (pair[1] - pair[0]).as_nanos() as u64);
+        let times = std::mem::take(&mut self.times);
+        let mut times = times.windows(2).map(|pair| (pair[1] - pair[0]).as_nanos() as u64);
         notes.profile.runs += 1;
         for ((steps, prepared), nanoseconds) in sections.zip(&mut times) {
             if let Some((kind, part)) = noted(values, steps, prepared, nanoseconds) {
@@ -93,6 +122,104 @@ impl Recorder {
         }
         notes.profile.noting += begun.elapsed().as_nanos() as u64;
     }
+}
+
+impl Drop for Recorder<'_> {
+    /// A run that failed leaves nothing noted for the thread's next one.
+    fn drop(&mut self) {
+        if self.traced.is_some() {
+            trace::take();
+        }
+    }
+}
+
+/// A run's events: its sections that took time, and the stages of those on an NPU.
+fn events<'s>(
+    times: &[Instant],
+    noted: &[usize],
+    thread: u32,
+    values: &Values<'_, '_>,
+    sections: impl Iterator<Item = (&'s [PlanStep], &'s [Option<Prepared>])>,
+) -> Vec<Event> {
+    let spans = trace::take();
+    let mut events = Vec::with_capacity(noted.len() + spans.len());
+    let mut from = 0;
+    let mut sections = sections;
+    for (time, to) in times.windows(2).zip(noted) {
+        let ([begin, end], of_section) = ([time[0], time[1]], &spans[from..*to]);
+        from = *to;
+        match sections.next() {
+            _ if begin == end => (),
+            Some((steps, prepared)) => {
+                let Some((kind, part)) = self::noted(values, steps, prepared, (end - begin).as_nanos() as u64) else {
+                    continue;
+                };
+                let about = about(kind, part, values, steps, prepared, of_section);
+                let name = steps.last().map(|step| step.name.clone()).unwrap_or_default();
+                events.push(Event { name, track: Track::Step, thread, begin, end, about });
+            }
+            // Nobody asked for a choice.
+            None if (end - begin).as_micros() == 0 => (),
+            None => {
+                let about = vec![("kind", "choice".into()), ("device", DeviceKind::Host.word().into())];
+                events.push(Event { name: "choice".to_owned(), track: Track::Step, thread, begin, end, about });
+            }
+        }
+        events.extend(of_section.iter().map(|span| stage(span, thread)));
+    }
+    events
+}
+
+/// What is known of a section, in words and numbers.
+fn about(
+    kind: &'static str,
+    part: Part,
+    values: &Values<'_, '_>,
+    steps: &[PlanStep],
+    prepared: &[Option<Prepared>],
+    spans: &[Span],
+) -> Vec<(&'static str, Cow<'static, str>)> {
+    let mut about: Vec<(&str, Cow<'_, str>)> = vec![("kind", kind.into()), ("shape", part.shape.into())];
+    let computed = prepared.iter().flatten().map(|prepared| match prepared {
+        Prepared::Linear(kernel) => kernel.precision(),
+        Prepared::Conv1d(kernel) => kernel.precision(),
+        Prepared::Attention(kernel) => kernel.precision(),
+    });
+    if part.kernel {
+        // What is no product is computed in fp32.
+        let precision = computed.last().unwrap_or(Precision::F32);
+        let device = spans.first().map_or(DeviceKind::Host, |span| span.device);
+        about.extend([("precision", precision.word().into()), ("device", device.word().into())]);
+    }
+    let flops = steps.iter().filter_map(|step| {
+        let operand = |index: usize| step.inputs.get(index).copied().flatten().map(|value| *values.shape(value));
+        step.op.operator().flops(&operand, Some(*values.shape(step.output)))
+    });
+    let flops: f64 = flops.sum();
+    if flops > 0.0 {
+        about.push(("gflop", format!("{:.6}", flops / 1e9).into()));
+    }
+    if part.bytes > 0 {
+        about.push(("bytes_read", part.bytes.to_string().into()));
+    }
+    if steps.len() > 1 {
+        let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
+        about.push(("steps", names.join(", ").into()));
+    }
+    about
+}
+
+/// A stage of a kernel on an NPU.
+fn stage(span: &Span, thread: u32) -> Event {
+    let Span { stage, what, device, commands, bytes, begin, end } = span;
+    let mut about: Vec<(&str, Cow<'_, str>)> = vec![("device", device.word().into())];
+    if *stage != Stage::Packing {
+        about.push(("commands", commands.to_string().into()));
+    }
+    if *bytes > 0 {
+        about.push(("dma_bytes", bytes.to_string().into()));
+    }
+    Event { name: what.clone(), track: Track::Npu(*stage), thread, begin: *begin, end: *end, about }
 }
 
 impl Notes {

@@ -119,12 +119,14 @@ impl Resident {
                 let Some(value) = value.filter(|value| self.side(graph, *value).is_some()) else { continue };
                 let appends = || self.outputs[step.outputs[0]].is_some_and(|cached| cached.new.is_some());
                 let reads_in_place = match step.op.product() {
-                    Some(ProductOp::Attention(Attention { k, v, .. })) => {
+                    Some(ProductOp::Attention(Attention { k, v, shared_by: 1, .. })) => {
                         [*k, *v] == [HeadLayout::HeadsFirst; 2]
                             && (side(1), side(2)) == (Some(Side::Keys), Some(Side::Values))
                             && matches!(index, 1 | 2)
                     }
-                    Some(ProductOp::Linear(_) | ProductOp::Conv1d(_) | ProductOp::MatMul) => false,
+                    Some(ProductOp::Attention(_) | ProductOp::Linear(_) | ProductOp::Conv1d(_) | ProductOp::MatMul) => {
+                        false
+                    }
                     None if step.op.reads_shape_only() => true,
                     None => matches!(step.op, Op::Movement(Movement::Concat { .. })) && index == 0 && appends(),
                 };

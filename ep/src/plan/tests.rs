@@ -138,7 +138,7 @@ fn kernels_are_counted_where_they_ran() {
     let counters = Counters::new();
     let (past, x) = (noise(4, 1), noise(4, 2));
     let inputs = [floats(&[1, 1, 4], &past), floats(&[1, 1, 4], &x)];
-    assert!(plan.run(&inputs, &mut Nowhere, &Serial, &counters, None).is_err());
+    assert!(plan.run(&inputs, &mut Nowhere, &Serial, &counters, None, None).is_err());
     assert_eq!(counters.calls(DeviceKind::Host), 1, "the product ran, then there was no memory for an output");
 }
 

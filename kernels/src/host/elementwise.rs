@@ -20,6 +20,9 @@ pub enum Unary {
     Erf,
     /// Exact GELU, `x/2 · (1 + erf(x/√2))`; at most `1e-6 · max(1, |x|)` from the exact value.
     Gelu,
+    /// GELU by a hyperbolic tangent, `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`; at most `1e-6 · max(1, |x|)` from
+    /// the exact value.
+    GeluTanh,
     /// `eˣ`; at most 2 units in the last place from the exact value.
     Exp,
     /// Square root; NaN below 0.
@@ -112,6 +115,7 @@ impl Task for Map<'_> {
         match op {
             Unary::Erf => s.map(x, out, |v| vecmath::erf(s, v)),
             Unary::Gelu => s.map(x, out, |v| vecmath::gelu(s, v)),
+            Unary::GeluTanh => s.map(x, out, |v| vecmath::gelu_tanh(s, v)),
             Unary::Exp => s.map(x, out, |v| vecmath::exp(s, v)),
             Unary::Sqrt => s.map(x, out, |v| s.sqrt(v)),
             Unary::Neg => s.map(x, out, minus),

@@ -149,6 +149,8 @@ pub struct RunReport {
     pub core_macs: Vec<u64>,
     /// Wall time of the execution.
     pub wall: Duration,
+    /// How much of it was spent until the array was free.
+    pub waited: Duration,
 }
 
 impl RunReport {
@@ -163,6 +165,7 @@ impl RunReport {
         self.core_macs.resize(self.core_macs.len().max(other.core_macs.len()), 0);
         self.core_macs.iter_mut().zip(other.core_macs).for_each(|(sum, macs)| *sum += macs);
         self.wall += other.wall;
+        self.waited += other.waited;
     }
 }
 

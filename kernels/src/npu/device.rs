@@ -20,8 +20,8 @@ use super::{
     target::Target,
 };
 use crate::{
-    Attention, AttentionSpec, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec, Precision,
-    Product, Rows, SelfAttention, Unsupported, WeightLayout,
+    Activation, Attention, AttentionSpec, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec,
+    Precision, Product, Rows, SelfAttention, Unsupported, WeightLayout,
     device::{one_by_one, part_by_part},
     host::{HostDevice, conv},
     numbers::INT8_MAX_INPUTS,
@@ -128,6 +128,9 @@ impl<A: Array> Device for Npu<A> {
         }
         if spec.wide_rows {
             return refuse("its rows are of 8 bits");
+        }
+        if spec.activation == Activation::GeluTanh {
+            return refuse("its GELU is the exact one");
         }
         if spec.inputs == 0 || spec.outputs == 0 {
             return refuse("it has no inputs or no outputs");

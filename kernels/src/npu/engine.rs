@@ -16,7 +16,10 @@ use super::{
     statistics::Counted,
     stream, trust,
 };
-use crate::Parallel;
+use crate::{
+    Parallel,
+    trace::{self, Span, Stage},
+};
 
 /// Streams that are kept for shapes that come again; a model has about ten.
 const KEPT_PROGRAMS: usize = 64;
@@ -77,6 +80,11 @@ impl<A: Array> Results<'_, A> {
         let start = Instant::now();
         (0..self.buffers.len()).for_each(|index| unpack(index, self.of(index)));
         self.engines.counted.packed(self.operator, start.elapsed());
+        trace::note(|| {
+            let (device, what) = (self.engines.array.kind(), format!("{}, results", self.operator));
+            let (commands, bytes, end) = (0, 0, Instant::now());
+            [Span { stage: Stage::Packing, what, device, commands, bytes, begin: start, end }]
+        });
     }
 }
 
@@ -146,7 +154,8 @@ impl<A: Array> Engines<A> {
         }
         let start = Instant::now();
         pack(a.bytes_mut());
-        let mut packing = start.elapsed();
+        let packed = Instant::now();
+        let mut packing = packed - start;
         let mut jobs: Vec<Job<'_, A>> = work
             .iter()
             .zip(&programs)
@@ -164,6 +173,25 @@ impl<A: Array> Engines<A> {
         engine.give(Argument::A, a);
         packing += work.iter().map(|work| work.packing).sum();
         let operator = Operator::of(design.kernels, &first.problem);
+        trace::note(|| {
+            let problems: Vec<String> = work.iter().map(|work| work.problem.to_string()).collect();
+            let what = format!("{operator} {}", problems.join(", "));
+            let (device, moved, free) = (array.kind(), report.dma_bytes.iter().sum(), packed + report.waited);
+            let span = |stage, commands, bytes, begin, end| Span {
+                stage,
+                what: what.clone(),
+                device,
+                commands,
+                bytes,
+                begin,
+                end,
+            };
+            [
+                span(Stage::Packing, 0, 0, start, packed),
+                span(Stage::Queue, work.len(), 0, packed, free),
+                span(Stage::Dispatch, work.len(), moved, free, Instant::now()),
+            ]
+        });
         self.counted.add(design, operator, executed, &report, packing);
         Ok(Results { engines: self, engine, operator, buffers: results })
     }

@@ -268,7 +268,9 @@ impl Array for XrtArray {
         for job in jobs.iter() {
             job.a.0.sync_to_device().map_err(array_error)?;
         }
+        let asked = Instant::now();
         let mut queue = context.queue();
+        let waited = asked.elapsed();
         while queue.idle.len() < jobs.len() {
             let run = queue.context.run().map_err(memory_error(0))?;
             queue.idle.push(run);
@@ -294,7 +296,7 @@ impl Array for XrtArray {
         }
         let context_switches = u64::from(before != NONE && before != context.number);
         let dispatches = commands.dispatches(jobs.len());
-        Ok(RunReport { dispatches, context_switches, wall: start.elapsed(), ..RunReport::default() })
+        Ok(RunReport { dispatches, context_switches, wall: start.elapsed(), waited, ..RunReport::default() })
     }
 }
 

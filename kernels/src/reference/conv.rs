@@ -1,6 +1,6 @@
 //! The 1-D convolution, slowly and obviously: fp64 inside, no number format but the operands' own.
 
-use super::norm::gelu;
+use super::norm::{gelu, gelu_tanh};
 use crate::{Activation, Conv1dSpec};
 
 /// What [`crate::Conv1d::run`] computes, with exact products whatever `spec.precision` says.
@@ -36,6 +36,7 @@ pub fn conv1d(
                 let value = match spec.activation {
                     Activation::None => sum,
                     Activation::Gelu => gelu(sum),
+                    Activation::GeluTanh => gelu_tanh(sum),
                 };
                 let at = if spec.output_channels_last {
                     (item * out_length + position) * spec.out_channels + channel

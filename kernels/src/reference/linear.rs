@@ -9,7 +9,7 @@
 use crate::{
     Activation, LinearSpec, Precision, WeightLayout,
     numbers::{INT8_LIMIT, scale_to, wide_limit},
-    reference::norm::gelu,
+    reference::norm::{gelu, gelu_tanh},
 };
 
 /// `y = activation((x · w + bias) · scale) [+ residual]` for `rows` rows.
@@ -43,6 +43,7 @@ pub fn linear(
             let y = match spec.activation {
                 Activation::None => y,
                 Activation::Gelu => gelu(y),
+                Activation::GeluTanh => gelu_tanh(y),
             };
             let residual = residual.map_or(0.0, |residual| f64::from(residual[row * spec.outputs + output]));
             out.push((y + residual) as f32);

@@ -47,6 +47,11 @@ pub fn erf(x: f64) -> f64 {
     (1.0 - complement).copysign(x)
 }
 
+/// GELU by a hyperbolic tangent: `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`.
+pub fn gelu_tanh(x: f64) -> f64 {
+    x / 2.0 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+}
+
 /// Exact GELU, `x/2 · (1 + erf(x/√2))`.
 pub fn gelu(x: f64) -> f64 {
     x / 2.0 * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2))

@@ -42,7 +42,8 @@ impl Operator for Append {
         let (operands, total) = (run.operands, run.shape[2]);
         let sizes @ [_, heads, length, width] = self.new.sizes(operands.shape(1)?)?;
         let [item, head, row] = self.new.strides(sizes);
-        let (past, new, bias) = (operands.optional::<f32>(0)?, operands.data::<f32>(1)?, operands.optional::<f32>(2)?);
+        let (past, bias) = (operands.optional::<f32>(0)?, operands.optional::<f32>(2)?);
+        let new = self.new.own_part(sizes, operands.data::<f32>(1)?);
         let bias = bias.map(|bias| bias.get(self.part * heads * width..).filter(|bias| bias.len() >= heads * width));
         let bias = bias.map(|bias| bias.ok_or("a bias that is shorter than q, k and v")).transpose()?;
         let before = (total - length) * width;

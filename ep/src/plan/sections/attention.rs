@@ -4,7 +4,7 @@
 use super::{Arranger, StepId, is_layer};
 use crate::{
     graph::{DataType, ValueId},
-    ops::{Attention, HeadLayout, Op},
+    ops::{Attention, Causal, HeadLayout, Op},
     program::Step,
 };
 
@@ -27,8 +27,9 @@ impl Arranger<'_> {
         let ways: Option<Vec<Way>> = readers.iter().map(|reader| self.way(*reader, rows, &mut sizes)).collect();
         let ways = ways.filter(|ways| ways.len() == 3)?;
         let attention = ways[0].reader;
-        let Step { op: Op::Attention(Attention { causal: false, appends: None, q, k, v, out, .. }), inputs, .. } =
-            &self.steps[attention]
+        let Step {
+            op: Op::Attention(Attention { causal: Causal::No, appends: None, q, k, v, out, .. }), inputs, ..
+        } = &self.steps[attention]
         else {
             return None;
         };

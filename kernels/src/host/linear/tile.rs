@@ -11,7 +11,7 @@ use crate::{
     Activation,
     host::{
         simd::{MAX_LANES, Simd},
-        vecmath::gelu,
+        vecmath::{gelu, gelu_tanh},
     },
 };
 
@@ -177,8 +177,10 @@ unsafe fn epilogue<S: Simd, P: Format>(s: S, b: &Block, row: usize, rows: usize,
                     column_scale
                 };
                 let mut y = s.mul_add(sum, scale, bias);
-                if b.activation == Activation::Gelu {
-                    y = gelu(s, y);
+                match b.activation {
+                    Activation::None => {}
+                    Activation::Gelu => y = gelu(s, y),
+                    Activation::GeluTanh => y = gelu_tanh(s, y),
                 }
                 let at = (row + index) * b.outputs + column;
                 if valid == lanes {

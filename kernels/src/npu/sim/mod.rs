@@ -113,6 +113,7 @@ fn execute_events(
         channel_bytes: schedule.channels,
         core_macs,
         wall: start.elapsed(),
+        waited: std::time::Duration::ZERO,
     })
 }
 
