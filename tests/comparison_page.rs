@@ -44,10 +44,11 @@ fn opened(home: &Path, comparison: &Comparison, baseline: Option<&Comparison>) -
     Some(browser)
 }
 
-/// Texts of what a selector finds, each with its inner parts' texts.
+/// Texts of what a selector finds, each with its inner parts' texts, in lines as they are shown. Rows out of sight are not
+/// laid out, and have no lines.
 fn texts(browser: &mut Browser, rows: &str, cells: &str) -> Vec<Vec<String>> {
     let expression = format!(
-        "[...document.querySelectorAll({})].map((row) => [...row.querySelectorAll({})].map((cell) => cell.innerText.trim()))",
+        "[...document.querySelectorAll({})].map((row) => [...row.querySelectorAll({})].map((cell) => (cell.innerText || cell.textContent).trim()))",
         json!(rows),
         json!(cells)
     );
@@ -199,7 +200,7 @@ fn layers(browser: &mut Browser, panel: &str, graph: &GraphComparison) {
         let element = format!("document.querySelectorAll('{panel} .graph .group')[{index}]");
         for (column, run) in runs.iter().enumerate() {
             let expression = format!(
-                "[...{element}.children[{}].querySelectorAll('.figures > *')].map((part) => part.innerText)",
+                "[...{element}.children[{}].querySelectorAll('.figures > *')].map((part) => part.textContent)",
                 column + 1
             );
             let cell: Vec<String> = serde_json::from_value(browser.value(&expression)).unwrap();
@@ -222,7 +223,7 @@ fn layers(browser: &mut Browser, panel: &str, graph: &GraphComparison) {
         // Every operator's time stands once.
         for (column, run) in runs.iter().enumerate() {
             let expression = format!(
-                "[...document.querySelectorAll('{panel} .graph .node')].map((row) => [...row.children[{}].querySelectorAll('.figures > *')].map((part) => part.innerText)).filter((cell) => cell.length)",
+                "[...document.querySelectorAll('{panel} .graph .node')].map((row) => [...row.children[{}].querySelectorAll('.figures > *')].map((part) => part.textContent)).filter((cell) => cell.length)",
                 column + 1
             );
             let cells: Vec<Vec<String>> = serde_json::from_value(browser.value(&expression)).unwrap();
@@ -302,7 +303,7 @@ fn keys_theme_phone_and_print() {
     browser.key("Tab");
     assert_eq!(browser.value("document.activeElement.className"), "skip");
     browser.value("document.querySelector('.graph [tabindex=\"0\"]').focus()");
-    let state = "(({ activeElement: row }) => [row.querySelector('b').innerText, row.getAttribute('aria-expanded'), document.querySelectorAll('.graph .node').length])(document)";
+    let state = "(({ activeElement: row }) => [row.querySelector('b').textContent, row.getAttribute('aria-expanded'), document.querySelectorAll('.graph .node').length])(document)";
     let first = comparison.graphs[0].nodes.iter().take_while(|node| node.layer.is_none()).count();
     assert_eq!(browser.value(state), json!(["before layers.0", "false", 0]));
     browser.key("ArrowRight");
@@ -424,6 +425,15 @@ fn two_runs_beside_each_other() {
     // A difference within the runs' own spread is not stressed, a greater one is.
     let stressed = browser.value("[...document.querySelectorAll('#graph-0 .totals td:nth-child(2) .change')].map((change) => change.classList.contains('stressed'))");
     assert_eq!(stressed, json!([false, true]));
+    // Kinds of operators, each with what it was.
+    let kinds = texts(&mut browser, "#graph-0 .panel:nth-of-type(2) .level-1", "[role=rowheader], .beside .change");
+    assert!(!kinds.is_empty());
+    for row in kinds {
+        let kind = row[0].split(" × ").next().unwrap();
+        let operators = old.graphs[0].runs[1].operators.iter().filter(|operator| operator.kind == kind);
+        assert_shows(row[1].split_whitespace().nth(1).unwrap(), sum(operators.map(|operator| &operator.time))[0]);
+        assert!(row[1].contains('▼') && row[1].ends_with("33.3 %"), "{row:?}");
+    }
     let moved = texts(&mut browser, "#graph-0 [aria-label='Nodes that moved'] tbody tr", "th, td");
     assert_eq!(moved.len(), 1, "{moved:?}");
     assert_eq!(moved[0][..4], ["host:int8", "cpu provider", "host", "1"].map(str::to_owned));

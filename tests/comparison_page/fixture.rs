@@ -246,6 +246,9 @@ pub fn older(new: &Comparison) -> Comparison {
         let measured = run.totals.time.measured_ms.unwrap() * factor;
         run.totals.time.measured_ms = Some(measured);
         run.totals.range_ms = Some([measured * 0.98, measured * 1.03]);
+        for operator in &mut run.operators {
+            operator.time.measured_ms = operator.time.measured_ms.map(|ms| ms * factor);
+        }
     }
     let host = &mut runs[1];
     host.operators[0].place = "cpu provider".into();
