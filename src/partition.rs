@@ -20,6 +20,7 @@ use crate::output;
 /// Show which nodes of a model the execution provider takes, and why not the others
 #[derive(Args)]
 #[command(override_usage = "undertone partition [OPTIONS] [MODEL]")]
+#[command(group = clap::ArgGroup::new("shown").args(["compare", "from"]))]
 pub struct Arguments {
     /// A model (a name, a Hugging Face repository, a folder), or one ONNX file [default: base]
     #[arg(value_name = "MODEL", env = "UNDERTONE_MODEL", hide_env_values = true)]
@@ -75,6 +76,13 @@ struct GraphAnswer {
 /// # Errors
 /// If the model, a library or a graph cannot be opened.
 pub fn run(arguments: &Arguments, given: &Given<'_>) -> Result<ExitCode> {
+    if let Some(from) = arguments.compare.from() {
+        if given.on_command_line("model") {
+            bail!("--from shows what is in a file, and runs nothing: leave the model out");
+        }
+        arguments.compare.show(from, arguments.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if arguments.compare.is_asked() {
         return compare(arguments, given);
     }

@@ -8,7 +8,9 @@ mod inputs;
 mod measure;
 mod npy;
 mod operators;
+mod page;
 pub mod report;
+pub mod stored;
 mod structure;
 mod subject;
 mod table;
@@ -31,6 +33,7 @@ use undertone_runner::{Claim, Device, Engine, EngineOptions, Model, Precision};
 use self::choice::Choice;
 use self::inputs::{Sources, Speech};
 use self::report::{Comparison, FORMAT, InputSource, Machine, VERSION};
+use self::stored::Stored;
 use self::subject::Subject;
 use crate::choices::{self, Libraries, NpuChoice};
 use crate::{machine, output};
@@ -42,6 +45,8 @@ pub enum Format {
     Table,
     /// For programs: everything
     Json,
+    /// One page for a browser
+    Html,
 }
 
 /// What a comparison is asked for.
@@ -61,7 +66,7 @@ pub struct CompareArguments {
     #[arg(
         long,
         value_name = "FORMAT",
-        requires = "compare",
+        requires = "shown",
         default_value = "table",
         conflicts_with = "json",
         help_heading = "Comparison"
@@ -76,11 +81,13 @@ pub struct CompareArguments {
         help_heading = "Comparison")]
     threads: Option<usize>,
     /// List each operator in the table, not the sums of those alike
-    #[arg(long, requires = "compare", help_heading = "Comparison")]
+    #[arg(long, requires = "shown", help_heading = "Comparison")]
     operators: bool,
     /// Leave out the transcripts
     #[arg(long, requires = "compare", help_heading = "Comparison")]
     no_transcripts: bool,
+    #[command(flatten)]
+    stored: Stored,
 }
 
 /// What is compared, and with what.
@@ -109,15 +116,40 @@ impl CompareArguments {
         !self.compare.is_empty()
     }
 
+    /// The stored comparison that is only to be shown.
+    pub fn from(&self) -> Option<&Path> {
+        self.stored.from.as_deref()
+    }
+
+    /// Prints a stored comparison.
+    ///
+    /// # Errors
+    /// If it, or the older one beside it, can't be read.
+    pub fn show(&self, from: &Path, json: bool) -> Result<()> {
+        let format = if json { Format::Json } else { self.format };
+        let baseline = self.baseline(format)?;
+        output::print(&written(&stored::read(from)?, format, self.operators, baseline.as_ref())?)
+    }
+
+    /// The older comparison, which the page alone can show.
+    fn baseline(&self, format: Format) -> Result<Option<Comparison>> {
+        if self.stored.baseline.is_some() && format != Format::Html {
+            bail!("--baseline sets two runs beside each other on the page: add --format html");
+        }
+        self.stored.older()
+    }
+
     /// Compares, and prints what was found.
     ///
     /// # Errors
     /// If a library, a graph or an input can't be read, or a configuration makes no sense. A configuration that fails
     /// is part of what is printed, unless all fail.
     pub fn run(&self, compared: &Compared<'_>) -> Result<()> {
-        let comparison = self.comparison(compared)?;
         let format = if compared.json { Format::Json } else { self.format };
-        output::print(&written(&comparison, format, self.operators)?)?;
+        // Better known before the work than after it.
+        let baseline = self.baseline(format)?;
+        let comparison = self.comparison(compared)?;
+        output::print(&written(&comparison, format, self.operators, baseline.as_ref())?)?;
         let failed = |graph: &report::GraphComparison| graph.runs.iter().all(|run| run.failed.is_some());
         if comparison.graphs.iter().all(failed) {
             let reason = comparison.graphs.iter().flat_map(|graph| &graph.runs).find_map(|run| run.failed.clone());
@@ -270,11 +302,12 @@ fn input_source(graphs: &[report::GraphComparison], speech: Option<&Speech>) -> 
     }
 }
 
-/// A comparison in a format.
-fn written(comparison: &Comparison, format: Format, every: bool) -> Result<String> {
+/// A comparison in a format; an older one beside it on the page alone.
+fn written(comparison: &Comparison, format: Format, every: bool, baseline: Option<&Comparison>) -> Result<String> {
     Ok(match format {
         Format::Table => table::text(comparison, every),
         Format::Json => format!("{}\n", serde_json::to_string_pretty(comparison)?),
+        Format::Html => page::html(comparison, baseline)?,
     })
 }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its share")]
 
 pub mod bad;
+pub mod browser;
 pub mod hub;
 pub mod python;
 pub mod weights;
