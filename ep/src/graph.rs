@@ -31,17 +31,27 @@ words!(
         I64 = "int64",
         U64 = "uint64",
         Bool = "bool",
+        U4 = "uint4",
+        I4 = "int4",
     }
 );
 
 impl DataType {
-    /// Bytes of one element.
+    /// Bytes of one element; one byte for the two elements of four bits that it holds.
     pub fn size(self) -> usize {
         match self {
-            DataType::I8 | DataType::U8 | DataType::Bool => 1,
+            DataType::U4 | DataType::I4 | DataType::I8 | DataType::U8 | DataType::Bool => 1,
             DataType::F16 | DataType::Bf16 | DataType::I16 | DataType::U16 => 2,
             DataType::F32 | DataType::I32 | DataType::U32 => 4,
             DataType::F64 | DataType::I64 | DataType::U64 => 8,
+        }
+    }
+
+    /// Bytes of so many elements, or the largest number if that is too small.
+    pub fn bytes(self, elements: usize) -> usize {
+        match self {
+            DataType::U4 | DataType::I4 => elements.div_ceil(2),
+            _ => elements.saturating_mul(self.size()),
         }
     }
 
@@ -51,7 +61,7 @@ impl DataType {
     }
 
     /// From `ONNXTensorElementDataType` (the same numbers as ONNX's `TensorProto.DataType`); `None` for strings,
-    /// complex numbers and the 8- and 4-bit types.
+    /// complex numbers, floating-point types of 8 and 4 bits, and 2-bit types.
     pub fn from_onnx(code: i32) -> Option<Self> {
         Some(match code {
             1 => DataType::F32,
@@ -67,6 +77,8 @@ impl DataType {
             12 => DataType::U32,
             13 => DataType::U64,
             16 => DataType::Bf16,
+            21 => DataType::U4,
+            22 => DataType::I4,
             _ => return None,
         })
     }
@@ -125,7 +137,7 @@ impl<'a> Constant<'a> {
 
     /// Bytes that its elements take.
     pub fn size(&self) -> usize {
-        self.len().saturating_mul(self.dtype.size())
+        self.dtype.bytes(self.len())
     }
 
     /// What tells its contents from others of the same type and shape.

@@ -1,8 +1,8 @@
 //! What a device is: something that prepares kernels and runs them.
 
 use crate::{
-    Attention, AttentionArgs, AttentionSpec, Context, Conv1d, Conv1dSpec, DeviceKind, Failed, Heads, HeadsMut, Linear,
-    LinearSpec, Mask, Product, Rows, SelfAttention, Unsupported, WeightLayout,
+    Attention, AttentionArgs, AttentionSpec, BlockWeights, Context, Conv1d, Conv1dSpec, DeviceKind, Failed, Heads,
+    HeadsMut, Linear, LinearSpec, Mask, Product, Rows, SelfAttention, Unsupported, WeightLayout,
 };
 
 /// Prepares kernels. Preparing may be slow (quantising and packing weights); running a prepared kernel is not.
@@ -27,6 +27,23 @@ pub trait Device: Send + Sync {
         layout: WeightLayout,
         bias: Option<&[f32]>,
     ) -> Result<Box<dyn Linear>, Unsupported>;
+
+    /// Prepares the same of weights that are stored in blocks. A device that has no kernels for them computes with the
+    /// weights that they stand for.
+    ///
+    /// # Errors
+    /// As [`Device::linear`].
+    ///
+    /// # Panics
+    /// If the weights are not of the spec's sizes, or do not fit ([`BlockWeights::check`]).
+    fn block_linear(
+        &self,
+        spec: &LinearSpec,
+        weights: &BlockWeights<'_>,
+        bias: Option<&[f32]>,
+    ) -> Result<Box<dyn Linear>, Unsupported> {
+        self.linear(spec, &weights.real(), WeightLayout::OutputsByInputs, bias)
+    }
 
     /// Prepares scaled-dot-product attention.
     ///

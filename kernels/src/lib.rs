@@ -29,6 +29,7 @@
 
 mod attention;
 mod blob;
+mod blocks;
 mod context;
 mod conv;
 mod device;
@@ -47,6 +48,7 @@ pub mod trace;
 
 pub use attention::{Attention, AttentionArgs, AttentionSpec, CachedArgs, Heads, HeadsMut, Mask};
 pub use blob::{Blob, Memory, Unfit};
+pub use blocks::{BlockForm, BlockWeights};
 pub use context::{Context, Counters, DeviceKind, Failed, Unsupported};
 pub use conv::{Conv1d, Conv1dSpec};
 pub use device::Device;

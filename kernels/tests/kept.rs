@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use undertone_kernels::{
-    Activation, Blob, Context, Conv1dSpec, Device, Linear, LinearSpec, Precision, Serial, WeightLayout,
+    Activation, Blob, BlockForm, BlockWeights, Context, Conv1dSpec, Device, Linear, LinearSpec, Precision, Serial,
+    WeightLayout,
     host::{HostDevice, Isa},
     reference::{noise::noise, whisper::convolution},
 };
@@ -81,6 +82,42 @@ fn parts_of_another_layer_are_refused() {
         let longer = [cut[part], &[0; 4]].concat();
         cut[part] = &longer;
         assert!(refused(&spec, &keep(&cut, 0)).contains("bytes where"), "part {part}");
+    }
+}
+
+/// Weights in blocks: their parts are a layer's of the same form, and of no other.
+#[test]
+fn a_kept_layer_in_blocks_computes_the_same_bits() {
+    let (inputs, outputs) = (70, 50);
+    let (codes, scales, zeros) = (noise(50 * 3 * 32, 1), noise(50 * 3, 2), noise(50 * 3, 3));
+    let codes: Vec<u8> = codes.iter().map(|value| (value.to_bits() >> 3) as u8).collect();
+    for (bits, precision, wide_rows) in [2, 4, 8].into_iter().flat_map(|bits| {
+        [(Precision::F32, false), (Precision::Bf16, false), (Precision::Int8, false), (Precision::Int8, true)]
+            .map(|(precision, wide_rows)| (bits, precision, wide_rows))
+    }) {
+        let form = BlockForm { bits, block: 32, zeros: true };
+        let weights = BlockWeights {
+            inputs,
+            outputs,
+            form,
+            codes: &codes[..50 * 3 * 4 * bits as usize],
+            scales: (&scales[..]).into(),
+            zeros: Some((&zeros[..]).into()),
+        };
+        let spec = LinearSpec { wide_rows, ..LinearSpec::new(inputs, outputs, precision) };
+        for device in Isa::available().filter_map(HostDevice::with_isa) {
+            let made = device.block_linear(&spec, &weights, Some(&noise(50, 4))).expect("the host takes it");
+            let parts = keep(&made.parts().expect("the host keeps"), 0);
+            let kept = device.restore_block_linear(&spec, form, &parts).expect("its own parts");
+            let x = noise(3 * inputs, 5);
+            assert_eq!(run(&*made, 3, &x, outputs), run(&*kept, 3, &x, outputs), "{form:?} {spec:?}");
+            assert_eq!(made.weight_bytes(), kept.weight_bytes());
+            if bits < 8 {
+                let other = BlockForm { bits: 6 - bits, ..form };
+                assert!(device.restore_block_linear(&spec, other, &parts).is_err(), "{form:?} {spec:?}");
+                assert!(device.restore_linear(&spec, &parts).is_err(), "{form:?} {spec:?}");
+            }
+        }
     }
 }
 

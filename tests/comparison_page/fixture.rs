@@ -220,7 +220,7 @@ fn run(id: &str, nodes: &[Node], layers: usize, chance: &mut fastrand::Rng) -> G
         operators,
         carried_out_by,
         unclaimed: if is_cpu { Vec::new() } else { vec![unclaimed] },
-        timeline: Timeline { kind: if is_sim { "partly predicted" } else { "measured" }.into(), spans },
+        timeline: Timeline { kind: if is_sim { "partly predicted" } else { "measured" }.into(), ms: spans_end(&spans), spans },
         accuracy: Accuracy {
             outputs: vec![tensor("out".into(), None, chance)],
             inner,

@@ -22,10 +22,12 @@ from checks import EP_NAME, check, cosine
 VOCABULARY = {51864: 640, 51865: 640}
 # Activations that a graph rounds to 8 bits are rounded to others after the least change: with inputs changed by a millionth the CPU
 # provider's own results of the QDQ graph have a cosine of 0.985.
-ROUNDED = ("int8pc", "qdq", "int4", "q4")
+ROUNDED = ("int8pc", "qdq", "int4")
 # Every node of these is taken, in one piece, also where nobody says what to claim; and attention of what a layer's own products
 # make is computed in the precision that was asked for.
 WHOLE = ("genai-tiny.en", "onnxruntime-tiny.en", "optimum-O2-tiny.en", "torch-dynamo-tiny.en")
+# Operators with weights of a few bits: all of them are taken.
+CODED = ("MatMulNBits", "MatMulBnb4", "GatherBlockQuantized", "MatMulInteger")
 LEAST_COSINE = {"f32": 0.99999, "bf16": 0.99, "int8": 0.97}
 LEAST_ROUNDED = {"f32": 0.97, "bf16": 0.96, "int8": 0.95}
 SIZES = {"n_audio": 1, "batch_size": 1, "s6": 1, "T": 1500, "encoder_sequence_length": 1500,
@@ -165,6 +167,8 @@ def check_graph(name, path, devices, scratch):
                 check(sum(graph["claimed"] for graph in graphs) > 40, f"{what}: nothing is claimed")
                 if name.startswith(WHOLE):
                     check_whole(what, graphs, precision if "encoder" in name else None)
+                left = {node["op_type"] for graph in graphs for node in graph["unclaimed"]} & set(CODED)
+                check(not left, f"{what}: {left} are left")
             least = (LEAST_ROUNDED if rounded else LEAST_COSINE)[precision]
             if "qdq" in name and claim != "all":
                 # The rest is ONNX Runtime's, with its fusions: 0.953 to the graph as it stands, without this provider too.

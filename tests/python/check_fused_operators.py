@@ -263,6 +263,43 @@ def attentions():
         yield case("Attention", queries, q, q + 1, None, *past, results=3, is_causal=1, **attention)
 
 
+def coded():
+    """Matrices of a few bits, their codes at random."""
+
+    def codes(*shape):
+        return random.integers(256, size=shape, dtype=numpy.uint8)
+
+    for bits, block, inputs, outputs in ((4, 16, 48, 5), (4, 32, 80, 33), (4, 128, 100, 7), (8, 32, 96, 40), (2, 32, 64, 9), (4, 64, 512, 3)):
+        blocks = -(-inputs // block)
+        sizes = {"K": inputs, "N": outputs, "bits": bits, "block_size": block}
+        b, scales = codes(outputs, blocks, block * bits // 8), noise(outputs, blocks) / 2**bits
+        zeros = codes(outputs, -(-blocks * bits // 8))
+        for rows in (1, 7, 40):
+            x, constant = noise(2, rows, inputs), (1, 2, 3, 5)
+            yield case("MatMulNBits", x, b, scales, constant=constant, **sizes)
+            yield case("MatMulNBits", x, b, scales, zeros, constant=constant, **sizes)
+            if bits != 2:
+                yield case("MatMulNBits", x, b, scales, zeros, None, noise(outputs), constant=constant, **sizes)
+            if bits == 4:
+                half = [value.astype(numpy.float16) for value in (x, scales)]
+                yield case("MatMulNBits", half[0], b, half[1], constant=constant, **sizes)
+                yield case("MatMulNBits", x, b, scales, noise(outputs, blocks) + 8, constant=constant, **sizes)
+        # Older tools write one list.
+        flat = (b, scales.ravel(), zeros.ravel())
+        yield case("MatMulNBits", x, *flat, constant=constant, **sizes)
+        yield case("MatMulNBits", x[:, :0], *flat, constant=constant, **sizes)
+        if bits == 4:
+            groups = (numpy.arange(inputs) // block).astype(numpy.int32)
+            yield case("MatMulNBits", x, b, scales, zeros, groups, constant=(1, 2, 3, 4), claimed=False, **sizes)
+        yield case("MatMulNBits", x, b, scales, constant=(), claimed=False, **sizes)
+    for kind in (0, 1):
+        for inputs, outputs in ((64, 24), (48, 9)):
+            sizes = {"K": inputs, "N": outputs, "block_size": 32, "quant_type": kind}
+            entries = inputs * outputs
+            b, scales = codes(-(-entries // 2)), abs(noise(-(-entries // 32)))
+            yield case("MatMulBnb4", noise(2, 3, inputs), b, scales, constant=(1, 2), **sizes)
+
+
 def check(name, made, feed, claimed, devices, report):
     """What is wrong with a case, if anything is."""
     try:
@@ -283,7 +320,7 @@ def check(name, made, feed, claimed, devices, report):
 def main(library):
     onnxruntime.register_execution_provider_library("undertone", library)
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == EP_NAME]
-    families = (gelus, indices, norms, embeddings, products, multi_head_attentions, projected_attentions, attentions)
+    families = (gelus, indices, norms, embeddings, products, multi_head_attentions, projected_attentions, attentions, coded)
     cases = [case for family in families for case in family()]
     with tempfile.TemporaryDirectory() as scratch:
         report = os.path.join(scratch, "report.json")

@@ -32,9 +32,10 @@ def graph(nodes, constants, inputs=True):
 
 
 def four_bits():
-    blocks = {"b": numpy.zeros((OUTPUTS, INPUTS // 32, 16), numpy.uint8), "s": numpy.ones(OUTPUTS * INPUTS // 32, numpy.float32)}
+    """A product of four bits with an index of groups, which is left."""
+    blocks = {"g": (numpy.arange(INPUTS) // 32).astype(numpy.int32), "b": numpy.zeros((OUTPUTS, INPUTS // 32, 16), numpy.uint8), "s": numpy.ones(OUTPUTS * INPUTS // 32, numpy.float32)}
     sizes = {"K": INPUTS, "N": OUTPUTS, "bits": 4, "block_size": 32}
-    nodes = [helper.make_node("MatMulNBits", ["x", "b", "s"], ["y"], domain="com.microsoft", **sizes)]
+    nodes = [helper.make_node("MatMulNBits", ["x", "b", "s", "", "g"], ["y"], domain="com.microsoft", **sizes)]
     return graph(nodes, blocks)
 
 

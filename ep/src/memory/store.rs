@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 use undertone_kernels::{
-    Blob, Conv1d, Conv1dSpec, Device, Linear, LinearSpec, Unfit,
+    Blob, BlockForm, Conv1d, Conv1dSpec, Device, Linear, LinearSpec, Unfit,
     host::HostDevice,
     npu::{OpenNpu, PlacedDevice},
 };
@@ -152,14 +152,19 @@ impl<'s> Store<'s> {
         }
     }
 
-    /// The packed linear layer of this key: one that some plan holds, one that was packed before, or a new one.
+    /// The packed linear layer of this key: one that some plan holds, one that was packed before, or a new one. `form`
+    /// is that of weights that are stored in blocks.
     pub fn linear(
         &self,
         key: WeightKey,
         spec: &LinearSpec,
+        form: Option<BlockForm>,
         make: impl FnOnce() -> Result<Box<dyn Linear>, PlanError>,
     ) -> Result<SharedKernel<dyn Linear>, PlanError> {
-        let restore = |parts: &[Blob]| self.shared.host.restore_linear(spec, parts);
+        let restore = |parts: &[Blob]| match form {
+            Some(form) => self.shared.host.restore_block_linear(spec, form, parts),
+            None => self.shared.host.restore_linear(spec, parts),
+        };
         let made = get_or_make(&self.shared.linears, &key, || self.restore_or(&key, restore, make))?;
         self.note(key, || PackedWeights::Linear(made.clone()));
         Ok(made)

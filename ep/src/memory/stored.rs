@@ -32,7 +32,7 @@ pub fn computed(dtype: DataType) -> DataType {
 impl Stored {
     /// A copy of a constant. An error, in words, if it is damaged.
     pub fn copy_of(constant: &Constant<'_>) -> Result<Self, String> {
-        if constant.bytes.len() != constant.len() * constant.dtype.size() {
+        if constant.bytes.len() != constant.size() {
             return Err(format!("{} bytes for {:?} of {}", constant.bytes.len(), constant.shape, constant.dtype));
         }
         let dtype = computed(constant.dtype);
@@ -40,13 +40,13 @@ impl Stored {
             DataType::F16 => Buffer::copy_of(bytemuck::cast_slice(&floats(constant)?)),
             _ => Buffer::copy_of(&constant.bytes),
         };
-        Ok(Self { dtype, len: constant.len() * dtype.size(), contents: Contents::Owned(buffer) })
+        Ok(Self { dtype, len: dtype.bytes(constant.len()), contents: Contents::Owned(buffer) })
     }
 
     /// A constant that is used where it lies. An error, in words, if `parts` are not its bytes, aligned.
     pub fn in_place(constant: &Constant<'_>, parts: &[Blob]) -> Result<Self, String> {
         let dtype = computed(constant.dtype);
-        let len = constant.len() * dtype.size();
+        let len = dtype.bytes(constant.len());
         match parts {
             [blob] if blob.bytes().len() == len && (blob.bytes().as_ptr() as usize).is_multiple_of(64) => {
                 Ok(Self { dtype, len, contents: Contents::Packed(blob.clone()) })

@@ -5,14 +5,19 @@ mod arithmetic;
 use std::ops::Range;
 
 use undertone_kernels::{
-    Activation, Context, Linear as Layer, LinearSpec, Scratch, WeightLayout,
+    Activation, BlockForm, Context, Linear as Layer, LinearSpec, Scratch, WeightLayout,
     host::{elementwise::Binary, movement::broadcast_shape},
 };
 
 pub use self::arithmetic::{FEW_ROWS, LayerSizes, wide_rows};
 use super::{
     Computed, Entry, Inferred, Lowered, Lowering, Op, Operands, Operator, Prepared, Preparing, Role, StepRun, Weights,
-    left, onnx, operator::TOO_MANY_AXES, quantised::real_values, run::NOT_PREPARED, weights::row,
+    coded::{self, Coding},
+    left, onnx,
+    operator::TOO_MANY_AXES,
+    quantised::real_values,
+    run::NOT_PREPARED,
+    weights::row,
 };
 use crate::{
     error::PlanError,
@@ -69,6 +74,11 @@ impl Linear {
         let value = node.input(1)?;
         node.reads(&[0]);
         Some(Self::new(Weights { transposed, ..Weights::plain(value) }, [rows, columns]))
+    }
+
+    /// The form of weights that are stored in blocks, which kernels know.
+    pub fn form(&self) -> Option<BlockForm> {
+        self.weights.coding.and_then(Coding::form)
     }
 
     /// The layer's sizes, with the rows of an operand of a shape, if that is known.
@@ -162,15 +172,21 @@ impl Operator for Linear {
         let Self { weights, inputs, outputs, bias, scale, activation, .. } = *self;
         let layout = if weights.transposed { WeightLayout::OutputsByInputs } else { WeightLayout::InputsByOutputs };
         let precision = preparing.precision;
-        let (wide_rows, _) = wide_rows(precision, self.sizes(preparing.shape(0)));
+        let (wide_rows, _) = wide_rows(precision, self.sizes(preparing.shape(0)), self.form());
         let spec = LinearSpec { inputs, outputs, precision, wide_rows, activation, scale };
         let smoothing = if weights.smoothing.is_some() { " smoothed" } else { "" };
         let dtype = preparing.constant(weights.value)?.dtype;
-        let key = weights.key(preparing, bias, format!("{spec:?} {layout:?} {dtype}"), smoothing)?;
-        let kernel = preparing.store.linear(key, &spec, || {
-            let values = weights.matrix(preparing, [inputs, outputs])?;
+        let coding = weights.coding.map(|coding| format!(" {coding:?}")).unwrap_or_default();
+        let key = weights.key(preparing, bias, format!("{spec:?} {layout:?} {dtype}{coding}"), smoothing)?;
+        let kernel = preparing.store.linear(key, &spec, self.form(), || {
             let bias = bias.map(|value| row(preparing, value, outputs)).transpose()?;
-            Ok(preparing.device().linear(&spec, &values, layout, bias.as_deref())?)
+            let device = preparing.device();
+            if let Some(form) = self.form() {
+                let weights = coded::blocks(&weights, preparing, [inputs, outputs], form)?;
+                return Ok(device.block_linear(&spec, &weights, bias.as_deref())?);
+            }
+            let values = weights.matrix(preparing, [inputs, outputs])?;
+            Ok(device.linear(&spec, &values, layout, bias.as_deref())?)
         })?;
         Ok(Some(Prepared::Linear(kernel)))
     }

@@ -6,6 +6,8 @@
 //! for certain operations, match on [`Op`].
 
 mod attention;
+mod coded;
+mod coded_rows;
 mod convolution;
 mod elementwise;
 mod left;
@@ -34,6 +36,7 @@ use undertone_kernels::{
 
 pub use self::{
     attention::{Append, Attention, Causal, HeadLayout},
+    coded_rows::CodedRows,
     convolution::Conv,
     elementwise::Gelu,
     left::work as work_left,
@@ -73,6 +76,7 @@ pub enum Op {
     Mask(Mask),
     View(View),
     Movement(Movement),
+    CodedRows(CodedRows),
     Sizes(Sizes),
     Reduction(Reduction),
     Dequantize(Dequantize),
@@ -114,6 +118,7 @@ impl Op {
             Op::Mask(op) => op,
             Op::View(op) => op,
             Op::Movement(op) => op,
+            Op::CodedRows(op) => op,
             Op::Sizes(op) => op,
             Op::Reduction(op) => op,
             Op::Dequantize(op) => op,
@@ -136,7 +141,7 @@ impl Op {
             | Op::Binary(_)
             | Op::Mask(_)
             | Op::View(_) => None,
-            Op::Movement(_) | Op::Sizes(_) | Op::Reduction(_) | Op::Dequantize(_) => None,
+            Op::Movement(_) | Op::CodedRows(_) | Op::Sizes(_) | Op::Reduction(_) | Op::Dequantize(_) => None,
             Op::QuantisedPart(_) | Op::Unsupported(_) => None,
         }
     }
@@ -218,8 +223,10 @@ const fn left(op_type: &'static str, role: Role) -> Entry {
 }
 
 /// The operators, family by family.
-const FAMILIES: [&[Entry]; 12] = [
+const FAMILIES: [&[Entry]; 14] = [
     attention::OPERATORS,
+    coded::OPERATORS,
+    coded_rows::OPERATORS,
     convolution::OPERATORS,
     elementwise::OPERATORS,
     linear::OPERATORS,

@@ -16,8 +16,6 @@ pub const OPERATORS: &[Entry] = &[
     onnx("MatMulInteger", Role::Product, |_| Ok(Op::QuantisedPart(QuantisedPart::MatMulInteger))),
     onnx("ConvInteger", Role::Product, |_| Ok(Op::QuantisedPart(QuantisedPart::ConvInteger))),
     left("QuantizeLinear", Role::Movement),
-    left("MatMulNBits", Role::Product),
-    left("MatMulBnb4", Role::Product),
     left("MatMulIntegerToFloat", Role::Product),
     left("DynamicQuantizeMatMul", Role::Product),
     left("QLinearMatMul", Role::Product),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::prepare::Preparing;
+use super::{coded::Coding, prepare::Preparing};
 use crate::{
     error::PlanError,
     graph::{Constant, DataType, ValueId},
@@ -17,6 +17,9 @@ pub struct Weights {
     pub transposed: bool,
     /// For a quantised constant: its scale and zero point (constants, one entry or one for each output).
     pub quantised: Option<(ValueId, Option<ValueId>)>,
+    /// For a matrix whose entries are codes of a few bits: how they are stored. Its scales and zero points are those of
+    /// `quantised`, one for each block.
+    pub coding: Option<Coding>,
     /// A constant row that each input's weights are multiplied by, because the operand is divided by it.
     pub smoothing: Option<ValueId>,
 }
@@ -31,7 +34,7 @@ pub enum Axis {
 impl Weights {
     /// Weights that are stored as they are.
     pub fn plain(value: ValueId) -> Self {
-        Self { value, transposed: false, quantised: None, smoothing: None }
+        Self { value, transposed: false, quantised: None, coding: None, smoothing: None }
     }
 
     /// The constants of an operation with these weights and `bias`.
@@ -82,7 +85,10 @@ impl Weights {
     /// A matrix's real values, each input's multiplied by its smoothing. An error if a constant is missing, damaged or
     /// of another shape.
     pub fn matrix<'p>(&self, from: &Preparing<'p>, [inputs, outputs]: [usize; 2]) -> Result<Cow<'p, [f32]>, PlanError> {
-        let values = self.real(from, outputs, Axis::Last)?;
+        let values = match self.coding {
+            Some(coding) => Cow::Owned(coding.real(self, from, [inputs, outputs])?),
+            None => self.real(from, outputs, Axis::Last)?,
+        };
         let Some(smoothing) = self.smoothing else { return Ok(values) };
         let smoothing = row(from, smoothing, inputs)?;
         let mut values = values.into_owned();

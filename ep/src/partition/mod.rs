@@ -404,7 +404,7 @@ fn rows_of(step: &Step, options: &Options, on_npu: bool, work: &Estimate) -> Opt
     let Op::Linear(linear) = &step.op else { return None };
     let precision = Some(step.precision(options.precision)).filter(|precision| *precision == Precision::Int8)?;
     let sizes = linear.sizes(step.input(0).and_then(|x| work.shapes[x]));
-    let (wide, why) = if on_npu { (false, "as the NPU computes") } else { wide_rows(precision, sizes) };
+    let (wide, why) = if on_npu { (false, "as the NPU computes") } else { wide_rows(precision, sizes, linear.form()) };
     Some(format!("{sizes}: rows of {} bits, {why}", if wide { 16 } else { 8 }))
 }
 

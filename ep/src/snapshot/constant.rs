@@ -29,7 +29,8 @@ pub unsafe fn borrow_constant<'a>(
         ort_call!(runtime.api, GetTensorData(value, &mut data))?;
         ort_call!(runtime.api, GetTensorSizeInBytes(value, &mut size))?;
     }
-    let expected = shape.iter().try_fold(dtype.size(), |bytes, axis| bytes.checked_mul(*axis));
+    let elements = shape.iter().try_fold(1usize, |elements, axis| elements.checked_mul(*axis));
+    let expected = elements.map(|elements| dtype.bytes(elements));
     if expected != Some(size) || (data.is_null() && size > 0) {
         return Err(SnapshotError::Size { name: name.to_owned(), bytes: size, shape, dtype });
     }

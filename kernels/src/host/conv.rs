@@ -49,7 +49,7 @@ pub(crate) fn over<E>(
 
 /// A convolution from the parts of one that was prepared for the same spec.
 pub(super) fn restore(isa: Isa, spec: &Conv1dSpec, parts: &[Blob]) -> Result<Box<dyn Conv1d>, Unfit> {
-    let product = linear::restore(isa, &product(spec), parts)?;
+    let product = linear::restore(isa, &product(spec), None, parts)?;
     Ok(Box::new(Windows { spec: spec.clone(), product, tile: TILE, inner_calls: Counters::new() }))
 }
 

@@ -5,7 +5,7 @@
 
 use super::{
     HostDevice,
-    linear::{kernel::Kernel, schedule::Work, tile::Block},
+    linear::{Blocks, kernel::Kernel, schedule::Work, tile::Block},
     shared::Shared,
     split::tasks,
 };
@@ -74,6 +74,7 @@ impl HostDevice {
                 weights: b[matrix * k * n..].as_ptr().cast(),
                 panel_bytes: kernel.columns * size_of::<f32>(),
                 step_bytes: n * size_of::<f32>(),
+                blocks: Blocks::default(),
                 corrections: std::ptr::null(),
                 column_scales: std::ptr::null(),
                 bias: std::ptr::null(),
@@ -89,6 +90,7 @@ impl HostDevice {
                 weights: packed.at(matrix * packed_bytes).wrapping_sub(whole_in_place * work.panel_bytes),
                 panel_bytes: work.panel_bytes,
                 step_bytes: kernel.columns * size_of::<f32>(),
+                blocks: Blocks::default(),
                 ..block.clone()
             };
             // SAFETY: lengths were checked above; panels in place are whole, so their vectors

@@ -32,8 +32,8 @@ pub use attention::cache::{KvCache, Side};
 pub use isa::Isa;
 
 use crate::{
-    Attention, AttentionSpec, Blob, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed, Linear, LinearSpec,
-    Precision, Product, Rows, Unfit, Unsupported, WeightLayout,
+    Attention, AttentionSpec, Blob, BlockForm, BlockWeights, Context, Conv1d, Conv1dSpec, Device, DeviceKind, Failed,
+    Linear, LinearSpec, Precision, Product, Rows, Unfit, Unsupported, WeightLayout,
 };
 
 /// The CPU as a device. It takes every spec.
@@ -64,7 +64,20 @@ impl HostDevice {
     /// # Errors
     /// [`Unfit`] if the parts' number, sizes or alignment are not those of this spec.
     pub fn restore_linear(&self, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
-        linear::restore(self.isa, spec, parts)
+        linear::restore(self.isa, spec, None, parts)
+    }
+
+    /// The same of a layer that was prepared of weights in blocks ([`Device::block_linear`]) of a form.
+    ///
+    /// # Errors
+    /// As [`HostDevice::restore_linear`].
+    pub fn restore_block_linear(
+        &self,
+        spec: &LinearSpec,
+        form: BlockForm,
+        parts: &[Blob],
+    ) -> Result<Box<dyn Linear>, Unfit> {
+        linear::restore(self.isa, spec, Some(form), parts)
     }
 
     /// A convolution likewise, from its [`Conv1d::parts`].
@@ -97,6 +110,15 @@ impl Device for HostDevice {
         bias: Option<&[f32]>,
     ) -> Result<Box<dyn Linear>, Unsupported> {
         Ok(linear::prepare(self.isa, spec, weights, layout, bias))
+    }
+
+    fn block_linear(
+        &self,
+        spec: &LinearSpec,
+        weights: &BlockWeights<'_>,
+        bias: Option<&[f32]>,
+    ) -> Result<Box<dyn Linear>, Unsupported> {
+        Ok(linear::prepare_blocks(self.isa, spec, weights, bias))
     }
 
     fn attention(&self, spec: &AttentionSpec) -> Result<Box<dyn Attention>, Unsupported> {

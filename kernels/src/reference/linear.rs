@@ -7,7 +7,7 @@
 //! rounded here, where kernels round them to fp32.
 
 use crate::{
-    Activation, LinearSpec, Precision, WeightLayout,
+    Activation, BlockWeights, LinearSpec, Precision, WeightLayout,
     numbers::{INT8_LIMIT, scale_to, wide_limit},
     reference::norm::{gelu, gelu_tanh},
 };
@@ -34,6 +34,39 @@ pub fn linear(
         .collect();
     let columns: Vec<Rounded> = columns.iter().map(|column| Rounded::new(spec.precision, INT8_LIMIT, column)).collect();
     let limit = if spec.wide_rows { wide_limit(spec.inputs) } else { INT8_LIMIT };
+    layer(spec, limit, &columns, bias, rows, x, residual)
+}
+
+/// The same of weights in blocks. In int8 with wide rows their codes are multiplied as they are, so that they lose
+/// nothing, and rows are integers of up to 127 · 256; otherwise it is the layer of the weights that they stand for.
+pub fn block_linear(
+    spec: &LinearSpec,
+    weights: &BlockWeights<'_>,
+    bias: Option<&[f32]>,
+    rows: usize,
+    x: &[f32],
+    residual: Option<&[f32]>,
+) -> Vec<f32> {
+    let real = weights.real();
+    if spec.precision != Precision::Int8 || !spec.wide_rows || weights.form.bits == 8 {
+        return linear(spec, &real, WeightLayout::OutputsByInputs, bias, rows, x, residual);
+    }
+    let columns: Vec<Rounded> = (0..spec.outputs)
+        .map(|output| Rounded::new(Precision::F32, INT8_LIMIT, &real[output * spec.inputs..][..spec.inputs]))
+        .collect();
+    layer(spec, (127 << 8) as f32, &columns, bias, rows, x, residual)
+}
+
+/// A layer whose weights are rounded.
+fn layer(
+    spec: &LinearSpec,
+    limit: f32,
+    columns: &[Rounded],
+    bias: Option<&[f32]>,
+    rows: usize,
+    x: &[f32],
+    residual: Option<&[f32]>,
+) -> Vec<f32> {
     let mut out = Vec::with_capacity(rows * spec.outputs);
     for row in 0..rows {
         let x = Rounded::new(spec.precision, limit, &x[row * spec.inputs..][..spec.inputs]);

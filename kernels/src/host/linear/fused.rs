@@ -35,7 +35,10 @@ pub(in crate::host) fn products(
             out: Shared::new(product.out),
         }));
     }
-    let format = |branch: &Branch<'_>| (branch.layer.spec.precision, branch.layer.spec.wide_rows);
+    let format = |branch: &Branch<'_>| {
+        let HostLinear { spec, kernel, .. } = branch.layer;
+        (spec.precision, spec.wide_rows, kernel.blocks)
+    };
     let alike = branches.windows(2).all(|pair| format(&pair[0]) == format(&pair[1]));
     if branches.len() == products.len() && alike {
         // SAFETY: lengths were checked, each `out` is borrowed, and the layers have one kernel.

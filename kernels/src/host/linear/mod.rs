@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod aligned;
+mod blocks;
 pub(crate) mod convert;
 mod format;
 pub(super) mod fused;
@@ -20,6 +21,7 @@ pub(crate) mod schedule;
 mod tests;
 pub(crate) mod tile;
 
+pub(crate) use blocks::Blocks;
 use kernel::Kernel;
 use pack::Packed;
 use products::Branch;
@@ -29,8 +31,8 @@ use tile::Block;
 
 use super::{Isa, shared::Shared};
 use crate::{
-    Blob, Context, DeviceKind, Failed, Linear, LinearSpec, Precision, Rows, Unfit, WeightLayout,
-    numbers::INT8_MAX_INPUTS,
+    Blob, BlockForm, BlockWeights, Context, DeviceKind, Failed, Linear, LinearSpec, Precision, Rows, Unfit,
+    WeightLayout, numbers::INT8_MAX_INPUTS,
 };
 
 /// Prepares a linear layer.
@@ -48,29 +50,57 @@ pub fn prepare(
 ) -> Box<dyn Linear> {
     assert_eq!(weights.len(), spec.inputs * spec.outputs, "weights are [{}, {}]", spec.inputs, spec.outputs);
     assert!(bias.is_none_or(|bias| bias.len() == spec.outputs), "a bias for each of {} outputs", spec.outputs);
-    let (spec, kernel) = resolve(isa, spec);
+    let (spec, kernel) = resolve(isa, spec, None);
     let packed = pack::pack(&kernel, spec.precision, &spec, weights, layout, bias);
     Box::new(HostLinear { spec, kernel, packed })
 }
 
-/// A linear layer from the [`Linear::parts`] of one that was prepared for the same spec and instruction set.
+/// Prepares a linear layer of weights in blocks, which stay in them. Where int8 codes would be multiplied with int8 rows
+/// they take as much memory as the plain layer's, which is then what they become.
+///
+/// # Panics
+/// If `weights` or `bias` are not of the spec's sizes, or if this CPU lacks `isa`.
+pub fn prepare_blocks(
+    isa: Isa,
+    spec: &LinearSpec,
+    weights: &BlockWeights<'_>,
+    bias: Option<&[f32]>,
+) -> Box<dyn Linear> {
+    assert_eq!((weights.inputs, weights.outputs), (spec.inputs, spec.outputs), "weights of the layer's sizes");
+    assert!(bias.is_none_or(|bias| bias.len() == spec.outputs), "a bias for each of {} outputs", spec.outputs);
+    let fit = weights.check();
+    assert!(fit.is_ok(), "weights in blocks: {fit:?}");
+    let (resolved, kernel) = resolve(isa, spec, Some(weights.form));
+    if kernel.blocks == Blocks::default() {
+        return prepare(isa, spec, &weights.real(), WeightLayout::OutputsByInputs, bias);
+    }
+    let packed = blocks::pack(&kernel, &resolved, weights, bias);
+    Box::new(HostLinear { spec: resolved, kernel, packed })
+}
+
+/// A linear layer from the [`Linear::parts`] of one that was prepared for the same spec and instruction set, of weights
+/// that were in blocks of this form, if they were.
 ///
 /// # Errors
 /// If the parts are not of such a layer.
-pub fn restore(isa: Isa, spec: &LinearSpec, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
-    let (spec, kernel) = resolve(isa, spec);
+pub fn restore(isa: Isa, spec: &LinearSpec, form: Option<BlockForm>, parts: &[Blob]) -> Result<Box<dyn Linear>, Unfit> {
+    let (spec, kernel) = resolve(isa, spec, form);
     let packed = Packed::restore(&kernel, &spec, parts).map_err(|reason| Unfit { operator: "linear", reason })?;
     Ok(Box::new(HostLinear { spec, kernel, packed }))
 }
 
 /// The precision that is really used, and its kernel.
-fn resolve(isa: Isa, spec: &LinearSpec) -> (LinearSpec, Kernel) {
+fn resolve(isa: Isa, spec: &LinearSpec, form: Option<BlockForm>) -> (LinearSpec, Kernel) {
     let mut spec = spec.clone();
     if spec.precision == Precision::Int8 && spec.inputs > INT8_MAX_INPUTS {
         spec.precision = Precision::F32;
     }
     spec.wide_rows &= spec.precision == Precision::Int8;
-    let kernel = Kernel::with_rows(isa, spec.precision, spec.wide_rows);
+    // Codes of eight bits take as much memory as int8 weights.
+    let kernel = match form.filter(|form| form.bits < 8 || spec.precision != Precision::Int8) {
+        Some(form) => Kernel::with_blocks(isa, spec.precision, spec.wide_rows, form),
+        None => Kernel::with_rows(isa, spec.precision, spec.wide_rows),
+    };
     (spec, kernel)
 }
 
@@ -132,7 +162,7 @@ impl HostLinear {
             rows,
             panels: self.packed.panels,
             tile_rows: self.kernel.rows,
-            panel_bytes: self.packed.panel_bytes(&self.kernel),
+            panel_bytes: self.packed.panel_bytes,
             panel_products: self.spec.inputs * self.kernel.columns,
             width,
             alike: 1,
@@ -150,8 +180,9 @@ impl HostLinear {
             row_bytes: operand.row_bytes,
             row_scales: operand.scales,
             weights: packed.weights.bytes().as_ptr(),
-            panel_bytes: packed.panel_bytes(kernel),
-            step_bytes: pack::step_bytes(kernel),
+            panel_bytes: packed.panel_bytes,
+            step_bytes: kernel.step_bytes(),
+            blocks: kernel.blocks,
             corrections: packed.corrections.as_ptr(),
             column_scales: packed.column_scales.as_ptr(),
             bias: if packed.bias.is_empty() { std::ptr::null() } else { packed.bias.as_ptr() },

@@ -6,7 +6,7 @@
 
 use bytemuck::{cast_slice, pod_collect_to_vec};
 
-use super::{aligned::Aligned, kernel::Kernel};
+use super::{aligned::Aligned, blocks::Blocks, kernel::Kernel};
 use crate::{
     Blob, LinearSpec, Precision, WeightLayout,
     numbers::{bf16_bits, int8_bits, int8_scale},
@@ -18,6 +18,8 @@ pub(crate) struct Packed {
     pub weights: Aligned,
     /// Number of panels.
     pub panels: usize,
+    /// Bytes from one panel to the next.
+    pub panel_bytes: usize,
     /// Steps over the inputs, one for each word of a row of activations.
     pub steps: usize,
     /// `scale` of each column's integers times the spec's scale; empty unless int8. Padded to whole panels, as the next
@@ -35,9 +37,12 @@ impl Packed {
         self.weights.bytes().len() + 4 * (self.column_scales.len() + self.corrections.len() + self.bias.len())
     }
 
-    /// Bytes from one panel to the next.
-    pub(crate) fn panel_bytes(&self, kernel: &Kernel) -> usize {
-        self.steps * step_bytes(kernel)
+    /// Takes a bias, times the spec's scale.
+    pub(super) fn set_bias(&mut self, kernel: &Kernel, spec: &LinearSpec, bias: Option<&[f32]>) {
+        if let Some(bias) = bias {
+            self.bias = bias.iter().map(|bias| bias * spec.scale).collect();
+            self.bias.resize(self.panels * kernel.columns, 0.0);
+        }
     }
 
     /// All of it as bytes: weights, and the three lists of the columns.
@@ -54,13 +59,18 @@ impl Packed {
         let [weights, column_scales, corrections, bias] = parts else { return Err(format!("{} parts", parts.len())) };
         let panels = spec.outputs.div_ceil(kernel.columns);
         let padded = panels * kernel.columns;
-        let steps = spec.inputs.div_ceil(kernel.group);
-        let quantised = spec.precision == Precision::Int8;
+        // Codes that are multiplied as they are have scales of their own.
+        let in_blocks = kernel.blocks != Blocks::default();
+        let quantised = spec.precision == Precision::Int8 && !(in_blocks && spec.wide_rows);
         let (scales, corrected) =
             (if quantised { padded } else { 0 }, if quantised && kernel.offset != 0 { padded } else { 0 });
         let has_bias = !bias.bytes().is_empty();
-        let wanted =
-            [panels * steps * step_bytes(kernel), 4 * scales, 4 * corrected, if has_bias { 4 * padded } else { 0 }];
+        let wanted = [
+            panels * kernel.panel_bytes(spec.inputs),
+            4 * scales,
+            4 * corrected,
+            if has_bias { 4 * padded } else { 0 },
+        ];
         let found = [weights, column_scales, corrections, bias].map(|part| part.bytes().len());
         if wanted != found {
             return Err(format!("parts of {found:?} bytes where {wanted:?} are wanted"));
@@ -68,17 +78,13 @@ impl Packed {
         Ok(Self {
             weights: Aligned::kept(weights.clone()).ok_or("the weights are not aligned")?,
             panels,
-            steps,
+            panel_bytes: kernel.panel_bytes(spec.inputs),
+            steps: kernel.steps(spec.inputs),
             column_scales: pod_collect_to_vec(column_scales.bytes()),
             corrections: pod_collect_to_vec(corrections.bytes()),
             bias: pod_collect_to_vec(bias.bytes()),
         })
     }
-}
-
-/// Bytes of one step of a panel.
-pub(crate) fn step_bytes(kernel: &Kernel) -> usize {
-    kernel.columns * kernel.group * kernel.weight_bytes
 }
 
 /// Where element (input, column) of a weight matrix lies.
@@ -103,19 +109,16 @@ pub(crate) fn pack(
     };
     let panels = spec.outputs.div_ceil(kernel.columns);
     let padded = panels * kernel.columns;
-    let steps = spec.inputs.div_ceil(kernel.group);
     let mut packed = Packed {
-        weights: Aligned::zeroed(panels * steps * step_bytes(kernel)),
+        weights: Aligned::zeroed(panels * kernel.panel_bytes(spec.inputs)),
         panels,
-        steps,
+        panel_bytes: kernel.panel_bytes(spec.inputs),
+        steps: kernel.steps(spec.inputs),
         column_scales: Vec::new(),
         corrections: Vec::new(),
         bias: Vec::new(),
     };
-    if let Some(bias) = bias {
-        packed.bias = bias.iter().map(|bias| bias * spec.scale).collect();
-        packed.bias.resize(padded, 0.0);
-    }
+    packed.set_bias(kernel, spec, bias);
     let out = packed.weights.bytes_mut();
     match precision {
         Precision::F32 => place(kernel, spec, strides, out, |_, value| weights[value].to_ne_bytes()),
@@ -163,7 +166,7 @@ fn place<const BYTES: usize>(
     mut encode: impl FnMut(usize, usize) -> [u8; BYTES],
 ) {
     debug_assert_eq!(BYTES, kernel.weight_bytes);
-    let panel_bytes = spec.inputs.div_ceil(kernel.group) * step_bytes(kernel);
+    let panel_bytes = spec.inputs.div_ceil(kernel.group) * kernel.step_bytes();
     if panel_bytes == 0 {
         return;
     }

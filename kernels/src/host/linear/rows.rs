@@ -93,6 +93,7 @@ impl Rows<'_> {
             out: converted.row(to).cast(),
             row_bytes: converted.row_bytes,
             scales: converted.scale(to),
+            block: kernel.blocks.inputs,
         };
         // SAFETY: the caller's promise; a row of `converted` holds the values of one row in whole words.
         unsafe { kernel.convert(conversion) };
@@ -101,7 +102,7 @@ impl Rows<'_> {
 
 /// Bytes from row to row: an odd number of lines, at which rows do not collide.
 fn row_bytes(kernel: &Kernel, inputs: usize) -> usize {
-    ((inputs.div_ceil(kernel.group) * kernel.planes * WORD).div_ceil(LINE) | 1) * LINE
+    ((kernel.row_words(inputs) * WORD).div_ceil(LINE) | 1) * LINE
 }
 
 /// Whether rows this far apart fall into so few sets of a first-level cache (64 sets of lines) that a tile's rows push

@@ -6,7 +6,10 @@
 
 use std::ops::Range;
 
-use super::format::{Format, WORD, planes};
+use super::{
+    blocks::Blocks,
+    format::{Format, WORD, planes},
+};
 use crate::{
     Activation,
     host::{
@@ -16,9 +19,9 @@ use crate::{
 };
 
 /// The most rows of any tile.
-const MAX_ROWS: usize = 12;
+pub(super) const MAX_ROWS: usize = 12;
 /// The most columns of any panel.
-const MAX_COLUMNS: usize = 2 * MAX_LANES;
+pub(super) const MAX_COLUMNS: usize = 2 * MAX_LANES;
 
 /// Rows of a full tile: as many as the registers hold sums for, two vectors to each plane of a row.
 pub(crate) const fn rows<S: Simd, P: Format>() -> usize {
@@ -28,7 +31,7 @@ pub(crate) const fn rows<S: Simd, P: Format>() -> usize {
 
 /// How far ahead weights are asked for. Panels follow one another, so what lies beyond the end of one is the next. It
 /// matters most with few rows, where each weight is used too few times for the loads in flight to hide memory.
-const PREFETCH_BYTES: usize = 8192;
+pub(super) const PREFETCH_BYTES: usize = 8192;
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;
 
@@ -53,8 +56,10 @@ pub(crate) struct Block {
     pub weights: *const u8,
     /// From one panel to the next, in bytes.
     pub panel_bytes: usize,
-    /// From one step of a panel to the next, in bytes.
+    /// From one step of a panel to the next, in bytes; not read of weights in blocks.
     pub step_bytes: usize,
+    /// How the weights lie in a panel if they are in blocks.
+    pub blocks: Blocks,
     /// A correction for each column; read only if activations are offset.
     pub corrections: *const i32,
     /// A scale for each column; read only if the sums are of quantised operands.
@@ -80,7 +85,7 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 /// The fp32 sums of one tile, row after row.
-type Sums = [f32; MAX_ROWS * MAX_COLUMNS];
+pub(super) type Sums = [f32; MAX_ROWS * MAX_COLUMNS];
 
 /// Computes a block.
 ///
@@ -109,7 +114,7 @@ pub(crate) unsafe fn block<S: Simd, P: Format>(s: S, b: &Block) {
                     11 => tile::<S, P, 11>(s, b, row, panel, &mut sums),
                     _ => tile::<S, P, 12>(s, b, row, panel, &mut sums),
                 }
-                epilogue::<S, P>(s, b, row, rows, panel, &sums);
+                epilogue(s, b, [P::QUANTISED; 2], row, rows, panel, &sums);
             }
         }
         row += rows;
@@ -154,9 +159,22 @@ unsafe fn tile<S: Simd, P: Format, const R: usize>(s: S, b: &Block, row: usize, 
     }
 }
 
-/// Scale, bias, activation, residual and store of one tile.
+/// Scale, bias, activation, residual and store of one tile. Whether sums have scales of their columns and of their rows
+/// is `scaled`.
+///
+/// # Safety
+/// The block's pointers must be valid for these rows and the panel.
 #[inline(always)]
-unsafe fn epilogue<S: Simd, P: Format>(s: S, b: &Block, row: usize, rows: usize, panel: usize, sums: &Sums) {
+pub(super) unsafe fn epilogue<S: Simd>(
+    s: S,
+    b: &Block,
+    scaled: [bool; 2],
+    row: usize,
+    rows: usize,
+    panel: usize,
+    sums: &Sums,
+) {
+    let [by_column, by_row] = scaled;
     let lanes = S::LANES;
     for half in 0..2 {
         let column = panel * 2 * lanes + half * lanes;
@@ -168,14 +186,11 @@ unsafe fn epilogue<S: Simd, P: Format>(s: S, b: &Block, row: usize, rows: usize,
         // and a vector that reaches beyond the last column goes through `edge`.
         unsafe {
             let bias = if b.bias.is_null() { s.splat(0.0) } else { s.load(b.bias.add(column)) };
-            let column_scale = if P::QUANTISED { s.load(b.column_scales.add(column)) } else { s.splat(b.scale) };
+            let column_scale = if by_column { s.load(b.column_scales.add(column)) } else { s.splat(b.scale) };
             for index in 0..rows {
                 let sum = s.load(sums.as_ptr().add(index * 2 * lanes + half * lanes));
-                let scale = if P::QUANTISED {
-                    s.mul(column_scale, s.splat(*b.row_scales.add(row + index)))
-                } else {
-                    column_scale
-                };
+                let scale =
+                    if by_row { s.mul(column_scale, s.splat(*b.row_scales.add(row + index))) } else { column_scale };
                 let mut y = s.mul_add(sum, scale, bias);
                 match b.activation {
                     Activation::None => {}

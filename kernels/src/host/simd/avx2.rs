@@ -62,6 +62,8 @@ impl<const DOT: bool> Simd for Avx2<DOT> {
         fn to_i(self, v: __m256) -> __m256i = _mm256_cvtps_epi32(v);
         fn dot_i16(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i =
             _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+        fn mul_add_i16(self, a: __m256i, b: __m256i, c: __m256i) -> __m256i =
+            _mm256_add_epi16(_mm256_mullo_epi16(a, b), c);
     }
 
     in_memory! {

@@ -66,6 +66,8 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
         fn to_i(self, v: __m512) -> __m512i = _mm512_cvtps_epi32(v);
         fn dot_i16(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i =
             _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+        fn mul_add_i16(self, a: __m512i, b: __m512i, c: __m512i) -> __m512i =
+            _mm512_add_epi16(_mm512_mullo_epi16(a, b), c);
     }
 
     in_memory! {

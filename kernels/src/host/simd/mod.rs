@@ -175,6 +175,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn dot_u8i8(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
     /// `sum + Σ a[i] · b[i]` over each lane's two int16 values; exact, wrapping.
     fn dot_i16(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
+    /// `a · b + c` of each lane's two int16 values, wrapping.
+    fn mul_add_i16(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I;
     /// `LANES` words of `INT8_GROUP` int8 values from `p`, as the second operand of [`Simd::dot_i8`].
     ///
     /// # Safety

@@ -65,6 +65,11 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         fn bits_to_f(self, v: Self::I) -> Self::F = vreinterpretq_f32_s32(v);
         fn to_f(self, v: Self::I) -> Self::F = vcvtq_f32_s32(v);
         fn to_i(self, v: Self::F) -> Self::I = vcvtnq_s32_f32(v);
+        fn mul_add_i16(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I = vreinterpretq_s32_s16(vmlaq_s16(
+            vreinterpretq_s16_s32(c),
+            vreinterpretq_s16_s32(a),
+            vreinterpretq_s16_s32(b),
+        ));
     }
 
     in_memory! {

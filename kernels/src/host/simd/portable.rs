@@ -143,6 +143,14 @@ impl<const BYTES: bool> Simd for Portable<BYTES> {
         std::array::from_fn(|lane| sum[lane].wrapping_add(product(a[lane], b[lane])))
     }
     #[inline(always)]
+    fn mul_add_i16(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I {
+        let half = |a: i32, b: i32, c: i32| a.wrapping_mul(b).wrapping_add(c) & 0xffff;
+        std::array::from_fn(|lane| {
+            let (a, b, c) = (a[lane], b[lane], c[lane]);
+            half(a, b, c) | half(a >> 16, b >> 16, c >> 16) << 16
+        })
+    }
+    #[inline(always)]
     fn dot_bf16(self, sum: Self::F, a: Self::I, b: Self::I) -> Self::F {
         let low = self.mul_add(self.bits_to_f(self.shl::<16>(a)), self.bits_to_f(self.shl::<16>(b)), sum);
         let high = |v| self.bits_to_f(self.and_i(v, [-0x1_0000; LANES]));

@@ -19,6 +19,8 @@ struct Results {
     bf16: Vec<u16>,
     /// Of [`Simd::dot_i16`], of the words as they are.
     pair_dots: Vec<i32>,
+    /// Of [`Simd::mul_add_i16`], of the words as they are and the first of them.
+    pair_products: Vec<i32>,
     bytes: Vec<u8>,
     halves: Vec<u16>,
     scaled: Vec<f32>,
@@ -35,6 +37,7 @@ impl Task for Probe<'_> {
             widened: Vec::new(),
             bf16: Vec::new(),
             pair_dots: Vec::new(),
+            pair_products: Vec::new(),
             bytes: Vec::new(),
             halves: Vec::new(),
             scaled: Vec::new(),
@@ -49,6 +52,9 @@ impl Task for Probe<'_> {
             // SAFETY: as above.
             unsafe { s.store_i(lanes.as_mut_ptr(), s.dot_i16(s.splat_i(7), s.splat_i(a), s.splat_i(b))) };
             results.pair_dots.push(lanes[S::LANES - 1]);
+            // SAFETY: as above.
+            unsafe { s.store_i(lanes.as_mut_ptr(), s.mul_add_i16(s.splat_i(a), s.splat_i(b), s.splat_i(a))) };
+            results.pair_products.push(lanes[S::LANES - 1]);
         }
         for &value in self.values {
             let mut lanes = [0; MAX_LANES];
@@ -141,6 +147,16 @@ fn every_instruction_set_agrees_with_plain_rust() {
             7i32.wrapping_add(product(0)).wrapping_add(product(16))
         })
         .collect();
+    let pair_products: Vec<i32> = words
+        .iter()
+        .map(|&(a, b)| {
+            let half = |shift: u32| {
+                let (a, b) = ((a >> shift) as i16, (b >> shift) as i16);
+                i32::from(a.wrapping_mul(b).wrapping_add(a) as u16)
+            };
+            half(0) | half(16) << 16
+        })
+        .collect();
     // Halves between two bf16 values, to both sides of an even one, and their neighbours.
     let mut values: Vec<f32> =
         [0x3f80_8000u32, 0x3f81_8000, 0x3f80_7fff, 0x3f80_8001, 0x3f81_7fff, 0xbf81_8000, 0x7f7f_ffff]
@@ -164,6 +180,7 @@ fn every_instruction_set_agrees_with_plain_rust() {
         assert_eq!(got.dots, dots, "{isa}");
         assert_eq!(got.signed_dots, signed_dots, "{isa}");
         assert_eq!(got.pair_dots, pair_dots, "{isa}");
+        assert_eq!(got.pair_products, pair_products, "{isa}");
         assert_eq!(got.bf16, bf16, "{isa}");
         let widened = bf16.iter().map(|&bits| half::bf16::from_bits(bits).to_f32());
         assert!(got.widened.iter().copied().eq(widened), "{isa}: {:?}", got.widened);
