@@ -14,6 +14,11 @@ words!(
         SimKernelCalls = "kernel_calls.sim",
         /// Kernels executed on the NPU.
         NpuKernelCalls = "kernel_calls.npu",
+        /// Estimated work of a run's products that sessions gave to the execution provider, in 10³ floating-point
+        /// operations, counted when a session is made.
+        KiloflopClaimed = "kiloflop.claimed",
+        /// The same of products that are left to others.
+        KiloflopLeft = "kiloflop.left",
     }
 );
 

@@ -52,9 +52,16 @@ pub struct GraphReport {
 impl GraphReport {
     /// Part of the estimated work that is not claimed, 0 to 1; 0 for a graph without products.
     pub fn share_unclaimed(&self) -> f64 {
-        let work = self.gflop_claimed + self.gflop_unclaimed;
-        if work > 0.0 { self.gflop_unclaimed / work } else { 0.0 }
+        share_left(self.gflop_claimed, self.gflop_unclaimed)
     }
+}
+
+/// Part of the work of a graph's products from which it is worth a warning that it is left to others.
+pub const MUCH_LEFT: f64 = 0.05;
+
+/// The part of all work that is left; 0 where there is none.
+pub fn share_left(claimed: f64, left: f64) -> f64 {
+    if left > 0.0 { left / (claimed + left) } else { 0.0 }
 }
 
 /// A node that stays with ONNX Runtime's other providers.

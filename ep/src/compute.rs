@@ -110,13 +110,14 @@ impl FusedNode {
         let mut cache =
             cache.as_ref().map(kv::lock).transpose().map_err(|error| RunError::Runtime(error.to_string()))?;
         let state = cache.as_deref_mut();
+        let width = if self.plan.is_small(&inputs) { 1 } else { pool::width(self.threads) };
         let of_steps = traced.map(|(traced, _)| traced);
         let lead = |team: &dyn Parallel| {
             self.plan.run(&inputs, &mut outputs, team, &statistics::KERNEL_CALLS, state, of_steps)
         };
         // SAFETY: as the caller promises. Another thread may ask for outputs while this one waits: ONNX Runtime keeps
         // nothing of a kernel context by thread, and its allocators may be called from any.
-        unsafe { pool::with_team(self.runtime.api, context, pool::width(self.threads), lead)? };
+        unsafe { pool::with_team(self.runtime.api, context, width, lead)? };
         statistics::fused_node_executed();
         if let Some((traced, begin)) = traced {
             let (thread, end) = (traced.thread, Instant::now());

@@ -35,9 +35,10 @@ use crate::{
     options::{Claim, DeviceChoice, Options},
     partition::{self, Partition, partition},
     plan::Plan,
-    report::{GraphReport, Reporter, Unclaimed},
+    report::{GraphReport, MUCH_LEFT, Reporter, Unclaimed},
     runtime::{Runtime, check, text},
     snapshot::{self, Captured, FusedGraph},
+    statistics,
     status::{Failure, StatusMaker},
     trace::{Trace, file::TraceFile, profiler},
 };
@@ -68,9 +69,6 @@ pub struct Provider {
 /// First ONNX Runtime (1.*N*) that names the fused nodes of one model's graphs apart. Earlier ones start counting anew
 /// in each graph, and a session with fused nodes in two of them, such as both branches of an `If`, cannot be created.
 const NAMES_APART_VERSION: u32 = 25;
-
-/// Part of a graph's work from which it is worth a warning that it is left to others.
-const MUCH_LEFT: f64 = 0.05;
 
 impl Provider {
     /// An EP for ONNX Runtime to own until [`Provider::release`].
@@ -175,10 +173,10 @@ impl Provider {
         }
         self.note_narrow(&captured.graph, &partition);
         let left = self.left(&partition.report);
-        if self.reporter.record(partition.report)?
-            && let Some(left) = left
-        {
-            self.log.warn(&left);
+        let (claimed, unclaimed) = (partition.report.gflop_claimed, partition.report.gflop_unclaimed);
+        if self.reporter.record(partition.report)? {
+            statistics::partitioned(claimed, unclaimed);
+            left.iter().for_each(|left| self.log.warn(left));
         }
         Ok(())
     }

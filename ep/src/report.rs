@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-pub use undertone_boundary::partition::{ByKind, Fused, GraphReport, Product, Report, Unclaimed};
+pub use undertone_boundary::partition::{ByKind, Fused, GraphReport, MUCH_LEFT, Product, Report, Unclaimed};
 use undertone_kernels::DeviceKind;
 
 use crate::{

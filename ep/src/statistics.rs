@@ -29,10 +29,19 @@ use crate::{
 pub static KERNEL_CALLS: Counters = Counters::new();
 
 static FUSED_NODES: AtomicU64 = AtomicU64::new(0);
+static CLAIMED: AtomicU64 = AtomicU64::new(0);
+static LEFT: AtomicU64 = AtomicU64::new(0);
 
 /// A fused node was executed to its end. Called by the code that executed it.
 pub fn fused_node_executed() {
     FUSED_NODES.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A graph was partitioned: the estimated work of its products, in 10⁹ floating-point operations.
+pub fn partitioned(claimed: f64, left: f64) {
+    let kilo = |giga: f64| (giga * 1e6) as u64;
+    CLAIMED.fetch_add(kilo(claimed), Ordering::Relaxed);
+    LEFT.fetch_add(kilo(left), Ordering::Relaxed);
 }
 
 /// A counter by its name.
@@ -42,6 +51,8 @@ pub fn counter(name: &str) -> Option<u64> {
         Counter::HostKernelCalls => KERNEL_CALLS.calls(DeviceKind::Host),
         Counter::SimKernelCalls => KERNEL_CALLS.calls(DeviceKind::Sim),
         Counter::NpuKernelCalls => KERNEL_CALLS.calls(DeviceKind::Npu),
+        Counter::KiloflopClaimed => CLAIMED.load(Ordering::Relaxed),
+        Counter::KiloflopLeft => LEFT.load(Ordering::Relaxed),
     })
 }
 
@@ -99,6 +110,12 @@ mod tests {
         let before = counter("kernel_calls.host").unwrap();
         KERNEL_CALLS.executed(DeviceKind::Host);
         assert_eq!(counter("kernel_calls.host"), Some(before + 1));
+        let before = ["kiloflop.claimed", "kiloflop.left"].map(counter);
+        partitioned(2e-3, 1e-6);
+        assert_eq!(
+            [counter("kiloflop.claimed"), counter("kiloflop.left")],
+            [before[0].map(|n| n + 2000), before[1].map(|n| n + 1)]
+        );
         for name in ["kernel_calls.sim", "kernel_calls.npu"] {
             assert!(counter(name).is_some(), "{name}");
         }

@@ -281,7 +281,11 @@ fn counters_and_description_are_exported() {
         // SAFETY: a NUL-terminated string.
         unsafe { onnxruntime_ep_xdna_counter(name.as_ptr()) }
     };
-    for name in [c"fused_nodes_executed", c"kernel_calls.host", c"kernel_calls.sim", c"kernel_calls.npu"] {
+    let products = [c"kiloflop.claimed", c"kiloflop.left"];
+    for name in [c"fused_nodes_executed", c"kernel_calls.host", c"kernel_calls.sim", c"kernel_calls.npu"]
+        .into_iter()
+        .chain(products)
+    {
         assert_eq!(counter(name), 0, "nothing was executed in this process: {name:?}");
     }
     for name in [c"", c"kernel_calls", c"\xff\xfe"] {

@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use undertone_boundary::bundles::Contents;
 use undertone_boundary::counters::Counter;
 use undertone_boundary::description::Description;
-use undertone_boundary::options::{self, DeviceKind, Key};
+use undertone_boundary::options::{self, Claim, DeviceKind, Key};
+use undertone_boundary::partition::{MUCH_LEFT, share_left};
 use undertone_boundary::profile::Profile;
 
 pub use undertone_boundary::EP_NAME;
@@ -177,6 +178,8 @@ pub struct Engine {
     version: String,
     options: EngineOptions,
     ep: Option<(PathBuf, Arc<EpLibrary>)>,
+    /// Graphs of whose products much is left to ONNX Runtime, and the part.
+    left: Arc<Mutex<Vec<(PathBuf, f64)>>>,
 }
 
 impl Engine {
@@ -213,7 +216,7 @@ impl Engine {
             }
         };
         let (environment, version) = (loaded.environment.clone(), loaded.version.clone());
-        Ok(Self { environment, pool: loaded.pool, version, options: options.clone(), ep })
+        Ok(Self { environment, pool: loaded.pool, version, options: options.clone(), ep, left: Arc::default() })
     }
 
     /// ONNX Runtime's version, for example `1.32.0`.
@@ -280,7 +283,12 @@ impl Engine {
         let refused = |e: &ort::Error| EngineError::Graph { graph: graph.to_owned(), device, reason: words(e) };
         let session = match self.packed(graph) {
             Some(session) => session,
-            None => self.session(graph, &[])?,
+            None => {
+                let before = self.work();
+                let session = self.session(graph, &[])?;
+                self.note_left(graph, before);
+                session
+            }
         };
         let assigned = assigned_nodes(&session).map_err(|e| refused(&e))?;
         let of = |name: &str| assigned.iter().find(|assigned| assigned.provider == name);
@@ -321,7 +329,45 @@ impl Engine {
             return_freed_memory();
             done
         };
-        place.open(|path| self.session(path, &[]), pack)
+        let open = |path: &Path| {
+            let before = self.work();
+            let session = self.session(path, &[])?;
+            self.note_left(graph, before);
+            Ok(session)
+        };
+        place.open(open, pack)
+    }
+
+    /// Work of products that the execution provider has claimed and left until now.
+    fn work(&self) -> [u64; 2] {
+        let count = |counter| self.ep.as_ref().and_then(|(_, library)| library.counter(counter)).unwrap_or(0);
+        [Counter::KiloflopClaimed, Counter::KiloflopLeft].map(count)
+    }
+
+    /// Notes what was left of a graph since `before`, if it is much and nobody asked for a part alone.
+    fn note_left(&self, graph: &Path, before: [u64; 2]) {
+        let after = self.work();
+        let since = |at: usize| after[at].saturating_sub(before[at]) as f64;
+        let share = share_left(since(0), since(1));
+        if self.options.claim == Claim::All && share > MUCH_LEFT {
+            self.left.lock().unwrap_or_else(PoisonError::into_inner).push((graph.to_owned(), share));
+        }
+    }
+
+    /// A sentence on the graphs opened until now of whose products more than a twentieth is computed by ONNX Runtime's
+    /// CPU provider; `None` where there is none.
+    pub fn left(&self) -> Option<String> {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = |path: &Path| path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let parts: Vec<String> =
+            left.iter().map(|(path, share)| format!("{:.0} % of '{}'", 100.0 * share, name(path))).collect();
+        (!parts.is_empty()).then(|| {
+            format!(
+                "ONNX Runtime's CPU provider computes a part of this model's products, {}: 'undertone partition' says which \
+                 and why",
+                parts.join(" and ")
+            )
+        })
     }
 
     /// Opens a small model that is in memory on ONNX Runtime's CPU provider, whatever this engine's device is, and for

@@ -107,7 +107,7 @@ pub struct Transcriber {
     precision: String,
     /// Why the CPU provider is used though another device was asked for, if that was so from the start.
     load_fallback: Option<String>,
-    /// What is to be said about the model.
+    /// What is to be said about the model, in words.
     warning: Option<String>,
 }
 
@@ -152,6 +152,7 @@ impl Transcriber {
             Box::new(load) as Spare
         });
         let cpu_nodes = Some(loaded.cpu_nodes);
+        let left = engine.left();
         Ok(Self {
             detector: Detector::new(&engine, &options.vad_model)?,
             cpu_nodes,
@@ -160,7 +161,10 @@ impl Transcriber {
             device: options.device,
             precision,
             load_fallback,
-            warning: loaded.warning,
+            warning: match (loaded.warning, left) {
+                (Some(warning), Some(left)) => Some(format!("{warning}; {left}")),
+                (warning, left) => warning.or(left),
+            },
             ..Self::with_model(loaded.model, tokenizer, loaded.config)
         })
     }
@@ -186,7 +190,8 @@ impl Transcriber {
         }
     }
 
-    /// What a person should know about the model before waiting for it: that its layout makes it slow.
+    /// What a person should know about the model before waiting for it: that its layout makes it slow, or that much of
+    /// it is not computed by the device.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }

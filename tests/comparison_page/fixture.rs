@@ -156,11 +156,11 @@ fn run(id: &str, nodes: &[Node], layers: usize, chance: &mut fastrand::Rng) -> G
     };
     let measured = time.measured_ms.unwrap();
     let gflop = operators.iter().map(|operator| operator.gflop).sum();
-    let (mut at, mut spans) = (0.0, Vec::new());
+    let (mut ms, mut spans) = (0.0, Vec::new());
     for (operator, one) in operators.iter().enumerate() {
-        let mut put = |track: &str, ms: f64, predicted: bool| {
-            spans.push(Span { track: track.into(), operator, start_ms: at, ms, predicted });
-            at += ms + 0.01;
+        let mut put = |track: &str, took: f64, predicted: bool| {
+            spans.push(Span { track: track.into(), operator, start_ms: ms, ms: took, predicted });
+            ms += took + 0.01;
         };
         put(if is_cpu { "cpu provider" } else { "host" }, one.time.measured_ms.unwrap(), false);
         if let Some(ms) = one.time.predicted_ms {
@@ -220,7 +220,7 @@ fn run(id: &str, nodes: &[Node], layers: usize, chance: &mut fastrand::Rng) -> G
         operators,
         carried_out_by,
         unclaimed: if is_cpu { Vec::new() } else { vec![unclaimed] },
-        timeline: Timeline { kind: if is_sim { "partly predicted" } else { "measured" }.into(), ms: spans_end(&spans), spans },
+        timeline: Timeline { kind: if is_sim { "partly predicted" } else { "measured" }.into(), ms, spans },
         accuracy: Accuracy {
             outputs: vec![tensor("out".into(), None, chance)],
             inner,

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# ONNX's conformance data of opsets 7 to 23 through the execution provider (see conformance.py). The data are in the wheels of
-# `onnx`, each opset's in its own; the wheels are read, not installed, so old ones do for any Python. Some 190 MB are fetched once.
+# ONNX's conformance data of opsets 7 to 23 through the execution provider (see conformance.py). The data are in the
+# wheels of `onnx`, each opset's in its own; the wheels are read, not installed, so old ones do for any Python. Some
+# 190 MB are fetched once.
 #
 #   tests/gallery/conformance.sh       builds the provider, fetches the wheels, runs all cases
 #
-# The newest opset's cases are in the gate too (tests/python/check_operators.py). Exit codes: 0 all well; 1 a case is wrong.
+# The newest opset's cases are in the gate too (tests/python/check_operators.py). Exit codes: 0 all well; 1 a case is
+# wrong.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 cd "$here/../.."

@@ -26,10 +26,10 @@ from models import MODELS, ROOT
 EP_NAME = "XdnaExecutionProvider"
 DOCUMENT = ROOT / "docs/gallery.md"
 MOST_DIFFERENT, LEAST_SPEED = 1e-4, 0.95
-TURNS, SECONDS_A_TURN, PAUSE = 30, 0.012, 0.003
+TURNS, SECONDS_A_TURN, PAUSE = 20, 0.01, 0.002
 # What seems slow is measured again, and all turns count: other programs of the machine can slow one session down for
 # seconds.
-MOST_MEASUREMENTS = 3
+MOST_MEASUREMENTS = 2
 MODES = {
     "default": {},
     "f32": {"precision": "f32"},
@@ -50,8 +50,9 @@ class Result:
     difference: float
     speed: float = 1.0
 
-    def faults(self, mode):
-        if mode in EXACT and not self.difference <= MOST_DIFFERENT:
+    def faults(self, mode, quantised):
+        # What a graph computes in integers differs from the real product that stands behind it.
+        if mode in EXACT and not (quantised and mode not in FAST) and not self.difference <= MOST_DIFFERENT:
             yield f"{mode}: differs by {self.difference:.1e}"
         if mode in FAST and self.speed < LEAST_SPEED:
             yield f"{mode}: {self.speed:.2f} of the CPU provider's speed"
@@ -177,12 +178,14 @@ What an execution provider is added to is not always Whisper. These models are c
 through ONNX Runtime's CPU provider and through this provider: as a program does that registers it, gives it to the
 session and names no option (`default`), with a precision, and with `claim=all`, which takes everything that it can
 compute. The limits: in f32 (by default, and with `claim=all`) no entry of an output differs by more than 1e-4 of the
-largest one; without `claim` no model runs at less than 0.95 of the CPU provider's speed. Where nothing is claimed the
+largest one; without `claim` no model runs at less than 0.95 of the CPU provider's speed. Graphs that are quantised
+themselves (smart-turn, text2tashkeel, ddddocr's older one) are computed in integers by the CPU provider; `claim=all` in
+f32 computes the real products behind them, and there the limit says nothing. Where nothing is claimed the
 session is the CPU provider's, and what stands there for its speed is the scatter of the measurement.
 
 `tests/gallery/run.sh` makes this table: {machine}, ONNX Runtime {version}, {date}; the speed is the
 median of {turns} turns' ratios, in each of which every session has its turn; what seems too slow gets as many turns
-again, twice at most.
+again.
 
 {table}
 
@@ -197,22 +200,26 @@ def machine():
 def main(library, packages, *names):
     onnxruntime.register_execution_provider_library("undertone", library)
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == EP_NAME]
-    rows, faults = [], []
+    packages = pathlib.Path(packages)
+    known = packages / "rows.json"
+    found = json.loads(known.read_text()) if names and known.exists() else {}
     print(HEAD, flush=True)
     for model in MODELS:
-        if names and not any(name in model.name for name in names):
-            continue
-        milliseconds, results = measure(model, pathlib.Path(packages), devices)
-        rows.append(row(model, milliseconds, results))
-        print(rows[-1], flush=True)
-        faults.extend(f"{model.name}, {fault}" for mode in results for fault in results[mode].faults(mode))
+        if not names or any(name in model.name for name in names):
+            milliseconds, results = measure(model, packages, devices)
+            faults = [fault for mode in results for fault in results[mode].faults(mode, model.quantised)]
+            faults = [f"{model.name}, {fault}" for fault in faults]
+            found[model.name] = {"row": row(model, milliseconds, results), "faults": faults}
+            known.write_text(json.dumps(found))
+            print(found[model.name]["row"], flush=True)
+    measured = [found[model.name] for model in MODELS if model.name in found]
+    faults = [fault for of in measured for fault in of["faults"]]
     said = "Every model keeps within the limits." if not faults else "Beyond the limits:\n\n- " + "\n- ".join(faults)
     print(said)
-    if not names:
-        date = time.strftime("%Y-%m-%d")
-        table = "\n".join([HEAD, *rows])
-        values = {"machine": machine(), "version": onnxruntime.__version__, "date": date, "turns": TURNS}
-        DOCUMENT.write_text(TEXT.format(table=table, faults=said, **values) + "\n")
+    if len(measured) == len(MODELS):
+        table = "\n".join([HEAD, *(of["row"] for of in measured)])
+        values = {"machine": machine(), "version": onnxruntime.__version__, "date": time.strftime("%Y-%m-%d")}
+        DOCUMENT.write_text(TEXT.format(table=table, faults=said, turns=TURNS, **values) + "\n")
     sys.exit(bool(faults))
 
 

@@ -6,7 +6,7 @@ Pictures are drawn and sound is taken from this repository; token numbers are dr
 """
 
 import pathlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Callable
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -19,7 +19,8 @@ class Model:
     package: str
     file: str
     feeds: Callable
-    settings: dict = field(default_factory=dict)
+    # The graph computes in integers.
+    quantised: bool = False
 
     @property
     def name(self):
@@ -151,7 +152,7 @@ MODELS = [
     Model(SILERO, "silero_vad/data/silero_vad_16k_op15.onnx", silero()),
     Model(SILERO, "silero_vad/data/silero_vad_half.onnx", silero(0, rate=False)),
     Model(SILERO, "silero_vad/data/silero_vad_op18_ifless.onnx", silero()),
-    Model(PIPECAT, "pipecat/audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx", mel),
+    Model(PIPECAT, "pipecat/audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx", mel, quantised=True),
     Model("magika==1.0.3", "magika/models/standard_v3_3/model.onnx", tokens("bytes", 2048, 256, "int32")),
     Model(RAPID, "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx", noise("x", *DETECTED)),
     Model(RAPID, "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx", noise("x", *READ)),
@@ -162,11 +163,11 @@ MODELS = [
     Model("basic-pitch==0.4.0", "basic_pitch/saved_models/icassp_2022/nmp.onnx", basic_pitch),
     Model(PIPER, "piper/tashkeel/model.onnx", piper_tashkeel),
     Model(PIPER, "piper/hebrew/nakdimon.onnx", tokens("input_1", 60, 40, "float32")),
-    Model(TASHKEEL, "text2tashkeel/models/bilstm.int8.onnx", tokens("input_ids", 60, 36)),
-    Model(TASHKEEL, "text2tashkeel/models/rawi_v3.int8.onnx", tokens("input", 60, 36)),
-    Model(TASHKEEL, "text2tashkeel/models/rawi_ensemble.int8.onnx", tokens("input", 60, 36)),
+    Model(TASHKEEL, "text2tashkeel/models/bilstm.int8.onnx", tokens("input_ids", 60, 36), quantised=True),
+    Model(TASHKEEL, "text2tashkeel/models/rawi_v3.int8.onnx", tokens("input", 60, 36), quantised=True),
+    Model(TASHKEEL, "text2tashkeel/models/rawi_ensemble.int8.onnx", tokens("input", 60, 36), quantised=True),
     Model(DDDD, "ddddocr/common.onnx", captcha),
-    Model(DDDD, "ddddocr/common_old.onnx", captcha),
+    Model(DDDD, "ddddocr/common_old.onnx", captcha, quantised=True),
     Model(DDDD, "ddddocr/common_det.onnx", lambda: [{"images": picture(416, 416) * 255}]),
     *(Model(ASR, f"onnx_asr/preprocessors/data/{name}.onnx", waveforms) for name in FRONT_ENDS),
     *(Model(ASR, f"onnx_asr/preprocessors/data/{name}_conv.onnx", waveforms) for name in ("kaldi", "nemo128")),

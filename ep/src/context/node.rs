@@ -12,7 +12,10 @@ use ort_sys::{OrtGraph, OrtNode, OrtOpAttr, OrtOpAttrType};
 
 use super::{ContextError, Writing};
 use crate::{
+    fusion,
     graph::{Attribute, Graph, Node, ValueId},
+    lower,
+    plan::Estimate,
     runtime::{OrtError, Runtime, check, ort_call},
     snapshot::FusedGraph,
     status::Failure,
@@ -23,6 +26,14 @@ pub fn is_packed(node: &Node<'_>) -> bool {
     node.op_type == "EPContext"
         && node.domain == "com.microsoft"
         && matches!(node.attributes.get("source"), Some(Attribute::String(source)) if source == crate::NAME)
+}
+
+/// Attribute of a packed node: the estimated work of its products, in 10³ floating-point operations.
+const WORK: &CStr = c"kiloflop";
+
+/// The estimated work of a packed node's products, in 10⁹ floating-point operations; 0 where it does not say.
+pub fn gflop(node: &Node<'_>) -> f64 {
+    WORK.to_str().map_or(0.0, |name| node.int(name, 0) as f64 / 1e6)
 }
 
 /// The only node of a graph, if it is packed.
@@ -151,6 +162,7 @@ pub fn create(
     attributes.text(c"source", crate::NAME)?;
     attributes.text(c"partition_name", &fused.name)?;
     attributes.text(c"ep_sdk_version", super::BUILD)?;
+    attributes.integer(WORK, kiloflop(&fused.graph))?;
 
     let mut node = ptr::null_mut();
     // SAFETY: the table is static, NULL in builds without it. The strings and lists live until the call is over; ONNX
@@ -173,6 +185,11 @@ pub fn create(
         check(runtime.api, "CreateNode", status)?;
     }
     Ok(node)
+}
+
+fn kiloflop(graph: &Graph<'_>) -> i64 {
+    let work = Estimate::of(graph, &fusion::fuse(graph, lower::lower(graph)));
+    (work.flops.iter().sum::<f64>() / 1e3) as i64
 }
 
 /// Attributes for a node. `CreateNode` takes those that it has copied, and leaves NULL in their place; the others are

@@ -5,7 +5,7 @@ use undertone_kernels::Precision;
 
 use super::fuse;
 use crate::{
-    graph::{Attribute, DataType, Graph},
+    graph::{Attribute, DataType, Dim, Graph},
     lower::lower_in_parts,
     memory::Input,
     ops::{HeadLayout, Op},
@@ -481,6 +481,32 @@ fn attention_in_one_operator_reads_through_transpositions() {
     let past = past.each_ref().map(|past| floats(&[2, 3, 4, 8], past));
     assert_eq!(kinds(&graph), ["attention"]);
     assert_same(&graph, &[inputs[0], inputs[1], inputs[2], past[0], past[1]]);
+}
+
+/// Masks whose shape is known only when it runs, and is another one in each run: a row's one entry, and an entry for
+/// each key.
+#[test]
+fn one_plan_takes_masks_of_every_shape() {
+    let mut graph = attention_of(&[1, 2, 0, 8], &[1, 2, 0, 8], &[1, 2, 0, 8], &[0; 4]);
+    for input in graph.inputs.clone() {
+        let dims = graph.values[input].shape.iter_mut().flatten();
+        dims.filter(|dim| **dim == Dim::Fixed(0)).for_each(|dim| *dim = Dim::Unknown);
+    }
+    assert_eq!(kinds(&graph), ["attention"]);
+    let (whole, obvious) = (fused(&graph, &exact()), unfused(&graph, &exact()));
+    for (step, (queries, keys, mask)) in
+        [(4, 4, [1, 1, 4, 4]), (1, 5, [1, 1, 1, 1]), (3, 7, [1, 1, 3, 1]), (1, 8, [1, 1, 1, 8]), (2, 9, [1, 2, 1, 9])]
+            .into_iter()
+            .enumerate()
+    {
+        let of = |shape: &[usize], seed: usize| noise(shape.iter().product(), (10 * step + seed) as u64);
+        let (q, kv) = ([1, 2, queries, 8], [1, 2, keys, 8]);
+        let values = [of(&q, 1), of(&kv, 2), of(&kv, 3), of(&mask, 4)];
+        let inputs =
+            [floats(&q, &values[0]), floats(&kv, &values[1]), floats(&kv, &values[2]), floats(&mask, &values[3])];
+        let [got, want] = [&whole, &obvious].map(|plan| run(plan, &graph, &inputs, 1 << 16).expect("a run"));
+        assert_close(&got[0].floats(), &want[0].floats());
+    }
 }
 
 #[test]

@@ -43,12 +43,12 @@ pub fn partition(graph: &Graph<'_>, options: &Options, placement: Option<&Placem
         Claim::Attention | Claim::MatMul => None,
     };
     let mut made = made.unwrap_or_else(|| grouped(graph, options, Quantising::Apart));
+    let positions = precision::positions(&made.graph, &made.program);
     if options.sparing {
-        made.spare();
+        made.spare(&positions);
     }
     let Grouped { graph, mut program, reasons, steps } = made;
     let graph = &*graph;
-    let positions = precision::positions(graph, &program);
     for (step, position) in program.steps.iter_mut().zip(&positions) {
         step.exact = position.is_some_and(|position| !position.is_narrow());
     }
@@ -76,6 +76,11 @@ pub fn mark_exact(graph: &mut Graph<'_>, is_narrow: impl Fn(&str) -> bool) {
         node.exact = !node.outputs.iter().flatten().any(|output| is_narrow(&values[*output].name));
     }
 }
+
+/// Floating-point operations that make a group worth the crossing of its border, if an axis of unknown length has one
+/// entry. A crossing takes some microseconds, as the multiplication of a row with a matrix of a million entries does
+/// with few threads: ONNX Runtime's own operators do that as fast.
+const WORTH_A_BORDER: f64 = 4e6;
 
 /// A graph, its fused program, for each step why it is not claimed, and the steps of each group.
 struct Grouped<'g, 'a> {
@@ -140,11 +145,18 @@ fn leave_whole(program: &Program, units: &[usize], reasons: &mut [Option<String>
 impl Grouped<'_, '_> {
     /// Leaves alone all that is not worth it: each group costs a crossing of its border, and ONNX Runtime the fusions
     /// of its own that the border cuts through.
-    fn spare(&mut self) {
+    fn spare(&mut self, positions: &[Option<Position>]) {
         let graph = &*self.graph;
         let work = Estimate::of(graph, &self.program).flops;
         let program = &self.program;
-        let carries = |group: &[usize]| group.iter().any(|step| program.steps[*step].op.product().is_some());
+        let has_product = |group: &[usize]| group.iter().any(|step| program.steps[*step].op.product().is_some());
+        let of_integers = |node: &NodeId| ["MatMulInteger", "ConvInteger"].contains(&&*graph.nodes[*node].op_type);
+        let widens = |group: &[usize]| {
+            let widened = |step: &&usize| positions[**step].is_some_and(|position| !position.is_narrow());
+            group.iter().filter(widened).any(|step| program.steps[*step].nodes.iter().any(of_integers))
+        };
+        let light = |group: &[usize]| total(group.iter().map(|step| work[*step])) < WORTH_A_BORDER;
+        let carries = |group: &[usize]| !light(group) && !widens(group);
         let worth: f64 = total(self.steps.iter().filter(|group| carries(group)).flatten().map(|step| work[*step]));
         // ONNX Runtime computes operators between QuantizeLinear and DequantizeLinear in integers, as long as it has
         // all three.
@@ -157,8 +169,17 @@ impl Grouped<'_, '_> {
             None
         };
         let apart = "in a group without products and attention (claim=all takes it)";
+        let little = "in a group with less work than its border costs (claim=all takes it)";
+        let widening = "with a product of integers outside of a transformer, which the EP would compute in f32 \
+                        (claim=all takes it)";
         for group in std::mem::take(&mut self.steps) {
-            match whole.or_else(|| (!carries(&group)).then_some(apart)) {
+            let reason = match (widens(&group), has_product(&group)) {
+                (true, _) => Some(widening),
+                (false, false) => whole.or(Some(apart)),
+                (false, true) if light(&group) => Some(little),
+                (false, true) => whole,
+            };
+            match reason {
                 Some(reason) => group.into_iter().for_each(|step| self.reasons[step] = Some(reason.to_owned())),
                 None => self.steps.push(group),
             }
@@ -187,7 +208,20 @@ pub fn packed(graph: &Graph<'_>) -> Option<Partition> {
     if packed.is_empty() {
         return None;
     }
-    let fused = Fused { nodes: 1, steps: BTreeMap::from([("packed".to_owned(), 1)]), ..Fused::default() };
+    let program = lower::lower(graph);
+    let work = Estimate::of(graph, &program);
+    let left =
+        program.steps.iter().zip(&work.flops).filter(|(step, _)| !step.nodes.iter().any(|node| packed.contains(node)));
+    let gflop_unclaimed = total(left.map(|(_, flops)| flops / 1e9));
+    let fused: Vec<Fused> = packed
+        .iter()
+        .map(|node| Fused {
+            nodes: 1,
+            steps: BTreeMap::from([("packed".to_owned(), 1)]),
+            gflop: context::node::gflop(&graph.nodes[*node]),
+            ..Fused::default()
+        })
+        .collect();
     let unclaimed = others.into_iter().map(|node| &graph.nodes[node]).map(|node| Unclaimed {
         name: node.name.clone(),
         op_type: node.op_type.clone(),
@@ -199,9 +233,9 @@ pub fn packed(graph: &Graph<'_>) -> Option<Partition> {
         nodes: graph.nodes.len(),
         claimed: packed.len(),
         unclaimed: unclaimed.collect(),
-        fused: vec![fused; packed.len()],
-        gflop_claimed: 0.0,
-        gflop_unclaimed: 0.0,
+        gflop_claimed: total(fused.iter().map(|group| group.gflop)),
+        gflop_unclaimed,
+        fused,
         assumed: BTreeMap::new(),
     };
     Some(Partition { groups: packed.into_iter().map(|node| vec![node]).collect(), narrow: Vec::new(), report })

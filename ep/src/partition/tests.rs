@@ -140,25 +140,39 @@ fn claim_matmul_takes_linear_layers_and_products_only() {
     assert_eq!(partition.report.unclaimed.len(), 1);
 }
 
+/// A product that `quantize_dynamic` has made one of integers, and that is in no transformer.
+fn of_integers() -> Builder {
+    let quantised = [("q", DataType::U8), ("s", DataType::F32), ("z", DataType::U8)];
+    Builder::default()
+        .input("x", DataType::F32, &[3, 4])
+        .bytes("w", DataType::I8, &[4, 4], &[1; 16])
+        .bytes("w_zero", DataType::I8, &[], &[0])
+        .constant("w_scale", &[], &[0.5])
+        .node_of("DynamicQuantizeLinear", &["x"], &quantised, &[])
+        .node_of("MatMulInteger", &["q", "w", "z", "w_zero"], &[("a", DataType::I32)], &[])
+        .node_of("Cast", &["a"], &[("b", DataType::F32)], &[("to", Attribute::Int(1))])
+        .node("Mul", &["s", "w_scale"], "both")
+        .node("Mul", &["b", "both"], "y")
+        .shape("y", &[3, 4])
+}
+
 /// Graphs with a product, and what is claimed of them where nobody said what to claim.
 #[test]
 fn what_is_not_worth_it_is_left_alone() {
+    const SIZES: [usize; 2] = [200, 128];
+    let few = Builder::default().input("x", DataType::F32, &[3, 4]).constant("w", &[4, 4], &noise(16, 1));
     let start = || {
-        Builder::default().input("x", DataType::F32, &[3, 4]).constant("w", &[4, 4], &noise(16, 1)).constant(
-            "one",
-            &[],
-            &[1.0],
-        )
+        let graph = Builder::default().input("x", DataType::F32, &SIZES);
+        graph.constant("w", &[128, 128], &noise(128 * 128, 1)).constant("one", &[], &[1.0])
     };
-    let product = |graph: Builder| graph.node("MatMul", &["x", "w"], "a").shape("a", &[3, 4]);
+    let product = |graph: Builder| graph.node("MatMul", &["x", "w"], "a").shape("a", &SIZES);
     let equation = |text: &str| [("equation", Attribute::String(text.to_owned()))];
     let einsum = |graph: Builder, x: &str, y: &str| {
         let attributes = equation("ij,jk->ik");
-        graph.node_of("Einsum", &[x, "w"], &[(y, DataType::F32)], &attributes).shape(y, &[3, 4])
+        graph.node_of("Einsum", &[x, "w"], &[(y, DataType::F32)], &attributes).shape(y, &SIZES)
     };
-    let quantised = |graph: Builder| {
-        graph.node_of("QuantizeLinear", &["a", "one"], &[("q", DataType::U8)], &[]).shape("q", &[3, 4])
-    };
+    let quantised =
+        |graph: Builder| graph.node_of("QuantizeLinear", &["a", "one"], &[("q", DataType::U8)], &[]).shape("q", &SIZES);
     type Case = (&'static str, Graph<'static>, Vec<Vec<NodeId>>, &'static str);
     let cases: Vec<Case> = vec![
         ("no product", start().node("Add", &["x", "one"], "y").build(&["y"]), vec![], "without products"),
@@ -167,7 +181,7 @@ fn what_is_not_worth_it_is_left_alone() {
             "a group apart",
             product(start())
                 .node("FromAnotherWorld", &["a"], "b")
-                .shape("b", &[3, 4])
+                .shape("b", &SIZES)
                 .node("Abs", &["b"], "y")
                 .build(&["y"]),
             vec![vec![0]],
@@ -181,6 +195,8 @@ fn what_is_not_worth_it_is_left_alone() {
             "most of the graph's products",
         ),
         ("quantised", quantised(product(start())).build(&["q"]), vec![], "QuantizeLinear"),
+        ("little", few.node("MatMul", &["x", "w"], "y").build(&["y"]), vec![], "less work than its border"),
+        ("of integers", of_integers().build(&["y"]), vec![], "outside of a transformer"),
     ];
     for (what, graph, groups, reason) in cases {
         let report = |sparing| partition(&graph, &Options { sparing, ..exact() }, None);

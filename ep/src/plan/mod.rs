@@ -9,6 +9,7 @@ mod cross;
 mod estimate;
 mod expand;
 mod layout;
+mod load;
 mod machine;
 mod pack;
 mod placement;
@@ -33,8 +34,8 @@ use undertone_kernels::{Context, Counters, Device, DeviceKind, Parallel};
 #[cfg(test)]
 pub use self::smoothing::smooth;
 use self::{
-    caches::Caches, compute::Tools, layout::ValueLayout, machine::Machine, machine::Workspace, sections::Section,
-    shape_cache::ShapeRun,
+    caches::Caches, compute::Tools, layout::ValueLayout, load::Load, machine::Machine, machine::Workspace,
+    sections::Section, shape_cache::ShapeRun,
 };
 pub use self::{
     estimate::{ASSUMED, Estimate},
@@ -64,6 +65,7 @@ pub struct Plan {
     prepared: Vec<Option<Prepared>>,
     device: Arc<dyn Device>,
     caches: Caches,
+    load: Load,
     workspaces: ArrayQueue<Workspace>,
 }
 
@@ -122,8 +124,14 @@ impl Plan {
             prepared,
             device,
             caches,
+            load: Load::default(),
             workspaces: ArrayQueue::new(KEPT_WORKSPACES),
         })
+    }
+
+    /// Whether a run is so small, as far as is known before it, that a second thread would only delay it.
+    pub fn is_small(&self, inputs: &[Input<'_>]) -> bool {
+        self.load.is_small(inputs)
     }
 
     /// Carries out the plan. `inputs` are in the order of [`Graph::inputs`]. With a `state`, cached tensors are read
@@ -173,6 +181,7 @@ impl Plan {
             recorder.finish(&machine.values, parts().map(|(_, steps, prepared)| (steps, prepared)));
         }
         machine.export()?;
+        self.load.learn(inputs, &self.layout, machine.values.tensors);
         workspace.scratch = scratch;
         workspace.complete = true;
         // A full pool drops the workspace: that is what it is for.

@@ -49,6 +49,31 @@ fn a_cache_grows_from_run_to_run() {
 }
 
 #[test]
+fn runs_are_small_until_one_of_their_size_was_not() {
+    let graph = Builder::default()
+        .input("x", F, &[0, 64])
+        .constant("w", &[64, 64], &noise(64 * 64, 1))
+        .node("MatMul", &["x", "w"], "a")
+        .node("Abs", &["a"], "y")
+        .build(&["y"]);
+    let plan = fused(&graph, &exact());
+    let values = noise(1000 * 64, 2);
+    let shapes = [1, 30, 1000].map(|rows| [rows, 64]);
+    let [one, some, many] = shapes.each_ref().map(|shape| [floats(shape, &values[..shape[0] * 64])]);
+    let small = || [&one, &some, &many].map(|inputs| plan.is_small(inputs));
+    assert_eq!(small(), [false, false, false], "nothing is known");
+    for (inputs, found) in [
+        (&one, [true, false, false]),
+        (&many, [true, false, false]),
+        (&some, [true, true, false]),
+        (&one, [true, true, false]),
+    ] {
+        run(&plan, &graph, inputs, 1 << 20).expect("a run");
+        assert_eq!(small(), found);
+    }
+}
+
+#[test]
 fn runs_at_the_same_moment_do_not_disturb_each_other() {
     let graph = cache_graph();
     let plan = fused(&graph, &exact());
