@@ -1,6 +1,4 @@
-//! The inputs that fuzzing has kept (`fuzz/corpus`), once each, with what is asked of the library in `fuzz/src`; and
-//! some that are made of them by chance, the same ones each time. `MUTANTS=100000` makes more, for a compiler that has no
-//! fuzzer.
+//! The inputs that fuzzing has kept (`fuzz/corpus`), once each, with what is asked of the library in `fuzz/src`.
 
 #[path = "../../fuzz/src/lib.rs"]
 mod fuzz;
@@ -56,83 +54,4 @@ fn graphs() {
 fn containers() {
     let outcomes = replay("container", fuzz::container);
     assert!(outcomes.iter().any(|(name, outcome)| name == "whole" && outcome.completed > 0), "{outcomes:?}");
-}
-
-/// Numbers that look like chance, and are the same each time.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, most: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % most.max(1)
-    }
-
-    fn one_of<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        words[self.below(words.len())]
-    }
-}
-
-const NUMBERS: [&str; 14] =
-    ["0", "1", "-1", "2", "3", "7", "8", "64", "-9", "1000000", "4294967296", "9223372036854775807", "[0,1]", "0.5"];
-
-/// A text with some words, or lines, in other places, or those of another text.
-fn mutant(texts: &[&str], chance: &mut Chance) -> String {
-    let mut lines: Vec<Vec<&str>> =
-        texts[chance.below(texts.len())].lines().map(|line| line.split_ascii_whitespace().collect()).collect();
-    let other: Vec<Vec<&str>> =
-        texts[chance.below(texts.len())].lines().map(|line| line.split_ascii_whitespace().collect()).collect();
-    for _ in 0..1 + chance.below(4) {
-        let (at, from) = (chance.below(lines.len()), chance.below(other.len()));
-        match chance.below(8) {
-            0 => lines.insert(at, other[from].clone()),
-            1 => lines.truncate(lines.len().max(2) - 1),
-            2 => {
-                let to = chance.below(lines.len());
-                lines.swap(at, to);
-            }
-            kind => {
-                let all: Vec<&str> = lines.iter().flatten().copied().collect();
-                let line = &mut lines[at];
-                let (place, theirs) = (chance.below(line.len()), chance.below(other[from].len()));
-                let word = match kind {
-                    3 => chance.one_of(&NUMBERS),
-                    4 | 5 => chance.one_of(&all),
-                    _ => other[from].get(theirs).copied().unwrap_or("_"),
-                };
-                match line.get_mut(place) {
-                    Some(old) if chance.below(4) > 0 => *old = word,
-                    Some(_) if chance.below(2) > 0 => line.insert(place, word),
-                    Some(_) => drop(line.remove(place)),
-                    None => line.push(word),
-                }
-            }
-        }
-    }
-    lines.iter().map(|line| line.join(" ") + "\n").collect()
-}
-
-#[test]
-fn mutants_of_graphs() {
-    let wanted = std::env::var("MUTANTS").ok().and_then(|count| count.parse().ok()).unwrap_or(1500);
-    let kept: Vec<String> =
-        kept("graph").into_iter().map(|(_, data)| String::from_utf8_lossy(&data).into_owned()).collect();
-    let texts: Vec<&str> = kept.iter().map(String::as_str).collect();
-    let (mut chance, mut claimed, mut completed, mut failed) = (Chance(1), 0, 0, 0);
-    for _ in 0..wanted {
-        let text = mutant(&texts, &mut chance);
-        match std::panic::catch_unwind(|| fuzz::graph(text.as_bytes())) {
-            Ok(outcome) => {
-                claimed += usize::from(outcome.claimed > 0);
-                completed += usize::from(outcome.completed > 0);
-            }
-            // All of them, when many are asked for.
-            Err(_) => {
-                println!("{text}# fails\n");
-                failed += 1;
-            }
-        }
-    }
-    println!("{wanted} mutants, {claimed} claimed, {completed} run");
-    assert_eq!(failed, 0, "each is printed above with what it failed on");
-    assert!(completed * 5 > wanted, "few are run");
 }
