@@ -151,8 +151,9 @@ impl<'a> Constant<'a> {
         Constant { dtype: self.dtype, shape: self.shape.clone(), bytes: Cow::Borrowed(&[]), digest }
     }
 
+    /// How many elements it has; the largest number there is, if no number holds them.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().fold(1, |count, length| count.saturating_mul(*length))
     }
 }
 

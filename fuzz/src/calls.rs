@@ -1,5 +1,5 @@
-//! The library's own C functions and ONNX Runtime's entry points, in any order and with odd values; never with pointers that
-//! lead nowhere, which no library can bear.
+//! The library's own C functions and ONNX Runtime's entry points, in any order and with odd values; never with pointers
+//! that lead nowhere, which no library can bear.
 
 use std::{
     ffi::{CStr, CString},

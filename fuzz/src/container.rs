@@ -24,8 +24,8 @@ const PAGE: usize = 4096;
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder"));
 
-/// A session of a packed model. The bytes are numbers of operands and results, what kind of file it is, the length of its
-/// index (two bytes, little-endian), the index, and the blobs.
+/// A session of a packed model. The bytes are numbers of operands and results, what kind of file it is, the length of
+/// its index (two bytes, little-endian), the index, and the blobs.
 pub fn container(data: &[u8]) -> Outcome {
     let [inputs, outputs, kind, low, high, rest @ ..] = data else { return Outcome::default() };
     let split = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
@@ -36,7 +36,8 @@ pub fn container(data: &[u8]) -> Outcome {
     let mut lines: Vec<String> =
         inputs.split_whitespace().map(|name| format!("input {name} {} b n", element(*kind))).collect();
     lines.push(format!(
-        "node com.microsoft:EPContext@1{inputs} >{outputs} embed_mode=0 ep_cache_context=s:{} source=s:XdnaExecutionProvider partition_name=s:group",
+        "node com.microsoft:EPContext@1{inputs} >{outputs} embed_mode=0 ep_cache_context=s:{} \
+         source=s:XdnaExecutionProvider partition_name=s:group",
         path.file_name().and_then(|name| name.to_str()).unwrap_or_default(),
     ));
     lines.extend(outputs.split_whitespace().map(|name| format!("output {name}")));

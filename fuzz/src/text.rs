@@ -1,5 +1,5 @@
-//! Graphs and sessions as text, so that people read the corpus and write to it. A line is a statement of words; one that says
-//! nothing that is understood is passed over.
+//! Graphs and sessions as text, so that people read the corpus and write to it. A line is a statement of words; one that
+//! says nothing that is understood is passed over.
 //!
 //! | line | what |
 //! |---|---|
@@ -7,10 +7,10 @@
 //! | `entry KEY VALUE`, `option KEY VALUE` | a configuration entry of the session, an EP option |
 //! | `cache` | runs use a key-value cache that stays in the EP |
 //! | `runs 2` | how often each fused node is run |
-//! | `input x f32 2 n ? 4` | an input of the graph; a word is an axis of that name, `*` after the type an unknown rank |
+//! | `input x f32 2 n ? 4` | an input of the graph; a word is an axis of that name, `*` an unknown rank |
 //! | `type y i64 2 n` | what is known of a value that a node makes |
 //! | `const w f32 2 3 = 1 2 3` | an initializer; without numbers it gets some |
-//! | `node MatMul@13 x w > y name=1 name=1.5 name=[1,2] name=s:text name=$w` | a node; `domain:Operator`, `_` for nothing |
+//! | `node MatMul@13 x w > y a=1 b=1.5 c=[1,2] d=s:text e=$w` | a node; `domain:Operator`, `_` for nothing |
 //! | `output y` | an output of the graph |
 
 use std::{

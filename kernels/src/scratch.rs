@@ -55,6 +55,16 @@ impl Buffer {
         }
     }
 
+    /// As [`Buffer::reserve`]; `false` if the system has no such memory, where that would end the process.
+    pub fn try_reserve(&mut self, len: usize) -> bool {
+        let more = len.div_ceil(size_of::<Line>()).saturating_sub(self.0.len());
+        let had = self.0.try_reserve_exact(more).is_ok();
+        if had {
+            self.reserve(len);
+        }
+        had
+    }
+
     /// The first `len` bytes.
     ///
     /// # Panics

@@ -25,7 +25,7 @@ use undertone_kernels::{Blob, Memory as _};
 use super::{ContextError, Origin, map::Map};
 use crate::{
     file::write_whole,
-    graph::Graph,
+    graph::{Attribute, Constant, Graph},
     memory::{PackedWeights, WORTH_SHARING, WeightKey, WeightSource},
 };
 
@@ -233,12 +233,25 @@ impl WeightSource for Container {
     }
 }
 
-/// Whether a graph's parts are all there.
+/// Whether a graph's parts are all there, and its constants have the bytes that their shapes ask for.
 fn check(graph: &Graph<'_>) -> Result<(), String> {
     let in_nodes = graph.nodes.iter().flat_map(|node| node.inputs.iter().chain(&node.outputs).flatten());
     let ends = graph.inputs.iter().chain(&graph.outputs);
-    match in_nodes.chain(ends).find(|value| **value >= graph.values.len()) {
-        Some(value) => Err(format!("a graph has no value {value}")),
+    if let Some(value) = in_nodes.chain(ends).find(|value| **value >= graph.values.len()) {
+        return Err(format!("a graph has no value {value}"));
+    }
+    let attributes =
+        graph.nodes.iter().flat_map(|node| node.attributes.values()).filter_map(|attribute| match attribute {
+            Attribute::Tensor(tensor) => Some((tensor, false)),
+            _ => None,
+        });
+    let constants = graph.values.iter().filter_map(|value| Some((value.constant.as_ref()?, true)));
+    let is_whole = |(constant, may_be_empty): &(&Constant<'_>, bool)| {
+        let is_kept_apart = *may_be_empty && constant.bytes.is_empty() && constant.size() >= WORTH_SHARING;
+        constant.bytes.len() == constant.size() || is_kept_apart
+    };
+    match attributes.chain(constants).find(|constant| !is_whole(constant)) {
+        Some((constant, _)) => Err(format!("a constant of {:?} has {} bytes", constant.shape, constant.bytes.len())),
         None => Ok(()),
     }
 }

@@ -168,11 +168,14 @@ impl<'m, 'io> Values<'m, 'io> {
     pub fn begin(&mut self, output: ValueId, location: Location, shape: Shape) -> Result<Destination<'io>, Fault> {
         let tensor = &mut self.tensors[output];
         *tensor = Tensor { dtype: tensor.dtype, shape, location };
-        let len = shape.elements() * tensor.dtype.size();
+        let len = shape.elements().saturating_mul(tensor.dtype.size());
         match (location, &mut self.outputs) {
             (Location::Buffer(index), _) => {
                 let mut buffer = std::mem::take(&mut self.buffers[index as usize]);
-                buffer.reserve(len);
+                if !buffer.try_reserve(len) {
+                    self.buffers[index as usize] = buffer;
+                    return Err(Fault::Operands(format!("its result {shape:?} is larger than memory")));
+                }
                 Ok(Destination::Buffer(index, buffer))
             }
             (Location::Output(index), Some(outputs)) => {

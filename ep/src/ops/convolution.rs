@@ -63,7 +63,14 @@ impl Conv {
         {
             return Err(format!("Conv with auto_pad={pad}"));
         }
-        let stride = node.ints("strides").map_or(1, |s| s[0] as usize).max(1);
+        let stride = match node.ints("strides") {
+            None => 1,
+            Some([stride]) if *stride > 0 => *stride as usize,
+            Some(_) => return Err("Conv that is not 1-D".into()),
+        };
+        if sizes.contains(&0) {
+            return Err(format!("Conv with kernels of {sizes:?}"));
+        }
         let padding = match node.ints("pads") {
             None => [0, 0],
             Some([before, after]) if *before >= 0 && *after >= 0 => [*before as usize, *after as usize],
@@ -79,7 +86,7 @@ impl Conv {
         let [out_channels, in_channels, width] = self.sizes;
         let [batch, a, b] = x[..] else { return Err(format!("a convolution of {x:?}")) };
         let (channels, length) = if self.input_channels_last { (b, a) } else { (a, b) };
-        let padded = length + self.padding[0] + self.padding[1];
+        let padded = length.saturating_add(self.padding[0]).saturating_add(self.padding[1]);
         if channels != in_channels || padded < width {
             return Err(format!("{x:?} convolved by kernels of {in_channels} channels and width {width}"));
         }

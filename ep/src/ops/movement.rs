@@ -52,7 +52,11 @@ pub enum Movement {
 pub fn transpose(node: &mut Lowering<'_, '_>) -> Lowered<Op> {
     node.movable(0)?;
     let perm = match node.node.ints("perm") {
-        Some(perm) => perm.iter().map(|axis| *axis as usize).collect(),
+        Some(perm) => {
+            let is_permutation = (0..perm.len()).all(|axis| perm.contains(&(axis as i64)));
+            let perm = is_permutation.then(|| perm.iter().map(|axis| *axis as usize).collect());
+            perm.ok_or_else(|| format!("Transpose by {:?}", node.node.ints("perm").unwrap_or_default()))?
+        }
         None => match node.rank(0) {
             Some(rank) => (0..rank).rev().collect(),
             None => return Err("Transpose without perm, of unknown rank".into()),
@@ -137,7 +141,7 @@ impl Operator for Movement {
                 if repeats.len() != x.len() {
                     return Err(format!("{x:?} cannot be repeated {repeats:?} times"));
                 }
-                known(shape_of(x.iter().zip(repeats.iter()).map(|(dim, times)| dim * times)))
+                known(shape_of(x.iter().zip(repeats.iter()).map(|(dim, times)| dim.saturating_mul(*times))))
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     graph::{Attribute, DataType, Graph},
     memory::{Input, Outputs, Shared, Store},
     options::Options,
-    testing::{Builder, exact, floats, fused, noise, run},
+    testing::{Builder, exact, floats, fused, integers, noise, run},
 };
 
 const F: DataType = DataType::F32;
@@ -115,6 +115,26 @@ fn operands_that_do_not_fit_are_errors_that_name_the_step() {
     assert!(matches!(without_room, Err(RunError::Failed { .. })), "memory is no matter of operands");
     // A failed run leaves the plan fit for the next.
     assert!(run(&plan, &graph, &[floats(&[1, 2, 4], &past), floats(&[1, 1, 4], &x[..4])], 1 << 10).is_ok());
+}
+
+/// An allocation that fails would end the process. What the sizes ask for is the program's doing.
+#[test]
+fn results_larger_than_memory_are_errors() {
+    let graph = Builder::default()
+        .input("x", F, &[1])
+        .input("sizes", DataType::I64, &[2])
+        .node("Expand", &["x", "sizes"], "large")
+        .node("Neg", &["large"], "y")
+        .build(&["y"]);
+    let plan = fused(&graph, &exact());
+    let of = |sizes: [i64; 2]| run(&plan, &graph, &[floats(&[1], &[2.0]), integers(&[2], &sizes)], 1 << 10);
+    for sizes in [[1 << 40, 1 << 20], [1 << 32, 1 << 32], [i64::MAX, i64::MAX], [1 << 62, 4]] {
+        let refused = of(sizes);
+        assert!(matches!(refused, Err(RunError::Step { .. })), "{sizes:?}");
+        assert!(refused.err().unwrap().to_string().contains("larger than memory"));
+    }
+    assert_eq!(of([3, 0]).unwrap()[0].shape, [3, 0]);
+    assert_eq!(of([2, 2]).unwrap()[0].floats(), [-2.0; 4]);
 }
 
 #[test]

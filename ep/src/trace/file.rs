@@ -86,7 +86,10 @@ fn about(kept: &Kept) -> Value {
 
 /// What the process and the lines of an NPU are called.
 fn lines(kept: &Kept) -> Vec<Value> {
-    let named = |what: &str, line: i32, name: &str| json!({ "ph": "M", "name": what, "pid": std::process::id(), "tid": line, "args": { "name": name } });
+    let named = |what: &str, line: i32, name: &str| {
+        let args = json!({ "name": name });
+        json!({ "ph": "M", "name": what, "pid": std::process::id(), "tid": line, "args": args })
+    };
     let tracks = kept.events.iter().map(|event| event.track);
     let tracks: BTreeMap<i32, &str> = tracks.filter_map(|track| Some((track.line(0), track.name()?))).collect();
     let process = named("process_name", 0, crate::NAME);

@@ -1,5 +1,5 @@
-//! A pretended ONNX Runtime: as much of its interface as the EP calls, over graphs that nobody has checked. It hands the EP
-//! a graph, takes its claims, has them compiled, and runs what was compiled, as ONNX Runtime does.
+//! A pretended ONNX Runtime: as much of its interface as the EP calls, over graphs that nobody has checked. It hands the
+//! EP a graph, takes its claims, has them compiled, and runs what was compiled, as ONNX Runtime does.
 
 mod graph;
 mod run;

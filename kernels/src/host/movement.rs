@@ -31,9 +31,9 @@ impl Shape {
         Some(shape)
     }
 
-    /// Number of elements; 1 for a scalar.
+    /// Number of elements; 1 for a scalar. One that no number holds is the largest that there is: no memory has it.
     pub fn elements(&self) -> usize {
-        self.iter().product()
+        self.iter().fold(1, |count, length| count.saturating_mul(*length))
     }
 }
 
