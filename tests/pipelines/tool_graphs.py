@@ -239,14 +239,16 @@ def comparison(kind, plain):
 
 
 def milliseconds(runs, rounds):
-    """The median of each of `runs`, which take turns."""
+    """The median of each of `runs`, which take turns. Threads of the session before spin for a while: a run of its own comes
+    before each that counts."""
     times = [[] for _ in runs]
-    for turn in range(rounds + 2):
+    for _ in range(rounds):
         for run, kept in zip(runs, times):
+            run()
             start = time.perf_counter()
             run()
             kept.append(1e3 * (time.perf_counter() - start))
-    return [statistics.median(kept[2:]) for kept in times]
+    return [statistics.median(kept) for kept in times]
 
 
 def measure(library, graphs, features, precisions, only, rounds):
