@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use undertone_boundary::bundles::Contents;
 use undertone_boundary::counters::Counter;
 use undertone_boundary::description::Description;
-use undertone_boundary::options::{self, Claim, DeviceKind, Key};
+use undertone_boundary::options::{self, DeviceKind, Key};
 use undertone_boundary::partition::{MUCH_LEFT, share_left};
 use undertone_boundary::profile::Profile;
 
