@@ -55,6 +55,12 @@ impl Speech {
         Self { features, next: prompt.last().copied().unwrap_or(0), prompt, what, made: BTreeMap::new(), cached: 0 }
     }
 
+    /// Forgets the sequence: a graph of both a first step and others begins anew.
+    fn begin(&mut self) {
+        self.cached = 0;
+        self.made.retain(|name, _| !name.starts_with("present"));
+    }
+
     /// Takes what a graph made, for those after it.
     fn take(&mut self, outputs: Vec<NamedTensor>, tokens: usize) {
         for output in outputs {
@@ -68,7 +74,10 @@ impl Speech {
                     self.made.insert(name.to_owned(), NamedTensor { name: name.to_owned(), ..output.clone() });
                 }
             }
-            self.made.insert(output.name.clone(), output);
+            // Merged decoders give nothing in the place of what a step does not change.
+            if !output.elements.is_empty() || !self.made.contains_key(&output.name) {
+                self.made.insert(output.name.clone(), output);
+            }
         }
     }
 
@@ -93,10 +102,13 @@ impl Sources {
     /// # Errors
     /// If an array from a file does not fit, or nothing can be made for an input.
     pub fn of(&mut self, graph: &mut AnyGraph) -> Result<Inputs> {
-        let inputs = self.inputs(graph)?;
-        if self.speech.is_none() {
-            return Ok(inputs);
+        let is_merged = graph.inputs.iter().any(|input| input.name == "use_cache_branch");
+        match &mut self.speech {
+            Some(speech) if is_merged => speech.begin(),
+            Some(_) => {}
+            None => return self.inputs(graph),
         }
+        let inputs = self.inputs(graph)?;
         let has_cache =
             graph.inputs.iter().any(|input| input.name.starts_with("past") || input.name.starts_with("in_"));
         let tokens = |inputs: &Inputs| {

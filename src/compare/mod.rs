@@ -195,7 +195,9 @@ impl CompareArguments {
             bench.run_through(path, &mut sources)?;
         }
         for (name, path) in &compared.graphs {
-            graphs.push(bench.graph(&Subject::read(name.clone(), path)?, &mut sources)?);
+            let subject = Subject::read(name.clone(), path)?;
+            let compared = bench.graph(&subject, &mut sources);
+            graphs.push(compared.unwrap_or_else(|error| failed(&subject, &choices, &crate::words(&error))));
         }
         let mut transcripts = Vec::new();
         if let (Some(model), Some((audio, _))) = (&compared.model, &audio)
@@ -252,6 +254,25 @@ impl CompareArguments {
         };
         let samples = read.samples[..read.samples.len().min(WINDOW_SAMPLES)].to_vec();
         Ok(Some((Audio::from_samples(samples), what)))
+    }
+}
+
+/// A graph that the reference can't run, and so nobody is compared with it.
+fn failed(subject: &Subject, choices: &[Choice], reason: &str) -> report::GraphComparison {
+    let run = |choice: &Choice| report::GraphRun {
+        configuration: choice.to_string(),
+        failed: Some(reason.to_owned()),
+        ..report::GraphRun::default()
+    };
+    report::GraphComparison {
+        name: subject.name.clone(),
+        path: subject.path.clone(),
+        weight_bytes: subject.nodes.constant_bytes,
+        layers: subject.layers.clone(),
+        nodes: structure::nodes(&subject.nodes, &subject.layer_of),
+        edges: subject.nodes.edges.clone(),
+        runs: choices.iter().map(run).collect(),
+        ..report::GraphComparison::default()
     }
 }
 

@@ -169,7 +169,8 @@ impl Maker<'_> {
         let around = (node.duration - (last - first) as f64 / 1e3).max(0.0) / 2.0;
         let mut time = Time::default();
         let begun = self.carried.operators.len();
-        for event in events {
+        // A step without nodes is a decoder's choice of a token, which nobody asked for here.
+        for event in events.iter().filter(|event| !event.nodes.is_empty()) {
             let operator = self.section(event, part);
             add(&mut time, operator.time);
             let start_ms = (node.start + around) / 1e3 + (event.start - first) as f64 / 1e6;
@@ -216,7 +217,7 @@ impl Maker<'_> {
         let measured = event.nanoseconds as f64 / 1e6;
         let time = match event.npu.filter(|_| self.simulated) {
             Some(npu) => Time {
-                measured_ms: Some((measured - npu.commands as f64 / 1e6).max(0.0)),
+                measured_ms: Some(event.nanoseconds.saturating_sub(npu.commands) as f64 / 1e6),
                 predicted_ms: Some(npu.predicted as f64 / 1e6),
                 simulating_ms: Some(npu.commands as f64 / 1e6),
             },

@@ -15,6 +15,8 @@ const COLUMN: usize = 16;
 const BESIDE: usize = 4;
 /// Kinds of operators that are shown of a configuration.
 const KINDS: usize = 10;
+/// Inputs of a graph that are shown.
+const INPUTS: usize = 6;
 /// Reasons for nodes that were left, of a configuration.
 const REASONS: usize = 8;
 
@@ -22,8 +24,8 @@ const REASONS: usize = 8;
 pub fn text(comparison: &Comparison, every: bool) -> String {
     let machine = &comparison.machine;
     let mut text = format!(
-        "{} on {} (ONNX Runtime {}, {} threads)\ninput: {}\n",
-        comparison.model, machine.processor, comparison.ort, machine.threads, comparison.input.what
+        "{}\n{}, {} threads, ONNX Runtime {}\ninput: {}\n",
+        comparison.model, machine.processor, machine.threads, comparison.ort, comparison.input.what
     );
     for configuration in &comparison.configurations {
         let _ = writeln!(text, "  {:<16}{}", configuration.id, configuration.about);
@@ -32,8 +34,8 @@ pub fn text(comparison: &Comparison, every: bool) -> String {
     if machine.runs > 1 {
         let _ = write!(text, ", medians of {} runs", machine.runs);
     }
-    text += ". ";
-    text += "~ marks what is predicted for an NPU; all other times are measured here.\n";
+    text += ".\n";
+    text += "~ marks what is predicted for an NPU; all other times were measured on this machine.\n";
     for graph in &comparison.graphs {
         text += &graph_as_text(graph, &comparison.reference, every);
     }
@@ -41,15 +43,44 @@ pub fn text(comparison: &Comparison, every: bool) -> String {
     for note in &comparison.notes {
         let _ = writeln!(text, "note: {note}");
     }
-    text
+    text.lines().map(wrapped).collect()
+}
+
+/// Columns of a terminal.
+const COLUMNS: usize = 100;
+
+/// A line that is too long goes on below, farther in.
+fn wrapped(line: &str) -> String {
+    if line.chars().count() <= COLUMNS {
+        return format!("{line}\n");
+    }
+    let indent = line.len() - line.trim_start().len();
+    let (mut text, mut column) = (String::new(), 0);
+    for word in line.split_whitespace() {
+        let width = word.chars().count();
+        if column == 0 || column + 1 + width > COLUMNS {
+            let inner = if text.is_empty() { indent } else { indent + 2 };
+            text += if text.is_empty() { "" } else { "\n" };
+            text += &" ".repeat(inner);
+            column = inner + width;
+        } else {
+            text += " ";
+            column += 1 + width;
+        }
+        text += word;
+    }
+    text + "\n"
 }
 
 fn graph_as_text(graph: &GraphComparison, reference: &str, every: bool) -> String {
     let weights = megabytes(graph.weight_bytes);
     let mut text =
         format!("\n{}  {}\n  {} nodes, {weights} MB of weights\n", graph.name, graph.path.display(), graph.nodes.len());
-    for input in &graph.inputs {
+    for input in graph.inputs.iter().take(INPUTS) {
         let _ = writeln!(text, "  input {}: {} {:?}, {}", input.name, input.dtype, input.shape, input.source);
+    }
+    if graph.inputs.len() > INPUTS {
+        let _ = writeln!(text, "  and {} more inputs (--format json lists them)", graph.inputs.len() - INPUTS);
     }
     for runs in graph.runs.chunks(BESIDE) {
         text += &beside(graph, runs, reference);
@@ -79,6 +110,9 @@ fn beside(graph: &GraphComparison, runs: &[GraphRun], reference: &str) -> String
             let mark = if run.totals.time.predicted_ms.is_some() { "~" } else { "" };
             format!("{mark}{:.2}", first / ms.max(1e-9))
         })
+    });
+    row("a traced run", &|run| {
+        if run.timeline.kind == "measured" { milliseconds(run.timeline.ms) } else { NOTHING.into() }
     });
     row("  on the CPU provider", &|run| time(run.totals.cpu_provider));
     row("  in the execution provider", &|run| time(run.totals.provider));
@@ -397,6 +431,16 @@ mod tests {
         assert_eq!(shortened("/model/layers.0/fc1/MatMul", 12), "…/fc1/MatMul");
         assert_eq!(shortened("layer_norm + 3 linear", 12), "layer_norm …");
         assert_eq!(shortened("short", 12), "short");
+    }
+
+    #[test]
+    fn long_lines_go_on_below() {
+        let line = format!("    left: {}", "word ".repeat(40));
+        let lines = wrapped(&line);
+        assert!(lines.lines().all(|line| line.chars().count() <= COLUMNS), "{lines}");
+        assert_eq!(lines.split_whitespace().count(), 41);
+        assert!(lines.lines().skip(1).all(|line| line.starts_with("      word")), "{lines}");
+        assert_eq!(wrapped("  short  and  as it was"), "  short  and  as it was\n");
     }
 
     #[test]
