@@ -190,9 +190,13 @@ fn a_comparison_adds_up() {
         assert!((found / work - 1.0).abs() < 1e-3, "{}: {found} GFLOP, not {work}", run["configuration"]);
     }
     let [cpu, int8, f32, sim] = list(encoder, "runs") else { panic!("four") };
-    let nodes = list(encoder, "nodes").len();
-    let known = list(cpu, "carried_out_by").iter().filter(|by| by.is_number()).count();
-    assert!(known * 10 > nodes * 9, "{known} of {nodes} nodes");
+    // What computes is carried out by something; shapes and constants may be folded.
+    let folded = ["Cast", "Concat", "Constant", "Gather", "Mul", "Shape", "Unsqueeze"];
+    for run in [cpu, int8, f32, sim] {
+        for (node, by) in list(encoder, "nodes").iter().zip(list(run, "carried_out_by")) {
+            assert!(by.is_number() || folded.contains(&node["op_type"].as_str().unwrap()), "{node}");
+        }
+    }
     // Two tensors behind convolutions, and two in each layer; int8 is farther off than f32.
     for run in [int8, f32, sim] {
         assert_eq!(list(&run["accuracy"], "inner").len(), 8, "{}", run["accuracy"]["inner"]);

@@ -122,7 +122,8 @@ def whole():
 def equations():
     path = folder("equations", SMALL)
     encoder = load(ENCODER)
-    matrices = {tensor.name for tensor in encoder.graph.initializer if len(tensor.dims) == 2}
+    # The reference model's matrices are stored as fp16.
+    matrices = {node.output[0] for node in encoder.graph.node if node.op_type == "Cast"}
     for node in encoder.graph.node:
         if node.op_type == "MatMul" and node.input[1] in matrices:
             node.op_type = "Einsum"
