@@ -4,7 +4,7 @@
 //! Where the CPU multiplies bytes, a row is two: the low bytes, and what is left of each value, worth 256 times as much.
 //! Behind it stands the sum of each of its blocks.
 
-use super::{Blocks, level, levels};
+use super::{Blocks, each_level, level, levels};
 use crate::{
     host::{
         linear::{
@@ -97,24 +97,11 @@ unsafe fn tile<S: Simd, const BITS: u32, const R: usize>(s: S, b: &Block, row: u
                     s.prefetch(ahead.wrapping_add(LINE));
                 }
                 let codes = [s.load_i(weights.cast()), s.load_i(weights.add(vector).cast())];
-                for at in 0..levels(BITS, group) {
-                    let codes = codes.map(|words| level(s, BITS, group, words, at));
-                    for index in 0..R {
-                        let x = x.add(index * b.row_bytes);
-                        let first = s.splat_i(x.cast::<i32>().read_unaligned());
-                        if planes::<S>() == 2 {
-                            let second = s.splat_i(x.add(plane).cast::<i32>().read_unaligned());
-                            high[index] =
-                                [dot(s, high[index][0], first, codes[0]), dot(s, high[index][1], first, codes[1])];
-                            low[index] =
-                                [dot(s, low[index][0], second, codes[0]), dot(s, low[index][1], second, codes[1])];
-                        } else {
-                            low[index] =
-                                [dot(s, low[index][0], first, codes[0]), dot(s, low[index][1], first, codes[1])];
-                        }
-                    }
-                    x = x.add(WORD);
-                }
+                each_level!(BITS, group, LEVEL => {
+                    let x = x.add(LEVEL * WORD);
+                    multiply::<S, BITS, LEVEL, R>(s, codes, x, [b.row_bytes, plane], &mut high, &mut low);
+                });
+                x = x.add(levels(BITS, group) * WORD);
                 weights = weights.add(2 * vector);
             }
             for half in 0..2 {
@@ -141,6 +128,40 @@ unsafe fn tile<S: Simd, const BITS: u32, const R: usize>(s: S, b: &Block, row: u
         for (all, out) in all.into_iter().zip(out.chunks_exact_mut(2 * S::LANES)) {
             s.store(out.as_mut_ptr(), all[0]);
             s.store(out.as_mut_ptr().add(S::LANES), all[1]);
+        }
+    }
+}
+
+/// Adds the products of one level of words to the sums of `R` rows, which `x` is the first of; the next row and the
+/// second plane are so many bytes behind.
+///
+/// Lists are spelt out: an iterator over vectors that is not inlined is a call for each instruction.
+#[inline(always)]
+unsafe fn multiply<S: Simd, const BITS: u32, const LEVEL: usize, const R: usize>(
+    s: S,
+    words: [S::I; 2],
+    x: *const u8,
+    [row, plane]: [usize; 2],
+    high: &mut [[S::I; 2]; R],
+    low: &mut [[S::I; 2]; R],
+) {
+    let group = S::INT8_GROUP;
+    let codes = [level(s, BITS, group, words[0], LEVEL), level(s, BITS, group, words[1], LEVEL)];
+    for index in 0..R {
+        // SAFETY: the caller promises as many rows with as many planes.
+        unsafe {
+            let x = x.add(index * row);
+            let first = s.splat_i(x.cast::<i32>().read_unaligned());
+            if planes::<S>() == 2 {
+                let second = s.splat_i(x.add(plane).cast::<i32>().read_unaligned());
+                high[index][0] = dot(s, high[index][0], first, codes[0]);
+                high[index][1] = dot(s, high[index][1], first, codes[1]);
+                low[index][0] = dot(s, low[index][0], second, codes[0]);
+                low[index][1] = dot(s, low[index][1], second, codes[1]);
+            } else {
+                low[index][0] = dot(s, low[index][0], first, codes[0]);
+                low[index][1] = dot(s, low[index][1], first, codes[1]);
+            }
         }
     }
 }

@@ -114,6 +114,21 @@ fn level<S: Simd>(s: S, bits: u32, group: usize, words: S::I, level: usize) -> S
     s.and_i(shifted!(2 4 6 8 10 12 14 16 18 20 22 24 26 28 30), s.splat_i(mask as i32))
 }
 
+/// Carries out a block for each level of a word, with the level as a constant: shifts are by constants, and a loop that
+/// the compiler doesn't unroll would look for the right one at each turn.
+macro_rules! each_level {
+    ($bits:expr, $group:expr, $level:ident => $body:block) => {
+        each_level!($bits, $group, $level => $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    ($bits:expr, $group:expr, $level:ident => $body:block, $($at:literal)*) => {
+        $({
+            const $level: usize = $at;
+            if $level < levels($bits, $group) $body
+        })*
+    };
+}
+use each_level;
+
 thread_local! {
     /// Where a thread unpacks its panels.
     static PANEL: Cell<Buffer> = Cell::default();

@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 
-use super::{Blocks, WORD, level, levels};
+use super::{Blocks, WORD, each_level, level, levels};
 use crate::host::{
     linear::{
         format::{Bf16, F32, Format, Int8},
@@ -179,10 +179,10 @@ unsafe fn unpack<S: Simd, P: Unpacked, const BITS: u32>(
         // SAFETY: the caller's promise: words, scales and offsets of one block after the other.
         unsafe {
             let scales = weights.add(2 * vector * words);
-            let scaling = [0, 1].map(|half| {
-                let offsets = (lists == 2).then(|| scales.add((2 + half) * vector));
-                P::scaling(s, scales.add(half * vector), offsets, middle)
-            });
+            let offsets = |half: usize| (lists == 2).then(|| scales.add((2 + half) * vector));
+            // Spelt out: a function over lists may be a call for each half.
+            let scaling =
+                [P::scaling(s, scales, offsets(0), middle), P::scaling(s, scales.add(vector), offsets(1), middle)];
             for _ in 0..words {
                 let ahead = weights.wrapping_add(PREFETCH_BYTES);
                 s.prefetch(ahead);
@@ -191,10 +191,10 @@ unsafe fn unpack<S: Simd, P: Unpacked, const BITS: u32>(
                 }
                 for half in 0..2 {
                     let codes = s.load_i(weights.add(half * vector).cast());
-                    for at in 0..levels(BITS, group) {
-                        let out = out.add((2 * at + half) * half_bytes);
-                        P::write(s, level(s, BITS, group, codes, at), scaling[half], out);
-                    }
+                    each_level!(BITS, group, LEVEL => {
+                        let out = out.add((2 * LEVEL + half) * half_bytes);
+                        P::write(s, level(s, BITS, group, codes, LEVEL), scaling[half], out);
+                    });
                 }
                 weights = weights.add(2 * vector);
                 out = out.add(levels(BITS, group) * 2 * half_bytes);
