@@ -118,7 +118,7 @@ fn call(which: u8, bytes: &mut Bytes<'_>, caches: &mut Vec<u64>) {
                 onnxruntime_ep_xdna_counter(ptr::null());
             }
             9 => is_json(onnxruntime_ep_xdna_describe()),
-            10 => is_json(onnxruntime_ep_xdna_profile(bytes.byte() % 2 == 0)),
+            10 => is_json(onnxruntime_ep_xdna_profile(bytes.byte().is_multiple_of(2))),
             11 => is_json(onnxruntime_ep_xdna_npu()),
             12 => is_json(onnxruntime_ep_xdna_bundles(bytes.string().as_ptr())),
             13 => {
@@ -143,7 +143,8 @@ fn call(which: u8, bytes: &mut Bytes<'_>, caches: &mut Vec<u64>) {
             }
             // A session of odd options; the graph is a small one that is claimed.
             14 => {
-                let mut words = String::from("option claim all\ninput x f32 2 4\nconst w f32 4 4\nnode MatMul x w > y\noutput y\n");
+                let mut words =
+                    String::from("option claim all\ninput x f32 2 4\nconst w f32 4 4\nnode MatMul x w > y\noutput y\n");
                 for _ in 0..bytes.byte() % 5 {
                     let (key, value) = (bytes.string(), bytes.string());
                     let [key, value] = [key, value].map(|text| text.to_string_lossy().into_owned());

@@ -189,11 +189,11 @@ unsafe fn unpack<S: Simd, P: Unpacked, const BITS: u32>(
                 if 2 * vector > LINE {
                     s.prefetch(ahead.wrapping_add(LINE));
                 }
-                for half in 0..2 {
+                for (half, scaling) in scaling.into_iter().enumerate() {
                     let codes = s.load_i(weights.add(half * vector).cast());
                     each_level!(BITS, group, LEVEL => {
                         let out = out.add((2 * LEVEL + half) * half_bytes);
-                        P::write(s, level(s, BITS, group, codes, LEVEL), scaling[half], out);
+                        P::write(s, level(s, BITS, group, codes, LEVEL), scaling, out);
                     });
                 }
                 weights = weights.add(2 * vector);
