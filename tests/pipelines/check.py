@@ -30,7 +30,7 @@ def check(results):
             if figures["cpu"]["counted"]:
                 problems.append("the provider counted work in the run without it")
             print(f"{name:18} {precision:5} same text {one['same']}/{one['texts']}, words that differ {one['different']:.2f} %, "
-                  f"speed {one['speed']:.2f}{''.join(f'; WRONG: {problem}' for problem in problems)}")
+                  f"speed {number(one['speed'])}{''.join(f'; WRONG: {problem}' for problem in problems)}")
             wrong += len(problems)
     return wrong
 
@@ -39,8 +39,8 @@ def of(results, name):
     """A pipeline's figures, by precision; `share` is that of its encoder and its decoder."""
     lines = [line for line in results if line["pipeline"] == name]
     texts = [line for line in lines if "text" in line]
-    # Times of a quiet machine, where there are some.
-    timed = [line for line in texts if line["timed"]] or texts
+    # Others' times are of a machine that did other work.
+    timed = [line for line in texts if line["timed"]]
     plain = {line["recording"]: line for line in texts if line["precision"] == "cpu"}
     figures = {"share": next(line["share"] for line in lines if "share" in line), "cpu": {"counted": counted(lines, "cpu") > 0, "errors": errors(plain.values())}}
     for precision in MOST_DIFFERENT:
@@ -68,7 +68,8 @@ def counted(lines, precision, least=False):
 
 
 def ratio(lines, precision, what):
-    """How many times as fast as without the provider: each recording's best turn, added up. Other work only makes a turn longer."""
+    """How many times as fast as without the provider: each recording's best turn, added up. Other work only makes a turn longer.
+    `None` where nothing was timed."""
     def total(of):
         seconds = {}
         for line in lines:
@@ -76,7 +77,11 @@ def ratio(lines, precision, what):
                 seconds.setdefault(line["recording"], []).append(line[what])
         return sum(map(min, seconds.values()))
 
-    return total("cpu") / total(precision) if total(precision) else 0.0
+    return total("cpu") / total(precision) if total(precision) else None
+
+
+def number(value):
+    return "–" if value is None else f"{value:.2f}"
 
 
 def errors(lines):

@@ -30,8 +30,9 @@ def made(results):
         figures = check.of(results, pipeline.name)
         f32, bf16, int8 = (figures[precision] for precision in check.MOST_DIFFERENT)
         errors = f"{figures['cpu']['errors']:.1f}, {int8['errors']:.1f}" if int8["errors"] is not None else "–"
+        speeds = ", ".join(check.number(one["speed"]) for one in (f32, bf16, int8))
         rows.append(
             f"| {pipeline.what} | {f32['same']}, {bf16['same']}, {int8['same']} of {f32['texts']} | {bf16['different']:.1f}, {int8['different']:.1f} | {errors} "
-            f"| {figures['share']['encoder']:.2f}, {figures['share']['decoder']:.2f} | {f32['speed']:.2f}, {bf16['speed']:.2f}, {int8['speed']:.2f} | {int8['whole']:.2f} |"
+            f"| {figures['share']['encoder']:.2f}, {figures['share']['decoder']:.2f} | {speeds} | {check.number(int8['whole'])} |"
         )
     return "\n".join(rows) + "\n"
