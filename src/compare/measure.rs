@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use undertone_boundary::EP_NAME;
 use undertone_boundary::partition::Report;
 use undertone_models::nodes::nodes;
 use undertone_runner::any_graph::{AnyGraph, Fed, NamedTensor, Opening};
@@ -300,7 +301,15 @@ impl Bench<'_> {
         // The first warmed up.
         let runs = all.split_off(all.len().saturating_sub(runs));
         let optimised = std::fs::read(&written).ok().and_then(|bytes| nodes(&bytes).ok());
-        Ok(Traced { runs, events: profile.unwrap_or_default().events, optimised })
+        let events = profile.unwrap_or_default().events;
+        // Without them a simulator's time would be taken for the device's.
+        if events.is_empty() && runs.iter().flat_map(|run| &run.nodes).any(|node| node.provider == EP_NAME) {
+            bail!(
+                "the execution provider tells nothing of the steps that it carried out: its library is of another version \
+                 than this command; build both anew, or name the library that belongs to it (--ep-library)"
+            );
+        }
+        Ok(Traced { runs, events, optimised })
     }
 
     /// The tensors within a graph, and what was carried out for them; in words why there are none.
