@@ -105,6 +105,7 @@ mod chunk;
 mod cut_off;
 mod cuts;
 mod detection;
+mod engine_error;
 mod ep_library;
 mod fallback;
 mod json;

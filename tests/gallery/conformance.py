@@ -19,7 +19,9 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-EP_NAME = "XdnaExecutionProvider"
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "python"))
+from checks import EP_NAME, session  # noqa: E402
+
 OPSETS = range(7, 24)
 
 
@@ -40,18 +42,6 @@ def cases(wheel):
                 # A sequence, an optional, or a type that numpy does not have.
                 continue
             yield model.split("/")[-2], files.read(model), *ends
-
-
-def session(model, devices=None, report=None):
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 4
-    if devices is None:
-        return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    settings.add_provider_for_devices(devices, {"device": "host", "precision": "f32", "claim": "all", "report": report})
-    made = onnxruntime.InferenceSession(model, settings)
-    # Python would quietly run the model again on the CPU provider.
-    made.disable_fallback()
-    return made
 
 
 def alike(a, b):

@@ -17,23 +17,10 @@ import warnings
 import numpy
 import onnxruntime
 
+from checks import EP_NAME, session
+
 warnings.filterwarnings("ignore")
 from onnx.backend.test.case.node import collect_testcases  # noqa: E402
-
-EP_NAME = "XdnaExecutionProvider"
-
-
-def session(model, devices=None, report=None):
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 4
-    if devices is None:
-        return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    # Whether it is worth it or not.
-    settings.add_provider_for_devices(devices, {"device": "host", "precision": "f32", "claim": "all", "report": report})
-    made = onnxruntime.InferenceSession(model, settings)
-    # Python would quietly run the model again on the CPU provider.
-    made.disable_fallback()
-    return made
 
 
 def claimed_nodes(report):
