@@ -5,6 +5,8 @@
 //! no path leaves it and comes back.
 
 mod attention;
+#[cfg(test)]
+mod attention_tests;
 mod convolution;
 mod gelu;
 mod layer_norm;
